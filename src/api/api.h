@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_API_API_H
+#define RINGKIT_API_API_H
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "drivers/driver.h"
+#include "drivers/ports.h"
+
+/*
+ * The REST API on STATE/api.sock: libmicrohttpd with external polling, driven by the parent's loop.
+ * Requests that wait for the data plane are suspended; nothing here blocks.
+ */
+struct api;
+
+/* What GET /v1/info says. Borrowed; must outlive the server. */
+struct api_info {
+	const char *state_dir;
+	pid_t child_pid;
+	const struct net_result *net; /* NULL for --net=host */
+	struct ports *ports;	      /* NULL: no port driver */
+};
+
+/* Makes the socket (mode 0600) and serves it. 0 or -errno. */
+int api_open(struct loop *loop, const char *socket_path, const struct api_info *info,
+	     struct api **out, struct err *e);
+
+/* Answers what is in hand no more, removes the socket. */
+void api_close(struct api *api);
+
+#endif

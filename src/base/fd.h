@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_BASE_FD_H
+#define RINGKIT_BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/*
+ * Scoped resources, for all code but the data plane's workers:
+ *   auto_fd int fd = open(...);            closed on every way out
+ *   return steal_fd(&fd);                  handed on instead
+ */
+static inline int steal_fd(int *fd)
+{
+	int v = *fd;
+
+	*fd = -1;
+	return v;
+}
+
+static inline void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static inline void cleanup_free(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void cleanup_fclose(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+#define auto_fd	  __attribute__((cleanup(close_fd)))
+#define auto_free __attribute__((cleanup(cleanup_free)))
+#define auto_file __attribute__((cleanup(cleanup_fclose)))
+
+/* Takes the value out of a pointer variable that is auto_free. */
+#define steal_ptr(p)                                                                               \
+	({                                                                                         \
+		__typeof__(p) steal_ptr_v = (p);                                                   \
+		(p) = NULL;                                                                        \
+		steal_ptr_v;                                                                       \
+	})
+
+/* Writes all of buf, going on after short writes and EINTR. 0 or -errno. */
+int fd_write_all(int fd, const void *buf, size_t len);
+
+/* Reads path whole into buf and puts a NUL after it. Returns the length without the NUL, or
+ * -errno; -EFBIG when it does not fit. */
+ssize_t fd_read_file(const char *path, char *buf, size_t size);
+
+/* Creates or truncates path with this mode and content. 0 or -errno. */
+int fd_write_file(const char *path, const char *content, mode_t mode);
+
+int fd_set_cloexec(int fd, bool on);
+int fd_set_nonblock(int fd, bool on);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fdpass.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+union fdpass_control {
+	struct cmsghdr align;
+	char buf[CMSG_SPACE(sizeof(int) * FDPASS_MAX)];
+};
+
+int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags)
+{
+	struct iovec iov = {.iov_base = (void *)(unsigned long)buf, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	union fdpass_control control;
+
+	assert(n_fds <= FDPASS_MAX);
+	if (n_fds) {
+		struct cmsghdr *c;
+
+		memset(&control, 0, CMSG_SPACE(sizeof(int) * n_fds));
+		msg.msg_control = control.buf;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+	}
+	for (;;) {
+		if (sendmsg(sock, &msg, flags | MSG_NOSIGNAL) >= 0)
+			return 0;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+/* Takes the descriptors of one control message; those beyond the room are closed. */
+static size_t take_rights(const struct cmsghdr *c, int *fds, size_t room)
+{
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	size_t taken = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+		if (taken < room)
+			fds[taken++] = fd;
+		else
+			close(fd);
+	}
+	return taken;
+}
+
+ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = size};
+	union fdpass_control control;
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.buf,
+			     .msg_controllen = sizeof(control.buf)};
+	size_t room = n_fds ? *n_fds : 0, got = 0;
+	ssize_t len;
+
+	do
+		len = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+	while (len < 0 && errno == EINTR);
+	if (len < 0)
+		return -errno;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			got += take_rights(c, fds + got, room - got);
+	if (msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+		fdpass_close(fds, got);
+		if (n_fds)
+			*n_fds = 0;
+		return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
+	}
+	if (n_fds)
+		*n_fds = got;
+	return len;
+}
+
+void fdpass_close(const int *fds, size_t n_fds)
+{
+	for (size_t i = 0; i < n_fds; i++)
+		close(fds[i]);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_BASE_LIMITS_H
+#define RINGKIT_BASE_LIMITS_H
+
+/*
+ * Every cap of the project, each with its reason. Nothing grows without one of these.
+ */
+
+/* Workers of the data plane: more than this many CPUs have never been measured, and each worker
+ * costs a listening socket a port. */
+#define LIMIT_WORKERS 64
+
+/* Ports at a time: every TCP and UDP port of one address, both families. */
+#define LIMIT_PORTS 65536
+
+/* A request body of the API. RootlessKit's largest is a port spec of about 120 bytes. */
+#define LIMIT_API_BODY_BYTES 65536
+
+/* Connections to the API at a time: each costs a descriptor and about 4 KiB. */
+#define LIMIT_API_CONNECTIONS 64
+
+/* A client of the API that sends nothing for this long is dropped. */
+#define LIMIT_API_IDLE_S 60
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_BASE_LOOP_H
+#define RINGKIT_BASE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "base/err.h"
+
+/*
+ * The parent's event loop: epoll(7), level-triggered, with timers. One thread. Not the data
+ * plane's: a worker has its ring.
+ *
+ * A source may be removed from within any callback, its own included; its callback does not run
+ * after that.
+ */
+struct loop;
+struct loop_source;
+
+/* events: EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR bits that are there. */
+typedef void loop_fn(void *arg, uint32_t events);
+
+/* 0 or -errno. */
+int loop_open(struct loop **out);
+void loop_close(struct loop *loop);
+
+/* Watches fd for events. The fd stays the caller's and must outlive the source.
+ * Returns NULL with errno set on failure. */
+struct loop_source *loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fn *fn, void *arg);
+
+/* Changes what a source of loop_add_fd waits for. 0 or -errno. */
+int loop_source_set_events(struct loop_source *src, uint32_t events);
+
+/* Runs fn once, delay_ms from now, and removes the source. NULL with errno set on failure. */
+struct loop_source *loop_add_timer(struct loop *loop, uint64_t delay_ms, loop_fn *fn, void *arg);
+
+/* NULL is allowed. */
+void loop_remove(struct loop_source *src);
+
+/* Runs one turn: waits at most timeout_ms (-1: for ever) and calls what is due. 0 or -errno. */
+int loop_run_once(struct loop *loop, int timeout_ms);
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+uint64_t loop_now_ms(void);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/loop.h"
+
+int proc_pidfd_open(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static void reset_signals(void)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int s = 1; s < NSIG; s++)
+		sigaction(s, &dfl, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Makes keep_fds 3, 4, ... First all go above the range, so that none is overwritten. */
+static int place_fds(const int *fds, size_t n, int *report_fd)
+{
+	int high[8];
+	int first_free = 3 + (int)n;
+
+	if (n > sizeof(high) / sizeof(high[0]))
+		return -E2BIG;
+	*report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, first_free);
+	if (*report_fd < 0)
+		return -errno;
+	for (size_t i = 0; i < n; i++) {
+		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, first_free);
+		if (high[i] < 0)
+			return -errno;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (dup2(high[i], 3 + (int)i) < 0)
+			return -errno;
+	return 0;
+}
+
+static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_fd)
+{
+	int code;
+
+	reset_signals();
+	if (spec->death_signal) {
+		if (prctl(PR_SET_PDEATHSIG, spec->death_signal) < 0)
+			return -errno;
+		if (getppid() != parent)
+			return -ESRCH;
+	}
+	if (spec->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	if (spec->null_stdin) {
+		int null = open("/dev/null", O_RDONLY);
+
+		if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+			return -errno;
+		if (null > STDERR_FILENO)
+			close(null);
+	}
+	if (spec->stdout_fd >= 0 && dup2(spec->stdout_fd, STDOUT_FILENO) < 0)
+		return -errno;
+	if (spec->stderr_fd >= 0 && dup2(spec->stderr_fd, STDERR_FILENO) < 0)
+		return -errno;
+	code = place_fds(spec->keep_fds, spec->n_keep_fds, report_fd);
+	return code;
+}
+
+static void __attribute__((noreturn))
+child_main(const struct proc_spec *spec, pid_t parent, int report_fd)
+{
+	int code = child_setup(spec, parent, &report_fd);
+
+	if (!code) {
+		if (spec->envp)
+			environ = (char **)(unsigned long)spec->envp;
+		execvp(spec->file, spec->argv);
+		code = -errno;
+	}
+	if (fd_write_all(report_fd, &code, sizeof(code)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e)
+{
+	auto_fd int report_r = -1, report_w = -1;
+	pid_t parent = getpid(), pid;
+	int fds[2], code = 0;
+	ssize_t n;
+
+	*p = PROC_NONE;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "cannot start %s: pipe", spec->argv[0]);
+	report_r = fds[0];
+	report_w = fds[1];
+	pid = fork();
+	if (pid < 0)
+		return err_errno(e, -errno, "cannot start %s: fork", spec->argv[0]);
+	if (pid == 0)
+		child_main(spec, parent, report_w);
+	close_fd(&report_w);
+	do
+		n = read(report_r, &code, sizeof(code));
+	while (n < 0 && errno == EINTR);
+	if (n == sizeof(code)) {
+		waitpid(pid, NULL, 0);
+		return err_errno(e, code, "cannot run %s", spec->argv[0]);
+	}
+	p->pidfd = proc_pidfd_open(pid);
+	p->pid = pid;
+	if (p->pidfd < 0) {
+		code = p->pidfd;
+		proc_end(p, SIGKILL, 0);
+		return err_errno(e, code, "cannot start %s: pidfd_open", spec->argv[0]);
+	}
+	return 0;
+}
+
+int proc_reap(struct proc *p, int *status)
+{
+	pid_t pid = waitpid(p->pid, status, WNOHANG);
+
+	if (pid == 0)
+		return -EAGAIN;
+	if (pid < 0)
+		return -errno;
+	close_fd(&p->pidfd);
+	p->pid = 0;
+	return 0;
+}
+
+void proc_end(struct proc *p, int sig, int grace_ms)
+{
+	if (p->pid <= 0)
+		return;
+	if (sig != SIGKILL && p->pidfd >= 0) {
+		struct pollfd pfd = {.fd = p->pidfd, .events = POLLIN};
+
+		kill(p->pid, sig);
+		if (poll(&pfd, 1, grace_ms) <= 0)
+			kill(p->pid, SIGKILL);
+	} else {
+		kill(p->pid, SIGKILL);
+	}
+	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	close_fd(&p->pidfd);
+	p->pid = 0;
+}
+
+const char *proc_status_text(int status, char *buf, size_t size)
+{
+	if (WIFSIGNALED(status)) {
+		const char *abbrev = strsignal(WTERMSIG(status));
+		size_t i;
+
+		snprintf(buf, size, "signal: %s", abbrev);
+		for (i = 8; buf[i]; i++)
+			if (buf[i] >= 'A' && buf[i] <= 'Z')
+				buf[i] = (char)(buf[i] + 32);
+	} else {
+		snprintf(buf, size, "exit status %d", WEXITSTATUS(status));
+	}
+	return buf;
+}
+
+/* Collects what the process writes until it closes its end or the time is over. */
+static int collect(int fd, char *out, size_t size, int timeout_ms)
+{
+	uint64_t end = loop_now_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms);
+	size_t len = 0;
+
+	for (;;) {
+		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		int left = -1;
+		char sink[512];
+		ssize_t n;
+
+		if (timeout_ms >= 0) {
+			uint64_t now = loop_now_ms();
+
+			left = now < end ? (int)(end - now) : 0;
+		}
+		n = poll(&pfd, 1, left);
+		if (n == 0)
+			return -ETIMEDOUT;
+		n = len + 1 < size ? read(fd, out + len, size - len - 1)
+				   : read(fd, sink, sizeof(sink));
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return 0;
+		if (n > 0 && len + 1 < size)
+			len += (size_t)n;
+		out[len] = '\0';
+	}
+}
+
+static const char *one_line(char *s)
+{
+	size_t len = strlen(s);
+
+	while (len && (s[len - 1] == '\n' || s[len - 1] == ' '))
+		s[--len] = '\0';
+	for (size_t i = 0; i < len; i++)
+		if (s[i] == '\n')
+			s[i] = ' ';
+	return s;
+}
+
+int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e)
+{
+	auto_fd int out_r = -1, out_w = -1;
+	struct proc_spec spec = {.file = argv[0], .argv = argv, .null_stdin = true, .death_signal = SIGKILL};
+	struct proc p = PROC_NONE;
+	char own[1024] = "", words[64];
+	int fds[2], code, status;
+
+	if (!out) {
+		out = own;
+		out_size = sizeof(own);
+	}
+	out[0] = '\0';
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "cannot run %s: pipe", argv[0]);
+	out_r = fds[0];
+	out_w = fds[1];
+	spec.stdout_fd = spec.stderr_fd = out_w;
+	code = proc_start(&p, &spec, e);
+	if (code)
+		return code;
+	close_fd(&out_w);
+	code = collect(out_r, out, out_size, timeout_ms);
+	if (code) {
+		proc_end(&p, SIGKILL, 0);
+		return err_errno(e, code, "%s did not finish", argv[0]);
+	}
+	while (waitpid(p.pid, &status, 0) < 0 && errno == EINTR)
+		;
+	close_fd(&p.pidfd);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return err_set(e, -ECHILD, "%s failed (%s)%s%.512s", argv[0],
+		       proc_status_text(status, words, sizeof(words)), out[0] ? ": " : "", one_line(out));
+}

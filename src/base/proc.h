@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_BASE_PROC_H
+#define RINGKIT_BASE_PROC_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* A subprocess. pid and pidfd belong together; pid is 0 when there is none. */
+struct proc {
+	pid_t pid;
+	int pidfd; /* readable when it has ended; close-on-exec */
+};
+
+#define PROC_NONE ((struct proc){.pid = 0, .pidfd = -1})
+
+struct proc_spec {
+	const char *file;	 /* looked up in PATH when it has no slash; "/proc/self/exe" for us */
+	char *const *argv;	 /* NULL at the end */
+	char *const *envp;	 /* NULL: ours */
+	const int *keep_fds;	 /* become 3, 4, ... in the new process; all else is close-on-exec */
+	size_t n_keep_fds;
+	int stdout_fd, stderr_fd; /* -1: ours. Beware: 0 means descriptor 0 */
+	bool no_new_privs;	  /* PR_SET_NO_NEW_PRIVS: file capabilities do not come along */
+	int death_signal;	  /* PR_SET_PDEATHSIG; 0: none. Also checks that we still live */
+	bool null_stdin;
+};
+
+/*
+ * Starts it and waits until exec has happened, so a command that is missing is an error here and
+ * not an exit code later. 0 or -errno with *e filled in (the name and why).
+ * The signal mask is emptied and every disposition reset to default in the new process.
+ */
+int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e);
+
+/* Takes the exit status as waitpid(2) gives it, and closes the pidfd. 0, -EAGAIN when it still
+ * runs, -errno. */
+int proc_reap(struct proc *p, int *status);
+
+/* Kills with sig if it runs, waits until it is gone, closes the pidfd. A sig other than SIGKILL
+ * is followed by SIGKILL after grace_ms. */
+void proc_end(struct proc *p, int sig, int grace_ms);
+
+/* Runs argv to its end. Returns 0 when it exits 0; otherwise -errno with *e filled in:
+ * the command, its exit code or signal, and what it wrote to stdout and stderr (shortened). out, if not NULL,
+ * takes what it wrote to both, with a NUL. timeout_ms as poll(2). */
+int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e);
+
+/* "exit status 3" or "signal: killed", the words RootlessKit uses. Returns buf. */
+const char *proc_status_text(int status, char *buf, size_t size);
+
+/* pidfd_open(2): the descriptor or -errno. */
+int proc_pidfd_open(pid_t pid);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_CLI_OPTIONS_H
+#define RINGKIT_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/portspec.h"
+
+/* The options of rootlesskit after parsing and validation. Strings point into argv or are literals. */
+struct options {
+	bool debug, help, version;
+	const char *print_semver; /* NULL, "major", "minor", "patch" */
+	const char *state_dir;	  /* NULL: a temporary one */
+	const char *net;
+	const char *slirp4netns_binary, *vpnkit_binary, *pasta_binary, *lxc_user_nic_binary;
+	const char *lxc_user_nic_bridge;
+	const char *slirp4netns_sandbox, *slirp4netns_seccomp; /* auto, true, false */
+	int mtu;
+	const char *cidr;   /* NULL: default */
+	const char *ifname; /* NULL: default */
+	bool disable_host_loopback, ipv6;
+	const char **copy_up; /* allocated; n_copy_up entries */
+	size_t n_copy_up;
+	const char *copy_up_mode;
+	const char *port_driver;
+	struct port_spec *publish; /* allocated */
+	size_t n_publish;
+	bool source_ip_transparent;
+	bool pidns, cgroupns, utsns, ipcns, detach_netns;
+	const char *propagation;
+	const char *reaper; /* auto, true, false */
+	bool reaper_on;	    /* what auto came to */
+	const char *evacuate_cgroup2; /* NULL: no */
+	const char *subid_source;
+	char **command; /* NULL at the end; at least one word unless help, version, print_semver */
+};
+
+/* Parses and checks everything that can be checked without touching the system. 0 or -EINVAL with
+ * one line that says what is wrong and what would be right. */
+int options_parse(int argc, char **argv, struct options *out, struct err *e);
+
+/* Says on stderr (log_warning) what is allowed but likely not meant. */
+void options_warn(const struct options *o);
+
+void options_free(struct options *o);
+void options_print_help(void);
+
+#endif

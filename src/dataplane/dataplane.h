@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_DATAPLANE_H
+#define RINGKIT_DATAPLANE_DATAPLANE_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+
+/*
+ * The door to the data plane; this half runs in the parent. It starts the data plane and the socket
+ * broker (re-exec of our own binary), binds and keeps every listening socket, hands them over, and
+ * starts either process again when it dies, with the same sockets.
+ *
+ * Only drivers/port/builtin.c includes this header (and main(), for the two roles).
+ */
+struct dataplane;
+
+enum dataplane_backend { DATAPLANE_AUTO, DATAPLANE_URING, DATAPLANE_EPOLL };
+
+struct dataplane_config {
+	int userns_fd, netns_fd; /* where the broker goes; borrowed */
+	unsigned workers;	 /* 0: online CPUs this process may use */
+	enum dataplane_backend backend;
+	bool sandbox;
+	uint32_t udp_timeout_ms; /* 0: 90 s */
+	bool debug;
+};
+
+/* 0 or -errno, with both processes up and no port. */
+int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
+		   struct err *e);
+/* Ends both processes, closes the sockets. NULL is allowed. */
+void dataplane_close(struct dataplane *dp);
+
+enum dataplane_proto { DATAPLANE_TCP, DATAPLANE_UDP };
+
+/* A port to listen on and where its flows go. */
+struct dataplane_port {
+	int id; /* > 0, not in use */
+	enum dataplane_proto proto;
+	struct sockaddr_storage listen; /* AF_INET or AF_INET6 with port */
+	bool v6only;			/* AF_INET6 only; false on [::] takes IPv4 too */
+	struct sockaddr_storage target; /* in the namespace */
+	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
+};
+
+/* err: 0 or -errno. Exactly one call, never from within the call that started it. */
+typedef void dataplane_done_fn(void *arg, int err);
+
+/* Binds and hands over. Returns -errno at once when the sockets cannot be had (EADDRINUSE, EACCES,
+ * EADDRNOTAVAIL, EMFILE, ...) and done is not called; else 0, and done says whether the workers
+ * took it. */
+int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *port,
+		       dataplane_done_fn *done, void *arg);
+
+/* Closes the port and its flows. -ENOENT, or 0 and done is called when every worker has let go,
+ * so that the address can be bound again. */
+int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg);
+
+/* What runs: "io_uring" or "epoll". */
+const char *dataplane_backend_name(const struct dataplane *dp);
+unsigned dataplane_workers(const struct dataplane *dp);
+
+/* The roles' entries: main() calls these in the re-executed process and they do not return to it
+ * but with its exit code. Descriptor 3 is the boot channel (dp_proto.h). */
+int dataplane_main(void);
+int broker_main(void);
+
+#endif

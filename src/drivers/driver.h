@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_DRIVER_H
+#define RINGKIT_DRIVERS_DRIVER_H
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/portspec.h"
+
+/*
+ * Network and port drivers. One file a driver under net/ and port/; registry.c holds the one table
+ * of which exist and which go together. A driver knows nothing of options or the API.
+ *
+ * Network drivers have two halves. The parent's half runs in the host's namespaces and starts
+ * whatever carries packets; what it learns (struct net_result) goes to the child, whose half
+ * configures the interface from within (most drivers need no more than net_configure, ns/netif.h).
+ */
+
+#define NET_DNS_MAX 4
+
+/* What the user asked for. Strings are owned by the caller and outlive the driver. */
+struct net_params {
+	const char *ifname; /* NULL: the driver's default */
+	int mtu;	    /* 0: the driver's default */
+	const char *cidr;   /* NULL: the driver's default */
+	bool disable_host_loopback;
+	bool ipv6;
+	bool detach_netns;
+	const char *binary;	   /* --slirp4netns-binary etc; NULL: default */
+	const char *sandbox;	   /* "auto", "true", "false" */
+	const char *seccomp;	   /* likewise */
+	const char *bridge;	   /* lxc-user-nic */
+	const char *state_dir;
+	const char *api_socket;	   /* slirp4netns: path for its API socket, NULL when not needed */
+};
+
+/* The namespaces as the parent holds them. All descriptors are borrowed. */
+struct net_target {
+	pid_t child_pid;
+	int userns_fd, netns_fd;
+	const char *netns_path; /* detached namespace: STATE/netns; else NULL */
+	int abort_fd;		/* readable when start-up must stop: a signal came or the child died */
+};
+
+/* What the driver decided; sent to the child as is (no pointers) and shown by the API. */
+struct net_result {
+	char driver[32];
+	char ifname[IFNAMSIZ];
+	int mtu;
+	bool configure; /* the child sets address, route and MTU on ifname */
+	char ip[INET6_ADDRSTRLEN];
+	int prefix_len;
+	char gateway[INET6_ADDRSTRLEN];
+	char dns[NET_DNS_MAX][INET6_ADDRSTRLEN]; /* "" ends the list */
+	bool dynamic_child_ip;			 /* the address comes from DHCP in the child */
+};
+
+struct net_driver; /* each driver's own state */
+
+/* Called when the driver's helper process ends by itself; msg is for the log. */
+typedef void net_died_fn(void *arg, const char *msg);
+
+struct net_driver_ops {
+	const char *name; /* as in --net */
+	const char *default_ifname;
+	int default_mtu;
+	bool takes_cidr, takes_ipv6;
+	/* Starts it; returns when packets flow or it failed (bounded by a time-out of its own).
+	 * 0 or -errno, then nothing is left running. */
+	int (*start)(const struct net_params *params, const struct net_target *target,
+		     struct net_driver **out, struct net_result *result, struct err *e);
+	/* Watches its helper from now on. */
+	int (*watch)(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg);
+	/* Ends its helper and frees it. */
+	void (*stop)(struct net_driver *drv);
+};
+
+/* NULL when there is none of that name. "host" has no ops: no namespace is made. */
+const struct net_driver_ops *net_driver_find(const char *name);
+
+/* Port drivers. */
+struct port_driver;
+
+/* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once, from the
+ * loop or from within add/remove itself. */
+typedef void port_done_fn(void *arg, const struct err *e);
+
+struct port_params {
+	struct loop *loop;
+	pid_t child_pid;
+	int userns_fd, netns_fd; /* borrowed; the namespaces of the command */
+	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
+	const char *state_dir;
+	const char *slirp_api_socket;
+	bool source_ip_transparent;
+	bool debug;
+};
+
+struct port_driver_ops {
+	const char *name;	   /* as in --port-driver */
+	const char *const *protos; /* NULL at the end */
+	bool disallow_loopback_child_ip;
+	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
+	/* spec has been validated and does not conflict; id names the port from now on. Where it fails
+	 * nothing of it is left. */
+	void (*add)(struct port_driver *drv, int id, const struct port_spec *spec, port_done_fn *done,
+		    void *arg);
+	/* When done is called the port is free again and its connections are closed. */
+	void (*remove)(struct port_driver *drv, int id, port_done_fn *done, void *arg);
+	void (*stop)(struct port_driver *drv);
+};
+
+const struct port_driver_ops *port_driver_find(const char *name);
+
+/* Whether the two go together (COMPAT: "Combinations that are errors"). 0 or -EINVAL with why. */
+int driver_check_combination(const char *net, const char *port, struct err *e);
+
+#endif
