@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Holds many idle connections to the echo server. Each one carries one byte there and back first,
+ * so that both legs are known to be up. Prints its line, then holds until stdin ends.
+ */
+#include "util.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static bool open_one(const char *host, uint16_t port)
+{
+	const struct timeval patience = {.tv_sec = 5};
+	int fd = net_connect_try(host, port, SOCK_STREAM);
+	char byte = 'x';
+
+	if (fd < 0)
+		return false;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) ||
+	    stream_write_all(fd, &byte, 1) || stream_read_all(fd, &byte, 1)) {
+		close(fd);
+		return false;
+	}
+	return true; /* held until the process ends */
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"host", required_argument, NULL, 'h'},
+		{"port", required_argument, NULL, 'p'},
+		{"conns", required_argument, NULL, 'n'},
+		{0},
+	};
+	const char *host = "127.0.0.1";
+	uint16_t port = 10002;
+	size_t conns = 1000, held = 0, failed = 0;
+	uint64_t start_ns;
+	char drain[64];
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'h':
+			host = optarg;
+			break;
+		case 'p':
+			port = (uint16_t)parse_number("port", optarg, 1, 65535);
+			break;
+		case 'n':
+			conns = parse_number("conns", optarg, 1, 1000000);
+			break;
+		default:
+			die("usage: idle [--host=A] [--port=P] [--conns=N] <STDIN");
+		}
+	}
+	if (nofile_raise() < conns + 16)
+		die("the descriptor limit does not allow %zu connections", conns);
+	start_ns = now_ns();
+	/* A forwarder that is full answers each of the rest after a timeout; ten tell enough. */
+	for (size_t i = 0; i < conns && failed < 10; i++) {
+		if (open_one(host, port))
+			held++;
+		else
+			failed++;
+	}
+	printf("{\"conns\": %zu, \"held\": %zu, \"failed\": %zu, \"seconds\": %.4f}\n", conns, held,
+	       failed, (double)(now_ns() - start_ns) / 1e9);
+	fflush(stdout);
+	while (read(STDIN_FILENO, drain, sizeof(drain)) > 0)
+		;
+	return 0;
+}

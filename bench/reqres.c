@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests to the echo server: N connections, each with one request under way at a time.
+ *
+ * Kept connections by default; --reconnect opens one for every request and waits for the server's
+ * end of stream, so that its latency is that of connect, request, reply and close. The first byte
+ * of each request counts up and is checked in the reply.
+ */
+#include "hist.h"
+#include "util.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REQRES_SIZE_MAX (1u << 20)
+
+struct conn {
+	int fd;
+	uint8_t serial;
+	size_t received;
+	uint64_t started_ns;
+};
+
+static struct {
+	const char *host;
+	uint16_t port;
+	size_t conns;
+	size_t size;
+	bool reconnect;
+	uint64_t warmup_ns;
+	uint64_t duration_ns;
+} cfg = {"127.0.0.1", 10002, 1, 64, false, UTIL_NSEC_PER_SEC / 20, UTIL_NSEC_PER_SEC};
+
+static int epoll_fd = -1;
+static uint64_t count_from_ns;
+static uint64_t count_until_ns;
+static uint64_t failures;
+static struct hist latency;
+static char request[REQRES_SIZE_MAX];
+
+static void conn_request(struct conn *conn)
+{
+	ssize_t n;
+
+	conn->received = 0;
+	request[0] = (char)++conn->serial;
+	n = send(conn->fd, request, cfg.size, MSG_NOSIGNAL);
+	/* At most 1 MiB to an empty socket: short only where the send buffer is smaller. */
+	if (n >= 0 && (size_t)n < cfg.size)
+		die("the socket took %zd of %zu bytes; use a smaller --size", n, cfg.size);
+	if (n < 0)
+		die_errno("send");
+}
+
+/* Opens the connection and sends at once: the kernel holds the request until the handshake is
+ * done where it cannot go out yet, so blocking connect() is right and costs no extra wakeup. */
+static void conn_open(struct conn *conn)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = conn};
+
+	conn->started_ns = now_ns();
+	conn->fd = net_connect(cfg.host, cfg.port, SOCK_STREAM);
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, conn->fd, &event))
+		die_errno("epoll_ctl");
+	conn_request(conn);
+}
+
+static void conn_done(struct conn *conn)
+{
+	const uint64_t now = now_ns();
+
+	if (conn->started_ns >= count_from_ns && now <= count_until_ns)
+		hist_add(&latency, now - conn->started_ns);
+	if (now >= count_until_ns)
+		return;
+	if (cfg.reconnect) {
+		conn_open(conn);
+		return;
+	}
+	conn->started_ns = now;
+	conn_request(conn);
+}
+
+static void conn_lost(struct conn *conn)
+{
+	failures++;
+	if (!cfg.reconnect)
+		die("a kept connection ended early: %s", strerror(errno));
+	close(conn->fd);
+	if (now_ns() < count_until_ns)
+		conn_open(conn);
+}
+
+static void conn_handle(struct conn *conn)
+{
+	static char buf[256 * 1024];
+	ssize_t n = recv(conn->fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		if (n || !cfg.reconnect || conn->received < cfg.size) {
+			conn_lost(conn);
+			return;
+		}
+		close(conn->fd);
+		conn_done(conn);
+		return;
+	}
+	if (!conn->received && (uint8_t)buf[0] != conn->serial)
+		die("the reply is not that to the request");
+	conn->received += (size_t)n;
+	if (conn->received > cfg.size)
+		die("the reply is longer than the request");
+	if (conn->received == cfg.size && !cfg.reconnect)
+		conn_done(conn);
+}
+
+static void run(void)
+{
+	struct conn *conns = calloc(cfg.conns, sizeof(*conns));
+	struct epoll_event events[256];
+
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_fd < 0 || !conns)
+		die_errno("epoll");
+	count_until_ns = UINT64_MAX;
+	count_from_ns = UINT64_MAX;
+	for (size_t i = 0; i < cfg.conns; i++)
+		conn_open(&conns[i]);
+	count_from_ns = now_ns() + cfg.warmup_ns;
+	count_until_ns = count_from_ns + cfg.duration_ns;
+	while (now_ns() < count_until_ns) {
+		int n = epoll_wait(epoll_fd, events, 256, 100);
+
+		for (int i = 0; i < n; i++)
+			conn_handle(events[i].data.ptr);
+	}
+	free(conns);
+}
+
+static void print_result(void)
+{
+	printf("{\"conns\": %zu, \"size\": %zu, \"seconds\": %.4f, \"requests\": %llu, "
+	       "\"failures\": %llu, \"rps\": %.1f, ",
+	       cfg.conns, cfg.size, (double)cfg.duration_ns / 1e9,
+	       (unsigned long long)latency.count, (unsigned long long)failures,
+	       (double)latency.count * 1e9 / (double)cfg.duration_ns);
+	hist_print_json(&latency);
+	printf("}\n");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"host", required_argument, NULL, 'h'},	   {"port", required_argument, NULL, 'p'},
+		{"conns", required_argument, NULL, 'n'},   {"size", required_argument, NULL, 'z'},
+		{"seconds", required_argument, NULL, 's'}, {"warmup", required_argument, NULL, 'w'},
+		{"reconnect", no_argument, NULL, 'r'},	   {0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'h':
+			cfg.host = optarg;
+			break;
+		case 'p':
+			cfg.port = (uint16_t)parse_number("port", optarg, 1, 65535);
+			break;
+		case 'n':
+			cfg.conns = parse_number("conns", optarg, 1, 100000);
+			break;
+		case 'z':
+			cfg.size = parse_number("size", optarg, 1, REQRES_SIZE_MAX);
+			break;
+		case 's':
+			cfg.duration_ns = parse_seconds("seconds", optarg);
+			break;
+		case 'w':
+			cfg.warmup_ns = parse_seconds("warmup", optarg);
+			break;
+		case 'r':
+			cfg.reconnect = true;
+			break;
+		default:
+			die("usage: reqres [--host=A] [--port=P] [--conns=N] [--size=BYTES] "
+			    "[--seconds=S] [--warmup=S] [--reconnect]");
+		}
+	}
+	nofile_raise();
+	run();
+	print_result();
+	return 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs a command again and again and tells the wall time of each run, from before the fork to the
+ * reaped child, with the CPU time of it and its descendants. The command's stdout is discarded; a
+ * run that fails fails the benchmark.
+ */
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct run {
+	double wall_ms;
+	double cpu_ms;
+	long rss_kib;
+};
+
+static double timeval_ms(struct timeval tv)
+{
+	return (double)tv.tv_sec * 1e3 + (double)tv.tv_usec / 1e3;
+}
+
+static _Noreturn void exec_command(char **argv)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+		_exit(126);
+	execvp(argv[0], argv);
+	_exit(127);
+}
+
+static struct run run_once(char **argv)
+{
+	const uint64_t start_ns = now_ns();
+	struct rusage usage;
+	struct run run;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (pid < 0)
+		die_errno("fork");
+	if (!pid)
+		exec_command(argv);
+	while (wait4(pid, &status, 0, &usage) < 0) {
+		if (errno != EINTR)
+			die_errno("wait4");
+	}
+	run.wall_ms = (double)(now_ns() - start_ns) / 1e6;
+	run.cpu_ms = timeval_ms(usage.ru_utime) + timeval_ms(usage.ru_stime);
+	run.rss_kib = usage.ru_maxrss;
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		die("%s failed (wait status %#x)", argv[0], (unsigned int)status);
+	return run;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"count", required_argument, NULL, 'n'},
+		{0},
+	};
+	size_t count = 10;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if (c != 'n')
+			die("usage: startup [--count=N] COMMAND [ARG...]");
+		count = parse_number("count", optarg, 1, 10000);
+	}
+	if (optind == argc)
+		die("expected a command");
+	printf("{\"runs\": [");
+	for (size_t i = 0; i < count; i++) {
+		struct run run = run_once(argv + optind);
+
+		printf("%s{\"wall_ms\": %.3f, \"cpu_ms\": %.3f, \"rss_kib\": %ld}", i ? ", " : "",
+		       run.wall_ms, run.cpu_ms, run.rss_kib);
+	}
+	printf("]}\n");
+	return 0;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * UDP datagrams at an offered rate, and what arrives of them.
+ *
+ * Each datagram carries its flow, its number in the flow and the time it was handed to the kernel.
+ * The receiver marks each number in a bitmap, so that a datagram delivered twice is not taken for
+ * a delivered one. The sender ends with a few spaced-out "fin" datagrams; the receiver stops at
+ * the first, or after a second of silence when all of them were lost.
+ */
+#include "hist.h"
+#include "util.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UDP_MAGIC	  0x72696e67u
+#define UDP_FLOWS_MAX	  256u
+#define UDP_BATCH	  64u
+#define UDP_DATAGRAM	  65507u
+#define UDP_FIN_COUNT	  8
+#define UDP_SEQ_MAX	  (UINT64_C(1) << 26)
+#define UDP_SILENCE_MS	  1000
+#define UDP_IDLE_SLEEP_NS 50000
+
+struct header {
+	uint32_t magic;
+	uint16_t flow;
+	uint16_t fin;
+	uint64_t seq;
+	uint64_t sent_ns;
+};
+
+static struct {
+	const char *host;
+	uint16_t port;
+	size_t size;
+	uint64_t rate; /* datagrams a second; 0: as many as go */
+	uint32_t flows;
+	uint32_t rcvbuf;
+	bool listens;
+	bool gso;
+	uint64_t duration_ns; /* of a receiver: how long it waits for the first datagram */
+} cfg = {.host = "127.0.0.1",
+	 .port = 10005,
+	 .size = 1400,
+	 .flows = 1,
+	 .duration_ns = UTIL_NSEC_PER_SEC};
+
+/* --- the receiver --- */
+
+struct rx_flow {
+	uint64_t highest;
+	uint8_t *seen;
+};
+
+struct rx {
+	struct rx_flow flow[UDP_FLOWS_MAX];
+	uint64_t received, bytes, doubled, reordered, damaged;
+	uint64_t first_ns, last_ns;
+	bool over;
+	struct hist latency;
+};
+
+static void rx_count(struct rx *rx, const struct header *head, size_t len, uint64_t now)
+{
+	struct rx_flow *flow = &rx->flow[head->flow % UDP_FLOWS_MAX];
+	const uint64_t seq = head->seq % UDP_SEQ_MAX;
+	const uint8_t bit = (uint8_t)(1u << (seq % 8));
+
+	if (!flow->seen)
+		flow->seen = calloc(1, UDP_SEQ_MAX / 8);
+	if (!flow->seen)
+		die("out of memory");
+	if (flow->seen[seq / 8] & bit) {
+		rx->doubled++;
+		return;
+	}
+	flow->seen[seq / 8] |= bit;
+	if (seq < flow->highest)
+		rx->reordered++;
+	else
+		flow->highest = seq;
+	if (!rx->received++)
+		rx->first_ns = now;
+	rx->last_ns = now;
+	rx->bytes += len;
+	hist_add(&rx->latency, now > head->sent_ns ? now - head->sent_ns : 0);
+}
+
+static void rx_take(struct rx *rx, const void *buf, size_t len, uint64_t now)
+{
+	struct header head;
+
+	if (len < sizeof(head)) {
+		rx->damaged++;
+		return;
+	}
+	memcpy(&head, buf, sizeof(head));
+	if (head.magic != UDP_MAGIC || (!head.fin && len != cfg.size))
+		rx->damaged++;
+	else if (head.fin)
+		rx->over = true;
+	else
+		rx_count(rx, &head, len, now);
+}
+
+static void rx_print(const struct rx *rx)
+{
+	printf("{\"received\": %llu, \"bytes\": %llu, \"doubled\": %llu, \"reordered\": %llu, "
+	       "\"damaged\": %llu, \"seconds\": %.4f, ",
+	       (unsigned long long)rx->received, (unsigned long long)rx->bytes,
+	       (unsigned long long)rx->doubled, (unsigned long long)rx->reordered,
+	       (unsigned long long)rx->damaged, (double)(rx->last_ns - rx->first_ns) / 1e9);
+	hist_print_json(&rx->latency);
+	printf("}\n");
+}
+
+static void receive(void)
+{
+	const int fd = net_listen(cfg.host, cfg.port, SOCK_DGRAM);
+	struct rx *rx = calloc(1, sizeof(*rx));
+	char *space = malloc((size_t)UDP_BATCH * UDP_DATAGRAM);
+	struct mmsghdr msgs[UDP_BATCH] = {0};
+	struct iovec iov[UDP_BATCH];
+	struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+	int patience_ms = (int)(cfg.duration_ns / 1000000);
+
+	if (!rx || !space)
+		die("out of memory");
+	if (cfg.rcvbuf && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &cfg.rcvbuf, sizeof(cfg.rcvbuf)))
+		die_errno("SO_RCVBUF");
+	for (uint32_t i = 0; i < UDP_BATCH; i++) {
+		iov[i] = (struct iovec){space + (size_t)i * UDP_DATAGRAM, UDP_DATAGRAM};
+		msgs[i].msg_hdr.msg_iov = &iov[i];
+		msgs[i].msg_hdr.msg_iovlen = 1;
+	}
+	announce_ready();
+	while (!rx->over && poll(&pollfd, 1, patience_ms) > 0) {
+		int n = recvmmsg(fd, msgs, UDP_BATCH, MSG_DONTWAIT, NULL);
+		uint64_t now = now_ns();
+
+		for (int i = 0; i < n; i++)
+			rx_take(rx, iov[i].iov_base, msgs[i].msg_len, now);
+		patience_ms = UDP_SILENCE_MS;
+	}
+	rx_print(rx);
+}
+
+/* --- the sender --- */
+
+struct tx {
+	int fd[UDP_FLOWS_MAX];
+	uint64_t seq[UDP_FLOWS_MAX];
+	uint64_t sent, refused, full;
+	char *space;
+	uint32_t batch;
+};
+
+/* Fills the batch with the flow's next datagrams, one after the other in tx->space. */
+static void tx_fill(struct tx *tx, uint32_t flow, uint32_t count)
+{
+	struct header head = {.magic = UDP_MAGIC, .flow = (uint16_t)flow, .sent_ns = now_ns()};
+
+	for (uint32_t i = 0; i < count; i++) {
+		head.seq = tx->seq[flow] + i;
+		memcpy(tx->space + i * cfg.size, &head, sizeof(head));
+	}
+}
+
+static int tx_send_gso(struct tx *tx, uint32_t flow, uint32_t count)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(uint16_t))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {tx->space, count * cfg.size};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.buf,
+			     .msg_controllen = sizeof(control.buf)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	const uint16_t segment = (uint16_t)cfg.size;
+
+	cmsg->cmsg_level = SOL_UDP;
+	cmsg->cmsg_type = UDP_SEGMENT;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(segment));
+	memcpy(CMSG_DATA(cmsg), &segment, sizeof(segment));
+	return sendmsg(tx->fd[flow], &msg, 0) < 0 ? -errno : (int)count;
+}
+
+static int tx_send_plain(struct tx *tx, uint32_t flow, uint32_t count)
+{
+	struct mmsghdr msgs[UDP_BATCH] = {0};
+	struct iovec iov[UDP_BATCH];
+	int n;
+
+	for (uint32_t i = 0; i < count; i++) {
+		iov[i] = (struct iovec){tx->space + i * cfg.size, cfg.size};
+		msgs[i].msg_hdr.msg_iov = &iov[i];
+		msgs[i].msg_hdr.msg_iovlen = 1;
+	}
+	n = sendmmsg(tx->fd[flow], msgs, count, 0);
+	return n < 0 ? -errno : n;
+}
+
+static void tx_batch(struct tx *tx, uint32_t flow, uint64_t due)
+{
+	const uint32_t count = due < tx->batch ? (uint32_t)due : tx->batch;
+	int n;
+
+	tx_fill(tx, flow, count);
+	n = cfg.gso ? tx_send_gso(tx, flow, count) : tx_send_plain(tx, flow, count);
+	if (n == -ECONNREFUSED) {
+		tx->refused++;
+	} else if (n == -ENOBUFS || n == -EAGAIN) {
+		tx->full++;
+	} else if (n < 0) {
+		errno = -n;
+		die_errno("send");
+	} else {
+		tx->seq[flow] += (uint64_t)n;
+		tx->sent += (uint64_t)n;
+		if (tx->seq[flow] >= UDP_SEQ_MAX)
+			die("more datagrams than the receiver can tell apart");
+	}
+}
+
+static void tx_fin(struct tx *tx)
+{
+	const struct header fin = {.magic = UDP_MAGIC, .fin = 1};
+	const struct timespec gap = {.tv_nsec = 10 * 1000 * 1000};
+
+	for (int i = 0; i < UDP_FIN_COUNT; i++) {
+		/* The queues on the way drain first: a fin must not overtake payload. */
+		nanosleep(&gap, NULL);
+		if (send(tx->fd[0], &fin, sizeof(fin), 0) < 0 && errno != ECONNREFUSED)
+			die_errno("send");
+	}
+}
+
+static void tx_open(struct tx *tx)
+{
+	tx->batch = UDP_BATCH;
+	if (cfg.gso && tx->batch > UDP_DATAGRAM / cfg.size)
+		tx->batch = (uint32_t)(UDP_DATAGRAM / cfg.size);
+	tx->space = calloc(UDP_BATCH, cfg.size);
+	if (!tx->space)
+		die("out of memory");
+	for (uint32_t i = 0; i < cfg.flows; i++)
+		tx->fd[i] = net_connect(cfg.host, cfg.port, SOCK_DGRAM);
+}
+
+static void transmit(void)
+{
+	const struct timespec nap = {.tv_nsec = UDP_IDLE_SLEEP_NS};
+	struct tx tx = {0};
+	uint64_t start_ns, passed_ns;
+	uint32_t flow = 0;
+
+	tx_open(&tx);
+	start_ns = now_ns();
+	while ((passed_ns = now_ns() - start_ns) < cfg.duration_ns) {
+		uint64_t due = UINT64_MAX;
+
+		if (cfg.rate) {
+			/* Microseconds keep the product within 64 bits. */
+			due = cfg.rate * (passed_ns / 1000) / 1000000;
+			if (due <= tx.sent) {
+				nanosleep(&nap, NULL);
+				continue;
+			}
+			due -= tx.sent;
+		}
+		tx_batch(&tx, flow, due);
+		flow = (flow + 1) % cfg.flows;
+	}
+	tx_fin(&tx);
+	printf("{\"size\": %zu, \"gso\": %s, \"flows\": %u, \"seconds\": %.4f, \"sent\": %llu, "
+	       "\"refused\": %llu, \"full\": %llu}\n",
+	       cfg.size, cfg.gso ? "true" : "false", cfg.flows, (double)passed_ns / 1e9,
+	       (unsigned long long)tx.sent, (unsigned long long)tx.refused,
+	       (unsigned long long)tx.full);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"listen", no_argument, NULL, 'l'},	   {"host", required_argument, NULL, 'h'},
+		{"port", required_argument, NULL, 'p'},	   {"size", required_argument, NULL, 'z'},
+		{"rate", required_argument, NULL, 'r'},	   {"flows", required_argument, NULL, 'f'},
+		{"seconds", required_argument, NULL, 's'}, {"gso", no_argument, NULL, 'g'},
+		{"rcvbuf", required_argument, NULL, 'b'},  {0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'l':
+			cfg.listens = true;
+			break;
+		case 'h':
+			cfg.host = optarg;
+			break;
+		case 'p':
+			cfg.port = (uint16_t)parse_number("port", optarg, 1, 65535);
+			break;
+		case 'z':
+			cfg.size =
+				parse_number("size", optarg, sizeof(struct header), UDP_DATAGRAM);
+			break;
+		case 'r':
+			cfg.rate = parse_number("rate", optarg, 0, 100000000);
+			break;
+		case 'f':
+			cfg.flows = (uint32_t)parse_number("flows", optarg, 1, UDP_FLOWS_MAX);
+			break;
+		case 's':
+			cfg.duration_ns = parse_seconds("seconds", optarg);
+			break;
+		case 'g':
+			cfg.gso = true;
+			break;
+		case 'b':
+			cfg.rcvbuf = (uint32_t)parse_number("rcvbuf", optarg, 0, 1 << 30);
+			break;
+		default:
+			die("usage: udp --listen [--host=A] [--port=P] [--size=BYTES] "
+			    "[--seconds=S], or udp --host=A --port=P [--size=BYTES] [--rate=N] "
+			    "[--flows=N] [--gso] [--seconds=S]");
+		}
+	}
+	nofile_raise();
+	if (cfg.listens)
+		receive();
+	else
+		transmit();
+	return 0;
+}
