@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines of the load programs and servers, and running one client."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from .peers import SERVICES
+
+REQUEST_SIZE = 64  # of a request on a connection of its own
+
+_NGINX_CONF = """\
+daemon off;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log stderr error;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+	access_log off;
+	keepalive_requests 100000000;
+	client_body_temp_path {dir}/nginx-body;
+	proxy_temp_path {dir}/nginx-proxy;
+	fastcgi_temp_path {dir}/nginx-fastcgi;
+	uwsgi_temp_path {dir}/nginx-uwsgi;
+	scgi_temp_path {dir}/nginx-scgi;
+	server {{
+		listen 0.0.0.0:{port};
+		location / {{ return 200 "{body}"; }}
+	}}
+}}
+"""
+
+
+class Failed(Exception):
+    """One measurement went wrong; the text is the program's last line."""
+
+
+class Programs:
+    """Copies what a run executes into its own directory: peers run as users who need not be able
+    to read the build directory, and a rebuild during the run changes nothing."""
+
+    def __init__(self, host, build_dir):
+        self.dir = f"{host.dir}/bin"
+        self.host = host
+        self.paths = {}
+        os.mkdir(self.dir, 0o755)
+        for name in ("bulk", "echo", "idle", "reqres", "startup", "udp"):
+            source = f"{build_dir}/bench/bench-{name}"
+            if not os.path.exists(source):
+                raise SystemExit(f"{source} is missing: build it with `ninja -C {build_dir} "
+                                 f"bench/bench-{name}`, or run `ninja bench`")
+            self.paths[name] = self.install(source, f"bench-{name}")
+        self.http = bool(shutil.which("wrk") and shutil.which("nginx"))
+
+    def install(self, source, name):
+        target = f"{self.dir}/{name}"
+        shutil.copy(source, target)
+        os.chmod(target, 0o755)
+        return target
+
+    def _nginx(self):
+        conf = f"{self.host.dir}/nginx.conf"
+        with open(conf, "w", encoding="ascii") as file:
+            file.write(_NGINX_CONF.format(
+                dir=self.host.dir, port=SERVICES["http"], body="x" * 256,
+                user="user root;" if self.host.root else ""))
+        return ["nginx", "-c", conf, "-e", "stderr"]
+
+    def servers(self):
+        echo = [self.paths["echo"], "--host=0.0.0.0"]
+        found = {
+            "bulk": [self.paths["bulk"], "--listen", "--host=0.0.0.0",
+                     f"--port={SERVICES['bulk']}"],
+            "echo": [*echo, f"--port={SERVICES['echo']}"],
+            "close": [*echo, f"--port={SERVICES['close']}", f"--close-after={REQUEST_SIZE}"],
+        }
+        if self.http:
+            found["http"] = self._nginx()
+        return found
+
+    def client(self, peer, service, program, *args):
+        return [*peer.client_prefix(), self.paths[program], "--host=127.0.0.1",
+                f"--port={peer.port(service)}", *args]
+
+
+def run_json(argv, timeout_s):
+    """The JSON line that the command prints."""
+    return json.loads(run_text(argv, timeout_s))
+
+
+def run_text(argv, timeout_s):
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
+                              stdin=subprocess.DEVNULL, check=False)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"no result after {timeout_s:.0f} s") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise Failed(lines[-1])
+    return done.stdout
+
+
+_WRK_UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+
+
+def parse_wrk(text):
+    """rps and latency percentiles in microseconds from `wrk --latency`."""
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if not rate:
+        raise Failed("wrk printed no rate")
+    sample = {"rps": float(rate.group(1))}
+    for share, value, unit in re.findall(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s)$", text, re.M):
+        sample[f"p{share}_us"] = float(value) * _WRK_UNITS[unit]
+    errors = re.search(r"Socket errors: (.*)", text)
+    if errors:
+        sample["failures"] = sum(int(n) for n in re.findall(r"\d+", errors.group(1)))
+    return sample

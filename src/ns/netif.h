@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_NS_NETIF_H
+#define RINGKIT_NS_NETIF_H
+
+#include "base/err.h"
+
+/*
+ * Interfaces, addresses and routes of the network namespace that the calling thread is in, by
+ * rtnetlink(7). Everything waits for the kernel's acknowledgement.
+ */
+
+/* An interface to configure. Strings are borrowed. */
+struct netif_config {
+	const char *ifname;
+	int mtu;	     /* 0: as it is */
+	const char *ip;	     /* IPv4 or IPv6, NULL or "": no address */
+	int prefix_len;
+	const char *gateway; /* default route through it; NULL or "": none */
+};
+
+/* Brings lo up. 0 or -errno. */
+int netif_loopback_up(struct err *e);
+
+/* MTU, address, up, default route, in this order. 0 or -errno; *e names the step. */
+int netif_configure(const struct netif_config *config, struct err *e);
+
+/* Makes a persistent tap device in the current namespace (TUNSETPERSIST); -errno with a message
+ * that names /dev/net/tun and the remedy when it cannot be opened. */
+int netif_tap_create(const char *ifname, struct err *e);
+
+#endif
