@@ -4,11 +4,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/portspec.h"
 
-/* The options of rootlesskit after parsing and validation. Strings point into argv or are literals. */
+/* The options of rootlesskit after parsing and validation. Strings point into argv or are literals;
+ * those of copy_up are allocated. */
 struct options {
 	bool debug, help, version;
 	const char *print_semver; /* NULL, "major", "minor", "patch" */
@@ -21,7 +23,7 @@ struct options {
 	const char *cidr;   /* NULL: default */
 	const char *ifname; /* NULL: default */
 	bool disable_host_loopback, ipv6;
-	const char **copy_up; /* allocated; n_copy_up entries */
+	const char **copy_up; /* allocated, and so are its n_copy_up strings */
 	size_t n_copy_up;
 	const char *copy_up_mode;
 	const char *port_driver;
@@ -30,10 +32,15 @@ struct options {
 	bool source_ip_transparent;
 	bool pidns, cgroupns, utsns, ipcns, detach_netns;
 	const char *propagation;
-	const char *reaper; /* auto, true, false */
-	bool reaper_on;	    /* what auto came to */
+	const char *reaper;	      /* auto, true, false */
+	bool reaper_on;		      /* what auto came to */
 	const char *evacuate_cgroup2; /* NULL: no */
 	const char *subid_source;
+	const char *dataplane; /* auto, io_uring, epoll */
+	int workers;	       /* 0: as many as there are CPUs */
+	int udp_timeout_ms;
+	bool dataplane_sandbox;
+	uint64_t given; /* bit i: row i of option_table was on the command line */
 	char **command; /* NULL at the end; at least one word unless help, version, print_semver */
 };
 
@@ -45,6 +52,12 @@ int options_parse(int argc, char **argv, struct options *out, struct err *e);
 void options_warn(const struct options *o);
 
 void options_free(struct options *o);
+
+/* On stdout. */
 void options_print_help(void);
+void options_print_version(void);
+
+/* Prints the part of the version that --print-semver names ("major", "minor" or "patch"). */
+void options_print_semver(const char *part);
 
 #endif

@@ -98,6 +98,10 @@ struct port_params {
 	const char *state_dir;
 	const char *slirp_api_socket;
 	bool source_ip_transparent;
+	const char *dataplane; /* "auto", "io_uring", "epoll" */
+	int workers;	       /* 0: as many as there are CPUs */
+	int udp_timeout_ms;
+	bool dataplane_sandbox;
 	bool debug;
 };
 
@@ -117,7 +121,16 @@ struct port_driver_ops {
 
 const struct port_driver_ops *port_driver_find(const char *name);
 
-/* Whether the two go together (COMPAT: "Combinations that are errors"). 0 or -EINVAL with why. */
+/* Whether this is the name of a driver that this build has. 0 or -EINVAL; *e tells a name that does
+ * not exist from a driver that RootlessKit has and this build has not. */
+int net_driver_check(const char *name, struct err *e);
+int port_driver_check(const char *name, struct err *e);
+
+/* The names of the drivers of this build, separated by ", ", in buf; returns buf. */
+const char *net_driver_names(char *buf, size_t size);
+const char *port_driver_names(char *buf, size_t size);
+
+/* Whether both exist and go together. 0 or -EINVAL with why and what would be right. */
 int driver_check_combination(const char *net, const char *port, struct err *e);
 
 #endif

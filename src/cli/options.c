@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From words to struct options, in the way of Go's flag package: --name value, --name=value, with
+ * one dash as well, booleans only with "=", the first word that is no option starts the command.
+ * What the values must be is in option_table.c; what goes together, in validate.c.
+ */
+#include "cli/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "cli/option_table.h"
+#include "cli/validate.h"
+#include "cli/value.h"
+
+static void *member(struct options *o, const struct option_def *def)
+{
+	return (char *)o + def->offset;
+}
+
+static int bad_value(const struct option_def *def, const char *value, const char *want,
+		     struct err *e)
+{
+	char quoted[300];
+
+	return err_set(e, -EINVAL, "invalid value %s for --%s: it must be %s",
+		       quote_go(value, quoted, sizeof(quoted)), def->name, want);
+}
+
+static void list_values(const struct option_def *def, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	for (const char *const *v = def->values; *v; v++) {
+		size_t len = strlen(buf);
+
+		snprintf(buf + len, size - len, "%s%s", len ? (v[1] ? ", " : " or ") : "", *v);
+	}
+}
+
+static int set_string(struct options *o, const struct option_def *def, const char *value,
+		      struct err *e)
+{
+	const char **slot = member(o, def);
+	char want[128];
+
+	/* In Go's programs "" is the same as not given. */
+	if (!*value && def->fallback && def->values == NULL && option_id(def) != OPT_NET &&
+	    option_id(def) != OPT_PORT_DRIVER)
+		value = def->fallback;
+	if (!def->values) {
+		*slot = *value || def->fallback ? value : NULL;
+		return 0;
+	}
+	for (const char *const *v = def->values; *v; v++) {
+		if (!strcmp(*v, value)) {
+			*slot = *v;
+			return 0;
+		}
+	}
+	list_values(def, want, sizeof(want));
+	return bad_value(def, value, want, e);
+}
+
+static int append_dir(struct options *o, const char *dir, size_t len, struct err *e)
+{
+	const char **more = reallocarray(o->copy_up, o->n_copy_up + 1, sizeof(*more));
+	char *copy = strndup(dir, len);
+
+	if (more)
+		o->copy_up = more;
+	if (!more || !copy) {
+		free(copy);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	o->copy_up[o->n_copy_up++] = copy;
+	return 0;
+}
+
+/* Where the next element of a list with commas starts, or NULL. A comma that is not followed by a
+ * slash is part of a directory's name. */
+static const char *next_dir(const char *s)
+{
+	const char *comma = strstr(s, ",/");
+
+	return comma ? comma + 1 : NULL;
+}
+
+static int set_dirs(struct options *o, const struct option_def *def, const char *value,
+		    struct err *e)
+{
+	for (const char *next; value; value = next) {
+		size_t len;
+		int code;
+
+		next = next_dir(value);
+		len = next ? (size_t)(next - value) - 1 : strlen(value);
+		if (!len)
+			return bad_value(def, value, "a directory, such as /etc", e);
+		code = append_dir(o, value, len, e);
+		if (code < 0)
+			return code;
+	}
+	return 0;
+}
+
+static int append_port(struct options *o, const char *text, struct err *e)
+{
+	struct port_spec spec, *more;
+	int code = portspec_parse(text, &spec, e);
+
+	if (code == 0)
+		code = portspec_validate(&spec, e);
+	if (code < 0)
+		return err_wrap(e, code, "--publish");
+	for (size_t i = 0; i < o->n_publish; i++)
+		if (portspec_conflicts(&o->publish[i], &spec))
+			return err_set(e, -EINVAL, "--publish: %s is given twice: %lld/%s", text,
+				       spec.parent_port, spec.proto);
+	more = reallocarray(o->publish, o->n_publish + 1, sizeof(*more));
+	if (!more)
+		return err_set(e, -ENOMEM, "out of memory");
+	o->publish = more;
+	o->publish[o->n_publish++] = spec;
+	return 0;
+}
+
+/* Several specs in one value, separated by commas: no spec contains one. */
+static int set_ports(struct options *o, const char *value, struct err *e)
+{
+	auto_free char *copy = strdup(value);
+	char *rest = copy, *text;
+	int code = 0;
+
+	if (!copy)
+		return err_set(e, -ENOMEM, "out of memory");
+	while (code == 0 && (text = strsep(&rest, ",")))
+		code = append_port(o, text, e);
+	return code;
+}
+
+static int set_value(struct options *o, const struct option_def *def, const char *value,
+		     struct err *e)
+{
+	int code = 0;
+
+	switch (def->kind) {
+	case OPTION_BOOL:
+		code = value_parse_bool(value, member(o, def));
+		return code < 0 ? bad_value(def, value, "true or false", e) : 0;
+	case OPTION_INT:
+		code = value_parse_int(value, member(o, def));
+		return code < 0 ? bad_value(def, value, "a whole number", e) : 0;
+	case OPTION_DURATION_MS:
+		code = value_parse_duration_ms(value, member(o, def));
+		return code < 0
+			       ? bad_value(def, value, "seconds or a duration like 90s or 1m30s", e)
+			       : 0;
+	case OPTION_STRING:
+		return set_string(o, def, value, e);
+	case OPTION_DIRS:
+		return set_dirs(o, def, value, e);
+	case OPTION_PORTS:
+		return set_ports(o, value, e);
+	}
+	return err_set(e, -EINVAL, "--%s: no such kind of option", def->name);
+}
+
+static int unknown(const char *name, size_t len, struct err *e)
+{
+	const char *near = option_nearest(name, len);
+	int shown = len > 64 ? 64 : (int)len;
+
+	if (near)
+		return err_set(e, -EINVAL,
+			       "flag provided but not defined: -%.*s; did you mean --%s?", shown,
+			       name, near);
+	return err_set(e, -EINVAL, "flag provided but not defined: -%.*s; see rootlesskit --help",
+		       shown, name);
+}
+
+/* One option at argv[*i]; *i goes past it and its value. */
+static int parse_one(char **argv, int *i, struct options *o, struct err *e)
+{
+	const char *name = argv[(*i)++] + 1, *value;
+	const struct option_def *def;
+	size_t len;
+
+	name += *name == '-';
+	len = strcspn(name, "=");
+	if (!len || *name == '-')
+		return err_set(e, -EINVAL, "bad flag syntax: %.64s", argv[*i - 1]);
+	def = option_find(name, len);
+	if (!def)
+		return unknown(name, len, e);
+	if (name[len] == '=')
+		value = name + len + 1;
+	else if (def->kind == OPTION_BOOL)
+		value = "true";
+	else
+		value = argv[*i] ? argv[(*i)++] : NULL;
+	if (!value)
+		return err_set(e, -EINVAL, "flag needs an argument: --%s=VALUE", def->name);
+	o->given |= UINT64_C(1) << option_id(def);
+	return set_value(o, def, value, e);
+}
+
+static int parse_words(char **argv, struct options *o, struct err *e)
+{
+	int i = argv[0] ? 1 : 0, code;
+
+	/* A single dash is a word, as everywhere. */
+	while (argv[i] && argv[i][0] == '-' && argv[i][1]) {
+		if (!strcmp(argv[i], "--")) {
+			i++;
+			break;
+		}
+		code = parse_one(argv, &i, o, e);
+		if (code < 0)
+			return code;
+	}
+	o->command = &argv[i];
+	return 0;
+}
+
+static int set_defaults(struct options *o, struct err *e)
+{
+	int code = 0;
+
+	memset(o, 0, sizeof(*o));
+	for (unsigned i = 0; i < OPT_COUNT && code == 0; i++)
+		if (option_table[i].fallback)
+			code = set_value(o, &option_table[i], option_table[i].fallback, e);
+	return code;
+}
+
+int options_parse(int argc, char **argv, struct options *out, struct err *e)
+{
+	int code = set_defaults(out, e);
+
+	(void)argc; /* argv ends with NULL: execve(2) */
+	if (code == 0)
+		code = parse_words(argv, out, e);
+	if (code == 0)
+		code = options_validate(out, e);
+	if (code < 0)
+		options_free(out);
+	return code;
+}
+
+void options_free(struct options *o)
+{
+	for (size_t i = 0; i < o->n_copy_up; i++)
+		free((void *)(unsigned long)o->copy_up[i]);
+	free(o->copy_up);
+	free(o->publish);
+	o->copy_up = NULL;
+	o->publish = NULL;
+	o->n_copy_up = o->n_publish = 0;
+}

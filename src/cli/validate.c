@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/validate.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "cli/option_table.h"
+#include "drivers/driver.h"
+#include "drivers/net/cidr.h"
+
+/* slirp4netns takes no more; RootlessKit has the bound for every driver. */
+#define MTU_MAX 65521
+
+#define UDP_TIMEOUT_MAX_MS (24 * 3600 * 1000)
+
+static bool is(const char *a, const char *b)
+{
+	return !strcmp(a, b);
+}
+
+static bool given(const struct options *o, enum option_id id)
+{
+	return o->given >> id & 1;
+}
+
+static int check_numbers(const struct options *o, struct err *e)
+{
+	if (o->mtu < 0 || o->mtu > MTU_MAX)
+		return err_set(e, -EINVAL,
+			       "mtu must be <= %d, got %d (0 means the driver's default)", MTU_MAX,
+			       o->mtu);
+	if (o->workers < 0 || o->workers > LIMIT_WORKERS)
+		return err_set(e, -EINVAL, "--workers=%d: it must be 0 (one a CPU) to %d",
+			       o->workers, LIMIT_WORKERS);
+	if (o->udp_timeout_ms <= 0 || o->udp_timeout_ms > UDP_TIMEOUT_MAX_MS)
+		return err_set(e, -EINVAL, "--udp-timeout: it must be more than 0 and at most 24h");
+	return 0;
+}
+
+/* The rules of dev_valid_name in the kernel, said before anything is set up. */
+static int check_ifname(const struct options *o, struct err *e)
+{
+	const char *name = o->ifname;
+
+	if (!name)
+		return 0;
+	if (is(o->net, "host") || is(o->net, "none"))
+		return err_set(e, -EINVAL,
+			       "ifname cannot be specified for --net=%s: it makes no interface",
+			       o->net);
+	if (strchr(name, '/'))
+		return err_set(e, -EINVAL, "ifname must not contain \"/\"");
+	if (strlen(name) >= IFNAMSIZ)
+		return err_set(e, -EINVAL, "ifname %.40s: it must have at most %d characters", name,
+			       IFNAMSIZ - 1);
+	if (is(name, "lo"))
+		return err_set(e, -EINVAL,
+			       "ifname must not be lo, which is the loopback interface");
+	for (const char *c = name; *c; c++)
+		if (isspace((unsigned char)*c) || *c == ':' || *c == '%')
+			return err_set(e, -EINVAL,
+				       "ifname must not contain blanks, \":\" or \"%%\"");
+	if (is(name, ".") || is(name, ".."))
+		return err_set(e, -EINVAL, "ifname must not be \"%s\"", name);
+	return 0;
+}
+
+static int check_cidr(const struct options *o, struct err *e)
+{
+	const struct net_driver_ops *ops = net_driver_find(o->net);
+	struct cidr cidr;
+
+	if (!o->cidr)
+		return 0;
+	if (!ops || !ops->takes_cidr)
+		return err_set(e, -EINVAL,
+			       "custom cidr is supported only for --net=slirp4netns and "
+			       "--net=pasta, not for --net=%s",
+			       o->net);
+	return cidr_parse(o->cidr, &cidr, e);
+}
+
+static int check_process(struct options *o, struct err *e)
+{
+	if (is(o->reaper, "true") && !o->pidns)
+		return err_set(e, -EINVAL, "reaper requires --pidns: add it, or say --reaper=auto");
+	o->reaper_on = is(o->reaper, "true") || (is(o->reaper, "auto") && o->pidns);
+	if (!o->evacuate_cgroup2)
+		return 0;
+	if (!o->cgroupns)
+		return err_set(e, -EINVAL, "evacuate-cgroup2 requires --cgroupns");
+	if (!o->pidns)
+		return err_set(e, -EINVAL, "evacuate-cgroup2 requires --pidns");
+	return err_set(e, -EINVAL,
+		       "evacuate-cgroup2 is not available in this build yet: leave it out");
+}
+
+static int check_network(const struct options *o, struct err *e)
+{
+	if (o->detach_netns && is(o->net, "host"))
+		return err_set(
+			e, -EINVAL,
+			"--detach-netns needs a network namespace: add --net=slirp4netns, or "
+			"--net=none");
+	if (o->detach_netns && is(o->net, "slirp4netns") && is(o->slirp4netns_sandbox, "true"))
+		return err_set(
+			e, -EINVAL,
+			"--slirp4netns-sandbox=true does not go with --detach-netns: say auto "
+			"or false");
+	if (o->n_publish && is(o->port_driver, "none"))
+		return err_set(e, -EINVAL,
+			       "port driver \"none\" does not support publishing ports: "
+			       "add --port-driver=builtin");
+	return 0;
+}
+
+int options_validate(struct options *o, struct err *e)
+{
+	int code;
+
+	if (o->help || o->version || o->print_semver)
+		return 0;
+	if (!o->command[0])
+		return err_set(e, -EINVAL, "no command specified");
+	if (o->n_copy_up && is(o->propagation, "rshared"))
+		return err_set(e, -EINVAL,
+			       "--propagation=rshared does not go with --copy-up: say rslave");
+	code = driver_check_combination(o->net, o->port_driver, e);
+	if (code == 0)
+		code = check_numbers(o, e);
+	if (code == 0)
+		code = check_ifname(o, e);
+	if (code == 0)
+		code = check_cidr(o, e);
+	if (code == 0)
+		code = check_process(o, e);
+	if (code == 0)
+		code = check_network(o, e);
+	return code;
+}
+
+static void warn_network(const struct options *o)
+{
+	const struct net_driver_ops *ops = net_driver_find(o->net);
+	bool carries = !is(o->net, "host") && !is(o->net, "none");
+
+	if (o->mtu && !carries)
+		log_warning("unsupported mtu for --net=%s: %d", o->net, o->mtu);
+	if (o->ipv6 && (!ops || !ops->takes_ipv6))
+		log_warning("--ipv6 is discarded for --net=%s", o->net);
+	if (carries && !o->disable_host_loopback)
+		log_warning("specifying --disable-host-loopback is highly recommended to prohibit "
+			    "connecting to 127.0.0.1:* on the host namespace");
+}
+
+static void warn_dataplane(const struct options *o)
+{
+	static const enum option_id ids[] = {OPT_DATAPLANE, OPT_WORKERS, OPT_UDP_TIMEOUT,
+					     OPT_DATAPLANE_SANDBOX};
+
+	if (given(o, OPT_SOURCE_IP_TRANSPARENT) && o->source_ip_transparent)
+		log_warning(
+			"--source-ip-transparent is not in this build yet: servers see 127.0.0.1 "
+			"as the client");
+	if (is(o->port_driver, "builtin")) {
+		if (!o->dataplane_sandbox)
+			log_warning(
+				"--dataplane-sandbox=false: the data plane runs without seccomp "
+				"and ring restrictions");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+		if (given(o, ids[i]))
+			log_warning("--%s has no effect with --port-driver=%s",
+				    option_table[ids[i]].name, o->port_driver);
+}
+
+void options_warn(const struct options *o)
+{
+	if (geteuid() == 0)
+		log_warning(
+			"running as the root user is not supported: run it as an ordinary user");
+	warn_network(o);
+	warn_dataplane(o);
+}

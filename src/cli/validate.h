@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_CLI_VALIDATE_H
+#define RINGKIT_CLI_VALIDATE_H
+
+#include "cli/options.h"
+
+/* Bounds of values and what goes together. Sets reaper_on. 0 or -EINVAL. */
+int options_validate(struct options *o, struct err *e);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which drivers there are and which go together. A driver that RootlessKit has and this build has
+ * not is a known name: the user is told so, instead of being told of a typing error.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "drivers/driver.h"
+#include "drivers/registry_internal.h"
+
+struct net_row {
+	const char *name;
+	bool available;
+	const struct net_driver_ops *ops; /* NULL for host, which makes no namespace */
+};
+
+static const struct net_row net_table[] = {
+	{"host", true, NULL},
+	{"none", true, &net_none_ops},
+	{"slirp4netns", true, &net_slirp4netns_ops},
+	{"vpnkit", false, NULL},
+	{"lxc-user-nic", false, NULL},
+	{"vdeplug_slirp", false, NULL},
+	{"pasta", false, NULL},
+};
+
+/* Which networks a port driver goes with. */
+enum port_needs {
+	NEEDS_NOTHING,
+	NEEDS_NETNS,   /* any but host */
+	NEEDS_TRANSIT, /* any that carries packets: neither host nor none */
+	NEEDS_SLIRP4NETNS,
+	NEEDS_PASTA,
+};
+
+struct port_row {
+	const char *name;
+	bool available;
+	enum port_needs needs;
+	const struct port_driver_ops *ops; /* NULL for none */
+};
+
+static const struct port_row port_table[] = {
+	{"none", true, NEEDS_NOTHING, NULL},
+	{"builtin", true, NEEDS_NETNS, NULL},
+	{"slirp4netns", false, NEEDS_SLIRP4NETNS, NULL},
+	{"socat", false, NEEDS_TRANSIT, NULL},
+	{"implicit", false, NEEDS_PASTA, NULL},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const struct net_row *net_row(const char *name)
+{
+	for (size_t i = 0; i < COUNT(net_table); i++)
+		if (!strcmp(net_table[i].name, name))
+			return &net_table[i];
+	return NULL;
+}
+
+static const struct port_row *port_row(const char *name)
+{
+	for (size_t i = 0; i < COUNT(port_table); i++)
+		if (!strcmp(port_table[i].name, name))
+			return &port_table[i];
+	return NULL;
+}
+
+const struct net_driver_ops *net_driver_find(const char *name)
+{
+	const struct net_row *row = net_row(name);
+
+	return row ? row->ops : NULL;
+}
+
+const struct port_driver_ops *port_driver_find(const char *name)
+{
+	const struct port_row *row = port_row(name);
+
+	return row ? row->ops : NULL;
+}
+
+static void append_name(char *buf, size_t size, const char *name)
+{
+	size_t len = strlen(buf);
+
+	snprintf(buf + len, size - len, "%s%s", len ? ", " : "", name);
+}
+
+const char *net_driver_names(char *buf, size_t size)
+{
+	buf[0] = '\0';
+	for (size_t i = 0; i < COUNT(net_table); i++)
+		if (net_table[i].available)
+			append_name(buf, size, net_table[i].name);
+	return buf;
+}
+
+const char *port_driver_names(char *buf, size_t size)
+{
+	buf[0] = '\0';
+	for (size_t i = 0; i < COUNT(port_table); i++)
+		if (port_table[i].available)
+			append_name(buf, size, port_table[i].name);
+	return buf;
+}
+
+int net_driver_check(const char *name, struct err *e)
+{
+	const struct net_row *row = net_row(name);
+	char names[256];
+
+	net_driver_names(names, sizeof(names));
+	if (!row)
+		return err_set(e, -EINVAL, "unknown network mode: %.64s; available: %s", name,
+			       names);
+	if (!row->available)
+		return err_set(e, -EINVAL,
+			       "network driver %s is not available in this build; available: %s",
+			       name, names);
+	return 0;
+}
+
+int port_driver_check(const char *name, struct err *e)
+{
+	const struct port_row *row = port_row(name);
+	char names[256];
+
+	port_driver_names(names, sizeof(names));
+	if (!row)
+		return err_set(e, -EINVAL, "unknown port driver: %.64s; available: %s", name,
+			       names);
+	if (!row->available)
+		return err_set(e, -EINVAL,
+			       "port driver %s is not available in this build; available: %s", name,
+			       names);
+	return 0;
+}
+
+/* Every rule about which network a port driver goes with, whether or not this build has them. */
+static int check_needs(const struct port_row *port, const char *net, struct err *e)
+{
+	if (port->needs != NEEDS_NOTHING && !strcmp(net, "host"))
+		return err_set(e, -EINVAL,
+			       "port driver requires non-host network: "
+			       "--port-driver=%s needs --net=slirp4netns, or --net=none",
+			       port->name);
+	if (port->needs == NEEDS_SLIRP4NETNS && strcmp(net, "slirp4netns"))
+		return err_set(
+			e, -EINVAL,
+			"port driver requires slirp4netns network: "
+			"--port-driver=slirp4netns goes with --net=slirp4netns, not with --net=%s",
+			net);
+	if (port->needs == NEEDS_PASTA && strcmp(net, "pasta"))
+		return err_set(e, -EINVAL,
+			       "--port-driver=%s goes with --net=pasta, not with --net=%s",
+			       port->name, net);
+	if (port->needs == NEEDS_TRANSIT && !strcmp(net, "none"))
+		return err_set(e, -EINVAL,
+			       "--net=none goes with --port-driver=none or builtin, not with %s",
+			       port->name);
+	if (!strcmp(net, "pasta") && port->needs != NEEDS_PASTA && port->needs != NEEDS_NOTHING)
+		return err_set(e, -EINVAL,
+			       "--net=pasta goes with --port-driver=none or implicit, not with %s",
+			       port->name);
+	return 0;
+}
+
+int driver_check_combination(const char *net, const char *port, struct err *e)
+{
+	const struct port_row *row = port_row(port);
+	int code;
+
+	if (net_row(net) && row) {
+		code = check_needs(row, net, e);
+		if (code < 0)
+			return code;
+	}
+	code = net_driver_check(net, e);
+	return code < 0 ? code : port_driver_check(port, e);
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_REGISTRY_INTERNAL_H
+#define RINGKIT_DRIVERS_REGISTRY_INTERNAL_H
+
+#include "drivers/driver.h"
+
+/* What each driver's file offers to the registry. */
+extern const struct net_driver_ops net_none_ops;
+extern const struct net_driver_ops net_slirp4netns_ops;
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rtnetlink(7) by libmnl: one request, one acknowledgement. Runs in the child, which has
+ * CAP_NET_ADMIN over its network namespace.
+ */
+#include "ns/netif.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_addr.h>
+#include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+
+/* Our requests are of one header and at most four attributes. */
+#define REQUEST_BYTES 256
+
+/* The acknowledgement quotes our request after an error, and may have a text of the kernel. */
+#define ANSWER_BYTES 4096
+
+/* An IPv4 or IPv6 address as netlink wants it. */
+struct address {
+	unsigned char family;
+	size_t len;
+	unsigned char bytes[sizeof(struct in6_addr)];
+};
+
+static int parse_address(const char *text, struct address *out, struct err *e)
+{
+	if (inet_pton(AF_INET, text, out->bytes) == 1) {
+		out->family = AF_INET;
+		out->len = sizeof(struct in_addr);
+		return 0;
+	}
+	if (inet_pton(AF_INET6, text, out->bytes) == 1) {
+		out->family = AF_INET6;
+		out->len = sizeof(struct in6_addr);
+		return 0;
+	}
+	return err_set(e, -EINVAL, "%.64s is no IP address", text);
+}
+
+static void close_socket(struct mnl_socket **nl)
+{
+	if (*nl)
+		mnl_socket_close(*nl);
+}
+
+#define auto_netlink __attribute__((cleanup(close_socket)))
+
+/* NULL with errno set. */
+static struct mnl_socket *open_socket(void)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+
+	if (!nl)
+		return NULL;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		mnl_socket_close(nl);
+		return NULL;
+	}
+	return nl;
+}
+
+static struct nlmsghdr *request(void *buf, uint16_t type, uint16_t flags)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+	nlh->nlmsg_seq = 1;
+	return nlh;
+}
+
+/* Sends it and waits for the acknowledgement. 0 or the kernel's -errno. */
+static int talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)
+{
+	char buf[ANSWER_BYTES];
+	ssize_t n;
+
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	do
+		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (mnl_cb_run(buf, (size_t)n, nlh->nlmsg_seq, mnl_socket_get_portid(nl), NULL, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up)
+{
+	char buf[REQUEST_BYTES];
+	struct nlmsghdr *nlh = request(buf, RTM_NEWLINK, 0);
+	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+
+	link->ifi_family = AF_UNSPEC;
+	link->ifi_index = (int)ifindex;
+	if (up)
+		link->ifi_flags = link->ifi_change = IFF_UP;
+	if (mtu)
+		mnl_attr_put_u32(nlh, IFLA_MTU, (uint32_t)mtu);
+	return talk(nl, nlh);
+}
+
+static int address_add(struct mnl_socket *nl, unsigned ifindex, const struct address *ip,
+		       int prefix_len)
+{
+	char buf[REQUEST_BYTES];
+	struct nlmsghdr *nlh = request(buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
+
+	ifa->ifa_family = ip->family;
+	ifa->ifa_prefixlen = (unsigned char)prefix_len;
+	ifa->ifa_scope = RT_SCOPE_UNIVERSE;
+	ifa->ifa_index = ifindex;
+	/* Nobody else is on this link, and a tentative address cannot be bound yet. */
+	if (ip->family == AF_INET6)
+		mnl_attr_put_u32(nlh, IFA_FLAGS, IFA_F_NODAD);
+	mnl_attr_put(nlh, IFA_LOCAL, ip->len, ip->bytes);
+	mnl_attr_put(nlh, IFA_ADDRESS, ip->len, ip->bytes);
+	return talk(nl, nlh);
+}
+
+static int default_route_add(struct mnl_socket *nl, unsigned ifindex, const struct address *gateway)
+{
+	char buf[REQUEST_BYTES];
+	struct nlmsghdr *nlh = request(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
+
+	rt->rtm_family = gateway->family;
+	rt->rtm_table = RT_TABLE_MAIN;
+	rt->rtm_protocol = RTPROT_BOOT;
+	rt->rtm_scope = RT_SCOPE_UNIVERSE;
+	rt->rtm_type = RTN_UNICAST;
+	mnl_attr_put(nlh, RTA_GATEWAY, gateway->len, gateway->bytes);
+	mnl_attr_put_u32(nlh, RTA_OIF, ifindex);
+	return talk(nl, nlh);
+}
+
+/* 0 or -errno with *e. */
+static int find_interface(const char *ifname, unsigned *ifindex, struct err *e)
+{
+	*ifindex = if_nametoindex(ifname);
+	if (!*ifindex)
+		return err_errno(e, -errno, "cannot find interface %s", ifname);
+	return 0;
+}
+
+int netif_loopback_up(struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = open_socket();
+	unsigned ifindex;
+	int code;
+
+	if (!nl)
+		return err_errno(e, -errno, "cannot open a netlink socket");
+	code = find_interface("lo", &ifindex, e);
+	if (code < 0)
+		return code;
+	code = link_change(nl, ifindex, 0, true);
+	return code < 0 ? err_errno(e, code, "cannot bring lo up") : 0;
+}
+
+static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
+		       struct err *e)
+{
+	struct address ip;
+	int code = parse_address(c->ip, &ip, e);
+
+	if (code == 0 && (c->prefix_len < 0 || c->prefix_len > (int)ip.len * 8))
+		code = err_set(e, -EINVAL, "%s/%d: no such prefix length", c->ip, c->prefix_len);
+	if (code < 0)
+		return err_wrap(e, code, "address of %s", c->ifname);
+	code = address_add(nl, ifindex, &ip, c->prefix_len);
+	if (code < 0)
+		return err_errno(e, code, "cannot add address %s/%d to %s", c->ip, c->prefix_len,
+				 c->ifname);
+	return 0;
+}
+
+static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
+		       struct err *e)
+{
+	struct address gateway;
+	int code = parse_address(c->gateway, &gateway, e);
+
+	if (code < 0)
+		return err_wrap(e, code, "gateway of %s", c->ifname);
+	code = default_route_add(nl, ifindex, &gateway);
+	if (code < 0)
+		return err_errno(e, code, "cannot add the default route via %s on %s", c->gateway,
+				 c->ifname);
+	return 0;
+}
+
+int netif_configure(const struct netif_config *c, struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = open_socket();
+	unsigned ifindex;
+	int code;
+
+	if (!nl)
+		return err_errno(e, -errno, "cannot open a netlink socket");
+	code = find_interface(c->ifname, &ifindex, e);
+	if (code < 0)
+		return code;
+	if (c->mtu) {
+		code = link_change(nl, ifindex, c->mtu, false);
+		if (code < 0)
+			return err_errno(e, code, "cannot set the MTU of %s to %d", c->ifname,
+					 c->mtu);
+	}
+	if (c->ip && *c->ip)
+		code = add_address(nl, ifindex, c, e);
+	if (code < 0)
+		return code;
+	code = link_change(nl, ifindex, 0, true);
+	if (code < 0)
+		return err_errno(e, code, "cannot bring %s up", c->ifname);
+	return c->gateway && *c->gateway ? add_gateway(nl, ifindex, c, e) : 0;
+}
+
+int netif_tap_create(const char *ifname, struct err *e)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+	auto_fd int fd = -1;
+
+	if (!*ifname || strlen(ifname) >= sizeof(ifr.ifr_name))
+		return err_set(e, -EINVAL,
+			       "\"%.64s\" is no name for an interface: 1 to %zu characters", ifname,
+			       sizeof(ifr.ifr_name) - 1);
+	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(
+			e, -errno,
+			"cannot open /dev/net/tun, which must be there (sudo modprobe tun) and "
+			"readable and writable for you (sudo chmod 0666 /dev/net/tun)");
+	memcpy(ifr.ifr_name, ifname, strlen(ifname) + 1);
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return err_errno(e, -errno, "cannot make tap device %s: TUNSETIFF", ifname);
+	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
+		return err_errno(e, -errno, "cannot keep tap device %s: TUNSETPERSIST", ifname);
+	return 0;
+}
