@@ -227,38 +227,58 @@ static const char *one_line(char *s)
 	return s;
 }
 
-int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e)
+int proc_begin(char *const *argv, struct proc_job *job, struct err *e)
 {
-	auto_fd int out_r = -1, out_w = -1;
-	struct proc_spec spec = {.file = argv[0], .argv = argv, .null_stdin = true, .death_signal = SIGKILL};
-	struct proc p = PROC_NONE;
+	struct proc_spec spec = {
+		.file = argv[0], .argv = argv, .null_stdin = true, .death_signal = SIGKILL};
+	auto_fd int out_w = -1;
+	int fds[2], code;
+
+	*job = PROC_JOB_NONE;
+	job->argv = argv;
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "cannot run %s: pipe", argv[0]);
+	job->out_fd = fds[0];
+	out_w = fds[1];
+	spec.stdout_fd = spec.stderr_fd = out_w;
+	code = proc_start(&job->proc, &spec, e);
+	if (code)
+		close_fd(&job->out_fd);
+	return code;
+}
+
+int proc_finish(struct proc_job *job, char *out, size_t out_size, int timeout_ms, struct err *e)
+{
 	char own[1024] = "", words[64];
-	int fds[2], code, status;
+	int code, status;
 
 	if (!out) {
 		out = own;
 		out_size = sizeof(own);
 	}
 	out[0] = '\0';
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return err_errno(e, -errno, "cannot run %s: pipe", argv[0]);
-	out_r = fds[0];
-	out_w = fds[1];
-	spec.stdout_fd = spec.stderr_fd = out_w;
-	code = proc_start(&p, &spec, e);
-	if (code)
-		return code;
-	close_fd(&out_w);
-	code = collect(out_r, out, out_size, timeout_ms);
+	code = collect(job->out_fd, out, out_size, timeout_ms);
+	close_fd(&job->out_fd);
 	if (code) {
-		proc_end(&p, SIGKILL, 0);
-		return err_errno(e, code, "%s did not finish", argv[0]);
+		proc_end(&job->proc, SIGKILL, 0);
+		return err_errno(e, code, "%s did not finish", job->argv[0]);
 	}
-	while (waitpid(p.pid, &status, 0) < 0 && errno == EINTR)
-		;
-	close_fd(&p.pidfd);
+	while (waitpid(job->proc.pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_errno(e, -errno, "%s: wait", job->argv[0]);
+	close_fd(&job->proc.pidfd);
+	job->proc.pid = 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	return err_set(e, -ECHILD, "%s failed (%s)%s%.512s", argv[0],
-		       proc_status_text(status, words, sizeof(words)), out[0] ? ": " : "", one_line(out));
+	return err_set(e, -ECHILD, "%s failed (%s)%s%.512s", job->argv[0],
+		       proc_status_text(status, words, sizeof(words)), out[0] ? ": " : "",
+		       one_line(out));
+}
+
+int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e)
+{
+	struct proc_job job;
+	int code = proc_begin(argv, &job, e);
+
+	return code ? code : proc_finish(&job, out, out_size, timeout_ms, e);
 }

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One binary, four roles: the user starts the parent; the parent starts the others, as itself with
+ * a role in the environment.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/options.h"
+#include "dataplane/dataplane.h"
+#include "launch/handshake.h"
+#include "launch/launch.h"
+
+static int role_main(const char *role, int argc, char **argv)
+{
+	if (!strcmp(role, "child"))
+		return child_main(argc, argv);
+	if (!strcmp(role, "dataplane"))
+		return dataplane_main();
+	if (!strcmp(role, "broker"))
+		return broker_main();
+	log_error("unknown role in " HS_ENV_ROLE ": %s", role);
+	return 1;
+}
+
+static int user_main(int argc, char **argv)
+{
+	struct options options;
+	struct err e = {0};
+	int code;
+
+	log_init("parent", false);
+	if (options_parse(argc, argv, &options, &e)) {
+		log_error("%s", e.msg);
+		return 1;
+	}
+	log_init("parent", options.debug);
+	code = 0;
+	if (options.help)
+		options_print_help();
+	else if (options.version)
+		options_print_version();
+	else if (options.print_semver)
+		options_print_semver(options.print_semver);
+	else {
+		options_warn(&options);
+		code = parent_main(&options, argv);
+	}
+	options_free(&options);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	const char *role = getenv(HS_ENV_ROLE);
+
+	return role ? role_main(role, argc, argv) : user_main(argc, argv);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The child: root of the new namespaces, with all capabilities there and none outside. It makes the
+ * view of the system that the command gets, while the parent starts the drivers, then runs the
+ * command.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "launch/command.h"
+#include "launch/handshake.h"
+#include "launch/launch.h"
+#include "launch/preflight.h"
+#include "ns/copyup.h"
+#include "ns/etcfiles.h"
+#include "ns/mounts.h"
+#include "ns/netif.h"
+
+struct child {
+	struct options options;
+	struct hs_setup setup;
+	int sock; /* to the parent */
+	bool has_netns;
+};
+
+/* Takes our end of the channel from the environment, which the command is not to see. */
+static int take_channel(struct child *c, struct err *e)
+{
+	const char *number = getenv(HS_ENV_FD);
+	int code;
+
+	c->sock = number ? atoi(number) : -1;
+	unsetenv(HS_ENV_FD);
+	unsetenv(HS_ENV_ROLE);
+	code = c->sock < 3 ? -EBADF : fd_set_cloexec(c->sock, true);
+	return code ? err_set(e, code, "this role is started by rootlesskit itself only") : 0;
+}
+
+/* A parent that died before this is noticed by the channel's end of file. */
+static int die_with_parent(struct err *e)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? err_errno(e, -errno, "PR_SET_PDEATHSIG") : 0;
+}
+
+static int mount_all(const struct child *c, struct err *e)
+{
+	const struct options *o = &c->options;
+	int code = mounts_set_propagation(o->propagation, e);
+
+	for (size_t i = 0; !code && i < o->n_copy_up; i++)
+		code = copyup_dir(o->copy_up[i], e);
+	if (code)
+		return code;
+	if (c->has_netns)
+		mounts_sys(o->cgroupns);
+	else if (o->cgroupns)
+		mounts_cgroup2();
+	if (o->pidns)
+		mounts_proc();
+	return 0;
+}
+
+static int prepare(struct child *c, struct err *e)
+{
+	int code = die_with_parent(e);
+
+	code = code ? code : mount_all(c, e);
+	if (!code && c->has_netns)
+		code = netif_loopback_up(e);
+	return code;
+}
+
+static int configure_interface(const struct net_result *net, struct err *e)
+{
+	struct netif_config config = {.ifname = net->ifname,
+				      .mtu = net->mtu,
+				      .ip = net->ip,
+				      .prefix_len = net->prefix_len,
+				      .gateway = net->gateway};
+
+	if (!net->configure)
+		return 0;
+	return netif_configure(&config, e);
+}
+
+static int configure_network(struct child *c, struct err *e)
+{
+	const struct options *o = &c->options;
+	const char *dns[NET_DNS_MAX];
+	size_t n_dns = 0;
+	int code;
+
+	if (!c->has_netns)
+		return 0;
+	code = configure_interface(&c->setup.net, e);
+	if (code)
+		return code;
+	while (n_dns < NET_DNS_MAX && c->setup.net.dns[n_dns][0]) {
+		dns[n_dns] = c->setup.net.dns[n_dns];
+		n_dns++;
+	}
+	return etcfiles_install(dns, n_dns, copyup_covers(o->copy_up, o->n_copy_up, "/etc"),
+				c->setup.state_dir, e);
+}
+
+static int set_environment(const struct hs_setup *setup)
+{
+	char euid[16], egid[16];
+
+	snprintf(euid, sizeof(euid), "%u", setup->parent_euid);
+	snprintf(egid, sizeof(egid), "%u", setup->parent_egid);
+	if (setenv("ROOTLESSKIT_STATE_DIR", setup->state_dir, 1) < 0 ||
+	    setenv("ROOTLESSKIT_PARENT_EUID", euid, 1) < 0 ||
+	    setenv("ROOTLESSKIT_PARENT_EGID", egid, 1) < 0)
+		return -errno;
+	return 0;
+}
+
+/* -ECONNRESET means that the parent has failed and says why itself. */
+static int set_up(struct child *c, struct err *e)
+{
+	struct hs_simple run;
+	int code = prepare(c, e);
+
+	if (code)
+		return code;
+	code = hs_recv(c->sock, HS_SETUP, &c->setup, sizeof(c->setup));
+	if (code)
+		return err_errno(e, code, "message from the parent");
+	code = configure_network(c, e);
+	if (code)
+		return code;
+	code = set_environment(&c->setup);
+	if (code)
+		return err_errno(e, code, "environment");
+	code = hs_send(c->sock, HS_READY);
+	if (!code)
+		code = hs_recv(c->sock, HS_RUN, &run, sizeof(run));
+	return code ? err_errno(e, code, "message from the parent") : 0;
+}
+
+int child_main(int argc, char **argv)
+{
+	struct child c = {.sock = -1};
+	struct command cmd;
+	struct err e = {0};
+	int code;
+
+	log_init("child ", false);
+	code = take_channel(&c, &e);
+	if (!code)
+		code = options_parse(argc, argv, &c.options, &e);
+	if (!code) {
+		log_init("child ", c.options.debug);
+		c.has_netns = strcmp(c.options.net, "host") != 0;
+		code = set_up(&c, &e);
+	}
+	if (code) {
+		if (code == -ECONNRESET || code == -EPIPE)
+			return 1;
+		log_error("%s", e.msg);
+		preflight_hint(code);
+		return 1;
+	}
+	cmd = (struct command){.argv = c.options.command,
+			       .own_session = c.options.reaper_on,
+			       .listen_fds = c.setup.listen_fds,
+			       .mask = &c.setup.sigmask};
+	code = command_run(&cmd, &e);
+	if (e.code)
+		log_error("%s", e.msg);
+	return code;
+}

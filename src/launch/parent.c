@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent: makes the child and everything around it, then supervises. The order of things is the
+ * table in handshake.h. Whatever fails, parent_teardown undoes what was done.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "launch/handshake.h"
+#include "launch/launch.h"
+#include "launch/parent_internal.h"
+#include "launch/preflight.h"
+#include "ns/idmap.h"
+
+#define EXIT_SIGNALED 255 /* RootlessKit's */
+
+/* systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID names. */
+static bool listen_pid_is_ours(void)
+{
+	const char *pid = getenv("LISTEN_PID");
+
+	return pid && getenv("LISTEN_FDS") && atol(pid) == (long)getpid();
+}
+
+static int write_id_maps(struct parent *p, struct err *e)
+{
+	auto_free struct subids *ids = malloc(sizeof(*ids));
+	int code;
+
+	if (!ids)
+		return err_errno(e, -ENOMEM, "id maps");
+	code = subid_lookup(p->options->subid_source, geteuid(), ids, e);
+	if (code)
+		return err_wrap(e, code,
+				"failed to setup UID/GID map: failed to compute uid/gid map");
+	code = idmap_write(p->child.pid, geteuid(), getegid(), ids, e);
+	return code ? err_wrap(e, code, "failed to setup UID/GID map") : 0;
+}
+
+static int open_namespace(const struct parent *p, const char *name, int *out, struct err *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)p->child.pid, name);
+	*out = open(path, O_RDONLY | O_CLOEXEC);
+	return *out < 0 ? err_errno(e, -errno, "cannot open %s", path) : 0;
+}
+
+static int open_namespaces(struct parent *p, struct err *e)
+{
+	int code;
+
+	if (!strcmp(p->options->net, "host"))
+		return 0;
+	code = open_namespace(p, "user", &p->userns_fd, e);
+	return code ? code : open_namespace(p, "net", &p->netns_fd, e);
+}
+
+static int make_child(struct parent *p, char **argv, struct err *e)
+{
+	int code = spawn_child(p->options, argv, &p->inherited, &p->child, &p->sock, e);
+
+	if (code) {
+		log_error("%s", e->msg);
+		preflight_hint(code);
+		e->msg[0] = '\0';
+		return code;
+	}
+	code = supervise_child(p, e);
+	code = code ? code : write_id_maps(p, e);
+	code = code ? code : open_namespaces(p, e);
+	if (!code && hs_send(p->sock, HS_MAPPED))
+		code = err_errno(e, -EPIPE, "message to the child");
+	return code;
+}
+
+static void child_says_ready(void *arg, uint32_t events)
+{
+	struct parent *p = arg;
+	struct hs_simple ready;
+
+	(void)events;
+	if (hs_recv(p->sock, HS_READY, &ready, sizeof(ready)) == 0)
+		p->child_ready = true;
+	loop_remove(p->sock_source);
+	p->sock_source = NULL;
+}
+
+/* The child's own set-up has no time limit here: what it waits for has one of its own. */
+static int wait_ready(struct parent *p, struct err *e)
+{
+	p->sock_source = loop_add_fd(p->loop, p->sock, EPOLLIN, child_says_ready, p);
+	if (!p->sock_source)
+		return err_errno(e, -errno, "epoll");
+	while (!p->child_ready) {
+		int code = supervise_check(p, e);
+
+		if (!code)
+			code = loop_run_once(p->loop, 100);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+static int start(struct parent *p, char **argv, struct err *e)
+{
+	int code = supervise_open(p, e);
+
+	code = code ? code : statedir_open(p->options->state_dir, &p->state, e);
+	code = code ? code : make_child(p, argv, e);
+	code = code ? code : services_start_network(p, e);
+	code = code ? code : services_start_ports(p, e);
+	code = code ? code : services_start_api(p, e);
+	code = code ? code : wait_ready(p, e);
+	code = code ? code : statedir_write_child_pid(&p->state, p->child.pid, e);
+	code = code ? code : supervise_start(p, e);
+	if (!code && hs_send(p->sock, HS_RUN))
+		code = err_errno(e, -EPIPE, "message to the child");
+	return code;
+}
+
+static void parent_teardown(struct parent *p)
+{
+	services_stop(p);
+	supervise_close(p);
+	close_fd(&p->sock);
+	close_fd(&p->userns_fd);
+	close_fd(&p->netns_fd);
+	statedir_close(&p->state);
+	inherited_fds_free(&p->inherited);
+	loop_close(p->loop);
+}
+
+/* A child that failed has said why; that is the reason, and not what its end did to the step that
+ * the parent was at. */
+static void say_failed(struct parent *p, struct err *e)
+{
+	struct err cause = {0};
+
+	if (supervise_check(p, &cause))
+		*e = cause;
+	if (e->msg[0])
+		log_error("%s", e->msg);
+}
+
+static int exit_code(const struct parent *p)
+{
+	char words[64];
+
+	if (WIFEXITED(p->child_status) && WEXITSTATUS(p->child_status) == 0)
+		return 0;
+	log_error("child exited: %s", proc_status_text(p->child_status, words, sizeof(words)));
+	return WIFEXITED(p->child_status) ? WEXITSTATUS(p->child_status) : EXIT_SIGNALED;
+}
+
+int parent_main(const struct options *options, char **argv)
+{
+	struct parent p = {.options = options,
+			   .signal_fd = -1,
+			   .abort_fd = -1,
+			   .abort_signal_fd = -1,
+			   .state = STATEDIR_NONE,
+			   .child = PROC_NONE,
+			   .sock = -1,
+			   .userns_fd = -1,
+			   .netns_fd = -1};
+	struct err e = {0};
+	int code = inherited_fds_take(&p.inherited);
+
+	if (!code)
+		code = loop_open(&p.loop);
+	if (code) {
+		log_error("start-up: %s", strerror(-code));
+		return 1;
+	}
+	p.listen_fds = listen_pid_is_ours();
+	code = start(&p, argv, &e);
+	if (code) {
+		say_failed(&p, &e);
+		parent_teardown(&p);
+		return 1;
+	}
+	supervise_run(&p);
+	parent_teardown(&p);
+	return exit_code(&p);
+}

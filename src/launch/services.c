@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parent runs for the command: network driver, port driver with the ports of the command
+ * line, API.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "launch/handshake.h"
+#include "launch/parent_internal.h"
+
+/* Ports of the command line: a data plane that does not answer in this time is broken. */
+#define PUBLISH_TIMEOUT_MS 30000
+#define SLIRP_SOCKET	   ".s4nn.sock"
+
+static const char *binary_option(const struct options *o)
+{
+	if (!strcmp(o->net, "slirp4netns"))
+		return o->slirp4netns_binary;
+	if (!strcmp(o->net, "vpnkit"))
+		return o->vpnkit_binary;
+	if (!strcmp(o->net, "pasta"))
+		return o->pasta_binary;
+	if (!strcmp(o->net, "lxc-user-nic"))
+		return o->lxc_user_nic_binary;
+	return NULL;
+}
+
+static struct net_params net_params(const struct parent *p)
+{
+	const struct options *o = p->options;
+
+	return (struct net_params){
+		.ifname = o->ifname,
+		.mtu = o->mtu,
+		.cidr = o->cidr,
+		.disable_host_loopback = o->disable_host_loopback,
+		.ipv6 = o->ipv6,
+		.detach_netns = o->detach_netns,
+		.binary = binary_option(o),
+		.sandbox = o->slirp4netns_sandbox,
+		.seccomp = o->slirp4netns_seccomp,
+		.bridge = o->lxc_user_nic_bridge,
+		.state_dir = p->state.path,
+		.api_socket = p->slirp_socket[0] ? p->slirp_socket : NULL,
+	};
+}
+
+static int start_driver(struct parent *p, struct err *e)
+{
+	struct net_params params;
+	struct net_target target = {.child_pid = p->child.pid,
+				    .userns_fd = p->userns_fd,
+				    .netns_fd = p->netns_fd,
+				    .abort_fd = p->abort_fd};
+	int code;
+
+	p->net_ops = net_driver_find(p->options->net);
+	if (!p->net_ops)
+		return err_set(e, -EINVAL, "network driver %s is not available", p->options->net);
+	if (!strcmp(p->options->port_driver, "slirp4netns")) {
+		code = statedir_path(&p->state, SLIRP_SOCKET, p->slirp_socket,
+				     sizeof(p->slirp_socket));
+		if (code)
+			return err_errno(e, code, "%s", SLIRP_SOCKET);
+	}
+	params = net_params(p);
+	code = p->net_ops->start(&params, &target, &p->net, &p->net_result, e);
+	if (code) {
+		p->net_ops = NULL;
+		return err_wrap(e, code, "failed to set up the network (--net=%s)",
+				p->options->net);
+	}
+	return 0;
+}
+
+static void net_died(void *arg, const char *msg)
+{
+	(void)arg;
+	log_error("network driver: %s; the command has lost its network", msg);
+}
+
+static int send_setup(struct parent *p, struct err *e)
+{
+	struct hs_setup setup;
+	int code;
+
+	/* Padding too: what goes over the channel is defined. */
+	memset(&setup, 0, sizeof(setup));
+	setup.kind = HS_SETUP;
+	setup.listen_fds = p->listen_fds;
+	setup.sigmask = p->old_mask;
+	setup.parent_euid = (uint32_t)geteuid();
+	setup.parent_egid = (uint32_t)getegid();
+	snprintf(setup.state_dir, sizeof(setup.state_dir), "%s", p->state.path);
+	setup.net = p->net_result;
+	code = fdpass_send(p->sock, &setup, sizeof(setup), NULL, 0, MSG_NOSIGNAL);
+	return code ? err_errno(e, code, "message to the child") : 0;
+}
+
+int services_start_network(struct parent *p, struct err *e)
+{
+	int code = 0;
+
+	if (strcmp(p->options->net, "host"))
+		code = start_driver(p, e);
+	if (!code && p->net_ops) {
+		code = p->net_ops->watch(p->net, p->loop, net_died, p);
+		if (code)
+			return err_errno(e, code, "network driver %s", p->options->net);
+	}
+	return code ? code : send_setup(p, e);
+}
+
+static int start_port_driver(struct parent *p, struct err *e)
+{
+	const struct options *o = p->options;
+	struct port_params params = {
+		.loop = p->loop,
+		.child_pid = p->child.pid,
+		.userns_fd = p->userns_fd,
+		.netns_fd = p->netns_fd,
+		.state_dir = p->state.path,
+		.slirp_api_socket = p->slirp_socket[0] ? p->slirp_socket : NULL,
+		.source_ip_transparent = o->source_ip_transparent,
+		.dataplane = o->dataplane,
+		.workers = o->workers,
+		.udp_timeout_ms = o->udp_timeout_ms,
+		.dataplane_sandbox = o->dataplane_sandbox,
+		.debug = o->debug,
+	};
+	int code;
+
+	p->port_ops = port_driver_find(o->port_driver);
+	if (!p->port_ops)
+		return err_set(e, -EINVAL, "port driver %s is not available", o->port_driver);
+	snprintf(params.child_ip, sizeof(params.child_ip), "%s", p->net_result.ip);
+	code = p->port_ops->start(&params, &p->port, e);
+	if (code) {
+		p->port_ops = NULL;
+		return err_wrap(e, code, "failed to start the port driver %s", o->port_driver);
+	}
+	code = ports_open(p->port_ops, p->port, &p->ports);
+	return code ? err_errno(e, code, "table of ports") : 0;
+}
+
+struct publish {
+	struct parent *parent;
+	const struct port_spec *spec;
+};
+
+static void published(void *arg, int id, const struct err *e)
+{
+	struct parent *p = arg;
+
+	(void)id;
+	p->publish_left--;
+	if (e && !p->publish_error.code)
+		p->publish_error = *e;
+}
+
+/* One after the other, so that the ids are those of the order on the command line. */
+static int publish_all(struct parent *p, struct err *e)
+{
+	const struct options *o = p->options;
+	uint64_t end = loop_now_ms() + PUBLISH_TIMEOUT_MS;
+	char text[256];
+
+	for (size_t i = 0; i < o->n_publish; i++) {
+		p->publish_left++;
+		ports_add(p->ports, &o->publish[i], published, p);
+		while (p->publish_left) {
+			int code = supervise_check(p, e);
+
+			if (code)
+				return code;
+			code = loop_run_once(p->loop, 100);
+			if (!code && loop_now_ms() >= end)
+				code = -ETIMEDOUT;
+			if (code)
+				return err_errno(
+					e, code, "publishing %s",
+					portspec_format(&o->publish[i], text, sizeof(text)));
+		}
+		if (p->publish_error.code) {
+			*e = p->publish_error;
+			return err_wrap(e, e->code, "failed to publish %s",
+					portspec_format(&o->publish[i], text, sizeof(text)));
+		}
+	}
+	return 0;
+}
+
+int services_start_ports(struct parent *p, struct err *e)
+{
+	int code;
+
+	if (!strcmp(p->options->port_driver, "none"))
+		return 0;
+	code = start_port_driver(p, e);
+	return code ? code : publish_all(p, e);
+}
+
+int services_start_api(struct parent *p, struct err *e)
+{
+	char path[PATH_MAX];
+	int code = statedir_path(&p->state, "api.sock", path, sizeof(path));
+
+	if (code)
+		return err_errno(e, code, "api.sock");
+	p->api_info = (struct api_info){.state_dir = p->state.path,
+					.child_pid = p->child.pid,
+					.net = p->net_ops ? &p->net_result : NULL,
+					.ports = p->ports};
+	return api_open(p->loop, path, &p->api_info, &p->api, e);
+}
+
+void services_stop(struct parent *p)
+{
+	if (p->api)
+		api_close(p->api);
+	if (p->ports)
+		ports_close(p->ports);
+	if (p->port_ops)
+		p->port_ops->stop(p->port);
+	if (p->net_ops)
+		p->net_ops->stop(p->net);
+	p->api = NULL;
+	p->ports = NULL;
+	p->port_ops = NULL;
+	p->net_ops = NULL;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Signals and the child's end. Every signal is blocked from the first moment and read from a
+ * signalfd(2). During start-up only those that ask us to end are looked at; the others wait until
+ * the command is there to get them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "launch/command.h"
+#include "launch/parent_internal.h"
+
+/* Those that end the start-up, but for ones that whoever started us has had ignored (nohup). */
+static void abort_signals(sigset_t *out)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+
+	sigemptyset(out);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		struct sigaction sa;
+
+		if (sigaction(signals[i], NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)
+			sigaddset(out, signals[i]);
+	}
+}
+
+static int abort_add(struct parent *p, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	return epoll_ctl(p->abort_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+int supervise_open(struct parent *p, struct err *e)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	sigset_t all, aborting;
+	int code;
+
+	/* Were it ignored, children would vanish without a status. */
+	sigaction(SIGCHLD, &dfl, NULL);
+	command_signals(&all);
+	abort_signals(&aborting);
+	sigprocmask(SIG_BLOCK, &all, &p->old_mask);
+	p->signal_fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+	p->abort_signal_fd = signalfd(-1, &aborting, SFD_CLOEXEC | SFD_NONBLOCK);
+	p->abort_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (p->signal_fd < 0 || p->abort_signal_fd < 0 || p->abort_fd < 0)
+		return err_errno(e, -errno, "signalfd");
+	code = abort_add(p, p->abort_signal_fd);
+	return code ? err_errno(e, code, "epoll") : 0;
+}
+
+static void child_died(void *arg, uint32_t events)
+{
+	struct parent *p = arg;
+
+	(void)events;
+	if (proc_reap(&p->child, &p->child_status) != 0)
+		return;
+	p->child_ended = true;
+	loop_remove(p->child_source);
+	p->child_source = NULL;
+}
+
+int supervise_child(struct parent *p, struct err *e)
+{
+	int code = abort_add(p, p->child.pidfd);
+
+	if (code)
+		return err_errno(e, code, "epoll");
+	p->child_source = loop_add_fd(p->loop, p->child.pidfd, EPOLLIN, child_died, p);
+	return p->child_source ? 0 : err_errno(e, -errno, "epoll");
+}
+
+/* The first pending signal of fd, or 0. */
+static int next_signal(int fd, struct signalfd_siginfo *si)
+{
+	ssize_t n = read(fd, si, sizeof(*si));
+
+	return n == (ssize_t)sizeof(*si) ? (int)si->ssi_signo : 0;
+}
+
+int supervise_check(struct parent *p, struct err *e)
+{
+	struct signalfd_siginfo si;
+	int sig = next_signal(p->abort_signal_fd, &si);
+	char words[64];
+
+	if (sig)
+		return err_set(e, -ECANCELED, "start-up interrupted by a signal: %s",
+			       strsignal(sig));
+	if (!p->child_ended && p->child.pid > 0)
+		child_died(p, 0);
+	if (p->child_ended)
+		return err_set(e, -ECANCELED, "child exited: %s",
+			       proc_status_text(p->child_status, words, sizeof(words)));
+	return 0;
+}
+
+/* Our own: the write end of a broken stderr. Not somebody's message to the command. */
+static bool is_our_own(const struct signalfd_siginfo *si)
+{
+	return si->ssi_signo == SIGCHLD ||
+	       (si->ssi_signo == SIGPIPE && si->ssi_pid == (uint32_t)getpid());
+}
+
+static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
+{
+	int sig = (int)si->ssi_signo;
+
+	if (is_our_own(si))
+		return;
+	if (command_signal_is_shared(sig, si->ssi_code)) {
+		if (sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU)
+			raise(SIGSTOP);
+		return;
+	}
+	log_debug("forwarding %s to the child", strsignal(sig));
+	if (p->child.pid > 0)
+		kill(p->child.pid, sig);
+}
+
+static void forward(void *arg, uint32_t events)
+{
+	struct parent *p = arg;
+	struct signalfd_siginfo si;
+
+	(void)events;
+	while (next_signal(p->signal_fd, &si))
+		forward_one(p, &si);
+}
+
+int supervise_start(struct parent *p, struct err *e)
+{
+	p->signal_source = loop_add_fd(p->loop, p->signal_fd, EPOLLIN, forward, p);
+	return p->signal_source ? 0 : err_errno(e, -errno, "epoll");
+}
+
+void supervise_run(struct parent *p)
+{
+	while (!p->child_ended) {
+		int code = loop_run_once(p->loop, -1);
+
+		if (code) {
+			log_error("event loop: %s", strerror(-code));
+			return;
+		}
+	}
+}
+
+void supervise_close(struct parent *p)
+{
+	loop_remove(p->signal_source);
+	loop_remove(p->child_source);
+	proc_end(&p->child, SIGKILL, 0);
+	close_fd(&p->abort_fd);
+	close_fd(&p->abort_signal_fd);
+	close_fd(&p->signal_fd);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_NS_COPYUP_H
+#define RINGKIT_NS_COPYUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+/*
+ * Copy-up in the mode tmpfs+symlink, in the child's mount namespace: dir becomes a tmpfs; its old
+ * content stays reachable below dir/.roNUMBER, and each old entry is a symbolic link to there (an
+ * entry that is a symbolic link itself is made again with its own target). The names can then be
+ * removed and made anew. The tmpfs has the mode of the old directory and belongs to root of the
+ * namespace. 0 or -errno; *e names dir and the step.
+ */
+int copyup_dir(const char *dir, struct err *e);
+
+/* Fills the directory at top_fd with links to what sub_fd (top's subdirectory called sub) holds. 0
+ * or -errno. */
+int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e);
+
+/* Whether path is one of dirs (n of them), trailing slashes aside. */
+bool copyup_covers(const char *const *dirs, size_t n, const char *path);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ns/etcfiles.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+/* hosts(5) files of ad blockers have some hundred thousand lines; 16 MiB holds them. */
+#define HOSTS_MAX (16 * 1024 * 1024)
+
+int etcfiles_resolv_conf(const char *const *dns, size_t n_dns, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < n_dns; i++) {
+		len += (size_t)snprintf(buf + len, size - len, "nameserver %s\n", dns[i]);
+		if (len >= size)
+			return -ENOBUFS;
+	}
+	return 0;
+}
+
+int etcfiles_hosts(const char *old, const char *hostname, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%s\n127.0.0.1 %s\n::1 %s\n", old, hostname, hostname);
+
+	return n < 0 || (size_t)n >= size ? -ENOBUFS : 0;
+}
+
+/* The new text of /etc/hosts, allocated. */
+static int make_hosts(char **out, struct err *e)
+{
+	auto_free char *old = malloc(HOSTS_MAX), *text = NULL;
+	char name[HOST_NAME_MAX + 1] = "localhost";
+	ssize_t n;
+
+	if (!old)
+		return err_errno(e, -ENOMEM, "/etc/hosts");
+	n = fd_read_file("/etc/hosts", old, HOSTS_MAX);
+	if (n < 0 && n != -ENOENT)
+		return err_errno(e, (int)n, "cannot read /etc/hosts");
+	if (n < 0)
+		old[0] = '\0';
+	gethostname(name, sizeof(name) - 1);
+	text = malloc(strlen(old) + 2 * sizeof(name) + 32);
+	if (!text)
+		return err_errno(e, -ENOMEM, "/etc/hosts");
+	etcfiles_hosts(old, name, text, strlen(old) + 2 * sizeof(name) + 32);
+	*out = steal_ptr(text);
+	return 0;
+}
+
+/* With this mode whatever the umask, which is the command's and stays as it is. */
+static int write_file(const char *path, const char *text)
+{
+	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd < 0 || fchmod(fd, 0644) < 0)
+		return -errno;
+	return fd_write_all(fd, text, strlen(text));
+}
+
+/* In a copied-up /etc the name is a link to the host's file: the link goes, a file of ours comes.
+ */
+static int put_file(const char *path, const char *text, struct err *e)
+{
+	int code;
+
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_errno(e, -errno, "cannot replace %s", path);
+	code = write_file(path, text);
+	return code ? err_errno(e, code, "cannot write %s", path) : 0;
+}
+
+static int bind_file(const char *scratch_dir, const char *name, const char *path, const char *text,
+		     struct err *e)
+{
+	char source[PATH_MAX];
+	int code;
+
+	if ((size_t)snprintf(source, sizeof(source), "%s/%s", scratch_dir, name) >= sizeof(source))
+		return err_errno(e, -ENAMETOOLONG, "%s", scratch_dir);
+	code = write_file(source, text);
+	if (code)
+		return err_errno(e, code, "cannot write %s", source);
+	if (mount(source, path, NULL, MS_BIND, NULL) < 0)
+		return err_errno(e, -errno,
+				 "failed to create bind mount on %s (--copy-up=/etc avoids it)",
+				 path);
+	return 0;
+}
+
+static int bind_files(const char *resolv, const char *hosts, const char *scratch_dir, struct err *e)
+{
+	int code = 0;
+
+	/* The files outlive the mount point of their tmpfs: a bind mount holds the filesystem. */
+	if (mount("none", scratch_dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") < 0)
+		return err_errno(e, -errno, "failed to mount tmpfs on %s", scratch_dir);
+	if (resolv) {
+		log_warning(
+			"Mounting /etc/resolv.conf without copying-up /etc. "
+			"Note that /etc/resolv.conf in the namespace will be unmounted when it is "
+			"recreated on the host. "
+			"Unless /etc/resolv.conf is statically configured, copying-up /etc is "
+			"highly recommended.");
+		code = bind_file(scratch_dir, "resolv.conf", "/etc/resolv.conf", resolv, e);
+	}
+	if (!code && access("/etc/hosts", F_OK) == 0)
+		code = bind_file(scratch_dir, "hosts", "/etc/hosts", hosts, e);
+	if (umount2(scratch_dir, MNT_DETACH) < 0 && !code)
+		code = err_errno(e, -errno, "failed to unmount %s", scratch_dir);
+	return code;
+}
+
+int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const char *scratch_dir,
+		     struct err *e)
+{
+	auto_free char *hosts = NULL;
+	char resolv[1024];
+	int code;
+
+	code = etcfiles_resolv_conf(dns, n_dns, resolv, sizeof(resolv));
+	if (code)
+		return err_errno(e, code, "/etc/resolv.conf");
+	code = make_hosts(&hosts, e);
+	if (code)
+		return code;
+	if (!copied_up)
+		return bind_files(n_dns ? resolv : NULL, hosts, scratch_dir, e);
+	if (n_dns)
+		code = put_file("/etc/resolv.conf", resolv, e);
+	return code ? code : put_file("/etc/hosts", hosts, e);
+}

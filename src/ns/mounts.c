@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ns/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+#define CGROUP_DIR "/sys/fs/cgroup"
+
+int mounts_set_propagation(const char *name, struct err *e)
+{
+	static const struct {
+		const char *name;
+		unsigned long flag;
+	} table[] = {{"rprivate", MS_PRIVATE}, {"rslave", MS_SLAVE}, {"rshared", MS_SHARED}};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (strcmp(table[i].name, name))
+			continue;
+		if (mount("none", "/", NULL, MS_REC | table[i].flag, NULL) < 0)
+			return err_errno(e, -errno, "failed to set mount propagation %s", name);
+		return 0;
+	}
+	return err_set(e, -EINVAL, "unknown mount propagation %s", name);
+}
+
+/* The kernel refuses a filesystem of this kind that shows more than the one in view
+ * (mount_too_revealing in fs/namespace.c): a read-only one may still pass. */
+static bool mount_pseudo(const char *type, const char *dir)
+{
+	if (mount("none", dir, type, 0, NULL) == 0)
+		return true;
+	log_warning("failed to mount %s on %s (%s), falling back to read-only mount", type, dir,
+		    strerror(errno));
+	if (mount("none", dir, type, MS_RDONLY, NULL) == 0)
+		return true;
+	log_warning("failed to mount %s on %s: %s; the one of the host stays in view", type, dir,
+		    strerror(errno));
+	return false;
+}
+
+void mounts_proc(void)
+{
+	mount_pseudo("proc", "/proc");
+}
+
+static bool is_cgroup2(void)
+{
+	struct statfs fs;
+
+	return statfs(CGROUP_DIR, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+static bool mount_cgroup2(void)
+{
+	return mount("none", CGROUP_DIR, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
+}
+
+void mounts_sys(bool cgroupns)
+{
+	bool fresh = cgroupns && is_cgroup2();
+	auto_fd int tree =
+		open_tree(AT_FDCWD, CGROUP_DIR, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	int open_errno = errno;
+
+	if (!mount_pseudo("sysfs", "/sys"))
+		return;
+	if (fresh && mount_cgroup2())
+		return;
+	if (tree < 0) {
+		log_debug("no %s to carry over: %s", CGROUP_DIR, strerror(open_errno));
+		return;
+	}
+	if (move_mount(tree, "", AT_FDCWD, CGROUP_DIR, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		log_warning("failed to bind %s: %s", CGROUP_DIR, strerror(errno));
+}
+
+void mounts_cgroup2(void)
+{
+	if (is_cgroup2() && !mount_cgroup2())
+		log_warning("failed to mount cgroup2 on %s: %s", CGROUP_DIR, strerror(errno));
+}
