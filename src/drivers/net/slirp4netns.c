@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * --net=slirp4netns: a process outside reads and writes the tap device inside and speaks TCP/IP for
+ * it. slirp4netns(1) joins the namespaces by itself to make the tap, then says "1" on the
+ * ready descriptor. This runs in the parent, with the user's privileges.
+ *
+ * That it dies with us is secured twice: by PR_SET_PDEATHSIG, which the kernel forgets when
+ * --enable-sandbox changes credentials (prctl(2)), and by the exit descriptor (-e), a pipe whose
+ * other end only we hold.
+ *
+ * Its --help, which says what it can do, is read while it starts already, unless a mode is "auto".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "drivers/net/helper_output.h"
+#include "drivers/net/slirp4netns_internal.h"
+#include "drivers/registry_internal.h"
+
+#define DEFAULT_CIDR "10.0.2.0/24"
+
+int slirp4netns_help_timeout_ms = 5000;
+int slirp4netns_ready_timeout_ms = 10000;
+const char *slirp4netns_tun_path = "/dev/net/tun";
+
+struct net_driver {
+	struct proc proc;
+	int exit_w; /* closing it ends slirp4netns */
+	struct helper_output output;
+	struct loop_source *exit_src, *output_src;
+	net_died_fn *died;
+	void *died_arg;
+};
+
+/* What start() works with. */
+struct start {
+	const struct net_params *params;
+	const struct net_target *target;
+	struct cidr cidr;
+	struct proc_job help;
+	char help_text[16384];
+	bool sandbox, seccomp;
+	struct slirp4netns_command cmd;
+};
+
+static int check_tun(struct err *e)
+{
+	if (access(slirp4netns_tun_path, R_OK | W_OK) == 0)
+		return 0;
+	if (errno == ENOENT)
+		return err_set(e, -ENOENT,
+			       "%s does not exist: load the module (sudo modprobe tun), or in a "
+			       "container pass the device in",
+			       slirp4netns_tun_path);
+	return err_errno(e, -errno, "%s must be readable and writable for you (sudo chmod 0666 %s)",
+			 slirp4netns_tun_path, slirp4netns_tun_path);
+}
+
+static int check_params(struct start *s, struct err *e)
+{
+	const char *socket = s->params->api_socket;
+	int code = cidr_parse(s->params->cidr ? s->params->cidr : DEFAULT_CIDR, &s->cidr, e);
+
+	if (code < 0)
+		return code;
+	if (socket && strlen(socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return err_set(e, -ENAMETOOLONG, "%s: a socket's path has at most %zu characters",
+			       socket, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
+	return check_tun(e);
+}
+
+static int begin_help(struct start *s, struct err *e)
+{
+	static char help_option[] = "--help";
+	char *argv[] = {(char *)(unsigned long)s->cmd.argv[0], help_option, NULL};
+	int code = proc_begin(argv, &s->help, e);
+
+	/* The job keeps the pointer, for its messages. */
+	s->help.argv = (char *const *)(unsigned long)s->cmd.argv;
+	if (code == -ENOENT)
+		err_wrap(e, code,
+			 "install slirp4netns (sudo apt-get install slirp4netns), or name it with "
+			 "--slirp4netns-binary");
+	return code;
+}
+
+static int finish_help(struct start *s, struct slirp4netns_features *features, struct err *e)
+{
+	int code = proc_finish(&s->help, s->help_text, sizeof(s->help_text),
+			       slirp4netns_help_timeout_ms, e);
+
+	s->help = PROC_JOB_NONE;
+	if (code < 0)
+		return err_wrap(e, code, "asking %s what it can do (--help)", s->cmd.argv[0]);
+	slirp4netns_parse_help(s->help_text, features);
+	return slirp4netns_check_features(s->params, features, e);
+}
+
+/* A kernel without CONFIG_SECCOMP answers EINVAL: prctl(2). */
+static bool kernel_has_seccomp(void)
+{
+	return prctl(PR_GET_SECCOMP) >= 0 || errno != EINVAL;
+}
+
+static bool is_auto(const char *mode)
+{
+	return !strcmp(mode, "auto");
+}
+
+/* In a detached namespace the sandbox would hide what slirp4netns still needs (RootlessKit). */
+static void choose_modes(struct start *s, const struct slirp4netns_features *features)
+{
+	if (is_auto(s->params->sandbox))
+		s->sandbox = features->sandbox && !s->target->netns_path;
+	if (is_auto(s->params->seccomp))
+		s->seccomp = features->seccomp && kernel_has_seccomp();
+}
+
+static int explicit_modes(struct start *s, struct err *e)
+{
+	s->sandbox = !strcmp(s->params->sandbox, "true");
+	s->seccomp = !strcmp(s->params->seccomp, "true");
+	if (s->sandbox && s->target->netns_path)
+		return err_set(
+			e, -EINVAL,
+			"--slirp4netns-sandbox=true does not go with --detach-netns: say auto "
+			"or false");
+	if (s->seccomp && !kernel_has_seccomp())
+		return err_set(
+			e, -ENOTSUP,
+			"kernel doesn't support seccomp: say --slirp4netns-seccomp=auto or false");
+	return 0;
+}
+
+/* Starts it. *ready_r becomes readable when packets flow, and closes when slirp4netns is gone. */
+static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, struct err *e)
+{
+	auto_fd int ready_w = -1, exit_r = -1, output_w = -1;
+	int keep[4], ready[2], exits[2], code;
+	struct proc_spec spec = {
+		.file = s->cmd.argv[0],
+		.argv = (char *const *)(unsigned long)s->cmd.argv,
+		.keep_fds = keep,
+		.n_keep_fds = s->target->netns_path ? 4 : 2,
+		.death_signal = SIGKILL,
+		.null_stdin = true,
+	};
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "pipe");
+	*ready_r = ready[0];
+	ready_w = ready[1];
+	if (pipe2(exits, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "pipe");
+	exit_r = exits[0];
+	drv->exit_w = exits[1];
+	code = helper_output_open(&drv->output, "network/slirp4netns", &output_w);
+	if (code < 0)
+		return err_errno(e, code, "pipe");
+	keep[0] = ready_w;
+	keep[1] = exit_r;
+	keep[2] = s->target->netns_fd;
+	keep[3] = s->target->userns_fd;
+	spec.stdout_fd = spec.stderr_fd = output_w;
+	return proc_start(&drv->proc, &spec, e);
+}
+
+/* It has ended: reaps it and puts the reason, with what it wrote, in *e. */
+static int died_message(struct net_driver *drv, struct err *e)
+{
+	char words[64] = "";
+	const char *tail;
+	int status = 0;
+
+	helper_output_drain(&drv->output);
+	tail = helper_output_tail(&drv->output);
+	if (proc_reap(&drv->proc, &status) == 0)
+		proc_status_text(status, words, sizeof(words));
+	if (!*tail)
+		return err_set(e, -ECHILD, "slirp4netns ended (%s) and said nothing", words);
+	return err_set(e, -ECHILD, "slirp4netns ended (%s): %s", words, tail);
+}
+
+/* Anything but "1" is no readiness; end of file comes with its death. */
+static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
+{
+	struct pollfd pfd = {.fd = drv->proc.pidfd, .events = POLLIN};
+	char byte = 0;
+	ssize_t n;
+
+	do
+		n = read(ready_r, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1 && byte == '1')
+		return 0;
+	if (n == 0 && poll(&pfd, 1, 500) == 1)
+		return died_message(drv, e);
+	return err_set(e, -EPROTO, "slirp4netns closed its ready descriptor without being ready");
+}
+
+static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct err *e)
+{
+	uint64_t end = loop_now_ms() + (uint64_t)slirp4netns_ready_timeout_ms;
+
+	for (;;) {
+		struct pollfd fds[] = {
+			{.fd = ready_r, .events = POLLIN},
+			{.fd = drv->proc.pidfd, .events = POLLIN},
+			{.fd = abort_fd, .events = POLLIN}, /* -1 is ignored: poll(2) */
+			{.fd = drv->output.fd, .events = POLLIN},
+		};
+		uint64_t now = loop_now_ms();
+		int n = poll(fds, 4, now < end ? (int)(end - now) : 0);
+
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, -errno, "poll");
+		if (n == 0)
+			return err_set(e, -ETIMEDOUT, "slirp4netns is not ready after %d ms%s%s",
+				       slirp4netns_ready_timeout_ms,
+				       *helper_output_tail(&drv->output) ? ": " : "",
+				       helper_output_tail(&drv->output));
+		if (n < 0)
+			continue;
+		if (fds[0].revents)
+			return read_ready(drv, ready_r, e);
+		if (fds[1].revents)
+			return died_message(drv, e);
+		if (fds[2].revents)
+			return err_set(e, -ECANCELED, "interrupted while slirp4netns was starting");
+		if (fds[3].revents && helper_output_drain(&drv->output) < 0)
+			helper_output_close(&drv->output);
+	}
+}
+
+static void fill_result(const struct start *s, struct net_result *result)
+{
+	const struct net_params *p = s->params;
+
+	memset(result, 0, sizeof(*result));
+	snprintf(result->driver, sizeof(result->driver), "slirp4netns");
+	snprintf(result->ifname, sizeof(result->ifname), "%s",
+		 p->ifname ? p->ifname : net_slirp4netns_ops.default_ifname);
+	result->mtu = p->mtu ? p->mtu : net_slirp4netns_ops.default_mtu;
+	result->configure = true;
+	cidr_address(&s->cidr, 100, result->ip);
+	result->prefix_len = s->cidr.prefix_len;
+	cidr_address(&s->cidr, 2, result->gateway);
+	cidr_address(&s->cidr, 3, result->dns[0]);
+	if (p->ipv6)
+		snprintf(result->dns[1], sizeof(result->dns[1]), "fd00::3");
+}
+
+static void slirp4netns_stop(struct net_driver *drv)
+{
+	if (!drv)
+		return;
+	loop_remove(drv->exit_src);
+	loop_remove(drv->output_src);
+	proc_end(&drv->proc, SIGKILL, 0);
+	close_fd(&drv->exit_w);
+	helper_output_close(&drv->output);
+	free(drv);
+}
+
+/* The command is running when this returns, ready or not. */
+static int launch(struct net_driver *drv, struct start *s, struct err *e)
+{
+	struct slirp4netns_features features;
+	auto_fd int ready_r = -1;
+	bool help_first = is_auto(s->params->sandbox) || is_auto(s->params->seccomp);
+	struct err start_err = {0}, help_err = {0};
+	int code, help_code = 0;
+
+	if (help_first) {
+		code = finish_help(s, &features, e);
+		if (code < 0)
+			return code;
+		choose_modes(s, &features);
+	}
+	slirp4netns_build_command(s->params, s->target, &s->cidr, s->sandbox, s->seccomp, &s->cmd);
+	code = spawn(drv, s, &ready_r, &start_err);
+	if (code == 0)
+		code = wait_ready(drv, ready_r, s->target->abort_fd, &start_err);
+	/* One that is too old has failed by now, or does something else than it was asked. */
+	if (!help_first && code != -ECANCELED)
+		help_code = finish_help(s, &features, &help_err);
+	if (help_code < 0 || code < 0)
+		*e = help_code < 0 ? help_err : start_err;
+	return help_code < 0 ? help_code : code;
+}
+
+static int slirp4netns_start(const struct net_params *params, const struct net_target *target,
+			     struct net_driver **out, struct net_result *result, struct err *e)
+{
+	struct start s = {.params = params, .target = target, .help = PROC_JOB_NONE};
+	struct net_driver *drv;
+	int code;
+
+	code = check_params(&s, e);
+	if (code == 0)
+		code = explicit_modes(&s, e);
+	if (code < 0)
+		return code;
+	drv = calloc(1, sizeof(*drv));
+	if (!drv)
+		return err_set(e, -ENOMEM, "out of memory");
+	drv->proc = PROC_NONE;
+	drv->output = HELPER_OUTPUT_NONE;
+	drv->exit_w = -1;
+	s.cmd.argv[0] = params->binary ? params->binary : "slirp4netns";
+	code = begin_help(&s, e);
+	if (code == 0)
+		code = launch(drv, &s, e);
+	proc_end(&s.help.proc, SIGKILL, 0); /* when it has not been finished */
+	close_fd(&s.help.out_fd);
+	if (code < 0) {
+		slirp4netns_stop(drv);
+		return code;
+	}
+	fill_result(&s, result);
+	*out = drv;
+	return 0;
+}
+
+static void on_output(void *arg, uint32_t events)
+{
+	struct net_driver *drv = arg;
+
+	(void)events;
+	if (helper_output_drain(&drv->output) < 0) {
+		loop_remove(drv->output_src);
+		drv->output_src = NULL;
+	}
+}
+
+static void on_exit_of_helper(void *arg, uint32_t events)
+{
+	struct net_driver *drv = arg;
+	struct err e = {0};
+
+	(void)events;
+	loop_remove(drv->exit_src);
+	loop_remove(drv->output_src);
+	drv->exit_src = drv->output_src = NULL;
+	died_message(drv, &e);
+	drv->died(drv->died_arg, e.msg); /* may free drv */
+}
+
+static int slirp4netns_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died,
+			     void *arg)
+{
+	drv->died = died;
+	drv->died_arg = arg;
+	drv->exit_src = loop_add_fd(loop, drv->proc.pidfd, EPOLLIN, on_exit_of_helper, drv);
+	if (!drv->exit_src)
+		return -errno;
+	if (drv->output.fd < 0)
+		return 0;
+	drv->output_src = loop_add_fd(loop, drv->output.fd, EPOLLIN, on_output, drv);
+	return drv->output_src ? 0 : -errno;
+}
+
+const struct net_driver_ops net_slirp4netns_ops = {
+	.name = "slirp4netns",
+	.default_ifname = "tap0",
+	.default_mtu = 65520,
+	.takes_cidr = true,
+	.takes_ipv6 = true,
+	.start = slirp4netns_start,
+	.watch = slirp4netns_watch,
+	.stop = slirp4netns_stop,
+};

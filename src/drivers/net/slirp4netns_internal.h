@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_NET_SLIRP4NETNS_INTERNAL_H
+#define RINGKIT_DRIVERS_NET_SLIRP4NETNS_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "drivers/driver.h"
+#include "drivers/net/cidr.h"
+
+/* What a slirp4netns knows, from its --help. Plain data. */
+struct slirp4netns_features {
+	bool netns_type; /* came with 0.4.0, and stands for it */
+	bool cidr, disable_host_loopback, api_socket, ipv6, sandbox, seccomp;
+};
+
+void slirp4netns_parse_help(const char *help, struct slirp4netns_features *out);
+
+/* Whether that is enough for what the user asks. 0 or -ENOTSUP with what is missing. */
+int slirp4netns_check_features(const struct net_params *params,
+			       const struct slirp4netns_features *have, struct err *e);
+
+/* Words and numbers of one command line. argv points into the struct: do not copy it. */
+struct slirp4netns_command {
+	char mtu[16], cidr[64], target[64], userns[64];
+	const char *argv[32];
+};
+
+/* The descriptors that slirp4netns gets, in this order from 3 on: ready, exit, and with a detached
+ * namespace the network and the user namespace. */
+enum { SLIRP_FD_READY = 3, SLIRP_FD_EXIT, SLIRP_FD_NETNS, SLIRP_FD_USERNS };
+
+void slirp4netns_build_command(const struct net_params *params, const struct net_target *target,
+			       const struct cidr *cidr, bool sandbox, bool seccomp,
+			       struct slirp4netns_command *cmd);
+
+/* How long it may take, in milliseconds; tests make it shorter. */
+extern int slirp4netns_help_timeout_ms;
+extern int slirp4netns_ready_timeout_ms;
+
+/* "/dev/net/tun"; tests point it elsewhere. */
+extern const char *slirp4netns_tun_path;
+
+#endif
