@@ -3,6 +3,7 @@
 #define RINGKIT_DATAPLANE_IO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -13,65 +14,123 @@
  * (io_epoll.c), and the simulation of the tests (tests/unit/io_sim.c).
  *
  * One struct io per worker, used by that worker's thread only. Every operation carries a 64-bit
- * handle that its completions repeat (handle.h packs operation, side, generation, index).
+ * handle that its completions repeat (handle.h). An operation that has been started completes at
+ * least once; the worker closes a descriptor only after everything in flight on it has completed.
  */
 
 struct io;
 
-struct io_event {
-	uint64_t handle;
-	int32_t res;	/* as the io_uring operation: >= 0, or -errno */
-	bool more;	/* a multishot operation goes on; false: it has ended and must be armed anew */
-	/* io_recvmsg only: the datagram, valid until io_buf_put. NULL when res < 0. */
-	uint16_t buf_id;
-	struct io_datagram *dgram;
-};
-
-/* A received datagram, or with GRO a run of them. Lives in the buffer. */
+/* A received datagram, or with UDP_GRO a run of them, in the receive buffer buf_id. */
 struct io_datagram {
-	const struct sockaddr *name;
+	const struct sockaddr *name; /* the sender */
 	socklen_t name_len;
-	const void *control; /* for CMSG_* through a msghdr */
+	const void *control; /* for CMSG_* by way of a msghdr */
 	size_t control_len;
 	uint8_t *payload;
 	size_t len;
 	bool truncated;
+	uint16_t buf_id; /* stays the worker's until io_ops.buf_put */
+};
+
+struct io_event {
+	uint64_t handle;
+	int32_t res; /* as that of the io_uring operation: >= 0, or -errno */
+	bool more;   /* a multishot operation goes on; false: it has ended */
+	bool has_dgram;
+	struct io_datagram dgram; /* recvmsg only */
 };
 
 struct io_ops {
-	/* Room for about entries operations in flight; n_bufs receive buffers of buf_size bytes. */
 	void (*close)(struct io *io);
 
-	/* Each connection is a completion with the new descriptor (close-on-exec, non-blocking).
-	 * Multishot. */
-	int (*accept)(struct io *io, int fd, uint64_t handle);
-	/* addr is copied. res 0 or -errno. */
-	int (*connect)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
-		       uint64_t handle);
-	/* One-shot: res is the poll(2) events that are there. */
-	int (*poll)(struct io *io, int fd, uint32_t events, uint64_t handle);
-	/* Datagrams into the receive buffers. Multishot; ends with -ENOBUFS when they run out. */
-	int (*recvmsg)(struct io *io, int fd, uint64_t handle);
+	/*
+	 * Operations. Multishot ones complete many times, the last time with more = false.
+	 * There is always room for another: a full queue is submitted first.
+	 */
+
+	/* Multishot. res: the new descriptor, close-on-exec and non-blocking, or -errno and the
+	 * end. */
+	void (*accept)(struct io *io, int fd, uint64_t handle);
+	/* addr must stay where it is until the next wait. res: 0 or -errno. */
+	void (*connect)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
+			uint64_t handle);
+	/* One-shot. res: the poll(2) events that are there. events 0: errors and hang-up alone. */
+	void (*poll)(struct io *io, int fd, uint32_t events, uint64_t handle);
+	/* Multishot. Datagrams into the receive buffers; ends with -ENOBUFS when none is left, with
+	 * the socket's error when one is pending. */
+	void (*recvmsg)(struct io *io, int fd, uint64_t handle);
+	/* The operation of this handle on fd ends with -ECANCELED, unless it had completed already.
+	 */
+	void (*cancel)(struct io *io, int fd, uint64_t handle);
+
+	/* Submits what has been asked for and waits until something completes or the clock reaches
+	 * deadline_ns (of now_ns; 0: do not wait, UINT64_MAX: no deadline). Fills in up to max
+	 * events. Returns how many, or -errno. */
+	int (*wait)(struct io *io, struct io_event *events, unsigned max, uint64_t deadline_ns);
 	/* Gives a receive buffer back. */
 	void (*buf_put)(struct io *io, uint16_t buf_id);
-	/* The operation with this handle on fd completes with -ECANCELED if it had not completed yet. */
-	int (*cancel)(struct io *io, int fd, uint64_t handle);
-	/* Submits what is pending and waits until something completes or the clock (CLOCK_MONOTONIC,
-	 * ns) reaches deadline_ns (0: do not wait; UINT64_MAX: no deadline). Fills in up to max events; returns how many, or -errno. */
-	int (*wait)(struct io *io, struct io_event *events, unsigned max, uint64_t deadline_ns);
 
-	/* In line, never blocking; result as the system call, but -errno. */
-	uint64_t (*now_ns)(struct io *io);
+	/*
+	 * System calls in line, none of which blocks. Result as the call's, but -errno.
+	 */
+	uint64_t (*now_ns)(struct io *io); /* CLOCK_MONOTONIC */
 	ssize_t (*recv)(struct io *io, int fd, void *buf, size_t len, int flags);
 	ssize_t (*send)(struct io *io, int fd, const void *buf, size_t len, int flags);
-	ssize_t (*splice)(struct io *io, int fd_in, int fd_out, size_t len, unsigned flags);
-	int (*sendmsg)(struct io *io, int fd, const struct msghdr *msg, int flags);
-	int (*shutdown)(struct io *io, int fd, int how);
-	int (*close_fd)(struct io *io, int fd);
+	ssize_t (*sendmsg)(struct io *io, int fd, const struct msghdr *msg, int flags);
+	/* Between a socket and a pipe, SPLICE_F_NONBLOCK. */
+	ssize_t (*splice)(struct io *io, int fd_in, int fd_out, size_t len);
+	ssize_t (*pipe_write)(struct io *io, int fd, const void *buf, size_t len);
+	/* A pipe of size bytes or what can be had. Returns its size in bytes. */
+	ssize_t (*pipe_open)(struct io *io, int fds[2], size_t size);
+	/* connect(2) of a datagram socket, which is immediate. */
+	int (*connect_now)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
+	int (*shutdown_write)(struct io *io, int fd);
+	void (*close_fd)(struct io *io, int fd);
+	/* Closes a TCP socket with a reset instead of a FIN: SO_LINGER with a time of 0, socket(7).
+	 */
+	void (*reset_fd)(struct io *io, int fd);
+	/* Takes congestion control off an accepted connection whose peer is on this host, if the
+	 * host's default paces (BBR); otherwise nothing. */
+	void (*tune_accepted)(struct io *io, int fd);
 };
 
 struct io {
 	const struct io_ops *ops;
 };
+
+/* The system calls above as they are, shared by the back ends that run on a kernel (io_sys.c). */
+uint64_t io_sys_now_ns(struct io *io);
+ssize_t io_sys_recv(struct io *io, int fd, void *buf, size_t len, int flags);
+ssize_t io_sys_send(struct io *io, int fd, const void *buf, size_t len, int flags);
+ssize_t io_sys_sendmsg(struct io *io, int fd, const struct msghdr *msg, int flags);
+ssize_t io_sys_splice(struct io *io, int fd_in, int fd_out, size_t len);
+ssize_t io_sys_pipe_write(struct io *io, int fd, const void *buf, size_t len);
+ssize_t io_sys_pipe_open(struct io *io, int fds[2], size_t size);
+int io_sys_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
+int io_sys_shutdown_write(struct io *io, int fd);
+void io_sys_close_fd(struct io *io, int fd);
+void io_sys_reset_fd(struct io *io, int fd);
+void io_sys_tune_accepted(struct io *io, int fd);
+
+/* clang-format off */
+#define IO_SYS_OPS                                                                                 \
+	.now_ns = io_sys_now_ns, .recv = io_sys_recv, .send = io_sys_send,                         \
+	.sendmsg = io_sys_sendmsg, .splice = io_sys_splice, .pipe_write = io_sys_pipe_write,       \
+	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
+	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
+	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted
+/* clang-format on */
+
+struct io_config {
+	unsigned entries; /* operations that are started between two waits, about */
+	unsigned n_bufs;  /* receive buffers, a power of two */
+	size_t buf_size;  /* bytes of payload a buffer takes */
+	bool locked; /* refuse every ring operation but those used here (io_uring(7), restrictions)
+		      */
+};
+
+/* 0 or -errno: -ENOSYS, -EPERM and the like mean that this kernel or its policy has no io_uring. */
+int io_uring_open(const struct io_config *config, struct io **out);
+int io_epoll_open(const struct io_config *config, struct io **out);
 
 #endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/io.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RESULT(call)                                                                               \
+	({                                                                                         \
+		__typeof__(call) result_v = (call);                                                \
+		result_v < 0 ? -errno : result_v;                                                  \
+	})
+
+uint64_t io_sys_now_ns(struct io *io)
+{
+	struct timespec ts;
+
+	(void)io;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+ssize_t io_sys_recv(struct io *io, int fd, void *buf, size_t len, int flags)
+{
+	(void)io;
+	return RESULT(recv(fd, buf, len, flags | MSG_DONTWAIT));
+}
+
+ssize_t io_sys_send(struct io *io, int fd, const void *buf, size_t len, int flags)
+{
+	(void)io;
+	return RESULT(send(fd, buf, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+ssize_t io_sys_sendmsg(struct io *io, int fd, const struct msghdr *msg, int flags)
+{
+	(void)io;
+	return RESULT(sendmsg(fd, msg, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+ssize_t io_sys_splice(struct io *io, int fd_in, int fd_out, size_t len)
+{
+	(void)io;
+	return RESULT(splice(fd_in, NULL, fd_out, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK));
+}
+
+ssize_t io_sys_pipe_write(struct io *io, int fd, const void *buf, size_t len)
+{
+	(void)io;
+	return RESULT(write(fd, buf, len));
+}
+
+ssize_t io_sys_pipe_open(struct io *io, int fds[2], size_t size)
+{
+	int got = -1;
+
+	(void)io;
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	/* pipe(7): past fs.pipe-user-pages-soft a pipe cannot grow; smaller steps may still fit. */
+	for (; got < 0 && size > 65536; size /= 2)
+		got = fcntl(fds[1], F_SETPIPE_SZ, (int)size);
+	if (got < 0)
+		got = fcntl(fds[1], F_GETPIPE_SZ);
+	return got;
+}
+
+int io_sys_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	(void)io;
+	return RESULT(connect(fd, addr, len));
+}
+
+int io_sys_shutdown_write(struct io *io, int fd)
+{
+	(void)io;
+	return RESULT(shutdown(fd, SHUT_WR));
+}
+
+void io_sys_close_fd(struct io *io, int fd)
+{
+	(void)io;
+	close(fd);
+}
+
+void io_sys_reset_fd(struct io *io, int fd)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	(void)io;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+/* The address as IPv6, so that both families compare alike. */
+static bool address_of(const struct sockaddr_storage *ss, struct in6_addr *out)
+{
+	if (ss->ss_family == AF_INET6) {
+		*out = ((const struct sockaddr_in6 *)ss)->sin6_addr;
+		return true;
+	}
+	if (ss->ss_family != AF_INET)
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->s6_addr32[2] = htonl(0xffff);
+	out->s6_addr32[3] = ((const struct sockaddr_in *)ss)->sin_addr.s_addr;
+	return true;
+}
+
+static bool is_loopback(const struct in6_addr *a)
+{
+	return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
+static bool peer_is_on_this_host(int fd)
+{
+	struct sockaddr_storage peer, local;
+	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
+	struct in6_addr p, l;
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&local, &local_len) < 0)
+		return false;
+	return address_of(&peer, &p) && address_of(&local, &l) &&
+	       (is_loopback(&p) || IN6_ARE_ADDR_EQUAL(&p, &l));
+}
+
+void io_sys_tune_accepted(struct io *io, int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	(void)io;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0 ||
+	    strncmp(name, "bbr", 3) != 0)
+		return;
+	if (peer_is_on_this_host(fd))
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}

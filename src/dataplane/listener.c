@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/worker_internal.h"
+
+/*
+ * Ports of a worker. Adding arms the socket; removing takes the operation back, closes the flows,
+ * and answers the parent only when the socket is closed, so that the address is free by then.
+ *
+ * A listener that ran into a limit (descriptors, memory, receive buffers) is paused: connections
+ * wait in its backlog until a flow ends or some time has passed.
+ */
+
+#define RESUME_NS (100 * WORKER_NS_PER_MS)
+
+static struct listener **bucket_of(struct worker *w, int port_id)
+{
+	uint32_t hash = (uint32_t)port_id * 2654435761u;
+
+	return &w->listener_hash[hash & (w->config.listeners_max - 1)];
+}
+
+static struct listener *find(struct worker *w, int port_id)
+{
+	struct listener *l = *bucket_of(w, port_id);
+
+	while (l && l->port_id != port_id)
+		l = l->hash_next;
+	return l;
+}
+
+static struct listener *slot_get(struct worker *w)
+{
+	struct listener *l = w->listeners_free;
+
+	if (l) {
+		w->listeners_free = l->next;
+	} else {
+		if (w->listeners_used == w->config.listeners_max)
+			return NULL;
+		l = &w->listeners[w->listeners_used++];
+	}
+	assert(l->state == LISTENER_FREE);
+	return l;
+}
+
+static void slot_put(struct worker *w, struct listener *l)
+{
+	uint32_t gen = l->gen + 1;
+
+	memset(l, 0, sizeof(*l));
+	l->gen = gen;
+	l->fd = -1;
+	l->next = w->listeners_free;
+	w->listeners_free = l;
+}
+
+static void arm(struct worker *w, struct listener *l)
+{
+	bool tcp = l->proto == DATAPLANE_TCP;
+	uint64_t h = handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
+				 listener_index(w, l));
+
+	assert(!l->armed && l->state == LISTENER_OPEN);
+	l->armed = true;
+	if (tcp)
+		w->io->ops->accept(w->io, l->fd, h);
+	else
+		w->io->ops->recvmsg(w->io, l->fd, h);
+}
+
+/* Armed again at_ns at the latest. */
+static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
+{
+	assert(!l->paused);
+	l->paused = true;
+	if (w->n_paused++ == 0 || at_ns < w->resume_ns)
+		w->resume_ns = at_ns;
+}
+
+void listener_resume(struct worker *w)
+{
+	struct listener *l;
+
+	if (w->n_paused == 0)
+		return;
+	w->n_paused = 0;
+	w->resume_ns = UINT64_MAX;
+	DL_FOREACH(w->listeners_open, l)
+	{
+		if (!l->paused)
+			continue;
+		l->paused = false;
+		arm(w, l);
+	}
+}
+
+/* A socket that came from the parent, which has checked that it is what it says. */
+static bool comes_paced(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 &&
+	       strncmp(name, "bbr", 3) == 0;
+}
+
+static socklen_t addr_len(const union dp_addr *a)
+{
+	if (a->sa.sa_family == AF_INET)
+		return sizeof(a->in4);
+	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : 0;
+}
+
+static void activate_pools(struct worker *w, const struct dp_msg *msg)
+{
+	bool tcp = msg->proto == DATAPLANE_TCP;
+
+	w->pools[(tcp ? POOL_TCP4 : POOL_UDP4) + (msg->target.sa.sa_family == AF_INET6)].active =
+		true;
+}
+
+int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
+{
+	struct listener *l, **bucket = bucket_of(w, msg->port_id);
+	bool valid = msg->proto <= DATAPLANE_UDP && addr_len(&msg->target) > 0;
+
+	l = valid && !find(w, msg->port_id) ? slot_get(w) : NULL;
+	if (!l) {
+		w->io->ops->close_fd(w->io, fd);
+		return !valid ? -EINVAL : find(w, msg->port_id) ? -EEXIST : -ENOSPC;
+	}
+	l->state = LISTENER_OPEN;
+	l->fd = fd;
+	l->port_id = msg->port_id;
+	l->proto = msg->proto;
+	l->family = (int)msg->listen_family;
+	l->target = msg->target;
+	l->target_len = addr_len(&msg->target);
+	l->target2 = msg->target2;
+	l->target2_len = addr_len(&msg->target2);
+	l->tune = msg->proto == DATAPLANE_TCP && comes_paced(fd);
+	l->hash_next = *bucket;
+	*bucket = l;
+	DL_APPEND(w->listeners_open, l);
+	stats_add(&w->stats->listeners, 1);
+	activate_pools(w, msg);
+	arm(w, l);
+	return 0;
+}
+
+static void unhash(struct worker *w, struct listener *l)
+{
+	struct listener **p = bucket_of(w, l->port_id);
+
+	while (*p != l)
+		p = &(*p)->hash_next;
+	*p = l->hash_next;
+}
+
+/* Closes it when nothing holds it any more. */
+static void try_finish(struct worker *w, struct listener *l)
+{
+	if (l->state != LISTENER_CLOSING || l->armed || l->n_flows > 0)
+		return;
+	w->io->ops->close_fd(w->io, l->fd);
+	DL_DELETE(w->listeners_closing, l);
+	unhash(w, l);
+	stats_sub(&w->stats->listeners, 1);
+	worker_send_done(w, l->port_id, l->remove_seq, 0);
+	slot_put(w, l);
+}
+
+int listener_remove(struct worker *w, int port_id, uint32_t seq)
+{
+	struct listener *l = find(w, port_id);
+
+	if (!l || l->state != LISTENER_OPEN)
+		return -ENOENT;
+	l->state = LISTENER_CLOSING;
+	l->remove_seq = seq;
+	DL_DELETE(w->listeners_open, l);
+	DL_APPEND(w->listeners_closing, l);
+	if (l->paused) {
+		l->paused = false;
+		w->n_paused--;
+	}
+	if (l->armed)
+		w->io->ops->cancel(
+			w->io, l->fd,
+			handle_pack(l->proto == DATAPLANE_TCP ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN,
+				    0, l->gen, listener_index(w, l)));
+	if (l->proto == DATAPLANE_TCP)
+		tcp_close_listener_flows(w, l);
+	else
+		udp_close_listener_flows(w, l);
+	try_finish(w, l);
+	return 0;
+}
+
+void listener_flow_closed(struct worker *w, struct listener *l)
+{
+	assert(l->n_flows > 0);
+	l->n_flows--;
+	try_finish(w, l);
+	listener_resume(w);
+}
+
+/* The listener an event is for, or NULL: it is of an earlier life of the slot. */
+static struct listener *of_event(struct worker *w, const struct io_event *ev)
+{
+	uint32_t index = handle_index(ev->handle);
+	struct listener *l;
+
+	assert(index < w->listeners_used);
+	l = &w->listeners[index];
+	if (l->state != LISTENER_FREE && handle_is_current(ev->handle, l->gen))
+		return l;
+	stats_add(&w->stats->stale_completions, 1);
+	return NULL;
+}
+
+/* Whether an error was that of one connection or datagram (accept(2), "Error handling"). */
+static bool concerns_one_peer(int why)
+{
+	switch (-why) {
+	case ECONNABORTED:
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case EMSGSIZE:
+	case ENETUNREACH:
+	case EPERM:
+	case EPROTO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A multishot operation has ended: why says what is to be done. */
+static void ended(struct worker *w, struct listener *l, int why)
+{
+	l->armed = false;
+	if (l->state == LISTENER_CLOSING) {
+		try_finish(w, l);
+	} else if (why >= 0 || concerns_one_peer(why)) {
+		arm(w, l); /* the kernel ends multishot operations for reasons of its own */
+	} else if (why == -ENOBUFS && l->proto == DATAPLANE_UDP) {
+		pause_until(w, l, w->now_ns); /* the buffers come back at the end of this turn */
+	} else {
+		pause_until(w, l, w->now_ns + RESUME_NS);
+		stats_add(&w->stats->accept_paused, 1);
+	}
+}
+
+void listener_accept_event(struct worker *w, const struct io_event *ev)
+{
+	struct listener *l = of_event(w, ev);
+
+	if (!l || l->state == LISTENER_CLOSING) {
+		if (ev->res >= 0)
+			w->io->ops->reset_fd(w->io, ev->res);
+	} else if (ev->res >= 0) {
+		tcp_accept(w, l, ev->res);
+	}
+	if (l && !ev->more)
+		ended(w, l, ev->res);
+}
+
+void listener_udp_event(struct worker *w, const struct io_event *ev)
+{
+	struct listener *l = of_event(w, ev);
+
+	if (ev->has_dgram) {
+		if (l && l->state == LISTENER_OPEN)
+			udp_from_client(w, l, &ev->dgram);
+		else
+			w->io->ops->buf_put(w->io, ev->dgram.buf_id);
+	}
+	if (l && !ev->more)
+		ended(w, l, ev->res);
+}
+
+void listener_close_all(struct worker *w)
+{
+	struct listener *l;
+
+	DL_FOREACH(w->listeners_open, l)
+	w->io->ops->close_fd(w->io, l->fd);
+	DL_FOREACH(w->listeners_closing, l)
+	w->io->ops->close_fd(w->io, l->fd);
+	w->listeners_open = w->listeners_closing = NULL;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_STATS_H
+#define RINGKIT_DATAPLANE_STATS_H
+
+#include <stdint.h>
+
+/*
+ * What a worker counts, in a memory file that the parent maps read-only: it reads while the worker
+ * counts, and disturbs nobody. Each field has one writer; stats_add makes the store whole.
+ */
+struct stats {
+	/* TCP */
+	uint64_t tcp_accepted;	/* connections taken from a listener */
+	uint64_t tcp_connected; /* that reached their server */
+	uint64_t tcp_refused;	/* that the server refused */
+	uint64_t tcp_failed;	/* that could not be connected for another reason */
+	uint64_t tcp_aborted;	/* ended by a reset, of either side */
+	uint64_t tcp_closed;	/* ended in order */
+	uint64_t tcp_bytes_in;	/* to the namespace */
+	uint64_t tcp_bytes_out; /* from it */
+	uint64_t tcp_flows;	/* now */
+
+	/* UDP */
+	uint64_t udp_datagrams_in, udp_bytes_in;
+	uint64_t udp_datagrams_out, udp_bytes_out;
+	uint64_t udp_dropped; /* no room, no flow, or the kernel would not take it */
+	uint64_t udp_refused; /* ICMP errors of servers */
+	uint64_t udp_evicted; /* flows ended for a newer one */
+	uint64_t udp_expired; /* flows ended for want of traffic */
+	uint64_t udp_flows;   /* now */
+
+	/* Resources */
+	uint64_t accept_paused; /* times that a listener had to wait for descriptors or memory */
+	uint64_t flows_refused; /* connections closed because the table was full */
+	uint64_t stale_completions; /* completions for a life of a slot that is over */
+	uint64_t sockets_requested, sockets_received, sockets_rejected;
+	uint64_t pool_empty;	/* flows that had to wait for a socket */
+	uint64_t pipes_open;	/* now */
+	uint64_t pipes_refused; /* wanted and not had: the flow was copied */
+	uint64_t listeners;	/* now */
+};
+
+#define STATS_WORDS (sizeof(struct stats) / sizeof(uint64_t))
+
+static inline void stats_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline void stats_sub(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter - n, __ATOMIC_RELAXED);
+}
+
+/* Bytes a worker's block takes in the file: whole cache lines, so that no two workers share one. */
+#define STATS_STRIDE ((sizeof(struct stats) + 127) & ~(size_t)127)
+
+#endif

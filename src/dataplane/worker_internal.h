@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_INTERNAL_H
+#define RINGKIT_DATAPLANE_WORKER_INTERNAL_H
+
+#include <netinet/in.h>
+
+#include "dataplane/handle.h"
+#include "dataplane/pipepool.h"
+#include "dataplane/sockpool.h"
+#include "dataplane/worker.h"
+
+/* Completions taken at a time. */
+#define WORKER_EVENTS 256
+
+/* What one recv of a small message takes, and what a flow must fill to count as bulk. Copying
+ * this much costs about what two splices cost. */
+#define WORKER_COPY_BYTES 16384
+
+/* A flow that could not get a pipe copies this much at a time. */
+#define WORKER_BULK_COPY_BYTES 262144
+
+/* Bytes one direction of a flow may move before the others have their turn. */
+#define WORKER_FLOW_BUDGET (4u << 20)
+
+/* Datagrams of one flow that one send may take along: the kernel's UDP_MAX_SEGMENTS, udp(7). */
+#define UDP_SEGMENTS_MAX 64
+/* The largest UDP payload over IPv4. */
+#define UDP_PAYLOAD_MAX 65507
+/* Datagrams of a flow that has no socket yet. */
+#define UDP_PENDING_MAX 4
+
+struct tcp_flow;
+struct udp_flow;
+
+enum listener_state { LISTENER_FREE = 0, LISTENER_OPEN, LISTENER_CLOSING };
+
+struct listener {
+	enum listener_state state;
+	uint32_t gen;
+	int fd;
+	int port_id;
+	uint32_t proto; /* enum dataplane_proto */
+	uint32_t remove_seq;
+	int family;  /* of fd */
+	bool armed;  /* accept or recvmsg is in flight */
+	bool paused; /* to be armed again when descriptors or buffers are there */
+	bool tune;   /* accepted sockets may come with a congestion control that paces */
+	union dp_addr target, target2;
+	socklen_t target_len, target2_len;
+	unsigned n_flows;
+	struct tcp_flow *tcp_flows;
+	struct udp_flow *udp_flows;   /* the least recently checked first */
+	struct listener *prev, *next; /* of the open, or of the free ones */
+	struct listener *hash_next;   /* by port_id */
+};
+
+/* A side of a TCP flow: 0 the client, 1 the server in the namespace. */
+enum tcp_armed {
+	TCP_ARMED_READ0 = 1 << 0, /* shifted left by the side */
+	TCP_ARMED_WRITE0 = 1 << 2,
+	TCP_ARMED_WATCH0 = 1 << 4,
+	TCP_ARMED_CONNECT = 1 << 6,
+};
+
+enum tcp_state {
+	TCP_FLOW_FREE = 0,
+	TCP_FLOW_WAITING, /* for a socket of the broker */
+	TCP_FLOW_CONNECTING,
+	TCP_FLOW_OPEN,
+	TCP_FLOW_CLOSING, /* until nothing is in flight */
+};
+
+/* One direction: from fd[d] to fd[!d]. */
+struct tcp_dir {
+	uint32_t in_pipe; /* bytes */
+	int16_t pipe;	  /* PIPEPOOL_NONE when it has none */
+	bool bulk;	  /* splice rather than copy */
+	bool done;	  /* end of stream forwarded, or given up */
+	bool hangup;	  /* the last poll saw the end of the stream */
+	bool again;	  /* out of budget: in the run queue */
+};
+
+struct tcp_flow {
+	enum tcp_state state;
+	uint32_t gen;
+	uint8_t armed; /* enum tcp_armed */
+	bool abort;    /* it ends with resets */
+	bool second;   /* target2 is being tried */
+	bool queued;   /* in the run queue */
+	int fd[2];
+	struct tcp_dir dir[2];
+	struct listener *listener;
+	struct tcp_flow *prev, *next; /* of its listener; free list */
+	struct tcp_flow *queue_prev,
+		*queue_next; /* of the run queue or of those that wait for a socket */
+};
+
+enum udp_state { UDP_FLOW_FREE = 0, UDP_FLOW_WAITING, UDP_FLOW_OPEN, UDP_FLOW_CLOSING };
+
+/* Who wrote to which of our addresses: what a UDP flow is known by. */
+struct udp_key {
+	struct in6_addr client, local; /* IPv4 as mapped addresses */
+	uint32_t client_scope, local_ifindex;
+	uint16_t client_port; /* network order */
+	uint16_t zero;
+	uint32_t listener; /* index */
+};
+
+struct udp_flow {
+	enum udp_state state;
+	uint32_t gen;
+	int fd;
+	bool armed;
+	bool paused; /* waits for receive buffers */
+	bool plain;  /* the kernel would not segment for it */
+	uint8_t n_pending;
+	struct io_datagram pending[UDP_PENDING_MAX]; /* hold receive buffers */
+	struct udp_key key;
+	uint64_t last_ns;
+	uint64_t check_ns; /* when it is looked at for expiry */
+	struct listener *listener;
+	struct udp_flow *prev, *next;		/* of its listener; free list */
+	struct udp_flow *age_prev, *age_next;	/* by check_ns */
+	struct udp_flow *wait_prev, *wait_next; /* those that wait for a socket or for buffers */
+	struct udp_flow *hash_next;
+};
+
+/* Datagrams that go out as one message. */
+struct udp_batch {
+	struct udp_flow *flow; /* NULL: empty */
+	bool to_client;
+	bool closed; /* a short one came: nothing may follow */
+	size_t segment;
+	size_t bytes;
+	unsigned n;
+	struct iovec iov[UDP_SEGMENTS_MAX];
+	uint16_t buf_ids[UDP_SEGMENTS_MAX];
+	unsigned datagrams;
+};
+
+enum sockpool_index { POOL_TCP4, POOL_TCP6, POOL_UDP4, POOL_UDP6, POOLS };
+
+struct worker {
+	struct worker_config config;
+	struct io *io;
+	struct stats *stats;
+	uint64_t now_ns; /* of this turn */
+	int control_fd, broker_fd;
+	int next_broker_fd; /* takes the place of broker_fd when that has ended */
+	uint32_t broker_gen;
+	bool ended;
+
+	struct listener *listeners; /* the table */
+	struct listener *listeners_open, *listeners_free, *listeners_closing;
+	struct listener **listener_hash;
+	unsigned listeners_used; /* slots ever used */
+	unsigned n_paused;	 /* listeners that wait to be armed */
+	uint64_t resume_ns;	 /* when they are armed at the latest */
+
+	struct tcp_flow *tcp; /* the table */
+	struct tcp_flow *tcp_free;
+	unsigned tcp_used;
+	struct tcp_flow *run_queue;
+	struct tcp_flow *tcp_waiting[2]; /* by family: IPv4, IPv6 */
+
+	struct udp_flow *udp;
+	struct udp_flow *udp_free;
+	struct udp_flow **udp_hash;
+	uint32_t udp_hash_mask;
+	uint64_t udp_hash_seed;
+	unsigned udp_used, udp_count;
+	struct udp_flow *udp_ages;
+	struct udp_flow *udp_waiting[2];
+	struct udp_flow *udp_paused; /* receive ended for want of buffers */
+	unsigned udp_held;	     /* receive buffers in pending */
+	struct udp_batch batch;
+
+	struct pipepool pipes;
+	struct sockpool pools[POOLS];
+	uint64_t trim_ns;
+
+	uint8_t *copy; /* WORKER_BULK_COPY_BYTES */
+	void *mapping;
+	size_t mapping_bytes;
+	struct io_event events[WORKER_EVENTS];
+};
+
+#define WORKER_NS_PER_MS 1000000ull
+
+static inline uint32_t listener_index(const struct worker *w, const struct listener *l)
+{
+	return (uint32_t)(l - w->listeners);
+}
+
+/* listener.c */
+int listener_add(struct worker *w, const struct dp_msg *msg, int fd);
+int listener_remove(struct worker *w, int port_id, uint32_t seq);
+void listener_accept_event(struct worker *w, const struct io_event *ev);
+void listener_udp_event(struct worker *w, const struct io_event *ev);
+/* A flow of it has gone. */
+void listener_flow_closed(struct worker *w, struct listener *l);
+/* Descriptors may be there again: arms listeners that were paused. */
+void listener_resume(struct worker *w);
+void listener_close_all(struct worker *w);
+
+/* tcp.c */
+void tcp_accept(struct worker *w, struct listener *l, int fd);
+void tcp_event(struct worker *w, const struct io_event *ev);
+/* A socket of this family is there for whoever waits. */
+void tcp_sockets_ready(struct worker *w, int family);
+void tcp_run_queue(struct worker *w);
+void tcp_close_listener_flows(struct worker *w, struct listener *l);
+void tcp_close_all(struct worker *w);
+
+/* udp.c */
+void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
+void udp_flow_event(struct worker *w, const struct io_event *ev);
+void udp_sockets_ready(struct worker *w, int family);
+void udp_flush(struct worker *w);
+/* Arms flows that had no buffers, ends those that are past their time. */
+void udp_tick(struct worker *w);
+void udp_close_listener_flows(struct worker *w, struct listener *l);
+void udp_close_all(struct worker *w);
+
+/* worker.c */
+void worker_send_done(struct worker *w, int port_id, uint32_t seq, int err);
+/* A socket of the broker's, or -1: none is there and more have been asked for. */
+int worker_take_socket(struct worker *w, int family, int type);
+
+#endif

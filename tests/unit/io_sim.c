@@ -1,0 +1,848 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "io_sim.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FD_BASE	     1000
+#define OBJECTS	     4096
+#define SOCKET_BYTES 4096 /* small, so that everything blocks often */
+#define PIPE_BYTES   65536
+#define OPS_MAX	     8192
+#define BUFS	     16
+#define BUF_BYTES    4096
+#define OUT_MAX	     4096
+
+enum kind { KIND_FREE, KIND_LISTENER, KIND_SOCKET, KIND_DATAGRAM, KIND_PIPE };
+
+struct queue {
+	uint8_t data[PIPE_BYTES];
+	size_t len;
+};
+
+struct object {
+	enum kind kind;
+	bool open;	   /* the worker's descriptor */
+	bool write_end;	   /* of a pipe */
+	int pipe_peer;	   /* object of the other end */
+	struct queue *in;  /* to the worker; of a pipe: its content, on both ends */
+	struct queue *out; /* from the worker */
+	bool in_end, in_reset, out_end, out_reset;
+	bool connected;
+	int64_t urgent;	 /* bytes before the mark, -1: none */
+	int backlog[64]; /* listener: objects of connections to accept */
+	unsigned n_backlog;
+	struct sockaddr_in peer; /* datagram */
+};
+
+struct op {
+	uint64_t handle;
+	enum { OP_NONE, OP_ACCEPT, OP_CONNECT, OP_POLL, OP_RECVMSG } type;
+	int object;
+	uint32_t events;
+	uint16_t port;
+	bool cancelled;
+};
+
+struct sim {
+	struct io io; /* first */
+	uint64_t rng, now_ns;
+	unsigned fault_percent;
+	bool exhausted;
+	uint16_t refused_port;
+	int no_segments;
+	int last_server;
+	struct object objects[OBJECTS];
+	struct op ops[OPS_MAX];
+	unsigned n_ops;
+	struct io_event ready[OPS_MAX];
+	unsigned n_ready;
+	uint8_t bufs[BUFS][BUF_BYTES] __attribute__((aligned(16)));
+	bool buf_used[BUFS];
+	struct sim_datagram *sent;
+	unsigned n_sent, sent_taken;
+};
+
+static struct sim *sim_of(struct io *io)
+{
+	return (struct sim *)io;
+}
+
+uint32_t sim_random(struct sim *s, uint32_t below)
+{
+	/* xorshift64* */
+	s->rng ^= s->rng >> 12;
+	s->rng ^= s->rng << 25;
+	s->rng ^= s->rng >> 27;
+	return below ? (uint32_t)((s->rng * 0x2545f4914f6cdd1dull) >> 33) % below : 0;
+}
+
+static bool fault(struct sim *s)
+{
+	return sim_random(s, 100) < s->fault_percent;
+}
+
+static size_t shorten(struct sim *s, size_t n)
+{
+	return n > 1 && fault(s) ? 1 + sim_random(s, (uint32_t)n) : n;
+}
+
+static struct object *object_of(struct sim *s, int fd)
+{
+	struct object *o;
+
+	assert(fd >= FD_BASE && fd < FD_BASE + OBJECTS);
+	o = &s->objects[fd - FD_BASE];
+	assert(o->open);
+	return o;
+}
+
+static int object_new(struct sim *s, enum kind kind)
+{
+	for (int i = 0; i < OBJECTS; i++)
+		if (s->objects[i].kind == KIND_FREE) {
+			s->objects[i] = (struct object){.kind = kind, .open = true, .urgent = -1};
+			return i;
+		}
+	abort();
+}
+
+static struct queue *queue_new(void)
+{
+	struct queue *q = calloc(1, sizeof(*q));
+
+	assert(q);
+	return q;
+}
+
+static void queue_put(struct queue *q, const void *data, size_t n)
+{
+	assert(q->len + n <= sizeof(q->data));
+	memcpy(q->data + q->len, data, n);
+	q->len += n;
+}
+
+static void queue_drop(struct queue *q, size_t n)
+{
+	assert(n <= q->len);
+	memmove(q->data, q->data + n, q->len - n);
+	q->len -= n;
+}
+
+/* Operations */
+
+static void op_add(struct io *io, struct op op)
+{
+	struct sim *s = sim_of(io);
+
+	assert(s->n_ops < OPS_MAX);
+	s->ops[s->n_ops++] = op;
+}
+
+static int index_of_fd(struct sim *s, int fd)
+{
+	return (int)(object_of(s, fd) - s->objects);
+}
+
+static void sim_op_accept(struct io *io, int fd, uint64_t handle)
+{
+	op_add(io, (struct op){.handle = handle,
+			       .type = OP_ACCEPT,
+			       .object = index_of_fd(sim_of(io), fd)});
+}
+
+static void sim_op_connect(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
+			   uint64_t handle)
+{
+	struct sockaddr_in in;
+
+	assert(len == sizeof(in));
+	memcpy(&in, addr, sizeof(in));
+	op_add(io, (struct op){.handle = handle,
+			       .type = OP_CONNECT,
+			       .object = index_of_fd(sim_of(io), fd),
+			       .port = ntohs(in.sin_port)});
+}
+
+static void sim_op_poll(struct io *io, int fd, uint32_t events, uint64_t handle)
+{
+	op_add(io, (struct op){.handle = handle,
+			       .type = OP_POLL,
+			       .events = events,
+			       .object = index_of_fd(sim_of(io), fd)});
+}
+
+static void sim_op_recvmsg(struct io *io, int fd, uint64_t handle)
+{
+	op_add(io, (struct op){.handle = handle,
+			       .type = OP_RECVMSG,
+			       .object = index_of_fd(sim_of(io), fd)});
+}
+
+static void sim_op_cancel(struct io *io, int fd, uint64_t handle)
+{
+	struct sim *s = sim_of(io);
+
+	object_of(s, fd);
+	for (unsigned i = 0; i < s->n_ops; i++)
+		if (s->ops[i].handle == handle)
+			s->ops[i].cancelled = true;
+}
+
+static void emit(struct sim *s, uint64_t handle, int res, bool more)
+{
+	assert(s->n_ready < OPS_MAX);
+	s->ready[s->n_ready++] = (struct io_event){.handle = handle, .res = res, .more = more};
+}
+
+static uint32_t poll_state(const struct object *o)
+{
+	uint32_t e = 0;
+
+	if (o->in->len || o->in_end)
+		e |= POLLIN;
+	if (o->in_end)
+		e |= POLLRDHUP;
+	if (o->out->len < SOCKET_BYTES)
+		e |= POLLOUT;
+	if (o->in_reset)
+		e |= POLLIN | POLLOUT | POLLRDHUP | POLLERR | POLLHUP;
+	if (o->in_end && o->out_end)
+		e |= POLLHUP;
+	return e;
+}
+
+static void make_connection(struct object *o)
+{
+	o->in = queue_new();
+	o->out = queue_new();
+	o->connected = true;
+}
+
+/* Whether it has completed for good. */
+static bool op_run(struct sim *s, struct op *op)
+{
+	struct object *o = &s->objects[op->object];
+	uint32_t e;
+
+	assert(o->open); /* the worker closes nothing that has an operation in flight */
+	if (op->cancelled) {
+		emit(s, op->handle, -ECANCELED, false);
+		return true;
+	}
+	switch (op->type) {
+	case OP_ACCEPT:
+		if (o->n_backlog == 0)
+			return false;
+		if (s->exhausted) {
+			emit(s, op->handle, -EMFILE, false);
+			return true;
+		}
+		s->objects[o->backlog[0]].open = true;
+		e = fault(s);
+		emit(s, op->handle, FD_BASE + o->backlog[0], !e);
+		memmove(o->backlog, o->backlog + 1, --o->n_backlog * sizeof(o->backlog[0]));
+		return e;
+	case OP_CONNECT:
+		if (op->port == s->refused_port) {
+			emit(s, op->handle, -ECONNREFUSED, false);
+			return true;
+		}
+		make_connection(o);
+		s->last_server = op->object;
+		emit(s, op->handle, 0, false);
+		return true;
+	case OP_POLL:
+		e = poll_state(o) & (op->events | POLLERR | POLLHUP);
+		if (!e)
+			return false;
+		emit(s, op->handle, (int)e, false);
+		return true;
+	default:
+		return false; /* datagrams arrive by sim_datagram_in */
+	}
+}
+
+static void run_ops(struct sim *s)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < s->n_ops; i++) {
+		/* Some take longer than others. */
+		bool late = fault(s);
+
+		if (late || !op_run(s, &s->ops[i]))
+			s->ops[kept++] = s->ops[i];
+	}
+	s->n_ops = kept;
+}
+
+/* Completions of one operation stay in order, those of different ones need not. */
+static void shuffle(struct sim *s)
+{
+	for (unsigned i = 1; i < s->n_ready; i++) {
+		unsigned j = sim_random(s, i + 1);
+		bool same = false;
+		struct io_event tmp;
+
+		for (unsigned k = j; k <= i; k++)
+			same |= k != i && s->ready[k].handle == s->ready[i].handle;
+		for (unsigned k = j + 1; k <= i; k++)
+			same |= s->ready[k].handle == s->ready[j].handle;
+		if (same)
+			continue;
+		tmp = s->ready[i];
+		s->ready[i] = s->ready[j];
+		s->ready[j] = tmp;
+	}
+}
+
+static int sim_wait(struct io *io, struct io_event *events, unsigned max, uint64_t deadline_ns)
+{
+	struct sim *s = sim_of(io);
+	unsigned n;
+
+	(void)deadline_ns;
+	run_ops(s);
+	shuffle(s);
+	n = s->n_ready < max ? s->n_ready : max;
+	if (n && fault(s))
+		n = 1 + sim_random(s, n);
+	memcpy(events, s->ready, n * sizeof(events[0]));
+	s->n_ready -= n;
+	memmove(s->ready, s->ready + n, s->n_ready * sizeof(events[0]));
+	return (int)n;
+}
+
+static void sim_buf_put(struct io *io, uint16_t buf_id)
+{
+	struct sim *s = sim_of(io);
+
+	assert(buf_id < BUFS && s->buf_used[buf_id]);
+	s->buf_used[buf_id] = false;
+}
+
+/* Calls in line */
+
+static uint64_t sim_now_ns(struct io *io)
+{
+	return sim_of(io)->now_ns;
+}
+
+/* What a read may take: up to the urgent mark, or past it when it begins there. */
+static size_t readable(const struct object *o)
+{
+	return o->urgent > 0 ? (size_t)o->urgent : o->in->len;
+}
+
+static ssize_t nothing_to_read(const struct object *o)
+{
+	if (o->in_reset)
+		return -ECONNRESET;
+	return o->in_end ? 0 : -EAGAIN;
+}
+
+static void take_in(struct object *o, size_t n)
+{
+	queue_drop(o->in, n);
+	if (o->urgent >= 0) {
+		o->urgent -= (int64_t)n;
+		if (o->urgent < 0)
+			o->urgent = -1;
+	}
+}
+
+static ssize_t sim_recv(struct io *io, int fd, void *buf, size_t len, int flags)
+{
+	struct sim *s = sim_of(io);
+	struct object *o = object_of(s, fd);
+	size_t n = readable(o);
+
+	assert(o->kind == KIND_SOCKET);
+	if (o->in->len == 0)
+		return nothing_to_read(o);
+	if (n > len)
+		n = len;
+	if (!(flags & MSG_TRUNC)) {
+		n = shorten(s, n);
+		memcpy(buf, o->in->data, n);
+	}
+	if (!(flags & MSG_PEEK))
+		take_in(o, n);
+	return (ssize_t)n;
+}
+
+static ssize_t room(struct sim *s, const struct object *o, size_t len)
+{
+	size_t n = SOCKET_BYTES - o->out->len;
+
+	if (o->in_reset || o->out_end)
+		return -EPIPE;
+	if (n == 0)
+		return -EAGAIN;
+	return (ssize_t)shorten(s, n < len ? n : len);
+}
+
+static ssize_t sim_send(struct io *io, int fd, const void *buf, size_t len, int flags)
+{
+	struct sim *s = sim_of(io);
+	struct object *o = object_of(s, fd);
+	ssize_t n = room(s, o, len);
+
+	(void)flags;
+	if (n > 0)
+		queue_put(o->out, buf, (size_t)n);
+	return n;
+}
+
+static ssize_t sim_pipe_write(struct io *io, int fd, const void *buf, size_t len)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	assert(o->kind == KIND_PIPE && o->write_end && o->in->len + len <= PIPE_BYTES);
+	queue_put(o->in, buf, len);
+	return (ssize_t)len;
+}
+
+static ssize_t splice_in(struct sim *s, struct object *from, struct object *pipe, size_t len)
+{
+	size_t n = readable(from);
+
+	if (from->in->len == 0)
+		return nothing_to_read(from);
+	if (from->urgent == 0)
+		return -EAGAIN; /* for ever, as the kernel does */
+	if (n > len)
+		n = len;
+	n = shorten(s, n);
+	assert(pipe->in->len + n <= PIPE_BYTES);
+	queue_put(pipe->in, from->in->data, n);
+	take_in(from, n);
+	return (ssize_t)n;
+}
+
+static ssize_t sim_splice(struct io *io, int fd_in, int fd_out, size_t len)
+{
+	struct sim *s = sim_of(io);
+	struct object *in = object_of(s, fd_in), *out = object_of(s, fd_out);
+	ssize_t n;
+
+	if (out->kind == KIND_PIPE)
+		return splice_in(s, in, out, len);
+	assert(in->kind == KIND_PIPE && !in->write_end && len <= in->in->len);
+	n = room(s, out, len);
+	if (n > 0) {
+		queue_put(out->out, in->in->data, (size_t)n);
+		queue_drop(in->in, (size_t)n);
+	}
+	return n;
+}
+
+static ssize_t sim_pipe_open(struct io *io, int fds[2], size_t size)
+{
+	struct sim *s = sim_of(io);
+	int r, w;
+
+	(void)size;
+	if (s->exhausted || fault(s))
+		return -EMFILE;
+	r = object_new(s, KIND_PIPE);
+	w = object_new(s, KIND_PIPE);
+	s->objects[r].in = s->objects[w].in = queue_new();
+	s->objects[r].pipe_peer = w;
+	s->objects[w].pipe_peer = r;
+	s->objects[w].write_end = true;
+	fds[0] = FD_BASE + r;
+	fds[1] = FD_BASE + w;
+	return PIPE_BYTES;
+}
+
+static int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	assert(o->kind == KIND_DATAGRAM && len == sizeof(o->peer));
+	memcpy(&o->peer, addr, sizeof(o->peer));
+	return 0;
+}
+
+static int sim_shutdown_write(struct io *io, int fd)
+{
+	object_of(sim_of(io), fd)->out_end = true;
+	return 0;
+}
+
+/* Sockets stay until the far end has seen what happened to them; pipes go at once. */
+static void sim_close_fd(struct io *io, int fd)
+{
+	struct sim *s = sim_of(io);
+	struct object *o = object_of(s, fd);
+
+	for (unsigned i = 0; i < s->n_ops; i++)
+		assert(s->ops[i].object != o - s->objects);
+	o->open = false;
+	if (o->kind == KIND_PIPE) {
+		if (!s->objects[o->pipe_peer].open) {
+			free(o->in);
+			s->objects[o->pipe_peer].kind = KIND_FREE;
+			o->kind = KIND_FREE;
+		}
+	} else if (o->kind == KIND_SOCKET && o->connected) {
+		/* Unread input turns a close into a reset, as in tcp_close(). */
+		o->out_reset |= o->in->len > 0;
+		o->out_end = true;
+	} else {
+		o->kind = KIND_FREE;
+	}
+}
+
+static void sim_reset_fd(struct io *io, int fd)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	if (o->connected)
+		o->out_reset = true;
+	sim_close_fd(io, fd);
+}
+
+static void sim_tune_accepted(struct io *io, int fd)
+{
+	object_of(sim_of(io), fd);
+}
+
+static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint8_t *data,
+		     size_t len)
+{
+	struct object *o = object_of(s, fd);
+	struct sim_datagram *d = &s->sent[s->n_sent++];
+
+	assert(s->n_sent <= OUT_MAX && len <= sizeof(d->data));
+	*d = (struct sim_datagram){.fd = fd, .len = len, .to = o->peer};
+	memcpy(d->data, data, len);
+	if (msg->msg_name)
+		memcpy(&d->to, msg->msg_name, sizeof(d->to));
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(unsigned long)msg, c))
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			struct in_pktinfo info;
+
+			memcpy(&info, CMSG_DATA(c), sizeof(info));
+			d->from.sin_addr = info.ipi_spec_dst;
+		}
+}
+
+static size_t segment_of(const struct msghdr *msg)
+{
+	uint16_t segment = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(unsigned long)msg, c))
+		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
+			memcpy(&segment, CMSG_DATA(c), sizeof(segment));
+	return segment;
+}
+
+static ssize_t sim_sendmsg(struct io *io, int fd, const struct msghdr *msg, int flags)
+{
+	static uint8_t flat[65536];
+	struct sim *s = sim_of(io);
+	size_t len = 0, segment = segment_of(msg), at = 0;
+
+	(void)flags;
+	if (segment && s->no_segments)
+		return s->no_segments;
+	for (size_t i = 0; i < msg->msg_iovlen; i++) {
+		assert(len + msg->msg_iov[i].iov_len <= sizeof(flat));
+		memcpy(flat + len, msg->msg_iov[i].iov_base, msg->msg_iov[i].iov_len);
+		len += msg->msg_iov[i].iov_len;
+	}
+	assert(!segment || (len + segment - 1) / segment <= 64);
+	do {
+		size_t one = segment && len - at > segment ? segment : len - at;
+
+		sent_one(s, fd, msg, flat + at, one);
+		at += one;
+	} while (at < len);
+	return (ssize_t)len;
+}
+
+static void sim_io_close(struct io *io)
+{
+	(void)io;
+}
+
+static const struct io_ops sim_ops = {
+	.close = sim_io_close,
+	.accept = sim_op_accept,
+	.connect = sim_op_connect,
+	.poll = sim_op_poll,
+	.recvmsg = sim_op_recvmsg,
+	.cancel = sim_op_cancel,
+	.wait = sim_wait,
+	.buf_put = sim_buf_put,
+	.now_ns = sim_now_ns,
+	.recv = sim_recv,
+	.send = sim_send,
+	.sendmsg = sim_sendmsg,
+	.splice = sim_splice,
+	.pipe_write = sim_pipe_write,
+	.pipe_open = sim_pipe_open,
+	.connect_now = sim_connect_now,
+	.shutdown_write = sim_shutdown_write,
+	.close_fd = sim_close_fd,
+	.reset_fd = sim_reset_fd,
+	.tune_accepted = sim_tune_accepted,
+};
+
+/* The test's side */
+
+struct sim *sim_open(uint64_t seed, unsigned fault_percent)
+{
+	struct sim *s = calloc(1, sizeof(*s));
+
+	assert(s);
+	s->io.ops = &sim_ops;
+	s->rng = seed * 0x9e3779b97f4a7c15ull + 1;
+	s->now_ns = 1000000000;
+	s->fault_percent = fault_percent;
+	s->last_server = -1;
+	s->sent = calloc(OUT_MAX, sizeof(*s->sent));
+	assert(s->sent);
+	return s;
+}
+
+void sim_close(struct sim *s)
+{
+	for (int i = 0; i < OBJECTS; i++) {
+		struct object *o = &s->objects[i];
+
+		if (o->kind == KIND_SOCKET) {
+			free(o->in);
+			free(o->out);
+		} else if (o->kind == KIND_PIPE && o->write_end) {
+			free(o->in);
+		}
+	}
+	free(s->sent);
+	free(s);
+}
+
+struct io *sim_io(struct sim *s)
+{
+	return &s->io;
+}
+
+void sim_advance_ns(struct sim *s, uint64_t ns)
+{
+	s->now_ns += ns;
+}
+
+unsigned sim_open_fds(const struct sim *s)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < OBJECTS; i++)
+		n += s->objects[i].kind != KIND_FREE && s->objects[i].open;
+	return n;
+}
+
+void sim_set_exhausted(struct sim *s, bool on)
+{
+	s->exhausted = on;
+}
+
+void sim_refuse_port(struct sim *s, uint16_t port)
+{
+	s->refused_port = port;
+}
+
+void sim_stop(struct sim *s)
+{
+	s->n_ops = s->n_ready = 0;
+}
+
+unsigned sim_in_flight(const struct sim *s)
+{
+	return s->n_ops + s->n_ready;
+}
+
+int sim_listener(struct sim *s)
+{
+	return FD_BASE + object_new(s, KIND_LISTENER);
+}
+
+int sim_socket(struct sim *s, bool datagram)
+{
+	return FD_BASE + object_new(s, datagram ? KIND_DATAGRAM : KIND_SOCKET);
+}
+
+int sim_client_connect(struct sim *s, int listener)
+{
+	struct object *l = object_of(s, listener);
+	int i;
+
+	if (l->n_backlog == sizeof(l->backlog) / sizeof(l->backlog[0]))
+		return -1;
+	i = object_new(s, KIND_SOCKET);
+	s->objects[i].open = false; /* until it is accepted */
+	make_connection(&s->objects[i]);
+	l->backlog[l->n_backlog++] = i;
+	return i;
+}
+
+size_t sim_far_write(struct sim *s, int far, const void *data, size_t len)
+{
+	struct object *o = &s->objects[far];
+	size_t n = SOCKET_BYTES - o->in->len;
+
+	if (o->in_end || o->in_reset || o->out_reset)
+		return 0;
+	if (n > len)
+		n = len;
+	queue_put(o->in, data, n);
+	return n;
+}
+
+size_t sim_far_read(struct sim *s, int far, void *data, size_t len)
+{
+	struct object *o = &s->objects[far];
+	size_t n = o->out->len < len ? o->out->len : len;
+
+	memcpy(data, o->out->data, n);
+	queue_drop(o->out, n);
+	return n;
+}
+
+void sim_far_shutdown(struct sim *s, int far)
+{
+	s->objects[far].in_end = true;
+}
+
+void sim_far_reset(struct sim *s, int far)
+{
+	s->objects[far].in_reset = true;
+}
+
+void sim_far_urgent(struct sim *s, int far)
+{
+	struct object *o = &s->objects[far];
+
+	if (!o->in_end)
+		o->urgent = (int64_t)o->in->len;
+}
+
+bool sim_far_saw_end(struct sim *s, int far)
+{
+	return s->objects[far].out_end && s->objects[far].out->len == 0;
+}
+
+bool sim_far_saw_reset(struct sim *s, int far)
+{
+	return s->objects[far].out_reset;
+}
+
+int sim_server_accept(struct sim *s)
+{
+	int far = s->last_server;
+
+	s->last_server = -1;
+	return far;
+}
+
+int sim_far_of(int fd)
+{
+	return fd - FD_BASE;
+}
+
+static struct op *receiver_of(struct sim *s, int object)
+{
+	for (unsigned i = 0; i < s->n_ops; i++)
+		if (s->ops[i].object == object && s->ops[i].type == OP_RECVMSG &&
+		    !s->ops[i].cancelled)
+			return &s->ops[i];
+	return NULL;
+}
+
+struct layout {
+	struct sockaddr_in name;
+	uint8_t control[CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))]
+		__attribute__((aligned(8)));
+	uint8_t payload[2048];
+};
+
+static size_t write_control(struct layout *at, const struct in_addr *local, int segment)
+{
+	struct msghdr msg = {.msg_control = at->control, .msg_controllen = sizeof(at->control)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	struct in_pktinfo info = {.ipi_spec_dst = *local, .ipi_addr = *local};
+
+	memset(at->control, 0, sizeof(at->control));
+	c->cmsg_level = IPPROTO_IP;
+	c->cmsg_type = IP_PKTINFO;
+	c->cmsg_len = CMSG_LEN(sizeof(info));
+	memcpy(CMSG_DATA(c), &info, sizeof(info));
+	if (!segment)
+		return CMSG_SPACE(sizeof(info));
+	c = CMSG_NXTHDR(&msg, c);
+	c->cmsg_level = SOL_UDP;
+	c->cmsg_type = UDP_GRO;
+	c->cmsg_len = CMSG_LEN(sizeof(segment));
+	memcpy(CMSG_DATA(c), &segment, sizeof(segment));
+	return sizeof(at->control);
+}
+
+bool sim_datagram_in(struct sim *s, int fd, const struct sockaddr_in *client,
+		     const struct in_addr *local, const void *data, size_t len, uint16_t segment)
+{
+	int object = index_of_fd(s, fd);
+	struct op *op = receiver_of(s, object);
+	struct layout *at;
+	uint16_t id = 0;
+
+	static_assert(sizeof(struct layout) <= BUF_BYTES, "a buffer takes it");
+	if (!op)
+		return false;
+	while (id < BUFS && s->buf_used[id])
+		id++;
+	if (id == BUFS) {
+		emit(s, op->handle, -ENOBUFS, false);
+		*op = s->ops[--s->n_ops];
+		return false;
+	}
+	s->buf_used[id] = true;
+	at = (struct layout *)s->bufs[id];
+	at->name = *client;
+	assert(len <= sizeof(at->payload));
+	memcpy(at->payload, data, len);
+	emit(s, op->handle, (int)len, true);
+	s->ready[s->n_ready - 1].has_dgram = true;
+	s->ready[s->n_ready - 1].dgram = (struct io_datagram){
+		.name = (struct sockaddr *)&at->name,
+		.name_len = sizeof(at->name),
+		.control = at->control,
+		.control_len = write_control(at, local, segment),
+		.payload = at->payload,
+		.len = len,
+		.buf_id = id,
+	};
+	return true;
+}
+
+bool sim_datagram_out(struct sim *s, struct sim_datagram *out)
+{
+	if (s->sent_taken == s->n_sent) {
+		s->sent_taken = s->n_sent = 0;
+		return false;
+	}
+	*out = s->sent[s->sent_taken++];
+	return true;
+}
+
+void sim_no_segments(struct sim *s, int err)
+{
+	s->no_segments = err;
+}

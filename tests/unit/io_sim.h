@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_TESTS_IO_SIM_H
+#define RINGKIT_TESTS_IO_SIM_H
+
+#include <netinet/in.h>
+
+#include "dataplane/io.h"
+
+/*
+ * A kernel for tests of the worker: connections, pipes and datagrams in memory, a clock that the
+ * test moves, and everything that may go otherwise decided by a seeded generator: short reads and
+ * writes, order of completions, operations that end early. The far ends (clients and servers) are
+ * the test's.
+ */
+struct sim;
+
+/* fault_percent: how often a call does less than it could. */
+struct sim *sim_open(uint64_t seed, unsigned fault_percent);
+void sim_close(struct sim *s);
+struct io *sim_io(struct sim *s);
+uint32_t sim_random(struct sim *s, uint32_t below);
+void sim_advance_ns(struct sim *s, uint64_t ns);
+
+/* Descriptors that are open: for leak checks. */
+unsigned sim_open_fds(const struct sim *s);
+/* While set, accept and pipe_open fail with -EMFILE. */
+void sim_set_exhausted(struct sim *s, bool on);
+/* While set, the connect of an address with this port is refused. */
+void sim_refuse_port(struct sim *s, uint16_t port);
+/* The worker has stopped: what is in flight goes with its io. */
+void sim_stop(struct sim *s);
+/* Operations in flight. */
+unsigned sim_in_flight(const struct sim *s);
+
+int sim_listener(struct sim *s);
+/* An unconnected socket as the broker makes them. */
+int sim_socket(struct sim *s, bool datagram);
+
+/* A connection that waits to be accepted. Far ends are numbered by their connection. */
+int sim_client_connect(struct sim *s, int listener);
+/* The near descriptor's far end, once the worker has accepted or connected it. */
+size_t sim_far_write(struct sim *s, int far, const void *data, size_t len);
+size_t sim_far_read(struct sim *s, int far, void *data, size_t len);
+void sim_far_shutdown(struct sim *s, int far);
+void sim_far_reset(struct sim *s, int far);
+/* Puts an urgent mark where the next byte goes. */
+void sim_far_urgent(struct sim *s, int far);
+bool sim_far_saw_end(struct sim *s, int far); /* and has read everything before it */
+bool sim_far_saw_reset(struct sim *s, int far);
+/* The server's far end of the connection that the worker made last; -1: none since the last call.
+ */
+int sim_server_accept(struct sim *s);
+/* The far end of a descriptor of the worker's. */
+int sim_far_of(int fd);
+
+/* Datagrams. */
+struct sim_datagram {
+	struct sockaddr_in from, to; /* as the far end sees them */
+	uint8_t data[2048];
+	size_t len;
+	int fd; /* that it was sent on */
+};
+/* To a listener from a client, who wrote to local. segment: 0 or that of a run. False: no buffer
+ * or nobody receives. */
+bool sim_datagram_in(struct sim *s, int fd, const struct sockaddr_in *client,
+		     const struct in_addr *local, const void *data, size_t len, uint16_t segment);
+/* What the worker sent, oldest first, one by one. */
+bool sim_datagram_out(struct sim *s, struct sim_datagram *out);
+/* The next sends of more than one segment fail with this. */
+void sim_no_segments(struct sim *s, int err);
+
+#endif

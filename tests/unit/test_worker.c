@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/worker_internal.h"
+#include "io_sim.h"
+
+/*
+ * The worker against the simulated kernel. The steps of a run are chosen by a seed; a failing
+ * seed is printed, and WORKER_SEED=n runs it alone. WORKER_RUNS=n runs more of them.
+ */
+
+#define CLIENTS_MAX 12
+#define STREAM_MAX  60000
+
+struct world {
+	struct sim *sim;
+	struct io *io;
+	struct worker *w;
+	struct stats stats;
+	int listener;
+	int port_id;
+};
+
+static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
+{
+	struct worker_config config = {.tcp_flows_max = 16,
+				       .udp_flows_max = 16,
+				       .listeners_max = 8,
+				       .pipes_max = 3,
+				       .udp_pending_max = 8,
+				       .udp_timeout_ms = 90000};
+
+	memset(x, 0, sizeof(*x));
+	config.stats = &x->stats;
+	x->sim = sim_open(seed, fault_percent);
+	x->io = sim_io(x->sim);
+	assert_int_equal(worker_open(&config, x->io, &x->w), 0);
+}
+
+static void feed_pools(struct world *x)
+{
+	for (unsigned i = 0; i < POOLS; i++) {
+		struct sockpool *p = &x->w->pools[i];
+		bool udp = i >= POOL_UDP4;
+		unsigned n = sockpool_wanted(p, x->w->now_ns);
+		int fds[FDPASS_MAX];
+
+		if (n == 0)
+			continue;
+		sockpool_requested(p, x->w->now_ns);
+		for (unsigned k = 0; k < n; k++)
+			fds[k] = sim_socket(x->sim, udp);
+		sockpool_fill(p, fds, n, 0, x->w->now_ns);
+		if (udp)
+			udp_sockets_ready(x->w, i == POOL_UDP6 ? AF_INET6 : AF_INET);
+		else
+			tcp_sockets_ready(x->w, i == POOL_TCP6 ? AF_INET6 : AF_INET);
+	}
+}
+
+static void turn(struct world *x)
+{
+	sim_advance_ns(x->sim, 1000000);
+	assert_int_equal(worker_turn(x->w), 0);
+}
+
+static void settle(struct world *x)
+{
+	for (int i = 0; i < 60; i++) {
+		turn(x);
+		feed_pools(x);
+	}
+}
+
+static void add_port(struct world *x, uint32_t proto, uint16_t target2)
+{
+	struct dp_msg msg = {.type = DP_MSG_ADD,
+			     .port_id = ++x->port_id,
+			     .proto = proto,
+			     .listen_family = AF_INET};
+
+	msg.target.in4 = (struct sockaddr_in){.sin_family = AF_INET,
+					      .sin_port = htons(80),
+					      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	if (target2) {
+		msg.target2.in4 = msg.target.in4;
+		msg.target2.in4.sin_port = htons(target2);
+	}
+	x->listener = sim_listener(x->sim);
+	assert_int_equal(worker_port_add(x->w, &msg, x->listener), 0);
+}
+
+static unsigned pooled(const struct world *x)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < POOLS; i++)
+		n += x->w->pools[i].n;
+	return n + 2 * x->w->pipes.n_free;
+}
+
+static void world_close(struct world *x)
+{
+	sim_stop(x->sim);
+	worker_close(x->w);
+	assert_int_equal(sim_open_fds(x->sim), 0);
+	sim_close(x->sim);
+}
+
+/* One TCP connection as its two far ends see it. */
+struct pair {
+	int client, server; /* far ends; -1: not there yet */
+	size_t to_send[2], sent[2], got[2];
+	bool ended[2], reset;
+};
+
+static uint8_t pattern(unsigned conn, unsigned d, size_t at)
+{
+	return (uint8_t)(at * 31 + at / 251 + conn * 7 + d * 101);
+}
+
+static int far_of(const struct pair *p, unsigned side)
+{
+	return side == 0 ? p->client : p->server;
+}
+
+static void far_send(struct world *x, struct pair *p, unsigned conn, unsigned side)
+{
+	uint8_t buf[2048];
+	size_t n = 1 + sim_random(x->sim, sizeof(buf)), left = p->to_send[side] - p->sent[side];
+
+	if (p->ended[side])
+		return;
+	if (n > left)
+		n = left;
+	for (size_t i = 0; i < n; i++)
+		buf[i] = pattern(conn, side, p->sent[side] + i);
+	if (sim_random(x->sim, 50) == 0)
+		sim_far_urgent(x->sim, far_of(p, side));
+	p->sent[side] += sim_far_write(x->sim, far_of(p, side), buf, n);
+	if (p->sent[side] == p->to_send[side]) {
+		sim_far_shutdown(x->sim, far_of(p, side));
+		p->ended[side] = true;
+	}
+}
+
+static void far_receive(struct world *x, struct pair *p, unsigned conn, unsigned side)
+{
+	uint8_t buf[4096];
+	size_t n = sim_far_read(x->sim, far_of(p, side), buf, 1 + sim_random(x->sim, sizeof(buf)));
+
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(buf[i], pattern(conn, !side, p->got[!side] + i));
+	p->got[!side] += n;
+	assert_true(p->got[!side] <= p->sent[!side]);
+}
+
+static bool pair_over(struct world *x, const struct pair *p)
+{
+	bool c = sim_far_saw_end(x->sim, p->client) || sim_far_saw_reset(x->sim, p->client);
+
+	if (p->server < 0)
+		return c;
+	return c && (sim_far_saw_end(x->sim, p->server) || sim_far_saw_reset(x->sim, p->server));
+}
+
+static void pair_step(struct world *x, struct pair *p, unsigned conn)
+{
+	unsigned side = sim_random(x->sim, 2);
+
+	if (p->client < 0 || (side == 1 && p->server < 0))
+		return;
+	switch (sim_random(x->sim, 3)) {
+	case 0:
+		far_send(x, p, conn, side);
+		break;
+	case 1:
+		far_receive(x, p, conn, side);
+		break;
+	default:
+		if (p->reset && sim_random(x->sim, 100) == 0)
+			sim_far_reset(x->sim, far_of(p, side));
+	}
+}
+
+static void pair_finish(struct world *x, struct pair *p)
+{
+	if (p->client < 0 || p->reset)
+		return;
+	assert_true(p->server >= 0);
+	for (unsigned side = 0; side < 2; side++) {
+		assert_int_equal(p->got[side], p->to_send[side]);
+		assert_false(sim_far_saw_reset(x->sim, far_of(p, side)));
+	}
+}
+
+/* Which far end a client's flow was connected to, its slot tells. */
+static void find_servers(struct world *x, struct pair *pairs, unsigned n_pairs)
+{
+	for (uint32_t i = 0; i < x->w->tcp_used; i++) {
+		const struct tcp_flow *f = &x->w->tcp[i];
+
+		if (f->state != TCP_FLOW_OPEN)
+			continue;
+		for (unsigned k = 0; k < n_pairs; k++)
+			if (pairs[k].client == sim_far_of(f->fd[0]))
+				pairs[k].server = sim_far_of(f->fd[1]);
+	}
+}
+
+static void tcp_steps(struct world *x, struct pair *pairs, unsigned n_pairs)
+{
+	unsigned started = 0, over = 0;
+
+	for (unsigned step = 0; step < 400000 && over < n_pairs; step++) {
+		if (started < n_pairs && sim_random(x->sim, 200) == 0 &&
+		    started < over + CLIENTS_MAX)
+			pairs[started++].client = sim_client_connect(x->sim, x->listener);
+		for (unsigned i = 0; i < started; i++)
+			pair_step(x, &pairs[i], i);
+		if (sim_random(x->sim, 4) == 0)
+			turn(x);
+		find_servers(x, pairs, started);
+		if (sim_random(x->sim, 8) == 0)
+			feed_pools(x);
+		over = 0;
+		for (unsigned i = 0; i < started; i++)
+			over += pair_over(x, &pairs[i]);
+	}
+	assert_int_equal(over, n_pairs);
+}
+
+static void run_tcp(uint64_t seed, bool resets, unsigned faults)
+{
+	enum { PAIRS = 20 };
+	struct pair pairs[PAIRS];
+	struct world x;
+
+	world_open(&x, seed, faults);
+	add_port(&x, DATAPLANE_TCP, 0);
+	for (unsigned i = 0; i < PAIRS; i++) {
+		pairs[i] = (struct pair){.client = -1, .server = -1, .reset = resets};
+		for (unsigned side = 0; side < 2; side++)
+			pairs[i].to_send[side] = sim_random(x.sim, 3)
+							 ? sim_random(x.sim, 500)
+							 : sim_random(x.sim, STREAM_MAX);
+	}
+	tcp_steps(&x, pairs, PAIRS);
+	for (unsigned i = 0; i < PAIRS; i++)
+		pair_finish(&x, &pairs[i]);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_flows, 0);
+	assert_int_equal(x.stats.stale_completions, 0);
+	assert_int_equal(x.stats.tcp_accepted, PAIRS);
+	assert_int_equal(sim_open_fds(x.sim), 1 + pooled(&x));
+	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+	settle(&x);
+	assert_int_equal(sim_open_fds(x.sim), pooled(&x));
+	assert_int_equal(x.stats.listeners, 0);
+	world_close(&x);
+}
+
+static void for_seeds(void (*run)(uint64_t seed, bool resets, unsigned faults), bool resets)
+{
+	const char *one = getenv("WORKER_SEED"), *runs = getenv("WORKER_RUNS");
+	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
+	uint64_t n = one ? 1 : runs ? strtoull(runs, NULL, 10) : 30;
+
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		printf("seed %llu\n", (unsigned long long)seed);
+		run(seed, resets, (unsigned)(seed % 3) * 25);
+	}
+}
+
+static void test_tcp_streams_arrive_whole(void **state)
+{
+	(void)state;
+	for_seeds(run_tcp, false);
+}
+
+static void test_tcp_resets_leave_nothing(void **state)
+{
+	(void)state;
+	for_seeds(run_tcp, true);
+}
+
+/* A removal in the midst of it closes everything, whatever is in flight. */
+static void run_removal(uint64_t seed, bool resets, unsigned faults)
+{
+	struct pair p = {.client = -1, .server = -1};
+	struct world x;
+
+	(void)resets;
+	world_open(&x, seed, faults);
+	for (int round = 0; round < 10; round++) {
+		int clients[8];
+
+		add_port(&x, DATAPLANE_TCP, 0);
+		for (int i = 0; i < 8; i++)
+			clients[i] = sim_client_connect(x.sim, x.listener);
+		for (uint32_t i = sim_random(x.sim, 30); i > 0; i--) {
+			p.client = clients[sim_random(x.sim, 8)];
+			p.to_send[0] = p.sent[0] + 5000;
+			far_send(&x, &p, 0, 0);
+			turn(&x);
+			if (sim_random(x.sim, 2))
+				feed_pools(&x);
+		}
+		assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+		assert_int_equal(worker_port_remove(x.w, x.port_id, 1), -ENOENT);
+		settle(&x);
+		assert_int_equal(x.stats.listeners, 0);
+		assert_int_equal(x.stats.tcp_flows, 0);
+		assert_int_equal(sim_in_flight(x.sim), 0);
+		assert_int_equal(sim_open_fds(x.sim), pooled(&x));
+	}
+	world_close(&x);
+}
+
+static void test_removal_closes_flows(void **state)
+{
+	(void)state;
+	for_seeds(run_removal, false);
+}
+
+static void test_refused_server_resets_client(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 0);
+	sim_refuse_port(x.sim, 80);
+	client = sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	assert_true(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(x.stats.tcp_refused, 1);
+	world_close(&x);
+}
+
+static void test_second_target_is_tried(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 81);
+	sim_refuse_port(x.sim, 80);
+	client = sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	assert_false(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(x.stats.tcp_connected, 1);
+	sim_refuse_port(x.sim, 81);
+	world_close(&x);
+}
+
+/* What a server sent before it reset the connection still arrives, and then the reset does. */
+static void test_answer_before_reset_arrives(void **state)
+{
+	struct world x;
+	int client, server;
+	char buf[64];
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 0);
+	client = sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	server = sim_server_accept(x.sim);
+	assert_true(server >= 0);
+	assert_int_equal(sim_far_write(x.sim, server, "too large", 9), 9);
+	sim_far_reset(x.sim, server);
+	settle(&x);
+	assert_int_equal(sim_far_read(x.sim, client, buf, sizeof(buf)), 9);
+	assert_memory_equal(buf, "too large", 9);
+	settle(&x);
+	assert_true(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(x.stats.tcp_flows, 0);
+	world_close(&x);
+}
+
+/* A client that goes while the server takes nothing: what it had sent arrives, then the reset. */
+static void test_reset_while_blocked_is_passed_on(void **state)
+{
+	static uint8_t much[200000];
+	struct world x;
+	int client, server;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 0);
+	client = sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	server = sim_server_accept(x.sim);
+	for (int i = 0; i < 100; i++) {
+		sim_far_write(x.sim, client, much, sizeof(much));
+		settle(&x);
+	}
+	sim_far_reset(x.sim, client);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_flows, 1);
+	for (int i = 0; i < 100; i++) {
+		sim_far_read(x.sim, server, much, sizeof(much));
+		settle(&x);
+	}
+	assert_true(sim_far_saw_reset(x.sim, server));
+	assert_int_equal(x.stats.tcp_flows, 0);
+	world_close(&x);
+}
+
+static void test_out_of_descriptors_pauses(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 0);
+	settle(&x);
+	sim_set_exhausted(x.sim, true);
+	client = sim_client_connect(x.sim, x.listener);
+	for (int i = 0; i < 50; i++)
+		turn(&x);
+	assert_int_equal(x.stats.accept_paused, 1); /* and not once a turn */
+	sim_set_exhausted(x.sim, false);
+	for (int i = 0; i < 4; i++) {
+		sim_advance_ns(x.sim, 100000000);
+		settle(&x);
+	}
+	assert_int_equal(x.stats.tcp_connected, 1);
+	assert_false(sim_far_saw_reset(x.sim, client));
+	world_close(&x);
+}
+
+static void test_full_table_refuses(void **state)
+{
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 0);
+	for (int i = 0; i < 20; i++)
+		sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_flows, 16);
+	assert_int_equal(x.stats.flows_refused, 4);
+	world_close(&x);
+}
+
+static void test_idle_flow_holds_no_pipe(void **state)
+{
+	static uint8_t much[4096];
+	struct world x;
+	int client, server;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_TCP, 0);
+	client = sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	server = sim_server_accept(x.sim);
+	for (int i = 0; i < 20; i++) {
+		sim_far_write(x.sim, client, much, sizeof(much));
+		turn(&x);
+	}
+	for (int i = 0; i < 100; i++) {
+		sim_far_read(x.sim, server, much, sizeof(much));
+		turn(&x);
+	}
+	assert_true(x.stats.pipes_open > 0);
+	for (int i = 0; i < 10; i++) {
+		sim_advance_ns(x.sim, 5000000000ull);
+		turn(&x);
+	}
+	assert_int_equal(x.stats.pipes_open, 0);
+	world_close(&x);
+}
+
+/* UDP */
+
+static struct sockaddr_in client_address(unsigned n)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)(20000 + n)),
+				    .sin_addr.s_addr = htonl(0x0a000001)};
+}
+
+static const struct in_addr local_a = {.s_addr = 0x0100000a}, local_b = {.s_addr = 0x0200000a};
+
+static void send_in(struct world *x, unsigned client, const struct in_addr *local, const char *text,
+		    uint16_t segment)
+{
+	struct sockaddr_in from = client_address(client);
+
+	assert_true(
+		sim_datagram_in(x->sim, x->listener, &from, local, text, strlen(text), segment));
+}
+
+static void expect_out(struct world *x, const char *text, struct sim_datagram *d)
+{
+	assert_true(sim_datagram_out(x->sim, d));
+	assert_int_equal(d->len, strlen(text));
+	assert_memory_equal(d->data, text, d->len);
+}
+
+static void udp_world(struct world *x)
+{
+	world_open(x, 1, 0);
+	add_port(x, DATAPLANE_UDP, 0);
+	settle(x);
+}
+
+static void test_udp_answers_from_address_asked(void **state)
+{
+	struct sim_datagram d, e;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, &local_a, "one", 0);
+	send_in(&x, 1, &local_b, "two", 0);
+	settle(&x);
+	expect_out(&x, "one", &d);
+	expect_out(&x, "two", &e);
+	assert_int_not_equal(d.fd, e.fd);
+	assert_int_equal(ntohs(d.to.sin_port), 80);
+	assert_int_equal(x.stats.udp_flows, 2);
+	assert_true(sim_datagram_in(x.sim, e.fd, &d.to, &local_a, "answer", 6, 0));
+	settle(&x);
+	expect_out(&x, "answer", &d);
+	assert_int_equal(d.fd, x.listener);
+	assert_int_equal(d.from.sin_addr.s_addr, local_b.s_addr);
+	assert_int_equal(ntohs(d.to.sin_port), 20001);
+	world_close(&x);
+}
+
+static void test_udp_runs_and_batches(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, &local_a, "first", 0);
+	settle(&x);
+	expect_out(&x, "first", &d);
+	/* A run of the kernel's, equal ones, and a shorter one that ends the message. */
+	send_in(&x, 1, &local_a, "aaabbbcc", 3);
+	send_in(&x, 1, &local_a, "ddd", 0);
+	send_in(&x, 1, &local_a, "eee", 0);
+	send_in(&x, 1, &local_a, "f", 0);
+	send_in(&x, 1, &local_a, "", 0);
+	send_in(&x, 1, &local_a, "gg", 0);
+	settle(&x);
+	expect_out(&x, "aaa", &d);
+	expect_out(&x, "bbb", &d);
+	expect_out(&x, "cc", &d);
+	expect_out(&x, "ddd", &d);
+	expect_out(&x, "eee", &d);
+	expect_out(&x, "f", &d);
+	expect_out(&x, "", &d);
+	expect_out(&x, "gg", &d);
+	assert_int_equal(x.stats.udp_datagrams_in, 9);
+	assert_int_equal(x.stats.udp_dropped, 0);
+	world_close(&x);
+}
+
+static void test_udp_without_segmentation(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	sim_no_segments(x.sim, -EIO);
+	send_in(&x, 1, &local_a, "aaabbbcc", 3);
+	settle(&x);
+	expect_out(&x, "aaa", &d);
+	expect_out(&x, "bbb", &d);
+	expect_out(&x, "cc", &d);
+	assert_int_equal(x.stats.udp_dropped, 0);
+	world_close(&x);
+}
+
+static void test_udp_first_datagrams_wait_for_socket(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_UDP, 0);
+	send_in(&x, 1, &local_a, "a", 0);
+	send_in(&x, 1, &local_a, "b", 0);
+	turn(&x);
+	assert_false(sim_datagram_out(x.sim, &d));
+	settle(&x);
+	expect_out(&x, "a", &d);
+	expect_out(&x, "b", &d);
+	world_close(&x);
+}
+
+static void test_udp_flows_expire(void **state)
+{
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, &local_a, "a", 0);
+	send_in(&x, 2, &local_a, "b", 0);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 2);
+	sim_advance_ns(x.sim, 60000000000ull);
+	send_in(&x, 2, &local_a, "c", 0);
+	settle(&x);
+	sim_advance_ns(x.sim, 60000000000ull);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 1);
+	assert_int_equal(x.stats.udp_expired, 1);
+	sim_advance_ns(x.sim, 120000000000ull);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 0);
+	assert_int_equal(sim_open_fds(x.sim), 1 + pooled(&x));
+	world_close(&x);
+}
+
+static void test_udp_spoofed_sources_do_not_grow(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	for (unsigned i = 0; i < 500; i++) {
+		send_in(&x, i, &local_a, "x", 0);
+		turn(&x);
+		feed_pools(&x);
+		while (sim_datagram_out(x.sim, &d))
+			;
+	}
+	settle(&x);
+	assert_true(x.stats.udp_flows <= 16);
+	assert_true(x.stats.udp_evicted >= 480);
+	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 0);
+	assert_int_equal(sim_open_fds(x.sim), pooled(&x));
+	world_close(&x);
+}
+
+static void test_udp_buffers_run_out_and_come_back(void **state)
+{
+	struct sockaddr_in from = client_address(1);
+	struct sim_datagram d;
+	struct world x;
+	unsigned taken = 0;
+
+	(void)state;
+	udp_world(&x);
+	for (unsigned i = 0; i < 40; i++)
+		taken += sim_datagram_in(x.sim, x.listener, &from, &local_a, "x", 1, 0);
+	assert_int_equal(taken, 16);
+	settle(&x);
+	while (sim_datagram_out(x.sim, &d))
+		;
+	send_in(&x, 1, &local_a, "again", 0);
+	settle(&x);
+	expect_out(&x, "again", &d);
+	world_close(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tcp_streams_arrive_whole),
+		cmocka_unit_test(test_tcp_resets_leave_nothing),
+		cmocka_unit_test(test_removal_closes_flows),
+		cmocka_unit_test(test_refused_server_resets_client),
+		cmocka_unit_test(test_second_target_is_tried),
+		cmocka_unit_test(test_answer_before_reset_arrives),
+		cmocka_unit_test(test_reset_while_blocked_is_passed_on),
+		cmocka_unit_test(test_out_of_descriptors_pauses),
+		cmocka_unit_test(test_full_table_refuses),
+		cmocka_unit_test(test_idle_flow_holds_no_pipe),
+		cmocka_unit_test(test_udp_answers_from_address_asked),
+		cmocka_unit_test(test_udp_runs_and_batches),
+		cmocka_unit_test(test_udp_without_segmentation),
+		cmocka_unit_test(test_udp_first_datagrams_wait_for_socket),
+		cmocka_unit_test(test_udp_flows_expire),
+		cmocka_unit_test(test_udp_spoofed_sources_do_not_grow),
+		cmocka_unit_test(test_udp_buffers_run_out_and_come_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
