@@ -144,7 +144,7 @@ static int explicit_modes(struct start *s, struct err *e)
 /* Starts it. *ready_r becomes readable when packets flow, and closes when slirp4netns is gone. */
 static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, struct err *e)
 {
-	auto_fd int ready_w = -1, exit_r = -1, output_w = -1;
+	auto_fd int ready_w = -1, exit_r = -1, output_w = -1, null_w = -1;
 	int keep[4], ready[2], exits[2], code;
 	struct proc_spec spec = {
 		.file = s->cmd.argv[0],
@@ -170,7 +170,11 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 	keep[1] = exit_r;
 	keep[2] = s->target->netns_fd;
 	keep[3] = s->target->userns_fd;
-	spec.stdout_fd = spec.stderr_fd = output_w;
+	spec.stderr_fd = output_w;
+	/* stdout has only the configuration, which would push the reason of a failure out of the
+	 * message. */
+	null_w = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	spec.stdout_fd = log_is_debug() ? output_w : null_w;
 	return proc_start(&drv->proc, &spec, e);
 }
 

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The slirp4netns driver with the real slirp4netns, in a namespace that the test makes: bytes go
+ * from inside to a server outside, and nothing stays behind. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/proc.h"
+#include "drivers/registry_internal.h"
+#include "ns/netif.h"
+
+/* A process that does nothing in its own user and network namespace. */
+struct sandbox {
+	pid_t pid;
+	int userns_fd, netns_fd;
+};
+
+static int write_proc(pid_t pid, const char *file, const char *text)
+{
+	char path[64];
+	auto_fd int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+}
+
+static int open_ns(pid_t pid, const char *ns)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, ns);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* 0 or -errno: not everywhere may an ordinary user do this. */
+static int sandbox_open(struct sandbox *s)
+{
+	char map[64], byte = 0;
+	int ready[2], code = 0;
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return -errno;
+	s->pid = fork();
+	if (s->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
+			byte = 1;
+		if (write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(0);
+	}
+	if (read(ready[0], &byte, 1) != 1 || !byte)
+		code = -EPERM;
+	close(ready[0]);
+	close(ready[1]);
+	snprintf(map, sizeof(map), "0 %u 1\n", (unsigned)geteuid());
+	if (code == 0)
+		code = write_proc(s->pid, "setgroups", "deny");
+	if (code == 0)
+		code = write_proc(s->pid, "uid_map", map);
+	snprintf(map, sizeof(map), "0 %u 1\n", (unsigned)getegid());
+	if (code == 0)
+		code = write_proc(s->pid, "gid_map", map);
+	s->userns_fd = open_ns(s->pid, "user");
+	s->netns_fd = open_ns(s->pid, "net");
+	return code;
+}
+
+static void sandbox_close(struct sandbox *s)
+{
+	kill(s->pid, SIGKILL);
+	waitpid(s->pid, NULL, 0);
+	close(s->userns_fd);
+	close(s->netns_fd);
+}
+
+static struct net_target target_of(const struct sandbox *s)
+{
+	return (struct net_target){.child_pid = s->pid,
+				   .userns_fd = s->userns_fd,
+				   .netns_fd = s->netns_fd,
+				   .abort_fd = -1};
+}
+
+/* Runs fn in a process inside; its return value. */
+static int inside(const struct sandbox *s, int (*fn)(void *arg), void *arg)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		alarm(10);
+		if (setns(s->userns_fd, CLONE_NEWUSER) < 0 || setns(s->netns_fd, CLONE_NEWNET) < 0)
+			_exit(99);
+		_exit(fn(arg));
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
+}
+
+static int configure(void *arg)
+{
+	const struct net_result *r = arg;
+	struct netif_config c = {.ifname = r->ifname,
+				 .mtu = r->mtu,
+				 .ip = r->ip,
+				 .prefix_len = r->prefix_len,
+				 .gateway = r->gateway};
+	struct err e = {0};
+
+	if (netif_loopback_up(&e) == 0 && netif_configure(&c, &e) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", e.msg);
+	return 1;
+}
+
+struct call {
+	const char *ip;
+	uint16_t port;
+};
+
+/* Connects, writes, and reads the echo. */
+static int call_server(void *arg)
+{
+	const struct call *c = arg;
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(c->port)};
+	auto_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char buf[8] = "";
+
+	inet_pton(AF_INET, c->ip, &sa.sin_addr);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return 2;
+	if (write(fd, "hello", 5) != 5 || recv(fd, buf, 5, MSG_WAITALL) != 5)
+		return 3;
+	return memcmp(buf, "hello", 5) ? 4 : 0;
+}
+
+/* An echo server on 127.0.0.1, for one connection. */
+static pid_t serve(uint16_t *port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pid_t pid;
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+	*port = ntohs(sa.sin_port);
+	pid = fork();
+	if (pid == 0) {
+		char buf[8];
+		int conn;
+
+		alarm(10);
+		conn = accept(fd, NULL, NULL);
+		if (recv(conn, buf, 5, MSG_WAITALL) == 5)
+			_exit(write(conn, buf, 5) == 5 ? 0 : 1);
+		_exit(1);
+	}
+	close(fd);
+	return pid;
+}
+
+/* The one child of process pid that runs slirp4netns, or 0. */
+static pid_t slirp_of(pid_t pid)
+{
+	char path[64], list[256], *rest, *word;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	if (fd_read_file(path, list, sizeof(list)) < 0)
+		return 0;
+	for (rest = list; (word = strsep(&rest, " "));) {
+		char comm[32] = "";
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", word);
+		if (*word && fd_read_file(path, comm, sizeof(comm)) > 0 &&
+		    !strcmp(comm, "slirp4netns\n"))
+			return atoi(word);
+	}
+	return 0;
+}
+
+static struct net_params plain(void)
+{
+	return (struct net_params){.sandbox = "false", .seccomp = "false"};
+}
+
+/* Starts with these parameters and, when reach, sends bytes to the host's loopback. */
+static void run(const struct net_params *p, bool detached, bool reach)
+{
+	struct sandbox box;
+	struct net_target t;
+	struct net_driver *drv = NULL;
+	struct net_result r;
+	struct err e = {0};
+	struct call c;
+	pid_t server;
+	int status;
+
+	assert_int_equal(sandbox_open(&box), 0);
+	t = target_of(&box);
+	if (detached)
+		t.netns_path = "/run/netns-that-only-the-child-sees";
+	if (net_slirp4netns_ops.start(p, &t, &drv, &r, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_int_equal(inside(&box, configure, &r), 0);
+	server = serve(&c.port);
+	c.ip = r.gateway;
+	assert_int_equal(inside(&box, call_server, &c), reach ? 0 : 2);
+	if (!reach)
+		kill(server, SIGKILL);
+	waitpid(server, &status, 0);
+	assert_int_equal(slirp_of(getpid()) > 0, 1);
+	net_slirp4netns_ops.stop(drv);
+	assert_int_equal(slirp_of(getpid()), 0);
+	sandbox_close(&box);
+}
+
+static void test_default(void **state)
+{
+	struct net_params p = plain();
+
+	(void)state;
+	run(&p, false, true);
+}
+
+static void test_other_values(void **state)
+{
+	struct net_params p = plain();
+
+	(void)state;
+	p.cidr = "10.55.0.0/16";
+	p.mtu = 1400;
+	p.ifname = "net7";
+	p.ipv6 = true;
+	run(&p, false, true);
+}
+
+static void test_disable_host_loopback(void **state)
+{
+	struct net_params p = plain();
+
+	(void)state;
+	p.disable_host_loopback = true;
+	run(&p, false, false);
+}
+
+static void test_sandboxed(void **state)
+{
+	struct net_params p = plain();
+
+	(void)state;
+	p.sandbox = p.seccomp = "auto";
+	run(&p, false, true);
+}
+
+static void test_detached(void **state)
+{
+	struct net_params p = plain();
+
+	(void)state;
+	p.sandbox = "auto";
+	run(&p, true, true);
+}
+
+static void test_target_is_gone(void **state)
+{
+	struct net_params p = plain();
+	struct net_target t = {.child_pid = 0, .userns_fd = -1, .netns_fd = -1, .abort_fd = -1};
+	struct net_driver *drv = NULL;
+	struct net_result r;
+	struct err e = {0};
+
+	(void)state;
+	t.child_pid = fork();
+	if (t.child_pid == 0)
+		_exit(0);
+	waitpid(t.child_pid, NULL, 0);
+	assert_int_equal(net_slirp4netns_ops.start(&p, &t, &drv, &r, &e), -ECHILD);
+	assert_non_null(strstr(e.msg, "slirp4netns ended (exit status 1): "));
+	assert_non_null(strstr(e.msg, "No such file or directory"));
+}
+
+/* The process that started it is killed: slirp4netns must go too, whatever it did to itself. */
+static void dies_with_us(const char *mode)
+{
+	struct net_params p = plain();
+	pid_t *slirp = mmap(NULL, sizeof(*slirp), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct sandbox box;
+	struct pollfd pfd = {.events = POLLIN};
+	pid_t starter;
+
+	p.sandbox = p.seccomp = mode;
+	assert_int_equal(sandbox_open(&box), 0);
+	*slirp = 0;
+	starter = fork();
+	if (starter == 0) {
+		struct net_target t = target_of(&box);
+		struct net_driver *drv;
+		struct net_result r;
+		struct err e;
+
+		if (net_slirp4netns_ops.start(&p, &t, &drv, &r, &e) < 0)
+			_exit(1);
+		*slirp = slirp_of(getpid());
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		kill(getpid(), SIGKILL);
+	}
+	waitpid(starter, NULL, 0);
+	assert_true(*slirp > 0);
+	pfd.fd = proc_pidfd_open(*slirp);
+	if (pfd.fd >= 0) {
+		assert_int_equal(poll(&pfd, 1, 5000), 1);
+		close(pfd.fd);
+	}
+	munmap(slirp, sizeof(*slirp));
+	sandbox_close(&box);
+}
+
+static void test_dies_with_us(void **state)
+{
+	(void)state;
+	dies_with_us("false");
+}
+
+/* --enable-sandbox changes credentials, which makes the kernel forget PR_SET_PDEATHSIG. */
+static void test_dies_with_us_sandboxed(void **state)
+{
+	(void)state;
+	dies_with_us("true");
+}
+
+static int skip_unless_possible(void)
+{
+	struct sandbox box;
+	int code = sandbox_open(&box);
+
+	sandbox_close(&box);
+	if (code < 0)
+		printf("skipped: no user namespace may be made here\n");
+	else if (access("/dev/net/tun", R_OK | W_OK) < 0)
+		printf("skipped: /dev/net/tun is not readable and writable\n");
+	else if (system("slirp4netns --version >/dev/null 2>&1"))
+		printf("skipped: slirp4netns is not installed\n");
+	else
+		return 0;
+	return 77;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_default),
+		cmocka_unit_test(test_other_values),
+		cmocka_unit_test(test_disable_host_loopback),
+		cmocka_unit_test(test_sandboxed),
+		cmocka_unit_test(test_detached),
+		cmocka_unit_test(test_target_is_gone),
+		cmocka_unit_test(test_dies_with_us),
+		cmocka_unit_test(test_dies_with_us_sandboxed),
+	};
+
+	if (skip_unless_possible())
+		return 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
