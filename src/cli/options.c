@@ -45,8 +45,8 @@ static int set_string(struct options *o, const struct option_def *def, const cha
 	const char **slot = member(o, def);
 	char want[128];
 
-	/* In Go's programs "" is the same as not given. */
-	if (!*value && def->fallback && def->values == NULL && option_id(def) != OPT_NET &&
+	/* To RootlessKit "" is the same as not given, except where it names a driver. */
+	if (!*value && def->fallback && option_id(def) != OPT_NET &&
 	    option_id(def) != OPT_PORT_DRIVER)
 		value = def->fallback;
 	if (!def->values) {

@@ -11,6 +11,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,7 +21,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -301,54 +305,126 @@ static void test_target_is_gone(void **state)
 	assert_non_null(strstr(e.msg, "No such file or directory"));
 }
 
-/* The process that started it is killed: slirp4netns must go too, whatever it did to itself. */
-static void dies_with_us(const char *mode)
+/* In a process that kills itself: starts slirp4netns and leaves its pid. */
+static void __attribute__((noreturn))
+start_and_die(const struct net_params *p, const struct sandbox *box, pid_t *slirp)
 {
-	struct net_params p = plain();
+	struct net_target t = target_of(box);
+	struct net_driver *drv;
+	struct net_result r;
+	struct err e = {0};
+
+	if (net_slirp4netns_ops.start(p, &t, &drv, &r, &e) < 0) {
+		fprintf(stderr, "%s\n", e.msg);
+		_exit(1);
+	}
+	*slirp = slirp_of(getpid());
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	kill(getpid(), SIGKILL);
+	_exit(1);
+}
+
+/* The process that started it is killed: slirp4netns must go too. 0, or what went wrong. */
+static const char *dies_with_us(const char *mode, const char *binary)
+{
+	struct net_params p = {.sandbox = mode, .seccomp = mode, .binary = binary};
 	pid_t *slirp = mmap(NULL, sizeof(*slirp), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct sandbox box;
 	struct pollfd pfd = {.events = POLLIN};
+	const char *wrong = NULL;
+	struct sandbox box;
 	pid_t starter;
 
-	p.sandbox = p.seccomp = mode;
-	assert_int_equal(sandbox_open(&box), 0);
+	if (sandbox_open(&box) < 0)
+		return "no namespace";
 	*slirp = 0;
 	starter = fork();
-	if (starter == 0) {
-		struct net_target t = target_of(&box);
-		struct net_driver *drv;
-		struct net_result r;
-		struct err e;
-
-		if (net_slirp4netns_ops.start(&p, &t, &drv, &r, &e) < 0)
-			_exit(1);
-		*slirp = slirp_of(getpid());
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		kill(getpid(), SIGKILL);
-	}
+	if (starter == 0)
+		start_and_die(&p, &box, slirp);
 	waitpid(starter, NULL, 0);
-	assert_true(*slirp > 0);
-	pfd.fd = proc_pidfd_open(*slirp);
-	if (pfd.fd >= 0) {
-		assert_int_equal(poll(&pfd, 1, 5000), 1);
+	if (*slirp <= 0) {
+		wrong = "slirp4netns did not start";
+	} else if ((pfd.fd = proc_pidfd_open(*slirp)) >= 0) {
+		if (poll(&pfd, 1, 2000) != 1) {
+			wrong = "slirp4netns lives on";
+			kill(*slirp, SIGKILL);
+		}
 		close(pfd.fd);
 	}
 	munmap(slirp, sizeof(*slirp));
 	sandbox_close(&box);
+	return wrong;
 }
 
 static void test_dies_with_us(void **state)
 {
 	(void)state;
-	dies_with_us("false");
+	assert_null(dies_with_us("false", NULL));
 }
 
-/* --enable-sandbox changes credentials, which makes the kernel forget PR_SET_PDEATHSIG. */
 static void test_dies_with_us_sandboxed(void **state)
 {
 	(void)state;
-	dies_with_us("true");
+	assert_null(dies_with_us("true", NULL));
+}
+
+/* cap_net_bind_service=ep in the form of the extended attribute: vfs_cap_data, capabilities(7). */
+static int give_capability(const char *path)
+{
+	struct vfs_cap_data data = {.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE};
+
+	data.data[0].permitted = 1U << CAP_NET_BIND_SERVICE;
+	return setxattr(path, "security.capability", &data, sizeof(data), 0);
+}
+
+static int copy_program(const char *path)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "cp $(command -v slirp4netns) %s && chmod 0755 %s", path,
+		 path);
+	return system(command);
+}
+
+#define NOBODY 65534
+
+/* exec of a program with file capabilities makes the kernel forget PR_SET_PDEATHSIG. */
+static void test_dies_with_us_capable(void **state)
+{
+	char dir[] = "/tmp/test_slirp4netns_real.XXXXXX", path[64];
+	int status = 1;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("only root can give a program capabilities\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chmod(dir, 0755), 0);
+	snprintf(path, sizeof(path), "%s/slirp4netns", dir);
+	if (copy_program(path) || give_capability(path) < 0) {
+		print_message("no file capabilities here\n");
+		unlink(path);
+		rmdir(dir);
+		skip();
+	}
+	pid = fork();
+	if (pid == 0) {
+		const char *wrong = "cannot become nobody";
+
+		if (setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+		    setresuid(NOBODY, NOBODY, NOBODY) == 0 &&
+		    prctl(PR_SET_DUMPABLE, 1) == 0) /* for uid_map */
+			wrong = dies_with_us("false", path);
+		if (wrong)
+			fprintf(stderr, "%s\n", wrong);
+		_exit(wrong != NULL);
+	}
+	waitpid(pid, &status, 0);
+	unlink(path);
+	rmdir(dir);
+	assert_int_equal(status, 0);
 }
 
 static int skip_unless_possible(void)
@@ -379,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_target_is_gone),
 		cmocka_unit_test(test_dies_with_us),
 		cmocka_unit_test(test_dies_with_us_sandboxed),
+		cmocka_unit_test(test_dies_with_us_capable),
 	};
 
 	if (skip_unless_possible())

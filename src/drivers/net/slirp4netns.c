@@ -4,9 +4,9 @@
  * it. slirp4netns(1) joins the namespaces by itself to make the tap, then says "1" on the
  * ready descriptor. This runs in the parent, with the user's privileges.
  *
- * That it dies with us is secured twice: by PR_SET_PDEATHSIG, which the kernel forgets when
- * --enable-sandbox changes credentials (prctl(2)), and by the exit descriptor (-e), a pipe whose
- * other end only we hold.
+ * That it dies with us is secured twice: by PR_SET_PDEATHSIG, which the kernel forgets when the
+ * program has file capabilities (prctl(2); some give it cap_net_bind_service), and by the exit
+ * descriptor (-e), a pipe whose other end only we hold.
  *
  * Its --help, which says what it can do, is read while it starts already, unless a mode is "auto".
  */

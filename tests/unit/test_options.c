@@ -1,0 +1,735 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "cli/option_table.h"
+#include "cli/options.h"
+#include "cli/value.h"
+#include "config.h"
+
+#define WORDS_MAX 16
+
+/* Splits line at blanks; '' is an empty word. Both live until the next call. */
+static int words(const char *line, char **argv)
+{
+	static char copy[512];
+	char *rest = copy, *word;
+	int n = 0;
+
+	snprintf(copy, sizeof(copy), "rootlesskit %s", line);
+	while ((word = strsep(&rest, " "))) {
+		assert_true(n < WORDS_MAX);
+		if (*word)
+			argv[n++] = strcmp(word, "''") ? word : word + 2;
+	}
+	argv[n] = NULL;
+	return n;
+}
+
+static struct options good(const char *line)
+{
+	static char *argv[WORDS_MAX + 1];
+	struct options o;
+	struct err e = {0};
+	int argc = words(line, argv);
+
+	if (options_parse(argc, argv, &o, &e) < 0)
+		fail_msg("%s: %s", line, e.msg);
+	return o;
+}
+
+static void bad(const char *line, const char *say)
+{
+	static char *argv[WORDS_MAX + 1];
+	struct options o;
+	struct err e = {0};
+	int argc = words(line, argv);
+
+	if (options_parse(argc, argv, &o, &e) != -EINVAL)
+		fail_msg("%s was taken", line);
+	assert_int_equal(e.code, -EINVAL);
+	if (!strstr(e.msg, say))
+		fail_msg("%s: \"%s\" does not say \"%s\"", line, e.msg, say);
+	assert_null(strchr(e.msg, '\n'));
+	assert_null(o.copy_up);
+	assert_null(o.publish);
+}
+
+static void test_defaults(void **state)
+{
+	struct options o = good("true");
+
+	(void)state;
+	assert_false(o.debug || o.help || o.version);
+	assert_null(o.print_semver);
+	assert_null(o.state_dir);
+	assert_string_equal(o.net, "host");
+	assert_string_equal(o.slirp4netns_binary, "slirp4netns");
+	assert_string_equal(o.vpnkit_binary, "vpnkit");
+	assert_string_equal(o.pasta_binary, "pasta");
+	assert_null(o.lxc_user_nic_binary);
+	assert_string_equal(o.lxc_user_nic_bridge, "lxcbr0");
+	assert_string_equal(o.slirp4netns_sandbox, "false");
+	assert_string_equal(o.slirp4netns_seccomp, "false");
+	assert_int_equal(o.mtu, 0);
+	assert_null(o.cidr);
+	assert_null(o.ifname);
+	assert_false(o.disable_host_loopback || o.ipv6);
+	assert_int_equal(o.n_copy_up, 0);
+	assert_string_equal(o.copy_up_mode, "tmpfs+symlink");
+	assert_string_equal(o.port_driver, "none");
+	assert_int_equal(o.n_publish, 0);
+	assert_true(o.source_ip_transparent);
+	assert_false(o.pidns || o.cgroupns || o.utsns || o.ipcns || o.detach_netns);
+	assert_string_equal(o.propagation, "rprivate");
+	assert_string_equal(o.reaper, "auto");
+	assert_false(o.reaper_on);
+	assert_null(o.evacuate_cgroup2);
+	assert_string_equal(o.subid_source, "auto");
+	assert_string_equal(o.dataplane, "auto");
+	assert_int_equal(o.workers, 0);
+	assert_int_equal(o.udp_timeout_ms, 90000);
+	assert_true(o.dataplane_sandbox);
+	assert_int_equal(o.given, 0);
+	options_free(&o);
+}
+
+static void test_forms(void **state)
+{
+	static const char *const lines[] = {"--mtu 1400 true",	       "--mtu=1400 true",
+					    "-mtu 1400 true",	       "-mtu=1400 true",
+					    "--mtu=1 --mtu=1400 true", "--mtu=1400 -- true"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct options o = good(lines[i]);
+
+		assert_int_equal(o.mtu, 1400);
+		assert_string_equal(o.command[0], "true");
+		assert_null(o.command[1]);
+		assert_true(o.given == UINT64_C(1) << OPT_MTU);
+		options_free(&o);
+	}
+}
+
+static void test_command(void **state)
+{
+	struct options o = good("--pidns false --mtu=1400 x");
+
+	(void)state;
+	/* a boolean does not take the next word */
+	assert_true(o.pidns);
+	assert_string_equal(o.command[0], "false");
+	assert_string_equal(o.command[1], "--mtu=1400");
+	assert_string_equal(o.command[2], "x");
+	assert_int_equal(o.mtu, 0);
+	options_free(&o);
+	o = good("-- --pidns");
+	assert_string_equal(o.command[0], "--pidns");
+	assert_false(o.pidns);
+	options_free(&o);
+	o = good("- --pidns");
+	assert_string_equal(o.command[0], "-");
+	options_free(&o);
+	o = good("sh -- -c true");
+	assert_string_equal(o.command[1], "--");
+	options_free(&o);
+	/* a value may look like an option */
+	o = good("--state-dir --pidns true");
+	assert_string_equal(o.state_dir, "--pidns");
+	assert_false(o.pidns);
+	options_free(&o);
+	bad("", "no command specified");
+	bad("--pidns", "no command specified");
+	bad("--", "no command specified");
+}
+
+static void test_booleans(void **state)
+{
+	static const char *const names[] = {
+		"debug", "disable-host-loopback", "ipv6", "pidns", "cgroupns", "utsns", "ipcns"};
+	static const char *const yes[] = {"", "=1", "=t", "=T", "=true", "=TRUE", "=True"};
+	static const char *const no[] = {"=0", "=f", "=F", "=false", "=FALSE", "=False"};
+	char line[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const struct option_def *def = option_find(names[i], strlen(names[i]));
+
+		assert_non_null(def);
+		for (size_t j = 0; j < 13; j++) {
+			struct options o;
+
+			snprintf(line, sizeof(line), "--%s%s true", names[i],
+				 j < 7 ? yes[j] : no[j - 7]);
+			o = good(line);
+			assert_int_equal(*((char *)&o + def->offset), j < 7);
+			options_free(&o);
+		}
+		snprintf(line, sizeof(line), "--%s=yes true", names[i]);
+		bad(line, "it must be true or false");
+		snprintf(line, sizeof(line), "--%s= true", names[i]);
+		bad(line, "invalid value \"\" for --");
+	}
+}
+
+static void test_unknown(void **state)
+{
+	(void)state;
+	bad("--ntt=host true", "flag provided but not defined: -ntt; did you mean --net?");
+	bad("--disable-hostloopback true", "did you mean --disable-host-loopback?");
+	bad("-port-drivr builtin true", "did you mean --port-driver?");
+	bad("--slirp4netns-bin=x true", "did you mean --slirp4netns-binary?");
+	bad("--copyup=/etc true", "did you mean --copy-up?");
+	bad("--xyzzy true", "flag provided but not defined: -xyzzy; see rootlesskit --help");
+	bad("-x true", "flag provided but not defined: -x; see");
+	bad("---net=host true", "bad flag syntax: ---net=host");
+	bad("--=x true", "bad flag syntax: --=x");
+	bad("-=x true", "bad flag syntax: -=x");
+	bad("--Net=host true", "did you mean --net?");
+	bad("--a-name-that-is-much-longer-than-any-that-we-have=1 true", "see rootlesskit --help");
+}
+
+static void test_missing_value(void **state)
+{
+	(void)state;
+	bad("--net", "flag needs an argument: --net=VALUE");
+	bad("-p", "flag needs an argument: --publish=VALUE");
+	bad("--mtu", "flag needs an argument: --mtu=VALUE");
+}
+
+static void test_mtu(void **state)
+{
+	struct options o = good("--net=slirp4netns --mtu=65521 true");
+
+	(void)state;
+	assert_int_equal(o.mtu, 65521);
+	options_free(&o);
+	bad("--mtu=65522 true", "mtu must be <= 65521, got 65522");
+	bad("--mtu=-1 true", "mtu must be <= 65521, got -1");
+	bad("--mtu=abc true", "invalid value \"abc\" for --mtu: it must be a whole number");
+	bad("--mtu= true", "it must be a whole number");
+	bad("--mtu=1500.0 true", "it must be a whole number");
+	bad("--mtu=99999999999999999999 true", "it must be a whole number");
+}
+
+static void test_network(void **state)
+{
+	struct options o = good("--net=none true");
+
+	(void)state;
+	options_free(&o);
+	bad("--net=foo true", "unknown network mode: foo; available: host, none, slirp4netns");
+	bad("--net= true", "unknown network mode: ;");
+	bad("--net=vpnkit true", "network driver vpnkit is not available in this build; available: "
+				 "host, none, slirp4netns");
+	bad("--net=pasta true", "network driver pasta is not available in this build");
+	bad("--net=lxc-user-nic true", "network driver lxc-user-nic is not available");
+	bad("--net=vdeplug_slirp true", "network driver vdeplug_slirp is not available");
+}
+
+static void test_cidr(void **state)
+{
+	struct options o = good("--net=slirp4netns --cidr=10.0.3.0/24 true");
+
+	(void)state;
+	assert_string_equal(o.cidr, "10.0.3.0/24");
+	options_free(&o);
+	o = good("--net=host --cidr= true"); /* as if not given */
+	assert_null(o.cidr);
+	options_free(&o);
+	bad("--cidr=10.0.3.0/24 true", "custom cidr is supported only for --net=slirp4netns");
+	bad("--net=none --cidr=10.0.3.0/24 true", "not for --net=none");
+	bad("--net=slirp4netns --cidr=10.0.3.1/24 true", "not like 10.0.2.100/24");
+	bad("--net=slirp4netns --cidr=10.0.3.0/26 true", "must be 1 to 25");
+	bad("--net=slirp4netns --cidr=fd00::/64 true", "it must be an IPv4 network");
+	bad("--net=slirp4netns --cidr=x true", "invalid CIDR address: x");
+}
+
+static void test_ifname(void **state)
+{
+	struct options o = good("--net=slirp4netns --ifname=eth0 true");
+
+	(void)state;
+	assert_string_equal(o.ifname, "eth0");
+	options_free(&o);
+	bad("--ifname=eth0 true", "ifname cannot be specified for --net=host");
+	bad("--net=none --ifname=eth0 true", "ifname cannot be specified for --net=none");
+	bad("--net=slirp4netns --ifname=a/b true", "ifname must not contain \"/\"");
+	bad("--net=slirp4netns --ifname=sixteen-letters- true", "at most 15 characters");
+	bad("--net=slirp4netns --ifname=lo true", "must not be lo");
+	bad("--net=slirp4netns --ifname=.. true", "must not be \"..\"");
+	bad("--net=slirp4netns --ifname=a:b true", "must not contain blanks, \":\"");
+	bad("--net=slirp4netns --ifname=a\tb true", "must not contain blanks");
+	bad("--net=slirp4netns --ifname=tap%d true", "\"%\"");
+}
+
+static void test_slirp4netns(void **state)
+{
+	struct options o =
+		good("--net=slirp4netns --slirp4netns-binary=/opt/s --slirp4netns-sandbox=auto "
+		     "--slirp4netns-seccomp=true --ipv6 --disable-host-loopback true");
+
+	(void)state;
+	assert_string_equal(o.slirp4netns_binary, "/opt/s");
+	assert_string_equal(o.slirp4netns_sandbox, "auto");
+	assert_string_equal(o.slirp4netns_seccomp, "true");
+	assert_true(o.ipv6 && o.disable_host_loopback);
+	options_free(&o);
+	o = good("--slirp4netns-binary= true");
+	assert_string_equal(o.slirp4netns_binary, "slirp4netns");
+	options_free(&o);
+	o = good("--slirp4netns-sandbox= true");
+	assert_string_equal(o.slirp4netns_sandbox, "false");
+	options_free(&o);
+	bad("--slirp4netns-sandbox=maybe true",
+	    "invalid value \"maybe\" for --slirp4netns-sandbox: it must be auto, true or false");
+	bad("--slirp4netns-seccomp=1 true", "it must be auto, true or false");
+	bad("--net=slirp4netns --detach-netns --slirp4netns-sandbox=true true",
+	    "--slirp4netns-sandbox=true does not go with --detach-netns");
+	o = good("--net=slirp4netns --detach-netns --slirp4netns-sandbox=auto true");
+	assert_true(o.detach_netns);
+	options_free(&o);
+	bad("--detach-netns true", "--detach-netns needs a network namespace");
+}
+
+static void test_copy_up(void **state)
+{
+	struct options o = good("--copy-up=/etc -copy-up /run --copy-up=/a,/b --copy-up=/x,y true");
+
+	(void)state;
+	assert_int_equal(o.n_copy_up, 5);
+	assert_string_equal(o.copy_up[0], "/etc");
+	assert_string_equal(o.copy_up[1], "/run");
+	assert_string_equal(o.copy_up[2], "/a");
+	assert_string_equal(o.copy_up[3], "/b");
+	assert_string_equal(o.copy_up[4], "/x,y");
+	options_free(&o);
+	options_free(&o); /* once more does no harm */
+	bad("--copy-up= true", "it must be a directory");
+	bad("--copy-up=/etc --copy-up-mode=overlay true",
+	    "invalid value \"overlay\" for --copy-up-mode: it must be tmpfs+symlink");
+	bad("--copy-up=/etc --propagation=rshared true", "does not go with --copy-up");
+}
+
+static void test_propagation(void **state)
+{
+	static const char *const names[] = {"rprivate", "rslave", "rshared"};
+	char line[64];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct options o;
+
+		snprintf(line, sizeof(line), "--propagation=%s true", names[i]);
+		o = good(line);
+		assert_string_equal(o.propagation, names[i]);
+		options_free(&o);
+	}
+	bad("--propagation=foo true", "it must be rprivate, rslave or rshared");
+}
+
+#define NET "--net=slirp4netns --port-driver=builtin "
+
+static void test_publish(void **state)
+{
+	struct options o = good(NET "-p 127.0.0.1:8080:80/tcp --publish=0.0.0.0:53:53/udp "
+				    "-p=127.0.0.1:1:1/tcp,127.0.0.1:2:2/tcp true");
+
+	(void)state;
+	assert_int_equal(o.n_publish, 4);
+	assert_string_equal(o.publish[0].parent_ip, "127.0.0.1");
+	assert_int_equal(o.publish[0].parent_port, 8080);
+	assert_int_equal(o.publish[0].child_port, 80);
+	assert_string_equal(o.publish[0].proto, "tcp");
+	assert_string_equal(o.publish[1].proto, "udp");
+	assert_int_equal(o.publish[3].parent_port, 2);
+	options_free(&o);
+	bad("-p 127.0.0.1:8080:80/tcp true",
+	    "port driver \"none\" does not support publishing ports: add --port-driver=builtin");
+	bad(NET "-p foo true", "--publish: ");
+	bad(NET "-p 127.0.0.1:0:80/tcp true", "--publish: ");
+	bad(NET "-p 127.0.0.1:8080:80/foo true", "--publish: ");
+	bad(NET "-p '' true", "--publish: ");
+	bad(NET "-p 127.0.0.1:1:1/tcp -p 127.0.0.1:1:2/tcp true", "is given twice");
+}
+
+static void test_port_drivers(void **state)
+{
+	struct options o = good("--net=none --port-driver=builtin true");
+
+	(void)state;
+	assert_string_equal(o.port_driver, "builtin");
+	options_free(&o);
+	bad("--port-driver=builtin true", "port driver requires non-host network");
+	bad("--port-driver=foo true", "unknown port driver: foo; available: none, builtin");
+	bad("--net=slirp4netns --port-driver= true", "unknown port driver: ;");
+	bad("--net=slirp4netns --port-driver=slirp4netns true",
+	    "port driver slirp4netns is not available in this build; available: none, builtin");
+	bad("--net=none --port-driver=slirp4netns true", "requires slirp4netns network");
+}
+
+static void test_source_ip_transparent(void **state)
+{
+	struct options o = good("--source-ip-transparent=false true");
+
+	(void)state;
+	assert_false(o.source_ip_transparent);
+	options_free(&o);
+}
+
+static void test_processes(void **state)
+{
+	struct options o = good("--pidns --reaper=auto true");
+
+	(void)state;
+	assert_true(o.reaper_on);
+	options_free(&o);
+	o = good("--pidns --reaper=false true");
+	assert_false(o.reaper_on);
+	options_free(&o);
+	o = good("--pidns --reaper=true true");
+	assert_true(o.reaper_on);
+	options_free(&o);
+	bad("--reaper=true true", "reaper requires --pidns");
+	bad("--reaper=foo true", "it must be auto, true or false");
+	bad("--evacuate-cgroup2=x true", "evacuate-cgroup2 requires --cgroupns");
+	bad("--cgroupns --evacuate-cgroup2=x true", "evacuate-cgroup2 requires --pidns");
+	bad("--cgroupns --pidns --evacuate-cgroup2=x true", "not available in this build yet");
+	o = good("--evacuate-cgroup2= true");
+	assert_null(o.evacuate_cgroup2);
+	options_free(&o);
+}
+
+static void test_subid_source(void **state)
+{
+	struct options o = good("--subid-source=static true");
+
+	(void)state;
+	assert_string_equal(o.subid_source, "static");
+	options_free(&o);
+	o = good("--subid-source=dynamic true");
+	options_free(&o);
+	bad("--subid-source=foo true", "it must be auto, dynamic or static");
+}
+
+static void test_state_dir(void **state)
+{
+	struct options o = good("--state-dir=/run/x true");
+
+	(void)state;
+	assert_string_equal(o.state_dir, "/run/x");
+	options_free(&o);
+	o = good("--state-dir= true");
+	assert_null(o.state_dir);
+	options_free(&o);
+}
+
+static void test_dataplane(void **state)
+{
+	struct options o = good(NET "--dataplane=epoll --workers=3 --udp-timeout=1m30.5s "
+				    "--dataplane-sandbox=false true");
+
+	(void)state;
+	assert_string_equal(o.dataplane, "epoll");
+	assert_int_equal(o.workers, 3);
+	assert_int_equal(o.udp_timeout_ms, 90500);
+	assert_false(o.dataplane_sandbox);
+	options_free(&o);
+	o = good(NET "--dataplane=io_uring --workers=64 --udp-timeout 5 true");
+	assert_int_equal(o.udp_timeout_ms, 5000);
+	options_free(&o);
+	bad("--dataplane=dpdk true", "it must be auto, io_uring or epoll");
+	bad("--workers=65 true", "--workers=65: it must be 0 (one a CPU) to 64");
+	bad("--workers=-1 true", "it must be 0");
+	bad("--udp-timeout=0 true", "it must be more than 0 and at most 24h");
+	bad("--udp-timeout=25h true", "at most 24h");
+	bad("--udp-timeout=-5s true", "it must be seconds or a duration");
+	bad("--udp-timeout=soon true", "it must be seconds or a duration like 90s or 1m30s");
+}
+
+/* Nothing is checked and no command is needed when something is only to be printed. */
+static void test_informational(void **state)
+{
+	struct options o = good("--help");
+
+	(void)state;
+	assert_true(o.help);
+	options_free(&o);
+	o = good("-h --net=nonsense");
+	assert_true(o.help);
+	options_free(&o);
+	o = good("-v");
+	assert_true(o.version);
+	options_free(&o);
+	o = good("--print-semver=major");
+	assert_string_equal(o.print_semver, "major");
+	options_free(&o);
+	o = good("--version=false true");
+	assert_false(o.version);
+	options_free(&o);
+	bad("--print-semver=beta", "it must be major, minor or patch");
+	bad("--help --nonsense", "flag provided but not defined");
+}
+
+/* What fn writes to stdout or stderr. */
+static const char *captured(int fd, void (*fn)(const void *), const void *arg)
+{
+	static char buf[32768];
+	FILE *tmp = tmpfile();
+	int saved = dup(fd);
+	size_t n;
+
+	fflush(stdout);
+	assert_non_null(tmp);
+	dup2(fileno(tmp), fd);
+	fn(arg);
+	fflush(stdout);
+	dup2(saved, fd);
+	close(saved);
+	rewind(tmp);
+	n = fread(buf, 1, sizeof(buf) - 1, tmp);
+	buf[n] = '\0';
+	fclose(tmp);
+	return buf;
+}
+
+static void call_warn(const void *o)
+{
+	options_warn(o);
+}
+
+static const char *warnings(const char *line)
+{
+	struct options o = good(line);
+	const char *text = captured(STDERR_FILENO, call_warn, &o);
+
+	options_free(&o);
+	return text;
+}
+
+static void warns(const char *line, const char *say)
+{
+	const char *text = warnings(line);
+
+	if (!strstr(text, say))
+		fail_msg("%s: \"%s\" does not say \"%s\"", line, text, say);
+}
+
+static void warns_not(const char *line, const char *say)
+{
+	const char *text = warnings(line);
+
+	if (strstr(text, say))
+		fail_msg("%s: \"%s\" says \"%s\"", line, text, say);
+}
+
+static void test_warnings(void **state)
+{
+	(void)state;
+	warns("--mtu=1400 true", "unsupported mtu for --net=host: 1400");
+	warns("--net=none --mtu=1400 true", "unsupported mtu for --net=none: 1400");
+	warns_not("--net=slirp4netns --mtu=1400 true", "mtu");
+	warns("--ipv6 true", "--ipv6 is discarded for --net=host");
+	warns_not("--net=slirp4netns --ipv6 true", "ipv6");
+	warns("--net=slirp4netns true", "specifying --disable-host-loopback is highly recommended");
+	warns_not("--net=slirp4netns --disable-host-loopback true", "host-loopback");
+	warns_not("--net=none true", "host-loopback");
+	warns_not("true", "host-loopback");
+	warns("--source-ip-transparent=true true", "--source-ip-transparent is not in this build");
+	warns_not(NET "true", "source-ip");
+	warns_not("--source-ip-transparent=false true", "source-ip");
+	warns(NET "--dataplane-sandbox=false true", "--dataplane-sandbox=false: ");
+	warns_not(NET "--dataplane-sandbox=true true", "sandbox");
+	warns("--workers=2 true", "--workers has no effect with --port-driver=none");
+	warns("--udp-timeout=2 true", "--udp-timeout has no effect");
+	warns_not(NET "--workers=2 true", "workers");
+	if (geteuid() == 0)
+		warns("true", "running as the root user");
+	else
+		warns_not("true", "running as the root user");
+}
+
+static void call_help(const void *unused)
+{
+	(void)unused;
+	options_print_help();
+}
+
+static void call_version(const void *unused)
+{
+	(void)unused;
+	options_print_version();
+}
+
+static void call_semver(const void *part)
+{
+	options_print_semver(part);
+}
+
+static void test_help(void **state)
+{
+	const char *help = captured(STDOUT_FILENO, call_help, NULL);
+	char form[64];
+
+	(void)state;
+	for (int i = 0; i < OPT_COUNT; i++) {
+		snprintf(form, sizeof(form), "\n    --%s", option_table[i].name);
+		if (!strstr(help, form))
+			fail_msg("the help has no --%s", option_table[i].name);
+	}
+	for (int i = 0; i < GROUP_COUNT; i++) {
+		snprintf(form, sizeof(form), "\n  %s:\n", option_group_names[i]);
+		if (!strstr(help, form))
+			fail_msg("the help has no group %s", option_group_names[i]);
+	}
+	assert_non_null(
+		strstr(help, "network driver [host, none, slirp4netns] (default: \"host\")"));
+	assert_non_null(strstr(help, "--publish value, -p value  "));
+	assert_non_null(strstr(help, "[auto, dynamic, static] (default: \"auto\")"));
+	assert_null(strstr(help, " \n"));
+}
+
+static void test_version(void **state)
+{
+	char want[64];
+
+	(void)state;
+	assert_string_equal(captured(STDOUT_FILENO, call_version, NULL),
+			    "rootlesskit version " RINGKIT_VERSION "\n");
+	snprintf(want, sizeof(want), "%s", captured(STDOUT_FILENO, call_semver, "major"));
+	snprintf(want + strcspn(want, "\n"), 32, ".%s",
+		 captured(STDOUT_FILENO, call_semver, "minor"));
+	snprintf(want + strcspn(want, "\n"), 32, ".%s",
+		 captured(STDOUT_FILENO, call_semver, "patch"));
+	assert_string_equal(want, RINGKIT_COMPAT_VERSION "\n");
+}
+
+/* Every row is whole: a forgotten row would be all zeros. */
+static void test_table(void **state)
+{
+	(void)state;
+	for (int i = 0; i < OPT_COUNT; i++) {
+		const struct option_def *def = &option_table[i];
+
+		assert_non_null(def->name);
+		assert_non_null(def->usage);
+		assert_ptr_equal(option_find(def->name, strlen(def->name)), def);
+		if (def->letter)
+			assert_ptr_equal(option_find(&def->letter, 1), def);
+		for (int j = 0; j < i; j++)
+			assert_true(option_table[j].offset != def->offset);
+	}
+	assert_null(option_find("ne", 2));
+	assert_null(option_find("", 0));
+}
+
+static void test_value_int(void **state)
+{
+	static const struct {
+		const char *text;
+		int value;
+	} right[] = {{"0", 0},	   {"1500", 1500}, {"+7", 7},	  {"-7", -7},
+		     {"0x10", 16}, {"0X1f", 31},   {"0o17", 15},  {"017", 15},
+		     {"0b101", 5}, {"0x_10", 16},  {"0x1_0", 16}, {"2147483647", INT_MAX}};
+	static const char *const wrong[] = {"",	     "-",   "+",   "x",	  "1x",	   " 1",
+					    "1 ",    "0x",  "08",  "0b2", "1_000", "0x1_",
+					    "0x__1", "--1", "1e3", "1.0"};
+	int n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		if (value_parse_int(right[i].text, &n) < 0 || n != right[i].value)
+			fail_msg("%s became %d", right[i].text, n);
+	}
+	n = 77;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (value_parse_int(wrong[i], &n) != -EINVAL || n != 77)
+			fail_msg("%s was taken", wrong[i]);
+	assert_int_equal(value_parse_int("2147483648", &n), -ERANGE);
+	assert_int_equal(value_parse_int("99999999999999999999999999", &n), -ERANGE);
+}
+
+static void test_value_duration(void **state)
+{
+	static const struct {
+		const char *text;
+		int ms;
+	} right[] = {{"0", 0},
+		     {"90", 90000},
+		     {"90s", 90000},
+		     {"1m30s", 90000},
+		     {"1.5", 1500},
+		     {"1.5h", 5400000},
+		     {"500ms", 500},
+		     {".5s", 500},
+		     {"1.s", 1000},
+		     {"1us", 1},
+		     {"1ns", 1},
+		     {"1500\xc2\xb5s", 2},
+		     {"1h1m1s1ms", 3661001},
+		     {"0s", 0}};
+	static const char *const wrong[] = {"",	  "s",	    "1x",  "1s1", "-1s",  "1 s",  ".",
+					    ".s", "1.2.3s", "inf", "nan", "1e3s", "0x1s", "1S"};
+	int n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		if (value_parse_duration_ms(right[i].text, &n) < 0 || n != right[i].ms)
+			fail_msg("%s became %d", right[i].text, n);
+	n = 77;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (value_parse_duration_ms(wrong[i], &n) != -EINVAL || n != 77)
+			fail_msg("%s was taken", wrong[i]);
+	assert_int_equal(value_parse_duration_ms("9999999h", &n), -ERANGE);
+	assert_int_equal(value_parse_duration_ms("999999999999999999999999999", &n), -ERANGE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_command),
+		cmocka_unit_test(test_booleans),
+		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_missing_value),
+		cmocka_unit_test(test_mtu),
+		cmocka_unit_test(test_network),
+		cmocka_unit_test(test_cidr),
+		cmocka_unit_test(test_ifname),
+		cmocka_unit_test(test_slirp4netns),
+		cmocka_unit_test(test_copy_up),
+		cmocka_unit_test(test_propagation),
+		cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_port_drivers),
+		cmocka_unit_test(test_source_ip_transparent),
+		cmocka_unit_test(test_processes),
+		cmocka_unit_test(test_subid_source),
+		cmocka_unit_test(test_state_dir),
+		cmocka_unit_test(test_dataplane),
+		cmocka_unit_test(test_informational),
+		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_version),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_value_int),
+		cmocka_unit_test(test_value_duration),
+	};
+
+	log_init("parent", false);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "drivers/driver.h"
+
+static void test_find(void **state)
+{
+	static const char *const nets[] = {"none", "slirp4netns"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++) {
+		const struct net_driver_ops *ops = net_driver_find(nets[i]);
+
+		assert_non_null(ops);
+		assert_string_equal(ops->name, nets[i]);
+		assert_true(ops->start && ops->watch && ops->stop);
+	}
+	assert_null(net_driver_find("host"));
+	assert_null(net_driver_find("vpnkit"));
+	assert_null(net_driver_find(""));
+	assert_null(port_driver_find("none"));
+	assert_null(port_driver_find("socat"));
+	assert_null(port_driver_find("nonsense"));
+}
+
+/* Every driver that is said to be there is there. */
+static void test_available_means_there(void **state)
+{
+	char names[256], *rest = names, *name;
+	struct err e;
+
+	(void)state;
+	net_driver_names(names, sizeof(names));
+	assert_string_equal(names, "host, none, slirp4netns");
+	while ((name = strsep(&rest, ","))) {
+		name += *name == ' ';
+		assert_int_equal(net_driver_check(name, &e), 0);
+		assert_true(net_driver_find(name) || !strcmp(name, "host"));
+	}
+	rest = names;
+	port_driver_names(names, sizeof(names));
+	assert_string_equal(names, "none, builtin");
+	while ((name = strsep(&rest, ","))) {
+		name += *name == ' ';
+		assert_int_equal(port_driver_check(name, &e), 0);
+		assert_true(port_driver_find(name) || !strcmp(name, "none"));
+	}
+}
+
+static void test_unknown_and_unavailable(void **state)
+{
+	struct err e;
+
+	(void)state;
+	assert_int_equal(net_driver_check("bridge", &e), -EINVAL);
+	assert_string_equal(e.msg,
+			    "unknown network mode: bridge; available: host, none, slirp4netns");
+	assert_int_equal(net_driver_check("vpnkit", &e), -EINVAL);
+	assert_string_equal(e.msg,
+			    "network driver vpnkit is not available in this build; available: "
+			    "host, none, slirp4netns");
+	assert_int_equal(port_driver_check("x", &e), -EINVAL);
+	assert_string_equal(e.msg, "unknown port driver: x; available: none, builtin");
+	assert_int_equal(port_driver_check("implicit", &e), -EINVAL);
+	assert_string_equal(e.msg,
+			    "port driver implicit is not available in this build; available: none, "
+			    "builtin");
+}
+
+/* Every pair, against a table: the expected words, or NULL where they go together. */
+static void test_combinations(void **state)
+{
+	static const char *const nets[] = {"host", "none", "slirp4netns", "vpnkit", "pasta"};
+	static const struct {
+		const char *port;
+		const char *say[5];
+	} rows[] = {
+		{"none", {NULL, NULL, NULL, "vpnkit is not available", "pasta is not available"}},
+		{"builtin",
+		 {"port driver requires non-host network", NULL, NULL, "vpnkit is not available",
+		  "--net=pasta goes with --port-driver=none or implicit, not with builtin"}},
+		{"slirp4netns",
+		 {"port driver requires non-host network",
+		  "port driver requires slirp4netns network",
+		  "port driver slirp4netns is not available", "requires slirp4netns network",
+		  "requires slirp4netns network"}},
+		{"socat",
+		 {"port driver requires non-host network",
+		  "--net=none goes with --port-driver=none or builtin, not with socat",
+		  "port driver socat is not available", "vpnkit is not available",
+		  "--net=pasta goes with"}},
+		{"implicit",
+		 {"port driver requires non-host network",
+		  "goes with --net=pasta, not with --net=none", "not with --net=slirp4netns",
+		  "not with --net=vpnkit", "pasta is not available"}},
+		{"foo",
+		 {"unknown port driver", "unknown port driver", "unknown port driver",
+		  "vpnkit is not available", "pasta is not available"}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		for (size_t j = 0; j < 5; j++) {
+			struct err e = {0};
+			int code = driver_check_combination(nets[j], rows[i].port, &e);
+
+			assert_int_equal(code, rows[i].say[j] ? -EINVAL : 0);
+			if (code && !strstr(e.msg, rows[i].say[j]))
+				fail_msg("%s with %s: %s", rows[i].port, nets[j], e.msg);
+		}
+	}
+}
+
+static void test_none(void **state)
+{
+	const struct net_driver_ops *none = net_driver_find("none");
+	struct net_params p = {0};
+	struct net_target t = {.abort_fd = -1};
+	struct net_driver *drv = (void *)1;
+	struct net_result r;
+	struct err e;
+
+	(void)state;
+	memset(&r, 0xff, sizeof(r));
+	assert_int_equal(none->start(&p, &t, &drv, &r, &e), 0);
+	assert_string_equal(r.driver, "none");
+	assert_false(r.configure);
+	assert_string_equal(r.ip, "");
+	assert_string_equal(r.ifname, "");
+	assert_string_equal(r.dns[0], "");
+	assert_int_equal(none->watch(drv, NULL, NULL, NULL), 0);
+	none->stop(drv);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_available_means_there),
+		cmocka_unit_test(test_unknown_and_unavailable),
+		cmocka_unit_test(test_combinations),
+		cmocka_unit_test(test_none),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
