@@ -269,7 +269,7 @@ static void test_detached(void **state)
 	struct net_target t = nobody;
 
 	(void)state;
-	t.netns_path = "/somewhere/netns";
+	p.detach_netns = true;
 	t.netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	t.userns_fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
 	p.sandbox = "auto";

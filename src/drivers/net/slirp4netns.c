@@ -120,7 +120,7 @@ static bool is_auto(const char *mode)
 static void choose_modes(struct start *s, const struct slirp4netns_features *features)
 {
 	if (is_auto(s->params->sandbox))
-		s->sandbox = features->sandbox && !s->target->netns_path;
+		s->sandbox = features->sandbox && !slirp4netns_detached(s->params, s->target);
 	if (is_auto(s->params->seccomp))
 		s->seccomp = features->seccomp && kernel_has_seccomp();
 }
@@ -129,7 +129,7 @@ static int explicit_modes(struct start *s, struct err *e)
 {
 	s->sandbox = !strcmp(s->params->sandbox, "true");
 	s->seccomp = !strcmp(s->params->seccomp, "true");
-	if (s->sandbox && s->target->netns_path)
+	if (s->sandbox && slirp4netns_detached(s->params, s->target))
 		return err_set(
 			e, -EINVAL,
 			"--slirp4netns-sandbox=true does not go with --detach-netns: say auto "
@@ -150,7 +150,7 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 		.file = s->cmd.argv[0],
 		.argv = (char *const *)(unsigned long)s->cmd.argv,
 		.keep_fds = keep,
-		.n_keep_fds = s->target->netns_path ? 4 : 2,
+		.n_keep_fds = slirp4netns_detached(s->params, s->target) ? 4 : 2,
 		.death_signal = SIGKILL,
 		.null_stdin = true,
 	};

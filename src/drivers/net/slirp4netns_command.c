@@ -48,12 +48,17 @@ int slirp4netns_check_features(const struct net_params *params,
 	return 0;
 }
 
+bool slirp4netns_detached(const struct net_params *params, const struct net_target *target)
+{
+	return params->detach_netns || target->netns_path;
+}
+
 /* A detached namespace is named by the descriptor that slirp4netns inherits: STATE/netns is mounted
  * where only the child sees it, and a pid may be another's by now. */
-static const char **add_target(const struct net_target *target, struct slirp4netns_command *cmd,
-			       const char **arg)
+static const char **add_target(const struct net_params *params, const struct net_target *target,
+			       struct slirp4netns_command *cmd, const char **arg)
 {
-	if (!target->netns_path) {
+	if (!slirp4netns_detached(params, target)) {
 		snprintf(cmd->target, sizeof(cmd->target), "%d", (int)target->child_pid);
 		*arg++ = cmd->target;
 		return arg;
@@ -101,7 +106,7 @@ void slirp4netns_build_command(const struct net_params *params, const struct net
 		*arg++ = "--enable-seccomp";
 	if (params->ipv6)
 		*arg++ = "--enable-ipv6";
-	arg = add_target(target, cmd, arg);
+	arg = add_target(params, target, cmd, arg);
 	*arg++ = params->ifname ? params->ifname : "tap0";
 	*arg = NULL;
 }

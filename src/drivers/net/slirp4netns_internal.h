@@ -29,6 +29,9 @@ struct slirp4netns_command {
  * namespace the network and the user namespace. */
 enum { SLIRP_FD_READY = 3, SLIRP_FD_EXIT, SLIRP_FD_NETNS, SLIRP_FD_USERNS };
 
+/* Whether the namespace is not that of the child: then it is named by the descriptors of target. */
+bool slirp4netns_detached(const struct net_params *params, const struct net_target *target);
+
 void slirp4netns_build_command(const struct net_params *params, const struct net_target *target,
 			       const struct cidr *cidr, bool sandbox, bool seccomp,
 			       struct slirp4netns_command *cmd);
