@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/api.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "api/api_internal.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+/*
+ * The HTTP half of the API: connections, bodies, answers. What is asked and answered is in
+ * routes.c.
+ *
+ * libmicrohttpd has its sockets in an epoll of its own, which is one source of the parent's loop
+ * (MHD_USE_EPOLL without a thread). A request that waits for a port driver is suspended, and
+ * resumed when the driver has answered; meanwhile all others are served.
+ */
+
+/* Request line and headers: libmicrohttpd answers longer ones itself (431, 413). */
+#define CONNECTION_MEMORY_BYTES 16384
+
+/* A body that is too long is read on to answer 413, but not for ever. */
+#define BODY_PATIENCE_BYTES (16 * LIMIT_API_BODY_BYTES)
+
+static void run_soon(struct api *api);
+
+/* Answers */
+
+static int queue(struct request *r, unsigned status, const char *type, char *body)
+{
+	const struct mhd *mhd = r->api->mhd;
+	struct MHD_Response *resp = mhd->create_response_from_buffer(body ? strlen(body) : 0, body,
+								     body ? MHD_RESPMEM_MUST_FREE
+									  : MHD_RESPMEM_PERSISTENT);
+	int ret;
+
+	if (!resp) {
+		free(body);
+		return MHD_NO;
+	}
+	if (type)
+		mhd->add_response_header(resp, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	ret = (int)mhd->queue_response(r->conn, status, resp);
+	mhd->destroy_response(resp);
+	return ret;
+}
+
+/* The answer that routes.c left in the request. */
+static int queue_answer(struct request *r)
+{
+	char *body = r->body_out;
+
+	r->body_out = NULL;
+	return queue(r, r->status, r->type, body);
+}
+
+void request_answer(struct request *r, unsigned status, const char *type, char *body)
+{
+	free(r->body_out);
+	r->status = status;
+	r->type = type;
+	r->body_out = body;
+	if (!r->suspended)
+		return;
+	r->suspended = false;
+	r->api->mhd->resume_connection(r->conn);
+	run_soon(r->api);
+}
+
+/* Requests */
+
+static struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *url,
+				   const char *method)
+{
+	struct request *r = calloc(1, sizeof(*r));
+	const char *length;
+
+	if (!r)
+		return NULL;
+	r->api = api;
+	r->conn = conn;
+	snprintf(r->url, sizeof(r->url), "%s", url);
+	snprintf(r->method, sizeof(r->method), "%s", method);
+	length = api->mhd->lookup_connection_value(conn, MHD_HEADER_KIND,
+						   MHD_HTTP_HEADER_CONTENT_LENGTH);
+	r->too_long = length && strtoull(length, NULL, 10) > LIMIT_API_BODY_BYTES;
+	DL_APPEND(api->requests, r);
+	return r;
+}
+
+static void request_free(struct request *r)
+{
+	DL_DELETE(r->api->requests, r);
+	if (r->pending)
+		r->pending->request = NULL;
+	free(r->body);
+	free(r->body_out);
+	free(r);
+}
+
+/* 0, or -1 when the connection is to be dropped. */
+static int take_body(struct request *r, const char *data, size_t len)
+{
+	char *grown;
+
+	r->body_seen += len;
+	if (r->too_long || r->body_seen > LIMIT_API_BODY_BYTES) {
+		r->too_long = true;
+		return r->body_seen > BODY_PATIENCE_BYTES ? -1 : 0;
+	}
+	grown = realloc(r->body, r->body_seen);
+	if (!grown)
+		return -1;
+	memcpy(grown + r->body_len, data, len);
+	r->body = grown;
+	r->body_len = r->body_seen;
+	return 0;
+}
+
+static int too_long(struct request *r)
+{
+	routes_fail(r, MHD_HTTP_CONTENT_TOO_LARGE, "the request body is longer than %d bytes",
+		    LIMIT_API_BODY_BYTES);
+	return queue_answer(r);
+}
+
+/* The whole request is there. */
+static int serve(struct request *r)
+{
+	if (r->too_long)
+		return too_long(r);
+	r->served = true;
+	routes_serve(r);
+	if (r->status)
+		return queue_answer(r);
+	r->suspended = true;
+	r->api->mhd->suspend_connection(r->conn);
+	return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *data_len, void **state)
+{
+	struct api *api = cls;
+	struct request *r = *state;
+
+	(void)version;
+	if (!r) {
+		r = request_new(api, conn, url, method);
+		*state = r;
+		if (!r)
+			return MHD_NO;
+		/* Announced too long: say so instead of "100 Continue". */
+		return r->too_long ? (enum MHD_Result)too_long(r) : MHD_YES;
+	}
+	if (*data_len) {
+		int code = take_body(r, data, *data_len);
+
+		*data_len = 0;
+		return code < 0 ? MHD_NO : MHD_YES;
+	}
+	return (enum MHD_Result)(r->served ? queue_answer(r) : serve(r));
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **state,
+			 enum MHD_RequestTerminationCode why)
+{
+	(void)cls;
+	(void)conn;
+	(void)why;
+	if (*state)
+		request_free(*state);
+	*state = NULL;
+}
+
+/* Driving it */
+
+static void on_timer(void *arg, uint32_t events);
+
+static void run(struct api *api)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	api->mhd->run(api->daemon);
+	loop_remove(api->timer);
+	api->timer = NULL;
+	if (api->mhd->get_timeout(api->daemon, &ms) == MHD_YES)
+		api->timer = loop_add_timer(api->loop, ms, on_timer, api);
+}
+
+static void on_ready(void *arg, uint32_t events)
+{
+	(void)events;
+	run(arg);
+}
+
+static void on_timer(void *arg, uint32_t events)
+{
+	struct api *api = arg;
+
+	(void)events;
+	api->timer = NULL; /* the loop has removed it */
+	run(api);
+}
+
+static void run_soon(struct api *api)
+{
+	loop_remove(api->timer);
+	api->timer = loop_add_timer(api->loop, 0, on_timer, api);
+}
+
+/* Opening and closing */
+
+static int listen_at(const char *path, struct err *e)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t mask;
+	int r;
+
+	if (fd < 0)
+		return err_errno(e, -errno, "API socket");
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return err_set(e, -ENAMETOOLONG,
+			       "the path of the API socket is longer than %zu bytes, choose a "
+			       "shorter --state-dir: %s",
+			       sizeof(addr.sun_path) - 1, path);
+	memcpy(addr.sun_path, path, strlen(path));
+	/* It is never open to others, not for a moment: whoever can connect rules the ports. */
+	mask = umask(0177);
+	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+	umask(mask);
+	if (r < 0 || listen(fd, SOMAXCONN) < 0)
+		return err_errno(e, -errno, "API socket %s", path);
+	return steal_fd(&fd);
+}
+
+static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	char line[512];
+
+	(void)cls;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("API: %s", line);
+}
+
+static int start(struct api *api, struct err *e)
+{
+	const union MHD_DaemonInfo *info;
+
+	api->daemon = api->mhd->start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+		on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+		api->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)LIMIT_API_CONNECTIONS,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LIMIT_API_IDLE_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+		MHD_OPTION_END);
+	if (!api->daemon)
+		return err_set(e, -EIO, "the HTTP server cannot be started");
+	api->listen_fd = -1; /* the daemon's now */
+	info = api->mhd->get_daemon_info(api->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	api->source = loop_add_fd(api->loop, info->epoll_fd, EPOLLIN, on_ready, api);
+	return api->source ? 0 : err_errno(e, -errno, "API");
+}
+
+int api_open(struct loop *loop, const char *socket_path, const struct api_info *info,
+	     struct api **out, struct err *e)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	int code;
+
+	if (!api)
+		return err_errno(e, -ENOMEM, "API");
+	*api = (struct api){.loop = loop, .info = *info, .listen_fd = -1};
+	api->mhd = mhd_load(e);
+	code = api->mhd ? listen_at(socket_path, e) : -ENOENT;
+	if (code >= 0) {
+		api->listen_fd = code;
+		snprintf(api->path, sizeof(api->path), "%s", socket_path);
+		code = start(api, e);
+	}
+	if (code < 0) {
+		api_close(api);
+		return code;
+	}
+	*out = api;
+	return 0;
+}
+
+void api_close(struct api *api)
+{
+	struct request *r;
+
+	if (!api)
+		return;
+	loop_remove(api->source);
+	loop_remove(api->timer);
+	/* A daemon cannot be stopped while a connection is suspended. */
+	DL_FOREACH(api->requests, r)
+	if (r->suspended)
+		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "rootlesskit is ending");
+	loop_remove(api->timer);
+	if (api->daemon)
+		api->mhd->stop_daemon(api->daemon);
+	close_fd(&api->listen_fd);
+	if (api->path[0])
+		unlink(api->path);
+	free(api);
+}

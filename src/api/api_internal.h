@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_API_API_INTERNAL_H
+#define RINGKIT_API_API_INTERNAL_H
+
+#include <stdbool.h>
+#include <sys/un.h>
+
+#include "api/api.h"
+#include "api/mhd.h"
+
+/* What a port driver was asked; outlives the request if its client goes away. */
+struct pending {
+	struct request *request; /* NULL: nobody waits for it */
+};
+
+struct request {
+	struct api *api;
+	struct MHD_Connection *conn;
+	char method[16];
+	char url[256];
+	char *body; /* body_len bytes, no NUL */
+	size_t body_len, body_seen;
+	bool too_long;
+	bool served;	/* routes_serve has had it */
+	bool suspended; /* waits for request_answer */
+	struct pending *pending;
+	/* The answer; status 0: not yet. */
+	unsigned status;
+	const char *type;
+	char *body_out;
+	struct request *prev, *next;
+};
+
+struct api {
+	struct loop *loop;
+	struct api_info info;
+	const struct mhd *mhd;
+	struct MHD_Daemon *daemon;
+	struct loop_source *source, *timer;
+	struct request *requests;
+	int listen_fd;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+/* routes.c: answers the request now, or later. */
+void routes_serve(struct request *r);
+/* An answer with {"message":…}. */
+void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* api.c: the answer; body becomes the server's (malloc), NULL: none. type: a literal or NULL. */
+void request_answer(struct request *r, unsigned status, const char *type, char *body);
+
+#endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api_internal.h"
+#include "api/codec.h"
+#include "config.h"
+
+/*
+ * What the API answers, as RootlessKit does: openapi.yaml describes it.
+ */
+
+#define API_VERSION "1.1.1" /* of RootlessKit's API, which this is */
+
+#define TYPE_JSON "application/json"
+
+/* Go's mux writes this. */
+#define NOT_FOUND "404 page not found\n"
+
+/* Takes over v. */
+static void answer_json(struct request *r, unsigned status, json_t *v)
+{
+	char *text = v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	json_decref(v);
+	if (text)
+		request_answer(r, status, TYPE_JSON, text);
+	else
+		request_answer(r, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, NULL);
+}
+
+void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
+{
+	char message[1200], *text = NULL, *line = NULL;
+	json_t *v;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	v = codec_message_encode(message);
+	if (v)
+		text = json_dumps(v, JSON_COMPACT);
+	json_decref(v);
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	request_answer(r, status, TYPE_JSON, line);
+}
+
+/* GET /v1/info */
+
+static json_t *net_json(const struct net_result *net)
+{
+	json_t *o = json_object(), *dns = json_array();
+
+	json_object_set_new(o, "driver", json_string(net->driver));
+	for (int i = 0; i < NET_DNS_MAX && net->dns[i][0]; i++)
+		json_array_append_new(dns, json_string(net->dns[i]));
+	if (json_array_size(dns))
+		json_object_set(o, "dns", dns);
+	json_decref(dns);
+	if (net->ip[0])
+		json_object_set_new(o, "childIP", json_string(net->ip));
+	if (net->dynamic_child_ip)
+		json_object_set_new(o, "dynamicChildIP", json_true());
+	return o;
+}
+
+static json_t *port_driver_json(const struct port_driver_ops *ops)
+{
+	json_t *o = json_object(), *protos = json_array();
+
+	json_object_set_new(o, "driver", json_string(ops->name));
+	for (const char *const *p = ops->protos; *p; p++)
+		json_array_append_new(protos, json_string(*p));
+	json_object_set_new(o, "protos", protos);
+	if (ops->disallow_loopback_child_ip)
+		json_object_set_new(o, "disallowLoopbackChildIP", json_true());
+	return o;
+}
+
+static void get_info(struct request *r)
+{
+	const struct api_info *info = &r->api->info;
+	json_t *o = json_object();
+
+	json_object_set_new(o, "apiVersion", json_string(API_VERSION));
+	json_object_set_new(o, "version", json_string(RINGKIT_VERSION));
+	json_object_set_new(o, "stateDir", json_string(info->state_dir));
+	json_object_set_new(o, "childPID", json_integer(info->child_pid));
+	if (info->net)
+		json_object_set_new(o, "networkDriver", net_json(info->net));
+	if (info->ports)
+		json_object_set_new(o, "portDriver", port_driver_json(ports_driver(info->ports)));
+	answer_json(r, MHD_HTTP_OK, o);
+}
+
+/* /v1/ports */
+
+static bool need_ports(struct request *r)
+{
+	if (r->api->info.ports)
+		return true;
+	routes_fail(r, MHD_HTTP_BAD_REQUEST, "no PortDriver is available");
+	return false;
+}
+
+static int append_port(void *arg, const struct port_entry *entry)
+{
+	return json_array_append_new(arg, codec_port_encode(entry->id, &entry->spec));
+}
+
+static void get_ports(struct request *r)
+{
+	json_t *list;
+
+	if (!need_ports(r))
+		return;
+	list = json_array();
+	if (!list || ports_each(r->api->info.ports, append_port, list)) {
+		json_decref(list);
+		list = NULL;
+	} else if (json_array_size(list) == 0) {
+		json_decref(list);
+		list = json_null(); /* an empty slice in Go */
+	}
+	answer_json(r, MHD_HTTP_OK, list);
+}
+
+static struct pending *pending_new(struct request *r)
+{
+	struct pending *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+		return NULL;
+	}
+	p->request = r;
+	r->pending = p;
+	return p;
+}
+
+/* The request that waited, NULL when its client has gone. */
+static struct request *pending_end(struct pending *p)
+{
+	struct request *r = p->request;
+
+	if (r)
+		r->pending = NULL;
+	free(p);
+	return r;
+}
+
+static void on_added(void *arg, int id, const struct err *e)
+{
+	struct request *r = pending_end(arg);
+	struct port_spec spec;
+
+	if (!r)
+		return;
+	if (e) {
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
+		return;
+	}
+	/* It could be read before, so it can be again. */
+	codec_spec_decode(r->body, r->body_len, &spec, NULL);
+	answer_json(r, MHD_HTTP_CREATED, codec_port_encode(id, &spec));
+}
+
+static void post_ports(struct request *r)
+{
+	struct err e = {.code = 0};
+	struct port_spec spec;
+	struct pending *p;
+
+	if (!need_ports(r))
+		return;
+	if (codec_spec_decode(r->body ? r->body : "", r->body_len, &spec, &e) < 0) {
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
+		return;
+	}
+	p = pending_new(r);
+	if (p)
+		ports_add(r->api->info.ports, &spec, on_added, p);
+}
+
+static void on_removed(void *arg, const struct err *e)
+{
+	struct request *r = pending_end(arg);
+
+	if (!r)
+		return;
+	if (e)
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
+	else
+		request_answer(r, MHD_HTTP_OK, NULL, NULL);
+}
+
+static void delete_port(struct request *r, const char *id_text)
+{
+	struct err e = {.code = 0};
+	struct pending *p;
+	long long id;
+
+	if (!need_ports(r))
+		return;
+	if (codec_id_decode(id_text, &id, &e) < 0) {
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
+		return;
+	}
+	p = pending_new(r);
+	if (p)
+		ports_remove(r->api->info.ports, id, on_removed, p);
+}
+
+static void wrong_method(struct request *r)
+{
+	request_answer(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, NULL);
+}
+
+void routes_serve(struct request *r)
+{
+	static const char ports[] = "/v1/ports/";
+	bool get = !strcmp(r->method, "GET");
+	const char *id =
+		strncmp(r->url, ports, sizeof(ports) - 1) ? NULL : r->url + sizeof(ports) - 1;
+
+	if (!strcmp(r->url, "/v1/info")) {
+		get ? get_info(r) : wrong_method(r);
+	} else if (!strcmp(r->url, "/v1/ports")) {
+		if (get)
+			get_ports(r);
+		else
+			!strcmp(r->method, "POST") ? post_ports(r) : wrong_method(r);
+	} else if (id && *id && !strchr(id, '/')) {
+		!strcmp(r->method, "DELETE") ? delete_port(r, id) : wrong_method(r);
+	} else {
+		request_answer(r, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8",
+			       strdup(NOT_FOUND));
+	}
+}
