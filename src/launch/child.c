@@ -5,6 +5,7 @@
  * command.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/fdpass.h"
 #include "base/log.h"
 #include "launch/command.h"
 #include "launch/handshake.h"
@@ -22,12 +24,14 @@
 #include "ns/etcfiles.h"
 #include "ns/mounts.h"
 #include "ns/netif.h"
+#include "ns/netns.h"
 
 struct child {
 	struct options options;
 	struct hs_setup setup;
 	int sock; /* to the parent */
 	bool has_netns;
+	int detached_fd; /* --detach-netns: the namespace that the command is not in; else -1 */
 };
 
 /* Takes our end of the channel from the environment, which the command is not to see. */
@@ -58,7 +62,7 @@ static int mount_all(const struct child *c, struct err *e)
 		code = copyup_dir(o->copy_up[i], e);
 	if (code)
 		return code;
-	if (c->has_netns)
+	if (c->has_netns && !o->detach_netns)
 		mounts_sys(o->cgroupns);
 	else if (o->cgroupns)
 		mounts_cgroup2();
@@ -67,27 +71,61 @@ static int mount_all(const struct child *c, struct err *e)
 	return 0;
 }
 
+static int loopback_up(void *arg, struct err *e)
+{
+	(void)arg;
+	return netif_loopback_up(e);
+}
+
+/* Before the mounts: with a /proc of a new pid namespace the paths below it change. */
+static int make_detached_netns(struct child *c, struct err *e)
+{
+	struct hs_simple msg = {.kind = HS_NETNS};
+	int code = netns_create(&c->detached_fd, e);
+
+	if (code)
+		return code;
+	code = fdpass_send(c->sock, &msg, sizeof(msg), &c->detached_fd, 1, 0);
+	return code ? err_errno(e, code, "message to the parent") : 0;
+}
+
+/* Runs fn where the interfaces are. */
+static int in_netns(const struct child *c, int (*fn)(void *, struct err *), void *arg,
+		    struct err *e)
+{
+	return c->detached_fd < 0 ? fn(arg, e) : netns_run(c->detached_fd, fn, arg, e);
+}
+
 static int prepare(struct child *c, struct err *e)
 {
 	int code = die_with_parent(e);
 
+	if (!code && c->has_netns && c->options.detach_netns)
+		code = make_detached_netns(c, e);
 	code = code ? code : mount_all(c, e);
 	if (!code && c->has_netns)
-		code = netif_loopback_up(e);
+		code = in_netns(c, loopback_up, NULL, e);
 	return code;
 }
 
-static int configure_interface(const struct net_result *net, struct err *e)
+static int configure_interface(void *arg, struct err *e)
 {
+	const struct net_result *net = arg;
 	struct netif_config config = {.ifname = net->ifname,
 				      .mtu = net->mtu,
 				      .ip = net->ip,
 				      .prefix_len = net->prefix_len,
 				      .gateway = net->gateway};
 
-	if (!net->configure)
-		return 0;
 	return netif_configure(&config, e);
+}
+
+static int name_detached_netns(const struct child *c, struct err *e)
+{
+	char path[PATH_MAX + 8];
+
+	snprintf(path, sizeof(path), "%s/netns", c->setup.state_dir);
+	return netns_bind(c->detached_fd, path, e);
 }
 
 static int configure_network(struct child *c, struct err *e)
@@ -95,13 +133,18 @@ static int configure_network(struct child *c, struct err *e)
 	const struct options *o = &c->options;
 	const char *dns[NET_DNS_MAX];
 	size_t n_dns = 0;
-	int code;
+	int code = 0;
 
 	if (!c->has_netns)
 		return 0;
-	code = configure_interface(&c->setup.net, e);
+	if (c->setup.net.configure)
+		code = in_netns(c, configure_interface, &c->setup.net, e);
 	if (code)
 		return code;
+	/* The command stays in the host's network: the host's resolver and names are right for it.
+	 */
+	if (c->detached_fd >= 0)
+		return name_detached_netns(c, e);
 	while (n_dns < NET_DNS_MAX && c->setup.net.dns[n_dns][0]) {
 		dns[n_dns] = c->setup.net.dns[n_dns];
 		n_dns++;
@@ -148,7 +191,7 @@ static int set_up(struct child *c, struct err *e)
 
 int child_main(int argc, char **argv)
 {
-	struct child c = {.sock = -1};
+	struct child c = {.sock = -1, .detached_fd = -1};
 	struct command cmd;
 	struct err e = {0};
 	int code;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/fdpass.h"
 #include "base/log.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
@@ -53,6 +55,26 @@ static int open_namespace(const struct parent *p, const char *name, int *out, st
 	return *out < 0 ? err_errno(e, -errno, "cannot open %s", path) : 0;
 }
 
+/* Waits for the child's message, unless the start-up is to stop. */
+static int take_detached_netns(struct parent *p, struct err *e)
+{
+	struct pollfd pfd[2] = {{.fd = p->sock, .events = POLLIN},
+				{.fd = p->abort_fd, .events = POLLIN}};
+	struct hs_simple msg;
+	size_t n_fds = 1;
+	ssize_t n;
+
+	while (poll(pfd, 2, -1) < 0)
+		if (errno != EINTR)
+			return err_errno(e, -errno, "poll");
+	if (pfd[1].revents)
+		return err_set(e, -ECANCELED, "start-up interrupted");
+	n = fdpass_recv(p->sock, &msg, sizeof(msg), &p->netns_fd, &n_fds, 0);
+	if (n != (ssize_t)sizeof(msg) || msg.kind != HS_NETNS || n_fds != 1)
+		return err_errno(e, -EPROTO, "message from the child");
+	return 0;
+}
+
 static int open_namespaces(struct parent *p, struct err *e)
 {
 	int code;
@@ -60,7 +82,10 @@ static int open_namespaces(struct parent *p, struct err *e)
 	if (!strcmp(p->options->net, "host"))
 		return 0;
 	code = open_namespace(p, "user", &p->userns_fd, e);
-	return code ? code : open_namespace(p, "net", &p->netns_fd, e);
+	if (code)
+		return code;
+	return p->options->detach_netns ? take_detached_netns(p, e)
+					: open_namespace(p, "net", &p->netns_fd, e);
 }
 
 static int make_child(struct parent *p, char **argv, struct err *e)
@@ -75,10 +100,9 @@ static int make_child(struct parent *p, char **argv, struct err *e)
 	}
 	code = supervise_child(p, e);
 	code = code ? code : write_id_maps(p, e);
-	code = code ? code : open_namespaces(p, e);
 	if (!code && hs_send(p->sock, HS_MAPPED))
 		code = err_errno(e, -EPIPE, "message to the child");
-	return code;
+	return code ? code : open_namespaces(p, e);
 }
 
 static void child_says_ready(void *arg, uint32_t events)

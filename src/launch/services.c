@@ -58,8 +58,15 @@ static int start_driver(struct parent *p, struct err *e)
 				    .userns_fd = p->userns_fd,
 				    .netns_fd = p->netns_fd,
 				    .abort_fd = p->abort_fd};
+	char netns_path[PATH_MAX];
 	int code;
 
+	if (p->options->detach_netns) {
+		code = statedir_path(&p->state, "netns", netns_path, sizeof(netns_path));
+		if (code)
+			return err_errno(e, code, "netns");
+		target.netns_path = netns_path;
+	}
 	p->net_ops = net_driver_find(p->options->net);
 	if (!p->net_ops)
 		return err_set(e, -EINVAL, "network driver %s is not available", p->options->net);
@@ -148,11 +155,6 @@ static int start_port_driver(struct parent *p, struct err *e)
 	code = ports_open(p->port_ops, p->port, &p->ports);
 	return code ? err_errno(e, code, "table of ports") : 0;
 }
-
-struct publish {
-	struct parent *parent;
-	const struct port_spec *spec;
-};
 
 static void published(void *arg, int id, const struct err *e)
 {
