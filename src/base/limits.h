@@ -22,4 +22,8 @@
 /* A client of the API that sends nothing for this long is dropped. */
 #define LIMIT_API_IDLE_S 60
 
+/* An answer of the API that rootlessctl takes: LIMIT_PORTS entries of 200 bytes are 13 MB. More is
+ * no API. */
+#define LIMIT_CTL_ANSWER_BYTES (64 << 20)
+
 #endif

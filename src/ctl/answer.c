@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/answer.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+static void put_string(json_t *object, const char *key, const char *value)
+{
+	if (value[0])
+		json_object_set_new(object, key, json_string(value));
+}
+
+static void put_integer(json_t *object, const char *key, json_int_t value)
+{
+	if (value)
+		json_object_set_new(object, key, json_integer(value));
+}
+
+static json_t *encode_spec(const struct answer_port *port)
+{
+	json_t *spec = json_object();
+
+	put_string(spec, "proto", port->proto);
+	put_string(spec, "parentIP", port->parent_ip);
+	put_integer(spec, "parentPort", port->parent_port);
+	put_integer(spec, "childPort", port->child_port);
+	put_string(spec, "childIP", port->child_ip);
+	return spec;
+}
+
+json_t *answer_encode_spec(const struct port_spec *spec)
+{
+	struct answer_port port = {
+		.proto = spec->proto,
+		.parent_ip = spec->parent_ip,
+		.child_ip = spec->child_ip,
+		.parent_port = spec->parent_port,
+		.child_port = spec->child_port,
+	};
+
+	return encode_spec(&port);
+}
+
+json_t *answer_encode_port(const struct answer_port *port)
+{
+	json_t *object = json_object();
+
+	json_object_set_new(object, "id", json_integer(port->id));
+	json_object_set_new(object, "spec", encode_spec(port));
+	return object;
+}
+
+static int wrong_type(const char *key, const char *want, struct err *e)
+{
+	return err_set(e, -EPROTO, "not an answer of RootlessKit's API: \"%s\" is not %s", key,
+		       want);
+}
+
+/* Absent and null are the same: empty. */
+static int get_string(const json_t *object, const char *key, const char **out, struct err *e)
+{
+	const json_t *value = json_object_get(object, key);
+
+	*out = "";
+	if (!value || json_is_null(value))
+		return 0;
+	if (!json_is_string(value))
+		return wrong_type(key, "a string", e);
+	*out = json_string_value(value);
+	return 0;
+}
+
+static int get_integer(const json_t *object, const char *key, json_int_t *out, struct err *e)
+{
+	const json_t *value = json_object_get(object, key);
+
+	*out = 0;
+	if (!value || json_is_null(value))
+		return 0;
+	if (!json_is_integer(value))
+		return wrong_type(key, "a whole number", e);
+	*out = json_integer_value(value);
+	return 0;
+}
+
+int answer_decode_port(const json_t *answer, struct answer_port *out, struct err *e)
+{
+	const json_t *spec = json_object_get(answer, "spec");
+	int code;
+
+	if (!json_is_object(answer))
+		return wrong_type("port", "an object", e);
+	if (spec && !json_is_object(spec) && !json_is_null(spec))
+		return wrong_type("spec", "an object", e);
+	code = get_integer(answer, "id", &out->id, e);
+	if (!code)
+		code = get_string(spec, "proto", &out->proto, e);
+	if (!code)
+		code = get_string(spec, "parentIP", &out->parent_ip, e);
+	if (!code)
+		code = get_integer(spec, "parentPort", &out->parent_port, e);
+	if (!code)
+		code = get_integer(spec, "childPort", &out->child_port, e);
+	if (!code)
+		code = get_string(spec, "childIP", &out->child_ip, e);
+	return code;
+}
+
+/* Info */
+
+struct member {
+	const char *key;
+	json_type type;
+	bool optional; /* left out when it is empty */
+};
+
+static const struct member info_members[] = {
+	{"apiVersion", JSON_STRING, false},
+	{"version", JSON_STRING, false},
+	{"stateDir", JSON_STRING, false},
+	{"childPID", JSON_INTEGER, false},
+	{"networkDriver", JSON_OBJECT, true},
+	{"portDriver", JSON_OBJECT, true},
+	{NULL, JSON_NULL, false},
+};
+
+static const struct member net_members[] = {
+	{"driver", JSON_STRING, false}, {"dns", JSON_ARRAY, true},
+	{"childIP", JSON_STRING, true}, {"dynamicChildIP", JSON_TRUE, true},
+	{NULL, JSON_NULL, false},
+};
+
+static const struct member port_members[] = {
+	{"driver", JSON_STRING, false},
+	{"protos", JSON_ARRAY, false},
+	{"disallowLoopbackChildIP", JSON_TRUE, true},
+	{NULL, JSON_NULL, false},
+};
+
+static bool has_type(const json_t *value, json_type type)
+{
+	const json_t *item;
+	size_t i;
+
+	if (type == JSON_TRUE)
+		return json_is_boolean(value);
+	if (json_typeof(value) != type)
+		return false;
+	if (type == JSON_ARRAY)
+		json_array_foreach(value, i, item) if (!json_is_string(item)) return false;
+	return true;
+}
+
+static const char *type_words(json_type type)
+{
+	switch (type) {
+	case JSON_STRING:
+		return "a string";
+	case JSON_INTEGER:
+		return "a whole number";
+	case JSON_ARRAY:
+		return "an array of strings";
+	case JSON_OBJECT:
+		return "an object";
+	default:
+		return "true or false";
+	}
+}
+
+static bool is_empty(const json_t *value)
+{
+	return json_is_false(value) || (json_is_string(value) && !json_string_length(value)) ||
+	       (json_is_array(value) && !json_array_size(value));
+}
+
+static json_t *empty_value(json_type type)
+{
+	if (type == JSON_STRING)
+		return json_string("");
+	return type == JSON_INTEGER ? json_integer(0) : json_null();
+}
+
+/* Moves the known members from rest to out, in RootlessKit's order. */
+static int move_members(const struct member *members, json_t *rest, json_t *out, struct err *e)
+{
+	for (const struct member *m = members; m->key; m++) {
+		json_t *value = json_object_get(rest, m->key);
+
+		if (value && json_is_null(value))
+			value = NULL;
+		if (value && !has_type(value, m->type))
+			return wrong_type(m->key, type_words(m->type), e);
+		if (value && !(m->optional && is_empty(value)))
+			json_object_set(out, m->key, value);
+		else if (!m->optional)
+			json_object_set_new(out, m->key, empty_value(m->type));
+		json_object_del(rest, m->key);
+	}
+	return 0;
+}
+
+/* Known members first, the others after them as they came. NULL is wrong type or no memory. */
+static json_t *in_order(const struct member *members, const json_t *object, struct err *e)
+{
+	json_t *rest = json_copy((json_t *)object);
+	json_t *out = json_object();
+	int code = rest && out ? 0 : err_errno(e, -ENOMEM, "info");
+
+	if (!code)
+		code = move_members(members, rest, out, e);
+	if (!code)
+		json_object_update(out, rest);
+	json_decref(rest);
+	if (code < 0) {
+		json_decref(out);
+		return NULL;
+	}
+	return out;
+}
+
+static int order_member(json_t *info, const char *key, const struct member *members, struct err *e)
+{
+	json_t *object = json_object_get(info, key), *ordered;
+
+	if (!object)
+		return 0;
+	ordered = in_order(members, object, e);
+	return ordered ? json_object_set_new(info, key, ordered) : -EPROTO;
+}
+
+json_t *answer_normalize_info(const json_t *answer, struct err *e)
+{
+	json_t *info;
+
+	if (!json_is_object(answer)) {
+		wrong_type("info", "an object", e);
+		return NULL;
+	}
+	info = in_order(info_members, answer, e);
+	if (info && (order_member(info, "networkDriver", net_members, e) < 0 ||
+		     order_member(info, "portDriver", port_members, e) < 0)) {
+		json_decref(info);
+		return NULL;
+	}
+	return info;
+}

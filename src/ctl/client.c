@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/client.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/portspec.h"
+
+struct client {
+	CURL *curl;
+	struct curl_slist *headers;
+	const char *socket_path;
+	bool debug;
+	char *answer; /* of the request in hand, with a NUL */
+	size_t len, size;
+	char curl_error[CURL_ERROR_SIZE];
+};
+
+/* Doubles the buffer: the list of 65,536 ports is 7 MB. */
+static size_t on_answer(char *data, size_t one, size_t n, void *arg)
+{
+	struct client *client = arg;
+	size_t need = client->len + n + 1;
+
+	(void)one; /* always 1: CURLOPT_WRITEFUNCTION(3) */
+	if (need > LIMIT_CTL_ANSWER_BYTES)
+		return 0;
+	if (need > client->size) {
+		size_t size = need < 4096 ? 4096 : need * 2;
+		char *answer = realloc(client->answer, size);
+
+		if (!answer)
+			return 0;
+		client->answer = answer;
+		client->size = size;
+	}
+	memcpy(client->answer + client->len, data, n);
+	client->len += n;
+	client->answer[client->len] = '\0';
+	return n;
+}
+
+static void set_options(struct client *client)
+{
+	CURL *curl = client->curl;
+
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
+	curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever http_proxy says */
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, client->headers);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_answer);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, client);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->curl_error);
+	curl_easy_setopt(curl, CURLOPT_USERAGENT, "rootlessctl");
+}
+
+int client_open(const char *socket_path, bool debug, struct client **out, struct err *e)
+{
+	struct client *client;
+
+	if (strlen(socket_path) >= sizeof((struct sockaddr_un){0}.sun_path))
+		return err_set(e, -ENAMETOOLONG,
+			       "%s: too long for a socket's path, which has at most %zu bytes",
+			       socket_path, sizeof((struct sockaddr_un){0}.sun_path) - 1);
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return err_errno(e, -ENOMEM, "rootlessctl");
+	client->socket_path = socket_path;
+	client->debug = debug;
+	/* Nothing but sockets: TLS would take more time to set up than all the rest. */
+	if (curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
+		client->curl = curl_easy_init();
+	client->headers = curl_slist_append(NULL, "Content-Type: application/json");
+	if (!client->curl || !client->headers) {
+		client_close(client);
+		return err_set(e, -ENOMEM, "libcurl cannot be set up");
+	}
+	set_options(client);
+	*out = client;
+	return 0;
+}
+
+void client_close(struct client *client)
+{
+	if (!client)
+		return;
+	curl_easy_cleanup(client->curl);
+	curl_slist_free_all(client->headers);
+	free(client->answer);
+	free(client);
+	curl_global_cleanup();
+}
+
+/* Why nobody answers at that path, and what would be right. */
+static int explain_no_connection(const struct client *client, struct err *e)
+{
+	const char *path = client->socket_path;
+	long os_errno = 0;
+	struct stat st;
+
+	curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
+	if (stat(path, &st) < 0)
+		return err_errno(e, -errno,
+				 "--socket %s (it is api.sock in the --state-dir of a rootlesskit "
+				 "that runs)",
+				 path);
+	if (S_ISDIR(st.st_mode))
+		return err_set(e, -EISDIR, "--socket %s is a directory: try %s/api.sock", path,
+			       path);
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, -ENOTSOCK, "--socket %s is not a socket", path);
+	if (os_errno == ECONNREFUSED)
+		return err_set(e, -ECONNREFUSED,
+			       "--socket %s: connection refused: the rootlesskit that made it "
+			       "does not run any more",
+			       path);
+	return err_errno(e, os_errno > 0 ? -(int)os_errno : -EIO, "--socket %s", path);
+}
+
+static int explain_transfer(const struct client *client, CURLcode code, const char *method,
+			    const char *path, struct err *e)
+{
+	const char *why = client->curl_error[0] ? client->curl_error : curl_easy_strerror(code);
+
+	if (code == CURLE_COULDNT_CONNECT)
+		return explain_no_connection(client, e);
+	if (code == CURLE_OUT_OF_MEMORY)
+		return err_errno(e, -ENOMEM, "%s %s", method, path);
+	if (code == CURLE_WRITE_ERROR)
+		return err_set(e, -EFBIG, "%s %s: the answer has more than %d bytes", method, path,
+			       LIMIT_CTL_ANSWER_BYTES);
+	return err_set(e, -EPROTO, "%s %s: %s does not answer as RootlessKit's API does: %s",
+		       method, path, client->socket_path, why);
+}
+
+/* {"message":"..."} is what every handler of the API says; anything else is shown as it is. */
+static int explain_refusal(const struct client *client, long status, struct err *e)
+{
+	json_t *body = json_loadb(client->answer ? client->answer : "", client->len, 0, NULL);
+	const char *message = json_string_value(json_object_get(body, "message"));
+	char quoted[512];
+
+	if (message)
+		err_set(e, -EREMOTEIO, "%s", message);
+	else
+		err_set(e, -EREMOTEIO, "unexpected HTTP status %ld, body=%s", status,
+			quote_go(client->len ? client->answer : "", quoted, sizeof(quoted)));
+	json_decref(body);
+	return -EREMOTEIO;
+}
+
+static void set_request(CURL *curl, const char *method, const char *url, const char *body)
+{
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L); /* undoes the POST of the last one */
+	if (body) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+	}
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+}
+
+static int transfer(struct client *client, const char *method, const char *path, const char *body,
+		    long *status, struct err *e)
+{
+	double seconds = 0;
+	char url[256];
+	CURLcode code;
+
+	/* The host part is RootlessKit's own; a server takes any. */
+	snprintf(url, sizeof(url), "http://rootlesskit%s", path);
+	set_request(client->curl, method, url, body);
+	client->len = 0;
+	client->curl_error[0] = '\0';
+	code = curl_easy_perform(client->curl);
+	if (code != CURLE_OK)
+		return explain_transfer(client, code, method, path, e);
+	curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
+	curl_easy_getinfo(client->curl, CURLINFO_TOTAL_TIME, &seconds);
+	if (client->debug)
+		fprintf(stderr, "debug: %s %s: %ld, %zu bytes, %.3f ms\n", method, path, *status,
+			client->len, seconds * 1e3);
+	return 0;
+}
+
+int client_call(struct client *client, const char *method, const char *path, const json_t *body,
+		json_t **out, struct err *e)
+{
+	auto_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_error_t why;
+	long status = 0;
+	int code;
+
+	if (body && !text)
+		return err_set(e, -EINVAL, "%s %s: not to be written as JSON", method, path);
+	code = transfer(client, method, path, text, &status, e);
+	if (code < 0)
+		return code;
+	if (status < 200 || status > 299)
+		return explain_refusal(client, status, e);
+	if (!out)
+		return 0;
+	*out = json_loadb(client->len ? client->answer : "", client->len, JSON_DECODE_ANY, &why);
+	if (!*out)
+		return err_set(e, -EPROTO, "%s %s: the answer is not JSON: %s", method, path,
+			       why.text);
+	return 0;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/fd.h"
+#include "base/portspec.h"
+#include "ctl/answer.h"
+#include "ctl/client.h"
+#include "ctl/output.h"
+
+static int run_info(struct client *client, const struct ctl_args *args, struct err *e)
+{
+	json_t *answer, *info;
+	int code;
+
+	code = client_call(client, "GET", "/v1/info", NULL, &answer, e);
+	if (code < 0)
+		return code;
+	info = answer_normalize_info(answer, e);
+	if (!info)
+		code = -EPROTO;
+	else
+		code = args->json ? output_json_indented(info, e) : output_info(info, e);
+	json_decref(info);
+	json_decref(answer);
+	return code;
+}
+
+static int print_port_json(const struct answer_port *port, struct err *e)
+{
+	json_t *object = answer_encode_port(port);
+	int code = output_json(object, e);
+
+	json_decref(object);
+	return code;
+}
+
+static int print_ports(const struct answer_port *ports, size_t n, bool json, struct err *e)
+{
+	int code = 0;
+
+	if (!json)
+		return output_table(ports, n, e);
+	for (size_t i = 0; i < n && !code; i++)
+		code = print_port_json(&ports[i], e);
+	return code;
+}
+
+static int run_list(struct client *client, const struct ctl_args *args, struct err *e)
+{
+	auto_free struct answer_port *ports = NULL;
+	json_t *answer;
+	size_t n;
+	int code;
+
+	code = client_call(client, "GET", "/v1/ports", NULL, &answer, e);
+	if (code < 0)
+		return code;
+	n = json_array_size(answer); /* null, an empty list, counts as 0 */
+	ports = calloc(n + 1, sizeof(*ports));
+	if (!ports)
+		code = err_errno(e, -ENOMEM, "ports");
+	else if (!json_is_array(answer) && !json_is_null(answer))
+		code = err_set(e, -EPROTO, "GET /v1/ports: the answer is not a list");
+	for (size_t i = 0; i < n && !code; i++)
+		code = answer_decode_port(json_array_get(answer, i), &ports[i], e);
+	if (!code)
+		code = print_ports(ports, n, args->json, e);
+	json_decref(answer);
+	return code;
+}
+
+static int add_one(struct client *client, const struct port_spec *spec, bool json, struct err *e)
+{
+	json_t *body = answer_encode_spec(spec), *answer = NULL;
+	struct answer_port port;
+	int code;
+
+	code = client_call(client, "POST", "/v1/ports", body, &answer, e);
+	if (!code)
+		code = answer_decode_port(answer, &port, e);
+	if (!code)
+		code = json ? print_port_json(&port, e) : output_id(port.id, e);
+	json_decref(answer);
+	json_decref(body);
+	return code;
+}
+
+static int run_add(struct client *client, const struct ctl_args *args,
+		   const struct port_spec *specs, struct err *e)
+{
+	int code = 0;
+
+	for (int i = 0; i < args->n_words && !code; i++)
+		code = add_one(client, &specs[i], args->json, e);
+	return code;
+}
+
+static int run_remove(struct client *client, const long long *ids, int n, struct err *e)
+{
+	int code = 0;
+
+	for (int i = 0; i < n && !code; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/v1/ports/%lld", ids[i]);
+		code = client_call(client, "DELETE", path, NULL, NULL, e);
+		if (!code)
+			code = output_id(ids[i], e);
+	}
+	return code;
+}
+
+static int parse_specs(const struct ctl_args *args, struct port_spec **out, struct err *e)
+{
+	auto_free struct port_spec *specs = calloc((size_t)args->n_words + 1, sizeof(*specs));
+
+	if (!specs)
+		return err_errno(e, -ENOMEM, "ports");
+	if (args->n_words == 0)
+		return err_set(e, -EINVAL, "no port specified");
+	for (int i = 0; i < args->n_words; i++) {
+		int code = portspec_parse(args->words[i], &specs[i], e);
+
+		if (code < 0)
+			return code;
+	}
+	*out = steal_ptr(specs);
+	return 0;
+}
+
+/* As strconv.Atoi takes it: decimal, with a sign, nothing around it. */
+static int parse_id(const char *word, long long *out, struct err *e)
+{
+	char quoted[128], *end;
+
+	errno = 0;
+	*out = strtoll(word, &end, 10);
+	if (errno == ERANGE || end == word || *end || (*word > 0 && *word <= ' '))
+		return err_set(e, -EINVAL,
+			       "invalid ID %s: must be a number that list-ports shows, such as 1",
+			       quote_go(word, quoted, sizeof(quoted)));
+	return 0;
+}
+
+static int parse_ids(const struct ctl_args *args, long long **out, struct err *e)
+{
+	auto_free long long *ids = calloc((size_t)args->n_words + 1, sizeof(*ids));
+
+	if (!ids)
+		return err_errno(e, -ENOMEM, "ids");
+	if (args->n_words == 0)
+		return err_set(e, -EINVAL, "no ID specified");
+	for (int i = 0; i < args->n_words; i++) {
+		int code = parse_id(args->words[i], &ids[i], e);
+
+		if (code < 0)
+			return code;
+	}
+	*out = steal_ptr(ids);
+	return 0;
+}
+
+int commands_run(const struct ctl_args *args, const char *socket_path, struct err *e)
+{
+	auto_free struct port_spec *specs = NULL;
+	auto_free long long *ids = NULL;
+	struct client *client = NULL;
+	int code = 0;
+
+	if (args->command == CTL_ADD_PORTS)
+		code = parse_specs(args, &specs, e);
+	else if (args->command == CTL_REMOVE_PORTS)
+		code = parse_ids(args, &ids, e);
+	if (!code)
+		code = client_open(socket_path, args->debug, &client, e);
+	if (code < 0)
+		return code;
+	if (args->command == CTL_INFO)
+		code = run_info(client, args, e);
+	else if (args->command == CTL_LIST_PORTS)
+		code = run_list(client, args, e);
+	else if (args->command == CTL_ADD_PORTS)
+		code = run_add(client, args, specs, e);
+	else
+		code = run_remove(client, ids, args->n_words, e);
+	client_close(client);
+	return code;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_CTL_HELP_H
+#define RINGKIT_CTL_HELP_H
+
+#include "ctl/args.h"
+
+/* On stdout: the help of one command, or of rootlessctl for CTL_NONE. */
+void help_print(enum ctl_command command);
+
+void help_print_version(void);
+
+#endif
