@@ -168,14 +168,13 @@ static int split(const char *s, struct fields *f)
 }
 
 /* Without the brackets, if it has any. */
-static void copy_ip(char *out, const char *field)
+static void copy_ip(char out[64], const char field[64])
 {
-	size_t len = strlen(field);
+	size_t len = strnlen(field, 63);
+	bool bracketed = len >= 2 && field[0] == '[' && field[len - 1] == ']';
 
-	if (len >= 2 && field[0] == '[' && field[len - 1] == ']')
-		snprintf(out, 64, "%.*s", (int)len - 2, field + 1);
-	else
-		snprintf(out, 64, "%s", field);
+	memset(out, 0, 64);
+	memcpy(out, field + bracketed, bracketed ? len - 2 : len);
 }
 
 static int parse_number(const char *field, const char *what, const char *spec, long long *out,
@@ -302,7 +301,7 @@ int portspec_validate(const struct port_spec *spec, struct err *e)
 	return 0;
 }
 
-static const char *bracketed(const char *ip, char out[72])
+static const char *format_ip(const char *ip, char out[72])
 {
 	const char *colon = ip[0] ? ":" : "";
 
@@ -317,8 +316,8 @@ const char *portspec_format(const struct port_spec *spec, char *buf, size_t size
 {
 	char parent[72], child[72];
 
-	snprintf(buf, size, "%s%lld:%s%lld/%s", bracketed(spec->parent_ip, parent),
-		 spec->parent_port, bracketed(spec->child_ip, child), spec->child_port,
+	snprintf(buf, size, "%s%lld:%s%lld/%s", format_ip(spec->parent_ip, parent),
+		 spec->parent_port, format_ip(spec->child_ip, child), spec->child_port,
 		 spec->proto);
 	return buf;
 }
