@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for rootlessctl(1)
+# shellcheck disable=SC2207 # words without blanks, split on purpose
+
+_rootlessctl() {
+	local cur prev words cword i command=
+	_init_completion || return
+
+	for ((i = 1; i < cword; i++)); do
+		case ${words[i]} in
+		--socket | -socket) ((i++)) ;;
+		-*) ;;
+		*)
+			command=${words[i]}
+			break
+			;;
+		esac
+	done
+	if [[ $prev == --socket || $prev == -socket ]]; then
+		_filedir
+		return
+	fi
+	case $command in
+	'')
+		if [[ $cur == -* ]]; then
+			COMPREPLY=($(compgen -W '--socket= --debug --help --version' -- "$cur"))
+			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
+		else
+			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info help' -- "$cur"))
+		fi
+		;;
+	list-ports | add-ports | info)
+		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --help' -- "$cur"))
+		;;
+	remove-ports)
+		# The ids of the ports that are there, when the socket is known.
+		COMPREPLY=($(compgen -W "$(rootlessctl list-ports --json 2>/dev/null |
+			sed -n 's/.*"id":\([0-9]*\).*/\1/p')" -- "$cur"))
+		;;
+	help)
+		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info' -- "$cur"))
+		;;
+	esac
+} && complete -F _rootlessctl rootlessctl

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for rootlesskit(1)
+# shellcheck disable=SC2207 # words without blanks, split on purpose
+
+# The number of the word that starts the command, or nothing while it is still options.
+_rootlesskit_command_word() {
+	local i word
+	for ((i = 1; i < cword; i++)); do
+		word=${words[i]}
+		case $word in
+		--)
+			echo $((i + 1))
+			return
+			;;
+		-*=*) ;;
+		-*)
+			# Most options take the next word; these do not.
+			case ${word##*-} in
+			debug | help | h | version | v | loopback | ipv6 | netns | pidns | cgroupns | utsns | \
+				ipcns | transparent) ;;
+			sandbox) [[ $word == *dataplane-sandbox ]] || ((i++)) ;;
+			*) ((i++)) ;;
+			esac
+			;;
+		*)
+			echo "$i"
+			return
+			;;
+		esac
+	done
+}
+
+_rootlesskit() {
+	local cur prev words cword split start
+	_init_completion -s || return
+
+	start=$(_rootlesskit_command_word)
+	if [[ -n $start ]]; then
+		_command_offset "$start"
+		return
+	fi
+	case $prev in
+	--net | -net)
+		COMPREPLY=($(compgen -W 'host none slirp4netns' -- "$cur"))
+		return
+		;;
+	--port-driver | -port-driver)
+		COMPREPLY=($(compgen -W 'none builtin' -- "$cur"))
+		return
+		;;
+	--slirp4netns-sandbox | --slirp4netns-seccomp | --reaper)
+		COMPREPLY=($(compgen -W 'auto true false' -- "$cur"))
+		return
+		;;
+	--propagation)
+		COMPREPLY=($(compgen -W 'rprivate rslave rshared' -- "$cur"))
+		return
+		;;
+	--copy-up-mode)
+		COMPREPLY=($(compgen -W 'tmpfs+symlink' -- "$cur"))
+		return
+		;;
+	--subid-source)
+		COMPREPLY=($(compgen -W 'auto dynamic static' -- "$cur"))
+		return
+		;;
+	--dataplane)
+		COMPREPLY=($(compgen -W 'auto io_uring epoll' -- "$cur"))
+		return
+		;;
+	--print-semver)
+		COMPREPLY=($(compgen -W 'major minor patch' -- "$cur"))
+		return
+		;;
+	--copy-up | --state-dir)
+		_filedir -d
+		return
+		;;
+	--slirp4netns-binary | --vpnkit-binary | --pasta-binary | --lxc-user-nic-binary)
+		_filedir
+		return
+		;;
+	--ifname | --lxc-user-nic-bridge)
+		_available_interfaces
+		return
+		;;
+	--mtu | --cidr | --publish | -p | --workers | --udp-timeout | --evacuate-cgroup2)
+		return
+		;;
+	esac
+	$split && {
+		# --name= of an option that is on or off
+		COMPREPLY=($(compgen -W 'true false' -- "$cur"))
+		return
+	}
+	if [[ $cur == -* ]]; then
+		COMPREPLY=($(compgen -W '--debug --help --version --print-semver= --copy-up=
+			--copy-up-mode= --propagation= --net= --mtu= --cidr= --ifname=
+			--disable-host-loopback --ipv6 --detach-netns --lxc-user-nic-binary=
+			--lxc-user-nic-bridge= --pasta-binary= --slirp4netns-binary=
+			--slirp4netns-sandbox= --slirp4netns-seccomp= --vpnkit-binary=
+			--port-driver= --publish= --source-ip-transparent= --dataplane= --workers=
+			--udp-timeout= --dataplane-sandbox= --pidns --cgroupns --utsns --ipcns
+			--reaper= --evacuate-cgroup2= --state-dir= --subid-source=' -- "$cur"))
+		[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
+		return
+	fi
+	COMPREPLY=($(compgen -c -- "$cur"))
+} && complete -F _rootlesskit rootlesskit
