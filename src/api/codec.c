@@ -90,28 +90,38 @@ static int syntax_error(const char *body, size_t len, const json_error_t *je, st
 	return err_set(e, -EINVAL, "invalid JSON at byte %d: %s", je->position, je->text);
 }
 
+int codec_spec_take(const json_t *value, struct port_spec *out, struct err *e)
+{
+	const char *key;
+	const json_t *v;
+	int code;
+
+	memset(out, 0, sizeof(*out));
+	if (!value || json_is_null(value))
+		return 0;
+	if (!json_is_object(value))
+		return err_set(e, -EINVAL,
+			       "json: cannot unmarshal %s into Go value of type port.Spec",
+			       type_name(value));
+	json_object_foreach((json_t *)value, key, v)
+	{
+		code = take_member(key, v, out, e);
+		if (code < 0)
+			return code;
+	}
+	return 0;
+}
+
 int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struct err *e)
 {
 	json_error_t je;
-	json_t *root = json_loadb(body, len, JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, &je), *v;
-	const char *key;
-	int code = 0;
+	json_t *root = json_loadb(body, len, JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, &je);
+	int code;
 
 	memset(out, 0, sizeof(*out));
 	if (!root)
 		return syntax_error(body, len, &je, e);
-	if (json_is_object(root)) {
-		json_object_foreach(root, key, v)
-		{
-			code = take_member(key, v, out, e);
-			if (code < 0)
-				break;
-		}
-	} else if (!json_is_null(root)) {
-		code = err_set(e, -EINVAL,
-			       "json: cannot unmarshal %s into Go value of type port.Spec",
-			       type_name(root));
-	}
+	code = codec_spec_take(root, out, e);
 	json_decref(root);
 	return code;
 }

@@ -16,6 +16,9 @@
 /* A port spec from a request's body. 0 or -EINVAL with Go's words for it. Does not validate. */
 int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struct err *e);
 
+/* The same from a value that is parsed already; NULL counts as null. */
+int codec_spec_take(const json_t *value, struct port_spec *out, struct err *e);
+
 /* {"proto":…,"parentIP":…,…}. A new reference, NULL when out of memory. */
 json_t *codec_spec_encode(const struct port_spec *spec);
 

@@ -2,54 +2,10 @@
 #include "ctl/answer.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
-#include <string.h>
 
-static void put_string(json_t *object, const char *key, const char *value)
-{
-	if (value[0])
-		json_object_set_new(object, key, json_string(value));
-}
-
-static void put_integer(json_t *object, const char *key, json_int_t value)
-{
-	if (value)
-		json_object_set_new(object, key, json_integer(value));
-}
-
-static json_t *encode_spec(const struct answer_port *port)
-{
-	json_t *spec = json_object();
-
-	put_string(spec, "proto", port->proto);
-	put_string(spec, "parentIP", port->parent_ip);
-	put_integer(spec, "parentPort", port->parent_port);
-	put_integer(spec, "childPort", port->child_port);
-	put_string(spec, "childIP", port->child_ip);
-	return spec;
-}
-
-json_t *answer_encode_spec(const struct port_spec *spec)
-{
-	struct answer_port port = {
-		.proto = spec->proto,
-		.parent_ip = spec->parent_ip,
-		.child_ip = spec->child_ip,
-		.parent_port = spec->parent_port,
-		.child_port = spec->child_port,
-	};
-
-	return encode_spec(&port);
-}
-
-json_t *answer_encode_port(const struct answer_port *port)
-{
-	json_t *object = json_object();
-
-	json_object_set_new(object, "id", json_integer(port->id));
-	json_object_set_new(object, "spec", encode_spec(port));
-	return object;
-}
+#include "api/codec.h"
 
 static int wrong_type(const char *key, const char *want, struct err *e)
 {
@@ -57,54 +13,19 @@ static int wrong_type(const char *key, const char *want, struct err *e)
 		       want);
 }
 
-/* Absent and null are the same: empty. */
-static int get_string(const json_t *object, const char *key, const char **out, struct err *e)
-{
-	const json_t *value = json_object_get(object, key);
-
-	*out = "";
-	if (!value || json_is_null(value))
-		return 0;
-	if (!json_is_string(value))
-		return wrong_type(key, "a string", e);
-	*out = json_string_value(value);
-	return 0;
-}
-
-static int get_integer(const json_t *object, const char *key, json_int_t *out, struct err *e)
-{
-	const json_t *value = json_object_get(object, key);
-
-	*out = 0;
-	if (!value || json_is_null(value))
-		return 0;
-	if (!json_is_integer(value))
-		return wrong_type(key, "a whole number", e);
-	*out = json_integer_value(value);
-	return 0;
-}
-
 int answer_decode_port(const json_t *answer, struct answer_port *out, struct err *e)
 {
-	const json_t *spec = json_object_get(answer, "spec");
-	int code;
+	const json_t *id = json_object_get(answer, "id");
+	json_int_t n = json_integer_value(id);
 
 	if (!json_is_object(answer))
 		return wrong_type("port", "an object", e);
-	if (spec && !json_is_object(spec) && !json_is_null(spec))
-		return wrong_type("spec", "an object", e);
-	code = get_integer(answer, "id", &out->id, e);
-	if (!code)
-		code = get_string(spec, "proto", &out->proto, e);
-	if (!code)
-		code = get_string(spec, "parentIP", &out->parent_ip, e);
-	if (!code)
-		code = get_integer(spec, "parentPort", &out->parent_port, e);
-	if (!code)
-		code = get_integer(spec, "childPort", &out->child_port, e);
-	if (!code)
-		code = get_string(spec, "childIP", &out->child_ip, e);
-	return code;
+	if (id && (!json_is_integer(id) || n < INT_MIN || n > INT_MAX))
+		return wrong_type("id", "a whole number", e);
+	out->id = (int)n;
+	if (codec_spec_take(json_object_get(answer, "spec"), &out->spec, e) < 0)
+		return err_wrap(e, -EPROTO, "not an answer of RootlessKit's API");
+	return 0;
 }
 
 /* Info */

@@ -67,9 +67,10 @@ int client_open(const char *socket_path, bool debug, struct client **out, struct
 	struct client *client;
 
 	if (strlen(socket_path) >= sizeof((struct sockaddr_un){0}.sun_path))
-		return err_set(e, -ENAMETOOLONG,
-			       "%s: too long for a socket's path, which has at most %zu bytes",
-			       socket_path, sizeof((struct sockaddr_un){0}.sun_path) - 1);
+		return err_set(
+			e, -ENAMETOOLONG,
+			"%s is too long for the path of a socket, which has at most %zu bytes",
+			socket_path, sizeof((struct sockaddr_un){0}.sun_path) - 1);
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		return err_errno(e, -ENOMEM, "rootlessctl");
@@ -108,21 +109,26 @@ static int explain_no_connection(const struct client *client, struct err *e)
 
 	curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
 	if (stat(path, &st) < 0)
-		return err_errno(e, -errno,
-				 "--socket %s (it is api.sock in the --state-dir of a rootlesskit "
-				 "that runs)",
-				 path);
+		return err_set(e, -errno,
+			       "cannot connect to %s: %s (it is api.sock in the --state-dir of a "
+			       "running rootlesskit)",
+			       path, strerror(errno));
 	if (S_ISDIR(st.st_mode))
-		return err_set(e, -EISDIR, "--socket %s is a directory: try %s/api.sock", path,
+		return err_set(e, -EISDIR,
+			       "cannot connect to %s: it is a directory: try %s/api.sock", path,
 			       path);
 	if (!S_ISSOCK(st.st_mode))
-		return err_set(e, -ENOTSOCK, "--socket %s is not a socket", path);
+		return err_set(e, -ENOTSOCK, "cannot connect to %s: it is not a socket", path);
 	if (os_errno == ECONNREFUSED)
 		return err_set(e, -ECONNREFUSED,
-			       "--socket %s: connection refused: the rootlesskit that made it "
-			       "does not run any more",
+			       "cannot connect to %s: connection refused: the rootlesskit that "
+			       "made it does not run any more",
 			       path);
-	return err_errno(e, os_errno > 0 ? -(int)os_errno : -EIO, "--socket %s", path);
+	if (os_errno == EACCES)
+		return err_set(e, -EACCES,
+			       "cannot connect to %s: permission denied: it belongs to user id %u",
+			       path, (unsigned)st.st_uid);
+	return err_errno(e, os_errno > 0 ? -(int)os_errno : -EIO, "cannot connect to %s", path);
 }
 
 static int explain_transfer(const struct client *client, CURLcode code, const char *method,
@@ -200,7 +206,7 @@ int client_call(struct client *client, const char *method, const char *path, con
 	int code;
 
 	if (body && !text)
-		return err_set(e, -EINVAL, "%s %s: not to be written as JSON", method, path);
+		return err_set(e, -EINVAL, "%s %s: cannot be written as JSON", method, path);
 	code = transfer(client, method, path, text, &status, e);
 	if (code < 0)
 		return code;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/codec.h"
 #include "base/fd.h"
 #include "base/portspec.h"
 #include "ctl/answer.h"
@@ -31,7 +32,7 @@ static int run_info(struct client *client, const struct ctl_args *args, struct e
 
 static int print_port_json(const struct answer_port *port, struct err *e)
 {
-	json_t *object = answer_encode_port(port);
+	json_t *object = codec_port_encode(port->id, &port->spec);
 	int code = output_json(object, e);
 
 	json_decref(object);
@@ -75,10 +76,12 @@ static int run_list(struct client *client, const struct ctl_args *args, struct e
 
 static int add_one(struct client *client, const struct port_spec *spec, bool json, struct err *e)
 {
-	json_t *body = answer_encode_spec(spec), *answer = NULL;
+	json_t *body = codec_spec_encode(spec), *answer = NULL;
 	struct answer_port port;
 	int code;
 
+	if (!body)
+		return err_errno(e, -ENOMEM, "port spec");
 	code = client_call(client, "POST", "/v1/ports", body, &answer, e);
 	if (!code)
 		code = answer_decode_port(answer, &port, e);

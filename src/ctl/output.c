@@ -15,9 +15,9 @@ static int finish(struct err *e)
 	return err_errno(e, errno ? -errno : -EIO, "cannot write to stdout");
 }
 
-int output_id(json_int_t id, struct err *e)
+int output_id(long long id, struct err *e)
 {
-	printf("%" JSON_INTEGER_FORMAT "\n", id);
+	printf("%lld\n", id);
 	return finish(e);
 }
 
@@ -74,16 +74,16 @@ static const struct row head = {
 
 static void fill_row(const struct answer_port *port, struct row *row)
 {
-	snprintf(row->id, sizeof(row->id), "%" JSON_INTEGER_FORMAT, port->id);
-	snprintf(row->parent_port, sizeof(row->parent_port), "%" JSON_INTEGER_FORMAT,
-		 port->parent_port);
-	snprintf(row->child_port, sizeof(row->child_port), "%" JSON_INTEGER_FORMAT,
-		 port->child_port);
+	const struct port_spec *spec = &port->spec;
+
+	snprintf(row->id, sizeof(row->id), "%d", port->id);
+	snprintf(row->parent_port, sizeof(row->parent_port), "%lld", spec->parent_port);
+	snprintf(row->child_port, sizeof(row->child_port), "%lld", spec->child_port);
 	row->cells[0] = row->id;
-	row->cells[1] = port->proto;
-	row->cells[2] = port->parent_ip;
+	row->cells[1] = spec->proto;
+	row->cells[2] = spec->parent_ip;
 	row->cells[3] = row->parent_port;
-	row->cells[4] = port->child_ip;
+	row->cells[4] = spec->child_ip;
 	row->cells[5] = row->child_port;
 }
 

@@ -13,7 +13,7 @@
  * added. 0 or -errno, when nobody takes it.
  */
 
-int output_id(json_int_t id, struct err *e);
+int output_id(long long id, struct err *e);
 
 /* On one line. */
 int output_json(const json_t *value, struct err *e);
