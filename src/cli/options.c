@@ -235,6 +235,15 @@ static int set_defaults(struct options *o, struct err *e)
 	return code;
 }
 
+/* Some messages quote what the user wrote; they stay one line, and cannot play with the terminal.
+ */
+static void make_printable(struct err *e)
+{
+	for (char *c = e->msg; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+}
+
 int options_parse(int argc, char **argv, struct options *out, struct err *e)
 {
 	int code = set_defaults(out, e);
@@ -246,6 +255,8 @@ int options_parse(int argc, char **argv, struct options *out, struct err *e)
 		code = options_validate(out, e);
 	if (code < 0)
 		options_free(out);
+	if (code < 0 && e)
+		make_printable(e);
 	return code;
 }
 

@@ -200,6 +200,9 @@ static void test_unknown(void **state)
 	bad("--=x true", "bad flag syntax: --=x");
 	bad("-=x true", "bad flag syntax: -=x");
 	bad("--Net=host true", "did you mean --net?");
+	bad("--x\ny\033[31m true", "flag provided but not defined: -x?y?[31m;");
+	bad("---\n true", "bad flag syntax: ---?");
+	bad("--net=\n true", "unknown network mode: ?;");
 	bad("--a-name-that-is-much-longer-than-any-that-we-have=1 true", "see rootlesskit --help");
 }
 

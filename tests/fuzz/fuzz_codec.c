@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuzz.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "api/codec.h"
+
+/* A body of a request: refused with a message, or a spec that is read back the same. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct port_spec spec;
+	struct err e = {.code = 0};
+
+	if (codec_spec_decode((const char *)data, size, &spec, &e) < 0) {
+		json_t *m = codec_message_encode(e.msg);
+
+		assert(e.msg[0] && m);
+		json_decref(m);
+	} else {
+		json_t *o = codec_port_encode(1, &spec);
+		char *text = json_dumps(o, JSON_COMPACT);
+
+		assert(text);
+		portspec_validate(&spec, &e);
+		free(text);
+		json_decref(o);
+	}
+	return 0;
+}
