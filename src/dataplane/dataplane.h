@@ -34,7 +34,8 @@ struct dataplane_config {
 /* 0 or -errno, with both processes up and no port. */
 int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
 		   struct err *e);
-/* Ends both processes, closes the sockets. NULL is allowed. */
+/* Ends both processes, closes the sockets; what is under way is forgotten, its done not called.
+ * Not from within a done. NULL is allowed. */
 void dataplane_close(struct dataplane *dp);
 
 enum dataplane_proto { DATAPLANE_TCP, DATAPLANE_UDP };
@@ -49,7 +50,8 @@ struct dataplane_port {
 	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
 };
 
-/* err: 0 or -errno. Exactly one call, never from within the call that started it. */
+/* err: 0 or -errno; -ECONNRESET: the data plane died, and more than once. Exactly one call, never
+ * from within the call that started it. */
 typedef void dataplane_done_fn(void *arg, int err);
 
 /* Binds and hands over. Returns -errno at once when the sockets cannot be had (EADDRINUSE, EACCES,

@@ -13,7 +13,8 @@
  *   parent  <-> data plane main   boot channel, descriptor 3: one dp_boot, one dp_boot_reply
  *   parent  <-> worker i          control channel i
  *   worker  <-> broker            socket channel i (made by the parent, an end to each)
- *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply
+ *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply, then a
+ *                                 broker_channels for each new data plane
  */
 
 /* The kernel's sockaddr_in or sockaddr_in6. */
@@ -61,7 +62,13 @@ struct dp_msg {
  * namespace. */
 struct broker_boot {
 	uint32_t workers;
-	uint32_t debug;
+	uint32_t sandbox, debug;
+};
+
+/* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket
+ * channel for each of its workers. No answer. */
+struct broker_channels {
+	uint32_t workers;
 };
 
 struct broker_boot_reply {
@@ -77,7 +84,7 @@ struct broker_request {
 	uint16_t count;	 /* 1 to FDPASS_MAX */
 };
 
-/* Broker to worker, with the sockets: unbound, non-blocking, options set (README of options: broker.c).
+/* Broker to worker, with the sockets: unbound, non-blocking, options set (which: broker.c).
  * err is -errno when fewer than count could be made. */
 struct broker_reply {
 	uint8_t family, proto;

@@ -45,7 +45,7 @@ struct port_row {
 
 static const struct port_row port_table[] = {
 	{"none", true, NEEDS_NOTHING, NULL},
-	{"builtin", true, NEEDS_NETNS, NULL},
+	{"builtin", true, NEEDS_NETNS, &port_builtin_ops},
 	{"slirp4netns", false, NEEDS_SLIRP4NETNS, NULL},
 	{"socat", false, NEEDS_TRANSIT, NULL},
 	{"implicit", false, NEEDS_PASTA, NULL},

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/bind.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "dataplane/sockopt.h"
+
+/*
+ * Binding so that theft and conflicts show.
+ *
+ * Sockets of one user that all set SO_REUSEPORT share an address silently: a second instance would
+ * take half of the first one's connections. So the first socket takes the address without it, as
+ * any program would, and gets EADDRINUSE if it is taken; it sets SO_REUSEPORT once the address is
+ * its own, and only then do the others join.
+ *
+ * TCP listeners set SO_REUSEADDR, as connections in TIME_WAIT would block the address otherwise.
+ * Two sockets with that option may both be bound, and it is listen(2) that decides between them:
+ * so the first one listens before it sets SO_REUSEPORT. The kernel makes it a member of the group
+ * when the second joins. UDP has no such gap, and SO_REUSEADDR there would mean sharing: not set.
+ */
+
+static int family_of(const struct dataplane_port *port)
+{
+	return port->listen.ss_family;
+}
+
+static socklen_t addr_len(const struct dataplane_port *port)
+{
+	return family_of(port) == AF_INET ? sizeof(struct sockaddr_in)
+					  : sizeof(struct sockaddr_in6);
+}
+
+static bool is_loopback(const struct sockaddr_storage *ss)
+{
+	if (ss->ss_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)ss)->sin6_addr);
+	return ntohl(((const struct sockaddr_in *)ss)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+static int set_tcp(int fd, const struct dataplane_port *port)
+{
+	int code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+
+	if (!code)
+		code = sockopt_tcp(fd);
+	if (is_loopback(&port->listen))
+		sockopt_no_pacing(fd);
+	return code;
+}
+
+/* Answers must come from the address that the client wrote to: ask for it with each datagram. */
+static int set_udp(int fd, const struct dataplane_port *port)
+{
+	int code;
+
+	sockopt_udp(fd);
+	if (family_of(port) == AF_INET)
+		return sockopt_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+	code = sockopt_set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+	if (!code && !port->v6only)
+		code = sockopt_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
+	return code;
+}
+
+static int set_options(int fd, const struct dataplane_port *port)
+{
+	int code = 0;
+
+	if (family_of(port) == AF_INET6)
+		code = sockopt_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, port->v6only);
+	if (!code)
+		code = port->proto == DATAPLANE_TCP ? set_tcp(fd, port) : set_udp(fd, port);
+	return code;
+}
+
+static int bind_one(const struct dataplane_port *port, bool first)
+{
+	int type = port->proto == DATAPLANE_TCP ? SOCK_STREAM : SOCK_DGRAM, code;
+	auto_fd int fd = socket(family_of(port), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	code = set_options(fd, port);
+	if (!code && !first)
+		code = sockopt_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (code < 0)
+		return code;
+	if (bind(fd, (const struct sockaddr *)&port->listen, addr_len(port)) < 0)
+		return -errno;
+	/* The kernel cuts the backlog to net.core.somaxconn. */
+	if (port->proto == DATAPLANE_TCP && listen(fd, INT_MAX) < 0)
+		return -errno;
+	return steal_fd(&fd);
+}
+
+int bind_port(const struct dataplane_port *port, int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		int code = fds[i] = bind_one(port, i == 0);
+
+		if (code >= 0 && i == 0 && n > 1)
+			code = sockopt_set(fds[0], SOL_SOCKET, SO_REUSEPORT, 1);
+		if (code < 0) {
+			fdpass_close(fds, fds[i] < 0 ? i : i + 1);
+			return code;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/dataplane.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "dataplane/bind.h"
+#include "dataplane/dataplane_internal.h"
+
+/*
+ * The door, and the table of ports. Runs in the parent, in its loop.
+ *
+ * A port is bound here, and its sockets stay open here for as long as it lives; the workers get
+ * duplicates. Each worker that holds a socket of it answers every request about it once. When the
+ * data plane dies, no answer comes; the next one is offered every port.
+ */
+
+#define UDP_TIMEOUT_MS 90000
+
+/* Of the descriptors a process may have, listening sockets take half at most. A port has one for
+ * each worker until an eighth is taken, and one in all from then on: some thousand ports are not
+ * all busy, and bound they must be. */
+#define LISTENERS_SHARE	 2
+#define LISTENERS_PLENTY 4
+
+/* How many data planes may die over a port before it is refused. */
+#define LIVES_MAX 2
+
+/* A port's life */
+
+static struct dp_port *port_find(const struct dataplane *dp, int id)
+{
+	struct dp_port *port;
+
+	HASH_FIND_INT(dp->ports, &id, port);
+	return port;
+}
+
+static void port_free(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+
+	loop_remove(port->timer);
+	if (port->hh.tbl)
+		HASH_DEL(dp->ports, port);
+	fdpass_close(port->fds, port->n_fds);
+	dp->listeners -= port->n_fds;
+	free(port->fds);
+	free(port);
+}
+
+static void port_finish(struct dp_port *port, int err)
+{
+	dataplane_done_fn *done = port->done;
+	void *arg = port->arg;
+
+	port_free(port);
+	done(arg, err);
+}
+
+static union dp_addr to_dp_addr(const struct sockaddr_storage *ss)
+{
+	union dp_addr a;
+
+	memset(&a, 0, sizeof(a));
+	if (ss->ss_family == AF_INET)
+		memcpy(&a.in4, ss, sizeof(a.in4));
+	else if (ss->ss_family == AF_INET6)
+		memcpy(&a.in6, ss, sizeof(a.in6));
+	return a;
+}
+
+/* Sends a request to every worker that has a socket of the port. */
+static void port_post(struct dp_port *port, enum dp_msg_type type)
+{
+	struct dataplane *dp = port->dp;
+	struct dp_msg msg = {.type = type,
+			     .seq = ++dp->seq,
+			     .port_id = port->spec.id,
+			     .proto = port->spec.proto,
+			     .listen_family = port->spec.listen.ss_family,
+			     .target = to_dp_addr(&port->spec.target),
+			     .target2 = to_dp_addr(&port->spec.target2)};
+
+	port->seq = dp->seq;
+	port->waiting = port->n_fds;
+	for (unsigned i = 0; i < port->n_fds; i++) {
+		struct dp_channel *ch = &dp->channels[(port->worker + i) % dp->workers];
+		int fd = type == DP_MSG_ADD ? port->fds[i] : -1;
+
+		if (dp_channel_post(ch, &msg, fd, false) < 0)
+			dp_child_give_up(&dp->plane, "out of memory for its messages");
+	}
+}
+
+static void port_added(struct dp_port *port)
+{
+	dataplane_done_fn *done = port->done;
+	void *arg = port->arg;
+
+	if (port->err) {
+		port->state = DP_PORT_UNDOING;
+		port_post(port, DP_MSG_REMOVE);
+		return;
+	}
+	port->state = DP_PORT_LIVE;
+	port->done = NULL;
+	done(arg, 0);
+}
+
+/* Every worker concerned has answered. */
+static void port_answered(struct dp_port *port)
+{
+	switch (port->state) {
+	case DP_PORT_ADDING:
+		port_added(port);
+		break;
+	case DP_PORT_UNDOING:
+		port_finish(port, port->err);
+		break;
+	case DP_PORT_REMOVING:
+		port_finish(port, 0);
+		break;
+	case DP_PORT_LIVE:
+		break;
+	}
+}
+
+void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg)
+{
+	struct dp_port *port = port_find(dp, msg->port_id);
+
+	if (!port || port->seq != msg->seq || port->waiting == 0) {
+		log_debug("worker %u: an answer about port %d that nobody waits for", worker,
+			  msg->port_id);
+		return;
+	}
+	if (msg->err && port->state == DP_PORT_LIVE)
+		log_error("worker %u of the new data plane refused port %d: %s", worker,
+			  msg->port_id, strerror(-msg->err));
+	if (msg->err && port->state == DP_PORT_ADDING)
+		port->err = msg->err;
+	if (--port->waiting == 0)
+		port_answered(port);
+}
+
+void dp_ports_offer(struct dataplane *dp)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->state == DP_PORT_ADDING)
+			port->lives++;
+		if (port->state == DP_PORT_ADDING || port->state == DP_PORT_LIVE)
+			port_post(port, DP_MSG_ADD);
+	}
+}
+
+static void on_finish(void *arg, uint32_t events)
+{
+	struct dp_port *port = arg;
+
+	(void)events;
+	port->timer = NULL;
+	port_finish(port, port->err);
+}
+
+/* Finishes it soon: never within the call that asked for it. */
+static void port_finish_soon(struct dp_port *port, int err)
+{
+	port->err = err;
+	port->waiting = 0;
+	port->timer = loop_add_timer(port->dp->loop, 0, on_finish, port);
+	if (!port->timer)
+		port_finish(port, err);
+}
+
+void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->timer)
+			continue;
+		port->waiting = 0;
+		if (port->state == DP_PORT_REMOVING)
+			port_finish_soon(port, 0);
+		else if (port->state == DP_PORT_UNDOING)
+			port_finish_soon(port, port->err);
+		else if (port->state == DP_PORT_ADDING && (hopeless || port->lives >= LIVES_MAX))
+			port_finish_soon(port, -ECONNRESET);
+	}
+}
+
+/* Adding and removing */
+
+static unsigned sockets_for_port(const struct dataplane *dp)
+{
+	bool plenty = dp->listeners + dp->workers <= dp->listeners_max / LISTENERS_PLENTY;
+
+	return plenty ? dp->workers : 1;
+}
+
+/* 0 or -errno. */
+static int port_bind(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+	unsigned n = sockets_for_port(dp);
+	int code;
+
+	if (dp->listeners + n > dp->listeners_max)
+		return -EMFILE;
+	port->fds = calloc(n, sizeof(*port->fds));
+	if (!port->fds)
+		return -ENOMEM;
+	code = bind_port(&port->spec, port->fds, n);
+	if (code == -EMFILE && n > 1) {
+		n = 1;
+		code = bind_port(&port->spec, port->fds, n);
+	}
+	if (code < 0)
+		return code;
+	port->n_fds = n;
+	dp->listeners += n;
+	port->worker = n == 1 ? dp->next_worker++ % dp->workers : 0;
+	return 0;
+}
+
+/* The data plane dies again and again: what is asked for now would wait for long. */
+static bool is_hopeless(const struct dataplane *dp)
+{
+	return dp->plane.state == DP_CHILD_DOWN && dp->plane.failures >= 4;
+}
+
+int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
+		       dataplane_done_fn *done, void *arg)
+{
+	struct dp_port *port;
+	int code;
+
+	assert(spec->id > 0 && !port_find(dp, spec->id));
+	if (is_hopeless(dp))
+		return -ECONNRESET;
+	port = calloc(1, sizeof(*port));
+	if (!port)
+		return -ENOMEM;
+	*port = (struct dp_port){.dp = dp,
+				 .state = DP_PORT_ADDING,
+				 .spec = *spec,
+				 .lives = dp->plane.state != DP_CHILD_DOWN,
+				 .done = done,
+				 .arg = arg};
+	code = port_bind(port);
+	if (code < 0) {
+		port_free(port);
+		return code;
+	}
+	HASH_ADD_INT(dp->ports, spec.id, port);
+	port_post(port, DP_MSG_ADD);
+	return 0;
+}
+
+int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg)
+{
+	struct dp_port *port = port_find(dp, id);
+
+	if (!port || port->state != DP_PORT_LIVE)
+		return -ENOENT;
+	port->state = DP_PORT_REMOVING;
+	port->done = done;
+	port->arg = arg;
+	if (dp->plane.state == DP_CHILD_DOWN)
+		port_finish_soon(port, 0);
+	else
+		port_post(port, DP_MSG_REMOVE);
+	return 0;
+}
+
+/* Opening and closing */
+
+static unsigned default_workers(void)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		return 1; /* more CPUs than a cpu_set_t has: one will do until someone has such */
+	return (unsigned)CPU_COUNT(&cpus);
+}
+
+static unsigned clamp_workers(unsigned n)
+{
+	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
+}
+
+/* As many descriptors as the user may have, for us and for what we start: the data plane has two
+ * for each connection, and we have the listening sockets. */
+static rlim_t raise_nofile(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return 1024;
+	if (rl.rlim_cur < rl.rlim_max) {
+		rlim_t soft = rl.rlim_cur;
+
+		rl.rlim_cur = rl.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+			rl.rlim_cur = soft;
+	}
+	return rl.rlim_cur;
+}
+
+int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
+		   struct err *e)
+{
+	struct dataplane *dp = calloc(1, sizeof(*dp));
+	rlim_t nofile = raise_nofile();
+	int code;
+
+	if (!dp)
+		return err_errno(e, -ENOMEM, "data plane");
+	dp->loop = loop;
+	dp->config = *config;
+	if (dp->config.udp_timeout_ms == 0)
+		dp->config.udp_timeout_ms = UDP_TIMEOUT_MS;
+	dp->workers = clamp_workers(config->workers ? config->workers : default_workers());
+	dp->listeners_max = nofile < 1u << 20 ? (unsigned)nofile / LISTENERS_SHARE : 1u << 19;
+	dp_channels_init(dp);
+	code = dp_children_start(dp, e);
+	if (code) {
+		free(dp);
+		return code;
+	}
+	*out = dp;
+	return 0;
+}
+
+void dataplane_close(struct dataplane *dp)
+{
+	struct dp_port *port, *tmp;
+
+	if (!dp)
+		return;
+	dp_children_end(dp);
+	HASH_ITER(hh, dp->ports, port, tmp)
+	port_free(port);
+	free(dp);
+}
+
+const char *dataplane_backend_name(const struct dataplane *dp)
+{
+	return dp->backend == DATAPLANE_EPOLL ? "epoll" : "io_uring";
+}
+
+unsigned dataplane_workers(const struct dataplane *dp)
+{
+	return dp->workers;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_DATAPLANE_INTERNAL_H
+#define RINGKIT_DATAPLANE_DATAPLANE_INTERNAL_H
+
+#include <uthash.h>
+
+#include "base/limits.h"
+#include "base/proc.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/dp_proto.h"
+#include "dataplane/stats.h"
+
+/*
+ * The parent's half of the data plane, in three files:
+ *   dataplane.c   the door, and the table of ports
+ *   dp_channel.c  control channels: messages to workers, their answers
+ *   dp_child.c    the two processes: start, handshake, end, start again
+ */
+
+/* A message that did not go out at once. */
+struct dp_queued {
+	struct dp_msg msg;
+	int fd;	    /* goes with it; -1: none */
+	bool owned; /* fd is closed when it has gone */
+	struct dp_queued *prev, *next;
+};
+
+struct dp_channel {
+	struct dataplane *dp;
+	unsigned worker;
+	int fd; /* -1: there is no data plane */
+	struct loop_source *src, *retry;
+	struct dp_queued *queue; /* empty unless the channel is full */
+};
+
+enum dp_child_state { DP_CHILD_DOWN, DP_CHILD_STARTING, DP_CHILD_UP };
+
+struct dp_child {
+	struct dataplane *dp;
+	const char *role, *name; /* for the environment; for people */
+	enum dp_child_state state;
+	struct proc proc;
+	int boot_fd;
+	struct loop_source *boot_src, *pid_src;
+	struct loop_source *timer; /* DOWN: the next start; STARTING: the end of patience */
+	unsigned failures;	   /* in a row */
+	uint64_t started_ms, died_ms;
+};
+
+enum dp_port_state {
+	DP_PORT_ADDING,
+	DP_PORT_LIVE,
+	DP_PORT_UNDOING, /* a worker refused it: the others give it up */
+	DP_PORT_REMOVING,
+};
+
+struct dp_port {
+	struct dataplane *dp;
+	enum dp_port_state state;
+	struct dataplane_port spec;
+	int *fds; /* the listening sockets */
+	unsigned n_fds;
+	unsigned worker;  /* of the first; the others go to those after it */
+	unsigned waiting; /* answers to come */
+	unsigned lives;	  /* data planes that it was offered to while ADDING */
+	uint32_t seq;
+	int err;
+	struct loop_source *timer; /* to be finished outside the call that asked for it */
+	dataplane_done_fn *done;
+	void *arg;
+	UT_hash_handle hh; /* by spec.id */
+};
+
+struct dataplane {
+	struct loop *loop;
+	struct dataplane_config config;
+	enum dataplane_backend backend; /* what runs */
+	unsigned workers;
+	uint64_t netns_cookie;
+	struct dp_child plane, broker;
+	struct dp_channel channels[LIMIT_WORKERS];
+	int broker_fds[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
+	int stats_fd;
+	const uint8_t *stats; /* of the data plane that runs; STATS_STRIDE a worker */
+	struct dp_port *ports;
+	unsigned listeners, listeners_max;
+	unsigned next_worker;
+	uint32_t seq;
+};
+
+/* dp_channel.c */
+void dp_channels_init(struct dataplane *dp);
+/* Takes the parent's ends. 0 or -errno. */
+int dp_channels_open(struct dataplane *dp, const int *fds);
+void dp_channels_close(struct dataplane *dp);
+/* Sends, now or when there is room. fd stays the caller's, unless owned; it must live until the
+ * answer has come. A message to a data plane that is not there is dropped: what comes up next gets
+ * all ports. 0 or -ENOMEM. */
+int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, bool owned);
+
+/* dp_child.c */
+int dp_children_start(struct dataplane *dp, struct err *e);
+void dp_children_end(struct dataplane *dp);
+/* It has stopped talking: it is ended, and started again. */
+void dp_child_give_up(struct dp_child *child, const char *why);
+
+/* dataplane.c */
+void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg);
+/* A new data plane is there: it gets all ports. */
+void dp_ports_offer(struct dataplane *dp);
+/* The data plane is gone, and with it every flow. hopeless: the next one is not to be expected
+ * soon. */
+void dp_ports_plane_died(struct dataplane *dp, bool hopeless);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/sandbox.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/*
+ * What is left to each role, in one table (seccomp(2)). Everything that is not in it fails with
+ * EPERM: an error that the caller sees and survives, in code that moves other people's bytes.
+ *
+ * io_uring operations do not pass through this filter. The ring has its own list, in io_uring.c.
+ */
+
+/* Who may. */
+enum {
+	PLANE = 1 << 0,	 /* data plane, either back end */
+	URING = 1 << 1,	 /* data plane with io_uring */
+	EPOLL = 1 << 2,	 /* data plane with epoll */
+	BROKER = 1 << 3, /* socket broker */
+	TOOL = 1 << 4,	 /* any role, in a build with a sanitizer */
+	ALL = PLANE | BROKER,
+};
+
+/* A condition on an argument: (argument & mask) == value. mask 0: none. */
+struct cond {
+	unsigned arg;
+	uint64_t mask, value;
+};
+
+#define CONDS_MAX 3
+
+struct rule {
+	unsigned who;
+	int call;
+	struct cond conds[CONDS_MAX];
+};
+
+#define CALL(w, name)                                                                              \
+	{                                                                                          \
+		.who = (w), .call = SCMP_SYS(name)                                                 \
+	}
+#define CALL_IF(w, name, ...)                                                                      \
+	{                                                                                          \
+		.who = (w), .call = SCMP_SYS(name), .conds = { __VA_ARGS__ }                       \
+	}
+#define INT UINT32_MAX /* an int argument: the upper half is not looked at */
+#define ARG(n, v)                                                                                  \
+	{                                                                                          \
+		(n), INT, (v)                                                                      \
+	}
+#define NO_EXEC(n)                                                                                 \
+	{                                                                                          \
+		(n), PROT_EXEC, 0                                                                  \
+	}
+
+static const struct rule rules[] = {
+	/* Bytes. */
+	CALL(ALL, read),
+	CALL(ALL, write),
+	CALL(ALL, close),
+	CALL(ALL, recvmsg),
+	CALL(ALL, sendmsg),
+	CALL(PLANE, recvfrom),
+	CALL(PLANE, sendto),
+	CALL(PLANE, splice),
+
+	/* Sockets that are there. */
+	CALL(PLANE, connect),
+	CALL(PLANE, shutdown),
+	CALL(PLANE, getsockname),
+	CALL(PLANE, getpeername),
+	CALL(PLANE, getsockopt),
+	CALL_IF(PLANE, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
+	CALL_IF(PLANE, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_CONGESTION)),
+	CALL(EPOLL, accept4),
+
+	/* Sockets that the broker makes: these kinds and no other. */
+	CALL_IF(BROKER, socket, ARG(0, AF_INET), ARG(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
+		ARG(2, IPPROTO_TCP)),
+	CALL_IF(BROKER, socket, ARG(0, AF_INET6),
+		ARG(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK), ARG(2, IPPROTO_TCP)),
+	CALL_IF(BROKER, socket, ARG(0, AF_INET), ARG(1, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
+		ARG(2, IPPROTO_UDP)),
+	CALL_IF(BROKER, socket, ARG(0, AF_INET6), ARG(1, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
+		ARG(2, IPPROTO_UDP)),
+	CALL_IF(BROKER, setsockopt, ARG(1, SOL_SOCKET)),
+	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_TCP)),
+	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_UDP)),
+
+	/* Pipes. */
+	CALL(PLANE, pipe2),
+	CALL_IF(PLANE, fcntl, ARG(1, F_SETPIPE_SZ)),
+	CALL_IF(PLANE, fcntl, ARG(1, F_GETPIPE_SZ)),
+
+	/* Waiting. poll: how a worker waits for room in its control channel, and how the epoll back
+	 * end looks whether something is ready. */
+	CALL(URING, io_uring_enter),
+	CALL(EPOLL, epoll_ctl),
+	CALL(EPOLL, epoll_wait),
+	CALL(EPOLL, epoll_pwait),
+	CALL(EPOLL, epoll_pwait2),
+	CALL(ALL, poll),
+	CALL(ALL, ppoll),
+	CALL(ALL, restart_syscall),
+
+	/* What the C library does: memory, none of it executable; locks; the clock. */
+	CALL(ALL, brk),
+	CALL_IF(ALL, mmap, NO_EXEC(2)),
+	CALL_IF(ALL, mprotect, NO_EXEC(2)),
+	CALL(ALL, mremap),
+	CALL(ALL, munmap),
+	CALL(ALL, madvise),
+	CALL(ALL, futex),
+	CALL(ALL, sched_yield),
+	CALL(ALL, clock_gettime),
+	CALL(ALL, clock_nanosleep),
+	CALL(ALL, gettimeofday),
+	CALL(ALL, getrandom),
+
+	/* The end, in order or by an assertion. */
+	CALL(ALL, exit),
+	CALL(ALL, exit_group),
+	CALL(ALL, rt_sigaction),
+	CALL(ALL, rt_sigprocmask),
+	CALL(ALL, rt_sigreturn),
+	CALL(ALL, getpid),
+	CALL(ALL, gettid),
+	CALL(ALL, tgkill), /* to ourselves: see add_self_signal */
+
+	/* What the run-time libraries of the sanitizers do, to report and at exit. */
+	CALL(TOOL, open),
+	CALL(TOOL, openat),
+	CALL(TOOL, readlink),
+	CALL(TOOL, readlinkat),
+	CALL(TOOL, stat),
+	CALL(TOOL, fstat),
+	CALL(TOOL, newfstatat),
+	CALL(TOOL, lseek),
+	CALL(TOOL, getdents64),
+	CALL(TOOL, fcntl),
+	CALL(TOOL, ioctl),
+	CALL(TOOL, sigaltstack),
+	CALL(TOOL, prctl),
+	CALL(TOOL, prlimit64),
+	CALL(TOOL, getrusage),
+	CALL(TOOL, sched_getaffinity),
+	CALL(TOOL, set_robust_list),
+	CALL(TOOL, rseq),
+	CALL(TOOL, clone),
+	CALL(TOOL, clone3),
+	CALL(TOOL, wait4),
+	CALL(TOOL, getppid),
+	CALL(TOOL, ptrace),
+	CALL(TOOL, process_vm_readv),
+	CALL(TOOL, pipe),
+	CALL(TOOL, pipe2),
+	CALL(TOOL, mmap),
+	CALL(TOOL, mprotect),
+	CALL(TOOL, uname),
+};
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(RINGKIT_SANITIZED)
+#define TOOLS TOOL
+#else
+#define TOOLS 0
+#endif
+
+static int add_rule(scmp_filter_ctx ctx, const struct rule *r)
+{
+	struct scmp_arg_cmp cmp[CONDS_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < CONDS_MAX; i++)
+		if (r->conds[i].mask)
+			cmp[n++] = (struct scmp_arg_cmp){.arg = r->conds[i].arg,
+							 .op = SCMP_CMP_MASKED_EQ,
+							 .datum_a = r->conds[i].mask,
+							 .datum_b = r->conds[i].value};
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, r->call, n, cmp);
+}
+
+/* abort(3) sends itself a signal; nobody else gets any. */
+static int add_self_signal(scmp_filter_ctx ctx)
+{
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+}
+
+static int add_rules(scmp_filter_ctx ctx, unsigned who)
+{
+	int code = 0;
+
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) && !code; i++) {
+		if (!(rules[i].who & who))
+			continue;
+		code = rules[i].call == SCMP_SYS(tgkill) ? add_self_signal(ctx)
+							 : add_rule(ctx, &rules[i]);
+	}
+	return code;
+}
+
+static int load(scmp_filter_ctx ctx, unsigned who)
+{
+	int code = add_rules(ctx, who);
+
+	/* All threads, not this one alone. */
+	if (!code)
+		code = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+	/* No code of others runs here, so nobody is to be kept from speculating (prctl(2),
+	 * PR_SPEC_STORE_BYPASS): kernels before 5.16 make every filtered process pay for that. */
+	if (!code)
+		code = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_SSB, 1);
+	if (!code)
+		code = seccomp_load(ctx);
+	return code;
+}
+
+static int apply(unsigned who, struct err *e)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int code;
+
+	if (!ctx)
+		return err_errno(e, -ENOMEM, "system call filter");
+	code = load(ctx, who | TOOLS);
+	seccomp_release(ctx);
+	return code < 0 ? err_errno(e, code, "system call filter") : 0;
+}
+
+int sandbox_drop_caps(struct err *e)
+{
+	capng_select_t which = CAPNG_SELECT_CAPS;
+
+	/* Taking from the bounding set takes a capability; without it no_new_privs does the same.
+	 */
+	if (capng_get_caps_process() < 0)
+		return err_set(e, -EPERM, "capabilities: cannot be read");
+	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
+		which = CAPNG_SELECT_BOTH;
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_apply(which) < 0)
+		return err_set(e, -EPERM, "capabilities: cannot be dropped");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_errno(e, -errno, "PR_SET_NO_NEW_PRIVS");
+	return 0;
+}
+
+int sandbox_dataplane(bool uring, struct err *e)
+{
+	int code = sandbox_drop_caps(e);
+
+	return code ? code : apply(PLANE | (uring ? URING : EPOLL), e);
+}
+
+int sandbox_broker(struct err *e)
+{
+	int code = sandbox_drop_caps(e);
+
+	return code ? code : apply(BROKER, e);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_SANDBOX_H
+#define RINGKIT_DATAPLANE_SANDBOX_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/*
+ * Takes every system call away from the whole process (all its threads) but those its role needs,
+ * and every capability. What is refused fails with EPERM. There is no way back.
+ *
+ * Both need no_new_privs, which proc_start sets, or they set it themselves. 0 or -errno with *e.
+ */
+
+/* uring: what a worker with io_uring needs; false: with epoll. */
+int sandbox_dataplane(bool uring, struct err *e);
+
+/* The broker, once it is in the namespaces of the child. */
+int sandbox_broker(struct err *e);
+
+/* Every capability, in every set. Part of the two above. */
+int sandbox_drop_caps(struct err *e);
+
+#endif

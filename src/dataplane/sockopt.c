@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/sockopt.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+/* As Go's net package: a peer that vanished is noticed after 15 + 9 * 15 s. */
+#define KEEPALIVE_S 15
+
+/* Datagrams come in bursts while a worker is busy with others. The kernel cuts this down to
+ * net.core.rmem_max and wmem_max, and counts a small datagram as some 800 bytes: a burst of
+ * 2,500 at least. */
+#define UDP_BUFFER_BYTES (2 << 20)
+
+int sockopt_set(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+int sockopt_tcp(int fd)
+{
+	static const struct {
+		int level, option, value;
+	} options[] = {
+		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S},
+		{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_S},
+		/* An urgent byte is delivered in its place: splice(2) stops there, recv(2) reads
+		   it. */
+		{SOL_SOCKET, SO_OOBINLINE, 1},
+	};
+
+	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		int code = sockopt_set(fd, options[i].level, options[i].option, options[i].value);
+
+		if (code < 0)
+			return code;
+	}
+	return 0;
+}
+
+void sockopt_no_pacing(int fd)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+void sockopt_udp(int fd)
+{
+	sockopt_set(fd, IPPROTO_UDP, UDP_GRO, 1);
+	sockopt_set(fd, SOL_SOCKET, SO_RCVBUF, UDP_BUFFER_BYTES);
+	sockopt_set(fd, SOL_SOCKET, SO_SNDBUF, UDP_BUFFER_BYTES);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_SOCKOPT_H
+#define RINGKIT_DATAPLANE_SOCKOPT_H
+
+#include <stdbool.h>
+
+/*
+ * Options that listening sockets (bind.c) and the broker's sockets (broker_socket.c) share. Those
+ * that a kernel may lack or refuse are wishes and report nothing.
+ */
+
+/* 0 or -errno. */
+int sockopt_set(int fd, int level, int option, int value);
+
+/* TCP_NODELAY, SO_KEEPALIVE after 15 s every 15 s as Go's net package does, SO_OOBINLINE.
+ * Accepted sockets inherit all of these from their listener (socket(7), tcp(7)). 0 or -errno. */
+int sockopt_tcp(int fd);
+
+/* Takes pacing off: a congestion control such as BBR paces on loopback too, and costs half of the
+ * throughput there. reno is in every kernel and open to everybody (tcp(7)). */
+void sockopt_no_pacing(int fd);
+
+/* Receives runs of datagrams (UDP_GRO, udp(7)) with buffers for bursts of them. */
+void sockopt_udp(int fd);
+
+#endif
