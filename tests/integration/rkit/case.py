@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of the test cases, and the runner."""
+
+import functools
+import os
+import shutil
+import sys
+import threading
+import time
+import traceback
+import unittest
+
+from . import leaks, sandbox
+from .launch import wait_for
+from .world import world
+
+BACKENDS = ("io_uring", "epoll")
+
+
+def ours(why):
+    """The test (or class) is about something RootlessKit 1.1.0 does not do, or does wrong."""
+    def wrap(test):
+        if isinstance(test, type):
+            for name in dir(test):
+                if name.startswith("test"):
+                    setattr(test, name, wrap(getattr(test, name)))
+            return test
+
+        @functools.wraps(test)
+        def inner(self, *args):
+            if world().reference:
+                self.skipTest("reference: " + why)
+            return test(self, *args)
+        return inner
+    return wrap
+
+
+def _missing(programs):
+    for name in programs:
+        if name == "tun" and world().tun_error:
+            return world().tun_error
+        if name != "tun" and not shutil.which(name):
+            return "%s is not installed" % name
+    return None
+
+
+def needs(*programs):
+    """The test (or every test of a class) runs other programs, or needs "tun"."""
+    def wrap(test):
+        if isinstance(test, type):
+            for name in dir(test):
+                if name.startswith("test"):
+                    setattr(test, name, wrap(getattr(test, name)))
+            return test
+
+        @functools.wraps(test)
+        def inner(self, *args):
+            missing = _missing(programs)
+            if missing:
+                self.skipTest(missing)
+            return test(self, *args)
+        return inner
+    return wrap
+
+
+class RkTestCase(unittest.TestCase):
+    """Each test must leave nothing behind: no process, mount or temporary file."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self.world = world()
+        self.processes_before = set(leaks.processes())
+        self.mounts_before = leaks.mounts()
+        self.tmp_before = leaks.tree(self.world.tmp)
+
+    def assertNothingLeft(self):
+        wait_for("processes to end: %s" % leaks.processes(),
+                 lambda: not set(leaks.processes()) - self.processes_before, 20)
+        self.assertEqual(leaks.mounts(), self.mounts_before, "mounts left")
+        if not self.world.reference:
+            self.assertEqual(leaks.tree(self.world.tmp), self.tmp_before, "files left")
+
+    def tearDown(self):
+        failed = any(err for _, err in getattr(self._outcome, "errors", ()) or ())
+        try:
+            if not failed:
+                self.assertNothingLeft()
+        finally:
+            self.clean_up()
+
+    def clean_up(self):
+        """After a failure nothing may disturb the next test."""
+        for pid in set(leaks.processes()) - self.processes_before:
+            try:
+                os.kill(pid, 9)
+            except OSError:
+                pass
+        for name in os.listdir(self.world.tmp):
+            path = os.path.join(self.world.tmp, name)
+            if path not in self.tmp_before:
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
+class Result(unittest.TextTestResult):
+    """One line a test, with its time."""
+
+    started = time.monotonic()
+    passed = 0
+
+    def startTest(self, test):
+        self.started = time.monotonic()
+        unittest.TestResult.startTest(self, test)
+
+    def _line(self, word, test, note=""):
+        name = test.id().replace("__main__.", "")
+        print("%-7s %-62s %6.2f s%s" % (word, name, time.monotonic() - self.started,
+                                        "  " + note if note else ""), flush=True)
+
+    def addSuccess(self, test):
+        self.passed += 1
+        self._line("ok", test)
+
+    def addSkip(self, test, reason):
+        unittest.TestResult.addSkip(self, test, reason)
+        self._line("skip", test, reason)
+
+    def addError(self, test, err):
+        unittest.TestResult.addError(self, test, err)
+        self._line("ERROR", test)
+        print(self.errors[-1][1], flush=True)
+
+    def addFailure(self, test, err):
+        unittest.TestResult.addFailure(self, test, err)
+        self._line("FAIL", test)
+        print(self.failures[-1][1], flush=True)
+
+    def addSubTest(self, test, subtest, err):
+        unittest.TestResult.addSubTest(self, test, subtest, err)
+        if err is not None:
+            self._line("FAIL", subtest)
+            print("".join(traceback.format_exception(*err)), flush=True)
+
+    def printErrors(self):
+        pass
+
+
+def main():
+    """Runs the tests of the file. Arguments: parts of the names of the tests to run."""
+    sandbox.enter(sys.argv)
+    module = sys.modules["__main__"]
+    loader = unittest.TestLoader()
+    loader.testNamePatterns = ["*%s*" % name for name in sys.argv[1:]] or None
+    suite = loader.loadTestsFromModule(module)
+    threading.excepthook = lambda args: None  # a broken peer is seen by the test that waits for it
+    result = Result(unittest.runner._WritelnDecorator(sys.stdout), False, 0)
+    suite.run(result)
+    failed, skipped = len(result.failures) + len(result.errors), len(result.skipped)
+    passed = result.passed
+    print("cases: %d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
+    if skipped and os.environ.get("RINGKIT_NO_SKIP"):
+        print("RINGKIT_NO_SKIP: a skip counts as a failure")
+        failed += skipped
+    sys.stdout.flush()
+    os._exit(1 if failed else 77 if skipped and not passed else 0)

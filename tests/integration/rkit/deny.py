@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a command as the test user with some system calls refused.
+
+    python3 -m rkit.deny UID mount=EPERM io_uring_setup=ENOSYS -- command...
+
+The filter is installed with privilege and so without no_new_privs: set-uid programs go on working.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+
+X86_64 = {"mount": 165, "io_uring_setup": 425, "setns": 308, "pidfd_open": 434, "move_mount": 429,
+          "fsmount": 432, "sethostname": 170, "splice": 275, "unshare": 272, "socketpair": 53}
+AARCH64 = {"mount": 40, "io_uring_setup": 425, "setns": 268, "pidfd_open": 434, "move_mount": 429,
+           "fsmount": 432, "sethostname": 161, "splice": 76, "unshare": 97, "socketpair": 199}
+NUMBERS = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), {})
+
+LOAD_NR, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, ERRNO = 0x7fff0000, 0x00050000
+
+
+def install(denied):
+    """denied: {name: errno}."""
+    code = [struct.pack("HBBI", LOAD_NR, 0, 0, 0)]
+    for name, number in denied.items():
+        code.append(struct.pack("HBBI", JUMP_IF_EQUAL, 0, 1, NUMBERS[name]))
+        code.append(struct.pack("HBBI", RETURN, 0, 0, ERRNO | number))
+    code.append(struct.pack("HBBI", RETURN, 0, 0, ALLOW))
+    buf = ctypes.create_string_buffer(b"".join(code))
+    program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(buf))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0):  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def main():
+    uid, rest = int(sys.argv[1]), sys.argv[2:]
+    at = rest.index("--")
+    install({word.split("=")[0]: getattr(errno, word.split("=")[1]) for word in rest[:at]})
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    os.execvp(rest[at + 1], rest[at + 1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts rootlesskit as an ordinary user, waits for it, talks to its API, and ends it."""
+
+import http.client
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from .world import UID, world
+
+DEADLINE_S = 40  # for anything that takes a moment; a slow machine must not fail a test
+_numbers = itertools.count(1)
+
+
+def wait_for(what, predicate, deadline_s=DEADLINE_S, step_s=0.01):
+    """Returns predicate()'s first true value."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited %d s for %s" % (deadline_s, what))
+        time.sleep(step_s)
+
+
+def popen(argv, env=None, uid=UID, **kw):
+    return subprocess.Popen(argv, env=env if env is not None else world().environ(), user=uid,
+                            group=uid, extra_groups=[], cwd=kw.pop("cwd", world().home), **kw)
+
+
+def run(*argv, env=None, uid=UID, timeout=DEADLINE_S, input=None, **kw):
+    """Runs to the end as the user. Has .returncode, .stdout, .stderr (text)."""
+    kw.setdefault("stdin", subprocess.DEVNULL) if input is None else None
+    return subprocess.run(argv, env=env if env is not None else world().environ(), user=uid,
+                          group=uid, extra_groups=[], cwd=kw.pop("cwd", world().home), text=True,
+                          capture_output=True, timeout=timeout, input=input, **kw)
+
+
+def denying(*denied):
+    """Words to put before a command, run as root, so that system calls fail: "mount=EPERM"."""
+    return ["env", "PYTHONPATH=" + os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+            "python3", "-m", "rkit.deny", str(UID), *denied, "--"]
+
+
+def rootlesskit(*args, **kw):
+    """rootlesskit ARGS to its end."""
+    return run(world().path["rootlesskit"], *args, **kw)
+
+
+def ctl(state, *args, binary=None, **kw):
+    """rootlessctl ARGS on the API of a state directory, to its end."""
+    return run(binary or world().path["rootlessctl"], "--socket", state + "/api.sock", *args, **kw)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout=DEADLINE_S):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class ApiError(Exception):
+    def __init__(self, status, message):
+        super().__init__("%d %s" % (status, message))
+        self.status, self.message = status, message
+
+
+class Rootlesskit:
+    """A running rootlesskit. ready(): its child_pid is there, so all is set up."""
+
+    def __init__(self, *args, command=("sleep", "infinity"), state=None, env=None, binary=None,
+                 uid=UID, before=(), **kw):
+        w = world()
+        self.state = state or "%s/state-%d" % (w.tmp, next(_numbers))
+        self.own_state = state is None
+        self.command = os.path.basename(command[0])[:15]
+        self.log_path = "%s/log-%d" % (w.base, next(_numbers))
+        self.out_path = self.log_path + ".out"
+        argv = [*before, binary or w.path["rootlesskit"], "--state-dir=" + self.state, *args, *command]
+        with open(self.log_path, "wb") as log, open(self.out_path, "wb") as out:
+            self.proc = popen(argv, env=env, uid=uid, stdin=kw.pop("stdin", subprocess.DEVNULL),
+                              stdout=out, stderr=log, **kw)
+        self.pid = self.proc.pid
+
+    def __enter__(self):
+        return self.ready()
+
+    def __exit__(self, *exc):
+        if exc[0] is not None:
+            print("--- log of rootlesskit %d\n%s---" % (self.pid, self.log()))
+        self.stop()
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def out(self):
+        with open(self.out_path, errors="replace") as f:
+            return f.read()
+
+    def _child_pid_text(self):
+        try:
+            with open(self.state + "/child_pid") as f:
+                return f.read().strip()
+        except OSError:
+            return ""
+
+    def ready(self):
+        def there():
+            if self.proc.poll() is not None:
+                raise AssertionError("rootlesskit ended with %d:\n%s"
+                                     % (self.proc.returncode, self.log()))
+            pid = self._child_pid_text()
+            return pid if pid and os.path.exists("/proc/" + pid) else None
+        self.child_pid = int(wait_for("child_pid", there))
+        if world().reference:  # writes it before the child has done its part
+            wait_for("the command", lambda: self.proc.poll() is not None
+                     or self.command in map(comm, processes_of(self.child_pid)))
+        return self
+
+    def wait(self, timeout=DEADLINE_S):
+        return self.proc.wait(timeout)
+
+    def stop(self):
+        """SIGTERM to the parent, which passes it on. Returns the exit code."""
+        if self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)
+            try:
+                self.proc.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+                raise AssertionError("rootlesskit did not end on SIGTERM:\n" + self.log())
+        return self.proc.returncode
+
+    def api(self, method, path, body=None, headers=None):
+        """(status, decoded JSON or text)."""
+        conn = UnixConnection(self.state + "/api.sock")
+        try:
+            text = json.dumps(body) if isinstance(body, (dict, list)) else body
+            conn.request(method, path, text, headers or {})
+            answer = conn.getresponse()
+            data = answer.read().decode()
+            try:
+                return answer.status, json.loads(data)
+            except ValueError:
+                return answer.status, data
+        finally:
+            conn.close()
+
+    def add(self, parent_port, child_port, proto="tcp", parent_ip="127.0.0.1", child_ip=None):
+        """Publishes a port; returns its id or raises ApiError."""
+        spec = {"proto": proto, "parentIP": parent_ip, "parentPort": parent_port,
+                "childPort": child_port}
+        if child_ip:
+            spec["childIP"] = child_ip
+        status, answer = self.api("POST", "/v1/ports", spec)
+        if status != 201:
+            raise ApiError(status, answer.get("message", "") if isinstance(answer, dict)
+                           else answer)
+        return answer["id"]
+
+    def remove(self, port_id):
+        status, answer = self.api("DELETE", "/v1/ports/%d" % port_id)
+        if status != 200:
+            raise ApiError(status, answer)
+
+    def ports(self):
+        return self.api("GET", "/v1/ports")[1] or []
+
+    def ctl(self, *args, **kw):
+        return ctl(self.state, *args, **kw)
+
+    def nsenter(self, *argv, net=True, **kw):
+        """Runs a command in the child's namespaces, as its root. net=False with --net=host."""
+        return run("nsenter", "-U", "--preserve-credentials", "-m", *(["-n"] if net else []), "-t",
+                   str(self.child_pid), *argv, **kw)
+
+    def forget_state(self):
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def netns(self):
+        return "/proc/%d/ns/net" % self.child_pid
+
+
+def processes_of(root):
+    """The pids of a process and everything below it."""
+    parent = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name) as f:
+                    parent[int(name)] = int(f.read().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                pass
+    found = [root]
+    for pid in found:
+        found += [p for p, up in parent.items() if up == pid]
+    return found
+
+
+def comm(pid):
+    try:
+        with open("/proc/%d/comm" % pid) as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def role_of(pid):
+    """dataplane, broker, child or ''."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as f:
+            for item in f.read().split(b"\0"):
+                if item.startswith(b"_RINGKIT_ROLE="):
+                    return item.split(b"=", 1)[1].decode()
+    except OSError:
+        pass
+    return ""

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is there before and after: processes, mounts, directories, descriptors, memory."""
+
+import os
+
+from .launch import processes_of, role_of
+
+
+def processes():
+    """Every process of this pid namespace but our own two: {pid: command line}."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) in (1, os.getpid()):
+            continue
+        try:
+            with open("/proc/%s/stat" % name) as f:
+                if f.read().rsplit(")", 1)[1].split()[0] in "ZX":
+                    continue
+            with open("/proc/%s/cmdline" % name, "rb") as f:
+                found[int(name)] = f.read().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            pass
+    return found
+
+
+def mounts():
+    with open("/proc/self/mountinfo") as f:
+        return sorted(line.split()[4] for line in f)
+
+
+def tree(path):
+    """Every path below a directory."""
+    return sorted(os.path.join(d, n) for d, dirs, files in os.walk(path) for n in dirs + files)
+
+
+def descriptors(pid):
+    """What each descriptor of a process is, sorted."""
+    found = []
+    base = "/proc/%d/fd" % pid
+    try:
+        names = os.listdir(base)
+    except OSError:
+        return []
+    for name in names:
+        try:
+            found.append(os.readlink("%s/%s" % (base, name)).split(":")[0])
+        except OSError:
+            pass
+    return sorted(found)
+
+
+def rss_kib(pid):
+    try:
+        with open("/proc/%d/status" % pid) as f:
+            for line in f:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def own_processes(rk):
+    """The processes of rootlesskit itself, without the command: {name: pid}."""
+    found = {"parent": rk.pid}
+    for pid in processes_of(rk.pid):
+        role = role_of(pid)
+        if role in ("dataplane", "broker"):
+            found[role] = pid
+    if len(found) == 1:
+        found["child"] = rk.child_pid
+    return found
+
+
+def fd_counts(rk):
+    return {name: len(descriptors(pid)) for name, pid in own_processes(rk).items()}
+
+
+def memory_kib(rk):
+    return sum(rss_kib(pid) for pid in own_processes(rk).values())

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of ports share: an instance with the builtin driver, once for each back end."""
+
+import sys
+import unittest
+
+from . import case
+from .launch import Rootlesskit
+from .world import world
+
+
+def builtin(*args, backend=None, net=None, **kw):
+    """rootlesskit with the builtin port driver; without a network, where that is possible."""
+    w = world()
+    if w.reference:
+        options = ["--net=slirp4netns", "--disable-host-loopback"]
+    else:
+        options = ["--net=" + (net or "none")]
+        if net:
+            options.append("--disable-host-loopback")
+        if backend:
+            options.append("--dataplane=" + backend)
+    return Rootlesskit(*options, "--port-driver=builtin", *args, **kw)
+
+
+class PortTestCase(case.RkTestCase):
+    """One instance for all tests of a class; backend is set by both_backends()."""
+
+    backend = None
+    options = ()
+    not_reference = None  # why the reference cannot be asked
+
+    @classmethod
+    def setUpClass(cls):
+        if world().reference and (world().tun_error or cls.backend == "epoll"):
+            raise unittest.SkipTest(world().tun_error or "reference: one data plane only")
+        if world().reference and cls.not_reference:
+            raise unittest.SkipTest("reference: " + cls.not_reference)
+        cls.rk = builtin(*cls.options, backend=cls.backend).ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        if hasattr(cls, "rk"):
+            code, log = cls.rk.stop(), cls.rk.log()
+            for word in ("Assertion", "Sanitizer", "panic", "runtime error"):
+                if word in log:
+                    raise AssertionError("in the log of rootlesskit (%s):\n%s" % (code, log))
+
+    def setUp(self):
+        super().setUp()
+        self.assertIsNone(self.rk.proc.poll(), self.rk.log())
+        self.ports_before = [p["id"] for p in self.rk.ports()]
+
+    def tearDown(self):
+        try:
+            for p in self.rk.ports():
+                if p["id"] not in self.ports_before:
+                    self.rk.remove(p["id"])
+        finally:
+            super().tearDown()
+
+    @property
+    def ns(self):
+        return self.rk.netns()
+
+
+def both_backends(cls):
+    """Adds NameIoUring and NameEpoll to the class's module; Name itself runs no test."""
+    module = sys.modules[cls.__module__]
+    for backend in case.BACKENDS:
+        name = cls.__name__ + backend.title().replace("_", "")
+        setattr(module, name, type(name, (cls,), {"backend": backend, "__module__": cls.__module__,
+                                                  "__doc__": cls.__doc__}))
+    return type(cls.__name__, (), {k: v for k, v in vars(cls).items()
+                                   if not k.startswith(("test", "__"))})

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The little machine that the tests run on: users, paths, /etc, devices. Built once per file."""
+
+import os
+import pwd
+import shutil
+import subprocess
+
+USER = "rktest"
+UID = 20001
+SUBID = (300000, 65536)
+
+BINARIES = {
+    "rootlesskit": ("RK_ROOTLESSKIT", "/usr/bin/rootlesskit"),
+    "rootlessctl": ("RK_ROOTLESSCTL", "/usr/bin/rootlessctl"),
+}
+
+
+def sh(*argv, check=True):
+    return subprocess.run(argv, check=check, capture_output=True, text=True)
+
+
+def write(path, text, mode=0o644):
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+class World:
+    """base: a tmpfs that vanishes with us; bin: copies of the binaries, that any user may run."""
+
+    def __init__(self):
+        self.base = os.environ["RKIT_BASE"]
+        self.uid = UID
+        self.in_userns = "RKIT_USERNS" in os.environ
+        self.bin = self.base + "/bin"
+        self.tmp = self.base + "/tmp"
+        self.home = self.base + "/home"
+        sh("mount", "--make-rshared", "/")
+        sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.base)
+        for d, mode in ((self.bin, 0o755), (self.tmp, 0o1777), (self.home, 0o700)):
+            os.mkdir(d)
+            os.chmod(d, mode)
+        self._etc()
+        os.chown(self.home, UID, UID)
+        self._binaries()
+        self.tun_error = self._tun()
+        self._net()
+
+    def _etc(self):
+        """A copy of /etc, so that users and sub-ids are ours to change."""
+        copy = self.base + "/etc"
+        os.mkdir(copy)
+        subprocess.run(["cp", "-a", "/etc/.", copy], check=False, stderr=subprocess.DEVNULL)
+        sh("mount", "--bind", copy, "/etc")
+        self.add_user(USER, UID, SUBID)
+        write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
+
+    def add_user(self, name, uid, *ranges):
+        with open("/etc/passwd", "a") as f:
+            f.write("%s:x:%d:%d::%s:/bin/sh\n" % (name, uid, uid, self.home))
+        with open("/etc/group", "a") as f:
+            f.write("%s:x:%d:\n" % (name, uid))
+        self.subids(name, name, *ranges)
+
+    def subids(self, name, key, *ranges, files=("/etc/subuid", "/etc/subgid")):
+        """Replaces the sub-id ranges of a user; key is what the files say: name or number."""
+        uid = str(pwd.getpwnam(name).pw_uid)
+        for path in files:
+            old = open(path).read().splitlines() if os.path.exists(path) else []
+            keep = [l for l in old if l.split(":")[0] not in (name, uid)]
+            keep += ["%s:%d:%d" % (key, start, count) for start, count in ranges]
+            write(path, "".join(l + "\n" for l in keep))
+
+    def _binaries(self):
+        self.path = {}
+        for name, (var, default) in BINARIES.items():
+            src = os.environ.get(var) or default
+            dst = "%s/%s" % (self.bin, name)
+            shutil.copy2(src, dst)
+            os.chmod(dst, 0o755)
+            self.path[name] = dst
+        if self.in_userns:
+            # Set-uid programs of the real root mean nothing in here: give them to ours.
+            for name in ("newuidmap", "newgidmap"):
+                shutil.copy(shutil.which(name), self.bin)
+                os.chmod(self.bin + "/" + name, 0o4755)
+        version = sh(self.path["rootlesskit"], "--version").stdout
+        self.version = version.split()[-1] if version.split() else ""
+        # RootlessKit's own binary serves as the reference: what it cannot do is skipped.
+        self.reference = "ringkit" not in version
+
+    def _tun(self):
+        """None, or why there is no usable /dev/net/tun."""
+        if not os.path.exists("/dev/net/tun"):
+            return "no /dev/net/tun"
+        if os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
+            return None
+        try:
+            sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/dev/net")
+            sh("mknod", "-m", "666", "/dev/net/tun", "c", "10", "200")
+        except subprocess.CalledProcessError as e:
+            return "/dev/net/tun is not for users: " + e.stderr.strip()
+        return None
+
+    def _net(self):
+        sh("ip", "link", "set", "lo", "up")
+
+    def environ(self, **extra):
+        """What an ordinary user's processes get."""
+        env = {
+            "HOME": self.home, "USER": USER, "LOGNAME": USER, "LANG": "C.UTF-8",
+            "TMPDIR": self.tmp,
+            "PATH": self.bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+        for var in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"):
+            if var in os.environ:
+                env[var] = os.environ[var]
+        env.update(extra)
+        return {k: v for k, v in env.items() if v is not None}
+
+
+_world = None
+
+
+def world():
+    global _world
+    if _world is None:
+        _world = World()
+    return _world

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The REST API under good and bad clients. The recorded exchanges are replayed by the unit tests."""
+
+import json
+import os
+import socket
+import stat
+import time
+
+import rkit
+from rkit import leaks, net
+from rkit.launch import Rootlesskit, UnixConnection, run, wait_for
+from rkit.peers import TcpServer, background, hello
+from rkit.ports import PortTestCase, builtin
+
+SPEC = {"proto": "tcp", "parentIP": "127.0.0.1", "parentPort": 18080, "childPort": 80}
+
+
+class Api(PortTestCase):
+    def tearDown(self):
+        # Whatever a client did, the next request is answered.
+        start = time.monotonic()
+        self.assertEqual(self.rk.api("GET", "/v1/info")[0], 200)
+        self.assertLess(time.monotonic() - start, 10)
+        super().tearDown()
+
+    def raw(self, data, timeout=20, until_end=False):
+        """Sends bytes, returns what comes back until the peer closes or falls silent."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(timeout)
+            s.connect(self.rk.state + "/api.sock")
+            got = b""
+            try:
+                s.sendall(data)
+                while part := s.recv(65536):
+                    got += part
+                    if not until_end and b"\r\n\r\n" in got:
+                        break
+            except (BrokenPipeError, ConnectionResetError, TimeoutError):
+                pass
+            return got
+
+    def status(self, data):
+        got = self.raw(data)
+        return int(got.split()[1]) if got.startswith(b"HTTP/1.1 ") else None
+
+    def test_info(self):
+        status, info = self.rk.api("GET", "/v1/info")
+        self.assertEqual(status, 200)
+        self.assertEqual(info["stateDir"], self.rk.state)
+        self.assertEqual(info["childPID"], self.rk.child_pid)
+        self.assertEqual(info["portDriver"]["driver"], "builtin")
+        self.assertLessEqual({"tcp", "udp"}, set(info["portDriver"]["protos"]))
+        self.assertEqual(info["networkDriver"]["driver"],
+                         "slirp4netns" if self.world.reference else "none")
+        self.assertRegex(info["version"], r"^\d+\.\d+\.\d+")
+
+    def test_life_of_a_port(self):
+        status, answer = self.rk.api("POST", "/v1/ports", SPEC)
+        self.assertEqual((status, answer["spec"]), (201, SPEC))
+        self.assertIn(answer, self.rk.ports())
+        self.assertEqual(self.rk.api("DELETE", "/v1/ports/%d" % answer["id"])[0], 200)
+        self.assertEqual(self.rk.api("DELETE", "/v1/ports/%d" % answer["id"])[0], 400)
+
+    def test_several_requests_on_one_connection(self):
+        conn = UnixConnection(self.rk.state + "/api.sock")
+        for _ in range(50):
+            conn.request("GET", "/v1/info")
+            self.assertEqual(json.loads(conn.getresponse().read())["childPID"], self.rk.child_pid)
+        conn.request("POST", "/v1/ports", json.dumps(SPEC))
+        number = json.loads(conn.getresponse().read())["id"]
+        conn.request("DELETE", "/v1/ports/%d" % number)
+        self.assertEqual(conn.getresponse().read(), b"")
+        conn.close()
+
+    def test_malformed_bodies(self):
+        for body in ("", "{", "[]", "null", '"x"', "{}", "\0", "{" * 10000, '{"proto":5}',
+                     '{"proto":"tcp","parentPort":"80"}', '{"proto":"tcp","parentPort":1e999}',
+                     '{"proto":"tcp\\u0000","parentPort":18080,"childPort":80}',
+                     '{"parentIP":"%s"}' % ("1" * 5000), "\xff\xfe", '{"a":' * 2000):
+            with self.subTest(body[:40]):
+                status, answer = self.rk.api("POST", "/v1/ports", body.encode("latin-1"))
+                self.assertEqual(status, 400)
+                self.assertTrue(answer["message"])
+        self.assertEqual(self.rk.ports(), [])
+
+    def test_unknown_paths_and_methods(self):
+        for method, path, want in (("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v2/info", 404),
+                                   ("GET", "/v1/ports/1", 405), ("PUT", "/v1/ports", 405),
+                                   ("POST", "/v1/info", 405), ("DELETE", "/v1/ports", 405)):
+            with self.subTest(method + " " + path):
+                self.assertEqual(self.rk.api(method, path)[0], want)
+
+    def test_malformed_requests(self):
+        for data in (b"nonsense\r\n\r\n", b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"\r\n" * 50,
+                     b"GET /v1/info HTTP/9.9\r\n\r\n", b"GET /v1/info\r\n\r\n",
+                     b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+                     b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+                     b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                     os.urandom(4096)):
+            with self.subTest(data[:50]):
+                got = self.raw(data, timeout=2)
+                if got:
+                    self.assertRegex(got[:12], rb"^HTTP/1\.[01] (2|4|505)")
+
+    @rkit.ours("takes any size")
+    def test_huge_requests(self):
+        memory = leaks.memory_kib(self.rk)
+        big = b"x" * (8 << 20)
+        head = b"POST /v1/ports HTTP/1.1\r\nHost: x\r\n"
+        for name, data in (
+                ("body", head + b"Content-Length: %d\r\n\r\n" % len(big) + big),
+                ("promise", head + b"Content-Length: 99999999999\r\n\r\n"),
+                ("number", head + b"Content-Length: " + b"9" * 1000 + b"\r\n\r\n"),
+                ("chunked", head + b"Transfer-Encoding: chunked\r\n\r\n800000\r\n" + big + b"\r\n0\r\n\r\n"),
+                ("header", head + b"X-Big: " + big + b"\r\n\r\n"),
+                ("headers", head + b"X-H: 1\r\n" * 100000 + b"\r\n"),
+                ("path", b"GET /" + big + b" HTTP/1.1\r\n\r\n")):
+            with self.subTest(name):
+                got = self.raw(data, timeout=5)
+                if got:
+                    self.assertRegex(got[:12], rb"^HTTP/1\.1 4")
+                self.assertEqual(self.rk.api("GET", "/v1/info")[0], 200)
+        self.assertLess(leaks.memory_kib(self.rk) - memory, 8 << 10)
+
+    def test_slow_and_stuck_clients_hold_nobody_up(self):
+        stuck = []
+        for head in (b"", b"G", b"GET /v1/info HTTP/1.1\r\nHost: x\r\n",
+                     b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+                     b"GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n" * 500) * 10:
+            s = socket.socket(socket.AF_UNIX)
+            s.setblocking(False)
+            try:
+                s.connect(self.rk.state + "/api.sock")
+                s.send(head)
+            except BlockingIOError:
+                pass
+            stuck.append(s)
+        for _ in range(20):
+            start = time.monotonic()
+            self.rk.remove(self.rk.add(18080, 80))
+            self.assertLess(time.monotonic() - start, 5)
+        # One byte at a time still gets its answer.
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(self.rk.state + "/api.sock")
+            for b in b"GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n":
+                s.send(bytes([b]))
+                time.sleep(0.002)
+            self.assertTrue(s.recv(65536).startswith(b"HTTP/1.1 200"))
+        for s in stuck:
+            s.close()
+
+    def test_client_that_leaves_before_its_answer(self):
+        """The port is added or not; it is in the list if it is, and can be removed."""
+        body = json.dumps(SPEC).encode()
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(self.rk.state + "/api.sock")
+                s.sendall(b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+                          % (len(body), body))
+            for p in self.rk.ports():
+                self.rk.remove(p["id"])
+        time.sleep(0.2)
+        for p in self.rk.ports():
+            self.rk.remove(p["id"])
+        self.rk.remove(self.rk.add(18080, 80))
+
+    def test_at_the_same_time(self):
+        """Ten clients at once; each id once, each port works."""
+        def client(n):
+            return [self.rk.add(21000 + 20 * n + i, 80) for i in range(20)]
+        jobs = [background(client, n) for n in range(10)]
+        ids = [i for job in jobs for i in job.result()]
+        self.assertEqual(len(set(ids)), 200)
+        with TcpServer(hello("here"), netns=self.ns):
+            for port in (21000, 21199):
+                c = net.connect("127.0.0.1", port)
+                self.assertEqual(c.recv(10), b"here")
+                c.close()
+        jobs = [background(lambda part: [self.rk.remove(i) for i in part], ids[n::10])
+                for n in range(10)]
+        for job in jobs:
+            job.result()
+        self.assertEqual(self.rk.ports(), [])
+
+    def test_one_port_wanted_by_many(self):
+        def client():
+            return self.rk.api("POST", "/v1/ports", SPEC)[0]
+        answers = [job.result() for job in [background(client) for _ in range(8)]]
+        self.assertEqual(sorted(answers), [201] + [400] * 7)
+
+    def test_curl(self):
+        got = run("curl", "-sS", "--unix-socket", self.rk.state + "/api.sock",
+                  "-H", "Content-Type: application/json", "-d", json.dumps(SPEC),
+                  "http://rootlesskit/v1/ports")
+        self.assertEqual(json.loads(got.stdout)["spec"], SPEC, got.stderr)
+
+    @rkit.ours("its socket is open to whom the directory is")
+    def test_socket_is_the_users_alone(self):
+        mode = os.stat(self.rk.state + "/api.sock").st_mode
+        self.assertEqual(stat.S_IMODE(mode), 0o600)
+
+
+class WithoutPortDriver(rkit.RkTestCase):
+    def test_refuses_ports_and_still_informs(self):
+        with Rootlesskit() as rk:
+            status, answer = rk.api("GET", "/v1/ports")
+            self.assertEqual((status, answer["message"]), (400, "no PortDriver is available"))
+            status, answer = rk.api("POST", "/v1/ports", SPEC)
+            self.assertEqual((status, answer["message"]), (400, "no PortDriver is available"))
+            info = rk.api("GET", "/v1/info")[1]
+            self.assertNotIn("portDriver", info)
+            self.assertNotIn("networkDriver", info)
+
+
+class FromInside(rkit.RkTestCase):
+    def test_rootlessctl_in_the_namespace(self):
+        """The command finds the socket by the environment."""
+        with builtin(command=("sh", "-c", "rootlessctl add-ports 127.0.0.1:18080:80/tcp; "
+                              "rootlessctl list-ports --json; exec sleep infinity")) as rk:
+            wait_for("the list", lambda: "18080" in rk.out())
+            self.assertEqual(rk.out().splitlines()[0], "1")
+            self.assertEqual(json.loads(rk.out().splitlines()[1]), {"id": 1, "spec": SPEC})
+
+
+if __name__ == "__main__":
+    rkit.main()

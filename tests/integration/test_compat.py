@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""RootlessKit's rootlessctl on our API, and our rootlessctl on RootlessKit's API."""
+
+import json
+import os
+import unittest
+
+import rkit
+from rkit.launch import Rootlesskit, ctl
+from rkit.ports import builtin
+
+THEIRS = {"rootlesskit": "/usr/bin/rootlesskit", "rootlessctl": "/usr/bin/rootlessctl"}
+TCP, UDP = "127.0.0.1:18080:80/tcp", "127.0.0.1:18053:10.0.2.100:53/udp"
+
+
+class Client:
+    """The same conversation for each pair; subclasses say whose client and whose server."""
+
+    client = server = None
+
+    @classmethod
+    def setUpClass(cls):
+        w = rkit.world()
+        for name in THEIRS.values():
+            if not os.path.exists(name):
+                raise unittest.SkipTest("package rootlesskit is not installed")
+        if cls.server:
+            if w.tun_error:
+                raise unittest.SkipTest(w.tun_error)
+            cls.rk = Rootlesskit("--net=slirp4netns", "--disable-host-loopback",
+                                 "--port-driver=builtin", binary=cls.server).ready()
+        else:
+            cls.rk = builtin().ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        if hasattr(cls, "rk"):
+            cls.rk.stop()
+
+    def ctl(self, *args, code=0):
+        got = ctl(self.rk.state, *args, binary=self.client)
+        self.assertEqual(got.returncode, code, got.stderr)
+        return got
+
+    def test_conversation(self):
+        self.assertEqual(self.ctl("list-ports").stdout.split(),
+                         "ID PROTO PARENTIP PARENTPORT CHILDIP CHILDPORT".split())
+        self.assertEqual(self.ctl("list-ports", "--json").stdout, "")
+        first, second = self.ctl("add-ports", TCP, UDP).stdout.split()
+        rows = [line.split() for line in self.ctl("list-ports").stdout.splitlines()[1:]]
+        self.assertEqual(sorted(rows), [[first, "tcp", "127.0.0.1", "18080", "80"],
+                                        [second, "udp", "127.0.0.1", "18053", "10.0.2.100", "53"]])
+        listed = sorted((json.loads(line) for line in
+                         self.ctl("list-ports", "--json").stdout.splitlines()),
+                        key=lambda port: port["id"])
+        self.assertEqual(listed[1], {"id": int(second), "spec": {
+            "proto": "udp", "parentIP": "127.0.0.1", "parentPort": 18053, "childIP": "10.0.2.100",
+            "childPort": 53}})
+        added = json.loads(self.ctl("add-ports", "--json", "127.0.0.1:18081:81/tcp4").stdout)
+        self.assertEqual(added["spec"]["proto"], "tcp4")
+        self.assertEqual(self.ctl("remove-ports", first, second, str(added["id"])).stdout.split(),
+                         [first, second, str(added["id"])])
+        self.assertEqual(self.rk.ports(), [])
+
+    def test_errors(self):
+        first = self.ctl("add-ports", TCP).stdout.strip()
+        got = self.ctl("add-ports", TCP, code=1)
+        self.assertEqual(got.stdout, "")
+        self.assertIn("conflict with ID " + first, got.stderr)
+        self.ctl("remove-ports", first)
+        self.ctl("remove-ports", first, code=1)
+        for bad in ("nonsense", "127.0.0.1:80/tcp", "127.0.0.1:18090:80/carrier-pigeon"):
+            self.ctl("add-ports", bad, code=1)
+        # All are read before the first is sent.
+        self.ctl("add-ports", TCP, "nonsense", code=1)
+        self.assertEqual(self.rk.ports(), [])
+        self.ctl("remove-ports", "x", code=1)
+        got = ctl(self.rk.state, "no-such-command", binary=self.client)
+        self.assertNotEqual(got.returncode, 0)
+
+    def test_info(self):
+        info = json.loads(self.ctl("info", "--json").stdout)
+        self.assertEqual(info["stateDir"], self.rk.state)
+        self.assertEqual(info["childPID"], self.rk.child_pid)
+        text = self.ctl("info").stdout
+        self.assertIn(self.rk.state, text)
+        self.assertIn(str(self.rk.child_pid), text)
+        self.assertIn("builtin", text)
+
+
+class TheirClientOurServer(Client, rkit.RkTestCase):
+    client = THEIRS["rootlessctl"]
+
+
+class OurClientTheirServer(Client, rkit.RkTestCase):
+    server = THEIRS["rootlesskit"]
+
+
+class OurClientOurServer(Client, rkit.RkTestCase):
+    pass
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The data plane or the broker dies: ports stay, new connections work, the log says so once."""
+
+import os
+import signal
+import threading
+import time
+
+import rkit
+from rkit import leaks, net
+from rkit.launch import comm, processes_of, role_of, wait_for
+from rkit.peers import TcpServer, UdpServer, background, echo, receive_exactly
+from rkit.ports import PortTestCase, both_backends
+
+
+def start_of(pid):
+    """A word that tells a process from a later one with the same number."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+
+
+@rkit.ours("has none of these processes")
+@both_backends
+class Crash(PortTestCase):
+    not_reference = "has none of these processes"
+
+    def find(self, role):
+        pids = [p for p in processes_of(self.rk.pid) if role_of(p) == role]
+        return pids[0] if pids else None
+
+    def kill(self, role):
+        """SIGKILL; returns when another one is there."""
+        old = wait_for(role, lambda: self.find(role))
+        mark = (old, start_of(old))
+        os.kill(old, signal.SIGKILL)
+
+        def another():
+            pid = self.find(role)
+            return pid and (pid, start_of(pid)) != mark and pid
+        return wait_for("another " + role, another)
+
+    def exchange(self, port=18080, word=b"ping"):
+        c = net.connect("127.0.0.1", port, timeout=20)
+        try:
+            c.sendall(word)
+            return receive_exactly(c, len(word)) == word
+        finally:
+            c.close()
+
+    def works(self):
+        """A connection caught by the death may be lost, not the ones after it."""
+        def one():
+            try:
+                return self.exchange()
+            except (OSError, EOFError):
+                return False
+        wait_for("a connection that works", one)
+        for _ in range(20):
+            self.assertTrue(self.exchange())
+
+    def survives(self, role, word):
+        self.rk.add(18080, 80)
+        self.rk.add(18053, 53, proto="udp")
+        stop, done = threading.Event(), []
+
+        def load():
+            while not stop.is_set():
+                try:
+                    self.exchange(word=b"x" * 100_000)
+                    done.append(1)
+                except (OSError, EOFError):
+                    pass
+        with TcpServer(echo, netns=self.ns), UdpServer(port=53, netns=self.ns):
+            jobs = [background(load) for _ in range(4)]
+            for _ in range(3):
+                wait_for("load", lambda n=len(done): len(done) > n + 5)
+                lines = len(self.rk.log().splitlines())
+                self.kill(role)
+                wait_for("a line in the log",
+                         lambda: len(self.rk.log().splitlines()) > lines)
+                wait_for("load again", lambda n=len(done): len(done) > n + 5)
+                new = self.rk.log().splitlines()[lines:]
+                self.assertEqual(len(new), 1, new)
+                self.assertRegex(new[0], "(?i)%s.*kill" % word)
+            stop.set()
+            for job in jobs:
+                job.result()
+            self.works()
+            self.assertEqual([p["spec"]["parentPort"] for p in self.rk.ports()], [18080, 18053])
+
+            def question():
+                client = net.udp_client("127.0.0.1", 18053, timeout=1)
+                try:
+                    client.send(b"q")
+                    return client.recv(10)
+                except (TimeoutError, ConnectionRefusedError):
+                    return None
+                finally:
+                    client.close()
+            self.assertEqual(wait_for("an answer", question), b"q")
+
+    def test_data_plane_under_load(self):
+        self.survives("dataplane", "data ?plane")
+
+    def test_broker_under_load(self):
+        self.survives("broker", "broker")
+
+    def test_both_at_once(self):
+        self.rk.add(18080, 80)
+        with TcpServer(echo, netns=self.ns):
+            self.assertTrue(self.exchange())
+            for role in ("dataplane", "broker"):
+                os.kill(self.find(role), signal.SIGKILL)
+            self.works()
+
+    def test_port_stays_bound_all_the_time(self):
+        """Connections are never refused: the parent keeps the listening sockets."""
+        self.rk.add(18080, 80)
+        refused, stop = [], threading.Event()
+
+        def knock():
+            while not stop.is_set():
+                try:
+                    net.connect("127.0.0.1", 18080).close()
+                except ConnectionRefusedError:
+                    refused.append(1)
+                except OSError:
+                    pass
+        with TcpServer(echo, netns=self.ns):
+            job = background(knock)
+            for _ in range(3):
+                self.kill("dataplane")
+                self.works()
+            stop.set()
+            job.result()
+        self.assertEqual(refused, [])
+
+    def test_api_while_the_data_plane_is_away(self):
+        """Requests are answered, and what they say is true."""
+        with TcpServer(echo, netns=self.ns):
+            for i in range(10):
+                os.kill(wait_for("dataplane", lambda: self.find("dataplane")), signal.SIGKILL)
+                port = None
+                status, answer = self.rk.api("POST", "/v1/ports", {
+                    "proto": "tcp", "parentIP": "127.0.0.1", "parentPort": 18080,
+                    "childPort": 80})
+                listed = [p["id"] for p in self.rk.ports()]
+                if status == 201:
+                    port = answer["id"]
+                    self.assertIn(port, listed)
+                    self.works()
+                    os.kill(wait_for("dataplane", lambda: self.find("dataplane")),
+                            signal.SIGKILL)
+                    self.rk.remove(port)
+                else:
+                    self.assertEqual((status, listed), (400, []))
+                self.assertEqual(self.rk.ports(), [])
+                time.sleep(0.1)
+
+    def test_nothing_leaks_over_many_deaths(self):
+        self.rk.add(18080, 80)
+        with TcpServer(echo, netns=self.ns):
+            self.kill("dataplane")
+            self.works()
+            before = leaks.fd_counts(self.rk)["parent"]
+            for _ in range(10):
+                self.kill("dataplane")
+                self.works()
+                self.kill("broker")
+                self.works()
+            wait_for("descriptors of the parent: %d" % before,
+                     lambda: leaks.fd_counts(self.rk)["parent"] <= before, 20)
+
+    def test_command_lives_on(self):
+        self.kill("dataplane")
+        self.kill("broker")
+        self.assertIsNone(self.rk.proc.poll())
+        self.assertIn("sleep", [comm(p) for p in processes_of(self.rk.child_pid)])
+
+
+if __name__ == "__main__":
+    rkit.main()

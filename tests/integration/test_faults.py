@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A step of the set-up fails: the message names it, the exit code is 1, nothing is left."""
+
+import os
+import signal
+import time
+
+import rkit
+from rkit import leaks
+from rkit.launch import Rootlesskit, denying, rootlesskit, run, wait_for
+from rkit.world import SUBID, USER, sh, write
+
+SAFE = ["--net=slirp4netns", "--disable-host-loopback"]
+
+
+class Faults(rkit.RkTestCase):
+    def setUp(self):
+        super().setUp()
+        self.fake = self.world.base + "/fake"
+        os.mkdir(self.fake)
+
+    def tearDown(self):
+        for name in os.listdir(self.fake):
+            os.unlink(self.fake + "/" + name)
+        os.rmdir(self.fake)
+        super().tearDown()
+
+    def program(self, name, script):
+        """A program that is found before the real one."""
+        return write("%s/%s" % (self.fake, name), "#!/bin/sh\n" + script + "\n", 0o755)
+
+    def path(self, only=False):
+        path = self.fake if only else self.fake + ":" + self.world.environ()["PATH"]
+        return self.world.environ(PATH=path)
+
+    def fails(self, words, *args, env=None, seconds=30, command=("sh", "-c", "echo RAN")):
+        start = time.monotonic()
+        got = rootlesskit(*args, *command, env=env or self.path(), timeout=60)
+        self.assertEqual(got.returncode, 1, got.stderr)
+        self.assertNotIn("RAN", got.stdout)
+        if not self.world.reference:
+            for word in words:
+                self.assertRegex(got.stderr, word)
+        self.assertLess(time.monotonic() - start, seconds)
+        self.assertNothingLeft()
+        return got.stderr
+
+    def test_newuidmap_is_missing(self):
+        for name in ("sh", "sleep", "echo"):
+            os.symlink("/bin/" + name, "%s/%s" % (self.fake, name))
+        self.fails(["newuidmap", "uidmap"], env=self.path(only=True))
+
+    def test_newuidmap_refuses(self):
+        for name in ("newuidmap", "newgidmap"):
+            with self.subTest(name):
+                path = self.program(name, "echo 'no such luck' >&2; exit 1")
+                self.fails([name, "no such luck"])
+                os.unlink(path)
+
+    def test_newuidmap_is_killed(self):
+        self.program("newuidmap", "kill -9 $$")
+        self.fails(["newuidmap", "(?i)kill"])
+
+    def test_no_sub_ids(self):
+        for files, name in ((("/etc/subuid", "/etc/subgid"), "subuid"),
+                            (("/etc/subgid",), "subgid")):
+            with self.subTest(name):
+                self.world.subids(USER, USER, files=files)
+                try:
+                    self.fails([name, USER])
+                finally:
+                    self.world.subids(USER, USER, SUBID)
+
+    @rkit.ours("takes what it is given")
+    def test_sub_id_files_with_nonsense(self):
+        old = open("/etc/subuid").read()
+        for line in ("%s:x:65536" % USER, "%s:300000" % USER, "%s:300000:-1" % USER,
+                     "%s:99999999999:65536" % USER, "%s:300000:0" % USER):
+            with self.subTest(line):
+                write("/etc/subuid", line + "\n")
+                try:
+                    self.fails(["subuid"], "--subid-source=static")
+                finally:
+                    write("/etc/subuid", old)
+
+    def test_no_tun_device(self):
+        empty = self.world.base + "/empty"
+        os.mkdir(empty)
+        sh("mount", "--bind", empty, "/dev/net")
+        self.mounts_before = leaks.mounts()
+        try:
+            self.fails(["/dev/net/tun"], *SAFE)
+        finally:
+            sh("umount", "/dev/net")
+            os.rmdir(empty)
+            self.mounts_before = leaks.mounts()
+
+    def test_slirp4netns_is_missing(self):
+        self.fails(["slirp4netns"], *SAFE, "--slirp4netns-binary=no-such-slirp")
+        self.fails(["/no/such/slirp"], *SAFE, "--slirp4netns-binary=/no/such/slirp")
+
+    def slirp(self, script):
+        return self.program("slirp4netns", 'case "$*" in *--version*|*--help*) '
+                            'exec /usr/bin/slirp4netns "$@";; esac; ' + script)
+
+    @rkit.needs("tun")
+    def test_slirp4netns_dies_at_once(self):
+        self.slirp("echo 'out of noodles' >&2; exit 3")
+        self.fails(["slirp4netns", "out of noodles|3"], *SAFE)
+
+    @rkit.needs("tun")
+    @rkit.ours("waits for ever")
+    def test_slirp4netns_hangs(self):
+        self.slirp("exec sleep 1000")
+        self.fails(["slirp4netns", "(?i)ready|within|seconds"], *SAFE)
+
+    @rkit.ours("takes it for a version")
+    def test_slirp4netns_that_is_something_else(self):
+        self.program("slirp4netns", "echo hello")
+        self.fails(["slirp4netns"], *SAFE)
+
+    @rkit.ours("waits for ever")
+    def test_slirp4netns_that_hangs_when_asked_for_its_version(self):
+        self.program("slirp4netns", "exec sleep 1000")
+        self.fails(["slirp4netns"], *SAFE)
+
+    @rkit.needs("slirp4netns")
+    def test_slirp4netns_is_too_old(self):
+        self.program("slirp4netns", "echo 'slirp4netns version 0.3.0'; exit 0")
+        self.fails(["slirp4netns", "0.4"], *SAFE)
+
+    def test_state_directory_cannot_be_made(self):
+        parent = self.world.base + "/closed"
+        os.mkdir(parent, 0o755)
+        try:
+            self.fails(["closed/state", "(?i)permission denied"], "--state-dir=" + parent + "/state")
+        finally:
+            os.rmdir(parent)
+
+    def test_state_directory_is_a_file(self):
+        path = write(self.world.base + "/file", "")
+        try:
+            self.fails([path, "(?i)not a directory"], "--state-dir=" + path)
+        finally:
+            os.unlink(path)
+
+    def test_state_directory_of_somebody_else(self):
+        path = self.world.base + "/theirs"
+        os.mkdir(path, 0o755)
+        write(path + "/precious", "")
+        try:
+            self.fails([path, "(?i)permission denied"], "--state-dir=" + path)
+            self.assertTrue(os.path.exists(path + "/precious"))
+        finally:
+            os.unlink(path + "/precious")
+            os.rmdir(path)
+
+    @rkit.ours("goes its own ways with a temporary one")
+    def test_no_place_for_a_temporary_directory(self):
+        self.fails(["/no/such/place"], env=self.world.environ(TMPDIR="/no/such/place"))
+
+    def nested(self, limit):
+        """rootlesskit as the root of a user namespace that has used up its allowance of LIMIT."""
+        self.world.subids("root", "root", SUBID)
+        try:
+            return run("unshare", "--user", "--map-root-user", "sh", "-c",
+                       "echo 0 > /proc/sys/user/%s && exec %s echo RAN"
+                       % (limit, self.world.path["rootlesskit"]))
+        finally:
+            self.world.subids("root", "root")
+
+    def test_user_namespaces_are_used_up(self):
+        for limit in ("max_user_namespaces", "max_mnt_namespaces"):
+            with self.subTest(limit):
+                got = self.nested(limit)
+                self.assertEqual((got.returncode, got.stdout), (1, ""), got.stderr)
+                if not self.world.reference:
+                    self.assertIn("user." + limit, got.stderr)
+
+    def test_copy_up_that_cannot_be(self):
+        self.fails(["/no/such/directory"], "--copy-up=/no/such/directory")
+
+    def denied(self, words, denied, *args):
+        rk = Rootlesskit(*args, command=("echo", "RAN"), before=denying(*denied), uid=0)
+        code = rk.wait()
+        self.assertEqual((code, rk.out()), (1, ""), rk.log())
+        for word in words:
+            self.assertRegex(rk.log(), word)
+        self.assertNothingLeft()
+
+    @rkit.ours("goes on without some of them")
+    def test_mounts_are_refused(self):
+        self.denied(["(?i)mount|copy|propagation", "(?i)operation not permitted"],
+                    ["mount=EPERM", "move_mount=EPERM", "fsmount=EPERM"], "--copy-up=/etc")
+
+    @rkit.ours("its broker is in the child")
+    def test_broker_cannot_enter_the_namespace(self):
+        self.denied(["(?i)broker|namespace", "(?i)operation not permitted"], ["setns=EPERM"],
+                    "--net=none", "--port-driver=builtin")
+
+    def test_command_is_not_there(self):
+        self.fails(["no-such-command"], command=("no-such-command",))
+        self.fails(["/no/such/command"], *SAFE, "--pidns", command=("/no/such/command",))
+
+    def test_no_descriptors(self):
+        """Each small number of descriptors gives an error, never a hang or a half-made state."""
+        program = self.world.path["rootlesskit"]
+        for limit in (4, 6, 8, 10, 12, 16, 20, 24):
+            with self.subTest(limit):
+                got = run("sh", "-c", "ulimit -n %d; exec %s true" % (limit, program))
+                self.assertIn(got.returncode, (0, 1, 2) if self.world.reference else (0, 1))
+                if got.returncode and not self.world.reference:
+                    self.assertRegex(got.stderr, "(?i)too many open files|descriptor")
+                self.assertNothingLeft()
+
+    @rkit.ours("hangs now and then")
+    def test_killed_at_any_moment(self):
+        """SIGKILL and SIGTERM at many points of the set-up: no process is left."""
+        options = [*SAFE, "--copy-up=/etc", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp"]
+        if self.world.tun_error:
+            options = ["--copy-up=/etc"]
+        for sig in (signal.SIGKILL, signal.SIGTERM):
+            for i in range(15):
+                rk = Rootlesskit(*options)
+                time.sleep(i * 0.008)
+                rk.proc.send_signal(sig)
+                rk.wait()
+                wait_for("processes to end: %s" % leaks.processes(),
+                         lambda: not set(leaks.processes()) - self.processes_before)
+                if sig == signal.SIGTERM and not self.world.reference:
+                    self.assertFalse(os.path.exists(rk.state), "after %d ms" % (i * 8))
+                rk.forget_state()
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Id maps: where the ranges come from, and what they come to."""
+
+import os
+
+import rkit
+from rkit.launch import rootlesskit
+from rkit.world import SUBID, UID, USER, write
+
+MAPS = ["sh", "-c", "cat /proc/self/uid_map; echo; cat /proc/self/gid_map"]
+
+
+class IdMap(rkit.RkTestCase):
+    def tearDown(self):
+        self.world.subids(USER, USER, SUBID)
+        super().tearDown()
+
+    def maps(self, *args):
+        got = rootlesskit(*args, *MAPS)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return [[tuple(map(int, line.split())) for line in part.splitlines()]
+                for part in got.stdout.split("\n\n")]
+
+    def test_one_range(self):
+        want = [(0, UID, 1), (1, *SUBID)]
+        self.assertEqual(self.maps(), [want, want])
+
+    def test_several_ranges(self):
+        self.world.subids(USER, USER, (300000, 1000), (500000, 10), (400000, 65536))
+        uid, gid = self.maps()
+        self.assertEqual(uid, gid)
+        self.assertEqual(uid[0], (0, UID, 1))
+        # One after the other without a gap, each of the user's ranges once.
+        at = 1
+        for start, _, count in uid[1:]:
+            self.assertEqual(start, at)
+            at += count
+        self.assertEqual(sorted((o, c) for _, o, c in uid[1:]),
+                         [(300000, 1000), (400000, 65536), (500000, 10)])
+
+    @rkit.ours("1.1.0 takes the range twice with the dynamic source")
+    def test_by_numeric_id(self):
+        self.world.subids(USER, str(UID), SUBID)
+        want = [(0, UID, 1), (1, *SUBID)]
+        self.assertEqual(self.maps(), [want, want])
+
+    def test_uid_and_gid_differ(self):
+        self.world.subids(USER, USER, (310000, 70000), files=["/etc/subgid"])
+        self.assertEqual(self.maps(), [[(0, UID, 1), (1, *SUBID)],
+                                       [(0, UID, 1), (1, 310000, 70000)]])
+
+    def test_static_and_dynamic_source(self):
+        want = [(0, UID, 1), (1, *SUBID)]
+        for source in ("auto", "static", "dynamic"):
+            with self.subTest(source):
+                self.assertEqual(self.maps("--subid-source=" + source), [want, want])
+
+    def test_comments_and_blank_lines(self):
+        for path in ("/etc/subuid", "/etc/subgid"):
+            text = open(path).read()
+            write(path, "# who has what\n\n" + text)
+        self.assertEqual(self.maps("--subid-source=static")[0], [(0, UID, 1), (1, *SUBID)])
+
+    def test_other_users_ranges_are_not_taken(self):
+        for path in ("/etc/subuid", "/etc/subgid"):
+            with open(path, "a") as f:
+                f.write("%s2:700000:65536\n1%d:800000:65536\n" % (USER, UID))
+        self.assertEqual(self.maps()[0], [(0, UID, 1), (1, *SUBID)])
+
+    def test_root_inside_and_capabilities(self):
+        got = rootlesskit("sh", "-c", "id -u; id -g; grep CapEff /proc/self/status; "
+                          "touch $HOME/x && chown 5:7 $HOME/x && stat -c %u:%g $HOME/x")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        uid, gid, _, cap, owner = got.stdout.split()
+        self.assertEqual((uid, gid, owner), ("0", "0", "5:7"))
+        self.assertEqual(int(cap, 16) & 0x1ffffffffff, int(cap, 16))
+        self.assertGreaterEqual(bin(int(cap, 16)).count("1"), 38)
+        stat = os.stat(self.world.home + "/x")
+        self.assertEqual((stat.st_uid, stat.st_gid), (SUBID[0] + 4, SUBID[0] + 6))
+        os.unlink(self.world.home + "/x")
+
+    def test_supplementary_groups_do_not_break_it(self):
+        self.assertIn("uid=0(root) gid=0(root)", rootlesskit("id").stdout)
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The state directory, its lock, what a crash leaves, the environment and socket activation."""
+
+import os
+import signal
+import socket
+import stat
+
+import rkit
+from rkit.launch import Rootlesskit, popen, rootlesskit, run, wait_for
+
+
+class StateDir(rkit.RkTestCase):
+    def test_files_while_running_and_after(self):
+        with Rootlesskit("--net=none", "--port-driver=builtin") if not self.world.reference \
+                else Rootlesskit() as rk:
+            mode = lambda name: stat.S_IMODE(os.stat(rk.state + "/" + name).st_mode)
+            self.assertEqual(mode("child_pid"), 0o444)
+            self.assertEqual(open(rk.state + "/child_pid").read(), str(rk.child_pid))
+            sock = os.stat(rk.state + "/api.sock")
+            self.assertTrue(stat.S_ISSOCK(sock.st_mode))
+            if not self.world.reference:
+                self.assertEqual(stat.S_IMODE(sock.st_mode), 0o600)
+            self.assertTrue(os.path.exists(rk.state + "/lock"))
+        self.assertFalse(os.path.exists(rk.state))
+
+    def test_temporary_one_is_made_and_removed(self):
+        got = rootlesskit("sh", "-c", "echo $ROOTLESSKIT_STATE_DIR; ls $ROOTLESSKIT_STATE_DIR")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        path, *names = got.stdout.split()
+        self.assertTrue(path.startswith(self.world.tmp + "/"), path)
+        self.assertLessEqual({"lock", "api.sock"}, set(names))
+        self.assertFalse(os.path.exists(path))
+
+    def test_second_instance_is_refused(self):
+        with Rootlesskit() as rk:
+            second = rootlesskit("--state-dir=" + rk.state, "true")
+            self.assertEqual(second.returncode, 1)
+            self.assertRegex(second.stderr, "(?i)lock|another instance|in use")
+            self.assertEqual(rk.api("GET", "/v1/ports")[0] // 100, 4)
+            self.assertTrue(os.path.exists(rk.state + "/child_pid"))
+
+    def test_leftovers_of_a_crash_are_cleaned(self):
+        rk = Rootlesskit().ready()
+        rk.proc.kill()
+        rk.wait()
+        self.assertNothingRunning()
+        self.assertTrue(os.path.exists(rk.state + "/api.sock"))
+        with open(rk.state + "/stale", "w"):
+            pass
+        os.mkdir(rk.state + "/stale-directory")
+        os.chown(rk.state + "/stale", rkit.world().uid, -1)
+        os.chown(rk.state + "/stale-directory", rkit.world().uid, -1)
+        with Rootlesskit(state=rk.state) as again:
+            if not self.world.reference:
+                self.assertFalse(os.path.exists(rk.state + "/stale"))
+                self.assertFalse(os.path.exists(rk.state + "/stale-directory"))
+            self.assertNotEqual(again.child_pid, rk.child_pid)
+            self.assertEqual(again.api("GET", "/v1/info")[0], 200)
+        self.assertFalse(os.path.exists(rk.state))
+
+    def assertNothingRunning(self):
+        from rkit import leaks
+        wait_for("processes to die with the parent",
+                 lambda: not set(leaks.processes()) - self.processes_before)
+
+    def test_relative_path(self):
+        got = run(self.world.path["rootlesskit"], "--state-dir=relative/deep", "sh", "-c",
+                  "cd / && test -S $ROOTLESSKIT_STATE_DIR/api.sock && echo $ROOTLESSKIT_STATE_DIR",
+                  cwd=self.world.tmp)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertEqual(got.stdout.strip(), self.world.tmp + "/relative/deep")
+        os.rmdir(self.world.tmp + "/relative")
+
+    @rkit.ours("1.1.0 does not say why in one line")
+    def test_unwritable(self):
+        got = rootlesskit("--state-dir=/proc/nowhere/x", "true")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("/proc/nowhere", got.stderr)
+
+    @rkit.ours("bind() fails later there")
+    def test_path_too_long_for_a_socket(self):
+        path = self.world.tmp + "/" + "d" * 100
+        got = rootlesskit("--state-dir=" + path, "true")
+        self.assertEqual(got.returncode, 1)
+        self.assertRegex(got.stderr, "(?i)too long|longer than")
+
+    def test_child_pid_is_written_when_all_is_there(self):
+        """Whoever waits for child_pid may use the namespace at once."""
+        for _ in range(5):
+            with Rootlesskit("--pidns", "--copy-up=/run") as rk:
+                self.assertEqual(rk.nsenter("id", "-u", net=False).stdout.strip(), "0")
+                got = rk.nsenter("touch", "/run/x", net=False)
+                self.assertEqual(got.returncode, 0, got.stderr)
+
+
+class Environment(rkit.RkTestCase):
+    def test_three_variables_and_the_rest_unchanged(self):
+        env = self.world.environ(FOO="bar baz", EMPTY="", ROOTLESSKIT_STATE_DIR=None)
+        state = self.world.tmp + "/state-env"
+        got = rootlesskit("--state-dir=" + state, "env", "-0", env=env)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        seen = dict(item.split("=", 1) for item in got.stdout.split("\0") if item)
+        self.assertEqual(seen.pop("ROOTLESSKIT_STATE_DIR"), state)
+        self.assertEqual(seen.pop("ROOTLESSKIT_PARENT_EUID"), str(self.world.uid))
+        self.assertEqual(seen.pop("ROOTLESSKIT_PARENT_EGID"), str(self.world.uid))
+        for shell_made in ("PWD", "SHLVL", "_"):
+            seen.pop(shell_made, None)
+        self.assertEqual(seen, env)
+
+    def test_working_directory_and_arguments(self):
+        got = rootlesskit("printf", "<%s>", "a b", "", "--flag", "*", cwd="/usr/share")
+        self.assertEqual(got.stdout, "<a b><><--flag><*>")
+        self.assertEqual(rootlesskit("pwd", cwd="/usr/share").stdout, "/usr/share\n")
+
+    def test_standard_streams(self):
+        got = rootlesskit("sh", "-c", "cat; echo err >&2", input="through\n")
+        self.assertEqual(got.stdout, "through\n")
+        self.assertIn("err\n", got.stderr)
+
+    def test_no_descriptor_of_ours_reaches_the_command(self):
+        got = rootlesskit("ls", "-l", "/proc/self/fd")
+        names = [l.split()[8] for l in got.stdout.splitlines()[1:]]
+        self.assertEqual([n for n in names if int(n) > 3], [], got.stdout)
+
+    @rkit.ours("since a later version")
+    def test_listen_fds_are_passed_and_the_pid_rewritten(self):
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        # A shell sets LISTEN_PID, as systemd does between fork and exec.
+        script = 'exec 3<&%d; export LISTEN_PID=$$; exec "$@"' % listener.fileno()
+        code = ("import os,socket; assert int(os.environ['LISTEN_PID']) == os.getpid(), "
+                "(os.environ['LISTEN_PID'], os.getpid()); "
+                "s = socket.socket(fileno=3); print(s.getsockname()[1], os.environ['LISTEN_FDS'])")
+        for extra in ([], ["--pidns"]):
+            with self.subTest(extra):
+                got = run("sh", "-c", script, "sh", self.world.path["rootlesskit"], *extra,
+                          "/usr/bin/python3", "-c", code, env=self.world.environ(LISTEN_FDS="1"),
+                          pass_fds=[listener.fileno()])
+                self.assertEqual(got.returncode, 0, got.stderr)
+                self.assertEqual(got.stdout.split(), [str(listener.getsockname()[1]), "1"])
+        listener.close()
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Options: spellings, bad values, impossible combinations, help and version; exit codes."""
+
+import os
+
+import rkit
+from rkit.launch import rootlesskit, run
+
+NET = ["--net=slirp4netns", "--disable-host-loopback"]
+
+
+class Spelling(rkit.RkTestCase):
+    def ok(self, *args):
+        got = rootlesskit(*args)
+        self.assertEqual(got.returncode, 0, "%s: %s" % (args, got.stderr))
+        return got
+
+    def test_value_after_equals_or_space_one_dash_or_two(self):
+        for spelling in (["--propagation=rslave"], ["--propagation", "rslave"],
+                         ["-propagation=rslave"], ["-propagation", "rslave"]):
+            with self.subTest(spelling):
+                self.ok(*spelling, "true")
+
+    def test_booleans(self):
+        here = os.readlink("/proc/self/ns/ipc") + "\n"
+        look = ["readlink", "/proc/self/ns/ipc"]
+        self.assertNotEqual(self.ok("--ipcns", *look).stdout, here)
+        self.assertNotEqual(self.ok("--ipcns=true", *look).stdout, here)
+        self.assertEqual(self.ok("--ipcns=false", *look).stdout, here)
+
+    def test_first_word_starts_the_command(self):
+        self.assertEqual(self.ok("echo", "--pidns", "-p").stdout, "--pidns -p\n")
+        self.assertEqual(self.ok("--", "echo", "--pidns").stdout, "--pidns\n")
+        self.assertEqual(self.ok("--pidns", "--", "echo", "--", "x").stdout, "-- x\n")
+
+    def test_help_and_version(self):
+        for flag in ("--help", "-h", "-help"):
+            got = self.ok(flag)
+            for word in ("--copy-up", "--port-driver", "--state-dir", "--propagation", "USAGE"):
+                self.assertIn(word, got.stdout)
+        for flag in ("--version", "-v"):
+            self.assertRegex(self.ok(flag).stdout, r"^rootlesskit version \d+\.\d+\.\d+")
+
+    @rkit.ours("since 1.1.1")
+    def test_print_semver(self):
+        major, minor, patch = (self.ok("--print-semver=" + part).stdout.strip()
+                               for part in ("major", "minor", "patch"))
+        self.assertIn("%s.%s.%s" % (major, minor, patch), self.ok("--version").stdout)
+
+    def test_every_option_is_in_the_help(self):
+        text = self.ok("--help").stdout
+        names = """debug help version state-dir net slirp4netns-binary vpnkit-binary
+            lxc-user-nic-binary lxc-user-nic-bridge slirp4netns-sandbox slirp4netns-seccomp mtu
+            cidr ifname disable-host-loopback ipv6 copy-up copy-up-mode port-driver publish pidns
+            cgroupns utsns ipcns propagation reaper evacuate-cgroup2 subid-source"""
+        if not self.world.reference:
+            names += " print-semver pasta-binary detach-netns source-ip-transparent"
+        for name in names.split():
+            self.assertIn("--" + name, text)
+
+
+class Refusals(rkit.RkTestCase):
+    """Exit 1, one line on stderr that has the words, nothing left (by tearDown)."""
+
+    def refused(self, words, *args):
+        got = rootlesskit(*args, "sh", "-c", "echo RAN")
+        with self.subTest(args):
+            self.assertEqual(got.returncode, 1, got.stderr)
+            self.assertNotIn("RAN", got.stdout)
+            if self.world.reference:
+                return
+            for word in words.split():
+                self.assertIn(word, got.stderr)
+            self.assertEqual(len(got.stderr.strip().splitlines()), 1, got.stderr)
+
+    def test_unknown_option(self):
+        self.refused("nonsense", "--nonsense")
+        self.refused("nonsense", "--nonsense=1")
+        self.refused("q", "-q")
+
+    def test_no_command(self):
+        got = rootlesskit("--pidns")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("command", got.stderr)
+
+    def test_bad_values(self):
+        self.refused("carrier-pigeon", "--net=carrier-pigeon")
+        self.refused("pigeon", *NET, "--port-driver=pigeon")
+        self.refused("mtu", *NET, "--mtu=x")
+        self.refused("65522", *NET, "--mtu=65522")
+        self.refused("mtu", *NET, "--mtu=-1")
+        self.refused("foo", *NET, "--cidr=foo")
+        self.refused("10.0.2.1/24", *NET, "--cidr=10.0.2.1/24")
+        self.refused("maybe", "--pidns", "--reaper=maybe")
+        self.refused("maybe", *NET, "--slirp4netns-sandbox=maybe")
+        self.refused("magic", "--copy-up=/etc", "--copy-up-mode=magic")
+        self.refused("maybe", "--pidns=maybe")
+        self.refused("magic", "--subid-source=magic")
+
+    def test_bad_port_specs(self):
+        for spec in ("nonsense", "127.0.0.1:0:80/tcp", "127.0.0.1:80:65536/tcp",
+                     "127.0.0.1:8080:80/icmp", "127.0.0.1:8080/tcp", "127.0.0.1:x:80/tcp"):
+            self.refused(spec.split(":")[0], *NET, "--port-driver=builtin", "-p", spec)
+
+    def test_combinations(self):
+        self.refused("port", "--port-driver=builtin")
+        self.refused("port", "--net=host", "--port-driver=slirp4netns")
+        self.refused("port", *NET, "-p", "127.0.0.1:8080:80/tcp")
+        self.refused("cidr", "--cidr=10.0.2.0/24")
+        self.refused("pidns", "--reaper=true")
+        self.refused("cgroupns", "--evacuate-cgroup2=x")
+        self.refused("ifname", "--ifname=tap1")
+
+    @rkit.ours("later versions")
+    def test_combinations_of_later_versions(self):
+        self.refused("port", "--net=none", "--port-driver=slirp4netns")
+        self.refused("copy-up rshared", "--propagation=rshared", "--copy-up=/etc")
+        self.refused("sideways", "--propagation=sideways")
+        self.refused("implicit", *NET, "--port-driver=implicit")
+        self.refused("cidr", "--net=none", "--cidr=10.0.2.0/24")
+        self.refused("ifname", "--net=none", "--ifname=tap1")
+        self.refused("/", *NET, "--ifname=a/b")
+        self.refused("sandbox", *NET, "--detach-netns", "--slirp4netns-sandbox=true")
+
+    @rkit.ours("options of our own")
+    def test_own_options(self):
+        own = ["--net=none", "--port-driver=builtin"]
+        self.refused("steam", *own, "--dataplane=steam")
+        self.refused("workers", *own, "--workers=x")
+        self.refused("udp-timeout", *own, "--udp-timeout=x")
+
+    def test_a_long_command_line(self):
+        """The kernel's own limit is the only one."""
+        got = rootlesskit("sh", "-c", "echo $#", "sh", *["x" * 90] * 9000)
+        self.assertEqual(got.stdout, "9000\n", got.stderr)
+
+
+class ExitCodes(rkit.RkTestCase):
+    def test_of_the_command(self):
+        for extra in ([], ["--pidns"], ["--pidns", "--reaper=false"]):
+            for code in (0, 1, 42, 255):
+                with self.subTest(extra=extra, code=code):
+                    got = rootlesskit(*extra, "sh", "-c", "exit %d" % code)
+                    self.assertEqual(got.returncode, code, got.stderr)
+
+    def test_killed_by_a_signal(self):
+        for extra in ([], ["--pidns"]):
+            got = rootlesskit(*extra, "sh", "-c", "kill -KILL $$")
+            self.assertEqual(got.returncode, 255)
+            self.assertIn("signal: killed", got.stderr)
+
+    def test_cannot_be_run(self):
+        for command in ("/nonexistent/command", "nonexistent-command", "/etc", "/etc/passwd"):
+            with self.subTest(command):
+                got = rootlesskit(command)
+                self.assertEqual(got.returncode, 1)
+                self.assertIn(command, got.stderr)
+
+    def test_debug_is_silent_on_stdout(self):
+        got = rootlesskit("--debug", "echo", "only this")
+        self.assertEqual((got.returncode, got.stdout), (0, "only this\n"))
+        self.assertTrue(got.stderr)
+
+
+class Ctl(rkit.RkTestCase):
+    def test_usage_errors(self):
+        ctl = self.world.path["rootlessctl"]
+        got = run(ctl, "info")  # neither --socket nor $ROOTLESSKIT_STATE_DIR
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("ROOTLESSKIT_STATE_DIR", got.stderr)
+        got = run(ctl, "--socket", self.world.tmp + "/none.sock", "list-ports")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("none.sock", got.stderr)
+
+    def test_help_and_version(self):
+        ctl = self.world.path["rootlessctl"]
+        for args in (["--help"], ["help"], ["-h"]):
+            got = run(ctl, *args)
+            self.assertEqual(got.returncode, 0)
+            for word in ("list-ports", "add-ports", "remove-ports", "info"):
+                self.assertIn(word, got.stdout)
+        self.assertRegex(run(ctl, "--version").stdout, r"rootlessctl version \d+\.\d+\.\d+")
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Publishing and removing: conflicts, ports that cannot be had, many of them, -p at the start."""
+
+import socket
+
+import rkit
+from rkit import leaks, net
+from rkit.launch import ApiError, wait_for
+from rkit.peers import TcpServer, UdpServer, hello
+from rkit.ports import PortTestCase, both_backends, builtin
+
+
+@both_backends
+class Refused(PortTestCase):
+    def refused(self, words, *args, **kw):
+        before = self.rk.ports()
+        with self.assertRaises(ApiError) as caught:
+            self.rk.add(*args, **kw)
+        self.assertEqual(caught.exception.status, 400)
+        for word in words.split("|"):
+            self.assertIn(word, caught.exception.message)
+        self.assertEqual(self.rk.ports(), before)
+
+    def test_conflict_names_the_port_that_has_it(self):
+        first = self.rk.add(18080, 80)
+        self.refused("conflict with ID %d" % first, 18080, 80)
+        self.refused("conflict with ID %d" % first, 18080, 81)
+        self.rk.add(18080, 80, proto="udp")
+        self.rk.remove(first)
+        again = self.rk.add(18080, 80)
+        self.assertGreater(again, first)
+
+    def test_port_of_another_program(self):
+        for kind, proto in ((socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")):
+            with self.subTest(proto):
+                taken = net.bound(kind, "127.0.0.1", 18080)
+                self.refused("address already in use", 18080, 80, proto=proto)
+                if not self.world.reference:
+                    self.refused("address already in use", 18080, 80, proto=proto,
+                                 parent_ip="0.0.0.0")
+                taken.close()
+                self.rk.remove(self.rk.add(18080, 80, proto=proto))
+
+    def test_half_of_a_dual_stack_port_taken(self):
+        """Nothing of it stays bound."""
+        taken = net.bound(socket.SOCK_STREAM, "::", 18080, v6only=True)
+        try:
+            self.rk.remove(self.rk.add(18080, 80, proto="tcp4", parent_ip="0.0.0.0"))
+            self.refused("in use", 18080, 80, parent_ip="::")
+        finally:
+            taken.close()
+        net.bound(socket.SOCK_STREAM, "0.0.0.0", 18080).close()
+
+    def test_privileged_port_names_the_sysctl(self):
+        for proto in ("tcp", "udp"):
+            self.refused("net.ipv4.ip_unprivileged_port_start|80", 80, 80, proto=proto)
+
+    def test_allowed_privileged_port(self):
+        path = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+        old = open(path).read()
+        with open(path, "w") as f:
+            f.write("80")
+        try:
+            with TcpServer(hello("here"), netns=self.ns):
+                self.rk.add(80, 80)
+                client = net.connect("127.0.0.1", 80)
+                self.assertEqual(client.recv(10), b"here")
+                client.close()
+        finally:
+            with open(path, "w") as f:
+                f.write(old)
+
+    def test_address_of_another_host(self):
+        self.refused("cannot assign requested address", 18080, 80, parent_ip="203.0.113.9")
+
+    def test_bad_specs(self):
+        for kw in ({"proto": "sctp"}, {"proto": "icmp"}, {"proto": ""}, {"parent_ip": "x"},
+                   {"parent_ip": "300.0.0.1"}, {"child_ip": "x"}, {"parent_ip": "1.2.3"}):
+            with self.subTest(kw):
+                self.refused("", 18080, 80, **kw)
+        for ports in ((0, 80), (18080, 0), (65536, 80), (18080, 65536), (-1, 80)):
+            with self.subTest(ports):
+                self.refused("", *ports)
+
+    def test_second_instance_does_not_share_a_port(self):
+        """All listening sockets have SO_REUSEPORT, and it is the same user."""
+        self.rk.add(18080, 80)
+        self.rk.add(18080, 80, proto="udp")
+        with builtin(backend=self.backend) as other:
+            for proto in ("tcp", "udp"):
+                with self.assertRaises(ApiError) as caught:
+                    other.add(18080, 80, proto=proto)
+                self.assertIn("address already in use", caught.exception.message)
+
+    def test_removal_of_what_is_not_there(self):
+        for number in (0, 4711, -1):
+            with self.assertRaises(ApiError) as caught:
+                self.rk.remove(number)
+            self.assertEqual(caught.exception.status, 400)
+
+
+@both_backends
+class Many(PortTestCase):
+    COUNT = 500
+
+    def test_five_hundred_ports(self):
+        fds = leaks.fd_counts(self.rk)
+        with TcpServer(hello("tcp"), netns=self.ns), \
+                UdpServer(lambda d, a: b"udp", port=80, netns=self.ns):
+            ids = [self.rk.add(20000 + i, 80, proto=("tcp", "udp")[i % 2])
+                   for i in range(self.COUNT)]
+            self.assertEqual(len(self.rk.ports()), self.COUNT)
+            for i in range(0, self.COUNT, 50):
+                client = net.connect("127.0.0.1", 20000 + i)
+                self.assertEqual(client.recv(10), b"tcp")
+                client.close()
+                client = net.udp_client("127.0.0.1", 20001 + i)
+                client.send(b"x")
+                self.assertEqual(client.recv(10), b"udp")
+                client.close()
+            for number in ids:
+                self.rk.remove(number)
+        self.assertEqual(self.rk.ports(), [])
+        self.assertEqual(self.rk.api("GET", "/v1/ports"), (200, None))
+        for i in range(0, self.COUNT, 2):
+            net.bound(socket.SOCK_STREAM, "127.0.0.1", 20000 + i).close()
+        if not self.world.reference:
+            wait_for("descriptors as before: %s" % fds, lambda: all(
+                n <= fds[name] + 3 for name, n in leaks.fd_counts(self.rk).items()), 20)
+
+
+class AtStart(rkit.RkTestCase):
+    def test_published_on_the_command_line(self):
+        with builtin("-p", "127.0.0.1:18080:80/tcp", "-p=127.0.0.1:18053:53/udp",
+                     "-p", "127.0.0.1:18081:127.0.0.2:80/tcp") as rk:
+            self.assertEqual([p["id"] for p in rk.ports()], [1, 2, 3])
+            self.assertEqual(rk.ports()[2]["spec"]["childIP"], "127.0.0.2")
+            with TcpServer(hello("here"), netns=rk.netns()):
+                client = net.connect("127.0.0.1", 18080)
+                self.assertEqual(client.recv(10), b"here")
+                client.close()
+            self.assertEqual(rk.add(18082, 80), 4)
+
+    def test_that_cannot_be_had(self):
+        taken = net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080)
+        rk = builtin("-p", "127.0.0.1:18090:80/tcp", "-p", "127.0.0.1:18080:80/tcp",
+                     command=("echo", "RAN"))
+        self.assertEqual(rk.wait(), 1)
+        self.assertIn("address already in use", rk.log())
+        if not self.world.reference:
+            self.assertNotIn("RAN", rk.out())
+        taken.close()
+        net.bound(socket.SOCK_STREAM, "127.0.0.1", 18090).close()
+
+    @rkit.ours("demands an address there")
+    def test_without_an_address(self):
+        with builtin("-p", "18080:80/tcp") as rk, TcpServer(hello("here"), netns=rk.netns()):
+            client = net.connect("127.0.0.1", 18080)
+            self.assertEqual(client.recv(10), b"here")
+            client.close()
+
+    def test_are_free_at_the_end(self):
+        for _ in range(3):
+            with builtin("-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18080:80/udp"):
+                pass
+            net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080).close()
+            net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18080).close()
+
+    def test_command_serves_at_once(self):
+        """The command finds its network ready, and the port open."""
+        code = ("import socket; s = socket.create_server(('127.0.0.1', 80)); "
+                "c, _ = s.accept(); c.sendall(b'served')")
+        with builtin("-p", "127.0.0.1:18080:80/tcp", command=("python3", "-c", code)) as rk:
+            def fetch():
+                try:
+                    client = net.connect("127.0.0.1", 18080)
+                    with client:
+                        return client.recv(10)
+                except OSError:
+                    return b""
+            self.assertEqual(wait_for("the page", fetch), b"served")
+            self.assertEqual(rk.wait(), 0)
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Namespaces, the reaper, signals, and the death of the parent."""
+
+import os
+import signal
+import time
+
+import rkit
+from rkit import leaks
+from rkit.launch import Rootlesskit, processes_of, rootlesskit, wait_for
+
+
+def ns(name, pid="self"):
+    return os.readlink("/proc/%s/ns/%s" % (pid, name))
+
+
+class Namespaces(rkit.RkTestCase):
+    OPTIONS = {"pid": "--pidns", "cgroup": "--cgroupns", "uts": "--utsns", "ipc": "--ipcns"}
+
+    def inside(self, *args):
+        got = rootlesskit(*args, "sh", "-c", "cd /proc/self/ns && for n in *; do readlink $n; done")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return dict(line.split(":", 1) for line in got.stdout.split())
+
+    def test_each_option_makes_its_own_and_no_other(self):
+        here = {n: ns(n).split(":", 1)[1] for n in
+                ("user", "mnt", "pid", "cgroup", "uts", "ipc", "net")}
+        for option in [None, *self.OPTIONS.values()]:
+            with self.subTest(option):
+                seen = self.inside(*([option] if option else []))
+                new = {n for n in here if seen[n] != here[n]}
+                want = {"user", "mnt"} | {n for n, o in self.OPTIONS.items() if o == option}
+                self.assertEqual(new, want)
+
+    def test_all_together(self):
+        seen = self.inside(*self.OPTIONS.values())
+        for n in ("user", "mnt", *self.OPTIONS):
+            self.assertNotEqual(seen[n], ns(n).split(":", 1)[1], n)
+
+    @rkit.ours("since 2.0")
+    def test_net_none(self):
+        got = rootlesskit("--net=none", "sh", "-c", "readlink /proc/self/ns/net; "
+                          "cat /sys/class/net/lo/operstate; ip -o addr show lo; ip -o link")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertNotIn(ns("net"), got.stdout)
+        self.assertIn("127.0.0.1/8", got.stdout)
+        self.assertEqual(got.stdout.count("<"), 1, "an interface beside lo")
+        self.assertIn("UP", got.stdout)
+
+    def test_host_name_is_ours_to_set(self):
+        got = rootlesskit("--utsns", "sh", "-c", "hostname inside && hostname")
+        self.assertEqual(got.stdout, "inside\n", got.stderr)
+        self.assertNotEqual(os.uname().nodename, "inside")
+
+
+class Reaper(rkit.RkTestCase):
+    def zombies_below(self, pid):
+        count = 0
+        for p in processes_of(pid):
+            try:
+                with open("/proc/%d/stat" % p) as f:
+                    count += f.read().rsplit(")", 1)[1].split()[0] == "Z"
+            except OSError:
+                pass
+        return count
+
+    def test_orphans_are_reaped(self):
+        with Rootlesskit("--pidns", command=("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do "
+                         "setsid sh -c 'sleep 0.1 & exit'; done; touch $HOME/done; "
+                         "exec sleep infinity")) as rk:
+            wait_for("the orphans to be made", lambda: os.path.exists(self.world.home + "/done"))
+            os.unlink(self.world.home + "/done")
+            wait_for("orphans to be gone", lambda: len(processes_of(rk.child_pid)) == 2)
+            self.assertEqual(self.zombies_below(rk.pid), 0)
+
+    def test_everything_inside_ends_with_the_command(self):
+        got = rootlesskit("--pidns", "sh", "-c", "setsid sleep 1000 & exit 3", timeout=30)
+        self.assertEqual(got.returncode, 3)
+
+    def test_terminal_is_kept_without_reaper(self):
+        """With the reaper the command has a session of its own."""
+        for value, own in (("true", True), ("false", False)):
+            got = rootlesskit("--pidns", "--reaper=" + value, "sh", "-c",
+                              "cut -d' ' -f6 /proc/self/stat")
+            self.assertEqual(got.stdout.strip() != "0", own, value)
+
+
+class Signals(rkit.RkTestCase):
+    def test_are_forwarded(self):
+        names = ["HUP", "INT", "TERM", "USR1", "USR2", "WINCH", "QUIT"]
+        script = "".join("trap 'echo %s >> $HOME/got' %s; " % (n, n) for n in names)
+        for extra in ([], ["--pidns"], ["--pidns", "--reaper=false"]):
+            path = self.world.home + "/got"
+            with self.subTest(extra):
+                with Rootlesskit(*extra, command=("sh", "-c", script + "touch $HOME/armed; "
+                                 "while ! grep -q TERM $HOME/got; do sleep 0.02; done; exit 7")) as rk:
+                    wait_for("traps", lambda: os.path.exists(self.world.home + "/armed"))
+                    for n in names:
+                        if n == "TERM":
+                            continue
+                        os.kill(rk.pid, getattr(signal, "SIG" + n))
+                        wait_for("SIG" + n, lambda: os.path.exists(path)
+                                 and n in open(path).read().split())
+                    os.kill(rk.pid, signal.SIGTERM)
+                    self.assertEqual(rk.wait(), 7)
+                    self.assertEqual(sorted(open(path).read().split()), sorted(names))
+                os.unlink(self.world.home + "/armed")
+                os.unlink(path)
+
+    def test_sigterm_ends_a_command_that_does_not_mind(self):
+        for extra in ([], ["--pidns"]):
+            rk = Rootlesskit(*extra).ready()
+            wait_for("the command", lambda: "sleep infinity " in leaks.processes().values())
+            self.assertEqual(rk.stop(), 255, rk.log())
+            self.assertIn("signal: terminated", rk.log())
+
+    def test_stop_and_continue(self):
+        with Rootlesskit(command=("sh", "-c", "trap 'exit 9' USR1; while :; do sleep 0.05; done")) \
+                as rk:
+            time.sleep(0.1)
+            os.kill(rk.pid, signal.SIGCONT)
+            os.kill(rk.pid, signal.SIGUSR1)
+            self.assertEqual(rk.wait(), 9)
+
+    def test_mask_and_dispositions_of_the_command_are_clean(self):
+        got = rootlesskit("grep", "^Sig", "/proc/self/status")
+        seen = dict(line.split(":\t") for line in got.stdout.splitlines())
+        self.assertEqual(int(seen["SigBlk"], 16), 0)
+        # Python's own child starts with SIGPIPE restored, so anything here is ours.
+        self.assertEqual(int(seen["SigIgn"], 16), 0)
+
+
+class DeathOfTheParent(rkit.RkTestCase):
+    @rkit.needs("slirp4netns", "tun")
+    def test_by_sigkill_takes_everything_along(self):
+        for extra in ([], ["--pidns"], ["--net=slirp4netns", "--port-driver=builtin",
+                                        "--disable-host-loopback", "--pidns"]):
+            with self.subTest(extra):
+                rk = Rootlesskit(*extra, "-p", "127.0.0.1:18080:80/tcp") if len(extra) > 1 \
+                    else Rootlesskit(*extra)
+                rk.ready()
+                self.assertGreater(len(leaks.processes()), 1)
+                rk.proc.kill()
+                rk.wait()
+                wait_for("all to die: %s" % leaks.processes(),
+                         lambda: not set(leaks.processes()) - self.processes_before)
+                rk.forget_state()
+
+    def test_child_killed(self):
+        for extra in ([], ["--pidns"]):
+            rk = Rootlesskit(*extra).ready()
+            os.kill(rk.child_pid, signal.SIGKILL)
+            self.assertNotEqual(rk.wait(), 0)
+            self.assertIn("signal: killed", rk.log())
+
+    def test_the_commands_own_children_in_the_background(self):
+        """Without a pid namespace a daemon of the command may live on: it is not ours to end."""
+        got = rootlesskit("sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!")
+        pid = int(got.stdout)
+        if os.path.exists("/proc/%d" % pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    rkit.main()
