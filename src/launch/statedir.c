@@ -14,7 +14,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-#define LOCK_FILE "lock"
+#define LOCK_FILE  "lock"
+#define LOCK_TRIES 100
 
 int statedir_path(const struct statedir *dir, const char *name, char *buf, size_t size)
 {
@@ -122,7 +123,8 @@ static int lock_dir(struct statedir *d, struct err *e)
 	if (d->lock_fd < 0)
 		return err_errno(e, -errno, "failed to lock %s/lock: open %s/lock", d->path,
 				 d->path);
-	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	d->locked = flock(d->lock_fd, LOCK_EX | LOCK_NB) == 0;
+	if (d->locked)
 		return 0;
 	if (errno != EWOULDBLOCK)
 		return err_errno(e, -errno, "failed to lock %s/lock", d->path);
@@ -145,6 +147,7 @@ static bool lock_is_current(const struct statedir *d)
 
 static void release(struct statedir *d)
 {
+	d->locked = false;
 	close_fd(&d->lock_fd);
 	close_fd(&d->dir_fd);
 }
@@ -176,10 +179,13 @@ static int open_temporary(struct statedir *d, struct err *e)
 	return code;
 }
 
-static int open_named(const char *path, struct statedir *d, struct err *e)
+/* Makes it if need be and takes the lock: one try. */
+static int claim(const char *path, struct statedir *d, struct err *e)
 {
-	int code = make_dirs(path, &d->made, e);
+	int code;
 
+	release(d);
+	code = make_dirs(path, &d->made, e);
 	if (code)
 		return code;
 	if (!realpath(path, d->path))
@@ -187,16 +193,23 @@ static int open_named(const char *path, struct statedir *d, struct err *e)
 	if (holds_home(d->path))
 		return err_set(
 			e, -EINVAL,
-			"state directory %s: it would be emptied, and the home directory is in "
-			"it; give a directory of its own",
+			"state directory %s: it would be emptied, and the home directory is in it; "
+			"give a directory of its own",
 			d->path);
-	for (int i = 0; i < 10; i++) {
-		release(d);
-		code = make_dirs(d->path, &d->made, e);
-		code = code ? code : lock_dir(d, e);
-		if (code || lock_is_current(d))
-			break;
-	}
+	code = lock_dir(d, e);
+	if (code)
+		return code;
+	return lock_is_current(d) ? 0 : err_errno(e, -ENOENT, "failed to lock %s/lock", d->path);
+}
+
+static int open_named(const char *path, struct statedir *d, struct err *e)
+{
+	int code = -ENOENT;
+
+	/* An instance that ends just now removes the directory or its lock under our hands: again.
+	 */
+	for (int i = 0; code == -ENOENT && i < LOCK_TRIES; i++)
+		code = claim(path, d, e);
 	if (code)
 		return code;
 	code = empty_dir(d->dir_fd, LOCK_FILE);
@@ -211,9 +224,10 @@ int statedir_open(const char *path, struct statedir *out, struct err *e)
 	code = path ? open_named(path, out, e) : open_temporary(out, e);
 	if (!code)
 		return 0;
-	if (out->made && out->lock_fd >= 0)
+	if (out->made && out->locked)
 		unlinkat(out->dir_fd, LOCK_FILE, 0);
 	release(out);
+	/* Fails where somebody else has moved in. */
 	if (out->made && out->path[0])
 		rmdir(out->path);
 	return code;
@@ -248,7 +262,8 @@ void statedir_close(struct statedir *dir)
 	code = empty_dir(dir->dir_fd, LOCK_FILE);
 	if (unlinkat(dir->dir_fd, LOCK_FILE, 0) < 0 && errno != ENOENT)
 		code = code ? code : -errno;
-	if (rmdir(dir->path) < 0 && errno != ENOENT)
+	/* Not empty any more: another instance has moved in. */
+	if (rmdir(dir->path) < 0 && errno != ENOENT && errno != ENOTEMPTY)
 		code = code ? code : -errno;
 	if (code)
 		log_warning("cannot remove the state directory %s: %s", dir->path, strerror(-code));

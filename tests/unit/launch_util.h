@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_TEST_LAUNCH_UTIL_H
+#define RINGKIT_TEST_LAUNCH_UTIL_H
+
+/* What the tests of the launcher's modules share: a scratch directory, and a user and mount
+ * namespace of the test's own, so that they run as anybody. Include after cmocka.h. */
+#include <ftw.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+static char scratch[64];
+
+static inline void scratch_make(void)
+{
+	snprintf(scratch, sizeof(scratch), "/tmp/ringkit-test-XXXXXX");
+	assert_non_null(mkdtemp(scratch));
+}
+
+static inline int scratch_remove_one(const char *path, const struct stat *st, int flag,
+				     struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static inline void scratch_remove(void)
+{
+	nftw(scratch, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* PATH in the scratch directory; a buffer of eight. */
+static inline const char *in_scratch(const char *path)
+{
+	static char buf[8][256];
+	static unsigned turn;
+
+	turn = (turn + 1) % 8;
+	snprintf(buf[turn], sizeof(buf[turn]), "%s/%s", scratch, path);
+	return buf[turn];
+}
+
+static inline void write_text(const char *path, const char *text)
+{
+	assert_int_equal(fd_write_file(path, text, 0644), 0);
+}
+
+static inline const char *read_text(const char *path)
+{
+	static char buf[65536];
+	ssize_t n = fd_read_file(path, buf, sizeof(buf));
+
+	return n < 0 ? NULL : buf;
+}
+
+static inline const char *link_target(const char *path)
+{
+	static char buf[256];
+	ssize_t n = readlink(path, buf, sizeof(buf) - 1);
+
+	buf[n < 0 ? 0 : n] = '\0';
+	return buf;
+}
+
+/* Root of a user namespace with a mount namespace. False where the system has none to give. */
+static inline bool enter_namespaces(int more)
+{
+	unsigned uid = (unsigned)geteuid(), gid = (unsigned)getegid();
+	char map[64];
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | more) < 0) {
+		print_message("user namespaces are not to be had here\n");
+		return false;
+	}
+	fd_write_file("/proc/self/setgroups", "deny", 0644);
+	snprintf(map, sizeof(map), "0 %u 1", uid);
+	assert_int_equal(fd_write_file("/proc/self/uid_map", map, 0644), 0);
+	snprintf(map, sizeof(map), "0 %u 1", gid);
+	assert_int_equal(fd_write_file("/proc/self/gid_map", map, 0644), 0);
+	assert_int_equal(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	return true;
+}
+
+#endif
