@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_TESTS_FAKE_PORT_DRIVER_H
+#define RINGKIT_TESTS_FAKE_PORT_DRIVER_H
+
+#include "drivers/driver.h"
+
+/* A port driver whose answers the test gives: each request waits until fake_answer, unless
+ * immediate is set. Ports whose parent port is 666 fail. */
+struct port_driver {
+	bool immediate;
+	unsigned n_waiting;
+	struct {
+		port_done_fn *done;
+		void *arg;
+		long long parent_port;
+	} waiting[64];
+	unsigned added, removed;
+};
+
+extern const struct port_driver_ops fake_ops;
+
+/* Answers the oldest request. */
+void fake_answer(struct port_driver *drv);
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/limits.h"
+#include "fake_port_driver.h"
+
+/* The server and its client in one thread: the loop turns whenever the client has nothing to
+ * read. */
+
+static struct loop *loop;
+static struct port_driver drv;
+static struct ports *ports;
+static struct api *api;
+static char dir[64], path[100];
+
+static int open_server(bool with_ports)
+{
+	static struct net_result net;
+	struct api_info info = {.state_dir = dir, .child_pid = 123, .net = &net};
+	struct err e;
+
+	net = (struct net_result){.driver = "slirp4netns", .ip = "10.0.2.100", .dns = {"10.0.2.3"}};
+	drv = (struct port_driver){.immediate = true};
+	strcpy(dir, "/tmp/ringkit-test-XXXXXX");
+	if (!mkdtemp(dir) || loop_open(&loop) < 0 || ports_open(&fake_ops, &drv, &ports) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/api.sock", dir);
+	info.ports = with_ports ? ports : NULL;
+	if (api_open(loop, path, &info, &api, &e) < 0) {
+		print_error("%s\n", e.msg);
+		return -1;
+	}
+	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return open_server(true);
+}
+
+static int setup_without_ports(void **state)
+{
+	(void)state;
+	return open_server(false);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	api_close(api);
+	ports_close(ports);
+	loop_close(loop);
+	return rmdir(dir); /* fails when the socket is still there */
+}
+
+static int dial(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	memcpy(addr.sun_path, path, strlen(path));
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+static void turn(unsigned n)
+{
+	while (n--)
+		assert_int_equal(loop_run_once(loop, 1), 0);
+}
+
+static void put(int fd, const char *data, size_t len)
+{
+	while (len) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EAGAIN)
+			n = 0;
+		if (n < 0)
+			return; /* the server has had enough */
+		data += n;
+		len -= (size_t)n;
+		turn(1);
+	}
+}
+
+static void put_text(int fd, const char *text)
+{
+	put(fd, text, strlen(text));
+}
+
+/* Reads until the answer's body is whole, the server closes, or nothing comes any more. */
+static const char *get(int fd)
+{
+	static char buf[70000];
+	size_t len = 0;
+
+	buf[0] = '\0';
+	for (int idle = 0; idle < 200;) {
+		ssize_t n = recv(fd, buf + len, sizeof(buf) - len - 1, 0);
+		char *end, *length;
+
+		if (n == 0)
+			break;
+		if (n < 0) {
+			turn(1);
+			idle++;
+			continue;
+		}
+		len += (size_t)n;
+		buf[len] = '\0';
+		end = strstr(buf, "\r\n\r\n");
+		length = strcasestr(buf, "content-length: ");
+		if (end && length && strlen(end + 4) >= strtoul(length + 16, NULL, 10))
+			break;
+	}
+	return buf;
+}
+
+static const char *ask(int fd, const char *request)
+{
+	put(fd, request, strlen(request));
+	return get(fd);
+}
+
+static const char *ask_once(const char *request)
+{
+	int fd = dial();
+	const char *answer = ask(fd, request);
+
+	close(fd);
+	turn(2);
+	return answer;
+}
+
+static const char *post(const char *body)
+{
+	static char request[2000];
+
+	snprintf(request, sizeof(request),
+		 "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+		 strlen(body), body);
+	return ask_once(request);
+}
+
+#define SPEC "{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":8080,\"childPort\":80}"
+
+static void assert_has(const char *answer, const char *want)
+{
+	if (strstr(answer, want))
+		return;
+	print_error("expected %s in:\n%s\n", want, answer);
+	fail();
+}
+
+static void test_ports(void **state)
+{
+	const char *a;
+
+	(void)state;
+	a = ask_once("GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_has(a, "HTTP/1.1 200 OK\r\n");
+	assert_has(a, "\r\n\r\nnull");
+	a = post(SPEC);
+	assert_has(a, "HTTP/1.1 201 Created\r\n");
+	assert_has(a, "\r\n\r\n{\"id\":1,\"spec\":" SPEC "}");
+	a = post(SPEC);
+	assert_has(a, "HTTP/1.1 400 Bad Request\r\n");
+	assert_has(a, "\r\n\r\n{\"message\":\"conflict with ID 1\"}\n");
+	assert_has(ask_once("GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"),
+		   "[{\"id\":1,\"spec\":" SPEC "}]");
+	assert_has(ask_once("DELETE /v1/ports/abc HTTP/1.1\r\nHost: x\r\n\r\n"), "bad id abc");
+	a = ask_once("DELETE /v1/ports/1 HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_has(a, "HTTP/1.1 200 OK\r\n");
+	assert_has(a, "Content-Length: 0\r\n");
+	assert_has(ask_once("DELETE /v1/ports/1 HTTP/1.1\r\nHost: x\r\n\r\n"), "unknown id: 1");
+}
+
+static void test_info(void **state)
+{
+	const char *a = ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n");
+
+	(void)state;
+	assert_has(a, "{\"apiVersion\":\"1.1.1\",\"version\":\"");
+	assert_has(a, "\"childPID\":123,\"networkDriver\":{\"driver\":\"slirp4netns\",\"dns\":["
+		      "\"10.0.2.3\"],"
+		      "\"childIP\":\"10.0.2.100\"},\"portDriver\":{\"driver\":\"fake\",\"protos\":["
+		      "\"tcp\",\"udp\"]}}");
+}
+
+static void test_paths_and_methods(void **state)
+{
+	const char *a;
+
+	(void)state;
+	a = ask_once("GET /nope HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_has(a, "HTTP/1.1 404 Not Found\r\n");
+	assert_has(a, "\r\n\r\n404 page not found\n");
+	assert_has(ask_once("GET /v1/ports/1/2 HTTP/1.1\r\nHost: x\r\n\r\n"), " 404 ");
+	a = ask_once("PUT /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+	assert_has(a, "HTTP/1.1 405 Method Not Allowed\r\n");
+	assert_has(a, "Content-Length: 0\r\n");
+	assert_has(ask_once("GET /v1/ports/1 HTTP/1.1\r\nHost: x\r\n\r\n"), " 405 ");
+	assert_has(ask_once("POST /v1/info HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
+		   " 405 ");
+}
+
+static void test_no_port_driver(void **state)
+{
+	(void)state;
+	assert_has(post("{bad"), "{\"message\":\"no PortDriver is available\"}\n");
+	assert_has(ask_once("GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"),
+		   "no PortDriver is available");
+	assert_has(ask_once("DELETE /v1/ports/abc HTTP/1.1\r\nHost: x\r\n\r\n"),
+		   "no PortDriver is available");
+}
+
+static void test_bodies(void **state)
+{
+	int fd;
+
+	(void)state;
+	assert_has(post(""), "{\"message\":\"EOF\"}");
+	assert_has(post("{\"proto\":"), "{\"message\":\"unexpected EOF\"}");
+	assert_has(
+		ask_once("POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+			 "10\r\n{\"proto\":\"tcp\",\"\r\n20\r\nparentPort\":81,\"childPort\":80}  "
+			 "\r\n0\r\n\r\n"),
+		" 201 ");
+	fd = dial();
+	put_text(fd,
+		 "POST /v1/ports HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "
+		 "46\r\n\r\n");
+	turn(5);
+	assert_has(ask(fd, "{\"proto\":\"tcp\",\"parentPort\":82,\"childPort\":80}"), " 201 ");
+	close(fd);
+}
+
+static void test_too_long(void **state)
+{
+	static char huge[3 * LIMIT_API_BODY_BYTES];
+	char head[200];
+	int fd;
+
+	(void)state;
+	snprintf(head, sizeof(head),
+		 "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", sizeof(huge));
+	assert_has(ask_once(head), " 413 ");
+	fd = dial();
+	put_text(fd, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+		     "chunked\r\n\r\n30000\r\n");
+	put(fd, huge, sizeof(huge));
+	assert_has(ask(fd, "\r\n0\r\n\r\n"), " 413 ");
+	close(fd);
+	fd = dial();
+	memset(huge, 'x', sizeof(huge));
+	put_text(fd, "GET /");
+	put(fd, huge, 20000);
+	assert_has(get(fd), "HTTP/1.1 4"); /* 414 or 431, the library's choice */
+	close(fd);
+	fd = dial();
+	put_text(fd, "GET /v1/info HTTP/1.1\r\nX: ");
+	put(fd, huge, 20000);
+	assert_has(get(fd), "HTTP/1.1 4");
+	close(fd);
+	/* No request line at all: the library hangs up without a word. */
+	assert_string_equal(ask_once("GARBAGE\r\n\r\n"), "");
+	assert_has(ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
+}
+
+static void test_slow_client_holds_nobody_up(void **state)
+{
+	int slow = dial();
+
+	(void)state;
+	put_text(slow, "POST /v1/ports HT");
+	for (int i = 0; i < 5; i++)
+		assert_has(ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
+	assert_has(ask(slow, "TP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), "EOF");
+	close(slow);
+}
+
+static void test_keep_alive(void **state)
+{
+	int fd = dial();
+
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		assert_has(ask(fd, "GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
+	close(fd);
+}
+
+static void test_slow_driver(void **state)
+{
+	int waiting = dial();
+
+	(void)state;
+	drv.immediate = false;
+	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
+	turn(5);
+	assert_int_equal(drv.n_waiting, 1);
+	assert_has(ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
+	fake_answer(&drv);
+	assert_has(get(waiting), " 201 ");
+	close(waiting);
+}
+
+static void test_client_leaves_while_driver_works(void **state)
+{
+	int waiting = dial();
+
+	(void)state;
+	drv.immediate = false;
+	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
+	turn(5);
+	close(waiting);
+	turn(5);
+	fake_answer(&drv);
+	turn(5);
+	assert_has(ask_once("GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"), "\"id\":1");
+}
+
+static void test_closing_while_driver_works(void **state)
+{
+	int waiting = dial();
+
+	(void)state;
+	drv.immediate = false;
+	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
+	turn(5);
+	assert_int_equal(drv.n_waiting, 1);
+	close(waiting);
+	/* teardown closes the server */
+}
+
+static void test_socket_is_the_users_alone(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH(test_ports),
+		WITH(test_info),
+		WITH(test_paths_and_methods),
+		cmocka_unit_test_setup_teardown(test_no_port_driver, setup_without_ports, teardown),
+		WITH(test_bodies),
+		WITH(test_too_long),
+		WITH(test_slow_client_holds_nobody_up),
+		WITH(test_keep_alive),
+		WITH(test_slow_driver),
+		WITH(test_client_leaves_while_driver_works),
+		WITH(test_closing_while_driver_works),
+		WITH(test_socket_is_the_users_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

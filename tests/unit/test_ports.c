@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmocka_all.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "drivers/ports.h"
+#include "fake_port_driver.h"
+
+static struct port_driver drv;
+static struct ports *ports;
+static int last_id, answers;
+static char last_error[1024];
+
+static int setup(void **state)
+{
+	(void)state;
+	drv = (struct port_driver){.immediate = true};
+	answers = 0;
+	return ports_open(&fake_ops, &drv, &ports);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	ports_close(ports);
+	return 0;
+}
+
+static void on_added(void *arg, int id, const struct err *e)
+{
+	(void)arg;
+	answers++;
+	last_id = id;
+	snprintf(last_error, sizeof(last_error), "%s", e ? e->msg : "");
+}
+
+static void on_removed(void *arg, const struct err *e)
+{
+	(void)arg;
+	answers++;
+	snprintf(last_error, sizeof(last_error), "%s", e ? e->msg : "");
+}
+
+static void add(const char *text)
+{
+	struct port_spec spec;
+
+	assert_int_equal(portspec_parse(text, &spec, NULL), 0);
+	ports_add(ports, &spec, on_added, NULL);
+}
+
+static int count(void *arg, const struct port_entry *entry)
+{
+	char *list = arg;
+
+	sprintf(list + strlen(list), "%d ", entry->id);
+	return 0;
+}
+
+static void assert_list(const char *want)
+{
+	char list[256] = "";
+
+	ports_each(ports, count, list);
+	assert_string_equal(list, want);
+}
+
+static void test_ids_count_up(void **state)
+{
+	(void)state;
+	add("127.0.0.1:1:80/tcp");
+	add("127.0.0.1:2:80/tcp");
+	assert_int_equal(last_id, 2);
+	ports_remove(ports, 2, on_removed, NULL);
+	assert_string_equal(last_error, "");
+	add("127.0.0.1:2:80/tcp");
+	assert_int_equal(last_id, 3);
+	assert_list("1 3 ");
+}
+
+static void test_failed_add_leaves_nothing(void **state)
+{
+	(void)state;
+	add("127.0.0.1:666:80/tcp");
+	assert_int_equal(last_id, 0);
+	assert_non_null(strstr(last_error, "address already in use"));
+	add("127.0.0.1:666:80/tcp");
+	assert_non_null(strstr(last_error, "address already in use")); /* and no conflict */
+	add("127.0.0.1:1:80/tcp");
+	assert_int_equal(last_id, 1);
+	assert_list("1 ");
+}
+
+static void test_conflicts(void **state)
+{
+	(void)state;
+	add("127.0.0.1:1:80/tcp");
+	add("127.0.0.1:1:81/tcp");
+	assert_string_equal(last_error, "conflict with ID 1");
+	add("127.0.0.1:1:80/tcp4");
+	assert_int_equal(last_id, 2);
+	assert_int_equal(drv.added, 2);
+}
+
+static void test_invalid_never_reaches_the_driver(void **state)
+{
+	(void)state;
+	add("127.0.0.1:0:80/tcp");
+	assert_string_equal(last_error, "invalid ParentPort: '\\x00'");
+	assert_int_equal(drv.added, 0);
+}
+
+static void test_unknown_ids(void **state)
+{
+	(void)state;
+	ports_remove(ports, 1, on_removed, NULL);
+	assert_string_equal(last_error, "unknown id: 1");
+	add("127.0.0.1:1:80/tcp");
+	ports_remove(ports, (1ll << 32) + 1, on_removed, NULL);
+	assert_string_equal(last_error, "unknown id: 4294967297");
+	assert_list("1 ");
+}
+
+static void test_slow_driver(void **state)
+{
+	(void)state;
+	drv.immediate = false;
+	add("127.0.0.1:1:80/tcp");
+	assert_int_equal(answers, 0);
+	assert_list("");
+	add("127.0.0.1:1:80/tcp"); /* its twin is blocked already */
+	assert_string_equal(last_error, "conflict with ID 1");
+	ports_remove(ports, 1, on_removed, NULL); /* it is not there yet */
+	assert_string_equal(last_error, "unknown id: 1");
+	fake_answer(&drv);
+	assert_int_equal(last_id, 1);
+	assert_list("1 ");
+	ports_remove(ports, 1, on_removed, NULL);
+	assert_list("");
+	ports_remove(ports, 1, on_removed, NULL);
+	assert_string_equal(last_error, "unknown id: 1");
+	add("127.0.0.1:1:80/tcp"); /* it still holds the address */
+	assert_string_equal(last_error, "conflict with ID 1");
+	fake_answer(&drv);
+	assert_string_equal(last_error, "");
+}
+
+static void test_closing_with_requests_pending(void **state)
+{
+	(void)state;
+	drv.immediate = false;
+	add("127.0.0.1:1:80/tcp");
+	/* teardown closes the table */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_ids_count_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_add_leaves_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_conflicts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_invalid_never_reaches_the_driver, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_unknown_ids, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slow_driver, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_closing_with_requests_pending, setup,
+						teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
