@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "dataplane/handle.h"
 
@@ -251,6 +253,13 @@ static int open_bufs(struct uring *u, const struct io_config *config)
 	return io_uring_register_buf_ring(&u->ring, &reg, 0);
 }
 
+/* Debian 12's liburing has io_uring_register_restrictions and io_uring_enable_rings in its header
+ * but not in the library (liburing 2.3, liburing.map). */
+static int ring_register(struct uring *u, unsigned op, const void *arg, unsigned n)
+{
+	return syscall(SYS_io_uring_register, u->ring.ring_fd, op, arg, n) < 0 ? -errno : 0;
+}
+
 /* What passes through a ring does not pass through seccomp, so the ring needs a list of its own
  * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). No register operation is allowed. */
 static int lock_ring(struct uring *u)
@@ -266,7 +275,7 @@ static int lock_ring(struct uring *u)
 	}
 	r[sizeof(allowed)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	r[sizeof(allowed)].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-	return io_uring_register_restrictions(&u->ring, r, sizeof(allowed) + 1);
+	return ring_register(u, IORING_REGISTER_RESTRICTIONS, r, sizeof(allowed) + 1);
 }
 
 static int open_ring(struct uring *u, const struct io_config *config)
@@ -286,7 +295,7 @@ static int open_ring(struct uring *u, const struct io_config *config)
 	if (!code && config->locked)
 		code = lock_ring(u);
 	if (!code)
-		code = io_uring_enable_rings(&u->ring);
+		code = ring_register(u, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 	return code;
 }
 
