@@ -21,6 +21,7 @@
 #include "drivers/net/helper_output.h"
 #include "drivers/net/slirp4netns_internal.h"
 #include "drivers/registry_internal.h"
+#include "netns_box.h"
 
 #define HELP_NEW                                                                                   \
 	"echo '--netns-type --cidr --disable-host-loopback --api-socket --enable-ipv6 "            \
@@ -263,41 +264,72 @@ static void test_auto_modes(void **state)
 	assert_string_equal(words_given(), "--mtu 65520 -r 3 -e 4 4242 tap0");
 }
 
-static void test_detached(void **state)
+static void start_detached(const struct netns_box *box)
 {
 	struct net_params p = params_for(program);
 	struct net_target t = nobody;
+	struct net_driver *drv;
+	struct net_result result;
+	struct err e;
 
-	(void)state;
 	p.detach_netns = true;
-	t.netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	t.userns_fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
 	p.sandbox = "auto";
-	write_program(HELP_NEW, "readlink /proc/self/fd/5 >&2; " READY);
+	t.netns_fd = box->netns_fd;
+	t.userns_fd = box->userns_fd;
+	write_program(HELP_NEW, READY);
 	start_works(&p, &t);
 	assert_string_equal(words_given(), "--mtu 65520 -r 3 -e 4 --userns-path=/proc/self/fd/6 "
 					   "--netns-type=path /proc/self/fd/5 tap0");
 	write_program(HELP_NEW, "readlink /proc/self/fd/5 /proc/self/fd/6 >&2; exit 1");
-	{
-		struct net_driver *drv;
-		struct net_result result;
-		struct err e;
-
-		assert_int_equal(start(&p, &t, &drv, &result, &e), -ECHILD);
-		assert_non_null(strstr(e.msg, "net:["));
-		assert_non_null(strstr(e.msg, "; user:["));
-	}
+	assert_int_equal(start(&p, &t, &drv, &result, &e), -ECHILD);
+	assert_non_null(strstr(e.msg, "net:["));
+	assert_non_null(strstr(e.msg, "; user:["));
 	p.sandbox = "true";
-	{
-		struct net_driver *drv;
-		struct net_result result;
-		struct err e;
+	assert_int_equal(start(&p, &t, &drv, &result, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "--detach-netns"));
+}
 
-		assert_int_equal(start(&p, &t, &drv, &result, &e), -EINVAL);
-		assert_non_null(strstr(e.msg, "--detach-netns"));
+/* Opens a box, or skips the test. */
+static void need_box(struct netns_box *box)
+{
+	if (netns_box_open(box) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
+		netns_box_close(box);
+		print_message("no user namespace may be made here, or no /dev/net/tun\n");
+		skip();
 	}
-	close(t.netns_fd);
-	close(t.userns_fd);
+}
+
+static void test_detached(void **state)
+{
+	struct netns_box box;
+
+	(void)state;
+	need_box(&box);
+	start_detached(&box);
+	netns_box_close(&box);
+}
+
+static void test_tap_fails(void **state)
+{
+	struct net_params p = params_for(program);
+	struct net_target t = nobody;
+	struct netns_box box;
+	struct net_driver *drv;
+	struct net_result result;
+	struct err e;
+
+	(void)state;
+	need_box(&box);
+	write_program(HELP_NEW, READY);
+	p.ifname = "lo"; /* is there, and is no tap */
+	t.netns_fd = box.netns_fd;
+	t.userns_fd = box.userns_fd;
+	assert_true(start(&p, &t, &drv, &result, &e) < 0);
+	assert_non_null(strstr(e.msg, "cannot make tap device lo: TUNSETIFF"));
+	t.userns_fd = box.netns_fd;
+	assert_int_equal(start(&p, &t, &drv, &result, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "cannot join the user namespace"));
+	netns_box_close(&box);
 }
 
 static void test_result(void **state)
@@ -554,6 +586,7 @@ int main(void)
 		cmocka_unit_test(test_command_line),
 		cmocka_unit_test(test_auto_modes),
 		cmocka_unit_test(test_detached),
+		cmocka_unit_test(test_tap_fails),
 		cmocka_unit_test(test_result),
 		cmocka_unit_test(test_bad_params),
 		cmocka_unit_test(test_no_tun),

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -29,96 +30,15 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "drivers/registry_internal.h"
+#include "netns_box.h"
 #include "ns/netif.h"
 
-/* A process that does nothing in its own user and network namespace. */
-struct sandbox {
-	pid_t pid;
-	int userns_fd, netns_fd;
-};
-
-static int write_proc(pid_t pid, const char *file, const char *text)
-{
-	char path[64];
-	auto_fd int fd = -1;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
-}
-
-static int open_ns(pid_t pid, const char *ns)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, ns);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-/* 0 or -errno: not everywhere may an ordinary user do this. */
-static int sandbox_open(struct sandbox *s)
-{
-	char map[64], byte = 0;
-	int ready[2], code = 0;
-
-	if (pipe2(ready, O_CLOEXEC) < 0)
-		return -errno;
-	s->pid = fork();
-	if (s->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
-			byte = 1;
-		if (write(ready[1], &byte, 1) == 1)
-			pause();
-		_exit(0);
-	}
-	if (read(ready[0], &byte, 1) != 1 || !byte)
-		code = -EPERM;
-	close(ready[0]);
-	close(ready[1]);
-	snprintf(map, sizeof(map), "0 %u 1\n", (unsigned)geteuid());
-	if (code == 0)
-		code = write_proc(s->pid, "setgroups", "deny");
-	if (code == 0)
-		code = write_proc(s->pid, "uid_map", map);
-	snprintf(map, sizeof(map), "0 %u 1\n", (unsigned)getegid());
-	if (code == 0)
-		code = write_proc(s->pid, "gid_map", map);
-	s->userns_fd = open_ns(s->pid, "user");
-	s->netns_fd = open_ns(s->pid, "net");
-	return code;
-}
-
-static void sandbox_close(struct sandbox *s)
-{
-	kill(s->pid, SIGKILL);
-	waitpid(s->pid, NULL, 0);
-	close(s->userns_fd);
-	close(s->netns_fd);
-}
-
-static struct net_target target_of(const struct sandbox *s)
+static struct net_target target_of(const struct netns_box *s)
 {
 	return (struct net_target){.child_pid = s->pid,
 				   .userns_fd = s->userns_fd,
 				   .netns_fd = s->netns_fd,
 				   .abort_fd = -1};
-}
-
-/* Runs fn in a process inside; its return value. */
-static int inside(const struct sandbox *s, int (*fn)(void *arg), void *arg)
-{
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		alarm(10);
-		if (setns(s->userns_fd, CLONE_NEWUSER) < 0 || setns(s->netns_fd, CLONE_NEWNET) < 0)
-			_exit(99);
-		_exit(fn(arg));
-	}
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
 }
 
 static int configure(void *arg)
@@ -135,6 +55,11 @@ static int configure(void *arg)
 		return 0;
 	fprintf(stderr, "%s\n", e.msg);
 	return 1;
+}
+
+static int has_interface(void *arg)
+{
+	return if_nametoindex(arg) == 0;
 }
 
 struct call {
@@ -212,7 +137,7 @@ static struct net_params plain(void)
 /* Starts with these parameters and, when reach, sends bytes to the host's loopback. */
 static void run(const struct net_params *p, bool detached, bool reach)
 {
-	struct sandbox box;
+	struct netns_box box;
 	struct net_target t;
 	struct net_driver *drv = NULL;
 	struct net_result r;
@@ -221,23 +146,25 @@ static void run(const struct net_params *p, bool detached, bool reach)
 	pid_t server;
 	int status;
 
-	assert_int_equal(sandbox_open(&box), 0);
+	assert_int_equal(netns_box_open(&box), 0);
 	t = target_of(&box);
 	if (detached)
 		t.netns_path = "/run/netns-that-only-the-child-sees";
 	if (net_slirp4netns_ops.start(p, &t, &drv, &r, &e) < 0)
 		fail_msg("%s", e.msg);
-	assert_int_equal(inside(&box, configure, &r), 0);
+	assert_int_equal(netns_box_run(&box, configure, &r), 0);
 	server = serve(&c.port);
 	c.ip = r.gateway;
-	assert_int_equal(inside(&box, call_server, &c), reach ? 0 : 2);
+	assert_int_equal(netns_box_run(&box, call_server, &c), reach ? 0 : 2);
 	if (!reach)
 		kill(server, SIGKILL);
 	waitpid(server, &status, 0);
 	assert_int_equal(slirp_of(getpid()) > 0, 1);
 	net_slirp4netns_ops.stop(drv);
 	assert_int_equal(slirp_of(getpid()), 0);
-	sandbox_close(&box);
+	/* persistent: otherwise the end waits for the kernel to take the device apart */
+	assert_int_equal(netns_box_run(&box, has_interface, r.ifname), 0);
+	netns_box_close(&box);
 }
 
 static void test_default(void **state)
@@ -307,7 +234,7 @@ static void test_target_is_gone(void **state)
 
 /* In a process that kills itself: starts slirp4netns and leaves its pid. */
 static void __attribute__((noreturn))
-start_and_die(const struct net_params *p, const struct sandbox *box, pid_t *slirp)
+start_and_die(const struct net_params *p, const struct netns_box *box, pid_t *slirp)
 {
 	struct net_target t = target_of(box);
 	struct net_driver *drv;
@@ -332,10 +259,10 @@ static const char *dies_with_us(const char *mode, const char *binary)
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct pollfd pfd = {.events = POLLIN};
 	const char *wrong = NULL;
-	struct sandbox box;
+	struct netns_box box;
 	pid_t starter;
 
-	if (sandbox_open(&box) < 0)
+	if (netns_box_open(&box) < 0)
 		return "no namespace";
 	*slirp = 0;
 	starter = fork();
@@ -352,7 +279,7 @@ static const char *dies_with_us(const char *mode, const char *binary)
 		close(pfd.fd);
 	}
 	munmap(slirp, sizeof(*slirp));
-	sandbox_close(&box);
+	netns_box_close(&box);
 	return wrong;
 }
 
@@ -429,10 +356,10 @@ static void test_dies_with_us_capable(void **state)
 
 static int skip_unless_possible(void)
 {
-	struct sandbox box;
-	int code = sandbox_open(&box);
+	struct netns_box box;
+	int code = netns_box_open(&box);
 
-	sandbox_close(&box);
+	netns_box_close(&box);
 	if (code < 0)
 		printf("skipped: no user namespace may be made here\n");
 	else if (access("/dev/net/tun", R_OK | W_OK) < 0)

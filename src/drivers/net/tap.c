@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "drivers/net/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "ns/netif.h"
+
+static int join_and_create(int userns_fd, int netns_fd, const char *ifname, struct err *e)
+{
+	/* The user namespace first: it gives the right to join the other. */
+	if (setns(userns_fd, CLONE_NEWUSER) < 0)
+		return err_errno(e, -errno, "cannot join the user namespace");
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return err_errno(e, -errno, "cannot join the network namespace");
+	return netif_tap_create(ifname, e);
+}
+
+/* The message of the process, or why there is none. */
+static int read_answer(int fd, struct err *e)
+{
+	struct err answer;
+	ssize_t n;
+
+	do
+		n = read(fd, &answer, sizeof(answer));
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(answer))
+		return err_set(e, -EIO, "the process that makes the tap device ended early");
+	if (answer.code < 0 && e)
+		*e = answer;
+	return answer.code;
+}
+
+int tap_create_inside(int userns_fd, int netns_fd, const char *ifname, struct err *e)
+{
+	auto_fd int answer_r = -1, answer_w = -1;
+	int fds[2], code;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "pipe");
+	answer_r = fds[0];
+	answer_w = fds[1];
+	pid = fork();
+	if (pid < 0)
+		return err_errno(e, -errno, "fork");
+	if (pid == 0) {
+		struct err answer = {0};
+
+		join_and_create(userns_fd, netns_fd, ifname, &answer);
+		_exit(fd_write_all(answer_w, &answer, sizeof(answer)) < 0);
+	}
+	close_fd(&answer_w);
+	code = read_answer(answer_r, e);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return code;
+}
