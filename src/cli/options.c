@@ -105,6 +105,23 @@ static int set_dirs(struct options *o, const struct option_def *def, const char 
 	return 0;
 }
 
+/* Says which spec is wrong, unless the message does, and how a right one looks. */
+static int bad_port(const char *text, int code, struct err *e)
+{
+	char quoted[200] = "";
+	struct err reason;
+
+	if (!e)
+		return code;
+	reason = *e;
+	if (!*text || !strstr(reason.msg, text))
+		quote_go(text, quoted, sizeof(quoted));
+	return err_set(e, code,
+		       "--publish%s%s: %s; it must be like 127.0.0.1:8080:80/tcp, with ports from "
+		       "1 to 65535",
+		       *quoted ? " " : "", quoted, reason.msg);
+}
+
 static int append_port(struct options *o, const char *text, struct err *e)
 {
 	struct port_spec spec, *more;
@@ -113,10 +130,10 @@ static int append_port(struct options *o, const char *text, struct err *e)
 	if (code == 0)
 		code = portspec_validate(&spec, e);
 	if (code < 0)
-		return err_wrap(e, code, "--publish");
+		return bad_port(text, code, e);
 	for (size_t i = 0; i < o->n_publish; i++)
 		if (portspec_conflicts(&o->publish[i], &spec))
-			return err_set(e, -EINVAL, "--publish: %s is given twice: %lld/%s", text,
+			return err_set(e, -EINVAL, "--publish %s: %lld/%s is given twice", text,
 				       spec.parent_port, spec.proto);
 	more = reallocarray(o->publish, o->n_publish + 1, sizeof(*more));
 	if (!more)

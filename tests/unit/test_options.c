@@ -363,10 +363,13 @@ static void test_publish(void **state)
 	options_free(&o);
 	bad("-p 127.0.0.1:8080:80/tcp true",
 	    "port driver \"none\" does not support publishing ports: add --port-driver=builtin");
-	bad(NET "-p foo true", "--publish: ");
-	bad(NET "-p 127.0.0.1:0:80/tcp true", "--publish: ");
-	bad(NET "-p 127.0.0.1:8080:80/foo true", "--publish: ");
-	bad(NET "-p '' true", "--publish: ");
+	bad(NET "-p foo true", "--publish: invalid PortSpec string: \"foo\"");
+	bad(NET "-p 127.0.0.1:0:80/tcp true",
+	    "--publish \"127.0.0.1:0:80/tcp\": invalid ParentPort");
+	bad(NET "-p 127.0.0.1:0:80/tcp true",
+	    "; it must be like 127.0.0.1:8080:80/tcp, with ports from 1");
+	bad(NET "-p 127.0.0.1:8080:80/foo true", "\"127.0.0.1:8080:80/foo\": unknown proto");
+	bad(NET "-p '' true", "--publish \"\": ");
 	bad(NET "-p 127.0.0.1:1:1/tcp -p 127.0.0.1:1:2/tcp true", "is given twice");
 }
 

@@ -158,6 +158,18 @@ static int make_tap(const struct start *s, struct err *e)
 	return tap_create_inside(t->userns_fd, t->netns_fd, interface_name(s->params), e);
 }
 
+static void log_command(const char *const *argv)
+{
+	char line[512] = "";
+
+	for (; *argv; argv++) {
+		size_t len = strlen(line);
+
+		snprintf(line + len, sizeof(line) - len, " %s", *argv);
+	}
+	log_debug("network/slirp4netns: starting%s", line);
+}
+
 /* Starts it. *ready_r becomes readable when packets flow, and closes when slirp4netns is gone. */
 static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, struct err *e)
 {
@@ -192,6 +204,7 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 	 * message. */
 	null_w = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	spec.stdout_fd = log_is_debug() ? output_w : null_w;
+	log_command(s->cmd.argv);
 	return proc_start(&drv->proc, &spec, e);
 }
 
