@@ -363,7 +363,7 @@ static void test_publish(void **state)
 	options_free(&o);
 	bad("-p 127.0.0.1:8080:80/tcp true",
 	    "port driver \"none\" does not support publishing ports: add --port-driver=builtin");
-	bad(NET "-p foo true", "--publish: invalid PortSpec string: \"foo\"");
+	bad(NET "-p foo true", "--publish: missing proto in PortSpec string: \"foo\"");
 	bad(NET "-p 127.0.0.1:0:80/tcp true",
 	    "--publish \"127.0.0.1:0:80/tcp\": invalid ParentPort");
 	bad(NET "-p 127.0.0.1:0:80/tcp true",
