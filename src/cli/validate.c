@@ -16,6 +16,9 @@
 /* slirp4netns takes no more; RootlessKit has the bound for every driver. */
 #define MTU_MAX 65521
 
+/* What the kernel allows for an Ethernet device (ETH_MIN_MTU). */
+#define MTU_MIN 68
+
 #define UDP_TIMEOUT_MAX_MS (24 * 3600 * 1000)
 
 static bool is(const char *a, const char *b)
@@ -28,12 +31,20 @@ static bool given(const struct options *o, enum option_id id)
 	return o->given >> id & 1;
 }
 
+/* Whether there is an interface beside lo. */
+static bool carries_packets(const struct options *o)
+{
+	return !is(o->net, "host") && !is(o->net, "none");
+}
+
 static int check_numbers(const struct options *o, struct err *e)
 {
 	if (o->mtu < 0 || o->mtu > MTU_MAX)
 		return err_set(e, -EINVAL,
 			       "mtu must be <= %d, got %d (0 means the driver's default)", MTU_MAX,
 			       o->mtu);
+	if (o->mtu && o->mtu < MTU_MIN && carries_packets(o))
+		return err_set(e, -EINVAL, "mtu must be >= %d, got %d", MTU_MIN, o->mtu);
 	if (o->workers < 0 || o->workers > LIMIT_WORKERS)
 		return err_set(e, -EINVAL, "--workers=%d: it must be 0 (one a CPU) to %d",
 			       o->workers, LIMIT_WORKERS);
@@ -147,7 +158,7 @@ int options_validate(struct options *o, struct err *e)
 static void warn_network(const struct options *o)
 {
 	const struct net_driver_ops *ops = net_driver_find(o->net);
-	bool carries = !is(o->net, "host") && !is(o->net, "none");
+	bool carries = carries_packets(o);
 
 	if (o->mtu && !carries)
 		log_warning("unsupported mtu for --net=%s: %d", o->net, o->mtu);

@@ -222,6 +222,7 @@ static void test_mtu(void **state)
 	assert_int_equal(o.mtu, 65521);
 	options_free(&o);
 	bad("--mtu=65522 true", "mtu must be <= 65521, got 65522");
+	bad("--net=slirp4netns --mtu=67 true", "mtu must be >= 68, got 67");
 	bad("--mtu=-1 true", "mtu must be <= 65521, got -1");
 	bad("--mtu=abc true", "invalid value \"abc\" for --mtu: it must be a whole number");
 	bad("--mtu= true", "it must be a whole number");

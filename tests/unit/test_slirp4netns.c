@@ -11,9 +11,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -551,6 +554,57 @@ static void test_no_leaks(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
+/* Whether this process has children left; they are reaped on the way. */
+static bool has_children(void)
+{
+	return waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD;
+}
+
+/* With fewer and fewer descriptors every step fails once: each says so, and nothing is left. In a
+ * process of its own. Returns the number of failures, or -1. */
+static int starve(void)
+{
+	struct net_params p = params_for(program);
+	int fds = count_fds(), failures = 0;
+
+	for (rlim_t n = 60; n > 3; n--) {
+		struct rlimit limit = {n, 60};
+		struct net_driver *drv = NULL;
+		struct net_result r;
+		struct err e;
+
+		setrlimit(RLIMIT_NOFILE, &limit);
+		if (start(&p, &nobody, &drv, &r, &e) == 0)
+			net_slirp4netns_ops.stop(drv);
+		else if (e.code < 0 && e.msg[0])
+			failures++;
+		else
+			return -1;
+		limit.rlim_cur = 60;
+		setrlimit(RLIMIT_NOFILE, &limit);
+		if (count_fds() != fds || has_children()) {
+			fprintf(stderr, "%d: %d descriptors, were %d: %s\n", (int)n, count_fds(),
+				fds, e.msg);
+			return -1;
+		}
+	}
+	return failures;
+}
+
+static void test_no_descriptors(void **state)
+{
+	int status = 1;
+	pid_t pid;
+
+	(void)state;
+	write_program(HELP_NEW, READY);
+	pid = fork();
+	if (pid == 0)
+		_exit(starve() > 5 ? 0 : 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static int make_dir(void **state)
 {
 	(void)state;
@@ -595,6 +649,7 @@ int main(void)
 		cmocka_unit_test(test_cidr),
 		cmocka_unit_test(test_output),
 		cmocka_unit_test(test_no_leaks),
+		cmocka_unit_test(test_no_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
