@@ -193,6 +193,8 @@ static void warn_dataplane(const struct options *o)
 
 void options_warn(const struct options *o)
 {
+	log_debug("--net=%s --port-driver=%s --propagation=%s, reaper %s", o->net, o->port_driver,
+		  o->propagation, o->reaper_on ? "on" : "off");
 	if (geteuid() == 0)
 		log_warning(
 			"running as the root user is not supported: run it as an ordinary user");

@@ -570,6 +570,17 @@ static void test_warnings(void **state)
 		warns_not("true", "running as the root user");
 }
 
+/* --debug says what the options came to, on stderr; without it nothing is said. */
+static void test_debug(void **state)
+{
+	(void)state;
+	warns_not("--pidns true", "reaper on");
+	log_init("parent", true);
+	warns("--pidns true",
+	      "debug: --net=host --port-driver=none --propagation=rprivate, reaper on");
+	log_init("parent", false);
+}
+
 static void call_help(const void *unused)
 {
 	(void)unused;
@@ -708,33 +719,20 @@ static void test_value_duration(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_forms),
-		cmocka_unit_test(test_command),
-		cmocka_unit_test(test_booleans),
-		cmocka_unit_test(test_unknown),
-		cmocka_unit_test(test_missing_value),
-		cmocka_unit_test(test_mtu),
-		cmocka_unit_test(test_network),
-		cmocka_unit_test(test_cidr),
-		cmocka_unit_test(test_ifname),
-		cmocka_unit_test(test_slirp4netns),
-		cmocka_unit_test(test_copy_up),
-		cmocka_unit_test(test_propagation),
-		cmocka_unit_test(test_publish),
-		cmocka_unit_test(test_port_drivers),
-		cmocka_unit_test(test_source_ip_transparent),
-		cmocka_unit_test(test_processes),
-		cmocka_unit_test(test_subid_source),
-		cmocka_unit_test(test_state_dir),
-		cmocka_unit_test(test_dataplane),
-		cmocka_unit_test(test_informational),
-		cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_help),
-		cmocka_unit_test(test_version),
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_value_int),
-		cmocka_unit_test(test_value_duration),
+		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_command),	      cmocka_unit_test(test_booleans),
+		cmocka_unit_test(test_unknown),	      cmocka_unit_test(test_missing_value),
+		cmocka_unit_test(test_mtu),	      cmocka_unit_test(test_network),
+		cmocka_unit_test(test_cidr),	      cmocka_unit_test(test_ifname),
+		cmocka_unit_test(test_slirp4netns),   cmocka_unit_test(test_copy_up),
+		cmocka_unit_test(test_propagation),   cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_port_drivers),  cmocka_unit_test(test_source_ip_transparent),
+		cmocka_unit_test(test_processes),     cmocka_unit_test(test_subid_source),
+		cmocka_unit_test(test_state_dir),     cmocka_unit_test(test_dataplane),
+		cmocka_unit_test(test_informational), cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_debug),	      cmocka_unit_test(test_help),
+		cmocka_unit_test(test_version),	      cmocka_unit_test(test_table),
+		cmocka_unit_test(test_value_int),     cmocka_unit_test(test_value_duration),
 	};
 
 	log_init("parent", false);

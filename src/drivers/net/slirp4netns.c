@@ -307,7 +307,7 @@ static void slirp4netns_stop(struct net_driver *drv)
 /* The command is running when this returns, ready or not. */
 static int launch(struct net_driver *drv, struct start *s, struct err *e)
 {
-	struct slirp4netns_features features;
+	struct slirp4netns_features features = {0};
 	auto_fd int ready_r = -1;
 	bool help_first = is_auto(s->params->sandbox) || is_auto(s->params->seccomp);
 	struct err start_err = {0}, help_err = {0};
