@@ -20,8 +20,8 @@ int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_
 
 /*
  * Returns the length of the message, 0 at end of file, or -errno; -EMSGSIZE when the message or
- * its descriptors did not fit (what came is closed). *n_fds: room on entry, number received on return.
- * Received descriptors are close-on-exec and belong to the caller. A process that is out of
+ * its descriptors did not fit (what came is closed). *n_fds: room on entry, number received on
+ * return. Received descriptors are close-on-exec and belong to the caller. A process that is out of
  * descriptors gets fewer than were sent: the kernel drops the rest and -EMFILE is returned.
  */
 ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags);

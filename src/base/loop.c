@@ -55,7 +55,8 @@ static void free_all(struct loop_source **head)
 {
 	struct loop_source *s, *tmp;
 
-	DL_FOREACH_SAFE (*head, s, tmp) {
+	DL_FOREACH_SAFE(*head, s, tmp)
+	{
 		DL_DELETE(*head, s);
 		free(s);
 	}

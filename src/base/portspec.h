@@ -18,7 +18,8 @@ struct port_spec {
 	char parent_ip[64]; /* "" when absent */
 	char child_ip[64];  /* "" when absent */
 	long long parent_port;
-	long long child_port; /* wide: the API takes any integer and validation refuses it by value */
+	long long
+		child_port; /* wide: the API takes any integer and validation refuses it by value */
 };
 
 /* Parses the string form. Says what is wrong in RootlessKit's words where it has words for it.

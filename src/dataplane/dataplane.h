@@ -44,9 +44,9 @@ enum dataplane_proto { DATAPLANE_TCP, DATAPLANE_UDP };
 struct dataplane_port {
 	int id; /* > 0, not in use */
 	enum dataplane_proto proto;
-	struct sockaddr_storage listen; /* AF_INET or AF_INET6 with port */
-	bool v6only;			/* AF_INET6 only; false on [::] takes IPv4 too */
-	struct sockaddr_storage target; /* in the namespace */
+	struct sockaddr_storage listen;	 /* AF_INET or AF_INET6 with port */
+	bool v6only;			 /* AF_INET6 only; false on [::] takes IPv4 too */
+	struct sockaddr_storage target;	 /* in the namespace */
 	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
 };
 

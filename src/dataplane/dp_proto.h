@@ -79,9 +79,9 @@ struct broker_boot_reply {
 
 /* Worker to broker: make this many sockets. */
 struct broker_request {
-	uint8_t family;	 /* AF_INET, AF_INET6 */
-	uint8_t proto;	 /* IPPROTO_TCP, IPPROTO_UDP */
-	uint16_t count;	 /* 1 to FDPASS_MAX */
+	uint8_t family; /* AF_INET, AF_INET6 */
+	uint8_t proto;	/* IPPROTO_TCP, IPPROTO_UDP */
+	uint16_t count; /* 1 to FDPASS_MAX */
 };
 
 /* Broker to worker, with the sockets: unbound, non-blocking, options set (which: broker.c).

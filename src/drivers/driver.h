@@ -31,12 +31,12 @@ struct net_params {
 	bool disable_host_loopback;
 	bool ipv6;
 	bool detach_netns;
-	const char *binary;	   /* --slirp4netns-binary etc; NULL: default */
-	const char *sandbox;	   /* "auto", "true", "false" */
-	const char *seccomp;	   /* likewise */
-	const char *bridge;	   /* lxc-user-nic */
+	const char *binary;  /* --slirp4netns-binary etc; NULL: default */
+	const char *sandbox; /* "auto", "true", "false" */
+	const char *seccomp; /* likewise */
+	const char *bridge;  /* lxc-user-nic */
 	const char *state_dir;
-	const char *api_socket;	   /* slirp4netns: path for its API socket, NULL when not needed */
+	const char *api_socket; /* slirp4netns: path for its API socket, NULL when not needed */
 };
 
 /* The namespaces as the parent holds them. All descriptors are borrowed. */
@@ -44,7 +44,7 @@ struct net_target {
 	pid_t child_pid;
 	int userns_fd, netns_fd;
 	const char *netns_path; /* detached namespace: STATE/netns; else NULL */
-	int abort_fd;		/* readable when start-up must stop: a signal came or the child died */
+	int abort_fd; /* readable when start-up must stop: a signal came or the child died */
 };
 
 /* What the driver decided; sent to the child as is (no pointers) and shown by the API. */
@@ -93,7 +93,7 @@ typedef void port_done_fn(void *arg, const struct err *e);
 struct port_params {
 	struct loop *loop;
 	pid_t child_pid;
-	int userns_fd, netns_fd; /* borrowed; the namespaces of the command */
+	int userns_fd, netns_fd;	 /* borrowed; the namespaces of the command */
 	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
 	const char *state_dir;
 	const char *slirp_api_socket;
@@ -110,10 +110,10 @@ struct port_driver_ops {
 	const char *const *protos; /* NULL at the end */
 	bool disallow_loopback_child_ip;
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
-	/* spec has been validated and does not conflict; id names the port from now on. Where it fails
-	 * nothing of it is left. */
-	void (*add)(struct port_driver *drv, int id, const struct port_spec *spec, port_done_fn *done,
-		    void *arg);
+	/* spec has been validated and does not conflict; id names the port from now on. Where it
+	 * fails nothing of it is left. */
+	void (*add)(struct port_driver *drv, int id, const struct port_spec *spec,
+		    port_done_fn *done, void *arg);
 	/* When done is called the port is free again and its connections are closed. */
 	void (*remove)(struct port_driver *drv, int id, port_done_fn *done, void *arg);
 	void (*stop)(struct port_driver *drv);

@@ -29,7 +29,8 @@ void ports_remove(struct ports *ports, long long id, port_done_fn *done, void *a
 
 /* Calls fn for every live port, in the order of their ids. Stops when fn returns nonzero and
  * returns that. fn must not add or remove. */
-int ports_each(const struct ports *ports, int (*fn)(void *arg, const struct port_entry *), void *arg);
+int ports_each(const struct ports *ports, int (*fn)(void *arg, const struct port_entry *),
+	       void *arg);
 
 const struct port_driver_ops *ports_driver(const struct ports *ports);
 

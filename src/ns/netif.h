@@ -12,8 +12,8 @@
 /* An interface to configure. Strings are borrowed. */
 struct netif_config {
 	const char *ifname;
-	int mtu;	     /* 0: as it is */
-	const char *ip;	     /* IPv4 or IPv6, NULL or "": no address */
+	int mtu;	/* 0: as it is */
+	const char *ip; /* IPv4 or IPv6, NULL or "": no address */
 	int prefix_len;
 	const char *gateway; /* default route through it; NULL or "": none */
 };
