@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,7 +210,7 @@ int child_main(int argc, char **argv)
 		if (code == -ECONNRESET || code == -EPIPE)
 			return 1;
 		log_error("%s", e.msg);
-		preflight_hint(code);
+		preflight_hint(code, CLONE_NEWNET);
 		return 1;
 	}
 	cmd = (struct command){.argv = c.options.command,

@@ -94,7 +94,7 @@ static int make_child(struct parent *p, char **argv, struct err *e)
 
 	if (code) {
 		log_error("%s", e->msg);
-		preflight_hint(code);
+		preflight_hint(code, spawn_flags(p->options));
 		e->msg[0] = '\0';
 		return code;
 	}

@@ -3,22 +3,30 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 
-/* -1 when there is no such sysctl. */
+/* Of a user namespace on a machine whose limit is 0: what RootlessKit's documentation advises. */
+#define NAMESPACES_USUAL 28633L
+
+/* name: with dots, as sysctl(8) has it. -1 when there is no such sysctl. */
 static long sysctl_read(const char *proc_sys, const char *name)
 {
 	char path[PATH_MAX], text[64];
+	size_t dir = strlen(proc_sys);
 
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s", proc_sys, name) >= sizeof(path))
 		return -1;
+	for (char *dot = strchr(path + dir, '.'); dot; dot = strchr(dot, '.'))
+		*dot = '/';
 	if (fd_read_file(path, text, sizeof(text)) <= 0)
 		return -1;
 	return strtol(text, NULL, 10);
@@ -49,39 +57,96 @@ static void apparmor_text(const char *exe, char *buf, size_t size)
 		 name + (name[0] == '.'), exe, name + (name[0] == '.'));
 }
 
-const char *preflight_hint_text(const char *proc_sys, const char *exe, int code, char *buf,
-				size_t size)
+struct kind {
+	int flag;
+	const char *sysctl;
+};
+
+/* namespaces(7): one limit for each kind of namespace. */
+static const struct kind kinds[] = {
+	{CLONE_NEWUSER, "user.max_user_namespaces"},	 {CLONE_NEWNS, "user.max_mnt_namespaces"},
+	{CLONE_NEWNET, "user.max_net_namespaces"},	 {CLONE_NEWPID, "user.max_pid_namespaces"},
+	{CLONE_NEWUTS, "user.max_uts_namespaces"},	 {CLONE_NEWIPC, "user.max_ipc_namespaces"},
+	{CLONE_NEWCGROUP, "user.max_cgroup_namespaces"},
+};
+
+#define N_KINDS (int)(sizeof(kinds) / sizeof(kinds[0]))
+
+/* In a process of its own: the exit code is the index of the kind that cannot be had, or N_KINDS.
+ */
+static void __attribute__((noreturn)) try_each(int flags)
+{
+	for (int i = 0; i < N_KINDS; i++)
+		if ((flags & kinds[i].flag) && unshare(kinds[i].flag) < 0 && errno == ENOSPC)
+			_exit(i);
+	_exit(N_KINDS);
+}
+
+const char *preflight_used_up(int flags)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return NULL;
+	if (pid == 0)
+		try_each(flags);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return NULL;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) >= N_KINDS)
+		return NULL;
+	return kinds[WEXITSTATUS(status)].sysctl;
+}
+
+/* What is in view may not be what is in the way: every outer user namespace has a limit of its own,
+ * and 32 levels are the most there can be (ENOSPC too: user_namespaces(7)). */
+static void used_up_text(const char *sysctl, long max, char *buf, size_t size)
+{
+	if (max >= INT_MAX)
+		snprintf(buf, size,
+			 "no more namespaces can be had, and %s is %ld here: the limit of an outer "
+			 "user namespace (a container's host) is used up, or user namespaces are "
+			 "nested too deep",
+			 sysctl, max);
+	else
+		snprintf(buf, size,
+			 "%s is %ld%s. As root: sysctl -w %s=%ld (and a file in /etc/sysctl.d to "
+			 "keep it)",
+			 sysctl, max, max ? ", and all of them are in use" : "", sysctl,
+			 max < NAMESPACES_USUAL / 2 ? NAMESPACES_USUAL : 2 * max);
+}
+
+const char *preflight_hint_text(const char *proc_sys, const char *exe, int code,
+				const char *used_up, char *buf, size_t size)
 {
 	bool refused = code == -EPERM || code == -EACCES;
-	long max = sysctl_read(proc_sys, "user/max_user_namespaces");
 
 	buf[0] = '\0';
-	if (refused && sysctl_read(proc_sys, "kernel/unprivileged_userns_clone") == 0)
+	if (!used_up && sysctl_read(proc_sys, "user.max_user_namespaces") == 0)
+		used_up = "user.max_user_namespaces";
+	if (refused && sysctl_read(proc_sys, "kernel.unprivileged_userns_clone") == 0)
 		snprintf(buf, size,
 			 "kernel.unprivileged_userns_clone is 0. As root: "
 			 "sysctl -w kernel.unprivileged_userns_clone=1 (and a file in "
 			 "/etc/sysctl.d to "
 			 "keep it)");
-	else if (max == 0 || (code == -ENOSPC && max > 0))
-		snprintf(buf, size,
-			 "user.max_user_namespaces is %ld%s. As root: "
-			 "sysctl -w user.max_user_namespaces=28633 (and a file in /etc/sysctl.d to "
-			 "keep "
-			 "it)",
-			 max, max ? ", and that many exist" : "");
+	else if (used_up)
+		used_up_text(used_up, sysctl_read(proc_sys, used_up), buf, size);
 	else if (refused &&
-		 sysctl_read(proc_sys, "kernel/apparmor_restrict_unprivileged_userns") > 0)
+		 sysctl_read(proc_sys, "kernel.apparmor_restrict_unprivileged_userns") > 0)
 		apparmor_text(exe, buf, size);
 	return buf;
 }
 
-void preflight_hint(int code)
+void preflight_hint(int code, int flags)
 {
 	char exe[PATH_MAX], text[2048 + 3 * PATH_MAX], *save = NULL;
+	const char *used_up = code == -ENOSPC ? preflight_used_up(flags) : NULL;
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
 	exe[n > 0 ? n : 0] = '\0';
-	preflight_hint_text("/proc/sys", exe, code, text, sizeof(text));
+	preflight_hint_text("/proc/sys", exe, code, used_up, text, sizeof(text));
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		log_info("hint: %s", line);
 }

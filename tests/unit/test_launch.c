@@ -177,11 +177,17 @@ static int scratch_teardown(void **state)
 	return 0;
 }
 
-static const char *hint(int code)
+static const char *hint_used_up(int code, const char *used_up)
 {
 	static char buf[8192];
 
-	return preflight_hint_text(scratch, "/usr/bin/rootlesskit", code, buf, sizeof(buf));
+	return preflight_hint_text(scratch, "/usr/bin/rootlesskit", code, used_up, buf,
+				   sizeof(buf));
+}
+
+static const char *hint(int code)
+{
+	return hint_used_up(code, NULL);
 }
 
 static void test_hints(void **state)
@@ -191,11 +197,31 @@ static void test_hints(void **state)
 	write_text(in_scratch("user/max_user_namespaces"), "1000\n");
 	write_text(in_scratch("kernel/unprivileged_userns_clone"), "1\n");
 	assert_string_equal(hint(-EPERM), "");
-	assert_non_null(strstr(hint(-ENOSPC), "user.max_user_namespaces is 1000"));
+	/* No space, but not for want of namespaces. */
+	assert_string_equal(hint(-ENOSPC), "");
 	write_text(in_scratch("user/max_user_namespaces"), "0\n");
 	assert_non_null(strstr(hint(-ENOSPC), "sysctl -w user.max_user_namespaces=28633"));
 	write_text(in_scratch("kernel/unprivileged_userns_clone"), "0\n");
 	assert_non_null(strstr(hint(-EPERM), "sysctl -w kernel.unprivileged_userns_clone=1"));
+}
+
+static void test_used_up_hints(void **state)
+{
+	static const char sysctl[] = "user.max_net_namespaces";
+
+	(void)state;
+	write_text(in_scratch("user/max_user_namespaces"), "2147483647\n");
+	write_text(in_scratch("user/max_net_namespaces"), "100\n");
+	assert_non_null(
+		strstr(hint_used_up(-ENOSPC, sysctl),
+		       "user.max_net_namespaces is 100, and all of them are in use. As root: "
+		       "sysctl -w user.max_net_namespaces=28633 "));
+	write_text(in_scratch("user/max_net_namespaces"), "20000\n");
+	assert_non_null(strstr(hint_used_up(-ENOSPC, sysctl), "user.max_net_namespaces=40000 "));
+	/* Raising this one would not help. */
+	write_text(in_scratch("user/max_net_namespaces"), "2147483647\n");
+	assert_non_null(strstr(hint_used_up(-ENOSPC, sysctl), "outer user namespace"));
+	assert_null(strstr(hint_used_up(-ENOSPC, sysctl), "sysctl -w"));
 }
 
 static void test_apparmor_hint(void **state)
@@ -292,6 +318,28 @@ static int do_propagation(void)
 	return 0;
 }
 
+/* Root of a user namespace that may not have any more of a kind. */
+static int do_use_up(void)
+{
+	const int all = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS;
+
+	CHECK(preflight_used_up(all) == NULL);
+	CHECK(fd_write_file("/proc/sys/user/max_uts_namespaces", "0", 0644) == 0);
+	CHECK(preflight_used_up(CLONE_NEWUSER | CLONE_NEWNS) == NULL);
+	CHECK(!strcmp(preflight_used_up(all), "user.max_uts_namespaces"));
+	CHECK(fd_write_file("/proc/sys/user/max_net_namespaces", "0", 0644) == 0);
+	CHECK(!strcmp(preflight_used_up(all), "user.max_net_namespaces"));
+	CHECK(fd_write_file("/proc/sys/user/max_user_namespaces", "0", 0644) == 0);
+	CHECK(!strcmp(preflight_used_up(all), "user.max_user_namespaces"));
+	return 0;
+}
+
+static void test_used_up(void **state)
+{
+	(void)state;
+	in_namespaces(do_use_up);
+}
+
 static void test_propagation(void **state)
 {
 	(void)state;
@@ -345,6 +393,9 @@ int main(void)
 		cmocka_unit_test(test_inherited_fds),
 		cmocka_unit_test(test_clone_flags),
 		cmocka_unit_test_setup_teardown(test_hints, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_used_up_hints, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test(test_used_up),
 		cmocka_unit_test_setup_teardown(test_apparmor_hint, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test(test_resolv_conf),

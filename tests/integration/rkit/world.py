@@ -56,6 +56,8 @@ class World:
         sh("mount", "--bind", copy, "/etc")
         self.add_user(USER, UID, SUBID)
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        # Where ip(8) keeps its namespaces; it would make a mount of it at the first use.
+        os.makedirs("/run/netns", exist_ok=True)
         sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
 
     def add_user(self, name, uid, *ranges):
