@@ -7,7 +7,7 @@ import os
 import unittest
 
 import rkit
-from rkit.launch import Rootlesskit, ctl
+from rkit.launch import Rootlesskit, ctl, wait_for
 from rkit.ports import builtin
 
 THEIRS = {"rootlesskit": "/usr/bin/rootlesskit", "rootlessctl": "/usr/bin/rootlessctl"}
@@ -30,6 +30,8 @@ class Client:
                 raise unittest.SkipTest(w.tun_error)
             cls.rk = Rootlesskit("--net=slirp4netns", "--disable-host-loopback",
                                  "--port-driver=builtin", binary=cls.server).ready()
+            # RootlessKit's child_pid comes before its API.
+            wait_for("the API", lambda: os.path.exists(cls.rk.state + "/api.sock"))
         else:
             cls.rk = builtin().ready()
 

@@ -176,7 +176,10 @@ int builtin_addr_resolve(const struct port_spec *spec, const char *host_ip,
 	int code;
 
 	if (!proto)
-		return err_set(e, -EINVAL, "spec was not validated?");
+		return err_set(
+			e, -EINVAL,
+			"spec was not validated?: proto %s is not supported: tcp and udp are",
+			spec->proto);
 	port->proto = proto->proto;
 	code = resolve_listen(proto, spec, port, e);
 	return code ? code : resolve_target(spec, host_ip, port, e);

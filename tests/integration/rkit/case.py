@@ -67,6 +67,14 @@ class RkTestCase(unittest.TestCase):
     """Each test must leave nothing behind: no process, mount or temporary file."""
 
     maxDiff = None
+    failed = False
+
+    def _callTestMethod(self, method):
+        try:
+            super()._callTestMethod(method)
+        except BaseException:
+            self.failed = True
+            raise
 
     def setUp(self):
         self.world = world()
@@ -82,9 +90,8 @@ class RkTestCase(unittest.TestCase):
             self.assertEqual(leaks.tree(self.world.tmp), self.tmp_before, "files left")
 
     def tearDown(self):
-        failed = any(err for _, err in getattr(self._outcome, "errors", ()) or ())
         try:
-            if not failed:
+            if not self.failed:
                 self.assertNothingLeft()
         finally:
             self.clean_up()
