@@ -39,6 +39,7 @@ struct flow {
 	struct bulk_order order;
 	uint64_t sent;
 	uint64_t received;
+	struct bulk_count server; /* of a client: what the server said at the end */
 	pthread_t thread;
 	const char *failure;
 };
@@ -166,7 +167,6 @@ static void *client_send(void *arg)
 static void *client_flow(void *arg)
 {
 	struct flow *flow = arg;
-	struct bulk_count count;
 	pthread_t sender;
 
 	if (stream_write_all(flow->fd, &flow->order, sizeof(flow->order))) {
@@ -175,17 +175,17 @@ static void *client_flow(void *arg)
 	}
 	if (pthread_create(&sender, NULL, client_send, flow))
 		die("out of threads");
-	if (receive_to_end(flow, &count))
+	if (receive_to_end(flow, &flow->server))
 		flow->failure = "download was cut";
 	pthread_join(sender, NULL);
 	if (flow->failure)
 		return NULL;
-	if (flow->received < sizeof(count)) {
+	if (flow->received < sizeof(flow->server)) {
 		flow->failure = "the server's count did not arrive";
 		return NULL;
 	}
-	flow->received -= sizeof(count);
-	if (count.received != flow->sent || count.sent != flow->received)
+	flow->received -= sizeof(flow->server);
+	if (flow->server.received != flow->sent || flow->server.sent != flow->received)
 		flow->failure = "bytes were lost or doubled";
 	return NULL;
 }
@@ -213,7 +213,12 @@ static void run_client(const char *host, uint16_t port, const struct bulk_order 
 	elapsed_ns = now_ns() - start_ns;
 	for (size_t i = 0; i < count; i++) {
 		if (flows[i].failure)
-			die("flow %zu: %s", i, flows[i].failure);
+			die("flow %zu: %s (sent %llu, received %llu, the server sent %llu, "
+			    "received %llu bytes)",
+			    i, flows[i].failure, (unsigned long long)flows[i].sent,
+			    (unsigned long long)flows[i].received,
+			    (unsigned long long)flows[i].server.sent,
+			    (unsigned long long)flows[i].server.received);
 		sent += flows[i].sent;
 		received += flows[i].received;
 	}

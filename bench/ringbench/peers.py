@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forwarders under comparison. Each is started once and serves all scenarios of a run."""
+"""The forwarders under comparison. Each is started once and serves all scenarios of a phase."""
 
+import copy
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -10,11 +12,14 @@ import time
 from . import procs
 from .host import Skip
 
-# Where the servers listen inside each namespace, and the last digits of the ports outside.
+# Where the servers listen inside each namespace; the last digits are those of the ports outside.
 SERVICES = {"bulk": 10001, "echo": 10002, "close": 10003, "http": 10004, "udp": 10005}
+TCP_SERVICES = frozenset(SERVICES) - {"udp"}
 # The command that rests in a peer's namespace; not counted as the forwarder's.
 REST = "sleep"
 START_TIMEOUT_S = 15
+# Ports outside: 100 for each peer, and as many again for a fresh instance of it.
+_BASE, _FRESH = 20000, 50
 
 
 def _wait_for(what, check, process=None):
@@ -25,55 +30,102 @@ def _wait_for(what, check, process=None):
         found = check()
         if found:
             return found
-        time.sleep(0.02)
+        time.sleep(0.01)
     raise Skip(f"{what}: not ready after {START_TIMEOUT_S} s")
 
 
-class Peer:
-    """name: key in the results; label: in tables. port(): where a client finds a service."""
+def _end(processes, patience_s=5):
+    """Asks all of them to end, then makes them."""
+    alive = [process for process in processes if process and process.poll() is None]
+    for process in alive:
+        process.terminate()
+    for process in alive:
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
-    services = frozenset(SERVICES)
-    slow = False  # takes part in the core scenarios of a full run only
+
+class Peer:
+    """A way from the client to the servers. name: key in results; label: what reports call it."""
+
+    label = ""
+    can = frozenset(SERVICES)  # services that it is able to forward
+    core_only = False  # so slow that a full run takes it through the core scenarios only
+    counts_memory = True  # its processes live as long as the forwarder does
+    ours = False
+    not_counted = frozenset({REST})  # names of processes in its tree that are not the forwarder
 
     def __init__(self, host, name, index):
         self.host = host
         self.name = name
-        self.base = 20000 + 100 * index
+        self.base = _BASE + 100 * index
+        self.services = self.can
+        self.user = None
+        self.fresh_copy = False
+        self._forget()
+
+    def _forget(self):
         self.process = None
         self.servers = []
         self.log = None
         self.inner_pid = None
-        self.user = None
+
+    def version(self):
+        """A line for the report, or ""."""
+        return ""
+
+    def command(self):
+        """What starts it; somewhere below the process that this becomes, REST runs inside."""
+        raise NotImplementedError
+
+    def rest_argv(self):
+        return [REST, "1000000"]
 
     def port(self, service):
+        """Where a client finds the service, on 127.0.0.1."""
         return self.base + SERVICES[service] - 10000
 
     def client_prefix(self):
-        """Prefix of a client's command."""
-        return self.host.in_host([])
+        """Prefix of a client's command; without one it runs where the forwarders listen."""
+        return []
 
-    def start(self, programs):
-        self.user = self.host.user(self.name)
-        self.log = open(f"{self.host.dir}/{self.name}.log", "wb")
+    def fresh(self, services):
+        """A second instance with fewer services, not started, beside the running one."""
+        other = copy.copy(self)
+        other._forget()
+        other.base += _FRESH
+        other.services = frozenset(services) & self.can
+        other.fresh_copy = True
+        return other
+
+    def start(self, programs, congestion):
+        """Starts forwarder and servers; Skip says what is in the way, and nothing stays."""
+        if not self.user:
+            self.user = self.host.user(self.name)
+        self.log = open(f"{self.host.dir}/{self.name}.log", "ab")
         self.process = subprocess.Popen(
             self.host.as_user(self.user, self.command()), stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log, start_new_session=True)
         try:
             self.inner_pid = _wait_for(self.name, self._find_rest, self.process)
+            enter = self.host.enter(self.inner_pid)
+            self.host.set_congestion(congestion, enter)
+            self.host.widen_ports(enter)
+            for service, argv in programs.servers().items():
+                if service in self.services:
+                    self._serve(service, argv)
+            self.after_start()
         except Skip as skip:
-            raise Skip(f"{skip}{self._last_words()}") from None
-        if self.host.root:
-            self.host.set_congestion(self.host.enter(self.inner_pid))
-        self.widen_ports()
-        for service, argv in programs.servers().items():
-            if service in self.services:
-                self.serve(service, argv)
+            words = self._last_words()
+            self.stop()
+            raise Skip(f"{skip}{words}") from None
 
-    def widen_ports(self):
-        """More local ports inside, for tests that open a connection per request."""
-        script = "echo 1024 65000 >/proc/sys/net/ipv4/ip_local_port_range"
-        subprocess.run([*self.host.enter(self.inner_pid), "sh", "-c", script],
-                       capture_output=True, check=False)
+    def after_start(self):
+        for service in self.services & TCP_SERVICES:
+            _wait_for(f"{self.name}: port of {service}",
+                      lambda s=service: _listens("self", self.port(s)), self.process)
 
     def _last_words(self):
         self.log.flush()
@@ -81,22 +133,15 @@ class Peer:
             lines = file.read().strip().splitlines()
         return f" ({lines[-1]})" if lines else ""
 
-    def serve(self, service, argv):
+    def _serve(self, service, argv):
         """Starts a server inside and waits until it accepts."""
         log = f"{self.host.dir}/{self.name}-{service}.log"
         with open(log, "wb") as file:
             server = subprocess.Popen([*self.host.enter(self.inner_pid), *argv],
                                       stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         self.servers.append(server)
-        _wait_for(f"{self.name}: server {service}", lambda: self._accepts(service), server)
-
-    def _accepts(self, service):
-        hexport = f":{SERVICES[service]:04X} "
-        with open(f"/proc/{self.inner_pid}/net/tcp", encoding="ascii") as file:
-            return any(hexport in line and " 0A " in line for line in file)
-
-    def rest_argv(self):
-        return [REST, "1000000"]
+        _wait_for(f"{self.name}: server {service}",
+                  lambda: _listens(self.inner_pid, SERVICES[service]), server)
 
     def _find_rest(self):
         for pid in procs.tree(self.process.pid):
@@ -104,44 +149,72 @@ class Peer:
                 return pid
         return None
 
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
     def forwarder_pids(self):
-        """The processes whose CPU and memory the peer costs."""
-        return [pid for pid in procs.tree(self.process.pid) if procs.comm(pid) != REST]
+        """The processes whose CPU and memory the forwarder costs."""
+        return [pid for pid in procs.tree(self.process.pid)
+                if procs.comm(pid) not in self.not_counted]
+
+    def other_bytes(self):
+        """Bytes that interfaces other than lo of the peer's namespace have moved so far."""
+        total = 0
+        with open(f"/proc/{self.inner_pid}/net/dev", encoding="ascii") as file:
+            for line in file.readlines()[2:]:
+                name, _, rest = line.partition(":")
+                if name.strip() != "lo":
+                    fields = rest.split()
+                    total += int(fields[0]) + int(fields[8])
+        return total
 
     def stop(self):
-        for process in [*self.servers, self.process]:
-            if process and process.poll() is None:
-                process.terminate()
-        for process in [*self.servers, self.process]:
-            if process:
-                try:
-                    process.wait(5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        self.servers = []
+        if self.inner_pid and procs.comm(self.inner_pid) == REST:
+            # pasta leaves its command alone when it is told to end.
+            os.kill(self.inner_pid, signal.SIGKILL)
+        _end([*self.servers, self.process])
         if self.log:
             self.log.close()
+        self._forget()
 
 
-class Direct(Peer):
-    """No forwarder: the client runs in the namespace of the server."""
+def _listens(pid, port):
+    """Whether a TCP socket listens on the port in the network namespace of the process."""
+    hexport = f":{port:04X} "
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
+            if any(hexport in line and " 0A " in line for line in file):
+                return True
+    return False
 
-    def bare_command(self, command, net="none", ports=()):
-        """The floor of start-up: the namespaces alone."""
-        if net != "none" or ports:
-            raise Skip("nothing to compare with")
-        return ["unshare", "--user", "--map-root-user", "--net", "--mount", *command]
+
+class _BareNamespace(Peer):
+    """A user and network namespace without anything that forwards."""
 
     def command(self):
         return ["unshare", "--user", "--map-root-user", "--net", "sh", "-c",
                 "ip link set lo up && exec " + " ".join(self.rest_argv())]
+
+
+class Direct(_BareNamespace):
+    """No forwarder: the client runs in the namespace of the server."""
+
+    label = "direct path"
+
+    def startup_command(self, slirp):
+        """The floor of start-up: the namespaces alone."""
+        if slirp:
+            return None
+        return ["unshare", "--user", "--map-root-user", "--mount", "true"]
 
     def port(self, service):
         return SERVICES[service]
 
     def client_prefix(self):
         return self.host.enter(self.inner_pid)
+
+    def after_start(self):
+        pass
 
     def forwarder_pids(self):
         return []
@@ -150,91 +223,131 @@ class Direct(Peer):
 class RootlessKit(Peer):
     """Ours or Debian's."""
 
-    def __init__(self, host, name, index, program, client_program=None, extra=()):
+    # slirp4netns, where it runs, carries no forwarded byte with the builtin driver.
+    not_counted = frozenset({REST, "slirp4netns"})
+
+    def __init__(self, host, name, index, program, ctl, extra=()):
         super().__init__(host, name, index)
         if not os.access(program, os.X_OK):
-            raise Skip(f"{name}: {program} is not there")
+            raise Skip(f"{name}: {program} is not installed (bench/install-peers)")
         self.program = program
-        self.client_program = client_program
+        self.ctl = ctl
         self.extra = list(extra)
+        self.ours = "ringkit" in self.version()
+        self.label = f"ringkit {extra[0].partition('=')[2]}" if extra else "RootlessKit builtin"
+
+    def version(self):
+        return subprocess.run([self.program, "--version"], capture_output=True, text=True,
+                              check=False).stdout.strip()
 
     def state_dir(self):
-        return f"{self.user.pw_dir}/rkbench-state-{self.name}"
+        return f"{self.user.pw_dir}/state" + ("-fresh" if self.fresh_copy else "")
+
+    def net(self):
+        """RootlessKit 1 has no --net=none; the port driver's path is the same with any network."""
+        try:
+            need_slirp(self.name)
+        except Skip:
+            if not self.ours:
+                raise
+            return ["--net=none"]
+        return ["--net=slirp4netns", "--disable-host-loopback", "--copy-up=/etc"]
 
     def drivers(self):
-        return ["--net=none", "--port-driver=builtin"]
+        return [*self.net(), "--port-driver=builtin"]
 
     def command(self):
         ports = []
-        for service, inner in SERVICES.items():
+        for service in sorted(self.services):
             proto = "udp" if service == "udp" else "tcp"
-            ports += ["-p", f"127.0.0.1:{self.port(service)}:{inner}/{proto}"]
+            ports += ["-p", f"127.0.0.1:{self.port(service)}:{SERVICES[service]}/{proto}"]
         return [self.program, f"--state-dir={self.state_dir()}", *self.drivers(), *self.extra,
                 *ports, *self.rest_argv()]
 
-    def bare_command(self, command, net="none", ports=()):
-        """Another instance beside the running one: its own state directory, own ports."""
-        published = [word for port in ports for word in ("-p", port)]
-        slirp = ["--disable-host-loopback"] if net == "slirp4netns" else []
-        return [self.program, f"--state-dir={self.state_dir()}-2", f"--net={net}", *slirp,
-                "--port-driver=builtin", *self.extra, *published, *command]
+    def startup_command(self, slirp):
+        if not slirp:
+            return [self.program, "true"]
+        return [self.program, "--net=slirp4netns", "--disable-host-loopback", "--copy-up=/etc",
+                "--port-driver=builtin", *self.extra, "-p", f"127.0.0.1:{free_port()}:80/tcp",
+                "true"]
+
+    def rootlessctl(self, *args):
+        return self.host.as_user(self.user, [self.ctl, f"--socket={self.state_dir()}/api.sock",
+                                             *args])
 
 
 class SlirpPorts(RootlessKit):
-    """RootlessKit with ports forwarded by slirp4netns, in user space TCP."""
+    """RootlessKit with ports forwarded by slirp4netns: TCP and UDP in user space."""
 
-    slow = True
+    core_only = True
+    not_counted = frozenset({REST})
 
     def __init__(self, host, name, index, program):
         need_slirp(name)
-        super().__init__(host, name, index, program)
+        super().__init__(host, name, index, program, None)
+        self.label = "RootlessKit slirp4netns"
 
     def drivers(self):
-        return ["--net=slirp4netns", "--disable-host-loopback", "--port-driver=slirp4netns"]
+        return [*self.net(), "--port-driver=slirp4netns"]
 
 
 class Pasta(Peer):
-    """pasta's loopback path (splice), the fastest it has."""
+    """pasta's loopback path, on which it splices: the fastest it has."""
+
+    label = "pasta"
 
     def __init__(self, host, name, index):
         super().__init__(host, name, index)
         if not shutil.which("pasta"):
-            raise Skip("pasta: not installed (apt-get install passt)")
-        _need_tun("pasta")
+            raise Skip(f"{name}: pasta is not installed (bench/install-peers)")
+        _need_tun(name)
 
-    def bare_command(self, command, net="none", ports=()):
-        if net != "none" or ports:
-            raise Skip("not what pasta does")
+    def version(self):
+        text = subprocess.run(["pasta", "--version"], capture_output=True, text=True,
+                              check=False).stdout
+        return text.splitlines()[0] if text else ""
+
+    def startup_command(self, slirp):
+        if slirp:
+            return None
         return ["pasta", "--foreground", "--config-net", "-t", "none", "-u", "none", "-T", "none",
-                "-U", "none", "--", *command]
+                "-U", "none", "--", "true"]
 
     def command(self):
-        tcp = ",".join(f"{self.port(s)}:{p}" for s, p in SERVICES.items() if s != "udp")
-        udp = f"{self.port('udp')}:{SERVICES['udp']}"
+        tcp = ",".join(f"{self.port(s)}:{SERVICES[s]}"
+                       for s in sorted(self.services & TCP_SERVICES))
+        tcp = f"127.0.0.1/{tcp}" if tcp else "none"
+        udp = f"127.0.0.1/{self.port('udp')}:{SERVICES['udp']}" if "udp" in self.services \
+            else "none"
         # -T/-U none: it would otherwise scan and forward ports of the namespace outwards.
-        return ["pasta", "--foreground", "--config-net", "-t", f"127.0.0.1/{tcp}", "-u",
-                f"127.0.0.1/{udp}", "-T", "none", "-U", "none", "--", *self.rest_argv()]
+        return ["pasta", "--foreground", "--config-net", "-t", tcp, "-u", udp, "-T", "none",
+                "-U", "none", "--", *self.rest_argv()]
 
 
-class Socat(Peer):
-    """What one would do by hand: a socat outside, one inside by nsenter per connection."""
+class Socat(_BareNamespace):
+    """What one would do by hand: a socat outside, and one inside by nsenter for a connection."""
 
-    services = frozenset({"bulk", "echo", "close", "http"})
-    slow = True
+    label = "socat + nsenter"
+    can = TCP_SERVICES
+    core_only = True
+    counts_memory = False
 
     def __init__(self, host, name, index):
         super().__init__(host, name, index)
         if not shutil.which("socat"):
-            raise Skip("socat: not installed (apt-get install socat)")
+            raise Skip(f"{name}: socat is not installed (bench/install-peers)")
         self.listeners = []
 
-    def command(self):
-        return ["unshare", "--user", "--map-root-user", "--net", "sh", "-c",
-                "ip link set lo up && exec " + " ".join(self.rest_argv())]
+    def version(self):
+        text = subprocess.run(["socat", "-V"], capture_output=True, text=True, check=False).stdout
+        return " ".join(text.split()[6:9]) if "socat version" in text else ""
 
-    def start(self, programs):
-        super().start(programs)
+    def startup_command(self, slirp):
+        return None
+
+    def after_start(self):
         inner = self.inner_pid
+        self.listeners = []
         for service in sorted(self.services):
             shell = (f"nsenter --user=/proc/{inner}/ns/user --net=/proc/{inner}/ns/net "
                      f"--preserve-credentials socat -b 262144 STDIO "
@@ -247,7 +360,7 @@ class Socat(Peer):
                 self.host.as_user(self.user, argv), stdin=subprocess.DEVNULL, stdout=self.log,
                 stderr=self.log, start_new_session=True))
         self.servers += self.listeners
-        time.sleep(0.1)
+        super().after_start()
 
     def forwarder_pids(self):
         return [pid for listener in self.listeners for pid in procs.tree(listener.pid)]
@@ -265,7 +378,7 @@ def _need_tun(what):
 
 def need_slirp(what):
     if not shutil.which("slirp4netns"):
-        raise Skip(f"{what}: slirp4netns is not installed (apt-get install slirp4netns)")
+        raise Skip(f"{what}: slirp4netns is not installed (bench/install-peers)")
     _need_tun(what)
 
 
@@ -273,3 +386,25 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _debian(name):
+    return f"/usr/bin/{name}"
+
+
+# In the order of tables; each makes a Peer or raises Skip.
+PEERS = {
+    "direct": Direct,
+    "ringkit": lambda host, name, index: RootlessKit(
+        host, name, index, host.world.path["rootlesskit"], host.world.path["rootlessctl"],
+        ["--dataplane=io_uring"]),
+    "ringkit-epoll": lambda host, name, index: RootlessKit(
+        host, name, index, host.world.path["rootlesskit"], host.world.path["rootlessctl"],
+        ["--dataplane=epoll"]),
+    "rootlesskit": lambda host, name, index: RootlessKit(
+        host, name, index, _debian("rootlesskit"), _debian("rootlessctl")),
+    "rootlesskit-slirp": lambda host, name, index: SlirpPorts(
+        host, name, index, _debian("rootlesskit")),
+    "socat": Socat,
+    "pasta": Pasta,
+}

@@ -83,33 +83,78 @@ class CpuMeter:
 
 
 def memory(pids):
-    """KiB over the processes: resident, proportional, private, the peak of resident; and names."""
-    total = {"rss_kib": 0, "pss_kib": 0, "private_kib": 0, "peak_rss_kib": 0, "processes": 0}
+    """Sums in KiB over the processes: resident, proportional, private; and their number."""
+    total = {"rss_kib": 0, "pss_kib": 0, "private_kib": 0, "processes": 0}
     for pid in pids:
         try:
             with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
                 rollup = dict(re.findall(r"^(\w+):\s+(\d+) kB", file.read(), re.M))
-            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-                peak = re.search(r"^VmHWM:\s+(\d+) kB", file.read(), re.M)
-        except (OSError, ProcessLookupError):
+        except OSError:
             continue
         total["processes"] += 1
         total["rss_kib"] += int(rollup.get("Rss", 0))
         total["pss_kib"] += int(rollup.get("Pss", 0))
         total["private_kib"] += (int(rollup.get("Private_Clean", 0))
                                  + int(rollup.get("Private_Dirty", 0)))
-        total["peak_rss_kib"] += int(peak.group(1)) if peak else 0
     return total
 
 
-def open_pipes(pids):
-    """Descriptors of pipes held by the processes."""
-    count = 0
+def reset_peaks(pids):
+    """Starts the kernel's record of each process's largest resident size anew."""
     for pid in pids:
         try:
-            for number in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{number}").startswith("pipe:"):
-                    count += 1
+            with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
+                file.write("5")
         except OSError:
             continue
-    return count
+
+
+def peak_rss_mib(pids):
+    """Sum over the processes of the largest resident size of each since reset_peaks()."""
+    kib = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+                peak = re.search(r"^VmHWM:\s+(\d+) kB", file.read(), re.M)
+        except OSError:
+            continue
+        kib += int(peak.group(1)) if peak else 0
+    return kib / 1024
+
+
+def descriptors(pids, kind=""):
+    """How many descriptors each process holds, of those whose target starts with the word."""
+    counts = []
+    for pid in pids:
+        count = 0
+        try:
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                try:
+                    count += os.readlink(f"/proc/{pid}/fd/{number}").startswith(kind)
+                except OSError:
+                    continue
+        except OSError:
+            continue
+        counts.append(count)
+    return counts
+
+
+class Meter:
+    """CPU seconds and peak memory of a forwarder over one sample."""
+
+    def __init__(self, peer):
+        self._peer = peer
+        if peer.counts_memory:
+            reset_peaks(peer.forwarder_pids())
+        self._cpu = CpuMeter(peer.forwarder_pids)
+
+    def finish(self, amount, metric):
+        """{metric: CPU seconds for each of `amount`, peak_rss_mib: ...}; {} without a forwarder."""
+        seconds = self._cpu.seconds()
+        pids = self._peer.forwarder_pids()
+        if not pids or not amount:
+            return {}
+        sample = {metric: seconds / amount}
+        if self._peer.counts_memory:
+            sample["peak_rss_mib"] = peak_rss_mib(pids)
+        return sample

@@ -35,7 +35,7 @@ http {{
 
 
 class Failed(Exception):
-    """One measurement went wrong; the text is the program's last line."""
+    """One measurement went wrong; the text is the program's last lines."""
 
 
 class Programs:
@@ -66,7 +66,7 @@ class Programs:
         with open(conf, "w", encoding="ascii") as file:
             file.write(_NGINX_CONF.format(
                 dir=self.host.dir, port=SERVICES["http"], body="x" * 256,
-                user="user root;" if self.host.root else ""))
+                user="user root;"))
         return ["nginx", "-c", conf, "-e", "stderr"]
 
     def servers(self):
@@ -99,7 +99,7 @@ def run_text(argv, timeout_s):
         raise Failed(f"no result after {timeout_s:.0f} s") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise Failed(lines[-1])
+        raise Failed(" | ".join(lines[-2:]))
     return done.stdout
 
 

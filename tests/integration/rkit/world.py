@@ -60,9 +60,9 @@ class World:
         os.makedirs("/run/netns", exist_ok=True)
         sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
 
-    def add_user(self, name, uid, *ranges):
+    def add_user(self, name, uid, *ranges, home=None):
         with open("/etc/passwd", "a") as f:
-            f.write("%s:x:%d:%d::%s:/bin/sh\n" % (name, uid, uid, self.home))
+            f.write("%s:x:%d:%d::%s:/bin/sh\n" % (name, uid, uid, home or self.home))
         with open("/etc/group", "a") as f:
             f.write("%s:x:%d:\n" % (name, uid))
         self.subids(name, name, *ranges)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of bench/run: options, the sandbox, the files that a run leaves."""
+
+import argparse
+import datetime
+import json
+import os
+import time
+
+from rkit import sandbox
+
+from . import machine, report, table, targets
+from .host import Host
+from .peers import PEERS
+from .programs import Programs
+from .runner import Progress, Runner
+from .suites import suite
+
+FORMAT = 1  # of the JSON; compare refuses others
+QUIET_PERCENT = 15
+
+
+def _words(text):
+    return [word for word in text.split(",") if word]
+
+
+def _options(argv):
+    here = os.path.dirname(os.path.realpath(argv[0]))
+    parser = argparse.ArgumentParser(
+        prog="bench/run", description="Measures ringkit and its peers. See bench/README.md.")
+    parser.add_argument("--suite", choices=("full", "quick", "smoke"), default="full")
+    parser.add_argument("--build-dir", default=os.path.join(here, "..", "build"), metavar="DIR")
+    parser.add_argument("--out", metavar="DIR", help="for the results; BUILD/bench-results unless "
+                        "given")
+    parser.add_argument("--only", type=_words, default=[], metavar="SCENARIO,...",
+                        help="names or shell patterns; --list shows them")
+    parser.add_argument("--peers", type=_words, default=[], metavar="PEER,...",
+                        help="of " + ", ".join(PEERS))
+    parser.add_argument("--rounds", type=int, metavar="N", help="samples of each")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of load in a sample")
+    parser.add_argument("--variants", type=_words, default=[], metavar="V,...",
+                        help="of unpaced, bbr")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and stop")
+    options = parser.parse_args(argv[1:])
+    for words, known, name in ((options.peers, PEERS, "peers"),
+                               (options.variants, ("unpaced", "bbr"), "variants")):
+        for word in words:
+            if word not in known:
+                parser.error(f"--{name}={word}: expected one of {', '.join(known)}")
+    if options.rounds is not None and not 1 <= options.rounds <= 1000:
+        parser.error("--rounds: expected a number from 1 to 1000")
+    if options.seconds is not None and not 0.05 <= options.seconds <= 60:
+        parser.error("--seconds: expected 0.05 to 60")
+    options.build_dir = os.path.realpath(options.build_dir)
+    options.out = os.path.realpath(options.out or options.build_dir + "/bench-results")
+    return options
+
+
+def _chosen_suite(options):
+    chosen = suite(options.suite)
+    if options.rounds is not None:
+        chosen = chosen._replace(rounds=options.rounds)
+    if options.seconds is not None:
+        chosen = chosen._replace(seconds=options.seconds)
+    return chosen
+
+
+def _point_at_build(build_dir):
+    """Tells the sandbox's world which binaries to copy."""
+    for var, path in (("RK_ROOTLESSKIT", "src/rootlesskit"),
+                      ("RK_ROOTLESSCTL", "src/ctl/rootlessctl")):
+        os.environ[var] = f"{build_dir}/{path}"
+        if not os.access(os.environ[var], os.X_OK):
+            raise SystemExit(f"{os.environ[var]} is not there: build it with "
+                             f"`ninja -C {build_dir}`, or name another --build-dir")
+
+
+class Files:
+    """Where the results go. They belong to the user who called, not to root."""
+
+    def __init__(self, out_dir, stem):
+        self.out_dir = out_dir
+        self.stem = f"{out_dir}/{stem}"
+        os.makedirs(out_dir, exist_ok=True)
+        self._own(out_dir)
+
+    @staticmethod
+    def _own(path):
+        if os.environ.get("SUDO_UID", "").isdigit():
+            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+
+    def write(self, suffix, text):
+        """Replaces the file as a whole. Returns its path."""
+        path = self.stem + suffix
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(path + ".new", path)
+        self._own(path)
+        return path
+
+
+def _header(options, chosen, build_dir):
+    now = datetime.datetime.now().astimezone()
+    return {
+        "format": FORMAT, "suite": options.suite, "started": now.isoformat(timespec="seconds"),
+        "rounds": chosen.rounds, "sample_seconds": chosen.seconds,
+        "machine": machine.facts(build_dir), "busy_before_percent": machine.busy_percent(),
+    }
+
+
+def _warn(say, run):
+    texts = [machine.build_warning(run["machine"]["build"])]
+    if run["busy_before_percent"] > QUIET_PERCENT:
+        texts.append(f"{run['busy_before_percent']:.0f} % of this machine is busy with other "
+                     "things: the figures will be noisy")
+    run["warnings"] = [text for text in texts if text]
+    for text in run["warnings"]:
+        say(f"warning: {text}")
+
+
+def _measure(options, chosen, host, programs, progress):
+    start, steal = time.monotonic(), machine.Steal()
+    run = _header(options, chosen, options.build_dir)
+    _warn(progress.say, run)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    files = Files(options.out, f"{stamp}-{options.suite}")
+
+    def save():
+        run.update(results=runner.results, skipped=runner.skipped, steal_percent=steal.percent(),
+                   seconds=time.monotonic() - start, targets=targets.evaluate(runner.results),
+                   peers={name: {"label": peer.label, "version": peer.version()}
+                          for name, peer in runner.peers.items()})
+        return files.write(".json", json.dumps(run, indent=1) + "\n")
+
+    runner = Runner(host, programs, chosen, progress, after_scenario=save)
+    runner.make_peers(options.peers)
+    runner.run(runner.plan(options.variants, options.only))
+    data = save()
+    page = files.write(".html", report.page(run))
+    progress.say(table.results(run["results"], list(run["peers"])))
+    progress.say(table.targets(run["targets"]))
+    progress.say(f"\nreport: {page}\ndata:   {data}\n"
+                 f"{run['seconds']:.0f} s, {run['steal_percent']:.1f} % of the CPU time stolen")
+    return _failed_ours(runner)
+
+
+def _failed_ours(runner):
+    """1 when a measurement of our own went wrong: a bench that cannot measure must be noticed."""
+    bad = [(e["scenario"], name) for e in runner.results for name, of in e["peers"].items()
+           if of["failures"] and (name == "direct" or runner.peers[name].ours)]
+    for key, name in bad:
+        runner.progress.say(f"failed: {key} with {name}")
+    if not runner.results:
+        runner.progress.say("nothing was measured")
+    return 1 if bad or not runner.results else 0
+
+
+def main(argv):
+    options = _options(argv)
+    chosen = _chosen_suite(options)
+    if options.list:
+        for scenario in chosen.scenarios:
+            print(f"{scenario.key:20} {scenario.group}: {scenario.title}")
+        return 0
+    _point_at_build(options.build_dir)
+    # argv[0] is this program's path; the sandbox starts it again inside.
+    sandbox.enter([os.path.realpath(argv[0]), *argv[1:]])
+    host = Host()
+    programs = Programs(host, options.build_dir)
+    progress = Progress()
+    return _measure(options, chosen, host, programs, progress)
+
+

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about the machine and the build that a reader of figures needs, and its unrest."""
+
+import json
+import os
+import platform
+import re
+import time
+
+
+def _first(path, pattern):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            found = re.search(pattern, file.read(), re.M)
+    except OSError:
+        return ""
+    return found.group(1).strip() if found else ""
+
+
+def facts(build_dir):
+    kib = _first("/proc/meminfo", r"^MemTotal:\s+(\d+)")
+    return {
+        "kernel": f"{platform.system()} {platform.release()}",
+        "arch": platform.machine(),
+        "cpu": _first("/proc/cpuinfo", r"^(?:model name|Model)\s*:\s*(.+)$"),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(kib) / 1024 / 1024, 1) if kib else 0,
+        "build": _build(build_dir),
+    }
+
+
+def _build(build_dir):
+    """buildtype and sanitizers of the build directory."""
+    try:
+        with open(f"{build_dir}/meson-info/intro-buildoptions.json", encoding="utf-8") as file:
+            options = {option["name"]: option["value"] for option in json.load(file)}
+    except (OSError, ValueError):
+        return {}
+    # A list in newer versions of meson.
+    sanitize = options.get("b_sanitize") or "none"
+    if isinstance(sanitize, list):
+        sanitize = ",".join(sanitize) or "none"
+    return {"buildtype": options.get("buildtype", ""), "sanitize": sanitize}
+
+
+def build_warning(build):
+    if build.get("sanitize", "none") != "none":
+        return f"this build has sanitizers ({build['sanitize']}): its figures say nothing"
+    if build.get("buildtype", "release") not in ("release", "debugoptimized", "minsize"):
+        return f"this build is not optimized (buildtype {build['buildtype']})"
+    return ""
+
+
+def _jiffies():
+    """(busy, stolen, all) of all CPUs."""
+    with open("/proc/stat", encoding="ascii") as file:
+        fields = [int(x) for x in file.readline().split()[1:9]]
+    return sum(fields) - fields[3] - fields[4], fields[7], sum(fields)
+
+
+class Steal:
+    """The share of CPU time that the hypervisor gave to others since the object was made."""
+
+    def __init__(self):
+        self._start = _jiffies()
+
+    def percent(self):
+        now = _jiffies()
+        whole = now[2] - self._start[2]
+        return 100 * (now[1] - self._start[1]) / whole if whole else 0.0
+
+
+def busy_percent(seconds=1.0):
+    """How much of the machine is in use before the run has begun."""
+    before = _jiffies()
+    time.sleep(seconds)
+    after = _jiffies()
+    whole = after[2] - before[2]
+    return 100 * (after[0] - before[0]) / whole if whole else 0.0

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the numbers of a sample are: name, unit, which way is better."""
+
+from collections import namedtuple
+
+# floor: the relative change between two runs below which nothing is said of it, however small the
+# spread within each run was; None where a metric is shown but not compared.
+Metric = namedtuple("Metric", "unit better decimals floor")
+
+METRICS = {
+    "gbps": Metric("Gbit/s", "higher", 1, 0.05),
+    "rps": Metric("req/s", "higher", 0, 0.05),
+    "kdps": Metric("k datagrams/s", "higher", 1, 0.07),
+    "cpu_s_per_gb": Metric("CPU s/GB", "lower", 3, 0.10),
+    "cpu_s_per_kreq": Metric("CPU s/1k requests", "lower", 4, 0.10),
+    "cpu_s_per_mdgram": Metric("CPU s/M datagrams", "lower", 2, 0.10),
+    "p50_us": Metric("µs p50", "lower", 0, 0.08),
+    "p99_us": Metric("µs p99", "lower", 0, 0.20),
+    "p99.9_us": Metric("µs p99.9", "lower", 0, None),
+    "max_us": Metric("µs max", "lower", 0, None),
+    "lost_pct": Metric("% lost", "lower", 1, None),
+    "reordered_pct": Metric("% reordered", "lower", 2, None),
+    "doubled": Metric("doubled", "lower", 0, None),
+    "damaged": Metric("damaged", "lower", 0, None),
+    "offered_kdps": Metric("k datagrams/s offered", "higher", 1, None),
+    "failures": Metric("failures", "lower", 0, None),
+    "peak_rss_mib": Metric("MiB peak RSS", "lower", 1, 0.10),
+    "wall_ms": Metric("ms", "lower", 1, 0.08),
+    "cpu_ms": Metric("CPU ms", "lower", 1, 0.10),
+    "rss_mib": Metric("MiB RSS", "lower", 1, 0.05),
+    "pss_mib": Metric("MiB PSS", "lower", 1, 0.05),
+    "private_mib": Metric("MiB private", "lower", 1, 0.05),
+    "processes": Metric("processes", "lower", 0, None),
+    "held": Metric("connections held", "higher", 0, None),
+    "open_s": Metric("s to open", "lower", 2, None),
+    "grown_rss_mib": Metric("MiB RSS grown", "lower", 2, 0.10),
+    "idle_cpu_ms_per_s": Metric("CPU ms/s idle", "lower", 2, None),
+    "pipes_held": Metric("pipe descriptors more", "lower", 0, None),
+    "add_s": Metric("s to add", "lower", 2, 0.10),
+    "rss_kib_per_port": Metric("KiB RSS/port", "lower", 2, 0.10),
+    "descriptors_per_port": Metric("descriptors/port", "lower", 2, None),
+}
+
+
+def show(metric, value):
+    """The value with as many decimals as the metric deserves, without its unit."""
+    decimals = METRICS[metric].decimals if metric in METRICS else 2
+    return f"{value:,.{decimals}f}"
+
+
+def unit(metric):
+    return METRICS[metric].unit if metric in METRICS else metric

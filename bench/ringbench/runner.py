@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the samples: starts the peers, interleaves the rounds, keeps what came out."""
+
+import fnmatch
+import sys
+import time
+
+from . import stats
+from .host import Skip
+from .metrics import show, unit
+from .peers import PEERS
+from .programs import Failed
+from .suites import PACED_KEYS
+
+# A peer that failed this often in a scenario is not tried further in it.
+FAILURES_MAX = 2
+
+
+def select(scenarios, patterns):
+    """The scenarios whose key matches one of the shell patterns; all when there are none."""
+    if not patterns:
+        return scenarios
+    for pattern in patterns:
+        if not any(fnmatch.fnmatch(s.key, pattern) for s in scenarios):
+            raise SystemExit(f"--only={pattern}: no such scenario; there are: "
+                             + " ".join(s.key for s in scenarios))
+    return [s for s in scenarios if any(fnmatch.fnmatch(s.key, p) for p in patterns)]
+
+
+class Progress:
+    """What goes on, on one line that is rewritten where the output is a terminal."""
+
+    def __init__(self, out=sys.stdout):
+        self.out = out
+        self.live = out.isatty()
+        self.start = time.monotonic()
+        self.done = self.total = 0
+
+    def say(self, text):
+        self._clear()
+        print(text, file=self.out, flush=True)
+
+    def step(self, text):
+        self.done += 1
+        if not self.live:
+            return
+        gone = time.monotonic() - self.start
+        left = gone / self.done * max(self.total - self.done, 0)
+        self._clear()
+        self.out.write(f"{self.done}/{self.total} · {text} · {_clock(gone)} gone, "
+                       f"about {_clock(left)} left")
+        self.out.flush()
+
+    def _clear(self):
+        if self.live:
+            self.out.write("\r\x1b[K")
+
+
+def _clock(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Runner:
+    """results: a list of dicts, one for each scenario and variant, as they go into the JSON."""
+
+    def __init__(self, host, programs, suite, progress, after_scenario=lambda: None):
+        self.host, self.programs, self.suite, self.progress = host, programs, suite, progress
+        self.after_scenario = after_scenario
+        self.results = []
+        self.skipped = []
+        self.peers = {}
+
+    def skip(self, text):
+        if text not in self.skipped:
+            self.skipped.append(text)
+            self.progress.say(f"skipped: {text}")
+
+    def make_peers(self, names):
+        """Makes the wanted peers that this machine has."""
+        for index, (name, make) in enumerate(PEERS.items()):
+            if names and name not in names:
+                continue
+            try:
+                self.peers[name] = make(self.host, name, index)
+            except Skip as skip:
+                self.skip(str(skip))
+
+    def plan(self, variants, patterns):
+        """[(variant, congestion control, scenarios)] for what the machine offers."""
+        phases = []
+        scenarios = select(self.suite.scenarios, patterns)
+        for index, congestion in enumerate(self.host.congestion_controls()):
+            variant = "bbr" if congestion == "bbr" else "unpaced"
+            if variants and variant not in variants:
+                continue
+            chosen = [s for s in scenarios if index == 0 or s.key in PACED_KEYS]
+            if chosen:
+                phases.append((variant, congestion, chosen))
+        for _, _, chosen in phases:
+            for scenario in list(chosen):
+                try:
+                    scenario.check(self.programs)
+                except Skip as skip:
+                    self.skip(str(skip))
+                    chosen.remove(scenario)
+        return phases
+
+    def run(self, phases):
+        rounds = self.suite.rounds
+        # A guess for the time that is left: not every peer takes part in every scenario.
+        self.progress.total = sum(
+            len(self.peers) * (1 if s.once else rounds) for _, _, chosen in phases for s in chosen)
+        for variant, congestion, scenarios in phases:
+            self.progress.say(f"congestion control: {congestion}")
+            self._phase(variant, congestion, scenarios)
+
+    def _phase(self, variant, congestion, scenarios):
+        self.host.set_congestion(congestion)
+        running = []
+        try:
+            for name, peer in list(self.peers.items()):
+                try:
+                    peer.start(self.programs, congestion)
+                    running.append(peer)
+                except Skip as skip:
+                    self.skip(str(skip))
+                    del self.peers[name]
+            for scenario in scenarios:
+                self._scenario(variant, congestion, scenario, running)
+                self.after_scenario()
+        finally:
+            for peer in running:
+                peer.stop()
+
+    def _takes_part(self, scenario, peer, variant):
+        if peer.core_only and (not scenario.core or variant == "bbr"):
+            return False
+        return scenario.applies(peer)
+
+    def _scenario(self, variant, congestion, scenario, running):
+        peers = [p for p in running if self._takes_part(scenario, p, variant)]
+        samples = {p.name: [] for p in peers}
+        failures = {p.name: [] for p in peers}
+        if scenario.warm:
+            for peer in peers:
+                self._sample(scenario, peer, self.suite.warm_up_s, [], failures[peer.name])
+        rounds = 1 if scenario.once else self.suite.rounds
+        for number in range(rounds):
+            for peer in peers:
+                self.progress.step(f"{scenario.group}: {scenario.title} · {peer.label} · "
+                                   f"round {number + 1}/{rounds}")
+                if len(failures[peer.name]) < FAILURES_MAX:
+                    self._sample(scenario, peer, self.suite.seconds, samples[peer.name],
+                                 failures[peer.name])
+        entry = {
+            "scenario": scenario.key, "group": scenario.group, "title": scenario.title,
+            "primary": scenario.primary, "cpu": scenario.cpu, "variant": variant,
+            "congestion": congestion,
+            "peers": {name: {"samples": samples[name],
+                             "summary": stats.summarize(samples[name]),
+                             "failures": failures[name]} for name in samples},
+        }
+        self.results.append(entry)
+        self._report(entry)
+
+    def _sample(self, scenario, peer, seconds, samples, failures):
+        try:
+            if not peer.alive():
+                peer.stop()
+                peer.start(self.programs, self.host.congestion())
+            samples.append(scenario.sample(peer, self.programs, seconds))
+        except (Failed, Skip) as why:
+            text = str(why)
+            if not peer.alive():
+                text += "; the forwarder has ended"
+            failures.append(text)
+            self.progress.say(f"failed: {scenario.key}, {peer.name}: {text}")
+
+    def _report(self, entry):
+        metric = entry["primary"]
+        shown = [f"{name} {show(metric, of['summary'][metric]['median'])}"
+                 if metric in of["summary"] else f"{name} –"
+                 for name, of in entry["peers"].items()]
+        mark = " [bbr]" if entry["variant"] == "bbr" else ""
+        self.progress.say(f"{entry['group']}: {entry['title']}{mark}, {unit(metric)}: "
+                          + ", ".join(shown))

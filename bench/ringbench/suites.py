@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which scenarios a run goes through, how often and for how long."""
+
+from collections import namedtuple
+
+from .scenarios import AddPorts, Bulk, Http, Idle, Memory, Requests, Startup, Udp
+
+# rounds: samples of each peer and scenario; seconds: of load in one sample.
+Suite = namedtuple("Suite", "scenarios rounds seconds warm_up_s")
+
+
+def _quick():
+    return [
+        Bulk("up", 1), Bulk("down", 1), Requests(1), Requests(64),
+        Requests(64, reconnect=True), Udp(1400, 200000), Udp(1400, gso=True),
+        Startup(), Startup(slirp=True), Memory(),
+    ]
+
+
+def _full():
+    return [
+        Bulk("up", 1, core=True), Bulk("down", 1, core=True), Bulk("both", 1),
+        Bulk("up", 4), Bulk("up", 16), Bulk("up", 64), Bulk("down", 16), Bulk("both", 16),
+        Requests(1, core=True), Requests(64, core=True), Requests(1000),
+        Requests(64, 1), Requests(64, 512), Requests(64, 4096),
+        Requests(1, reconnect=True), Requests(64, reconnect=True, core=True),
+        Http(64, core=True), Http(64, close=True),
+        Udp(64, 200000), Udp(1400, 200000, core=True), Udp(4096, 50000), Udp(16384, 20000),
+        Udp(1400), Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
+        Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
+    ]
+
+
+def _smoke():
+    """One of each kind, to see that the bench works; the figures mean nothing."""
+    return [
+        Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Udp(1400, 5000),
+        Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
+    ]
+
+
+def _profile():
+    return [
+        Bulk("up", 1), Bulk("down", 1), Bulk("both", 16), Requests(1), Requests(64),
+        Requests(64, reconnect=True), Udp(1400, 200000), Udp(1400, gso=True),
+    ]
+
+
+def suite(kind):
+    return {
+        "full": lambda: Suite(_full(), 5, 0.7, 0.2),
+        "quick": lambda: Suite(_quick(), 3, 0.4, 0.15),
+        "smoke": lambda: Suite(_smoke(), 1, 0.1, 0.05),
+        "profile": lambda: Suite(_profile(), 1, 2.0, 0.3),
+    }[kind]()
+
+
+# Where pacing changes the outcome: measured again under BBR in a full run.
+PACED_KEYS = ("bulk-up-1", "bulk-down-1", "bulk-both-1", "bulk-up-16", "reqres-64x64",
+              "connreq-64")

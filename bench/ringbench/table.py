@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results as text: a table for each group of scenarios, and the targets."""
+
+from .metrics import show, unit
+from .stats import noise
+
+# Besides the primary metric and CPU, where a sample has them.
+EXTRA = ("p50_us", "p99_us", "lost_pct", "pss_mib", "idle_cpu_ms_per_s", "pipes_held",
+         "rss_kib_per_port", "descriptors_per_port", "peak_rss_mib")
+
+
+def columns(rows):
+    """Aligned lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [("  ".join([row[0].ljust(widths[0])]
+                       + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])])).rstrip()
+            for row in rows]
+
+
+def metrics_to_show(entry):
+    present = {name for of in entry["peers"].values() for name in of["summary"]}
+    wanted = [entry["primary"], entry["cpu"], *EXTRA]
+    return [m for m in dict.fromkeys(wanted) if m in present]
+
+
+def cell(of, metric):
+    stat = of["summary"].get(metric) if of else None
+    if not stat:
+        return "failed" if of and of["failures"] and not of["samples"] else "–"
+    spread = f" ±{100 * noise(stat):.0f}%" if stat["count"] > 1 else ""
+    return show(metric, stat["median"]) + spread
+
+
+def results(entries, peers):
+    """One table a group; peers: their names in order."""
+    lines = []
+    for group in dict.fromkeys(entry["group"] for entry in entries):
+        mine = [entry for entry in entries if entry["group"] == group]
+        there = [p for p in peers if any(p in entry["peers"] for entry in mine)]
+        rows = [[group, *there]]
+        for entry in mine:
+            mark = " [bbr]" if entry["variant"] == "bbr" else ""
+            rows.append([f"{entry['title']}{mark}", *[""] * len(there)])
+            rows += [[f"    {unit(metric)}",
+                      *(cell(entry["peers"].get(p), metric) for p in there)]
+                     for metric in metrics_to_show(entry)]
+        text = columns(rows)
+        lines += ["", text[0], "─" * len(text[0]), *text[1:]]
+    return "\n".join(lines)
+
+
+def verdict(target):
+    return {True: "met", False: "MISSED", None: "?"}[target["met"]]
+
+
+def condition(target):
+    times = " ×" if target["peer"] else f" {unit(target['metric'])}"
+    return f"{target['op']} {target['limit']:g}{times}"
+
+
+def value(target):
+    if target["value"] is None:
+        return target["note"]
+    return f"{target['value']:.2f} ×" if target["peer"] else show(target["metric"],
+                                                                   target["value"])
+
+
+def targets(found):
+    rows = [["target", "scenario", "metric", "against", "wanted", "is", ""]]
+    for target in found:
+        mark = " [bbr]" if target["variant"] == "bbr" else ""
+        rows.append([target["row"], target["scenario"] + mark, unit(target["metric"]),
+                     target["peer"] or "–", condition(target), value(target), verdict(target)])
+    met = sum(t["met"] is True for t in found)
+    missed = sum(t["met"] is False for t in found)
+    text = columns(rows)
+    return "\n".join(["", text[0], "─" * len(text[0]), *text[1:], "",
+                      f"{met} met, {missed} missed, {len(found) - met - missed} not measured"])

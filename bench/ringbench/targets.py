@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures that ringkit wants to reach, and whether a run met them.
+
+Most are ratios against another peer of the same run, so that they do not depend on the machine.
+"""
+
+from collections import namedtuple
+
+OURS, EPOLL = "ringkit", "ringkit-epoll"
+# What the two back ends may differ by.
+BACKEND_SHARE = 0.15
+
+# One condition: the median of `metric` in `scenario`, divided by that of `peer` ("": as it is),
+# compared with `limit` by `op`.
+Target = namedtuple("Target", "row scenario variant metric peer op limit")
+
+
+def _against(row, scenarios, peer, variant="unpaced", **limits):
+    """limits: metric=(op, limit)."""
+    return [Target(row, scenario, variant, metric.replace("p99_9", "p99.9"), peer, op, limit)
+            for scenario in scenarios for metric, (op, limit) in limits.items()]
+
+
+def _list():
+    one = ("bulk-up-1", "bulk-down-1")
+    rows = []
+    row = "bulk TCP, one flow, each direction"
+    rows += _against(row, one, "rootlesskit", gbps=(">=", 1.4), cpu_s_per_gb=("<=", 0.3))
+    rows += _against(row, one, "pasta", gbps=(">=", 1.0), cpu_s_per_gb=("<=", 0.7))
+    rows += _against(row, one, "direct", gbps=(">=", 0.95))
+    row = "the same on a BBR host"
+    rows += _against(row, one, "rootlesskit", "bbr", gbps=(">=", 1.5))
+    rows += _against(row, one, "pasta", "bbr", gbps=(">=", 1.3))
+    rows += _against(row, one, "direct", "bbr", gbps=(">=", 1.0))
+    row = "request/response, 64 connections"
+    many = ("reqres-64x64",)
+    rows += _against(row, many, "rootlesskit", rps=(">=", 1.15), p99_us=("<=", 0.4))
+    rows += _against(row, many, "pasta", rps=(">=", 1.05), p99_us=("<=", 1.0))
+    row = "request/response, 1 connection"
+    single = ("reqres-1x64",)
+    rows += _against(row, single, "rootlesskit", p50_us=("<=", 0.9))
+    rows += _against(row, single, "pasta", p50_us=("<=", 1.05))
+    rows += _against(row, single, "direct", p50_us=("<=", 1.6))
+    row = "connection per request"
+    each = ("connreq-64",)
+    rows += _against(row, each, "rootlesskit", rps=(">=", 1.8), p99_us=("<=", 0.5))
+    rows += _against(row, each, "pasta", rps=(">=", 1.25), p99_us=("<=", 0.8))
+    rows += _against(row, each, "direct", rps=(">=", 0.6))
+    for row, key, limits in (
+            ("UDP, 1,400 bytes, 200 k/s offered", "udp-1400-200", (5, 1.8, 0.9)),
+            ("UDP from GSO senders", "udp-gso-1400-max", (5, 4, 0.5))):
+        for peer, limit in zip(("rootlesskit", "pasta", "direct"), limits):
+            rows += _against(row, (key,), peer, kdps=(">=", limit))
+    rows += _against("start-up", ("startup",), "rootlesskit", wall_ms=("<=", 0.35))
+    rows += _against("start-up", ("startup-slirp-port",), "rootlesskit", wall_ms=("<=", 0.6))
+    rows += _against("resident memory, idle with one port", ("memory",), "rootlesskit",
+                     rss_mib=("<=", 0.4))
+    rows += _against("8,000 idle connections", ("idle-8000",), "", held=(">=", 8000),
+                     grown_rss_mib=("<=", 6), idle_cpu_ms_per_s=("<=", 0.5),
+                     pipes_held=("<=", 0))
+    row = "10,000 ports"
+    rows += _against(row, ("ports-10000",), "rootlesskit", add_s=("<", 1.0),
+                     rss_kib_per_port=("<=", 0.4))
+    rows += _against(row, ("ports-10000",), "", add_s=("<=", 1.5),
+                     descriptors_per_port=("<=", 1.1))
+    return rows
+
+
+TARGETS = _list()
+
+
+def _median(entry, peer, metric):
+    of = entry["peers"].get(peer) if entry else None
+    stat = of["summary"].get(metric) if of else None
+    return stat["median"] if stat else None
+
+
+def judge(op, value, limit):
+    return {">=": value >= limit, "<=": value <= limit, "<": value < limit}[op]
+
+
+def _missing(entry, peer):
+    """Why there is no figure."""
+    if entry is None:
+        return "scenario not run"
+    of = entry["peers"].get(peer)
+    if of is None:
+        return f"{peer} not measured"
+    return f"{peer} failed" if of["failures"] else f"{peer}: no figure"
+
+
+def _one(entry, target):
+    ours = _median(entry, OURS, target.metric)
+    theirs = _median(entry, target.peer, target.metric) if target.peer else 1.0
+    found = dict(target._asdict(), ours=ours, theirs=theirs if target.peer else None, value=None,
+                 met=None, note="")
+    if ours is None:
+        found["note"] = _missing(entry, OURS)
+    elif theirs is None:
+        found["note"] = _missing(entry, target.peer)
+    elif not theirs:
+        found["note"] = f"{target.peer}: 0"
+    else:
+        found["value"] = ours / theirs
+        found["met"] = judge(target.op, found["value"], target.limit)
+    return found
+
+
+def _backends(results):
+    """epoll against io_uring, in every scenario that both took part in."""
+    found = []
+    for entry in results:
+        if OURS not in entry["peers"] or EPOLL not in entry["peers"]:
+            continue
+        metric = entry["primary"]
+        higher = metric in ("gbps", "rps", "kdps")
+        limit = 1 - BACKEND_SHARE if higher else 1 + BACKEND_SHARE
+        ours, uring = _median(entry, EPOLL, metric), _median(entry, OURS, metric)
+        target = Target("epoll back end against io_uring", entry["scenario"], entry["variant"],
+                        metric, OURS, ">=" if higher else "<=", limit)
+        known = ours is not None and bool(uring)
+        found.append(dict(target._asdict(), ours=ours, theirs=uring,
+                          value=ours / uring if known else None,
+                          met=judge(target.op, ours / uring, limit) if known else None,
+                          note="" if known else "no figure"))
+    return found
+
+
+def evaluate(results):
+    """Every target with its figures. met: True, False or None (then note says why)."""
+    by_key = {(entry["scenario"], entry["variant"]): entry for entry in results}
+    found = [_one(by_key.get((t.scenario, t.variant)), t) for t in TARGETS]
+    return found + _backends(results)
