@@ -41,11 +41,11 @@ _rootlesskit() {
 	fi
 	case $prev in
 	--net | -net)
-		COMPREPLY=($(compgen -W 'host none slirp4netns' -- "$cur"))
+		COMPREPLY=($(compgen -W 'host none slirp4netns pasta' -- "$cur"))
 		return
 		;;
 	--port-driver | -port-driver)
-		COMPREPLY=($(compgen -W 'none builtin' -- "$cur"))
+		COMPREPLY=($(compgen -W 'none builtin implicit' -- "$cur"))
 		return
 		;;
 	--slirp4netns-sandbox | --slirp4netns-seccomp | --reaper)

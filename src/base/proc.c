@@ -76,6 +76,8 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 		if (null > STDERR_FILENO)
 			close(null);
 	}
+	if (spec->stdin_fd > 0 && dup2(spec->stdin_fd, STDIN_FILENO) < 0)
+		return -errno;
 	if (spec->stdout_fd >= 0 && dup2(spec->stdout_fd, STDOUT_FILENO) < 0)
 		return -errno;
 	if (spec->stderr_fd >= 0 && dup2(spec->stderr_fd, STDERR_FILENO) < 0)

@@ -27,6 +27,7 @@ struct proc_spec {
 	bool no_new_privs;	  /* PR_SET_NO_NEW_PRIVS: file capabilities do not come along */
 	int death_signal;	  /* PR_SET_PDEATHSIG; 0: none. Also checks that we still live */
 	bool null_stdin;
+	int stdin_fd; /* becomes standard input; 0: ours, or /dev/null with null_stdin */
 };
 
 /*

@@ -127,6 +127,11 @@ static int check_network(const struct options *o, struct err *e)
 		return err_set(e, -EINVAL,
 			       "port driver \"none\" does not support publishing ports: "
 			       "add --port-driver=builtin");
+	if (o->n_publish && is(o->port_driver, "implicit"))
+		return err_set(
+			e, -EINVAL,
+			"port driver \"implicit\" does not support publishing ports: every "
+			"port that is open inside is reachable outside; leave --publish out");
 	return 0;
 }
 

@@ -31,6 +31,7 @@ struct net_params {
 	bool disable_host_loopback;
 	bool ipv6;
 	bool detach_netns;
+	bool auto_ports;     /* ports that are open inside are to be so outside (implicit) */
 	const char *binary;  /* --slirp4netns-binary etc; NULL: default */
 	const char *sandbox; /* "auto", "true", "false" */
 	const char *seccomp; /* likewise */

@@ -24,7 +24,7 @@ static const struct net_row net_table[] = {
 	{"vpnkit", false, NULL},
 	{"lxc-user-nic", false, NULL},
 	{"vdeplug_slirp", false, NULL},
-	{"pasta", false, NULL},
+	{"pasta", true, &net_pasta_ops},
 };
 
 /* Which networks a port driver goes with. */
@@ -40,7 +40,7 @@ struct port_row {
 	const char *name;
 	bool available;
 	enum port_needs needs;
-	const struct port_driver_ops *ops; /* NULL for none */
+	const struct port_driver_ops *ops; /* NULL for none, and for implicit: the network's work */
 };
 
 static const struct port_row port_table[] = {
@@ -48,7 +48,7 @@ static const struct port_row port_table[] = {
 	{"builtin", true, NEEDS_NETNS, &port_builtin_ops},
 	{"slirp4netns", false, NEEDS_SLIRP4NETNS, NULL},
 	{"socat", false, NEEDS_TRANSIT, NULL},
-	{"implicit", false, NEEDS_PASTA, NULL},
+	{"implicit", true, NEEDS_PASTA, NULL},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -42,6 +42,7 @@ static struct net_params net_params(const struct parent *p)
 		.disable_host_loopback = o->disable_host_loopback,
 		.ipv6 = o->ipv6,
 		.detach_netns = o->detach_netns,
+		.auto_ports = !strcmp(o->port_driver, "implicit"),
 		.binary = binary_option(o),
 		.sandbox = o->slirp4netns_sandbox,
 		.seccomp = o->slirp4netns_seccomp,
@@ -144,8 +145,6 @@ static int start_port_driver(struct parent *p, struct err *e)
 	int code;
 
 	p->port_ops = port_driver_find(o->port_driver);
-	if (!p->port_ops)
-		return err_set(e, -EINVAL, "port driver %s is not available", o->port_driver);
 	snprintf(params.child_ip, sizeof(params.child_ip), "%s", p->net_result.ip);
 	code = p->port_ops->start(&params, &p->port, e);
 	if (code) {
@@ -202,8 +201,8 @@ int services_start_ports(struct parent *p, struct err *e)
 {
 	int code;
 
-	if (!strcmp(p->options->port_driver, "none"))
-		return 0;
+	if (!port_driver_find(p->options->port_driver))
+		return 0; /* none and implicit */
 	code = start_port_driver(p, e);
 	return code ? code : publish_all(p, e);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What helper programs write, in pieces of the size that the first byte says, and slirp4netns's
- * --help. */
+/* What helper programs write, in pieces of the size that the first byte says, and the --help of
+ * slirp4netns and pasta. */
 #include <string.h>
 
 #include "drivers/net/helper_output.h"
+#include "drivers/net/pasta_internal.h"
 #include "drivers/net/slirp4netns_internal.h"
 #include "fuzz.h"
 
@@ -18,6 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct helper_output out = HELPER_OUTPUT_NONE;
 	struct slirp4netns_features features;
+	struct pasta_features pasta = {0};
+	struct err e;
 	size_t step = size ? (size_t)data[0] + 1 : 1;
 	char *copy = malloc(size + 1);
 
@@ -26,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		copy[i] = (char)data[i];
 	copy[size] = '\0';
 	out.name = "fuzz";
+	out.noise = "Failed to send ";
 	for (size_t at = 0; at < size; at += step) {
 		helper_output_feed(&out, copy + at, size - at < step ? size - at : step);
 		if (at % 7 == 0)
@@ -33,6 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_tail(helper_output_tail(&out));
 	slirp4netns_parse_help(copy, &features);
+	pasta_parse_help(copy, &pasta);
+	if (pasta_check_features(&pasta, &e) == 0)
+		fuzz_assert(strstr(copy, "--config-net"));
 	free(copy);
 	return 0;
 }

@@ -240,7 +240,6 @@ static void test_network(void **state)
 	bad("--net= true", "unknown network mode: ;");
 	bad("--net=vpnkit true", "network driver vpnkit is not available in this build; available: "
 				 "host, none, slirp4netns");
-	bad("--net=pasta true", "network driver pasta is not available in this build");
 	bad("--net=lxc-user-nic true", "network driver lxc-user-nic is not available");
 	bad("--net=vdeplug_slirp true", "network driver vdeplug_slirp is not available");
 }
@@ -615,7 +614,7 @@ static void test_help(void **state)
 			fail_msg("the help has no group %s", option_group_names[i]);
 	}
 	assert_non_null(
-		strstr(help, "network driver [host, none, slirp4netns] (default: \"host\")"));
+		strstr(help, "network driver [host, none, slirp4netns, "));
 	assert_non_null(strstr(help, "--publish value, -p value  "));
 	assert_non_null(strstr(help, "[auto, dynamic, static] (default: \"auto\")"));
 	assert_null(strstr(help, " \n"));

@@ -13,7 +13,7 @@
 
 static void test_find(void **state)
 {
-	static const char *const nets[] = {"none", "slirp4netns"};
+	static const char *const nets[] = {"none", "slirp4netns", "pasta"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++) {
@@ -39,7 +39,7 @@ static void test_available_means_there(void **state)
 
 	(void)state;
 	net_driver_names(names, sizeof(names));
-	assert_string_equal(names, "host, none, slirp4netns");
+	assert_int_equal(strncmp(names, "host, none, slirp4netns, ", 25), 0);
 	while ((name = strsep(&rest, ","))) {
 		name += *name == ' ';
 		assert_int_equal(net_driver_check(name, &e), 0);
@@ -47,11 +47,12 @@ static void test_available_means_there(void **state)
 	}
 	rest = names;
 	port_driver_names(names, sizeof(names));
-	assert_string_equal(names, "none, builtin");
+	assert_int_equal(strncmp(names, "none, builtin, ", 15), 0);
 	while ((name = strsep(&rest, ","))) {
 		name += *name == ' ';
 		assert_int_equal(port_driver_check(name, &e), 0);
-		assert_true(port_driver_find(name) || !strcmp(name, "none"));
+		assert_true(port_driver_find(name) || !strcmp(name, "none") ||
+			    !strcmp(name, "implicit"));
 	}
 }
 
@@ -61,18 +62,13 @@ static void test_unknown_and_unavailable(void **state)
 
 	(void)state;
 	assert_int_equal(net_driver_check("bridge", &e), -EINVAL);
-	assert_string_equal(e.msg,
-			    "unknown network mode: bridge; available: host, none, slirp4netns");
+	assert_non_null(
+		strstr(e.msg, "unknown network mode: bridge; available: host, none, slirp4netns"));
 	assert_int_equal(net_driver_check("vpnkit", &e), -EINVAL);
-	assert_string_equal(e.msg,
-			    "network driver vpnkit is not available in this build; available: "
-			    "host, none, slirp4netns");
+	assert_non_null(strstr(e.msg, "network driver vpnkit is not available in this build; "
+				      "available: host, none, slirp4netns"));
 	assert_int_equal(port_driver_check("x", &e), -EINVAL);
-	assert_string_equal(e.msg, "unknown port driver: x; available: none, builtin");
-	assert_int_equal(port_driver_check("implicit", &e), -EINVAL);
-	assert_string_equal(e.msg,
-			    "port driver implicit is not available in this build; available: none, "
-			    "builtin");
+	assert_non_null(strstr(e.msg, "unknown port driver: x; available: none, builtin"));
 }
 
 /* Every pair, against a table: the expected words, or NULL where they go together. */
@@ -83,7 +79,7 @@ static void test_combinations(void **state)
 		const char *port;
 		const char *say[5];
 	} rows[] = {
-		{"none", {NULL, NULL, NULL, "vpnkit is not available", "pasta is not available"}},
+		{"none", {NULL, NULL, NULL, "vpnkit is not available", NULL}},
 		{"builtin",
 		 {"port driver requires non-host network", NULL, NULL, "vpnkit is not available",
 		  "--net=pasta goes with --port-driver=none or implicit, not with builtin"}},
@@ -100,10 +96,10 @@ static void test_combinations(void **state)
 		{"implicit",
 		 {"port driver requires non-host network",
 		  "goes with --net=pasta, not with --net=none", "not with --net=slirp4netns",
-		  "not with --net=vpnkit", "pasta is not available"}},
+		  "not with --net=vpnkit", NULL}},
 		{"foo",
 		 {"unknown port driver", "unknown port driver", "unknown port driver",
-		  "vpnkit is not available", "pasta is not available"}},
+		  "vpnkit is not available", "unknown port driver"}},
 	};
 
 	(void)state;

@@ -23,6 +23,7 @@
 #include "base/loop.h"
 #include "drivers/net/helper_output.h"
 #include "drivers/net/slirp4netns_internal.h"
+#include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
 #include "netns_box.h"
 
@@ -394,10 +395,10 @@ static void test_no_tun(void **state)
 
 	(void)state;
 	write_program(HELP_NEW, READY);
-	slirp4netns_tun_path = "/nonexistent/tun";
+	tap_device_path = "/nonexistent/tun";
 	start_fails(&p, -ENOENT,
 		    "/nonexistent/tun does not exist: load the module (sudo modprobe tun)");
-	slirp4netns_tun_path = "/dev/null";
+	tap_device_path = "/dev/null";
 }
 
 struct death {
@@ -611,7 +612,7 @@ static int make_dir(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(program, sizeof(program), "%s/slirp", dir);
 	snprintf(log_path, sizeof(log_path), "%s/log", dir);
-	slirp4netns_tun_path = "/dev/null"; /* the fakes need no tun */
+	tap_device_path = "/dev/null"; /* the fakes need no tun */
 	return 0;
 }
 

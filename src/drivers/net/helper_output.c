@@ -9,12 +9,11 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-int helper_output_open(struct helper_output *out, const char *name, int *write_fd)
+int helper_output_open(struct helper_output *out, int *write_fd)
 {
 	int fds[2], code;
 
-	*out = HELPER_OUTPUT_NONE;
-	out->name = name;
+	*out = (struct helper_output){.fd = -1, .name = out->name, .noise = out->noise};
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	/* Only our end: the helper's is to block, as its stderr always did. */
@@ -55,6 +54,10 @@ static void end_line(struct helper_output *out)
 	if (!out->line_len)
 		return;
 	out->line[out->line_len] = '\0';
+	if (out->noise && !strncmp(out->line, out->noise, strlen(out->noise))) {
+		out->line_len = 0;
+		return;
+	}
 	log_debug("%s: %s", out->name, out->line);
 	make_room(out, out->line_len);
 	have = strlen(out->tail);

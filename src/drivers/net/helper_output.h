@@ -10,17 +10,19 @@
  * while the helper lives, or it blocks in write(2).
  */
 struct helper_output {
-	int fd;		  /* read end, non-blocking; -1: none */
-	const char *name; /* of the helper, for the log */
-	char tail[400];	  /* the last whole lines, one after the other with "; " between */
-	char line[200];	  /* the line that is coming in; a longer one is cut */
+	int fd;		   /* read end, non-blocking; -1: none */
+	const char *name;  /* of the helper, for the log */
+	const char *noise; /* lines that begin so are dropped; NULL: none */
+	char tail[400];	   /* the last whole lines, one after the other with "; " between */
+	char line[200];	   /* the line that is coming in; a longer one is cut */
 	size_t line_len;
 };
 
 #define HELPER_OUTPUT_NONE ((struct helper_output){.fd = -1})
 
-/* Makes the pipe. *write_fd is for the helper and the caller closes it. 0 or -errno. */
-int helper_output_open(struct helper_output *out, const char *name, int *write_fd);
+/* Makes the pipe; name and noise stay. *write_fd is for the helper and the caller closes it. 0 or
+ * -errno. */
+int helper_output_open(struct helper_output *out, int *write_fd);
 void helper_output_close(struct helper_output *out);
 
 /* Takes what is there now. 0 when more may come, -EPIPE at end of file, -errno. */

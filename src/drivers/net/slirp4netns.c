@@ -12,7 +12,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -22,7 +21,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/proc.h"
-#include "drivers/net/helper_output.h"
+#include "drivers/net/helper.h"
 #include "drivers/net/slirp4netns_internal.h"
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
@@ -31,15 +30,10 @@
 
 int slirp4netns_help_timeout_ms = 5000;
 int slirp4netns_ready_timeout_ms = 10000;
-const char *slirp4netns_tun_path = "/dev/net/tun";
 
 struct net_driver {
-	struct proc proc;
+	struct helper helper;
 	int exit_w; /* closing it ends slirp4netns */
-	struct helper_output output;
-	struct loop_source *exit_src, *output_src;
-	net_died_fn *died;
-	void *died_arg;
 };
 
 /* What start() works with. */
@@ -58,19 +52,6 @@ static const char *interface_name(const struct net_params *p)
 	return p->ifname ? p->ifname : net_slirp4netns_ops.default_ifname;
 }
 
-static int check_tun(struct err *e)
-{
-	if (access(slirp4netns_tun_path, R_OK | W_OK) == 0)
-		return 0;
-	if (errno == ENOENT)
-		return err_set(e, -ENOENT,
-			       "%s does not exist: load the module (sudo modprobe tun), or in a "
-			       "container pass the device in",
-			       slirp4netns_tun_path);
-	return err_errno(e, -errno, "%s must be readable and writable for you (sudo chmod 0666 %s)",
-			 slirp4netns_tun_path, slirp4netns_tun_path);
-}
-
 static int check_params(struct start *s, struct err *e)
 {
 	const char *socket = s->params->api_socket;
@@ -81,7 +62,7 @@ static int check_params(struct start *s, struct err *e)
 	if (socket && strlen(socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return err_set(e, -ENAMETOOLONG, "%s: a socket's path has at most %zu characters",
 			       socket, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
-	return check_tun(e);
+	return tap_check_device(e);
 }
 
 static int begin_help(struct start *s, struct err *e)
@@ -158,29 +139,17 @@ static int make_tap(const struct start *s, struct err *e)
 	return tap_create_inside(t->userns_fd, t->netns_fd, interface_name(s->params), e);
 }
 
-static void log_command(const char *const *argv)
-{
-	char line[512] = "";
-
-	for (; *argv; argv++) {
-		size_t len = strlen(line);
-
-		snprintf(line + len, sizeof(line) - len, " %s", *argv);
-	}
-	log_debug("network/slirp4netns: starting%s", line);
-}
-
 /* Starts it. *ready_r becomes readable when packets flow, and closes when slirp4netns is gone. */
 static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, struct err *e)
 {
-	auto_fd int ready_w = -1, exit_r = -1, output_w = -1, null_w = -1;
-	int keep[4], ready[2], exits[2], code;
+	auto_fd int ready_w = -1, exit_r = -1;
+	int keep[4], ready[2], exits[2];
 	struct proc_spec spec = {
 		.file = s->cmd.argv[0],
 		.argv = (char *const *)(unsigned long)s->cmd.argv,
 		.keep_fds = keep,
 		.n_keep_fds = slirp4netns_detached(s->params, s->target) ? 4 : 2,
-		.death_signal = SIGKILL,
+		.stdout_fd = -1,
 		.null_stdin = true,
 	};
 
@@ -192,42 +161,16 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 		return err_errno(e, -errno, "pipe");
 	exit_r = exits[0];
 	drv->exit_w = exits[1];
-	code = helper_output_open(&drv->output, "network/slirp4netns", &output_w);
-	if (code < 0)
-		return err_errno(e, code, "pipe");
 	keep[0] = ready_w;
 	keep[1] = exit_r;
 	keep[2] = s->target->netns_fd;
 	keep[3] = s->target->userns_fd;
-	spec.stderr_fd = output_w;
-	/* stdout has only the configuration, which would push the reason of a failure out of the
-	 * message. */
-	null_w = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	spec.stdout_fd = log_is_debug() ? output_w : null_w;
-	log_command(s->cmd.argv);
-	return proc_start(&drv->proc, &spec, e);
-}
-
-/* It has ended: reaps it and puts the reason, with what it wrote, in *e. */
-static int died_message(struct net_driver *drv, struct err *e)
-{
-	char words[64] = "";
-	const char *tail;
-	int status = 0;
-
-	helper_output_drain(&drv->output);
-	tail = helper_output_tail(&drv->output);
-	if (proc_reap(&drv->proc, &status) == 0)
-		proc_status_text(status, words, sizeof(words));
-	if (!*tail)
-		return err_set(e, -ECHILD, "slirp4netns ended (%s) and said nothing", words);
-	return err_set(e, -ECHILD, "slirp4netns ended (%s): %s", words, tail);
+	return helper_start(&drv->helper, &spec, e);
 }
 
 /* Anything but "1" is no readiness; end of file comes with its death. */
 static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 {
-	struct pollfd pfd = {.fd = drv->proc.pidfd, .events = POLLIN};
 	char byte = 0;
 	ssize_t n;
 
@@ -236,43 +179,17 @@ static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 	while (n < 0 && errno == EINTR);
 	if (n == 1 && byte == '1')
 		return 0;
-	if (n == 0 && poll(&pfd, 1, 500) == 1)
-		return died_message(drv, e);
+	if (n == 0 && helper_ends_within(&drv->helper, 500))
+		return helper_ended(&drv->helper, e);
 	return err_set(e, -EPROTO, "slirp4netns closed its ready descriptor without being ready");
 }
 
 static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct err *e)
 {
-	uint64_t end = loop_now_ms() + (uint64_t)slirp4netns_ready_timeout_ms;
+	int code = helper_wait(&drv->helper, ready_r, abort_fd, slirp4netns_ready_timeout_ms,
+			       "is not ready", e);
 
-	for (;;) {
-		struct pollfd fds[] = {
-			{.fd = ready_r, .events = POLLIN},
-			{.fd = drv->proc.pidfd, .events = POLLIN},
-			{.fd = abort_fd, .events = POLLIN}, /* -1 is ignored: poll(2) */
-			{.fd = drv->output.fd, .events = POLLIN},
-		};
-		uint64_t now = loop_now_ms();
-		int n = poll(fds, 4, now < end ? (int)(end - now) : 0);
-
-		if (n < 0 && errno != EINTR)
-			return err_errno(e, -errno, "poll");
-		if (n == 0)
-			return err_set(e, -ETIMEDOUT, "slirp4netns is not ready after %d ms%s%s",
-				       slirp4netns_ready_timeout_ms,
-				       *helper_output_tail(&drv->output) ? ": " : "",
-				       helper_output_tail(&drv->output));
-		if (n < 0)
-			continue;
-		if (fds[0].revents)
-			return read_ready(drv, ready_r, e);
-		if (fds[1].revents)
-			return died_message(drv, e);
-		if (fds[2].revents)
-			return err_set(e, -ECANCELED, "interrupted while slirp4netns was starting");
-		if (fds[3].revents && helper_output_drain(&drv->output) < 0)
-			helper_output_close(&drv->output);
-	}
+	return code ? code : read_ready(drv, ready_r, e);
 }
 
 static void fill_result(const struct start *s, struct net_result *result)
@@ -296,11 +213,8 @@ static void slirp4netns_stop(struct net_driver *drv)
 {
 	if (!drv)
 		return;
-	loop_remove(drv->exit_src);
-	loop_remove(drv->output_src);
-	proc_end(&drv->proc, SIGKILL, 0);
+	helper_stop(&drv->helper);
 	close_fd(&drv->exit_w);
-	helper_output_close(&drv->output);
 	free(drv);
 }
 
@@ -348,8 +262,7 @@ static int slirp4netns_start(const struct net_params *params, const struct net_t
 	drv = calloc(1, sizeof(*drv));
 	if (!drv)
 		return err_set(e, -ENOMEM, "out of memory");
-	drv->proc = PROC_NONE;
-	drv->output = HELPER_OUTPUT_NONE;
+	helper_init(&drv->helper, "slirp4netns", "network/slirp4netns", NULL);
 	drv->exit_w = -1;
 	s.cmd.argv[0] = params->binary ? params->binary : "slirp4netns";
 	code = begin_help(&s, e);
@@ -366,42 +279,10 @@ static int slirp4netns_start(const struct net_params *params, const struct net_t
 	return 0;
 }
 
-static void on_output(void *arg, uint32_t events)
-{
-	struct net_driver *drv = arg;
-
-	(void)events;
-	if (helper_output_drain(&drv->output) < 0) {
-		loop_remove(drv->output_src);
-		drv->output_src = NULL;
-	}
-}
-
-static void on_exit_of_helper(void *arg, uint32_t events)
-{
-	struct net_driver *drv = arg;
-	struct err e = {0};
-
-	(void)events;
-	loop_remove(drv->exit_src);
-	loop_remove(drv->output_src);
-	drv->exit_src = drv->output_src = NULL;
-	died_message(drv, &e);
-	drv->died(drv->died_arg, e.msg); /* may free drv */
-}
-
 static int slirp4netns_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died,
 			     void *arg)
 {
-	drv->died = died;
-	drv->died_arg = arg;
-	drv->exit_src = loop_add_fd(loop, drv->proc.pidfd, EPOLLIN, on_exit_of_helper, drv);
-	if (!drv->exit_src)
-		return -errno;
-	if (drv->output.fd < 0)
-		return 0;
-	drv->output_src = loop_add_fd(loop, drv->output.fd, EPOLLIN, on_output, drv);
-	return drv->output_src ? 0 : -errno;
+	return helper_watch(&drv->helper, loop, died, arg);
 }
 
 const struct net_driver_ops net_slirp4netns_ops = {

@@ -41,6 +41,5 @@ extern int slirp4netns_help_timeout_ms;
 extern int slirp4netns_ready_timeout_ms;
 
 /* "/dev/net/tun"; tests point it elsewhere. */
-extern const char *slirp4netns_tun_path;
 
 #endif

@@ -11,6 +11,21 @@
 #include "base/fd.h"
 #include "ns/netif.h"
 
+const char *tap_device_path = "/dev/net/tun";
+
+int tap_check_device(struct err *e)
+{
+	if (access(tap_device_path, R_OK | W_OK) == 0)
+		return 0;
+	if (errno == ENOENT)
+		return err_set(e, -ENOENT,
+			       "%s does not exist: load the module (sudo modprobe tun), or in a "
+			       "container pass the device in",
+			       tap_device_path);
+	return err_errno(e, -errno, "%s must be readable and writable for you (sudo chmod 0666 %s)",
+			 tap_device_path, tap_device_path);
+}
+
 static int join_and_create(int userns_fd, int netns_fd, const char *ifname, struct err *e)
 {
 	/* The user namespace first: it gives the right to join the other. */

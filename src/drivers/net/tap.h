@@ -4,6 +4,12 @@
 
 #include "base/err.h"
 
+/* "/dev/net/tun"; tests put another in its place. */
+extern const char *tap_device_path;
+
+/* Whether the device that taps are made with can be opened. 0 or -errno with the remedy. */
+int tap_check_device(struct err *e);
+
 /*
  * Makes a persistent tap device in a network namespace that the caller is not in: by a short-lived
  * process that joins both namespaces (setns(2)), which a process cannot undo for itself. The

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * --net=pasta: pasta(1) makes a tap device in the namespace, configures it, and carries the packets
+ * as sockets of the host. With the port driver "implicit" it also makes every port that is open
+ * inside reachable outside. This runs in the parent, with the user's privileges.
+ *
+ * RootlessKit lets pasta go into the background, where it outlives the namespace. Here it runs in
+ * the foreground, as a child of ours: PR_SET_PDEATHSIG ends it when we are killed, and its end is
+ * seen. That it is ready is known from its --pid file, written when all is configured: that file is
+ * its standard output, a pipe, which needs no rule in pasta's AppArmor profile.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "drivers/net/helper.h"
+#include "drivers/net/pasta_internal.h"
+#include "drivers/net/tap.h"
+#include "drivers/registry_internal.h"
+
+#define DEFAULT_CIDR "10.0.2.0/24"
+
+int pasta_help_timeout_ms = 5000;
+int pasta_ready_timeout_ms = 10000;
+
+struct net_driver {
+	struct helper helper;
+};
+
+/* Versions of 2023 exit with 1 after --help. */
+static int ask_features(const char *binary, struct pasta_features *out, struct err *e)
+{
+	char *argv[] = {(char *)(unsigned long)binary, "--help", NULL};
+	auto_free char *text = calloc(1, 65536);
+	int code;
+
+	if (!text)
+		return err_set(e, -ENOMEM, "out of memory");
+	code = proc_run(argv, text, 65536, pasta_help_timeout_ms, e);
+	if (code == -ENOENT)
+		return err_wrap(e, code,
+				"install pasta (sudo apt-get install passt), or name it with "
+				"--pasta-binary");
+	if (code < 0 && (code != -ECHILD || !strstr(text, "--ns-ifname")))
+		return err_wrap(e, code, "asking %s what it can do (--help)", binary);
+	pasta_parse_help(text, out);
+	return pasta_check_features(out, e);
+}
+
+/* Starts it. *ready_r becomes readable when packets flow, and closes when pasta is gone. */
+static int spawn(struct net_driver *drv, const struct net_params *params,
+		 const struct net_target *target, const struct pasta_command *cmd, int *ready_r,
+		 struct err *e)
+{
+	auto_fd int ready_w = -1;
+	int ready[2];
+	struct proc_spec spec = {
+		.file = cmd->argv[0],
+		.argv = (char *const *)(unsigned long)cmd->argv,
+		.null_stdin = !params->detach_netns,
+		.stdin_fd = params->detach_netns ? target->netns_fd : -1,
+	};
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "pipe");
+	*ready_r = ready[0];
+	ready_w = ready[1];
+	spec.stdout_fd = ready_w;
+	return helper_start(&drv->helper, &spec, e);
+}
+
+/* Its pid and a newline; end of file comes with its death. */
+static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
+{
+	char text[32];
+	ssize_t n;
+
+	do
+		n = read(ready_r, text, sizeof(text));
+	while (n < 0 && errno == EINTR);
+	if (n > 0 && isdigit((unsigned char)text[0]))
+		return 0;
+	if (n == 0 && helper_ends_within(&drv->helper, 500))
+		return helper_ended(&drv->helper, e);
+	return err_set(e, -EPROTO, "pasta closed its standard output without being ready");
+}
+
+/* Some of what goes wrong is said in words that do not tell what to do. */
+static int add_hint(int code, struct err *e)
+{
+	if (code == -ECHILD && strcasestr(e->msg, "external") && strstr(e->msg, "interface"))
+		return err_wrap(e, code,
+				"pasta needs a default route on the host (see \"ip route\")");
+	return code;
+}
+
+static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct err *e)
+{
+	int code = helper_wait(&drv->helper, ready_r, abort_fd, pasta_ready_timeout_ms,
+			       "is not ready", e);
+
+	code = code ? code : read_ready(drv, ready_r, e);
+	return add_hint(code, e);
+}
+
+static void fill_result(const struct net_params *p, const struct cidr *cidr,
+			struct net_result *result)
+{
+	memset(result, 0, sizeof(*result));
+	snprintf(result->driver, sizeof(result->driver), "pasta");
+	snprintf(result->ifname, sizeof(result->ifname), "%s",
+		 p->ifname ? p->ifname : net_pasta_ops.default_ifname);
+	result->mtu = p->mtu ? p->mtu : net_pasta_ops.default_mtu;
+	result->configure = false; /* pasta has done it */
+	cidr_address(cidr, 100, result->ip);
+	result->prefix_len = cidr->prefix_len;
+	cidr_address(cidr, 2, result->gateway);
+	cidr_address(cidr, 3, result->dns[0]);
+}
+
+static void pasta_stop(struct net_driver *drv)
+{
+	if (!drv)
+		return;
+	helper_stop(&drv->helper);
+	free(drv);
+}
+
+static int launch(struct net_driver *drv, const struct net_params *params,
+		  const struct net_target *target, const struct cidr *cidr, struct err *e)
+{
+	struct pasta_features features = {0};
+	struct pasta_command cmd;
+	auto_fd int ready_r = -1;
+	int code = ask_features(params->binary ? params->binary : "pasta", &features, e);
+
+	if (code < 0)
+		return code;
+	if (params->disable_host_loopback && pasta_opens_host_loopback(params, &features))
+		log_warning("this pasta is too old to have --port-driver=implicit without making "
+			    "127.0.0.1 of the host reachable as 127.0.0.1 inside, despite "
+			    "--disable-host-loopback: install passt of 2024 or later");
+	pasta_build_command(params, target, cidr, &features, &cmd);
+	code = spawn(drv, params, target, &cmd, &ready_r, e);
+	return code ? code : wait_ready(drv, ready_r, target->abort_fd, e);
+}
+
+static int pasta_start(const struct net_params *params, const struct net_target *target,
+		       struct net_driver **out, struct net_result *result, struct err *e)
+{
+	struct net_driver *drv;
+	struct cidr cidr;
+	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
+
+	code = code ? code : tap_check_device(e);
+	if (code < 0)
+		return code;
+	drv = calloc(1, sizeof(*drv));
+	if (!drv)
+		return err_set(e, -ENOMEM, "out of memory");
+	helper_init(&drv->helper, "pasta", "network/pasta", "Failed to send ");
+	code = launch(drv, params, target, &cidr, e);
+	if (code < 0) {
+		pasta_stop(drv);
+		return code;
+	}
+	fill_result(params, &cidr, result);
+	*out = drv;
+	return 0;
+}
+
+static int pasta_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
+{
+	return helper_watch(&drv->helper, loop, died, arg);
+}
+
+const struct net_driver_ops net_pasta_ops = {
+	.name = "pasta",
+	.default_ifname = "tap0",
+	.default_mtu = 65520,
+	.takes_cidr = true,
+	.takes_ipv6 = true,
+	.start = pasta_start,
+	.watch = pasta_watch,
+	.stop = pasta_stop,
+};

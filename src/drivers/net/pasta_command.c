@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What pasta(1) can do and how it is to be called: no processes here. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "drivers/net/pasta_internal.h"
+#include "drivers/registry_internal.h"
+
+void pasta_parse_help(const char *help, struct pasta_features *out)
+{
+	out->config_net = strstr(help, "--config-net") != NULL;
+	out->dns_forward = strstr(help, "--dns-forward") != NULL;
+	out->ns_ifname = strstr(help, "--ns-ifname") != NULL;
+	out->no_map_gw = strstr(help, "--no-map-gw") != NULL;
+	out->stderr_option = strstr(help, "--stderr") != NULL;
+	out->no_netns_quit = strstr(help, "--no-netns-quit") != NULL;
+	out->host_lo_to_ns_lo = strstr(help, "--host-lo-to-ns-lo") != NULL;
+}
+
+int pasta_check_features(const struct pasta_features *have, struct err *e)
+{
+	const struct {
+		bool there;
+		const char *option;
+	} rows[] = {
+		{have->config_net, "--config-net"},
+		{have->ns_ifname, "--ns-ifname"},
+		{have->dns_forward, "--dns-forward"},
+		{have->no_map_gw, "--no-map-gw"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (!rows[i].there)
+			return err_set(e, -ENOTSUP,
+				       "unsupported pasta version: it lacks %s; install passt of "
+				       "2023 or later",
+				       rows[i].option);
+	return 0;
+}
+
+bool pasta_opens_host_loopback(const struct net_params *params, const struct pasta_features *have)
+{
+	return !params->disable_host_loopback || (params->auto_ports && !have->host_lo_to_ns_lo);
+}
+
+/* A detached namespace comes as standard input: STATE/netns is mounted where only the child sees
+ * it, and later versions of pasta close every other descriptor that they inherit. */
+static const char **add_target(const struct net_params *params, const struct net_target *target,
+			       const struct pasta_features *have, struct pasta_command *cmd,
+			       const char **arg)
+{
+	if (!params->detach_netns) {
+		snprintf(cmd->netns, sizeof(cmd->netns), "%d", (int)target->child_pid);
+		*arg++ = cmd->netns;
+		return arg;
+	}
+	/* It would look for the name of the namespace to vanish; we end it ourselves. */
+	if (have->no_netns_quit)
+		*arg++ = "--no-netns-quit";
+	snprintf(cmd->userns, sizeof(cmd->userns), "--userns=/proc/%d/ns/user",
+		 (int)target->child_pid);
+	snprintf(cmd->netns, sizeof(cmd->netns), "--netns=/proc/self/fd/0");
+	*arg++ = cmd->userns;
+	*arg++ = cmd->netns;
+	return arg;
+}
+
+static const char **add_addresses(const struct cidr *cidr, struct pasta_command *cmd,
+				  const char **arg)
+{
+	char ip[INET_ADDRSTRLEN];
+
+	snprintf(cmd->address, sizeof(cmd->address), "--address=%s", cidr_address(cidr, 100, ip));
+	snprintf(cmd->netmask, sizeof(cmd->netmask), "--netmask=%d", cidr->prefix_len);
+	snprintf(cmd->gateway, sizeof(cmd->gateway), "--gateway=%s", cidr_address(cidr, 2, ip));
+	snprintf(cmd->dns, sizeof(cmd->dns), "--dns-forward=%s", cidr_address(cidr, 3, ip));
+	*arg++ = cmd->address;
+	*arg++ = cmd->netmask;
+	*arg++ = cmd->gateway;
+	*arg++ = cmd->dns;
+	return arg;
+}
+
+void pasta_build_command(const struct net_params *params, const struct net_target *target,
+			 const struct cidr *cidr, const struct pasta_features *have,
+			 struct pasta_command *cmd)
+{
+	const char **arg = cmd->argv;
+
+	*arg++ = params->binary ? params->binary : "pasta";
+	/* It stays our child, so that it dies with us, and says its pid when it is ready. */
+	*arg++ = "--foreground";
+	*arg++ = "--pid=/proc/self/fd/1";
+	if (have->stderr_option)
+		*arg++ = "--stderr";
+	snprintf(cmd->ifname, sizeof(cmd->ifname), "--ns-ifname=%s",
+		 params->ifname ? params->ifname : net_pasta_ops.default_ifname);
+	snprintf(cmd->mtu, sizeof(cmd->mtu), "--mtu=%d",
+		 params->mtu ? params->mtu : net_pasta_ops.default_mtu);
+	*arg++ = cmd->ifname;
+	*arg++ = cmd->mtu;
+	*arg++ = "--config-net";
+	arg = add_addresses(cidr, cmd, arg);
+	if (params->disable_host_loopback) {
+		*arg++ = "--no-map-gw";
+		/* Its default is to make the ports that are open on the host's loopback
+		 * reachable on the one inside. */
+		if (!pasta_opens_host_loopback(params, have))
+			*arg++ = "--tcp-ns=none";
+		*arg++ = "--udp-ns=none";
+	}
+	if (!params->ipv6)
+		*arg++ = "--ipv4-only";
+	*arg++ = params->auto_ports ? "--tcp-ports=auto" : "--tcp-ports=none";
+	*arg++ = params->auto_ports ? "--udp-ports=auto" : "--udp-ports=none";
+	if (params->auto_ports && have->host_lo_to_ns_lo)
+		*arg++ = "--host-lo-to-ns-lo";
+	arg = add_target(params, target, have, cmd, arg);
+	*arg = NULL;
+}

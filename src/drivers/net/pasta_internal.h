@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_NET_PASTA_INTERNAL_H
+#define RINGKIT_DRIVERS_NET_PASTA_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "drivers/driver.h"
+#include "drivers/net/cidr.h"
+
+/* What a pasta knows, from its --help. Plain data. */
+struct pasta_features {
+	bool config_net, dns_forward, ns_ifname, no_map_gw; /* nothing goes without them */
+	bool stderr_option, no_netns_quit, host_lo_to_ns_lo;
+};
+
+void pasta_parse_help(const char *help, struct pasta_features *out);
+
+/* Whether that is enough. 0 or -ENOTSUP with what is missing. */
+int pasta_check_features(const struct pasta_features *have, struct err *e);
+
+/* Whether TCP ports of the host's loopback can be reached on the one inside. Debian's version of
+ * March 2023 opens no port outside (--tcp-ports=auto) unless it may do this too, as tried; those
+ * that know
+ * --host-lo-to-ns-lo (2024) need no such favour. */
+bool pasta_opens_host_loopback(const struct net_params *params, const struct pasta_features *have);
+
+/* Words and numbers of one command line. argv points into the struct: do not copy it. */
+struct pasta_command {
+	char mtu[24], ifname[40], address[40], netmask[24], gateway[40], dns[40];
+	char userns[40], netns[40];
+	const char *argv[40];
+};
+
+void pasta_build_command(const struct net_params *params, const struct net_target *target,
+			 const struct cidr *cidr, const struct pasta_features *have,
+			 struct pasta_command *cmd);
+
+/* How long it may take, in milliseconds; tests make it shorter. */
+extern int pasta_help_timeout_ms;
+extern int pasta_ready_timeout_ms;
+
+#endif

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the network drivers share: a world to reach, and programs that reach it."""
+
+import contextlib
+import os
+import socket
+import struct
+
+from . import leaks, net
+from .launch import wait_for
+from .peers import TcpServer, UdpServer, echo
+from .world import sh, world, write
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Runs inside: "tcp HOST PORT [SECONDS]", "udp HOST PORT", "name NAME", "ping HOST"; each prints what it got.
+PROBE = r"""
+import socket, sys, time
+what, *rest = sys.argv[1:]
+if what == "tcp":
+    s = socket.create_connection((rest[0], int(rest[1])), float((rest + [20])[2]))
+    s.sendall(b"question")
+    print(s.recv(100).decode())
+elif what == "udp":
+    s = socket.socket(socket.AF_INET6 if ":" in rest[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(2)
+    s.connect((rest[0], int(rest[1])))
+    for _ in range(10):
+        s.send(b"question")
+        try:
+            print(s.recv(100).decode())
+            break
+        except TimeoutError:
+            pass
+        except ConnectionError:
+            time.sleep(0.2)
+elif what == "name":
+    print(socket.gethostbyname(rest[0]))
+"""
+
+
+def probe(rk, *words, netns=None, **kw):
+    """Runs the probe in the namespaces of the command (or in a detached network namespace). What it
+    printed, or "failed: ..." with the last line of its complaint."""
+    if netns:
+        got = rk.nsenter("nsenter", "--net=" + netns, "python3", "-c", PROBE, *words, net=False,
+                         **kw)
+    else:
+        got = rk.nsenter("python3", "-c", PROBE, *words, **kw)
+    if got.returncode:
+        return "failed: " + (got.stderr.strip().splitlines() or [""])[-1]
+    return got.stdout.strip()
+
+
+def dns_answer(query, _address):
+    """Every name is 192.0.2.77."""
+    question = query[12:]
+    return (query[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, 1, 0, 0) + question
+            + b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton("192.0.2.77"))
+
+
+@contextlib.contextmanager
+def outside(default_route=True):
+    """A neighbour, 192.0.2.100, with an echo on TCP port 80 and UDP port 7 and a name server that the
+    host uses; and a default route to it. Yields the neighbour's namespace."""
+    with net.neighbour("server") as ns:
+        if default_route:
+            sh("ip", "route", "add", "default", "via", "192.0.2.100")
+            sh("ip", "-6", "route", "add", "default", "via", "2001:db8::100")
+        write("/etc/resolv.conf", "nameserver 192.0.2.100\n")
+        try:
+            with TcpServer(echo, port=80, host="0.0.0.0", netns=ns), \
+                    TcpServer(echo, port=80, host="::", netns=ns), \
+                    UdpServer(port=7, host="0.0.0.0", netns=ns), \
+                    UdpServer(dns_answer, port=53, host="0.0.0.0", netns=ns):
+                yield ns
+        finally:
+            write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+
+
+def process_named(name):
+    """(pid, command line as words) of the one process that runs this program."""
+    for pid in leaks.processes():
+        try:
+            with open("/proc/%d/cmdline" % pid, "rb") as f:
+                words = f.read().decode().split("\0")[:-1]
+        except OSError:
+            continue
+        if words and os.path.basename(words[0]) == name:
+            return pid, words
+    raise AssertionError("no %s runs" % name)
+
+
+def gone(pid):
+    wait_for("the end of process %d" % pid, lambda: not os.path.exists("/proc/%d" % pid))
+
+
+@contextlib.contextmanager
+def fake(name, script):
+    """A program of this name that is a shell script; yields its path."""
+    path = "%s/fake-%s" % (world().base, name)
+    write(path, "#!/bin/sh\n" + script, 0o755)
+    try:
+        yield path
+    finally:
+        os.unlink(path)

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The pasta network: what reaches out and in, its options, and how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import rkit
+from rkit import net
+from rkit.launch import Rootlesskit, rootlesskit, run, wait_for
+from rkit.networks import fake, gone, outside, probe, process_named
+from rkit.peers import TcpServer, UdpServer, echo, hello
+
+NET = ["--net=pasta", "--copy-up=/etc"]
+SAFE = NET + ["--disable-host-loopback"]
+IMPLICIT = SAFE + ["--port-driver=implicit"]
+DETACHED = ["--net=pasta", "--detach-netns", "--disable-host-loopback"]
+
+
+# Debian's version of March 2023 looks for UDP ports once, and for TCP ports all the time.
+OPENS_UDP = "--host-lo-to-ns-lo" in (lambda got: got.stdout + got.stderr)(
+    subprocess.run(["sh", "-c", "pasta --help"], capture_output=True, text=True))
+
+
+@rkit.needs("pasta", "tun")
+@rkit.ours("2.0")
+class Outgoing(rkit.RkTestCase):
+    def test_tcp_udp_names(self):
+        with outside(), Rootlesskit(*SAFE) as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7"), "question")
+            self.assertEqual(probe(rk, "name", "any.example."), "192.0.2.77")
+
+    def test_ping(self):
+        with open("/proc/sys/net/ipv4/ping_group_range", "w") as f:
+            f.write("0 2147483647")
+        with outside(), Rootlesskit(*SAFE) as rk:
+            got = rk.nsenter("ping", "-c", "1", "-W", "10", "192.0.2.100")
+            self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+
+    def test_ipv6(self):
+        with outside(), Rootlesskit(*SAFE, "--ipv6") as rk:
+            self.assertEqual(probe(rk, "tcp", "2001:db8::100", "80"), "question")
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+
+    def test_services_of_the_host_unless_forbidden(self):
+        with outside(), TcpServer(echo, port=8000):
+            with Rootlesskit(*NET) as rk:
+                self.assertEqual(probe(rk, "tcp", "10.0.2.2", "8000"), "question")
+            with Rootlesskit(*SAFE) as rk:
+                for address in ("10.0.2.2", "127.0.0.1"):
+                    self.assertRegex(probe(rk, "tcp", address, "8000", "3"), "^failed: .*(refused|"
+                                     "timed out|unreachable|No route)")
+
+    def test_detached(self):
+        with outside(), Rootlesskit(*DETACHED) as rk:
+            inside = rk.state + "/netns"
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
+            links = rk.nsenter("nsenter", "--net=" + inside, "ip", "-o", "-4", "addr", net=False)
+            self.assertRegex(links.stdout, r"tap0\s+inet 10\.0\.2\.100/24")
+
+
+@rkit.needs("pasta", "tun")
+@rkit.ours("2.0")
+class Implicit(rkit.RkTestCase):
+    """--port-driver=implicit: what listens inside is reachable outside."""
+
+    def test_tcp(self):
+        with outside(), Rootlesskit(*IMPLICIT) as rk:
+            with TcpServer(hello("inside"), port=8081, host="0.0.0.0", netns=rk.netns()):
+                def reached():
+                    try:
+                        c = net.connect("127.0.0.1", 8081, timeout=5)
+                    except OSError:
+                        return None
+                    with c:
+                        return c.recv(10)
+                self.assertEqual(wait_for("port 8081 outside", reached), b"inside")
+            wait_for("port 8081 to close", lambda: reached() is None)
+
+    def test_udp(self):
+        with outside(), Rootlesskit(*IMPLICIT) as rk:
+            with UdpServer(port=8082, host="0.0.0.0", netns=rk.netns()), \
+                    TcpServer(hello("inside"), port=8082, host="0.0.0.0", netns=rk.netns()):
+                def reached(kind=socket.SOCK_DGRAM):
+                    with socket.socket(socket.AF_INET, kind) as c:
+                        c.settimeout(1)
+                        try:
+                            c.connect(("127.0.0.1", 8082))
+                            c.send(b"inside")
+                            return c.recv(10)
+                        except OSError:
+                            return None
+                if OPENS_UDP:
+                    self.assertEqual(wait_for("port 8082 outside", reached), b"inside")
+                else:
+                    wait_for("TCP port 8082", lambda: reached(socket.SOCK_STREAM))
+                    self.assertIsNone(reached())
+
+    def test_detached(self):
+        with outside(), Rootlesskit(*DETACHED, "--port-driver=implicit") as rk:
+            inside = "/proc/%d/root%s/netns" % (rk.child_pid, rk.state)
+            with TcpServer(hello("inside"), port=8083, host="0.0.0.0", netns=inside):
+                def reached():
+                    try:
+                        c = net.connect("127.0.0.1", 8083, timeout=5)
+                    except OSError:
+                        return None
+                    with c:
+                        return c.recv(10)
+                self.assertEqual(wait_for("port 8083 outside", reached), b"inside")
+
+    def test_the_price_with_an_old_one(self):
+        with outside(), Rootlesskit(*IMPLICIT) as rk:
+            _, words = process_named("pasta")
+            self.assertEqual("--tcp-ns=none" in words, OPENS_UDP)
+            self.assertEqual("despite --disable-host-loopback" in rk.log(), not OPENS_UDP)
+            self.assertIn("--udp-ns=none", words)
+
+    def test_the_api_has_no_ports(self):
+        with outside(), Rootlesskit(*IMPLICIT) as rk:
+            self.assertNotIn("portDriver", rk.api("GET", "/v1/info")[1])
+            status, answer = rk.api("POST", "/v1/ports", {"proto": "tcp", "parentPort": 8084,
+                                                          "childPort": 80})
+            self.assertEqual((status, answer), (400, {"message": "no PortDriver is available"}))
+
+    def test_without_it_nothing_is_open(self):
+        with outside(), Rootlesskit(*SAFE) as rk:
+            _, words = process_named("pasta")
+            self.assertIn("--tcp-ports=none", words)
+            self.assertIn("--udp-ports=none", words)
+            with TcpServer(hello("inside"), port=8085, host="0.0.0.0", netns=rk.netns()):
+                with self.assertRaises(ConnectionRefusedError):
+                    net.connect("127.0.0.1", 8085)
+
+    def test_refused_combinations(self):
+        for options, say in (
+                (["--net=pasta", "--port-driver=builtin"], "none or implicit"),
+                (["--net=none", "--port-driver=implicit"], "--net=pasta"),
+                (["--net=pasta", "--port-driver=implicit", "-p", "127.0.0.1:80:80/tcp"],
+                 "does not support publishing ports")):
+            got = rootlesskit(*options, "true")
+            self.assertEqual(got.returncode, 1)
+            self.assertIn(say, got.stderr)
+
+
+@rkit.needs("pasta", "tun")
+@rkit.ours("2.0")
+class Options(rkit.RkTestCase):
+    def look(self, *args):
+        with outside():
+            got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
+                              "cat /etc/resolv.conf")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return got.stdout
+
+    def test_defaults(self):
+        seen = self.look()
+        self.assertRegex(seen, r"tap0\s+inet 10\.0\.2\.100/24")
+        self.assertIn("default via 10.0.2.2 dev tap0", seen)
+        self.assertRegex(seen, r"tap0: <[^>]*UP.*mtu 65520")
+        self.assertRegex(seen, r"lo: <[^>]*UP")
+        self.assertIn("nameserver 10.0.2.3", seen)
+
+    def test_mtu_cidr_ifname(self):
+        seen = self.look("--mtu=1400", "--cidr=10.11.12.0/24", "--ifname=ether7")
+        self.assertRegex(seen, r"ether7\s+inet 10\.11\.12\.100/24")
+        self.assertIn("default via 10.11.12.2 dev ether7", seen)
+        self.assertRegex(seen, r"ether7: .*mtu 1400 ")
+        self.assertIn("nameserver 10.11.12.3", seen)
+        self.assertNotIn("tap0", seen)
+
+    def test_information(self):
+        with outside(), Rootlesskit(*SAFE, "--cidr=10.9.0.0/24") as rk:
+            driver = rk.api("GET", "/v1/info")[1]["networkDriver"]
+            self.assertEqual(driver, {"driver": "pasta", "childIP": "10.9.0.100",
+                                      "dns": ["10.9.0.3"]})
+
+    def test_with_a_pid_namespace(self):
+        with outside(), Rootlesskit(*SAFE, "--pidns") as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+
+
+@rkit.needs("pasta", "tun")
+@rkit.ours("2.0")
+class End(rkit.RkTestCase):
+    def test_with_us(self):
+        for options in (SAFE, DETACHED):
+            with outside(), Rootlesskit(*options) as rk:
+                pid, _ = process_named("pasta")
+                self.assertEqual(rk.stop(), 255)
+                gone(pid)
+
+    def test_with_the_command(self):
+        with outside():
+            got = rootlesskit(*SAFE, "true")
+            self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertNothingLeft()
+
+    def test_when_the_parent_is_killed(self):
+        for options in (SAFE, DETACHED):
+            with outside():
+                rk = Rootlesskit(*options).ready()
+                pid, _ = process_named("pasta")
+                rk.proc.kill()
+                rk.wait()
+                gone(pid)
+                rk.forget_state()
+
+    def test_its_own_is_noticed(self):
+        with outside(), Rootlesskit(*SAFE) as rk:
+            os.kill(process_named("pasta")[0], signal.SIGKILL)
+            wait_for("a word about it", lambda: "pasta ended (signal: killed)" in rk.log())
+            self.assertIn("lost its network", rk.log())
+            self.assertIsNone(rk.proc.poll())
+
+
+@rkit.needs("pasta", "tun")
+@rkit.ours("2.0")
+class Failures(rkit.RkTestCase):
+    """One line that says why; nothing is left."""
+
+    def fails(self, script, say, *args):
+        with fake("pasta", script) as path:
+            self.refused(say, "--pasta-binary=" + path, *args)
+
+    def refused(self, say, *args):
+        got = rootlesskit(*SAFE, *args, "true")
+        self.assertEqual(got.returncode, 1)
+        lines = got.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, got.stderr)
+        self.assertRegex(lines[0], say)
+        self.assertNothingLeft()
+
+    HELP = 'case "$*" in *--help*) exec pasta --help;; esac\n'
+
+    def test_missing(self):
+        self.refused("--pasta-binary: cannot run /nowhere/pasta: No such file", "--pasta-binary=/nowhere/pasta")
+
+    def test_too_old(self):
+        self.fails("echo '  --ns-ifname NAME'; exit 1", "unsupported pasta version.*--config-net")
+
+    def test_no_pasta_at_all(self):
+        self.fails("exit 0", "unsupported pasta version")
+
+    def test_exits_at_once(self):
+        self.fails(self.HELP + "echo the moon is down >&2; exit 3",
+                   r"pasta ended \(exit status 3\): the moon is down")
+
+    def test_ends_without_being_ready(self):
+        self.fails(self.HELP + "exit 0", r"pasta ended \(exit status 0\) and said nothing")
+
+    def test_closes_its_output(self):
+        self.fails(self.HELP + "exec sleep 1000 >&-", "without being ready")
+
+    def test_hangs(self):
+        self.fails(self.HELP + "echo waiting for the moon >&2; exec sleep 1000",
+                   "pasta is not ready after 10000 ms: waiting for the moon")
+
+    def test_no_default_route(self):
+        self.refused("default route on the host.*pasta ended")
+
+    def test_a_bad_device(self):
+        run("chmod", "0600", "/dev/net/tun", uid=0)
+        try:
+            self.refused("/dev/net/tun must be readable and writable")
+        finally:
+            run("chmod", "0666", "/dev/net/tun", uid=0)
+
+
+if __name__ == "__main__":
+    rkit.main()
