@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static void complain(const char *fmt, va_list args, int code) __attribute__((format(printf, 1, 0)));
+
 static void complain(const char *fmt, va_list args, int code)
 {
 	char text[512];

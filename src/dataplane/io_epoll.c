@@ -150,7 +150,7 @@ static void op_add(struct slot *s, enum op_kind kind, uint32_t events, uint64_t 
 		s->ops[i] = (struct op){.kind = kind, .events = events, .handle = handle};
 		return;
 	}
-	assert(!"room for another operation");
+	assert(false && "room for another operation");
 }
 
 /* The accept or recvmsg that runs on it. */

@@ -67,6 +67,18 @@ static void forget(struct port *port)
 	free(port);
 }
 
+/* Whoever waits for the driver gets an answer before it goes. */
+static void give_up(struct port *port)
+{
+	struct err e;
+
+	err_set(&e, -ECANCELED, "rootlesskit is ending");
+	if (port->state == PORT_ADDING)
+		port->added(port->arg, 0, &e);
+	else if (port->state == PORT_REMOVING)
+		port->removed(port->arg, &e);
+}
+
 void ports_close(struct ports *p)
 {
 	struct port *port, *tmp;
@@ -74,7 +86,10 @@ void ports_close(struct ports *p)
 	if (!p)
 		return;
 	DL_FOREACH_SAFE(p->list, port, tmp)
-	forget(port);
+	{
+		give_up(port);
+		forget(port);
+	}
 	free(p);
 }
 

@@ -18,6 +18,9 @@ struct port_entry {
 
 /* drv is borrowed and must outlive the table. 0 or -errno. */
 int ports_open(const struct port_driver_ops *ops, struct port_driver *drv, struct ports **out);
+
+/* Requests that wait for the driver fail with -ECANCELED; the driver is not to answer them any
+ * more. */
 void ports_close(struct ports *ports);
 
 /* done's id is the new port's, or 0 when e says why not. Called exactly once. */

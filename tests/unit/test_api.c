@@ -160,9 +160,9 @@ static const char *post(const char *body)
 
 static void assert_has(const char *answer, const char *want)
 {
-	if (strstr(answer, want))
+	if (answer && strstr(answer, want))
 		return;
-	print_error("expected %s in:\n%s\n", want, answer);
+	print_error("expected %s in:\n%s\n", want, answer ? answer : "no answer");
 	fail();
 }
 

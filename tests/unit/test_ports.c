@@ -148,10 +148,19 @@ static void test_slow_driver(void **state)
 
 static void test_closing_with_requests_pending(void **state)
 {
+	int before;
+
 	(void)state;
-	drv.immediate = false;
 	add("127.0.0.1:1:80/tcp");
-	/* teardown closes the table */
+	drv.immediate = false;
+	ports_remove(ports, 1, on_removed, NULL);
+	add("127.0.0.1:2:80/tcp");
+	before = answers;
+	ports_close(ports);
+	ports = NULL;
+	assert_int_equal(answers, before + 2);
+	assert_int_equal(last_id, 0);
+	assert_string_equal(last_error, "rootlesskit is ending");
 }
 
 int main(void)
