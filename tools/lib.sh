@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034 # what is set here is used there
+# What tools/quickstart, tools/check and .ci/run share: Debian packages, the build directory, the
+# build. To be sourced; sets `source_dir`.
+
+source_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# To compile. A dependency added to meson.build is added here, too.
+packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
+	liburing-dev libseccomp-dev libmicrohttpd-dev libjansson-dev libmnl-dev libcap-ng-dev
+	libcurl4-openssl-dev uthash-dev libcmocka-dev)
+# To run: newuidmap, setpriv.
+packages_run=(uidmap util-linux)
+# For networks that are not --net=none.
+packages_net=(slirp4netns)
+# Programs that the tests run beside ours.
+packages_test=(uidmap util-linux iproute2 passwd procps slirp4netns passt socat curl rootlesskit)
+
+say() {
+	printf '%s\n' "$*"
+}
+
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# Prints those of the packages that are not installed, on one line.
+packages_missing() {
+	local name missing=()
+
+	for name; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed ||
+			missing+=("$name")
+	done
+	printf '%s' "${missing[*]}"
+}
+
+# apt-get as root; without root and sudo it fails and says what root would have to do.
+packages_apt() {
+	local sudo=()
+
+	if [ "$(id -u)" != 0 ]; then
+		if ! command -v sudo >/dev/null; then
+			say "    not root, and there is no sudo. As root: apt-get install $*"
+			return 1
+		fi
+		sudo=(sudo)
+		# Without a terminal there is nobody to type a password.
+		[ -t 0 ] || sudo=(sudo -n)
+	fi
+	"${sudo[@]}" apt-get -q -o DPkg::Lock::Timeout=300 update &&
+		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+			-o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
+}
+
+# packages_install WHAT-FOR PACKAGE...: installs what is missing, and says so. Fails when it cannot.
+packages_install() {
+	local what=$1 missing log
+	shift
+
+	if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+		say "packages to $what: this is not Debian; what the following hold must be there: $*"
+		return 0
+	fi
+	missing=$(packages_missing "$@")
+	if [ -z "$missing" ]; then
+		say "packages to $what: all installed"
+		return 0
+	fi
+	say "packages to $what: installing $missing"
+	log=$(mktemp)
+	# shellcheck disable=SC2086 # a list of names
+	if packages_apt $missing >"$log" 2>&1; then
+		rm -f "$log"
+		return 0
+	fi
+	tail -n 15 "$log" | sed 's/^ */    /'
+	rm -f "$log"
+	say "packages to $what: could not install $missing"
+	return 1
+}
+
+# Sets `build_dir`: $RINGKIT_BUILD; else build/ in the source tree; else, when somebody else owns
+# that, a directory in the user's cache.
+build_choose() {
+	if [ -n "${RINGKIT_BUILD:-}" ]; then
+		build_dir=$RINGKIT_BUILD
+		mkdir -p "$build_dir" || die "cannot make the build directory $build_dir"
+		build_dir=$(cd -- "$build_dir" && pwd -P)
+		return
+	fi
+	build_dir=$source_dir/build
+	if [ -d "$build_dir" ]; then
+		[ -w "$build_dir" ] && [ -O "$build_dir" ] && return
+	elif mkdir "$build_dir" 2>/dev/null; then
+		return
+	fi
+	# The path of the tree is part of the name: two trees must not share a build directory.
+	build_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ringkit/build-$(
+		printf '%s' "$source_dir" | cksum | cut -d ' ' -f 1)
+	mkdir -p "$build_dir" ||
+		die "cannot write to $source_dir/build nor make $build_dir; set RINGKIT_BUILD to a" \
+			"directory to build in"
+}
+
+# build_run DIR TARGETS [MESON-OPTION...]: sets DIR up if it is not, and builds the targets (one
+# word, separated by blanks; empty for all). Two at once wait for each other.
+build_run() {
+	local dir=$1 targets=$2 setup=() status=0 tool
+	shift 2
+
+	for tool in meson ninja python3; do
+		command -v "$tool" >/dev/null || die "$tool is not installed: apt-get install meson" \
+			"ninja-build python3"
+	done
+	mkdir -p "$dir" || return 1
+	exec 9>"$dir/.lock"
+	flock 9
+	if [ ! -f "$dir/build.ninja" ]; then
+		setup=(meson setup "$@" "$dir" "$source_dir")
+	elif ! grep -qsF "\"source\": \"$source_dir\"" "$dir/meson-info/meson-info.json"; then
+		setup=(meson setup --wipe "$@" "$dir" "$source_dir") # the tree was moved
+	fi
+	if [ "${#setup[@]}" != 0 ]; then
+		"${setup[@]}" >"$dir/setup.log" 2>&1 </dev/null 9>&- || {
+			status=$?
+			tail -n 20 "$dir/setup.log" | sed 's/^/    /'
+			say "    failed: ${setup[*]}"
+		}
+	fi
+	if [ "$status" = 0 ]; then
+		# shellcheck disable=SC2086 # a list of names
+		ninja -C "$dir" $targets >"$dir/build.log" 2>&1 </dev/null 9>&- || {
+			status=$?
+			grep -A 12 -m 5 -e '^FAILED' -e 'ERROR' -e 'error:' "$dir/build.log" ||
+				tail -n 20 "$dir/build.log"
+			say "    failed: ninja -C $dir $targets"
+		}
+	fi
+	exec 9>&-
+	return "$status"
+}
+
+# tests_run BUILD-DIR [MESON-TEST-ARGUMENT...]: runs tests and prints a line for each, the failed
+# ones' output, the skipped cases with their reasons, and a total as the last line.
+tests_run() {
+	local dir=$1 status=0
+	shift
+
+	rm -f "$dir/meson-logs/testlog.json"
+	meson test -C "$dir" --no-rebuild "$@" </dev/null || status=$?
+	python3 "$source_dir/tools/summary.py" "$dir/meson-logs/testlog.json" "$status"
+}
