@@ -9,11 +9,11 @@ import time
 
 from rkit import sandbox
 
-from . import machine, report, table, targets
+from . import machine, profile, report, table, targets
 from .host import Host
 from .peers import PEERS
 from .programs import Programs
-from .runner import Progress, Runner
+from .runner import Progress, Runner, select
 from .suites import suite
 
 FORMAT = 1  # of the JSON; compare refuses others
@@ -29,6 +29,8 @@ def _options(argv):
     parser = argparse.ArgumentParser(
         prog="bench/run", description="Measures ringkit and its peers. See bench/README.md.")
     parser.add_argument("--suite", choices=("full", "quick", "smoke"), default="full")
+    parser.add_argument("--profile", action="store_true",
+                        help="record where the time goes, instead of measuring")
     parser.add_argument("--build-dir", default=os.path.join(here, "..", "build"), metavar="DIR")
     parser.add_argument("--out", metavar="DIR", help="for the results; BUILD/bench-results unless "
                         "given")
@@ -57,7 +59,7 @@ def _options(argv):
 
 
 def _chosen_suite(options):
-    chosen = suite(options.suite)
+    chosen = suite("profile" if options.profile else options.suite)
     if options.rounds is not None:
         chosen = chosen._replace(rounds=options.rounds)
     if options.seconds is not None:
@@ -99,6 +101,11 @@ class Files:
         return path
 
 
+def _stem(kind):
+    """The beginning of the names of a run's files."""
+    return datetime.datetime.now().strftime("%Y%m%d-%H%M%S-") + kind
+
+
 def _header(options, chosen, build_dir):
     now = datetime.datetime.now().astimezone()
     return {
@@ -122,8 +129,7 @@ def _measure(options, chosen, host, programs, progress):
     start, steal = time.monotonic(), machine.Steal()
     run = _header(options, chosen, options.build_dir)
     _warn(progress.say, run)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    files = Files(options.out, f"{stamp}-{options.suite}")
+    files = Files(options.out, _stem(options.suite))
 
     def save():
         run.update(results=runner.results, skipped=runner.skipped, steal_percent=steal.percent(),
@@ -142,6 +148,15 @@ def _measure(options, chosen, host, programs, progress):
     progress.say(f"\nreport: {page}\ndata:   {data}\n"
                  f"{run['seconds']:.0f} s, {run['steal_percent']:.1f} % of the CPU time stolen")
     return _failed_ours(runner)
+
+
+def _profile(options, chosen, host, programs, progress):
+    host.set_congestion(host.congestion_controls()[0])
+    chosen = chosen._replace(scenarios=select(chosen.scenarios, options.only))
+    runner = Runner(host, programs, chosen, progress)
+    runner.make_peers(options.peers or ["ringkit", "ringkit-epoll"])
+    return profile.run(host, programs, chosen, runner, Files(options.out, _stem("profile")),
+                       progress.say)
 
 
 def _failed_ours(runner):
@@ -168,6 +183,8 @@ def main(argv):
     host = Host()
     programs = Programs(host, options.build_dir)
     progress = Progress()
+    if options.profile:
+        return _profile(options, chosen, host, programs, progress)
     return _measure(options, chosen, host, programs, progress)
 
 

@@ -3,6 +3,7 @@
 
 import copy
 import os
+import re
 import shutil
 import signal
 import socket
@@ -340,7 +341,8 @@ class Socat(_BareNamespace):
 
     def version(self):
         text = subprocess.run(["socat", "-V"], capture_output=True, text=True, check=False).stdout
-        return " ".join(text.split()[6:9]) if "socat version" in text else ""
+        found = re.search(r"socat version \S+", text)
+        return found.group(0) if found else ""
 
     def startup_command(self, slirp):
         return None

@@ -8,7 +8,7 @@ from . import svg, table
 from .metrics import METRICS, show, unit
 from .stats import noise
 
-_CSS = """
+CSS = """
 :root { --ink: #1b1f24; --soft: #5b6470; --line: #d9dee4; --back: #ffffff; --card: #f6f8fa;
         --good: #1a7f37; --bad: #c62828; --warn: #fff4d6; }
 @media (prefers-color-scheme: dark) {
@@ -31,7 +31,7 @@ svg text.faint { fill: var(--soft); } svg text.value { font-weight: 600; }
 .grid { stroke: var(--line); stroke-width: 1; fill: none; }
 .whisker { stroke: var(--ink); stroke-width: 1.2; fill: none; } .dot { fill: var(--ink); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 10px; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: 4px 8px; border-bottom: 1px solid var(--line); text-align: right;
          white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } th.l, td.l { text-align: left; }
 td.note { white-space: normal; }
@@ -85,7 +85,7 @@ def _facts(run):
     return f'<p class="facts">{html}</p>{warnings}'
 
 
-def _targets(found):
+def _targets(found, peers):
     rows, last = [], None
     for target in found:
         mark = " [bbr]" if target["variant"] == "bbr" else ""
@@ -96,13 +96,14 @@ def _targets(found):
             figures = show(target["metric"], target["ours"])
             if target["theirs"] is not None:
                 figures += " : " + show(target["metric"], target["theirs"])
+        against = peers.get(target["peer"], {"label": target["peer"] or "–"})["label"]
         shown_row = target["row"] if target["row"] != last else ""
         last = target["row"]
         rows.append(
             f'<tr><td class="l">{escape(shown_row)}</td>'
             f'<td class="l">{escape(target["scenario"] + mark)}</td>'
             f'<td class="l">{escape(unit(target["metric"]))}</td>'
-            f'<td class="l">{escape(target["peer"] or "–")}</td>'
+            f'<td class="l">{escape(against)}</td>'
             f'<td>{escape(table.condition(target))}</td><td>{escape(table.value(target))}</td>'
             f'<td>{escape(figures)}</td><td class="l {css}">{word}</td></tr>')
     met = sum(t["met"] is True for t in found)
@@ -257,7 +258,7 @@ def page(run):
         for group in dict.fromkeys(e["group"] for e in entries))
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>ringkit bench, {escape(run['started'])}</title><style>{_CSS}</style></head>"
-            f"<body><h1>ringkit bench</h1>{_facts(run)}{_READ}{_targets(run['targets'])}{groups}"
+            f"<title>ringkit bench, {escape(run['started'])}</title><style>{CSS}</style></head>"
+            f"<body><h1>ringkit bench</h1>{_facts(run)}{_READ}{_targets(run['targets'], peers)}{groups}"
             f"{_percentiles(entries, peers)}{_curves(entries, peers)}"
             f"{_all_figures(entries, peers)}{_troubles(run)}</body></html>\n")

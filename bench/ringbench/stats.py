@@ -5,7 +5,7 @@ import statistics
 
 
 def summary(values):
-    """median and the middle half of the values; min and max beside them."""
+    """median and the middle half of the values (low, high); min and max beside them."""
     values = sorted(values)
     if len(values) > 1:
         low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -16,13 +16,13 @@ def summary(values):
 
 
 def summarize(samples):
-    """Per metric over the samples that have it."""
+    """{metric: summary} over the samples that have the metric."""
     names = {name for sample in samples for name in sample}
     return {name: summary([s[name] for s in samples if name in s]) for name in sorted(names)}
 
 
 def noise(stat):
-    """Half the spread of a summary, relative to its median: the share a repeat may differ by."""
+    """Half the width of the middle half, relative to the median; 0 when the median is 0."""
     if not stat["median"]:
         return 0.0
     return (stat["high"] - stat["low"]) / 2 / abs(stat["median"])
@@ -31,12 +31,15 @@ def noise(stat):
 def change(before, after, better, floor):
     """(relative change, verdict) of two summaries: "better", "worse" or "same".
 
-    It must exceed both the floor and twice the noise of the two taken together.
+    The change must exceed the floor and twice the noise of the two taken together, and each median
+    must lie outside of the other's samples: few samples often show too small a spread.
     """
     if not before["median"]:
         return 0.0, "same"
-    relative = (after["median"] - before["median"]) / abs(before["median"])
+    old, new = before["median"], after["median"]
+    relative = (new - old) / abs(old)
     limit = max(floor, 2 * (noise(before) ** 2 + noise(after) ** 2) ** 0.5)
-    if abs(relative) <= limit:
+    inside = before["min"] <= new <= before["max"] or after["min"] <= old <= after["max"]
+    if abs(relative) <= limit or inside:
         return relative, "same"
     return relative, "better" if (relative > 0) == (better == "higher") else "worse"

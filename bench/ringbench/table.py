@@ -54,8 +54,8 @@ def verdict(target):
 
 
 def condition(target):
-    times = " ×" if target["peer"] else f" {unit(target['metric'])}"
-    return f"{target['op']} {target['limit']:g}{times}"
+    sign = {">=": "≥", "<=": "≤", "<": "<"}[target["op"]]
+    return f"{sign} {target['limit']:g}" + (" ×" if target["peer"] else "")
 
 
 def value(target):

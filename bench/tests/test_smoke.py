@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the whole bench with tiny loads, so that it is noticed when it breaks. Asserts no speed.
+
+Arguments: the build directory.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+RUN, COMPARE = os.path.join(HERE, "..", "run"), os.path.join(HERE, "..", "compare")
+SKIP = 77
+BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 else os.path.join(HERE, "..", "..", "build")
+
+
+class Smoke(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.out = scratch.name
+
+    def _bench(self, *options):
+        done = subprocess.run([sys.executable, RUN, "--build-dir", BUILD_DIR, "--out", self.out,
+                               *options], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False)
+        if done.returncode == SKIP:
+            self.skipTest(done.stdout.strip())
+        return done
+
+    def _file(self, suffix):
+        found = [name for name in os.listdir(self.out) if name.endswith(suffix)]
+        self.assertEqual(len(found), 1, found)
+        return os.path.join(self.out, found[0])
+
+    def test_run(self):
+        done = self._bench("--suite=smoke")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(self._file(".json"), encoding="utf-8") as file:
+            run = json.load(file)
+        self.assertEqual(len(run["results"]), 9)
+        for entry in run["results"]:
+            for peer in {"ringkit", "ringkit-epoll"} & set(entry["peers"]):
+                of = entry["peers"][peer]
+                self.assertEqual(of["failures"], [], (entry["scenario"], peer))
+                self.assertEqual(len(of["samples"]), 1, (entry["scenario"], peer))
+                self.assertIn(entry["primary"], of["summary"])
+            self.assertIn("ringkit", entry["peers"])
+        udp = next(e for e in run["results"] if e["scenario"] == "udp-1400-5")
+        for of in udp["peers"].values():
+            for sample in of["samples"]:
+                self.assertEqual((sample["doubled"], sample["damaged"]), (0, 0))
+        with open(self._file(".html"), encoding="utf-8") as file:
+            self.assertIn("<svg", file.read())
+        same = subprocess.run([sys.executable, COMPARE, self._file(".json"), self._file(".json")],
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(same.returncode, 0, same.stdout + same.stderr)
+        self.assertIn("0 regressions", same.stdout)
+
+    def test_profile(self):
+        done = self._bench("--profile", "--only=reqres-1x64", "--peers=ringkit", "--seconds=0.3")
+        if "nothing can be profiled" in done.stdout:
+            self.skipTest(done.stdout.strip())
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(self._file("profile.json"), encoding="utf-8") as file:
+            profile = json.load(file)
+        self.assertEqual([p["scenario"] for p in profile["profiles"]], ["reqres-1x64"])
+
+    def test_wrong_words(self):
+        for option, word in (("--peers=nobody", "expected one of"), ("--rounds=0", "1 to 1000"),
+                             ("--only=nothing", "no such scenario"),
+                             ("--build-dir=/nonexistent", "build it with")):
+            done = self._bench("--suite=smoke", option)
+            self.assertNotEqual(done.returncode, 0, option)
+            self.assertIn(word, done.stdout + done.stderr)
+            self.assertNotIn("Traceback", done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    result = unittest.main(exit=False).result
+    if not result.wasSuccessful():
+        sys.exit(1)
+    sys.exit(SKIP if len(result.skipped) == result.testsRun else 0)

@@ -1,0 +1,427 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the bench that turn samples into words: statistics, targets, reports, parsers."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+import unittest
+import xml.dom.minidom
+from html.parser import HTMLParser
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "tests", "integration")]
+
+from ringbench import (compare, flame, metrics, profile, programs, report, scenarios,  # noqa: E402
+                       stats, suites, svg, table, targets)
+
+
+def entry(key, peers, primary="gbps", variant="unpaced", group="Bulk TCP"):
+    """A result as the runner makes it; peers: {name: [samples]}."""
+    return {"scenario": key, "group": group, "title": f"title <of> {key}", "primary": primary,
+            "cpu": "cpu_s_per_gb", "variant": variant, "congestion": "reno",
+            "peers": {name: {"samples": samples, "summary": stats.summarize(samples),
+                             "failures": [] if samples else ["it <broke>"]}
+                      for name, samples in peers.items()}}
+
+
+def run_of(*results):
+    names = dict.fromkeys(name for result in results for name in result["peers"])
+    return {"format": 1, "suite": "full", "started": "2026-01-01T00:00:00+00:00", "rounds": 5,
+            "sample_seconds": 0.7, "seconds": 61.0, "busy_before_percent": 1.0,
+            "steal_percent": 0.0, "warnings": ["mind & matter"], "skipped": ["pasta: <none>"],
+            "machine": {"cpu": "a & b", "cpus": 2, "memory_gib": 1, "kernel": "Linux",
+                        "arch": "x", "build": {"buildtype": "release", "sanitize": "none"}},
+            "peers": {name: {"label": name.upper(), "version": "1"} for name in names},
+            "results": list(results), "targets": targets.evaluate(results)}
+
+
+def speeds(*values):
+    return [{"gbps": value} for value in values]
+
+
+class Stats(unittest.TestCase):
+    def test_summary(self):
+        got = stats.summary([5, 1, 3, 2, 4])
+        self.assertEqual(got, {"median": 3, "low": 2, "high": 4, "min": 1, "max": 5, "count": 5})
+
+    def test_one_value_has_no_spread(self):
+        got = stats.summary([7])
+        self.assertEqual((got["median"], got["low"], got["high"]), (7, 7, 7))
+        self.assertEqual(stats.noise(got), 0)
+
+    def test_summarize_takes_the_samples_that_have_a_metric(self):
+        got = stats.summarize([{"a": 1}, {"a": 3, "b": 10}])
+        self.assertEqual((got["a"]["median"], got["a"]["count"]), (2, 2))
+        self.assertEqual((got["b"]["median"], got["b"]["count"]), (10, 1))
+
+    def test_noise_is_relative(self):
+        self.assertAlmostEqual(stats.noise(stats.summary([90, 95, 100, 105, 110])), 0.05)
+        self.assertEqual(stats.noise(stats.summary([-1, 0, 1])), 0.0)
+
+    def _verdict(self, before, after, better="higher", floor=0.05):
+        return stats.change(stats.summary(before), stats.summary(after), better, floor)[1]
+
+    def test_change_beyond_the_noise(self):
+        self.assertEqual(self._verdict([100, 101, 99], [80, 81, 79]), "worse")
+        self.assertEqual(self._verdict([100, 101, 99], [120, 121, 119]), "better")
+        self.assertEqual(self._verdict([100, 101, 99], [80, 81, 79], better="lower"), "better")
+
+    def test_change_within_the_floor(self):
+        self.assertEqual(self._verdict([100, 100, 100], [96, 96, 96]), "same")
+        self.assertEqual(self._verdict([100, 100, 100], [94, 94, 94]), "worse")
+
+    def test_change_within_the_noise(self):
+        self.assertEqual(self._verdict([80, 100, 120], [70, 85, 110]), "same")
+
+    def test_change_inside_the_other_runs_samples(self):
+        # The middle halves are narrow, but one sample of the first run was where the second is.
+        self.assertEqual(self._verdict([70, 100, 100, 100, 100], [75, 75, 75, 75, 75]), "same")
+
+    def test_change_from_zero(self):
+        self.assertEqual(self._verdict([0, 0], [5, 5]), "same")
+
+
+class Targets(unittest.TestCase):
+    def _find(self, results, **want):
+        found = [t for t in targets.evaluate(results) if all(t[k] == v for k, v in want.items())]
+        self.assertEqual(len(found), 1, want)
+        return found[0]
+
+    def test_ratio(self):
+        results = [entry("bulk-up-1", {"ringkit": speeds(30, 30, 30), "direct": speeds(40),
+                                       "rootlesskit": speeds(20)})]
+        met = self._find(results, scenario="bulk-up-1", metric="gbps", peer="rootlesskit",
+                         variant="unpaced")
+        self.assertEqual((met["met"], met["value"]), (True, 1.5))
+        missed = self._find(results, scenario="bulk-up-1", metric="gbps", peer="direct",
+                            variant="unpaced")
+        self.assertEqual((missed["met"], missed["value"]), (False, 0.75))
+
+    def test_what_was_not_measured_is_neither_met_nor_missed(self):
+        results = [entry("bulk-up-1", {"ringkit": speeds(30), "rootlesskit": []})]
+        failed = self._find(results, scenario="bulk-up-1", metric="gbps", peer="rootlesskit",
+                            variant="unpaced")
+        self.assertIsNone(failed["met"])
+        self.assertIn("failed", failed["note"])
+        absent = self._find(results, scenario="bulk-up-1", metric="gbps", peer="pasta",
+                            variant="unpaced")
+        self.assertIsNone(absent["met"])
+        self.assertIn("pasta", absent["note"])
+        bbr = self._find(results, scenario="bulk-up-1", peer="pasta", variant="bbr")
+        self.assertEqual(bbr["note"], "scenario not run")
+
+    def test_absolute(self):
+        sample = {"held": 8000, "grown_rss_mib": 6.5, "idle_cpu_ms_per_s": 0, "pipes_held": 0}
+        results = [entry("idle-8000", {"ringkit": [sample]}, "grown_rss_mib")]
+        self.assertIs(self._find(results, metric="held")["met"], True)
+        self.assertIs(self._find(results, metric="grown_rss_mib", peer="")["met"], False)
+
+    def test_back_ends_are_compared_everywhere(self):
+        results = [entry("bulk-up-64", {"ringkit": speeds(30), "ringkit-epoll": speeds(20)}),
+                   entry("memory", {"ringkit": [{"rss_mib": 10}],
+                                    "ringkit-epoll": [{"rss_mib": 11}]}, "rss_mib")]
+        self.assertIs(self._find(results, scenario="bulk-up-64")["met"], False)
+        self.assertIs(self._find(results, scenario="memory", peer="ringkit")["met"], True)
+
+    def test_every_target_has_a_scenario_and_a_metric(self):
+        keys = {scenario.key for scenario in suites.suite("full").scenarios}
+        for target in targets.TARGETS:
+            self.assertIn(target.scenario, keys)
+            self.assertIn(target.metric, metrics.METRICS)
+            if target.variant == "bbr":
+                self.assertIn(target.scenario, suites.PACED_KEYS)
+
+
+class Suites(unittest.TestCase):
+    def test_keys_are_unique_and_metrics_known(self):
+        for kind in ("full", "quick", "smoke", "profile"):
+            chosen = suites.suite(kind).scenarios
+            keys = [scenario.key for scenario in chosen]
+            self.assertEqual(len(keys), len(set(keys)))
+            for scenario in chosen:
+                self.assertIn(scenario.primary, metrics.METRICS)
+                self.assertTrue(scenario.cpu is None or scenario.cpu in metrics.METRICS)
+
+    def test_paced_keys_are_scenarios_of_the_full_run(self):
+        keys = {scenario.key for scenario in suites.suite("full").scenarios}
+        self.assertLessEqual(set(suites.PACED_KEYS), keys)
+
+
+class Compare(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+        self.addCleanup(self.dir.cleanup)
+
+    def _file(self, name, content):
+        path = os.path.join(self.dir.name, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    def _main(self, before, after):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = compare.main(["compare", self._file("a", before), self._file("b", after)])
+        return status, out.getvalue(), err.getvalue()
+
+    def _runs(self, before, after, **others):
+        """Runs in which ringkit, and other peers, went from one list of speeds to another."""
+        peers = {"ringkit": (before, after), **others}
+        return [run_of(entry("bulk-up-1", {name: speeds(*pair[i])
+                                           for name, pair in peers.items()})) for i in (0, 1)]
+
+    def test_regression_fails(self):
+        status, out, _ = self._main(*self._runs([30, 31, 32], [20, 21, 22]))
+        self.assertEqual(status, 1)
+        self.assertIn("worse", out)
+        self.assertIn("1 regressions", out)
+
+    def test_gain_and_standstill_pass(self):
+        status, out, _ = self._main(*self._runs([30, 31, 32], [40, 41, 42]))
+        self.assertEqual(status, 0)
+        self.assertIn("better", out)
+        status, out, _ = self._main(*self._runs([30, 31, 32], [30, 31, 32]))
+        self.assertEqual(status, 0)
+        self.assertIn("0 beyond the noise", out)
+
+    def test_peers_that_got_slower_do_not_fail(self):
+        status, out, _ = self._main(*self._runs([30, 31, 32], [30, 31, 32],
+                                                pasta=([30, 30, 30], [20, 20, 20])))
+        self.assertEqual(status, 0)
+        self.assertIn("pasta", out)
+
+    def test_what_the_others_did_too_is_the_machine(self):
+        others = {name: ([40, 40, 40], [27, 27, 27]) for name in ("direct", "pasta")}
+        status, _, _ = self._main(*self._runs([30, 31, 32], [20, 21, 22], **others))
+        self.assertEqual(status, 0)
+
+    def test_a_peer_of_another_version_is_no_control(self):
+        before, after = self._runs([30, 31, 32], [20, 21, 22], pasta=([40] * 3, [27] * 3))
+        after["peers"]["pasta"]["version"] = "2"
+        self.assertEqual(self._main(before, after)[0], 1)
+
+    def test_failure_where_there_was_a_figure_is_a_regression(self):
+        before, after = self._runs([30, 31, 32], [])
+        status, out, _ = self._main(before, after)
+        self.assertEqual(status, 2)  # nothing else to compare
+        before["results"].append(entry("memory", {"ringkit": [{"rss_mib": 10}]}, "rss_mib"))
+        after["results"].append(entry("memory", {"ringkit": [{"rss_mib": 10}]}, "rss_mib"))
+        status, out, _ = self._main(before, after)
+        self.assertEqual(status, 1)
+        self.assertIn("failed", out)
+
+    def test_bad_files(self):
+        good = self._runs([30], [30])[0]
+        for bad, word in (("{", "not JSON"), ({"format": 99}, "expected"), ("[]", "expected")):
+            status, _, err = self._main(good, bad)
+            self.assertEqual(status, 2)
+            self.assertIn(word, err)
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            self.assertEqual(compare.main(["compare", "/nonexistent/a", "/nonexistent/b"]), 2)
+        self.assertIn("No such file", err.getvalue())
+
+    def test_nothing_in_common(self):
+        other = run_of(entry("bulk-down-1", {"ringkit": speeds(1)}))
+        status, _, err = self._main(self._runs([30], [30])[0], other)
+        self.assertEqual(status, 2)
+        self.assertIn("in common", err)
+
+
+class _Balance(HTMLParser):
+    """Fails on tags that are not closed in order."""
+
+    VOID = {"meta", "br", "rect", "path", "circle"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.text = [], {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+
+    def handle_endtag(self, tag):
+        if self.open.pop() != tag:
+            raise AssertionError(f"</{tag}> closes something else")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+class Reports(unittest.TestCase):
+    def _run(self):
+        latency = {"rps": 1000.0, "p50_us": 50, "p90_us": 60, "p99_us": 200, "max_us": 900}
+        return run_of(
+            entry("bulk-up-1", {"ringkit": speeds(30, 31, 33), "direct": speeds(40), "pasta": []}),
+            entry("bulk-up-16", {"ringkit": speeds(30, 31, 33), "direct": speeds(40)}),
+            entry("reqres-64x64", {"ringkit": [latency, latency]}, "rps", "bbr", "Requests"))
+
+    def _parse(self, page):
+        parser = _Balance()
+        parser.feed(page)
+        self.assertEqual(parser.open, [])
+        return parser
+
+    def test_page_is_whole_and_needs_no_network(self):
+        page = report.page(self._run())
+        parser = self._parse(page)
+        self.assertGreater(parser.seen["svg"], 4)
+        for word in ("http://", "https://", "<script", "<link", "@import", "url("):
+            self.assertNotIn(word, page)
+
+    def test_page_shows_figures_targets_skips_and_failures(self):
+        text = " ".join(self._parse(report.page(self._run())).text)
+        for word in ("Targets", "1.15", "pasta: <none>", "it <broke>", "mind & matter",
+                     "Latency percentiles", "Scaling", "title <of> bulk-up-1", "RINGKIT"):
+            self.assertIn(word, text)
+
+    def test_page_of_nothing(self):
+        self._parse(report.page(run_of()))
+
+    def test_tables(self):
+        run = self._run()
+        text = table.results(run["results"], list(run["peers"]))
+        self.assertIn("31.0 ±2%", text)
+        self.assertIn("failed", text)
+        text = table.targets(run["targets"])
+        self.assertIn("pasta failed", text)
+        self.assertIn("not measured", text)
+
+    def test_charts_are_well_formed(self):
+        stat = stats.summary([1, 2, 4])
+        chart = svg.bars([("a", "A & B", stat, ""), ("b", "<b>", None, "failed")], "a \"label\"")
+        xml.dom.minidom.parseString(chart)
+        points = {"1": (1, 0.5, 2), "64": (1000, 900, 1100)}
+        for log in (False, True):
+            chart = svg.lines(["1", "64"], [("a", "A", points), ("b", "B", {})], "x", log)
+            xml.dom.minidom.parseString(chart)
+        xml.dom.minidom.parseString(svg.lines(["1"], [("a", "A", {"1": (0, 0, 0)})], "x", True))
+        self.assertEqual(svg.lines(["1"], [], "x"), "")
+
+    def test_longer_bars_for_larger_figures(self):
+        small, large = stats.summary([10]), stats.summary([20])
+        doc = xml.dom.minidom.parseString(
+            svg.bars([("a", "A", small, ""), ("b", "B", large, "")], "x"))
+        widths = [float(r.getAttribute("width")) for r in doc.getElementsByTagName("rect")]
+        self.assertAlmostEqual(widths[1] / widths[0], 2, places=2)
+
+    def test_numbers(self):
+        self.assertEqual([svg.number(v) for v in (0, 0.053, 1.5, 35.25, 950, 61940, 2.5e6, 3e9)],
+                         ["0", "0.053", "1.50", "35.2", "950", "61.9k", "2.5M", "3.0G"])
+
+
+PERF = """\
+rk-worker 12
+\tffffffff81 tcp_sendmsg ([kernel.kallsyms])
+\tffffffff82 do_syscall_64+0x1 ([kernel.kallsyms])
+\t    7f01 [unknown] (/usr/lib/libc.so.6)
+\t    7f02 [unknown] (/usr/lib/libc.so.6)
+\t    5501 worker_run (/tmp/x/rootlesskit)
+
+rk-worker 12
+\tffffffff81 tcp_sendmsg ([kernel.kallsyms])
+\tffffffff82 do_syscall_64+0x1 ([kernel.kallsyms])
+
+other name 13
+\t    5502 main (/bin/other)
+
+"""
+
+
+class Profiles(unittest.TestCase):
+    def test_parse(self):
+        stacks = flame.parse(PERF)
+        self.assertEqual(sum(stacks.values()), 3)
+        self.assertIn((("rk-worker", "thread"), ("worker_run", "user"), ("[libc.so.6]", "user"),
+                       ("do_syscall_64+0x1", "kernel"), ("tcp_sendmsg", "kernel")), stacks)
+        self.assertIn((("other name", "thread"), ("main", "user")), stacks)
+
+    def test_hottest(self):
+        hot = flame.hottest(flame.parse(PERF))
+        self.assertEqual(hot[0], ("tcp_sendmsg", "kernel", 2, 2))
+        self.assertIn(("main", "user", 1, 1), hot)
+
+    def test_svg(self):
+        stacks = flame.parse(PERF)
+        doc = xml.dom.minidom.parseString(flame.svg(stacks, "a <title>"))
+        titles = [t.firstChild.data for t in doc.getElementsByTagName("title")]
+        self.assertIn("tcp_sendmsg (kernel): 1 samples, 33.3 %", titles)
+        self.assertIn("rk-worker (thread): 2 samples, 66.7 %", titles)
+        xml.dom.minidom.parseString(flame.svg(flame.parse(""), "nothing"))
+
+    def test_perf_trace(self):
+        text = """
+ rk-worker (12), 9 events, 50.0%
+
+   syscall            calls  errors  total       min       avg       max       stddev
+                                     (msec)    (msec)    (msec)    (msec)        (%)
+   --------------- --------  ------ -------- --------- --------- ---------     ------
+   splice                 7      2     1.500     0.010     0.010     0.010      0.00%
+   io_uring_enter         2      0    10.000     0.010     0.010     0.010     12.00%
+
+ rk-worker (13), 1 events, 50.0%
+
+   splice                 3      0     0.500     0.010     0.010     0.010      0.00%
+"""
+        self.assertEqual(profile.parse_perf_trace(text),
+                         {"splice": (10, 2, 2.0), "io_uring_enter": (2, 0, 10.0)})
+
+    def test_strace(self):
+        text = """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 90.00    0.001500           1       700        20 splice
+ 10.00    0.000100           1        30           epoll_wait
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.001600           2       730        20 total
+"""
+        self.assertEqual(profile.parse_strace(text),
+                         {"splice": (700, 20, 1.5), "epoll_wait": (30, 0, 0.1)})
+
+
+class Parsers(unittest.TestCase):
+    WRK = """\
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.01ms    0.5ms   9.00ms   90.00%
+  Latency Distribution
+     50%  850.00us
+     99%    2.25ms
+  61000 requests in 1.00s, 20.00MB read
+  Socket errors: connect 0, read 2, write 0, timeout 1
+Requests/sec:  60999.50
+"""
+
+    def test_wrk(self):
+        got = programs.parse_wrk(self.WRK)
+        self.assertEqual(got["rps"], 60999.5)
+        self.assertEqual((got["p50_us"], got["p99_us"]), (850, 2250))
+        self.assertEqual(got["failures"], 3)
+
+    def test_wrk_without_a_rate(self):
+        with self.assertRaises(programs.Failed):
+            programs.parse_wrk("unable to connect")
+
+    def test_udp(self):
+        sent = {"sent": 1000, "seconds": 0.5}
+        got = {"received": 900, "reordered": 9, "doubled": 1, "damaged": 0,
+               "latency_us": {"p50": 10}}
+        sample = scenarios.udp_sample(sent, got)
+        self.assertAlmostEqual(sample["kdps"], 1.8)
+        self.assertAlmostEqual(sample["lost_pct"], 10)
+        self.assertAlmostEqual(sample["reordered_pct"], 1)
+        self.assertEqual(sample["p50_us"], 10)
+        with self.assertRaises(programs.Failed):
+            scenarios.udp_sample({"sent": 0, "seconds": 1}, got)
+
+
+if __name__ == "__main__":
+    unittest.main()
