@@ -45,7 +45,7 @@ _rootlesskit() {
 		return
 		;;
 	--port-driver | -port-driver)
-		COMPREPLY=($(compgen -W 'none builtin implicit' -- "$cur"))
+		COMPREPLY=($(compgen -W 'none builtin slirp4netns socat implicit' -- "$cur"))
 		return
 		;;
 	--slirp4netns-sandbox | --slirp4netns-seccomp | --reaper)

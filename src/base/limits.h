@@ -26,4 +26,14 @@
  * no API. */
 #define LIMIT_CTL_ANSWER_BYTES (64 << 20)
 
+/* An answer of slirp4netns: its list of LIMIT_PORTS ports, 130 bytes each, is 8.5 MB. */
+#define LIMIT_SLIRP4NETNS_ANSWER_BYTES (16 << 20)
+
+/* Connections of one port at a time with --port-driver=socat, each of them a process. */
+#define LIMIT_SOCAT_CONNECTIONS 1024
+
+/* The largest payload of a UDP datagram over IPv4 and IPv6 is below this: socat's own 8 KiB would
+ * cut it. */
+#define LIMIT_SOCAT_BLOCK_BYTES 65536
+
 #endif

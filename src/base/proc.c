@@ -22,6 +22,23 @@ int proc_pidfd_open(pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
+char **proc_role_environ(const char *role)
+{
+	size_t n = 0, at = 0;
+	char **env;
+
+	while (environ[n])
+		n++;
+	env = calloc(n + 2, sizeof(*env));
+	if (!env)
+		return NULL;
+	env[at++] = (char *)(unsigned long)role;
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(environ[i], PROC_ROLE_ENV "=", strlen(PROC_ROLE_ENV "=")) != 0)
+			env[at++] = environ[i];
+	return env;
+}
+
 static void reset_signals(void)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
@@ -60,6 +77,8 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 	int code;
 
 	reset_signals();
+	if (spec->own_group && setpgid(0, 0) < 0)
+		return -errno;
 	if (spec->death_signal) {
 		if (prctl(PR_SET_PDEATHSIG, spec->death_signal) < 0)
 			return -errno;

@@ -27,8 +27,16 @@ struct proc_spec {
 	bool no_new_privs;	  /* PR_SET_NO_NEW_PRIVS: file capabilities do not come along */
 	int death_signal;	  /* PR_SET_PDEATHSIG; 0: none. Also checks that we still live */
 	bool null_stdin;
-	int stdin_fd; /* becomes standard input; 0: ours, or /dev/null with null_stdin */
+	int stdin_fd;	/* becomes standard input; 0: ours, or /dev/null with null_stdin */
+	bool own_group; /* setpgid(2): a signal to -pid reaches it and what it starts */
 };
+
+/* Tells our own binary, started again, which part it plays. */
+#define PROC_ROLE_ENV "_RINGKIT_ROLE"
+
+/* Our environment with that role ("_RINGKIT_ROLE=broker") and no other. The array is the caller's
+ * to free(); the strings are borrowed. NULL when out of memory. */
+char **proc_role_environ(const char *role);
 
 /*
  * Starts it and waits until exec has happened, so a command that is missing is an error here and

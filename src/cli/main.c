@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One binary, four roles: the user starts the parent; the parent starts the others, as itself with
- * a role in the environment.
+ * One binary, several roles: the user starts the parent; the parent starts the others, as itself
+ * with a role in the environment.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/options.h"
 #include "dataplane/dataplane.h"
+#include "drivers/port/guard.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
 
@@ -21,6 +22,8 @@ static int role_main(const char *role, int argc, char **argv)
 		return dataplane_main();
 	if (!strcmp(role, "broker"))
 		return broker_main();
+	if (!strcmp(role, "guard"))
+		return guard_main(argc, argv);
 	log_error("unknown role in " HS_ENV_ROLE ": %s", role);
 	return 1;
 }

@@ -200,6 +200,11 @@ void options_warn(const struct options *o)
 {
 	log_debug("--net=%s --port-driver=%s --propagation=%s, reaper %s", o->net, o->port_driver,
 		  o->propagation, o->reaper_on ? "on" : "off");
+	if (is(o->port_driver, "slirp4netns") || is(o->port_driver, "socat"))
+		log_warning(
+			"--port-driver=%s is deprecated: --port-driver=builtin is faster and does "
+			"more",
+			o->port_driver);
 	if (geteuid() == 0)
 		log_warning(
 			"running as the root user is not supported: run it as an ordinary user");

@@ -23,8 +23,6 @@
  * a death does not: the answer comes through the loop.
  */
 
-#define ROLE_ENV "_RINGKIT_ROLE="
-
 /* A machine under heavy load takes a second; nothing takes this long. */
 #define HANDSHAKE_MS 10000
 
@@ -86,24 +84,6 @@ static int pairs_open(int *a, int *b, unsigned n)
 
 /* Processes */
 
-/* Our environment with the role in it. The strings are borrowed but for the first. */
-static char **environment(char *role)
-{
-	size_t n = 0, at = 0;
-	char **env;
-
-	while (environ[n])
-		n++;
-	env = calloc(n + 2, sizeof(*env));
-	if (!env)
-		return NULL;
-	env[at++] = role;
-	for (size_t i = 0; i < n; i++)
-		if (strncmp(environ[i], ROLE_ENV, strlen(ROLE_ENV)) != 0)
-			env[at++] = environ[i];
-	return env;
-}
-
 static int child_spawn(struct dp_child *child, struct err *e)
 {
 	char role[64], *argv[] = {"rootlesskit", (char *)(unsigned long)child->role, NULL};
@@ -122,8 +102,8 @@ static int child_spawn(struct dp_child *child, struct err *e)
 
 	if (code < 0)
 		return err_errno(e, code, "cannot start the %s: socketpair", child->name);
-	snprintf(role, sizeof(role), ROLE_ENV "%s", child->role);
-	env = environment(role);
+	snprintf(role, sizeof(role), PROC_ROLE_ENV "=%s", child->role);
+	env = proc_role_environ(role);
 	if (!env)
 		return err_errno(e, -ENOMEM, "cannot start the %s", child->name);
 	spec.envp = env;

@@ -98,6 +98,7 @@ struct port_params {
 	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
 	const char *state_dir;
 	const char *slirp_api_socket;
+	bool disable_host_loopback;
 	bool source_ip_transparent;
 	const char *dataplane; /* "auto", "io_uring", "epoll" */
 	int workers;	       /* 0: as many as there are CPUs */

@@ -46,8 +46,8 @@ struct port_row {
 static const struct port_row port_table[] = {
 	{"none", true, NEEDS_NOTHING, NULL},
 	{"builtin", true, NEEDS_NETNS, &port_builtin_ops},
-	{"slirp4netns", false, NEEDS_SLIRP4NETNS, NULL},
-	{"socat", false, NEEDS_TRANSIT, NULL},
+	{"slirp4netns", true, NEEDS_SLIRP4NETNS, &port_slirp4netns_ops},
+	{"socat", true, NEEDS_TRANSIT, &port_socat_ops},
 	{"implicit", true, NEEDS_PASTA, NULL},
 };
 

@@ -135,6 +135,7 @@ static int start_port_driver(struct parent *p, struct err *e)
 		.netns_fd = p->netns_fd,
 		.state_dir = p->state.path,
 		.slirp_api_socket = p->slirp_socket[0] ? p->slirp_socket : NULL,
+		.disable_host_loopback = o->disable_host_loopback,
 		.source_ip_transparent = o->source_ip_transparent,
 		.dataplane = o->dataplane,
 		.workers = o->workers,

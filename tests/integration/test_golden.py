@@ -20,6 +20,19 @@ WORDED_OTHERWISE = {
     "builtin-017-post-sctp": r"^spec was not validated\?: proto sctp is not supported",
     "builtin-018-post-sctp4": r"^spec was not validated\?: proto sctp4 is not supported",
     "builtin-036-post-bad-json": "(?i)invalid JSON|invalid character",
+    # slirp4netns says that it cannot, and no more; why follows.
+    "slirp4netnsport-008-post-tcp-v6addr":
+        r"^reply\.Error: map\[desc:bad request: add_hostfwd: bad arguments\.host_addr\]: .*IPv4",
+    "slirp4netnsport-012-post-sctp":
+        r"^reply\.Error: map\[desc:bad request: add_hostfwd: bad arguments\.proto\]: .*tcp4",
+    "slirp4netnsport-018-post-nonlocal-parentip":
+        r"slirp_add_hostfwd failed\]: listen tcp4 198\.51\.100\.77:19115: bind: cannot assign",
+    "slirp4netnsport-021-post-privileged-port":
+        r"slirp_add_hostfwd failed\]: cannot expose privileged port 81, .*permission denied",
+    "slirp4netnsport-022-post-port-busy-outside":
+        r"slirp_add_hostfwd failed\]: listen tcp4 127\.0\.0\.1:19199: bind: address already in",
+    "slirp4netnsport-023-post-bad-json": "(?i)invalid JSON|invalid character",
+    "slirp4netnsport-026-delete-unknown-id": "^unknown id: 99999$",
     "builtin-045-post-port-exponent": "cannot unmarshal number .* into Go struct field Spec.parentPort",
 }
 
@@ -151,6 +164,15 @@ class Ipv6(Replay):
 @rkit.needs("slirp4netns", "tun")
 class Builtin(Replay):
     prefix, options = "builtin", [*NET, "--port-driver=builtin"]
+
+    def test_replay(self):
+        with net.bound(socket.SOCK_STREAM, "127.0.0.1", 19199):
+            self.replay()
+
+
+@rkit.needs("slirp4netns", "tun")
+class Slirp4netnsPorts(Replay):
+    prefix, options = "slirp4netnsport", ["--net=slirp4netns", "--port-driver=slirp4netns"]
 
     def test_replay(self):
         with net.bound(socket.SOCK_STREAM, "127.0.0.1", 19199):

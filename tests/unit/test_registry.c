@@ -27,7 +27,7 @@ static void test_find(void **state)
 	assert_null(net_driver_find("vpnkit"));
 	assert_null(net_driver_find(""));
 	assert_null(port_driver_find("none"));
-	assert_null(port_driver_find("socat"));
+	assert_null(port_driver_find("implicit"));
 	assert_null(port_driver_find("nonsense"));
 }
 
@@ -47,7 +47,7 @@ static void test_available_means_there(void **state)
 	}
 	rest = names;
 	port_driver_names(names, sizeof(names));
-	assert_int_equal(strncmp(names, "none, builtin, ", 15), 0);
+	assert_int_equal(strncmp(names, "none, builtin, slirp4netns, socat", 33), 0);
 	while ((name = strsep(&rest, ","))) {
 		name += *name == ' ';
 		assert_int_equal(port_driver_check(name, &e), 0);
@@ -85,14 +85,12 @@ static void test_combinations(void **state)
 		  "--net=pasta goes with --port-driver=none or implicit, not with builtin"}},
 		{"slirp4netns",
 		 {"port driver requires non-host network",
-		  "port driver requires slirp4netns network",
-		  "port driver slirp4netns is not available", "requires slirp4netns network",
+		  "port driver requires slirp4netns network", NULL, "requires slirp4netns network",
 		  "requires slirp4netns network"}},
 		{"socat",
 		 {"port driver requires non-host network",
-		  "--net=none goes with --port-driver=none or builtin, not with socat",
-		  "port driver socat is not available", "vpnkit is not available",
-		  "--net=pasta goes with"}},
+		  "--net=none goes with --port-driver=none or builtin, not with socat", NULL,
+		  "vpnkit is not available", "--net=pasta goes with"}},
 		{"implicit",
 		 {"port driver requires non-host network",
 		  "goes with --net=pasta, not with --net=none", "not with --net=slirp4netns",

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "dataplane/dataplane.h"
 #include "drivers/driver.h"
@@ -29,15 +28,6 @@ struct port_driver {
 	struct dataplane *dp;
 	struct request *requests;
 };
-
-static long long unprivileged_start(void)
-{
-	char text[32];
-
-	if (fd_read_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", text, sizeof(text)) <= 0)
-		return -1;
-	return strtoll(text, NULL, 10);
-}
 
 static int backend_from_name(const char *name, enum dataplane_backend *out)
 {
@@ -163,7 +153,8 @@ static int bind_and_hand_over(struct port_driver *drv, struct request *req, stru
 		code = dataplane_port_add(drv->dp, &port, on_added, req);
 	if (code == -ECONNRESET)
 		return err_set(e, code, "the data plane fails again and again: see the log");
-	return code ? builtin_addr_error(&req->spec, code, unprivileged_start(), e) : 0;
+	return code ? builtin_addr_error(&req->spec, code, builtin_addr_unprivileged_start(), e)
+		    : 0;
 }
 
 static void builtin_add(struct port_driver *drv, int id, const struct port_spec *spec,

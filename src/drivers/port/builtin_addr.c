@@ -7,7 +7,10 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/fd.h"
 
 /*
  * Listening, after Go's net.Listen and net.ListenUDP:
@@ -245,6 +248,15 @@ int builtin_addr_error(const struct port_spec *spec, int code, long long unprivi
 			 spec->parent_port, spec->parent_port, unprivileged_start,
 			 unprivileged_start);
 	return code;
+}
+
+long long builtin_addr_unprivileged_start(void)
+{
+	char text[32];
+
+	if (fd_read_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", text, sizeof(text)) <= 0)
+		return -1;
+	return strtoll(text, NULL, 10);
 }
 
 const char *builtin_addr_host_ip(char *buf, size_t size)

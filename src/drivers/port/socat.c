@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The port driver "socat" (deprecated): one socat(1) a port, which forks for every connection and
+ * enters the namespace with nsenter(1). Runs in the parent; each socat is under a guard (guard.h).
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "drivers/driver.h"
+#include "drivers/net/helper_output.h"
+#include "drivers/port/bind_probe.h"
+#include "drivers/port/builtin_addr.h"
+#include "drivers/port/guard.h"
+#include "drivers/port/socat_command.h"
+#include "drivers/registry_internal.h"
+
+int socat_start_timeout_ms = 10000;
+
+/* A guard that has not gone by then is stuck in the kernel or stopped. */
+#define REMOVE_TIMEOUT_MS 5000
+
+struct socat {
+	struct port_driver *drv;
+	int id;
+	struct guard guard;
+	struct helper_output output;
+	struct loop_source *exit_src, *output_src, *timer;
+	bool listening;
+	port_done_fn *done; /* of the add or remove under way */
+	void *arg;
+	UT_hash_handle hh;
+};
+
+struct port_driver {
+	struct loop *loop;
+	int userns_fd, netns_fd; /* borrowed */
+	int udp_timeout_ms;
+	struct socat *socats;
+};
+
+static int check_program(char *program, char *option, const char *package, struct err *e)
+{
+	char *argv[] = {program, option, NULL};
+	int code = proc_run(argv, NULL, 0, 5000, e);
+
+	return code == -ENOENT ? err_wrap(e, code, "install it (sudo apt-get install %s)", package)
+			       : code;
+}
+
+static int socat_start(const struct port_params *params, struct port_driver **out, struct err *e)
+{
+	static char socat[] = "socat", nsenter[] = "nsenter", upper[] = "-V",
+		    version[] = "--version";
+	struct port_driver *drv;
+	int code = check_program(socat, upper, "socat", e);
+
+	if (!code)
+		code = check_program(nsenter, version, "util-linux", e);
+	if (code)
+		return code;
+	drv = calloc(1, sizeof(*drv));
+	if (!drv)
+		return err_errno(e, -ENOMEM, "port driver socat");
+	drv->loop = params->loop;
+	drv->userns_fd = params->userns_fd;
+	drv->netns_fd = params->netns_fd;
+	drv->udp_timeout_ms = params->udp_timeout_ms;
+	*out = drv;
+	return 0;
+}
+
+static void unwatch(struct socat *s)
+{
+	loop_remove(s->exit_src);
+	loop_remove(s->output_src);
+	loop_remove(s->timer);
+	s->exit_src = s->output_src = s->timer = NULL;
+}
+
+static void socat_free(struct socat *s)
+{
+	unwatch(s);
+	guard_end(&s->guard);
+	helper_output_close(&s->output);
+	HASH_DEL(s->drv->socats, s);
+	free(s);
+}
+
+/* Answers the add or remove under way; end: and ends the port. */
+static void settle(struct socat *s, bool end, const struct err *e)
+{
+	port_done_fn *done = s->done;
+	void *arg = s->arg;
+
+	s->done = NULL;
+	loop_remove(s->timer);
+	s->timer = NULL;
+	if (end)
+		socat_free(s);
+	if (done)
+		done(arg, e);
+}
+
+/* Why it ended, in its own words if it had any. */
+static void why_ended(struct socat *s, struct err *e)
+{
+	char words[64] = "", error[300];
+	const char *tail;
+	int status;
+
+	helper_output_drain(&s->output);
+	tail = helper_output_tail(&s->output);
+	if (proc_reap(&s->guard.proc, &status) == 0)
+		proc_status_text(status, words, sizeof(words));
+	if (socat_find_error(tail, error, sizeof(error))[0])
+		tail = error;
+	err_set(e, -ECHILD, "socat ended (%s)%s%s", words, *tail ? ": " : " and said nothing",
+		tail);
+}
+
+static void on_exit_of_socat(void *arg, uint32_t events)
+{
+	struct socat *s = arg;
+	struct err e = {.code = 0};
+
+	(void)events;
+	if (s->guard.leash_w < 0) { /* as it was told to */
+		settle(s, true, NULL);
+		return;
+	}
+	why_ended(s, &e);
+	unwatch(s);
+	if (s->done)
+		settle(s, true, &e);
+	else
+		log_error("port %d is not forwarded any more: %s; remove it and add it again",
+			  s->id, e.msg);
+}
+
+static void on_output(void *arg, uint32_t events)
+{
+	struct socat *s = arg;
+
+	(void)events;
+	if (helper_output_drain(&s->output) < 0) {
+		loop_remove(s->output_src);
+		s->output_src = NULL;
+	}
+	if (s->listening || !strstr(helper_output_tail(&s->output), " listening on "))
+		return;
+	s->listening = true;
+	settle(s, false, NULL);
+}
+
+static void on_start_timeout(void *arg, uint32_t events)
+{
+	struct socat *s = arg;
+	struct err e = {.code = 0};
+
+	(void)events;
+	s->timer = NULL;
+	err_set(&e, -ETIMEDOUT, "socat does not listen after %d ms", socat_start_timeout_ms);
+	settle(s, true, &e);
+}
+
+static void on_remove_timeout(void *arg, uint32_t events)
+{
+	struct socat *s = arg;
+
+	(void)events;
+	s->timer = NULL;
+	log_warning("port %d: socat did not end within %d ms and is killed", s->id,
+		    REMOVE_TIMEOUT_MS);
+	proc_end(&s->guard.proc, SIGKILL, 0);
+	settle(s, true, NULL);
+}
+
+static int watch(struct socat *s)
+{
+	struct loop *loop = s->drv->loop;
+
+	s->exit_src = loop_add_fd(loop, s->guard.proc.pidfd, EPOLLIN, on_exit_of_socat, s);
+	s->output_src = loop_add_fd(loop, s->output.fd, EPOLLIN, on_output, s);
+	s->timer = loop_add_timer(loop, (uint64_t)socat_start_timeout_ms, on_start_timeout, s);
+	return s->exit_src && s->output_src && s->timer ? 0 : -ENOMEM;
+}
+
+static int launch(struct socat *s, const struct dataplane_port *port, struct err *e)
+{
+	const int keep[] = {s->drv->netns_fd, s->drv->userns_fd};
+	struct socat_command cmd;
+	auto_fd int output_w = -1;
+	int code = helper_output_open(&s->output, &output_w);
+
+	if (code)
+		return err_errno(e, code, "cannot start socat: pipe");
+	socat_build_command(port, s->drv->udp_timeout_ms, &cmd);
+	log_debug("port/socat: %s %s", cmd.listen, cmd.exec);
+	code = guard_start(&s->guard, cmd.argv, keep, 2, output_w, e);
+	if (code)
+		return code;
+	code = watch(s);
+	return code ? err_errno(e, code, "cannot watch socat") : 0;
+}
+
+/* Whether this driver carries the protocol at all: sctp is a known word. */
+static int check_proto(const struct port_spec *spec, struct err *e)
+{
+	char quoted[300];
+
+	for (size_t i = 0; port_socat_ops.protos[i]; i++)
+		if (!strcmp(spec->proto, port_socat_ops.protos[i]))
+			return 0;
+	return err_set(e, -EPROTONOSUPPORT, "unsupported protocol %s",
+		       quote_go(spec->proto, quoted, sizeof(quoted)));
+}
+
+static int add(struct port_driver *drv, int id, const struct port_spec *spec, port_done_fn *done,
+	       void *arg, struct err *e)
+{
+	struct dataplane_port port = {.id = id};
+	char host_ip[INET6_ADDRSTRLEN];
+	struct socat *s;
+	int code = check_proto(spec, e);
+
+	if (!code)
+		code = bind_probe(spec, builtin_addr_host_ip(host_ip, sizeof(host_ip)), &port, e);
+	if (code)
+		return code;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_errno(e, -ENOMEM, "port driver socat");
+	s->drv = drv;
+	s->id = id;
+	s->guard = GUARD_NONE;
+	s->output = HELPER_OUTPUT_NONE;
+	s->output.name = "port/socat";
+	HASH_ADD_INT(drv->socats, id, s);
+	code = launch(s, &port, e);
+	if (code) {
+		socat_free(s);
+		return code;
+	}
+	s->done = done;
+	s->arg = arg;
+	return 0;
+}
+
+static void socat_add(struct port_driver *drv, int id, const struct port_spec *spec,
+		      port_done_fn *done, void *arg)
+{
+	struct err e = {.code = 0};
+
+	if (add(drv, id, spec, done, arg, &e) < 0)
+		done(arg, &e);
+}
+
+static void socat_remove(struct port_driver *drv, int id, port_done_fn *done, void *arg)
+{
+	struct err e = {.code = 0};
+	struct socat *s;
+
+	HASH_FIND_INT(drv->socats, &id, s);
+	if (!s) {
+		err_errno(&e, -ENOENT, "port driver socat");
+		done(arg, &e);
+		return;
+	}
+	s->done = done;
+	s->arg = arg;
+	guard_release(&s->guard);
+	if (!s->guard.proc.pid) { /* has ended by itself */
+		settle(s, true, NULL);
+		return;
+	}
+	s->timer = loop_add_timer(drv->loop, REMOVE_TIMEOUT_MS, on_remove_timeout, s);
+	if (!s->timer)
+		settle(s, true, NULL);
+}
+
+static void socat_stop(struct port_driver *drv)
+{
+	struct socat *s, *tmp;
+
+	if (!drv)
+		return;
+	/* All at once, then wait for each. */
+	HASH_ITER(hh, drv->socats, s, tmp)
+	guard_release(&s->guard);
+	HASH_ITER(hh, drv->socats, s, tmp)
+	socat_free(s);
+	free(drv);
+}
+
+static const char *const socat_protos[] = {"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", NULL};
+
+const struct port_driver_ops port_socat_ops = {
+	.name = "socat",
+	.protos = socat_protos,
+	.start = socat_start,
+	.add = socat_add,
+	.remove = socat_remove,
+	.stop = socat_stop,
+};

@@ -1,0 +1,491 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The port drivers that are programs of others: socat and slirp4netns's API."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+
+import rkit
+from rkit import leaks, net
+from rkit.launch import ApiError, Rootlesskit, comm, processes_of, role_of, rootlesskit, wait_for
+from rkit.peers import (TcpServer, UdpServer, background, echo, hello, payload_hash, receive,
+                        receive_exactly, send_payload)
+
+NET = ["--net=slirp4netns", "--copy-up=/etc"]
+SAFE = NET + ["--disable-host-loopback"]
+SOCAT = SAFE + ["--port-driver=socat"]
+SLIRP = NET + ["--port-driver=slirp4netns"]
+CHILD = "10.0.2.100"
+
+
+def pids_of(name):
+    """The processes of that name."""
+    return [pid for pid in leaks.processes() if comm(pid) == name]
+
+
+def the_pid_of(name):
+    pids = pids_of(name)
+    assert len(pids) == 1, "%s: %s" % (name, pids)
+    return pids[0]
+
+
+def say_over_tcp(port, size, host="127.0.0.1"):
+    """Sends and, at the same time, gets back size bytes. Returns what came: (bytes, hash)."""
+    with net.connect(host, port) as c:
+        back = background(receive, c)
+        send_payload(c, size)
+        c.shutdown(socket.SHUT_WR)
+        return back.result()
+
+
+def ask_over_udp(port, data, host="127.0.0.1", tries=20):
+    """Sends until an answer comes; returns it, or None."""
+    with net.udp_client(host, port, timeout=2) as c:
+        for _ in range(tries):
+            try:
+                c.send(data)
+                return c.recv(65536)
+            except (TimeoutError, ConnectionRefusedError):
+                pass
+    return None
+
+
+def script(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+class OfBoth:
+    """What a port is good for, whoever forwards it. Subclasses say who, and on which address the
+    server in the namespace has to listen."""
+
+    options = server = None
+
+    def test_tcp_payload_both_ways(self):
+        size = 3_000_000
+        with Rootlesskit(*self.options, "-p", "127.0.0.1:18080:80/tcp") as rk, \
+                TcpServer(echo, host=self.server, netns=rk.netns()):
+            self.assertEqual(say_over_tcp(18080, size), (size, payload_hash(size)))
+
+    def test_many_connections(self):
+        with Rootlesskit(*self.options) as rk, \
+                TcpServer(echo, host=self.server, netns=rk.netns()):
+            rk.add(18080, 80)
+            jobs = [background(say_over_tcp, 18080, 50_000) for _ in range(10)]
+            self.assertEqual([job.result() for job in jobs],
+                             [(50_000, payload_hash(50_000))] * 10)
+
+    def test_udp(self):
+        with Rootlesskit(*self.options, "-p", "127.0.0.1:18053:53/udp") as rk, \
+                UdpServer(host=self.server, netns=rk.netns()):
+            for data in (b"question", b"x" * 1400):
+                self.assertEqual(ask_over_udp(18053, data), data)
+
+    def test_child_ip(self):
+        with Rootlesskit(*self.options) as rk, \
+                TcpServer(hello("tap"), host=CHILD, netns=rk.netns()):
+            rk.add(18080, 80, proto="tcp4", child_ip=CHILD)
+            with net.connect("127.0.0.1", 18080) as c:
+                self.assertEqual(receive_exactly(c, 3), b"tap")
+
+    def test_every_address(self):
+        with net.neighbour("client") as client, Rootlesskit(*self.options) as rk, \
+                TcpServer(hello("in"), host="0.0.0.0", netns=rk.netns()):
+            rk.add(18080, 80, parent_ip="0.0.0.0")
+            for host, netns in (("127.0.0.1", None), ("192.0.2.2", client)):
+                with net.connect(host, 18080, netns=netns) as c:
+                    self.assertEqual(receive_exactly(c, 2), b"in")
+
+    @rkit.ours("other words for an unknown id")
+    def test_list_and_removal(self):
+        with Rootlesskit(*self.options, "-p", "127.0.0.1:18080:80/tcp") as rk, \
+                TcpServer(echo, host=self.server, netns=rk.netns()):
+            self.assertEqual(rk.add(18081, 80), 2)
+            self.assertEqual(rk.add(18080, 80, proto="udp"), 3)
+            self.assertEqual([port["id"] for port in rk.ports()], [1, 2, 3])
+            for number in (1, 3):
+                rk.remove(number)
+            self.assertEqual([port["id"] for port in rk.ports()], [2])
+            with self.assertRaises(ConnectionRefusedError):
+                net.connect("127.0.0.1", 18080).close()
+            self.assertEqual(say_over_tcp(18081, 1000)[0], 1000)
+            self.assertEqual(rk.add(18080, 80), 4)
+            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+            with self.assertRaisesRegex(ApiError, "unknown id: 1"):
+                rk.remove(1)
+
+    @rkit.ours("says only that it failed")
+    def test_refused_ports_say_why_and_leave_nothing(self):
+        with Rootlesskit(*self.options) as rk, \
+                net.bound(socket.SOCK_STREAM, "127.0.0.1", 18099) as _tcp, \
+                net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18099) as _udp:
+            before = leaks.descriptors(rk.pid), len(processes_of(rk.pid))
+            for why, spec in (("address already in use", {"parent_port": 18099}),
+                              ("address already in use", {"parent_port": 18099, "proto": "udp"}),
+                              ("cannot assign requested address",
+                               {"parent_port": 18098, "parent_ip": "198.51.100.77"}),
+                              ("net.ipv4.ip_unprivileged_port_start", {"parent_port": 81}),
+                              ("sctp|arguments.proto", {"parent_port": 18097, "proto": "sctp"}),
+                              ("unknown proto", {"parent_port": 18097, "proto": "foo"}),
+                              ("invalid ParentIP", {"parent_port": 18097, "parent_ip": "x"})):
+                with self.subTest(**spec), self.assertRaisesRegex(ApiError, why):
+                    rk.add(child_port=80, **spec)
+            rk.add(18080, 80)
+            with self.assertRaisesRegex(ApiError, "conflict with ID 1"):
+                rk.add(18080, 81)
+            rk.remove(1)
+            self.assertEqual(rk.ports(), [])
+            wait_for("the same processes", lambda: len(processes_of(rk.pid)) == before[1])
+            self.assertEqual(leaks.descriptors(rk.pid), before[0])
+
+    @rkit.ours("says only that it failed")
+    def test_a_port_of_the_command_line_that_fails_ends_it(self):
+        with net.bound(socket.SOCK_STREAM, "127.0.0.1", 18099):
+            got = rootlesskit(*self.options, "-p", "127.0.0.1:18080:80/tcp", "-p",
+                              "127.0.0.1:18099:80/tcp", "true")
+            self.assertEqual(got.returncode, 1)
+            self.assertRegex(got.stderr, "18099.*address already in use")
+
+    @rkit.ours("says nothing")
+    def test_deprecation_is_said(self):
+        got = rootlesskit(*self.options, "true")
+        self.assertRegex(got.stderr, "warning: .*deprecated")
+        self.assertEqual(got.returncode, 0)
+
+    @rkit.ours("1.1.0 has none")
+    def test_with_a_detached_namespace(self):
+        with Rootlesskit(*self.options, "--detach-netns", "-p", "127.0.0.1:18080:80/tcp") as rk:
+            path = "/proc/%d/root%s/netns" % (rk.child_pid, rk.state)
+            with TcpServer(echo, host=self.server, netns=path):
+                self.assertEqual(say_over_tcp(18080, 10_000)[0], 10_000)
+
+    def test_nothing_outlives_the_parent(self):
+        rk = Rootlesskit(*self.options, "-p", "127.0.0.1:18080:80/tcp", "-p",
+                         "127.0.0.1:18080:80/udp").ready()
+        with TcpServer(echo, host=self.server, netns=rk.netns()), \
+                UdpServer(port=80, host=self.server, netns=rk.netns()):
+            with net.connect("127.0.0.1", 18080) as c:
+                c.sendall(b"open")
+                self.assertEqual(receive_exactly(c, 4), b"open")
+                self.assertEqual(ask_over_udp(18080, b"open"), b"open")
+                os.kill(rk.pid, signal.SIGKILL)
+                rk.wait()
+                wait_for("all processes to end",
+                         lambda: not set(leaks.processes()) - self.processes_before)
+        net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080).close()
+        rk.forget_state()
+
+
+@rkit.ours("RootlessKit 1.1.0 has no socat driver")
+@rkit.needs("slirp4netns", "tun", "socat", "nsenter")
+class Socat(OfBoth, rkit.RkTestCase):
+    options, server = SOCAT, "127.0.0.1"
+
+    def test_information(self):
+        with Rootlesskit(*SOCAT) as rk:
+            self.assertEqual(rk.api("GET", "/v1/info")[1]["portDriver"],
+                             {"driver": "socat",
+                              "protos": ["tcp", "tcp4", "tcp6", "udp", "udp4", "udp6"]})
+
+    def test_ipv6(self):
+        with Rootlesskit(*SOCAT) as rk, TcpServer(echo, host="::1", netns=rk.netns()), \
+                UdpServer(host="::1", netns=rk.netns()):
+            rk.add(18080, 80, parent_ip="::1", proto="tcp6")
+            rk.add(18053, 53, parent_ip="::1", proto="udp6")
+            self.assertEqual(say_over_tcp(18080, 10_000, host="::1")[0], 10_000)
+            self.assertEqual(ask_over_udp(18053, b"six", host="::1"), b"six")
+
+    def test_both_families(self):
+        with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()):
+            rk.add(18080, 80, parent_ip="0.0.0.0")
+            rk.add(18081, 80, parent_ip="0.0.0.0", proto="tcp4")
+            self.assertEqual(say_over_tcp(18080, 100, host="::1")[0], 100)
+            self.assertEqual(say_over_tcp(18080, 100)[0], 100)
+            with self.assertRaises(ConnectionRefusedError):
+                net.connect("::1", 18081)
+
+    def test_large_datagrams(self):
+        with Rootlesskit(*SOCAT) as rk, UdpServer(netns=rk.netns()):
+            rk.add(18053, 53, proto="udp")
+            data = os.urandom(30_000)
+            self.assertEqual(ask_over_udp(18053, data), data)
+
+    def test_half_close(self):
+        """The answer comes whole, though the client ended its half long before."""
+        def late(conn, _address):
+            got = receive(conn)
+            rkit.launch.time.sleep(1.5)
+            send_payload(conn, 100_000)
+            return got
+        with Rootlesskit(*SOCAT) as rk, TcpServer(late, netns=rk.netns()) as server:
+            rk.add(18080, 80)
+            self.assertEqual(say_over_tcp(18080, 5000), (100_000, payload_hash(100_000)))
+            self.assertEqual(server.jobs[0].result(), (5000, payload_hash(5000)))
+
+    def test_udp_clients_that_are_silent_are_forgotten(self):
+        with Rootlesskit(*SOCAT, "--udp-timeout=1s") as rk, UdpServer(netns=rk.netns()):
+            rk.add(18053, 53, proto="udp")
+            self.assertEqual(ask_over_udp(18053, b"one"), b"one")
+            wait_for("one socat to be left", lambda: len(pids_of("socat")) == 1)
+            self.assertEqual(ask_over_udp(18053, b"two"), b"two")
+
+    def test_removal_ends_the_connections(self):
+        with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()):
+            rk.add(18080, 80)
+            with net.connect("127.0.0.1", 18080) as c:
+                c.sendall(b"open")
+                self.assertEqual(receive_exactly(c, 4), b"open")
+                rk.remove(1)
+                self.assertEqual(pids_of("socat"), [])
+                self.assertIn(c.recv(1), (b"",))
+
+    def test_a_socat_that_dies_is_reported(self):
+        with Rootlesskit(*SOCAT) as rk:
+            rk.add(18080, 80)
+            os.kill(the_pid_of("socat"), signal.SIGKILL)
+            wait_for("a word about it", lambda: "port 1 is not forwarded any more" in rk.log())
+            rk.remove(1)
+            rk.add(18080, 80)
+
+    def test_guard_stopped_does_not_stop_us(self):
+        """Somebody stops the process between us and socat: the port goes all the same."""
+        with Rootlesskit(*SOCAT) as rk:
+            rk.add(18080, 80)
+            guard = [pid for pid in leaks.processes() if role_of(pid) == "guard"][0]
+            os.kill(guard, signal.SIGSTOP)
+            removal = background(rk.remove, 1)
+            self.assertEqual(rk.api("GET", "/v1/ports")[0], 200)
+            removal.result()
+            wait_for("socat to end", lambda: not pids_of("socat"))
+
+    def test_keys_of_the_terminal_do_not_reach_socat(self):
+        with Rootlesskit(*SOCAT, command=("sh", "-c", "trap : INT; while :; do sleep 1; done"),
+                         start_new_session=True) as rk, TcpServer(echo, netns=rk.netns()):
+            rk.add(18080, 80)
+            os.killpg(rk.pid, signal.SIGINT)
+            rkit.launch.time.sleep(0.3)
+            self.assertEqual(say_over_tcp(18080, 100)[0], 100)
+            os.kill(rk.pid, signal.SIGKILL)
+            rk.wait()
+        rk.forget_state()
+
+    def without(self, name):
+        """A PATH that has everything but one program."""
+        path = self.world.tmp + "/path"
+        os.mkdir(path)
+        for d in ("/sbin", "/bin", "/usr/sbin", "/usr/bin", self.world.bin):
+            for f in os.listdir(d):
+                if f != name and not os.path.lexists(path + "/" + f):
+                    os.symlink(d + "/" + f, path + "/" + f)
+        return path
+
+    def test_missing_programs(self):
+        for name in ("socat", "nsenter"):
+            path = self.without(name)
+            got = rootlesskit(*SOCAT, "true", env=self.world.environ(PATH=path))
+            self.assertEqual(got.returncode, 1)
+            self.assertRegex(got.stderr, "install it.*cannot run " + name)
+            subprocess.run(["rm", "-r", path], check=True)
+
+    def test_socat_that_fails_hangs_or_ends(self):
+        fake = self.world.tmp + "/fake"
+        os.mkdir(fake)
+        env = self.world.environ()
+        env["PATH"] = fake + ":" + env["PATH"]
+        start = '#!/bin/sh\n[ "$1" = -V ] && exit 0\n'
+        cases = (("echo '2026/01/01 00:00:00 socat[1] E no such thing' >&2; exit 3",
+                  "no such thing"),
+                 ("exit 4", r"exit status 4\) and said nothing"),
+                 ("kill -9 $$", "socat ended"),
+                 ("exec sleep 1000", "does not listen after 10000 ms"))
+        for what, why in cases:
+            with self.subTest(what):
+                script(fake + "/socat", start + what + "\n")
+                with Rootlesskit(*SOCAT, env=env) as rk:
+                    adding = background(rk.add, 18080, 80)
+                    self.assertEqual(rk.api("GET", "/v1/ports")[0], 200)
+                    with self.assertRaisesRegex(ApiError, why):
+                        adding.result()
+                    self.assertEqual(rk.ports(), [])
+                    self.assertEqual([p for p in leaks.processes() if role_of(p) == "guard"], [])
+        subprocess.run(["rm", "-r", fake], check=True)
+
+
+@rkit.needs("slirp4netns", "tun")
+class Slirp4netns(OfBoth, rkit.RkTestCase):
+    options, server = SLIRP, CHILD
+
+    def slirp_list(self, rk):
+        """What slirp4netns itself says that it forwards."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(rk.state + "/.s4nn.sock")
+            s.sendall(b'{"execute":"list_hostfwd"}')
+            s.shutdown(socket.SHUT_WR)
+            text = b""
+            while True:
+                data = s.recv(65536)
+                if not data:
+                    return json.loads(text)["entries"]
+                text += data
+
+    def test_its_list_is_ours(self):
+        with Rootlesskit(*SLIRP) as rk:
+            for i in range(20):
+                rk.add(18100 + i, 80, proto="udp4" if i % 2 else "tcp4")
+            for i in range(0, 20, 3):
+                rk.remove(i + 1)
+            self.assertEqual(sorted(e["host_port"] for e in self.slirp_list(rk)),
+                             sorted(p["spec"]["parentPort"] for p in rk.ports()))
+
+    @rkit.ours("says nothing")
+    def test_udp_without_replies_is_warned_of(self):
+        with Rootlesskit(*SAFE, "--port-driver=slirp4netns") as rk:
+            rk.add(18080, 80)
+            self.assertNotIn("UDP", rk.log())
+            rk.add(18053, 53, proto="udp")
+            rk.add(18054, 53, proto="udp")
+            self.assertEqual(rk.log().count("UDP clients on this host get no replies"), 1)
+            with UdpServer(host=CHILD, netns=rk.netns()) as server:
+                self.assertIsNone(ask_over_udp(18053, b"question", tries=1))
+                self.assertTrue(server.seen)
+
+    @rkit.ours("says nothing")
+    def test_loopback_child_ip_is_warned_of(self):
+        with Rootlesskit(*SLIRP) as rk:
+            rk.add(18080, 80, child_ip="127.0.0.1")
+            self.assertRegex(rk.log(), "warning: .*leave the child IP 127.0.0.1 out")
+
+    def test_sandboxed(self):
+        with Rootlesskit(*SLIRP, "--slirp4netns-sandbox=true", "--slirp4netns-seccomp=true") as rk, \
+                TcpServer(echo, host=CHILD, netns=rk.netns()):
+            rk.add(18080, 80)
+            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+
+    @rkit.ours("waits for ever")
+    def test_one_that_hangs(self):
+        """Requests time out, the API goes on, and once it runs again the tables agree."""
+        with Rootlesskit(*SLIRP) as rk:
+            rk.add(18080, 80)
+            pid = the_pid_of("slirp4netns")
+            os.kill(pid, signal.SIGSTOP)
+            adding, removing = background(rk.add, 18081, 80), background(rk.remove, 1)
+            self.assertEqual(rk.api("GET", "/v1/info")[0], 200)
+            for job in adding, removing:
+                with self.assertRaisesRegex(ApiError, "has not answered .* within 10000 ms"):
+                    job.result()
+            self.assertEqual([p["id"] for p in rk.ports()], [1])
+            os.kill(pid, signal.SIGCONT)
+            wait_for("the tables to agree",
+                     lambda: [e["host_port"] for e in self.slirp_list(rk)] == [18080])
+            self.assertEqual(rk.add(18081, 80), 2)
+            rk.remove(1)
+            self.assertEqual([e["host_port"] for e in self.slirp_list(rk)], [18081])
+
+    @rkit.ours("the port stays")
+    def test_one_that_dies(self):
+        with Rootlesskit(*SLIRP) as rk:
+            rk.add(18080, 80)
+            os.kill(the_pid_of("slirp4netns"), signal.SIGKILL)
+            wait_for("a word about it", lambda: "has lost its network" in rk.log())
+            with self.assertRaisesRegex(ApiError, "slirp4netns does not run any more"):
+                rk.add(18081, 80)
+            rk.remove(1)
+            self.assertEqual(rk.ports(), [])
+
+
+class FakeSlirp:
+    """A slirp4netns whose API answers what the test says: the real one with its socket moved away
+    and ours in its place."""
+
+    def __init__(self, rk, answers):
+        self.path, self.answers, self.seen = rk.state + "/.s4nn.sock", list(answers), []
+        os.rename(self.path, self.path + ".real")
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(self.path)
+        os.chmod(self.path, stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO)
+        self.sock.listen(1)
+        self.job = background(self._serve)
+
+    def _serve(self):
+        for answer in self.answers:
+            conn, _ = self.sock.accept()
+            with conn:
+                self.seen.append(json.loads(receive_text(conn)))
+                conn.sendall(answer)
+
+    def done(self, case):
+        self.job.result()
+        self.sock.close()
+        os.rename(self.path + ".real", self.path)
+        return self.seen
+
+
+def receive_text(conn):
+    text = b""
+    while True:
+        data = conn.recv(65536)
+        if not data:
+            return text
+        text += data
+
+
+@rkit.ours("its own words")
+@rkit.needs("slirp4netns", "tun")
+class Slirp4netnsAnswers(rkit.RkTestCase):
+    def test_nonsense(self):
+        """It may have done it: what it then lists and nobody asked for is removed again."""
+        stray = b'{"entries":[{"id":9,"proto":"tcp","host_port":18080}]}'
+        for nonsense, why in ((b"", "without an answer"), (b"garbage\x1b[2J", r"garbage\?\[2J"),
+                              (b'{"return":{}}', "not understood"), (b'{"return":', "not underst"),
+                              (b'{"return":{"id":"1"}}', "not understood"), (b"null", "null"),
+                              (b"x" * 100_000, "not understood")):
+            with self.subTest(nonsense[:20]), Rootlesskit(*SLIRP) as rk:
+                fake = FakeSlirp(rk, [nonsense, stray, b'{"return":{}}'])
+                with self.assertRaisesRegex(ApiError, why):
+                    rk.add(18080, 80)
+                self.assertEqual([r["execute"] for r in fake.done(self)],
+                                 ["add_hostfwd", "list_hostfwd", "remove_hostfwd"])
+                self.assertEqual(fake.seen[2]["arguments"], {"id": 9})
+                self.assertEqual(rk.add(18080, 80), 1)
+
+    def test_an_answer_without_end(self):
+        with Rootlesskit(*SLIRP) as rk:
+            fake = FakeSlirp(rk, [b" " * (17 << 20)])
+            with self.assertRaisesRegex(ApiError, "(?i)message too long"):
+                rk.add(18080, 80)
+            try:
+                fake.done(self)
+            except (BrokenPipeError, ConnectionResetError):
+                fake.sock.close()
+                os.rename(fake.path + ".real", fake.path)
+
+    def test_requests(self):
+        with Rootlesskit(*SLIRP) as rk:
+            fake = FakeSlirp(rk, [b'{"return":{"id":41}}', b'{"return":{"id":42}}',
+                                  b'{"return":{}}',
+                                  b'{"error":{"desc":"bad request: remove_hostfwd: whatever"}}'])
+            rk.add(18080, 80)
+            rk.add(18053, 53, proto="udp4", parent_ip="0.0.0.0", child_ip="10.0.2.7")
+            rk.remove(2)
+            with self.assertRaisesRegex(ApiError, "remove_hostfwd: whatever"):
+                rk.remove(1)
+            self.assertEqual(fake.done(self), [
+                {"execute": "add_hostfwd", "arguments": {
+                    "proto": "tcp", "host_addr": "127.0.0.1", "host_port": 18080,
+                    "guest_addr": CHILD, "guest_port": 80}},
+                {"execute": "add_hostfwd", "arguments": {
+                    "proto": "udp", "host_addr": "0.0.0.0", "host_port": 18053,
+                    "guest_addr": "10.0.2.7", "guest_port": 53}},
+                {"execute": "remove_hostfwd", "arguments": {"id": 42}},
+                {"execute": "remove_hostfwd", "arguments": {"id": 41}}])
+            self.assertEqual([p["id"] for p in rk.ports()], [1])
+
+
+if __name__ == "__main__":
+    rkit.main()

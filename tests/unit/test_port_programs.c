@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the port drivers say to socat and to slirp4netns, and what they make of the answers. */
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "drivers/port/builtin_addr.h"
+#include "drivers/port/slirp4netns_answer.h"
+#include "drivers/port/socat_command.h"
+
+static void socat_of(const char *text, struct socat_command *cmd)
+{
+	struct dataplane_port port = {.id = 1};
+	struct port_spec spec;
+	struct err e;
+
+	assert_int_equal(portspec_parse(text, &spec, &e), 0);
+	assert_int_equal(builtin_addr_resolve(&spec, "192.0.2.1", &port, &e), 0);
+	socat_build_command(&port, 1500, cmd);
+}
+
+static void assert_socat(const char *spec, const char *listen, const char *to)
+{
+	struct socat_command cmd;
+	char exec[400];
+
+	socat_of(spec, &cmd);
+	assert_string_equal(cmd.argv[0], "socat");
+	assert_ptr_equal(cmd.argv[3], cmd.listen);
+	assert_ptr_equal(cmd.argv[4], cmd.exec);
+	assert_null(cmd.argv[5]);
+	assert_string_equal(cmd.listen, listen);
+	snprintf(exec, sizeof(exec),
+		 "EXEC:\"nsenter --user=/proc/self/fd/4 --net=/proc/self/fd/3 "
+		 "--preserve-credentials socat -b 65536 %s\",nofork",
+		 to);
+	assert_string_equal(cmd.exec, exec);
+}
+
+static void test_socat_commands(void **state)
+{
+	(void)state;
+	assert_socat("127.0.0.1:8080:80/tcp",
+		     "TCP4-LISTEN:8080,bind=127.0.0.1,reuseaddr,fork,max-children=1024,nodelay",
+		     "-t 600 STDIN TCP4:127.0.0.1:80,nodelay");
+	assert_socat("127.0.0.2:8053:10.0.2.100:53/udp",
+		     "UDP4-LISTEN:8053,bind=127.0.0.2,reuseaddr,fork,max-children=1024",
+		     "-T 2 STDIN UDP4:10.0.2.100:53");
+	assert_socat("0.0.0.0:8080:80/tcp",
+		     "TCP6-LISTEN:8080,bind=[::],ipv6only=0,reuseaddr,fork,max-children=1024,"
+		     "nodelay",
+		     "-t 600 STDIN TCP4:127.0.0.1:80,nodelay");
+	assert_socat("[::1]:8080:80/tcp6",
+		     "TCP6-LISTEN:8080,bind=[::1],ipv6only=1,reuseaddr,fork,max-children=1024,"
+		     "nodelay",
+		     "-t 600 STDIN TCP6:[::1]:80,nodelay");
+	assert_socat("192.0.2.1:8080:80/tcp4",
+		     "TCP4-LISTEN:8080,bind=192.0.2.1,reuseaddr,fork,max-children=1024,nodelay",
+		     "-t 600 STDIN TCP4:127.0.0.1:80,nodelay");
+}
+
+/* The longest addresses there are fit. */
+static void test_socat_longest(void **state)
+{
+	const char *ip = "fedc:ba98:7654:3210:fedc:ba98:7654:3210";
+	struct socat_command cmd;
+	char spec[200], listen[160];
+
+	(void)state;
+	snprintf(spec, sizeof(spec), "[%s]:65535:[%s]:65535/tcp", ip, ip);
+	socat_of(spec, &cmd);
+	snprintf(listen, sizeof(listen),
+		 "TCP6-LISTEN:65535,bind=[%s],ipv6only=0,reuseaddr,fork,max-children=1024,nodelay",
+		 ip);
+	assert_string_equal(cmd.listen, listen);
+	assert_non_null(strstr(cmd.exec, "]:65535,nodelay\",nofork"));
+}
+
+static void test_socat_errors(void **state)
+{
+	char buf[300], small[8];
+
+	(void)state;
+	assert_string_equal(
+		socat_find_error("2026/11/24 15:16:26 socat[1] W first; 2026/11/24 15:16:26 "
+				 "socat[13086] E bind(5, {AF=2 127.0.0.1:81}, 16): Permission "
+				 "denied; 2026/11/24 15:16:26 socat[13086] N exit(1)",
+				 buf, sizeof(buf)),
+		"bind(5, {AF=2 127.0.0.1:81}, 16): Permission denied");
+	assert_string_equal(socat_find_error("x socat[1] E the end", buf, sizeof(buf)), "the end");
+	assert_string_equal(socat_find_error("sh: not found", buf, sizeof(buf)), "");
+	assert_string_equal(socat_find_error("", buf, sizeof(buf)), "");
+	assert_string_equal(socat_find_error("] E longer than that", small, sizeof(small)),
+			    "longer ");
+}
+
+static int parse(enum slirp4netns_request request, const char *text,
+		 struct slirp4netns_answer *answer, struct err *e)
+{
+	return slirp4netns_answer_parse(request, text, strlen(text), answer, e);
+}
+
+static void test_answers(void **state)
+{
+	struct slirp4netns_answer a;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(parse(SLIRP4NETNS_ADD, "{\"return\":{\"id\":7}}", &a, &e), 0);
+	assert_true(a.id == 7 && !a.refused[0]);
+	assert_int_equal(parse(SLIRP4NETNS_REMOVE, "{\"return\":{}}\n", &a, &e), 0);
+	assert_string_equal(a.refused, "");
+	assert_int_equal(parse(SLIRP4NETNS_LIST,
+			       "{\"entries\":[{\"id\":3,\"proto\":\"tcp\"},{\"id\":5}]}", &a, &e),
+			 0);
+	assert_true(a.n_ids == 2 && a.ids[0] == 3 && a.ids[1] == 5);
+	slirp4netns_answer_free(&a);
+	assert_int_equal(parse(SLIRP4NETNS_LIST, "{\"return\":{\"entries\":[{\"id\":3}]}}", &a, &e),
+			 0);
+	assert_int_equal(a.n_ids, 1);
+	slirp4netns_answer_free(&a);
+	assert_int_equal(parse(SLIRP4NETNS_LIST, "{\"entries\":[]}", &a, &e), 0);
+	assert_int_equal(a.n_ids, 0);
+}
+
+static void test_refusals(void **state)
+{
+	static const struct {
+		const char *text, *want;
+	} rows[] = {
+		{"{\"error\":{\"desc\":\"bad request: no\"}}", "bad request: no"},
+		{"{\"error\":{\"desc\":\"a\\nb\\u001b[2J\"}}", "a?b?[2J"},
+		{"{\"error\":{\"desc\":\"\"}}", "an error without a description"},
+		{"{\"error\":{\"code\":3}}", "{\"code\":3}"},
+		{"{\"error\":\"text\"}", "\"text\""},
+		{"{\"error\":null,\"return\":{\"id\":1}}", "null"},
+	};
+	struct slirp4netns_answer a;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(parse(SLIRP4NETNS_ADD, rows[i].text, &a, &e), 0);
+		assert_string_equal(a.refused, rows[i].want);
+		slirp4netns_answer_free(&a);
+	}
+}
+
+static void test_no_answers(void **state)
+{
+	static const struct {
+		enum slirp4netns_request request;
+		const char *text;
+	} rows[] = {
+		{SLIRP4NETNS_ADD, "garbage"},
+		{SLIRP4NETNS_ADD, "null"},
+		{SLIRP4NETNS_ADD, "[]"},
+		{SLIRP4NETNS_ADD, "{}"},
+		{SLIRP4NETNS_ADD, "{\"return\":{}}"},
+		{SLIRP4NETNS_ADD, "{\"return\":{\"id\":0}}"},
+		{SLIRP4NETNS_ADD, "{\"return\":{\"id\":-1}}"},
+		{SLIRP4NETNS_ADD, "{\"return\":{\"id\":1.5}}"},
+		{SLIRP4NETNS_ADD, "{\"return\":{\"id\":1}} x"},
+		{SLIRP4NETNS_ADD, "{\"return\":{\"id\":1}"},
+		{SLIRP4NETNS_REMOVE, "{}"},
+		{SLIRP4NETNS_LIST, "{\"return\":{}}"},
+		{SLIRP4NETNS_LIST, "{\"entries\":3}"},
+		{SLIRP4NETNS_LIST, "{\"entries\":[{\"id\":1},{}]}"},
+		{SLIRP4NETNS_LIST, "{\"entries\":[{\"id\":1},null]}"},
+	};
+	struct slirp4netns_answer a;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(parse(rows[i].request, rows[i].text, &a, &e), -EPROTO);
+		assert_non_null(strstr(e.msg, rows[i].text));
+		assert_null(a.ids);
+	}
+	assert_int_equal(parse(SLIRP4NETNS_ADD, "", &a, &e), -EPROTO);
+	assert_non_null(strstr(e.msg, "without an answer"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_socat_commands), cmocka_unit_test(test_socat_longest),
+		cmocka_unit_test(test_socat_errors),   cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_no_answers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
