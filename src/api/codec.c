@@ -171,7 +171,7 @@ json_t *codec_message_encode(const char *message)
 	if (!s) {
 		/* No UTF-8: jansson takes nothing else. */
 		for (i = 0; message[i] && i + 1 < sizeof(ascii); i++)
-			ascii[i] = message[i] & 0x80 ? '?' : message[i];
+			ascii[i] = (char)(message[i] & 0x80 ? '?' : message[i]);
 		ascii[i] = '\0';
 		s = json_string(ascii);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/loop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -161,6 +162,7 @@ static void run_timers(struct loop *loop)
 		void *arg = s->arg;
 
 		loop_remove(s);
+		assert(fn);
 		fn(arg, 0);
 	}
 }

@@ -117,8 +117,10 @@ void options_print_version(void)
 
 void options_print_semver(const char *part)
 {
-	int major = 0, minor = 0, patch = 0;
+	const char *number = RINGKIT_COMPAT_VERSION;
+	int dots = !strcmp(part, "major") ? 0 : !strcmp(part, "minor") ? 1 : 2;
 
-	sscanf(RINGKIT_VERSION, "%d.%d.%d", &major, &minor, &patch);
-	printf("%d\n", !strcmp(part, "major") ? major : !strcmp(part, "minor") ? minor : patch);
+	while (dots-- > 0)
+		number = strchr(number, '.') + 1;
+	printf("%.*s\n", (int)strcspn(number, "."), number);
 }

@@ -28,9 +28,11 @@ static const char *const v_auto[] = {"auto", "true", "false", NULL};
 static const char *const v_dataplane[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const v_subid[] = {"auto", "dynamic", "static", NULL};
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): member is a name */
 #define ROW(kind_, group_, name_, member)                                                          \
 	.name = name_, .kind = OPTION_##kind_, .group = GROUP_##group_,                            \
 	.offset = offsetof(struct options, member)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 const struct option_def option_table[OPT_COUNT] = {
 	[OPT_DEBUG] = {ROW(BOOL, MISC, "debug", debug), .fallback = "false", .usage = "debug mode"},

@@ -108,7 +108,7 @@ static int move_members(const struct member *members, json_t *rest, json_t *out,
 	for (const struct member *m = members; m->key; m++) {
 		json_t *value = json_object_get(rest, m->key);
 
-		if (value && json_is_null(value))
+		if (json_is_null(value))
 			value = NULL;
 		if (value && !has_type(value, m->type))
 			return wrong_type(m->key, type_words(m->type), e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/commands.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,9 +63,11 @@ static int run_list(struct client *client, const struct ctl_args *args, struct e
 		return code;
 	n = json_array_size(answer); /* null, an empty list, counts as 0 */
 	ports = calloc(n + 1, sizeof(*ports));
-	if (!ports)
-		code = err_errno(e, -ENOMEM, "ports");
-	else if (!json_is_array(answer) && !json_is_null(answer))
+	if (!ports) {
+		json_decref(answer);
+		return err_errno(e, -ENOMEM, "ports");
+	}
+	if (!json_is_array(answer) && !json_is_null(answer))
 		code = err_set(e, -EPROTO, "GET /v1/ports: the answer is not a list");
 	for (size_t i = 0; i < n && !code; i++)
 		code = answer_decode_port(json_array_get(answer, i), &ports[i], e);
@@ -106,6 +109,7 @@ static int run_remove(struct client *client, const long long *ids, int n, struct
 {
 	int code = 0;
 
+	assert(ids);
 	for (int i = 0; i < n && !code; i++) {
 		char path[64];
 

@@ -57,7 +57,7 @@ typedef void dataplane_done_fn(void *arg, int err);
 /* Binds and hands over. Returns -errno at once when the sockets cannot be had (EADDRINUSE, EACCES,
  * EADDRNOTAVAIL, EMFILE, ...) and done is not called; else 0, and done says whether the workers
  * took it. */
-int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *port,
+int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 		       dataplane_done_fn *done, void *arg);
 
 /* Closes the port and its flows. -ENOENT, or 0 and done is called when every worker has let go,

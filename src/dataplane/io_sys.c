@@ -119,7 +119,7 @@ static bool is_loopback(const struct in6_addr *a)
 
 static bool peer_is_on_this_host(int fd)
 {
-	struct sockaddr_storage peer, local;
+	struct sockaddr_storage peer = {0}, local = {0};
 	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
 	struct in6_addr p, l;
 

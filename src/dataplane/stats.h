@@ -42,6 +42,7 @@ struct stats {
 
 #define STATS_WORDS (sizeof(struct stats) / sizeof(uint64_t))
 
+/* NOLINTBEGIN(readability-non-const-parameter): the builtin writes, which the check does not see */
 static inline void stats_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
@@ -51,6 +52,7 @@ static inline void stats_sub(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter - n, __ATOMIC_RELAXED);
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 /* Bytes a worker's block takes in the file: whole cache lines, so that no two workers share one. */
 #define STATS_STRIDE ((sizeof(struct stats) + 127) & ~(size_t)127)

@@ -148,13 +148,13 @@ static int check_needs(const struct port_row *port, const char *net, struct err 
 			       "port driver requires non-host network: "
 			       "--port-driver=%s needs --net=slirp4netns, or --net=none",
 			       port->name);
-	if (port->needs == NEEDS_SLIRP4NETNS && strcmp(net, "slirp4netns"))
+	if (port->needs == NEEDS_SLIRP4NETNS && strcmp(net, "slirp4netns") != 0)
 		return err_set(
 			e, -EINVAL,
 			"port driver requires slirp4netns network: "
 			"--port-driver=slirp4netns goes with --net=slirp4netns, not with --net=%s",
 			net);
-	if (port->needs == NEEDS_PASTA && strcmp(net, "pasta"))
+	if (port->needs == NEEDS_PASTA && strcmp(net, "pasta") != 0)
 		return err_set(e, -EINVAL,
 			       "--port-driver=%s goes with --net=pasta, not with --net=%s",
 			       port->name, net);

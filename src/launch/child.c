@@ -41,7 +41,7 @@ static int take_channel(struct child *c, struct err *e)
 	const char *number = getenv(HS_ENV_FD);
 	int code;
 
-	c->sock = number ? atoi(number) : -1;
+	c->sock = number ? (int)strtol(number, NULL, 10) : -1;
 	unsetenv(HS_ENV_FD);
 	unsetenv(HS_ENV_ROLE);
 	code = c->sock < 3 ? -EBADF : fd_set_cloexec(c->sock, true);

@@ -28,7 +28,7 @@ static bool listen_pid_is_ours(void)
 {
 	const char *pid = getenv("LISTEN_PID");
 
-	return pid && getenv("LISTEN_FDS") && atol(pid) == (long)getpid();
+	return pid && getenv("LISTEN_FDS") && strtol(pid, NULL, 10) == (long)getpid();
 }
 
 static int write_id_maps(struct parent *p, struct err *e)

@@ -39,7 +39,7 @@ static void apparmor_text(const char *exe, char *buf, size_t size)
 
 	/* AppArmor's convention: the path with dots for slashes. */
 	for (i = 0; exe[i] && i < sizeof(name) - 1; i++)
-		name[i] = exe[i] == '/' ? '.' : exe[i];
+		name[i] = (char)(exe[i] == '/' ? '.' : exe[i]);
 	name[i] = '\0';
 	snprintf(buf, size,
 		 "kernel.apparmor_restrict_unprivileged_userns is 1: AppArmor allows user "

@@ -115,7 +115,7 @@ int services_start_network(struct parent *p, struct err *e)
 {
 	int code = 0;
 
-	if (strcmp(p->options->net, "host"))
+	if (strcmp(p->options->net, "host") != 0)
 		code = start_driver(p, e);
 	if (!code && p->net_ops) {
 		code = p->net_ops->watch(p->net, p->loop, net_died, p);

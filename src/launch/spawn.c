@@ -27,7 +27,7 @@ int inherited_fds_take(struct inherited_fds *out)
 	if (!dir)
 		return -errno;
 	while (!code && (d = readdir(dir))) {
-		int fd = atoi(d->d_name), flags, *grown;
+		int fd = (int)strtol(d->d_name, NULL, 10), flags, *grown;
 
 		if (fd <= STDERR_FILENO || fd == dirfd(dir))
 			continue;
@@ -57,7 +57,7 @@ int spawn_flags(const struct options *o)
 {
 	int flags = CLONE_NEWUSER | CLONE_NEWNS;
 
-	if (strcmp(o->net, "host") && !o->detach_netns)
+	if (strcmp(o->net, "host") != 0 && !o->detach_netns)
 		flags |= CLONE_NEWNET;
 	if (o->pidns)
 		flags |= CLONE_NEWPID;

@@ -24,6 +24,7 @@ int statedir_path(const struct statedir *dir, const char *name, char *buf, size_
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
+/* NOLINTBEGIN(misc-no-recursion): as deep as directories in the state directory, which we made. */
 static int remove_entry(int dir_fd, const char *name);
 
 /* Removes all in the directory dir_fd but the entry called keep (NULL: nothing). Stays on the
@@ -79,6 +80,7 @@ static int remove_entry(int dir_fd, const char *name)
 		return 0;
 	return errno == EISDIR || errno == EPERM ? remove_subdir(dir_fd, name) : -errno;
 }
+/* NOLINTEND(misc-no-recursion) */
 
 /* mkdir -p; *made tells whether the last part is new. */
 static int make_dirs(const char *path, bool *made, struct err *e)
@@ -171,7 +173,8 @@ static int open_temporary(struct statedir *d, struct err *e)
 		return code;
 	}
 	d->made = true;
-	if (d->path[0] != '/' && !realpath(strcpy(real, d->path), d->path))
+	memcpy(real, d->path, sizeof(real));
+	if (real[0] != '/' && !realpath(real, d->path))
 		return err_errno(e, -errno, "state directory %s", real);
 	code = lock_dir(d, e);
 	if (!code && flock(d->dir_fd, LOCK_SH) < 0)

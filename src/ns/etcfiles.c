@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ns/etcfiles.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -136,6 +137,7 @@ int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const
 	code = make_hosts(&hosts, e);
 	if (code)
 		return code;
+	assert(hosts);
 	if (!copied_up)
 		return bind_files(n_dns ? resolv : NULL, hosts, scratch_dir, e);
 	if (n_dns)

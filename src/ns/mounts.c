@@ -21,7 +21,7 @@ int mounts_set_propagation(const char *name, struct err *e)
 	} table[] = {{"rprivate", MS_PRIVATE}, {"rslave", MS_SLAVE}, {"rshared", MS_SHARED}};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (strcmp(table[i].name, name))
+		if (strcmp(table[i].name, name) != 0)
 			continue;
 		if (mount("none", "/", NULL, MS_REC | table[i].flag, NULL) < 0)
 			return err_errno(e, -errno, "failed to set mount propagation %s", name);

@@ -165,12 +165,12 @@ static bool nss_has_subids(void)
 	for (const char *line = text; *line; line = next_line(line)) {
 		size_t blank;
 
-		if (strncmp(line, "subid:", 6))
+		if (strncmp(line, "subid:", 6) != 0)
 			continue;
 		line += 6;
 		blank = strspn(line, " \t");
 		line += blank;
-		return strncmp(line, "files", 5) || !strchr(" \t\r\n#", line[5]);
+		return strncmp(line, "files", 5) != 0 || !strchr(" \t\r\n#", line[5]);
 	}
 	return false;
 }

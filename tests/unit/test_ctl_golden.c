@@ -131,7 +131,7 @@ static void parse(struct recording *r, const char *path)
 	errors = section(out, "### stderr\n");
 	wire = section(errors, "### wire\n");
 	cut(strchr(command, '\n'));
-	r->status = atoi(status);
+	r->status = (int)strtol(status, NULL, 10);
 	cut(strstr(out, "### stderr\n"));
 	cut(strstr(errors, "### wire\n"));
 	r->out = out;

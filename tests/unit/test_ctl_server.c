@@ -226,14 +226,14 @@ static void exec_ctl(const char *const *args, char *const *env, int out_fd, int 
 {
 	static char *proxy_env[] = {"http_proxy=http://127.0.0.1:1",
 				    "ALL_PROXY=socks5://127.0.0.1:1", NULL};
-	const char *argv[32] = {"rootlessctl"};
+	const char *argv[32] = {"rootlessctl"}, *path = getenv("RK_ROOTLESSCTL");
 	size_t n = 1;
 
 	while (*args && n + 1 < sizeof(argv) / sizeof(argv[0]))
 		argv[n++] = *args++;
-	if (*args || dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0)
+	if (!path || *args || dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0)
 		_exit(126);
-	execve(getenv("RK_ROOTLESSCTL"), (char *const *)argv, env ? env : proxy_env);
+	execve(path, (char *const *)argv, env ? env : proxy_env);
 	_exit(127);
 }
 

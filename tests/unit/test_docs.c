@@ -51,7 +51,7 @@ static bool has_word(const char *text, const char *s)
 	const char *at = text;
 
 	while ((at = strstr(at, s))) {
-		char before = at > text ? at[-1] : ' ';
+		char before = (char)(at > text ? at[-1] : ' ');
 		char after = at[strlen(s)];
 
 		if (!isalnum((unsigned char)after) && after != '-' && after != '_' &&

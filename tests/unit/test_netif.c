@@ -91,7 +91,7 @@ static bool has_address(const char *ifname, const char *ip, int prefix_len)
 	for (a = all; a; a = a->ifa_next) {
 		char text[INET6_ADDRSTRLEN] = "";
 
-		if (!a->ifa_addr || strcmp(a->ifa_name, ifname))
+		if (!a->ifa_addr || strcmp(a->ifa_name, ifname) != 0)
 			continue;
 		if (a->ifa_addr->sa_family == AF_INET)
 			inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)a->ifa_addr)->sin_addr,
@@ -118,6 +118,7 @@ static bool has_default_route(const char *ifname, const char *gateway)
 	while (fgets(line, sizeof(line), f)) {
 		struct in_addr want;
 
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
 		if (sscanf(line, "%31s %x %x", name, &dest, &gw) != 3 || dest != 0)
 			continue;
 		inet_pton(AF_INET, gateway, &want);

@@ -107,7 +107,7 @@ static void test_combinations(void **state)
 			int code = driver_check_combination(nets[j], rows[i].port, &e);
 
 			assert_int_equal(code, rows[i].say[j] ? -EINVAL : 0);
-			if (code && !strstr(e.msg, rows[i].say[j]))
+			if (rows[i].say[j] && !strstr(e.msg, rows[i].say[j]))
 				fail_msg("%s with %s: %s", rows[i].port, nets[j], e.msg);
 		}
 	}

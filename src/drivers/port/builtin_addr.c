@@ -200,7 +200,7 @@ bool builtin_addr_without_ipv6(struct dataplane_port *port)
 static void format_addr(const struct port_spec *spec, char *buf, size_t size)
 {
 	const struct proto *proto = proto_find(spec->proto);
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = {0};
 	char ip[INET6_ADDRSTRLEN] = "";
 
 	if (spec->parent_ip[0] && proto && listen_addr(proto, spec, &ss, NULL) == 0) {
