@@ -13,6 +13,7 @@ SUBID = (300000, 65536)
 BINARIES = {
     "rootlesskit": ("RK_ROOTLESSKIT", "/usr/bin/rootlesskit"),
     "rootlessctl": ("RK_ROOTLESSCTL", "/usr/bin/rootlessctl"),
+    "rootlesskit-docker-proxy": ("RK_DOCKER_PROXY", "/usr/bin/rootlesskit-docker-proxy"),
 }
 
 
@@ -80,6 +81,8 @@ class World:
         self.path = {}
         for name, (var, default) in BINARIES.items():
             src = os.environ.get(var) or default
+            if name == "rootlesskit-docker-proxy" and not os.path.exists(src):
+                continue  # an older package has it elsewhere
             dst = "%s/%s" % (self.bin, name)
             shutil.copy2(src, dst)
             os.chmod(dst, 0o755)

@@ -1,0 +1,430 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""rootlesskit-docker-proxy: what it says to dockerd, to the API and to the real docker-proxy."""
+
+import glob
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+
+import rkit
+from rkit import leaks, net
+from rkit.launch import Rootlesskit, comm, popen, wait_for
+from rkit.peers import TcpServer, UdpServer, background, echo, hello, receive_exactly
+
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden")
+NET = ["--net=slirp4netns", "--copy-up=/etc", "--disable-host-loopback"]
+BUILTIN = NET + ["--port-driver=builtin"]
+
+# Stands in for docker-proxy: tells what it was called with, says "0\n" to dockerd, waits.
+FAKE = """#!/bin/sh
+echo "docker-proxy $*" > %s/called
+printf '0\\n' >&3
+exec sleep 1000
+"""
+
+
+def proxy_words(proto="tcp", host_ip="127.0.0.1", host_port=18080, container_ip="127.0.0.1",
+                container_port=80):
+    return ["-proto", proto, "-host-ip", host_ip, "-host-port", str(host_port), "-container-ip",
+            container_ip, "-container-port", str(container_port)]
+
+
+class Proxy:
+    """A running rootlesskit-docker-proxy, started as dockerd does it. child_pid: in the namespaces
+    of that process; else where we are."""
+
+    def __init__(self, words, state, env=None, child_pid=None, fd3=True, binary=None):
+        w = rkit.world()
+        self.read, write = os.pipe()
+        env = dict(env or w.environ(), ROOTLESSKIT_STATE_DIR=state)
+        enter = ["nsenter", "-U", "--preserve-credentials", "-m", "-n", "-t", str(child_pid)] \
+            if child_pid else []
+        binary = binary or w.path["rootlesskit-docker-proxy"]
+        line = 'exec "$@" 3>&%d %d>&-' % (write, write) if fd3 else 'exec "$@" %d>&-' % write
+        with open(w.base + "/proxy.err", "wb") as err:
+            self.proc = popen(["/bin/sh", "-c", line, "sh", *enter, binary, *words], env=env,
+                              pass_fds=[write], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=err)
+        os.close(write)
+
+    def err(self):
+        with open(rkit.world().base + "/proxy.err") as f:
+            return f.read()
+
+    def verdict(self):
+        """All that is said on descriptor 3."""
+        text = b""
+        while True:
+            ready, _, _ = select.select([self.read], [], [], 40)
+            if not ready:
+                raise AssertionError("no verdict: " + self.err())
+            data = os.read(self.read, 4096)
+            text += data
+            if not data or text == b"0\n":
+                return text.decode()
+
+    def end(self, sig=signal.SIGINT):
+        """Returns the exit code."""
+        if self.proc.poll() is None and sig:
+            self.proc.send_signal(sig)
+        code = self.proc.wait(40)
+        os.close(self.read)
+        return code
+
+
+class ProxyTestCase(rkit.RkTestCase):
+    def setUp(self):
+        super().setUp()
+        if "rootlesskit-docker-proxy" not in self.world.path:
+            self.skipTest("no rootlesskit-docker-proxy")
+        self.fakes = self.world.base + "/fakes"
+        shutil.rmtree(self.fakes, ignore_errors=True)
+        os.mkdir(self.fakes)
+        os.chmod(self.fakes, 0o777)
+        self.env = self.world.environ()
+        self.env["PATH"] = self.fakes + ":" + self.env["PATH"]
+        self.fake(FAKE % self.fakes)
+
+    def fake(self, text):
+        with open(self.fakes + "/docker-proxy", "w") as f:
+            f.write(text)
+        os.chmod(self.fakes + "/docker-proxy", 0o755)
+
+    def called(self):
+        try:
+            with open(self.fakes + "/called") as f:
+                return f.read().strip()
+        except OSError:
+            return ""
+
+    def proxy(self, rk, *words, **kw):
+        return Proxy(words, rk.state, env=self.env, child_pid=rk.child_pid, **kw)
+
+
+class Recording:
+    """A recorded run. Blanks of descriptor 3 were lost, so none are compared."""
+
+    def __init__(self, path):
+        with open(path, newline="\n") as f:
+            text = f.read()
+        section = lambda a, b: text.split(a, 1)[1].split(b, 1)[0].strip()
+        command = section("### command:", "(port driver")
+        self.words = command.split("rootlesskit-docker-proxy", 1)[1].split()
+        self.signal = signal.SIGTERM if "then SIGTERM" in text else signal.SIGINT
+        self.called = section("### exec'd child:", "### fd3")
+        self.verdict = re.sub(r"\s", "", section("### fd3:", "### exit")).replace("\\n", "\n", 1)
+        self.code = int(section("### exit", "### stdout"))
+        wire = text.split("### wire", 1)[1].replace("\\r\\n\n", "\r\n")
+        self.exchanges = [part.split("<<< server\n") for part in wire.split(">>> client\n")[1:]]
+
+    def answers(self):
+        """(method, path, decoded body) and the whole answer, for each request."""
+        for request, answer in self.exchanges:
+            head, body = request.split("\r\n\r\n")
+            body = body.strip()
+            answer_head, answer_body = answer.split("--- closed")[0].split("\r\n\r\n")
+            answer_body = answer_body.strip("\n")
+            answer_head = re.sub(r"Content-Length: \d+", "Content-Length: %d"
+                                 % len(answer_body.encode()), answer_head)
+            yield ((*head.split()[:2], json.loads(body) if body else None),
+                   (answer_head + "\r\n\r\n" + answer_body).encode())
+
+
+class Replayer:
+    """An API that gives the recorded answers."""
+
+    def __init__(self, path, answers):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(path)
+        os.chmod(path, 0o777)
+        self.sock.listen(5)
+        self.answers, self.seen = list(answers), []
+        self.job = background(self._serve)
+
+    def _serve(self):
+        while True:
+            try:
+                conn, _ = self.sock.accept()
+            except OSError:
+                return
+            with conn, conn.makefile("rb") as stream:
+                while line := stream.readline():
+                    length = 0
+                    while header := stream.readline().strip():
+                        if header.lower().startswith(b"content-length:"):
+                            length = int(header.split(b":")[1])
+                    body = stream.read(length)
+                    self.seen.append((*line.decode().split()[:2],
+                                      json.loads(body) if body else None))
+                    conn.sendall(self.answers[len(self.seen) - 1])
+
+    def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        self.job.result()
+
+
+@rkit.ours("was recorded; and it leaves ports behind")
+class Recorded(ProxyTestCase):
+    def play(self, name, recording, code=None, extra=(), called=None):
+        state = self.world.tmp + "/state"
+        os.mkdir(state)
+        os.chmod(state, 0o755)
+        if os.path.exists(self.fakes + "/called"):
+            os.unlink(self.fakes + "/called")
+        want = list(recording.answers())
+        api = Replayer(state + "/api.sock", [answer for _, answer in want]
+                       + [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] * len(extra))
+        proxy = Proxy(recording.words, state, env=self.env)
+        verdict = proxy.verdict()
+        ends_by_itself = not recording.called and called is None
+        have = proxy.end(None if ends_by_itself else recording.signal)
+        api.close()
+        if called is None:
+            self.assertEqual(re.sub(r"\s", "", verdict), re.sub(r"\s", "", recording.verdict), name)
+        self.assertEqual(have, recording.code if code is None else code, proxy.err())
+        self.assertEqual(self.called(), recording.called if called is None else called)
+        self.assertEqual(api.seen, [request for request, _ in want] + list(extra))
+        shutil.rmtree(state)
+
+    def test_replay(self):
+        found = sorted(glob.glob(GOLDEN + "/dockerproxy-*.txt"))
+        self.assertEqual(len(found), 9)
+        for path in found:
+            name = os.path.basename(path)[:-len(".txt")]
+            recording = Recording(path)
+            with self.subTest(name):
+                if name == "dockerproxy-builtin-sigterm":  # it leaves the port behind; we do not
+                    self.play(name, recording, code=0,
+                              extra=[("DELETE", "/v1/ports/1", None)])
+                elif name == "dockerproxy-nodriver":  # it crashes; we become docker-proxy
+                    self.play(name, recording, code=-signal.SIGINT,
+                              called="docker-proxy " + " ".join(recording.words))
+                else:
+                    self.play(name, recording)
+
+
+@rkit.needs("slirp4netns", "tun")
+@rkit.ours("leaves ports behind, or crashes")
+class WithFake(ProxyTestCase):
+    def test_published_while_it_lives(self):
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            with self.subTest(sig), Rootlesskit(*BUILTIN) as rk, \
+                    TcpServer(hello("in"), port=18080, netns=rk.netns()):
+                proxy = self.proxy(rk, *proxy_words())
+                self.assertEqual(proxy.verdict(), "0\n")
+                self.assertEqual(self.called(), "docker-proxy -container-ip 127.0.0.1 "
+                                 "-container-port 80 -host-ip 127.0.0.1 -host-port 18080 "
+                                 "-proto tcp")
+                with net.connect("127.0.0.1", 18080) as c:
+                    self.assertEqual(receive_exactly(c, 2), b"in")
+                self.assertEqual([p["spec"] for p in rk.ports()],
+                                 [{"proto": "tcp4", "parentIP": "127.0.0.1", "parentPort": 18080,
+                                   "childPort": 18080, "childIP": "127.0.0.1"}])
+                self.assertEqual(proxy.end(sig), 0)
+                self.assertEqual(rk.ports(), [])
+                self.assertFalse([p for p, c in leaks.processes().items() if "1000" in c])
+
+    def test_wildcards(self):
+        for host_ip, proto, child_ip in (("0.0.0.0", "udp4", "127.0.0.1"), ("::", "udp6", "::1")):
+            with self.subTest(host_ip), Rootlesskit(*BUILTIN) as rk:
+                proxy = self.proxy(rk, *proxy_words(proto="udp", host_ip=host_ip))
+                self.assertEqual(proxy.verdict(), "0\n")
+                spec = rk.ports()[0]["spec"]
+                self.assertEqual((spec["proto"], spec["parentIP"], spec["childIP"]),
+                                 (proto, host_ip, child_ip))
+                self.assertIn("-host-ip %s -host-port" % child_ip, self.called())
+                self.assertEqual(proxy.end(), 0)
+
+    def test_port_that_cannot_be_had(self):
+        with Rootlesskit(*BUILTIN) as rk, net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080):
+            proxy = self.proxy(rk, *proxy_words())
+            self.assertRegex(proxy.verdict(), r"\A1\nerror while calling PortManager.AddPort\(\): "
+                             ".*address already in use")
+            self.assertEqual(proxy.end(None), 1)
+            self.assertEqual(self.called(), "")
+
+    def test_docker_proxy_that_ends(self):
+        """Its verdict is dockerd's, its exit code ours, and the port goes."""
+        self.fake("#!/bin/sh\nprintf '1\\nnot today' >&3\nexit 7\n")
+        with Rootlesskit(*BUILTIN) as rk:
+            proxy = self.proxy(rk, *proxy_words())
+            self.assertEqual(proxy.verdict(), "1\nnot today")
+            self.assertEqual(proxy.end(None), 7)
+            self.assertEqual(rk.ports(), [])
+
+    def test_docker_proxy_that_does_not_want_to_end(self):
+        self.fake("#!/bin/sh\ntrap '' INT\nprintf '0\\n' >&3\nwhile :; do sleep 1; done\n")
+        with Rootlesskit(*BUILTIN) as rk:
+            proxy = self.proxy(rk, *proxy_words())
+            self.assertEqual(proxy.verdict(), "0\n")
+            self.assertEqual(proxy.end(), 0)
+            self.assertEqual(rk.ports(), [])
+
+    def test_no_docker_proxy(self):
+        """Nor is it looked for in ourselves, who may have been put in its place."""
+        os.unlink(self.fakes + "/docker-proxy")
+        os.symlink(self.world.path["rootlesskit-docker-proxy"], self.fakes + "/docker-proxy")
+        self.env["PATH"] = self.fakes
+        with Rootlesskit(*BUILTIN) as rk:
+            proxy = Proxy(proxy_words(), rk.state, env=self.env)
+            self.assertRegex(proxy.verdict(), r"\A1\n.*docker-proxy.*not found in \$PATH")
+            self.assertEqual(proxy.end(None), 1)
+            self.assertEqual(rk.ports(), [])
+
+    def test_parent_that_is_gone(self):
+        rk = Rootlesskit(*BUILTIN).ready()
+        proxy = self.proxy(rk, *proxy_words())
+        self.assertEqual(proxy.verdict(), "0\n")
+        rk.stop()
+        self.assertEqual(proxy.end(), 0)
+        self.assertEqual(proxy.err(), "")
+
+    def test_drivers_without_ports(self):
+        for options in (NET, ["--net=slirp4netns", "--port-driver=none"]):
+            with self.subTest(options), Rootlesskit(*options) as rk:
+                proxy = self.proxy(rk, *proxy_words())
+                self.assertEqual(proxy.verdict(), "0\n")
+                self.assertEqual(self.called(), "docker-proxy " + " ".join(proxy_words()))
+                self.assertEqual(proxy.end(signal.SIGTERM), -signal.SIGTERM)
+
+    def test_without_descriptor_3(self):
+        with Rootlesskit(*BUILTIN) as rk, net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080):
+            proxy = self.proxy(rk, *proxy_words(), fd3=False)
+            self.assertEqual(proxy.end(None), 1)
+            self.assertIn("address already in use", proxy.err())
+
+    def test_killed(self):
+        """docker-proxy goes with it. The port cannot; but it does not stand in the way for ever."""
+        with Rootlesskit(*BUILTIN) as rk:
+            proxy = self.proxy(rk, *proxy_words())
+            self.assertEqual(proxy.verdict(), "0\n")
+            self.assertEqual(proxy.end(signal.SIGKILL), -signal.SIGKILL)
+            wait_for("the end of docker-proxy", lambda: not [
+                p for p, c in leaks.processes().items() if "1000" in c])
+            self.assertEqual(len(rk.ports()), 1)
+            rk.remove(1)
+
+
+class Words(ProxyTestCase):
+    def refused(self, why, *words, **env):
+        self.env.update(env)
+        proxy = Proxy(words, self.world.tmp, env=self.env)
+        self.assertRegex(proxy.verdict(), r"\A1\n.*" + why)
+        self.assertEqual(proxy.end(None), 1)
+        self.assertRegex(proxy.err(), r"\A\[rootlesskit-docker-proxy\] error: .*" + why)
+        self.assertEqual(proxy.err().count("\n"), 1)
+
+    @rkit.ours("its own words")
+    def test_nonsense(self):
+        good = proxy_words()
+        self.refused("unknown option --prot", "--prot", "tcp")
+        self.refused("-proto is tcp, udp or sctp", *good, "-proto=icmp")
+        self.refused("-host-port takes a port", *good, "-host-port=0")
+        self.refused("-host-port takes a port", *good, "--host-port=65536")
+        self.refused("-container-port takes a port", *good, "-container-port", "x")
+        self.refused("-host-ip takes an IP address", *good, "-host-ip", "localhost")
+        self.refused("-container-ip takes an IP", *good, "-container-ip=")
+        self.refused("-host-ip needs a value", "-host-ip")
+        self.refused("unexpected word", "tcp")
+        self.refused("are needed", "-container-ip=10.0.0.1", "-host-port=80")
+        self.refused("takes true or false", *good, "-use-listen-fd=maybe")
+
+    @rkit.ours("its own words")
+    def test_no_api(self):
+        self.refused("cannot connect to .*api.sock", *proxy_words())
+        got = rkit.run(self.world.path["rootlesskit-docker-proxy"], *proxy_words())
+        self.assertRegex(got.stderr, r"\$ROOTLESSKIT_STATE_DIR needs to be set")
+        self.assertEqual(got.returncode, 1)
+
+    @rkit.ours("has neither")
+    def test_help_and_version(self):
+        for option in "--help", "-h":
+            self.assertIn("-container-ip", rkit.run(
+                self.world.path["rootlesskit-docker-proxy"], option).stdout)
+        self.assertIn("version", rkit.run(self.world.path["rootlesskit-docker-proxy"],
+                                          "--version").stdout)
+
+
+@rkit.needs("slirp4netns", "tun", "docker-proxy")
+class Real(ProxyTestCase):
+    """With the real docker-proxy. The container is an address in the namespace."""
+
+    CONTAINER = "172.30.9.2"
+
+    def setUp(self):
+        super().setUp()
+        os.unlink(self.fakes + "/docker-proxy")
+
+    def run_one(self, options, proto, host_ip, sig):
+        with Rootlesskit(*options) as rk:
+            got = rk.nsenter("ip", "addr", "add", self.CONTAINER + "/32", "dev", "lo")
+            self.assertEqual(got.returncode, 0, got.stderr)
+            server = TcpServer(echo, port=80, host=self.CONTAINER, netns=rk.netns()) \
+                if proto == "tcp" else UdpServer(port=80, host=self.CONTAINER, netns=rk.netns())
+            with server:
+                proxy = self.proxy(rk, *proxy_words(proto=proto, host_ip=host_ip,
+                                                    container_ip=self.CONTAINER))
+                self.assertEqual(proxy.verdict(), "0\n", proxy.err())
+                self.say(proto, host_ip)
+                self.assertEqual(proxy.end(sig), 0)
+                self.assertEqual(rk.ports(), [])
+                self.assertEqual([p for p in leaks.processes() if comm(p) == "docker-proxy"], [])
+
+    def say(self, proto, host_ip):
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host_ip, host_ip)
+        if proto == "tcp":
+            with net.connect(host, 18080) as c:
+                c.sendall(b"through both" * 1000)
+                self.assertEqual(receive_exactly(c, 12000), b"through both" * 1000)
+            return
+        with net.udp_client(host, 18080, timeout=3) as c:
+            for _ in range(10):
+                c.send(b"datagram")
+                try:
+                    self.assertEqual(c.recv(100), b"datagram")
+                    return
+                except (TimeoutError, ConnectionRefusedError):
+                    pass
+        self.fail("no reply")
+
+    def test_tcp(self):
+        for host_ip in "127.0.0.1", "0.0.0.0", "::":
+            with self.subTest(host_ip):
+                self.run_one(BUILTIN, "tcp", host_ip, signal.SIGINT)
+
+    def test_udp(self):
+        for host_ip in "127.0.0.1", "0.0.0.0", "::":
+            with self.subTest(host_ip):
+                self.run_one(BUILTIN, "udp", host_ip, signal.SIGINT)
+
+    @rkit.ours("leaves the port behind")
+    def test_sigterm(self):
+        self.run_one(BUILTIN, "tcp", "127.0.0.1", signal.SIGTERM)
+
+    def test_slirp4netns_driver(self):
+        """On the address that slirp4netns reaches."""
+        self.run_one(NET[:2] + ["--port-driver=slirp4netns"], "tcp", "127.0.0.1", signal.SIGINT)
+
+    @rkit.ours("has no socat driver")
+    def test_socat_driver(self):
+        if not shutil.which("socat"):
+            self.skipTest("socat is not installed")
+        self.run_one(NET + ["--port-driver=socat"], "tcp", "0.0.0.0", signal.SIGINT)
+
+    def test_sctp_is_discarded(self):
+        with Rootlesskit(*BUILTIN) as rk:
+            proxy = self.proxy(rk, *proxy_words(proto="sctp"))
+            self.assertEqual(proxy.verdict(), "0\n")
+            self.assertEqual(proxy.end(None), 0)
+            self.assertRegex(proxy.err(), 'protocol ."?sctp4."? is not supported by the RootlessKit')
+
+
+if __name__ == "__main__":
+    rkit.main()
