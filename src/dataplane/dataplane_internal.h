@@ -44,7 +44,8 @@ struct dp_child {
 	struct loop_source *boot_src, *pid_src;
 	struct loop_source *timer; /* DOWN: the next start; STARTING: the end of patience */
 	unsigned failures;	   /* in a row */
-	uint64_t started_ms, died_ms;
+	bool given_up;		   /* we have killed it */
+	uint64_t started_ms;
 };
 
 enum dp_port_state {
@@ -101,8 +102,10 @@ int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, boo
 /* dp_child.c */
 int dp_children_start(struct dataplane *dp, struct err *e);
 void dp_children_end(struct dataplane *dp);
-/* It has stopped talking: it is ended, and started again. */
+/* It does not do what it should: it is ended, and started again. */
 void dp_child_give_up(struct dp_child *child, const char *why);
+/* It has closed a channel: it is ending, and helped along. */
+void dp_child_hung_up(struct dp_child *child);
 
 /* dataplane.c */
 void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg);

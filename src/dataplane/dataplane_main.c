@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -255,6 +256,8 @@ int dataplane_main(void)
 	int code;
 
 	log_init("dataplane", false);
+	/* splice(2) into a socket whose peer is gone raises it, and has no flag against that. */
+	signal(SIGPIPE, SIG_IGN);
 	code = receive_boot(&plane);
 	if (code < 0) {
 		log_error("boot: %s", strerror(-code));

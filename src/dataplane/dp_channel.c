@@ -101,7 +101,7 @@ static void channel_ended(struct dp_channel *ch)
 {
 	loop_remove(ch->src);
 	ch->src = NULL;
-	dp_child_give_up(&ch->dp->plane, "a worker has closed its channel");
+	dp_child_hung_up(&ch->dp->plane);
 }
 
 static void on_channel(void *arg, uint32_t events)

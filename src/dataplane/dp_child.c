@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -108,6 +109,7 @@ static int child_spawn(struct dp_child *child, struct err *e)
 		return err_errno(e, -ENOMEM, "cannot start the %s", child->name);
 	spec.envp = env;
 	child->state = DP_CHILD_STARTING;
+	child->given_up = false;
 	child->started_ms = loop_now_ms();
 	return proc_start(&child->proc, &spec, e);
 }
@@ -307,14 +309,21 @@ static void log_death(const struct dp_child *child, const char *why, unsigned de
 			    rest);
 }
 
-/* It is gone: clear up, and start it again soon. */
-static void child_died(struct dp_child *child, const char *why)
+/* Whether its end says nothing about how the next one will do: it ran for some time, or somebody
+ * else killed it. */
+static bool was_healthy(const struct dp_child *child, bool killed)
+{
+	return child->state == DP_CHILD_UP &&
+	       (loop_now_ms() - child->started_ms >= HEALTHY_MS || (killed && !child->given_up));
+}
+
+/* It is gone: clear up, and start it again soon. killed: by SIGKILL. */
+static void child_died(struct dp_child *child, const char *why, bool killed)
 {
 	struct dataplane *dp = child->dp;
 	unsigned delay_ms;
 
-	child->died_ms = loop_now_ms();
-	if (child->state == DP_CHILD_UP && child->died_ms - child->started_ms >= HEALTHY_MS)
+	if (was_healthy(child, killed))
 		child->failures = 0;
 	child->failures++;
 	delay_ms = restart_delay_ms[child->failures < RESTART_DELAYS ? child->failures
@@ -333,8 +342,15 @@ void dp_child_give_up(struct dp_child *child, const char *why)
 	if (child->proc.pid <= 0)
 		return;
 	log_debug("%s: %s", child->name, why);
-	/* The loop sees it end, and learns how from its status: it may have ended by itself. */
+	child->given_up = true;
 	kill(child->proc.pid, SIGKILL);
+}
+
+void dp_child_hung_up(struct dp_child *child)
+{
+	/* The loop sees it end, and learns how from its status: mostly it has ended by itself. */
+	if (child->proc.pid > 0)
+		kill(child->proc.pid, SIGKILL);
 }
 
 static void on_pidfd(void *arg, uint32_t events)
@@ -346,7 +362,8 @@ static void on_pidfd(void *arg, uint32_t events)
 	(void)events;
 	if (proc_reap(&child->proc, &status) == -EAGAIN)
 		return;
-	child_died(child, proc_status_text(status, why, sizeof(why)));
+	child_died(child, proc_status_text(status, why, sizeof(why)),
+		   WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 /* Start */
@@ -442,7 +459,7 @@ static void child_start_again(struct dp_child *child)
 			err_errno(&e, code, "hand-over");
 	}
 	if (code)
-		child_died(child, e.msg);
+		child_died(child, e.msg, false);
 }
 
 /* The first start */

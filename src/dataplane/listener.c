@@ -117,12 +117,13 @@ static socklen_t addr_len(const union dp_addr *a)
 	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : 0;
 }
 
-static void activate_pools(struct worker *w, const struct dp_msg *msg)
+/* The pool that its connections come from. A second target is rarely needed: its pool is filled
+ * when a connection waits for it. */
+static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 {
-	bool tcp = msg->proto == DATAPLANE_TCP;
+	unsigned pool = l->proto == DATAPLANE_TCP ? POOL_TCP4 : POOL_UDP4;
 
-	w->pools[(tcp ? POOL_TCP4 : POOL_UDP4) + (msg->target.sa.sa_family == AF_INET6)].active =
-		true;
+	return &w->pools[pool + (l->target.sa.sa_family == AF_INET6)];
 }
 
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
@@ -149,7 +150,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	*bucket = l;
 	DL_APPEND(w->listeners_open, l);
 	stats_add(&w->stats->listeners, 1);
-	activate_pools(w, msg);
+	pool_of(w, l)->users++;
 	arm(w, l);
 	return 0;
 }
@@ -171,6 +172,7 @@ static void try_finish(struct worker *w, struct listener *l)
 	w->io->ops->close_fd(w->io, l->fd);
 	DL_DELETE(w->listeners_closing, l);
 	unhash(w, l);
+	pool_of(w, l)->users--;
 	stats_sub(&w->stats->listeners, 1);
 	worker_send_done(w, l->port_id, l->remove_seq, 0);
 	slot_put(w, l);

@@ -4,9 +4,6 @@
 #include <assert.h>
 #include <string.h>
 
-/* Kept while nothing happens: the first connections after a pause find a socket. */
-#define BATCH_MIN 8
-
 /* Two requests within this time: the pool is too small. */
 #define BUSY_NS 100000000ull
 
@@ -17,12 +14,11 @@ void sockpool_init(struct sockpool *p, struct io *io)
 {
 	memset(p, 0, sizeof(*p));
 	p->io = io;
-	p->batch = BATCH_MIN;
+	p->batch = SOCKPOOL_REST;
 }
 
 int sockpool_take(struct sockpool *p)
 {
-	p->active = true;
 	if (p->n == 0)
 		return -1;
 	p->n--;
@@ -33,13 +29,13 @@ int sockpool_take(struct sockpool *p)
 
 unsigned sockpool_wanted(const struct sockpool *p, uint64_t now_ns)
 {
-	unsigned wanted = p->batch;
+	unsigned hold = p->waiting > p->batch ? p->waiting : p->batch;
+	unsigned enough = p->top_up ? hold : (hold + 1) / 2;
 
-	if (!p->active || p->requested || now_ns < p->retry_ns || p->n >= (p->batch + 1) / 2)
+	if ((p->users == 0 && p->waiting == 0) || p->requested || now_ns < p->retry_ns ||
+	    p->n >= enough)
 		return 0;
-	if (p->waiting > wanted)
-		wanted = p->waiting;
-	return wanted < FDPASS_MAX ? wanted : FDPASS_MAX;
+	return hold - p->n < FDPASS_MAX ? hold - p->n : FDPASS_MAX;
 }
 
 void sockpool_requested(struct sockpool *p, uint64_t now_ns)
@@ -50,6 +46,8 @@ void sockpool_requested(struct sockpool *p, uint64_t now_ns)
 			p->batch = FDPASS_MAX;
 	}
 	p->requested = true;
+	p->busy |= !p->top_up;
+	p->top_up = false;
 	p->requested_ns = now_ns;
 }
 
@@ -72,19 +70,31 @@ void sockpool_reset(struct sockpool *p)
 	p->retry_ns = 0;
 }
 
+static unsigned batch_at_rest(unsigned batch)
+{
+	return batch / 4 > SOCKPOOL_REST ? batch / 4 : SOCKPOOL_REST;
+}
+
 bool sockpool_trim(struct sockpool *p)
 {
-	unsigned spare = p->low > BATCH_MIN ? p->low - BATCH_MIN : 0;
+	unsigned keep, spare;
+	bool was_busy = p->busy;
 
+	if (!was_busy)
+		p->batch = batch_at_rest(p->batch);
+	p->busy = false;
+	keep = p->users ? p->batch : 0;
+	spare = p->n > keep ? p->n - keep : 0;
+	if (spare > p->low)
+		spare = p->low;
 	assert(spare <= p->n);
 	for (unsigned i = 0; i < spare; i++)
 		p->io->ops->close_fd(p->io, p->fds[i]);
 	p->n -= spare;
 	memmove(p->fds, p->fds + spare, p->n * sizeof(p->fds[0]));
 	p->low = p->n;
-	if (spare && p->batch > BATCH_MIN)
-		p->batch /= 2;
-	return spare > 0;
+	p->top_up = !was_busy && p->n < keep;
+	return was_busy || p->n > keep || p->batch > SOCKPOOL_REST || p->top_up;
 }
 
 void sockpool_close(struct sockpool *p)

@@ -11,18 +11,21 @@
 /*
  * Sockets of one family and protocol that the broker made ahead of need, unconnected. A pool asks
  * for more when it runs low, for twice as many when it did so a moment ago, and lets go of what
- * nobody wanted.
+ * nobody wanted: at rest it holds SOCKPOOL_REST while a port connects through it, else none.
  */
-#define SOCKPOOL_MAX (2 * FDPASS_MAX)
+#define SOCKPOOL_MAX  (2 * FDPASS_MAX)
+#define SOCKPOOL_REST 8
 
 struct sockpool {
 	struct io *io;
 	int fds[SOCKPOOL_MAX];
 	unsigned n;
-	unsigned batch;	       /* how many to ask for */
+	unsigned batch;	       /* how many to hold */
 	unsigned low;	       /* least since the last trim */
-	bool active;	       /* something uses this pool: keep it filled */
+	unsigned users;	       /* ports that connect through it: keep it filled */
 	bool requested;	       /* an answer is on its way */
+	bool busy;	       /* it asked since the last trim */
+	bool top_up;	       /* at rest, and to be filled for the next rush */
 	unsigned waiting;      /* takers that were turned away and wait */
 	uint64_t requested_ns; /* the last request */
 	uint64_t retry_ns;     /* no request before */
@@ -46,7 +49,8 @@ void sockpool_fill(struct sockpool *p, const int *fds, unsigned n, int err, uint
 /* The broker is another one: no answer will come. */
 void sockpool_reset(struct sockpool *p);
 
-/* Closes what was never needed since the last call. Returns whether that was anything. */
+/* To be called at regular times. Closes what was never needed since the last call. Returns whether
+ * it is not at rest yet and wants another call. */
 bool sockpool_trim(struct sockpool *p);
 
 #endif

@@ -14,10 +14,9 @@
  * to; answers go out from that address (ip(7), IP_PKTINFO; ipv6(7), IPV6_PKTINFO), for a client
  * takes answers from no other. In the namespace it has a connected socket of its own.
  *
- * Datagrams arrive in receive buffers, alone or as a run that the kernel put together (UDP_GRO).
- * Consecutive ones of a flow that are equally long leave as one message (UDP_SEGMENT, udp(7));
- * the payload is never copied here. All of a turn's datagrams have left when the turn ends, so a
- * buffer is held for one turn at most, but for the first few of a flow that has no socket yet.
+ * Datagrams arrive in receive buffers, alone or as a run that the kernel put together (UDP_GRO),
+ * and leave as they came or joined with others (udp_send.c), before the turn ends: a buffer is held
+ * for one turn. The first few of a flow that has no socket yet wait (udp_pending.c).
  *
  * Flows end after the time-out without traffic. When the table is full the oldest goes, one of
  * the same listener if that has most of them: forged source addresses cost the others nothing.
@@ -25,12 +24,6 @@
 
 /* Flows are looked at this many times within their time-out. */
 #define CHECKS_PER_TIMEOUT 8
-
-union udp_name {
-	struct sockaddr sa;
-	struct sockaddr_in in4;
-	struct sockaddr_in6 in6;
-};
 
 static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 {
@@ -48,7 +41,7 @@ static void map_ipv4(struct in6_addr *out, const struct in_addr *in)
 
 static bool key_client(struct udp_key *key, const struct io_datagram *d)
 {
-	union udp_name name;
+	union dp_addr name;
 
 	if (d->name_len > sizeof(name) || d->name_len < sizeof(name.in4))
 		return false;
@@ -107,6 +100,14 @@ static size_t read_control(const struct io_datagram *d, struct udp_key *key)
 	return segment > 0 && (size_t)segment < d->len ? (size_t)segment : 0;
 }
 
+static struct udp_payload payload_of(const struct io_datagram *d, size_t segment)
+{
+	return (struct udp_payload){.data = d->payload,
+				    .len = (uint32_t)d->len,
+				    .segment = (uint16_t)segment,
+				    .buf_id = d->buf_id};
+}
+
 /* Seeded, since clients choose what is in a key. */
 static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
 {
@@ -133,187 +134,6 @@ static struct udp_flow *find(struct worker *w, const struct udp_key *key)
 	while (f && memcmp(&f->key, key, sizeof(*key)) != 0)
 		f = f->hash_next;
 	return f;
-}
-
-/* Sending */
-
-union udp_control {
-	struct cmsghdr align;
-	uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t))];
-};
-
-static void add_control(struct msghdr *msg, int level, int type, const void *data, size_t len)
-{
-	struct cmsghdr *c = (void *)((uint8_t *)msg->msg_control + msg->msg_controllen);
-
-	c->cmsg_level = level;
-	c->cmsg_type = type;
-	c->cmsg_len = CMSG_LEN(len);
-	memcpy(CMSG_DATA(c), data, len);
-	msg->msg_controllen += CMSG_SPACE(len);
-}
-
-static void add_source_ipv4(struct msghdr *msg, const struct udp_key *key)
-{
-	struct in_pktinfo info = {.ipi_spec_dst.s_addr = key->local.s6_addr32[3]};
-
-	if (info.ipi_spec_dst.s_addr)
-		add_control(msg, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
-}
-
-static void add_source_ipv6(struct msghdr *msg, const struct udp_key *key)
-{
-	struct in6_pktinfo info = {.ipi6_addr = key->local, .ipi6_ifindex = key->local_ifindex};
-
-	if (!IN6_IS_ADDR_UNSPECIFIED(&key->local))
-		add_control(msg, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-}
-
-/* Name and source of an answer, in the family of the listener's socket. */
-static void address_to_client(struct msghdr *msg, const struct udp_flow *f, union udp_name *name)
-{
-	const struct udp_key *key = &f->key;
-
-	memset(name, 0, sizeof(*name));
-	msg->msg_name = name;
-	if (f->listener->family == AF_INET) {
-		name->in4.sin_family = AF_INET;
-		name->in4.sin_port = key->client_port;
-		name->in4.sin_addr.s_addr = key->client.s6_addr32[3];
-		msg->msg_namelen = sizeof(name->in4);
-		add_source_ipv4(msg, key);
-	} else {
-		name->in6.sin6_family = AF_INET6;
-		name->in6.sin6_port = key->client_port;
-		name->in6.sin6_addr = key->client;
-		name->in6.sin6_scope_id = key->client_scope;
-		msg->msg_namelen = sizeof(name->in6);
-		add_source_ipv6(msg, key);
-	}
-}
-
-/* Sends iov as one message, as datagrams of segment bytes each if that is not 0. 0 or -errno. */
-static int send_message(struct worker *w, const struct udp_batch *b, struct iovec *iov, unsigned n,
-			size_t segment)
-{
-	union udp_control control = {.bytes = {0}};
-	union udp_name name;
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n, .msg_control = control.bytes};
-	int fd = b->to_client ? b->flow->listener->fd : b->flow->fd;
-	uint16_t segment16 = (uint16_t)segment;
-	ssize_t r;
-
-	if (b->to_client)
-		address_to_client(&msg, b->flow, &name);
-	if (segment)
-		add_control(&msg, SOL_UDP, UDP_SEGMENT, &segment16, sizeof(segment16));
-	if (msg.msg_controllen == 0)
-		msg.msg_control = NULL;
-	r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
-	if (r == -ECONNREFUSED && !b->to_client) {
-		/* The answer to an earlier one; saying it has cleared it. */
-		stats_add(&w->stats->udp_refused, 1);
-		r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
-	}
-	return r < 0 ? (int)r : 0;
-}
-
-/* One message for each datagram: where segments are too large for the interface, for one. */
-static unsigned send_plain(struct worker *w, const struct udp_batch *b)
-{
-	unsigned lost = 0;
-
-	for (unsigned i = 0; i < b->n; i++) {
-		size_t at = 0;
-
-		do {
-			size_t left = b->iov[i].iov_len - at;
-			size_t len = b->segment && left > b->segment ? b->segment : left;
-			struct iovec one = {.iov_base = (uint8_t *)b->iov[i].iov_base + at,
-					    .iov_len = len};
-
-			if (send_message(w, b, &one, 1, 0) < 0)
-				lost++;
-			at += len;
-		} while (at < b->iov[i].iov_len);
-	}
-	return lost;
-}
-
-static bool cannot_segment(int err)
-{
-	return err == -EINVAL || err == -EMSGSIZE || err == -EIO || err == -EOPNOTSUPP;
-}
-
-static unsigned send_batch(struct worker *w, struct udp_batch *b)
-{
-	bool several = b->datagrams > 1;
-	int err;
-
-	if (several && b->flow->plain)
-		return send_plain(w, b);
-	err = send_message(w, b, b->iov, b->n, several ? b->segment : 0);
-	if (!err)
-		return 0;
-	if (!several || !cannot_segment(err))
-		return b->datagrams;
-	b->flow->plain = true;
-	return send_plain(w, b);
-}
-
-static void count_batch(struct worker *w, const struct udp_batch *b, unsigned lost)
-{
-	bool out = b->to_client;
-
-	stats_add(out ? &w->stats->udp_datagrams_out : &w->stats->udp_datagrams_in,
-		  b->datagrams - lost);
-	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, b->bytes);
-	stats_add(&w->stats->udp_dropped, lost);
-}
-
-void udp_flush(struct worker *w)
-{
-	struct udp_batch *b = &w->batch;
-
-	if (!b->flow)
-		return;
-	count_batch(w, b, send_batch(w, b));
-	for (unsigned i = 0; i < b->n; i++)
-		w->io->ops->buf_put(w->io, b->buf_ids[i]);
-	b->flow = NULL;
-}
-
-static bool fits_batch(const struct udp_batch *b, const struct udp_flow *f, bool to_client,
-		       size_t len, size_t segment, size_t datagrams)
-{
-	return b->flow == f && b->to_client == to_client && !b->closed && segment <= b->segment &&
-	       (datagrams == 1 || segment == b->segment) && b->bytes + len <= UDP_PAYLOAD_MAX &&
-	       b->datagrams + datagrams <= UDP_SEGMENTS_MAX;
-}
-
-/* Takes over the datagram's buffer. */
-static void send_datagram(struct worker *w, struct udp_flow *f, bool to_client,
-			  const struct io_datagram *d, size_t run_segment)
-{
-	struct udp_batch *b = &w->batch;
-	size_t segment = run_segment ? run_segment : d->len;
-	size_t datagrams = run_segment ? (d->len + segment - 1) / segment : 1;
-
-	f->last_ns = w->now_ns;
-	if (!fits_batch(b, f, to_client, d->len, segment, datagrams)) {
-		udp_flush(w);
-		b->flow = f;
-		b->to_client = to_client;
-		b->segment = segment;
-		b->n = b->datagrams = 0;
-		b->bytes = 0;
-	}
-	b->iov[b->n] = (struct iovec){.iov_base = d->payload, .iov_len = d->len};
-	b->buf_ids[b->n++] = d->buf_id;
-	b->bytes += d->len;
-	b->datagrams += (unsigned)datagrams;
-	/* Only the last may be shorter; an empty one goes alone. */
-	b->closed = d->len == 0 || d->len % b->segment != 0;
 }
 
 /* Flows */
@@ -348,15 +168,6 @@ static void wait_end(struct worker *w, struct udp_flow *f)
 
 	DL_DELETE2(w->udp_waiting[ipv6], f, wait_prev, wait_next);
 	w->pools[POOL_UDP4 + ipv6].waiting--;
-}
-
-static void drop_pending(struct worker *w, struct udp_flow *f)
-{
-	for (unsigned i = 0; i < f->n_pending; i++)
-		w->io->ops->buf_put(w->io, f->pending[i].buf_id);
-	stats_add(&w->stats->udp_dropped, f->n_pending);
-	w->udp_held -= f->n_pending;
-	f->n_pending = 0;
 }
 
 static void release(struct worker *w, struct udp_flow *f)
@@ -395,7 +206,7 @@ static void flow_close(struct worker *w, struct udp_flow *f)
 	if (f->paused)
 		DL_DELETE2(w->udp_paused, f, wait_prev, wait_next);
 	f->paused = false;
-	drop_pending(w, f);
+	udp_pending_drop(w, f);
 	unhash(w, f);
 	DL_DELETE2(w->udp_ages, f, age_prev, age_next);
 	f->state = UDP_FLOW_CLOSING;
@@ -500,6 +311,7 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 	struct udp_key key = {.listener = listener_index(w, l)};
 	size_t segment = read_control(d, &key);
 	struct udp_flow *f = NULL;
+	struct udp_payload payload;
 
 	if (!d->truncated && key_client(&key, d)) {
 		f = find(w, &key);
@@ -509,14 +321,13 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 	/* NOLINTNEXTLINE(bugprone-branch-clone): three states, and room in one of them */
 	if (!f) {
 		drop(w, d);
-	} else if (f->state == UDP_FLOW_OPEN) {
-		send_datagram(w, f, false, d, segment);
-	} else if (f->n_pending < UDP_PENDING_MAX && w->udp_held < w->config.udp_pending_max) {
-		f->pending[f->n_pending++] = *d;
-		w->udp_held++;
-	} else {
-		drop(w, d);
+		return;
 	}
+	payload = payload_of(d, segment);
+	if (f->state == UDP_FLOW_OPEN)
+		udp_send(w, f, false, &payload);
+	else
+		udp_pending_add(w, f, &payload);
 }
 
 void udp_sockets_ready(struct worker *w, int family)
@@ -525,17 +336,10 @@ void udp_sockets_ready(struct worker *w, int family)
 	struct udp_flow *f = w->udp_waiting[family == AF_INET6], *next;
 
 	for (; f && pool->n > 0; f = next) {
-		unsigned n = f->n_pending;
-
 		next = f->wait_next;
 		wait_end(w, f);
-		if (!start(w, f))
-			continue;
-		f->n_pending = 0;
-		w->udp_held -= n;
-		for (unsigned i = 0; i < n; i++)
-			send_datagram(w, f, false, &f->pending[i],
-				      read_control(&f->pending[i], NULL));
+		if (start(w, f))
+			udp_pending_send(w, f);
 	}
 }
 
@@ -563,6 +367,16 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 	}
 }
 
+static void from_server(struct worker *w, struct udp_flow *f, const struct io_datagram *d)
+{
+	struct udp_payload payload = payload_of(d, read_control(d, NULL));
+
+	if (f && f->state == UDP_FLOW_OPEN && !d->truncated)
+		udp_send(w, f, true, &payload);
+	else
+		drop(w, d);
+}
+
 void udp_flow_event(struct worker *w, const struct io_event *ev)
 {
 	uint32_t index = handle_index(ev->handle);
@@ -574,12 +388,8 @@ void udp_flow_event(struct worker *w, const struct io_event *ev)
 		stats_add(&w->stats->stale_completions, 1);
 		f = NULL;
 	}
-	if (ev->has_dgram) {
-		if (f && f->state == UDP_FLOW_OPEN && !ev->dgram.truncated)
-			send_datagram(w, f, true, &ev->dgram, read_control(&ev->dgram, NULL));
-		else
-			drop(w, &ev->dgram);
-	}
+	if (ev->has_dgram)
+		from_server(w, f, &ev->dgram);
 	if (!f || ev->more)
 		return;
 	f->armed = false;

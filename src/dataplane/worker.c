@@ -66,6 +66,7 @@ static void carve_all(struct worker *w, struct carve *c)
 	w->udp = carve(c, config->udp_flows_max, sizeof(struct udp_flow));
 	w->udp_hash = carve(c, (size_t)w->udp_hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
+	w->udp_copies = carve(c, UDP_COPIES, UDP_COPY_BYTES);
 }
 
 /* One mapping for everything. Pages that were never needed are never touched. */

@@ -28,6 +28,9 @@
 #define UDP_PAYLOAD_MAX 65507
 /* Datagrams of a flow that has no socket yet. */
 #define UDP_PENDING_MAX 4
+/* Small ones among them are copied: this many of a worker's, this long. Touched when needed. */
+#define UDP_COPIES     1024
+#define UDP_COPY_BYTES 2048
 
 struct tcp_flow;
 struct udp_flow;
@@ -106,6 +109,14 @@ struct udp_key {
 	uint32_t listener; /* index */
 };
 
+/* A datagram, or a run of them that are segment bytes each (the last may be shorter; 0: one). */
+struct udp_payload {
+	uint8_t *data;
+	uint32_t len;
+	uint16_t segment;
+	uint16_t buf_id; /* for udp_buf_put */
+};
+
 struct udp_flow {
 	enum udp_state state;
 	uint32_t gen;
@@ -114,7 +125,7 @@ struct udp_flow {
 	bool paused; /* waits for receive buffers */
 	bool plain;  /* the kernel would not segment for it */
 	uint8_t n_pending;
-	struct io_datagram pending[UDP_PENDING_MAX]; /* hold receive buffers */
+	struct udp_payload pending[UDP_PENDING_MAX];
 	struct udp_key key;
 	uint64_t last_ns;
 	uint64_t check_ns; /* when it is looked at for expiry */
@@ -173,6 +184,9 @@ struct worker {
 	struct udp_flow *udp_waiting[2];
 	struct udp_flow *udp_paused; /* receive ended for want of buffers */
 	unsigned udp_held;	     /* receive buffers in pending */
+	uint8_t *udp_copies;	     /* UDP_COPIES of UDP_COPY_BYTES */
+	uint16_t udp_copies_free[UDP_COPIES];
+	unsigned udp_copies_free_n, udp_copies_used;
 	struct udp_batch batch;
 
 	struct pipepool pipes;
@@ -216,11 +230,23 @@ void tcp_close_all(struct worker *w);
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
 void udp_flow_event(struct worker *w, const struct io_event *ev);
 void udp_sockets_ready(struct worker *w, int family);
-void udp_flush(struct worker *w);
 /* Arms flows that had no buffers, ends those that are past their time. */
 void udp_tick(struct worker *w);
 void udp_close_listener_flows(struct worker *w, struct listener *l);
 void udp_close_all(struct worker *w);
+
+/* udp_send.c */
+/* Sends it, soon; its buffer goes back by itself. */
+void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p);
+void udp_flush(struct worker *w);
+
+/* udp_pending.c */
+/* Gives back what a datagram lies in: a receive buffer, or a copy. */
+void udp_buf_put(struct worker *w, uint16_t buf_id);
+/* Keeps it until the flow has a socket, or drops it. */
+void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payload *p);
+void udp_pending_send(struct worker *w, struct udp_flow *f);
+void udp_pending_drop(struct worker *w, struct udp_flow *f);
 
 /* worker.c */
 void worker_send_done(struct worker *w, int port_id, uint32_t seq, int err);

@@ -47,7 +47,7 @@ class Outgoing(rkit.RkTestCase):
                               "send_payload(s, %d); s.shutdown(1); s.recv(1)"
                               % (os.path.dirname(os.path.abspath(__file__)), size))
             self.assertEqual(got.returncode, 0, got.stderr)
-            self.assertEqual(server.jobs[0].result(), (size, payload_hash(size)))
+            self.assertEqual(server.result(), (size, payload_hash(size)))
 
     def test_udp_to_another_machine(self):
         with net.neighbour("server") as server_ns, \

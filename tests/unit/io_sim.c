@@ -14,7 +14,7 @@
 #define PIPE_BYTES   65536
 #define OPS_MAX	     8192
 #define BUFS	     16
-#define BUF_BYTES    4096
+#define BUF_BYTES    8192
 #define OUT_MAX	     4096
 
 enum kind { KIND_FREE, KIND_LISTENER, KIND_SOCKET, KIND_DATAGRAM, KIND_PIPE };
@@ -771,7 +771,7 @@ struct layout {
 	struct sockaddr_in name;
 	uint8_t control[CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))]
 		__attribute__((aligned(8)));
-	uint8_t payload[2048];
+	uint8_t payload[4096];
 };
 
 static size_t write_control(struct layout *at, const struct in_addr *local, int segment)

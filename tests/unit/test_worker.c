@@ -613,6 +613,62 @@ static void test_udp_first_datagrams_wait_for_socket(void **state)
 	world_close(&x);
 }
 
+/* More new clients at once than may hold receive buffers: none loses its first datagram. */
+static void test_udp_many_first_datagrams(void **state)
+{
+	struct sim_datagram d;
+	char text[16];
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_UDP, 0);
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(text, sizeof(text), "first %u", i);
+		send_in(&x, i, &local_a, text, 0);
+		turn(&x);
+	}
+	assert_int_equal(x.w->udp_held, 0);
+	settle(&x);
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(text, sizeof(text), "first %u", i);
+		expect_out(&x, text, &d);
+	}
+	assert_int_equal(x.stats.udp_dropped, 0);
+	world_close(&x);
+}
+
+/* Large ones hold their buffers, and the limit of that is kept. */
+static void test_udp_large_first_datagrams(void **state)
+{
+	struct sockaddr_in from;
+	struct sim_datagram d;
+	uint8_t large[4000];
+	struct world x;
+	unsigned n = 0;
+
+	(void)state;
+	memset(large, 'x', sizeof(large));
+	world_open(&x, 1, 0);
+	add_port(&x, DATAPLANE_UDP, 0);
+	for (unsigned i = 0; i < 12; i++) {
+		from = client_address(i);
+		assert_true(sim_datagram_in(x.sim, x.listener, &from, &local_a, large,
+					    sizeof(large), 1000));
+		turn(&x);
+	}
+	assert_int_equal(x.w->udp_held, 8);
+	assert_int_equal(x.stats.udp_dropped, 4);
+	settle(&x);
+	while (sim_datagram_out(x.sim, &d)) {
+		assert_int_equal(d.len, 1000);
+		n++;
+	}
+	assert_int_equal(n, 8 * 4);
+	assert_int_equal(x.w->udp_held, 0);
+	world_close(&x);
+}
+
 static void test_udp_flows_expire(void **state)
 {
 	struct world x;
@@ -699,6 +755,8 @@ int main(void)
 		cmocka_unit_test(test_udp_runs_and_batches),
 		cmocka_unit_test(test_udp_without_segmentation),
 		cmocka_unit_test(test_udp_first_datagrams_wait_for_socket),
+		cmocka_unit_test(test_udp_many_first_datagrams),
+		cmocka_unit_test(test_udp_large_first_datagrams),
 		cmocka_unit_test(test_udp_flows_expire),
 		cmocka_unit_test(test_udp_spoofed_sources_do_not_grow),
 		cmocka_unit_test(test_udp_buffers_run_out_and_come_back),

@@ -82,9 +82,19 @@ class RkTestCase(unittest.TestCase):
         self.mounts_before = leaks.mounts()
         self.tmp_before = leaks.tree(self.world.tmp)
 
+    def expected_processes(self):
+        """Those that may be there when the test has ended."""
+        return self.processes_before
+
+    def left_processes(self):
+        return {pid: line for pid, line in leaks.processes().items()
+                if pid not in self.expected_processes()}
+
     def assertNothingLeft(self):
-        wait_for("processes to end: %s" % leaks.processes(),
-                 lambda: not set(leaks.processes()) - self.processes_before, 20)
+        try:
+            wait_for("processes to end", lambda: not self.left_processes(), 20)
+        except AssertionError:
+            self.assertEqual(self.left_processes(), {})
         self.assertEqual(leaks.mounts(), self.mounts_before, "mounts left")
         if not self.world.reference:
             self.assertEqual(leaks.tree(self.world.tmp), self.tmp_before, "files left")
@@ -98,7 +108,7 @@ class RkTestCase(unittest.TestCase):
 
     def clean_up(self):
         """After a failure nothing may disturb the next test."""
-        for pid in set(leaks.processes()) - self.processes_before:
+        for pid in self.left_processes():
             try:
                 os.kill(pid, 9)
             except OSError:

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 
+from .launch import wait_for
 from .net import bound
 
 BLOCK = 1 << 18
@@ -100,6 +101,11 @@ class TcpServer:
             except OSError:
                 return
             self.jobs.append(background(self._serve, conn, address))
+
+    def result(self, number=0, timeout=120):
+        """What the handler of a connection returned. It may end before it is in the list."""
+        wait_for("connection %d" % number, lambda: len(self.jobs) > number)
+        return self.jobs[number].result(timeout)
 
     def _serve(self, conn, address):
         with conn:

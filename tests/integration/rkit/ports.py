@@ -5,7 +5,7 @@ import sys
 import unittest
 
 from . import case
-from .launch import Rootlesskit
+from .launch import Rootlesskit, processes_of
 from .world import world
 
 
@@ -28,6 +28,7 @@ class PortTestCase(case.RkTestCase):
 
     backend = None
     options = ()
+    may_die = False  # the tests end the data plane or the broker
     not_reference = None  # why the reference cannot be asked
 
     @classmethod
@@ -42,6 +43,12 @@ class PortTestCase(case.RkTestCase):
     def tearDownClass(cls):
         if hasattr(cls, "rk"):
             cls.rk.stop()
+            if not cls.may_die and "starting it again" in cls.rk.log():
+                raise AssertionError("a process of rootlesskit died:\n" + cls.rk.log())
+
+    def expected_processes(self):
+        """The data plane and the broker may be others than before."""
+        return self.processes_before | set(processes_of(self.rk.pid))
 
     def setUp(self):
         super().setUp()
