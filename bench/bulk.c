@@ -3,9 +3,10 @@
  * Bulk TCP: how many bytes a second go through, one direction or both, in one flow or many.
  *
  * A flow: the client sends a struct bulk_order; then the ordered directions run for the ordered
- * time and each sender shuts down its half. When the server has both sent and received
- * everything, it ends with a struct bulk_count. What a figure counts has therefore arrived, and a
- * byte lost or doubled on the way fails the run.
+ * time, in chunks whose first byte says whether it is the last one. When the server has both sent
+ * and received everything, it ends with a struct bulk_count. What a figure counts has therefore
+ * arrived, and a byte lost or doubled on the way fails the run. No side half-closes: forwarders
+ * that get that wrong can be measured, too.
  */
 #include "util.h"
 
@@ -20,12 +21,17 @@
 
 enum { BULK_UP = 1, BULK_DOWN = 2 };
 
-#define BULK_MAGIC 0x62756c6b
+#define BULK_MAGIC     0x62756c6b
+#define CHUNK_SIZE_MIN 64u
+#define CHUNK_SIZE_MAX (1u << 24)
+
+enum { CHUNK_MORE = 0x5a, CHUNK_LAST = 0xa5 };
 
 struct bulk_order {
 	uint32_t magic;
 	uint32_t directions;
 	uint64_t duration_ns;
+	uint64_t chunk_size;
 };
 
 /* Filled in by the server; carried at the very end of its stream. */
@@ -44,15 +50,13 @@ struct flow {
 	const char *failure;
 };
 
-static size_t chunk_size = 256 * 1024;
-
-static void *chunk_new(void)
+static void *chunk_new(size_t size)
 {
-	void *chunk = malloc(chunk_size);
+	void *chunk = malloc(size);
 
 	if (!chunk)
 		die("out of memory");
-	memset(chunk, 0x5a, chunk_size);
+	memset(chunk, CHUNK_MORE, size);
 	return chunk;
 }
 
@@ -60,73 +64,110 @@ static void *chunk_new(void)
 static int send_for_a_while(struct flow *flow)
 {
 	const uint64_t end_ns = now_ns() + flow->order.duration_ns;
-	void *chunk = chunk_new();
+	const size_t size = flow->order.chunk_size;
+	unsigned char *chunk = chunk_new(size);
 	int rc = 0;
 
-	while (!rc && now_ns() < end_ns) {
-		rc = stream_write_all(flow->fd, chunk, chunk_size);
+	while (!rc && chunk[0] != CHUNK_LAST) {
+		if (now_ns() >= end_ns)
+			chunk[0] = CHUNK_LAST;
+		rc = stream_write_all(flow->fd, chunk, size);
 		if (!rc)
-			flow->sent += chunk_size;
+			flow->sent += size;
 	}
 	free(chunk);
 	return rc;
 }
 
-/* Receives to the end of the stream. Returns 0 or -errno; *tail gets the last bytes. */
-static int receive_to_end(struct flow *flow, struct bulk_count *tail)
+/* Where in the buffer, whose first byte is number `from` of the stream, the last chunk begins;
+ * len if it does not. */
+static size_t find_last_chunk(const unsigned char *buf, size_t len, uint64_t from, size_t size)
 {
-	const size_t keep = sizeof(*tail);
-	char *chunk = chunk_new();
-	char last[sizeof(*tail)] = {0};
-	ssize_t n;
+	size_t at = (size - from % size) % size;
 
-	while ((n = recv(flow->fd, chunk, chunk_size, 0)) != 0) {
-		size_t len = (size_t)n;
+	while (at < len && buf[at] != CHUNK_LAST)
+		at += size;
+	return at < len ? at : len;
+}
 
+/* Receives to the end of the last chunk. What came behind it, at most *rest_len bytes, is put into
+ * rest. Returns 0 or -errno; -EPIPE for an early end of stream, -EPROTO for too much behind it. */
+static int receive_chunks(struct flow *flow, void *rest, size_t *rest_len)
+{
+	const size_t size = flow->order.chunk_size;
+	unsigned char *buf = chunk_new(size);
+	uint64_t end = UINT64_MAX, got = 0;
+	size_t behind;
+	ssize_t n = 0;
+	int rc = 0;
+
+	while (got < end) {
+		n = recv(flow->fd, buf, size, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0) {
-			free(chunk);
-			return -errno;
+		if (n <= 0) {
+			rc = n ? -errno : -EPIPE;
+			goto out;
 		}
-		flow->received += len;
-		if (len < keep) {
-			memmove(last, last + len, keep - len);
-			memcpy(last + keep - len, chunk, len);
-		} else {
-			memcpy(last, chunk + len - keep, keep);
+		if (end == UINT64_MAX) {
+			size_t at = find_last_chunk(buf, (size_t)n, got, size);
+
+			if (at < (size_t)n)
+				end = got + at + size;
 		}
+		got += (size_t)n;
 	}
-	free(chunk);
-	memcpy(tail, last, keep);
-	return 0;
+	behind = (size_t)(got - end);
+	if (behind > *rest_len) {
+		rc = -EPROTO;
+		goto out;
+	}
+	memcpy(rest, buf + (size_t)n - behind, behind);
+	*rest_len = behind;
+	got = end;
+out:
+	flow->received = got;
+	free(buf);
+	return rc;
 }
 
 static void *server_receive(void *arg)
 {
-	struct bulk_count ignored;
 	struct flow *flow = arg;
+	size_t none = 0;
+	char nothing;
 
-	receive_to_end(flow, &ignored);
+	if (receive_chunks(flow, &nothing, &none))
+		flow->failure = "upload was cut";
 	return NULL;
+}
+
+static bool order_read(struct flow *flow)
+{
+	return !stream_read_all(flow->fd, &flow->order, sizeof(flow->order)) &&
+	       flow->order.magic == BULK_MAGIC && flow->order.chunk_size >= CHUNK_SIZE_MIN &&
+	       flow->order.chunk_size <= CHUNK_SIZE_MAX;
 }
 
 static void *server_flow(void *arg)
 {
 	struct flow *flow = arg;
+	struct bulk_count count;
 	pthread_t receiver;
+	bool receives;
 
-	if (stream_read_all(flow->fd, &flow->order, sizeof(flow->order)) ||
-	    flow->order.magic != BULK_MAGIC)
+	if (!order_read(flow))
 		goto out;
-	if (pthread_create(&receiver, NULL, server_receive, flow))
+	receives = flow->order.directions & BULK_UP;
+	if (receives && pthread_create(&receiver, NULL, server_receive, flow))
 		die("out of threads");
 	if (flow->order.directions & BULK_DOWN)
 		send_for_a_while(flow);
-	pthread_join(receiver, NULL);
-	struct bulk_count count = {.received = flow->received, .sent = flow->sent};
-
-	stream_write_all(flow->fd, &count, sizeof(count));
+	if (receives)
+		pthread_join(receiver, NULL);
+	count = (struct bulk_count){.received = flow->received, .sent = flow->sent};
+	if (!flow->failure)
+		stream_write_all(flow->fd, &count, sizeof(count));
 out:
 	close(flow->fd);
 	free(flow);
@@ -158,35 +199,47 @@ static void *client_send(void *arg)
 {
 	struct flow *flow = arg;
 
-	if ((flow->order.directions & BULK_UP) && send_for_a_while(flow))
+	if (send_for_a_while(flow))
 		flow->failure = "upload was cut";
+	return NULL;
+}
+
+/* Receives what was ordered, and the count. Returns what went wrong, or NULL. */
+static const char *client_receive(struct flow *flow, pthread_t *sender)
+{
+	size_t have = 0;
+
+	if (flow->order.directions & BULK_DOWN) {
+		have = sizeof(flow->server);
+		if (receive_chunks(flow, &flow->server, &have))
+			return "download was cut";
+	}
+	if (sender)
+		pthread_join(*sender, NULL);
 	shutdown(flow->fd, SHUT_WR);
+	if (stream_read_all(flow->fd, (char *)&flow->server + have, sizeof(flow->server) - have))
+		return "the server's count did not arrive";
+	if (flow->server.received != flow->sent || flow->server.sent != flow->received)
+		return "bytes were lost or doubled";
 	return NULL;
 }
 
 static void *client_flow(void *arg)
 {
 	struct flow *flow = arg;
+	const bool sends = flow->order.directions & BULK_UP;
+	const char *failure;
 	pthread_t sender;
 
 	if (stream_write_all(flow->fd, &flow->order, sizeof(flow->order))) {
 		flow->failure = "order was refused";
 		return NULL;
 	}
-	if (pthread_create(&sender, NULL, client_send, flow))
+	if (sends && pthread_create(&sender, NULL, client_send, flow))
 		die("out of threads");
-	if (receive_to_end(flow, &flow->server))
-		flow->failure = "download was cut";
-	pthread_join(sender, NULL);
-	if (flow->failure)
-		return NULL;
-	if (flow->received < sizeof(flow->server)) {
-		flow->failure = "the server's count did not arrive";
-		return NULL;
-	}
-	flow->received -= sizeof(flow->server);
-	if (flow->server.received != flow->sent || flow->server.sent != flow->received)
-		flow->failure = "bytes were lost or doubled";
+	failure = client_receive(flow, sends ? &sender : NULL);
+	if (!flow->failure)
+		flow->failure = failure;
 	return NULL;
 }
 
@@ -248,7 +301,7 @@ int main(int argc, char **argv)
 		{"flows", required_argument, NULL, 'f'}, {"seconds", required_argument, NULL, 's'},
 		{"chunk", required_argument, NULL, 'c'}, {0},
 	};
-	struct bulk_order order = {BULK_MAGIC, BULK_UP, UTIL_NSEC_PER_SEC};
+	struct bulk_order order = {BULK_MAGIC, BULK_UP, UTIL_NSEC_PER_SEC, 256 * 1024};
 	const char *host = "127.0.0.1";
 	uint16_t port = 10001;
 	bool listens = false;
@@ -276,7 +329,8 @@ int main(int argc, char **argv)
 			order.duration_ns = parse_seconds("seconds", optarg);
 			break;
 		case 'c':
-			chunk_size = parse_number("chunk", optarg, 64, 1 << 24);
+			order.chunk_size =
+				parse_number("chunk", optarg, CHUNK_SIZE_MIN, CHUNK_SIZE_MAX);
 			break;
 		default:
 			die("usage: bulk --listen [--host=A] [--port=P], or bulk --host=A "

@@ -126,14 +126,15 @@ def _warn(say, run):
 
 
 def _measure(options, chosen, host, programs, progress):
-    start, steal = time.monotonic(), machine.Steal()
+    start, unrest = time.monotonic(), machine.Unrest()
     run = _header(options, chosen, options.build_dir)
     _warn(progress.say, run)
     files = Files(options.out, _stem(options.suite))
 
     def save():
-        run.update(results=runner.results, skipped=runner.skipped, steal_percent=steal.percent(),
-                   seconds=time.monotonic() - start, targets=targets.evaluate(runner.results),
+        others, stolen = unrest.percent()
+        run.update(results=runner.results, skipped=runner.skipped, others_percent=others,
+                   steal_percent=stolen, seconds=time.monotonic() - start, targets=targets.evaluate(runner.results),
                    peers={name: {"label": peer.label, "version": peer.version()}
                           for name, peer in runner.peers.items()})
         return files.write(".json", json.dumps(run, indent=1) + "\n")
@@ -146,7 +147,8 @@ def _measure(options, chosen, host, programs, progress):
     progress.say(table.results(run["results"], list(run["peers"])))
     progress.say(table.targets(run["targets"]))
     progress.say(f"\nreport: {page}\ndata:   {data}\n"
-                 f"{run['seconds']:.0f} s, {run['steal_percent']:.1f} % of the CPU time stolen")
+                 f"{run['seconds']:.0f} s; others used {run['others_percent']:.0f} % of the CPU "
+                 f"time, of which the hypervisor {run['steal_percent']:.1f} %")
     return _failed_ours(runner)
 
 

@@ -6,7 +6,7 @@ import json
 import statistics
 import sys
 
-from .metrics import METRICS, show, unit
+from .metrics import METRICS, UNREST_PERCENT, show, unit
 from .stats import change, noise
 from .table import columns
 
@@ -143,8 +143,9 @@ def main(argv):
     if run_a["machine"] != run_b["machine"]:
         print("warning: the runs are of different machines or builds", file=sys.stderr)
     for path, run in ((options.before, run_a), (options.after, run_b)):
-        for warning in run["warnings"]:
-            print(f"warning: {path}: {warning}", file=sys.stderr)
+        if run["others_percent"] > UNREST_PERCENT:
+            print(f"warning: {path}: others used {run['others_percent']:.0f} % of the machine",
+                  file=sys.stderr)
     if run_a["sample_seconds"] != run_b["sample_seconds"]:
         print("warning: the runs took samples of different length", file=sys.stderr)
     changes, regressions, compared = compare(run_a, run_b)

@@ -7,6 +7,8 @@ import platform
 import re
 import time
 
+from . import procs
+
 
 def _first(path, pattern):
     try:
@@ -58,16 +60,25 @@ def _jiffies():
     return sum(fields) - fields[3] - fields[4], fields[7], sum(fields)
 
 
-class Steal:
-    """The share of CPU time that the hypervisor gave to others since the object was made."""
+class Unrest:
+    """What others took of the machine since the object was made, in percent of all CPU time.
+
+    Others are processes outside of the bench's pid namespace, kernel threads, and the hypervisor.
+    """
 
     def __init__(self):
-        self._start = _jiffies()
+        self._start = self._read()
+
+    @staticmethod
+    def _read():
+        return (*_jiffies(), procs.everything_cpu_ticks())
 
     def percent(self):
-        now = _jiffies()
-        whole = now[2] - self._start[2]
-        return 100 * (now[1] - self._start[1]) / whole if whole else 0.0
+        """(by others, of that by the hypervisor)"""
+        busy, stolen, whole, ours = (b - a for a, b in zip(self._start, self._read()))
+        if not whole:
+            return 0.0, 0.0
+        return 100 * max(busy - ours, 0) / whole, 100 * stolen / whole
 
 
 def busy_percent(seconds=1.0):

@@ -7,6 +7,9 @@ from collections import namedtuple
 # spread within each run was; None where a metric is shown but not compared.
 Metric = namedtuple("Metric", "unit better decimals floor")
 
+# From here on it is said with a result that others were at work on the machine.
+UNREST_PERCENT = 5
+
 METRICS = {
     "gbps": Metric("Gbit/s", "higher", 1, 0.05),
     "rps": Metric("req/s", "higher", 0, 0.05),
@@ -24,6 +27,7 @@ METRICS = {
     "damaged": Metric("damaged", "lower", 0, None),
     "offered_kdps": Metric("k datagrams/s offered", "higher", 1, None),
     "failures": Metric("failures", "lower", 0, None),
+    "stuck": Metric("requests stuck at the end", "lower", 0, None),
     "peak_rss_mib": Metric("MiB peak RSS", "lower", 1, 0.10),
     "wall_ms": Metric("ms", "lower", 1, 0.08),
     "cpu_ms": Metric("CPU ms", "lower", 1, 0.10),

@@ -353,7 +353,8 @@ class Socat(_BareNamespace):
         for service in sorted(self.services):
             shell = (f"nsenter --user=/proc/{inner}/ns/user --net=/proc/{inner}/ns/net "
                      f"--preserve-credentials socat -b 262144 STDIO "
-                     f"TCP:127.0.0.1:{SERVICES[service]}")
+                     # socat's own parser would take a bare colon for its own.
+                     f"TCP\\:127.0.0.1\\:{SERVICES[service]}")
             argv = ["socat", "-b", "262144",
                     f"TCP-LISTEN:{self.port(service)},bind=127.0.0.1,fork,reuseaddr,backlog=1024",
                     f"EXEC:{shell}"]

@@ -38,6 +38,10 @@ class Failed(Exception):
     """One measurement went wrong; the text is the program's last lines."""
 
 
+class TimedOut(Failed):
+    """There is no use in trying again."""
+
+
 class Programs:
     """Copies what a run executes into its own directory: peers run as users who need not be able
     to read the build directory, and a rebuild during the run changes nothing."""
@@ -96,7 +100,7 @@ def run_text(argv, timeout_s):
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
                               stdin=subprocess.DEVNULL, check=False)
     except subprocess.TimeoutExpired:
-        raise Failed(f"no result after {timeout_s:.0f} s") from None
+        raise TimedOut(f"no result after {timeout_s:.0f} s") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise Failed(" | ".join(lines[-2:]))

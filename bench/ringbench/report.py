@@ -5,7 +5,7 @@ import re
 from html import escape
 
 from . import svg, table
-from .metrics import METRICS, show, unit
+from .metrics import METRICS, UNREST_PERCENT, show, unit
 from .stats import noise
 
 CSS = """
@@ -75,7 +75,9 @@ def _facts(run):
         f"{machine['kernel']} ({machine['arch']})",
         f"started {run['started']}, {run['seconds'] / 60:.1f} minutes, suite {run['suite']}, "
         f"{run['rounds']} rounds of {run['sample_seconds']} s; "
-        f"{run['busy_before_percent']:.0f} % busy before, {run['steal_percent']:.1f} % stolen",
+        f"{run['busy_before_percent']:.0f} % busy before; others used "
+        f"{run['others_percent']:.0f} % of the CPU time, of which the hypervisor "
+        f"{run['steal_percent']:.1f} %",
     ]
     if build:
         lines.append(f"build: {build['buildtype']}, sanitizers: {build['sanitize']}")
@@ -136,6 +138,9 @@ def _cards(entries, peers):
     cards = []
     for entry in entries:
         parts = [f"<h3>{escape(entry['title'] + _mark(entry))}</h3>"]
+        if entry["others_percent"] > UNREST_PERCENT:
+            parts.append(f'<p class="warn">others used {entry["others_percent"]:.0f} % of the '
+                         "machine</p>")
         metrics = [entry["primary"], entry["cpu"]]
         if entry["group"] == "UDP":
             metrics.append("lost_pct")
@@ -166,22 +171,23 @@ def _percentiles(entries, peers):
         there = [p for p in _PERCENTILES
                  if any(f"{p}_us" in of["summary"] for of in entry["peers"].values())]
         series = [(name, peers[name]["label"],
-                   {p: _stat_point(of["summary"][f"{p}_us"]) for p in there
+                   {p.strip("p"): _stat_point(of["summary"][f"{p}_us"]) for p in there
                     if f"{p}_us" in of["summary"]})
                   for name, of in entry["peers"].items()]
         series = [one for one in series if one[2]]
         if not series:
             continue
         title = f"{entry['group']}: {entry['title']}{_mark(entry)}"
-        chart = svg.lines(there, series, title, log=True, x_title="share of the requests",
+        ticks = [p.strip("p") for p in there]
+        chart = svg.lines(ticks, series, title, log=True, x_title="percentile",
                           y_title="µs, log scale")
         cards.append(f'<div class="card"><h3>{escape(title)}</h3>{chart}</div>')
     if not cards:
         return ""
-    return ("<h2>Latency percentiles</h2><p>Of each request, from its first byte sent to its last "
-            "byte back; of datagrams, from the sender's call to the receiver's. Lower is better; "
-            f'the band is the middle half of the rounds.</p><div class="cards wide">'
-            f'{"".join(cards)}</div>')
+    return ("<h2>Latency percentiles</h2><p>Of each request, from its first byte sent (a new "
+            "connection: from before connect) to the end of the reply; of datagrams, from the "
+            "sender's call to the receiver's. Lower is better; the band is the middle half of the "
+            f'rounds.</p><div class="cards wide">{"".join(cards)}</div>')
 
 
 def _curve(entries, peers, pattern, metric, axis, title):

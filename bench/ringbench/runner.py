@@ -5,11 +5,11 @@ import fnmatch
 import sys
 import time
 
-from . import stats
+from . import machine, stats
 from .host import Skip
-from .metrics import show, unit
+from .metrics import UNREST_PERCENT, show, unit
 from .peers import PEERS
-from .programs import Failed
+from .programs import Failed, TimedOut
 from .suites import PACED_KEYS
 
 # A peer that failed this often in a scenario is not tried further in it.
@@ -143,8 +143,9 @@ class Runner:
         failures = {p.name: [] for p in peers}
         if scenario.warm:
             for peer in peers:
-                self._sample(scenario, peer, self.suite.warm_up_s, [], failures[peer.name])
+                self._warm_up(scenario, peer, failures[peer.name])
         rounds = 1 if scenario.once else self.suite.rounds
+        unrest = machine.Unrest()
         for number in range(rounds):
             for peer in peers:
                 self.progress.step(f"{scenario.group}: {scenario.title} · {peer.label} · "
@@ -155,13 +156,22 @@ class Runner:
         entry = {
             "scenario": scenario.key, "group": scenario.group, "title": scenario.title,
             "primary": scenario.primary, "cpu": scenario.cpu, "variant": variant,
-            "congestion": congestion,
+            "congestion": congestion, "others_percent": unrest.percent()[0],
             "peers": {name: {"samples": samples[name],
                              "summary": stats.summarize(samples[name]),
-                             "failures": failures[name]} for name in samples},
+                             "failures": list(dict.fromkeys(failures[name]))} for name in samples},
         }
         self.results.append(entry)
         self._report(entry)
+
+    def _warm_up(self, scenario, peer, failures):
+        """A sample that is thrown away, and may be too short for a slow peer to give a figure."""
+        try:
+            scenario.sample(peer, self.programs, self.suite.warm_up_s)
+        except TimedOut as why:
+            self._failed(scenario, peer, why, failures)
+        except Failed:
+            pass
 
     def _sample(self, scenario, peer, seconds, samples, failures):
         try:
@@ -170,11 +180,15 @@ class Runner:
                 peer.start(self.programs, self.host.congestion())
             samples.append(scenario.sample(peer, self.programs, seconds))
         except (Failed, Skip) as why:
-            text = str(why)
-            if not peer.alive():
-                text += "; the forwarder has ended"
-            failures.append(text)
-            self.progress.say(f"failed: {scenario.key}, {peer.name}: {text}")
+            self._failed(scenario, peer, why, failures)
+
+    def _failed(self, scenario, peer, why, failures):
+        text = str(why)
+        if not peer.alive():
+            text += "; the forwarder has ended"
+        # One that did not come to an end in time would hold up every round.
+        failures += [text] * (FAILURES_MAX if isinstance(why, TimedOut) else 1)
+        self.progress.say(f"failed: {scenario.key}, {peer.name}: {text}")
 
     def _report(self, entry):
         metric = entry["primary"]
@@ -182,5 +196,7 @@ class Runner:
                  if metric in of["summary"] else f"{name} –"
                  for name, of in entry["peers"].items()]
         mark = " [bbr]" if entry["variant"] == "bbr" else ""
+        if entry["others_percent"] > UNREST_PERCENT:
+            mark += f" (others used {entry['others_percent']:.0f} % of the machine)"
         self.progress.say(f"{entry['group']}: {entry['title']}{mark}, {unit(metric)}: "
                           + ", ".join(shown))

@@ -105,8 +105,8 @@ class Requests(Scenario):
             raise Failed("no request was answered")
         # The meter also sees the client's warm-up, whose requests are not among those counted.
         worked = got["requests"] * (seconds + self.WARM_UP_S) / seconds
-        return {"rps": got["rps"], "failures": got["failures"], **_latencies(got),
-                **meter.finish(worked / 1000, self.cpu)}
+        return {"rps": got["rps"], "failures": got["failures"], "stuck": got["stuck"],
+                **_latencies(got), **meter.finish(worked / 1000, self.cpu)}
 
 
 class Http(Scenario):

@@ -26,7 +26,8 @@ def _full():
         Requests(1, reconnect=True), Requests(64, reconnect=True, core=True),
         Http(64, core=True), Http(64, close=True),
         Udp(64, 200000), Udp(1400, 200000, core=True), Udp(4096, 50000), Udp(16384, 20000),
-        Udp(1400), Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
+        Udp(1400), Udp(1400, 600000, gso=True),
+        Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
         Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
     ]
 

@@ -31,7 +31,8 @@ def number(value):
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             scaled = value / (1e3 if unit == "k" else limit)
-            return f"{scaled:.0f}{unit}" if abs(scaled) >= 100 else f"{scaled:.1f}{unit}"
+            digits = 0 if abs(scaled) >= 100 or scaled == int(scaled) else 1
+            return f"{scaled:.{digits}f}{unit}"
     if size >= 100 or value == int(value):
         return f"{value:,.0f}"
     if size >= 10:
@@ -123,7 +124,7 @@ def lines(ticks, series, label, log=False, x_title="", y_title=""):
     """A line for each series over evenly spaced x positions.
 
     ticks: names of the positions; series: [(name, text, {position: (median, low, high)})]."""
-    left, right, top, bottom, width = 52, 140, 24, 250, 360
+    left, right, top, bottom, width = 52, 140, 24, 250, 380
     values = [v for _, _, points in series for point in points.values() for v in point]
     if not values:
         return ""

@@ -7,6 +7,8 @@ from .stats import noise
 # Besides the primary metric and CPU, where a sample has them.
 EXTRA = ("p50_us", "p99_us", "lost_pct", "pss_mib", "idle_cpu_ms_per_s", "pipes_held",
          "rss_kib_per_port", "descriptors_per_port", "peak_rss_mib")
+# Shown where any forwarder has some.
+TROUBLES = ("stuck", "failures", "reordered_pct", "doubled", "damaged")
 
 
 def columns(rows):
@@ -19,7 +21,9 @@ def columns(rows):
 
 def metrics_to_show(entry):
     present = {name for of in entry["peers"].values() for name in of["summary"]}
-    wanted = [entry["primary"], entry["cpu"], *EXTRA]
+    some = {name for of in entry["peers"].values() for name, stat in of["summary"].items()
+            if stat["max"]}
+    wanted = [entry["primary"], entry["cpu"], *EXTRA, *(m for m in TROUBLES if m in some)]
     return [m for m in dict.fromkeys(wanted) if m in present]
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import unittest
 import xml.dom.minidom
 from html.parser import HTMLParser
@@ -16,14 +17,14 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "tests", "integration")]
 
-from ringbench import (compare, flame, metrics, profile, programs, report, scenarios,  # noqa: E402
-                       stats, suites, svg, table, targets)
+from ringbench import (compare, flame, machine, metrics, procs, profile, programs,  # noqa: E402
+                       report, scenarios, stats, suites, svg, table, targets)
 
 
 def entry(key, peers, primary="gbps", variant="unpaced", group="Bulk TCP"):
     """A result as the runner makes it; peers: {name: [samples]}."""
     return {"scenario": key, "group": group, "title": f"title <of> {key}", "primary": primary,
-            "cpu": "cpu_s_per_gb", "variant": variant, "congestion": "reno",
+            "cpu": "cpu_s_per_gb", "variant": variant, "congestion": "reno", "others_percent": 12,
             "peers": {name: {"samples": samples, "summary": stats.summarize(samples),
                              "failures": [] if samples else ["it <broke>"]}
                       for name, samples in peers.items()}}
@@ -33,7 +34,7 @@ def run_of(*results):
     names = dict.fromkeys(name for result in results for name in result["peers"])
     return {"format": 1, "suite": "full", "started": "2026-01-01T00:00:00+00:00", "rounds": 5,
             "sample_seconds": 0.7, "seconds": 61.0, "busy_before_percent": 1.0,
-            "steal_percent": 0.0, "warnings": ["mind & matter"], "skipped": ["pasta: <none>"],
+            "steal_percent": 0.0, "others_percent": 1.0, "warnings": ["mind & matter"], "skipped": ["pasta: <none>"],
             "machine": {"cpu": "a & b", "cpus": 2, "memory_gib": 1, "kernel": "Linux",
                         "arch": "x", "build": {"buildtype": "release", "sanitize": "none"}},
             "peers": {name: {"label": name.upper(), "version": "1"} for name in names},
@@ -86,6 +87,24 @@ class Stats(unittest.TestCase):
         self.assertEqual(self._verdict([0, 0], [5, 5]), "same")
 
 
+class Machine(unittest.TestCase):
+    def test_unrest_does_not_count_our_own_work(self):
+        end = time.monotonic() + 0.3
+        unrest = machine.Unrest()
+        while time.monotonic() < end:
+            pass
+        ours = procs.everything_cpu_ticks()
+        others, stolen = unrest.percent()
+        self.assertGreater(ours, 0)
+        self.assertLessEqual(0, stolen)
+        self.assertLessEqual(others, 100)
+
+    def test_builds_whose_figures_mean_little(self):
+        self.assertEqual(machine.build_warning({"buildtype": "release", "sanitize": "none"}), "")
+        self.assertIn("sanitizers", machine.build_warning({"sanitize": "address"}))
+        self.assertIn("not optimized", machine.build_warning({"buildtype": "debug"}))
+
+
 class Targets(unittest.TestCase):
     def _find(self, results, **want):
         found = [t for t in targets.evaluate(results) if all(t[k] == v for k, v in want.items())]
@@ -118,8 +137,8 @@ class Targets(unittest.TestCase):
     def test_absolute(self):
         sample = {"held": 8000, "grown_rss_mib": 6.5, "idle_cpu_ms_per_s": 0, "pipes_held": 0}
         results = [entry("idle-8000", {"ringkit": [sample]}, "grown_rss_mib")]
-        self.assertIs(self._find(results, metric="held")["met"], True)
-        self.assertIs(self._find(results, metric="grown_rss_mib", peer="")["met"], False)
+        self.assertIs(self._find(results, metric="held", who="ringkit")["met"], True)
+        self.assertIs(self._find(results, metric="grown_rss_mib", who="ringkit")["met"], False)
 
     def test_back_ends_are_compared_everywhere(self):
         results = [entry("bulk-up-64", {"ringkit": speeds(30), "ringkit-epoll": speeds(20)}),
@@ -316,7 +335,7 @@ class Reports(unittest.TestCase):
 
     def test_numbers(self):
         self.assertEqual([svg.number(v) for v in (0, 0.053, 1.5, 35.25, 950, 61940, 2.5e6, 3e9)],
-                         ["0", "0.053", "1.50", "35.2", "950", "61.9k", "2.5M", "3.0G"])
+                         ["0", "0.053", "1.50", "35.2", "950", "61.9k", "2.5M", "3G"])
 
 
 PERF = """\
