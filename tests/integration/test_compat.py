@@ -33,7 +33,7 @@ class Client:
             # RootlessKit's child_pid comes before its API.
             wait_for("the API", lambda: os.path.exists(cls.rk.state + "/api.sock"))
         else:
-            cls.rk = builtin().ready()
+            cls.rk = builtin().ready().wait_for_command()
 
     @classmethod
     def tearDownClass(cls):

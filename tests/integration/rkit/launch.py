@@ -137,8 +137,13 @@ class Rootlesskit:
             return pid if pid and os.path.exists("/proc/" + pid) else None
         self.child_pid = int(wait_for("child_pid", there))
         if world().reference:  # writes it before the child has done its part
-            wait_for("the command", lambda: self.proc.poll() is not None
-                     or self.command in map(comm, processes_of(self.child_pid)))
+            self.wait_for_command()
+        return self
+
+    def wait_for_command(self):
+        """The command runs: a moment after child_pid is there."""
+        wait_for("the command", lambda: self.proc.poll() is not None
+                 or self.command in map(comm, processes_of(self.child_pid)))
         return self
 
     def wait(self, timeout=DEADLINE_S):

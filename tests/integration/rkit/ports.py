@@ -38,6 +38,7 @@ class PortTestCase(case.RkTestCase):
         if world().reference and cls.not_reference:
             raise unittest.SkipTest("reference: " + cls.not_reference)
         cls.rk = builtin(*cls.options, backend=cls.backend).ready()
+        cls.rk.wait_for_command()  # it is there before the first test, for tearDown's look
 
     @classmethod
     def tearDownClass(cls):
