@@ -95,6 +95,7 @@ static struct request *request_new(struct api *api, struct MHD_Connection *conn,
 						   MHD_HTTP_HEADER_CONTENT_LENGTH);
 	r->too_long = length && strtoull(length, NULL, 10) > LIMIT_API_BODY_BYTES;
 	DL_APPEND(api->requests, r);
+	clients_spoke(api, conn);
 	return r;
 }
 
@@ -192,10 +193,13 @@ static void run(struct api *api)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
+	api->run_again = false;
 	api->mhd->run(api->daemon);
 	loop_remove(api->timer);
 	api->timer = NULL;
-	if (api->mhd->get_timeout(api->daemon, &ms) == MHD_YES)
+	if (api->run_again)
+		run_soon(api);
+	else if (api->mhd->get_timeout(api->daemon, &ms) == MHD_YES)
 		api->timer = loop_add_timer(api->loop, ms, on_timer, api);
 }
 
@@ -266,10 +270,10 @@ static int start(struct api *api, struct err *e)
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 		on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
 		api->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)LIMIT_API_CONNECTIONS,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LIMIT_API_IDLE_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
-		MHD_OPTION_END);
+		MHD_OPTION_NOTIFY_CONNECTION, clients_notify, api, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)LIMIT_API_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)LIMIT_API_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
 	if (!api->daemon)
 		return err_set(e, -EIO, "the HTTP server cannot be started");
 	api->listen_fd = -1; /* the daemon's now */

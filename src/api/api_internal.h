@@ -38,6 +38,10 @@ struct api {
 	struct MHD_Daemon *daemon;
 	struct loop_source *source, *timer;
 	struct request *requests;
+	struct client *clients; /* clients.c */
+	int n_clients;
+	unsigned long n_evicted;
+	bool run_again; /* it has turned away from its listening socket */
 	int listen_fd;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -47,6 +51,12 @@ void routes_serve(struct request *r);
 /* An answer with {"message":…}. */
 void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* clients.c: told of each connection that comes and goes (MHD_OPTION_NOTIFY_CONNECTION), and of
+ * each request on one. */
+void clients_notify(void *cls, struct MHD_Connection *conn, void **context,
+		    enum MHD_ConnectionNotificationCode what);
+void clients_spoke(struct api *api, const struct MHD_Connection *conn);
 
 /* api.c: the answer; body becomes the server's (malloc), NULL: none. type: a literal or NULL. */
 void request_answer(struct request *r, unsigned status, const char *type, char *body);

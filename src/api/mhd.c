@@ -17,6 +17,7 @@ static const struct {
 	{"MHD_run", offsetof(struct mhd, run)},
 	{"MHD_get_timeout", offsetof(struct mhd, get_timeout)},
 	{"MHD_get_daemon_info", offsetof(struct mhd, get_daemon_info)},
+	{"MHD_get_connection_info", offsetof(struct mhd, get_connection_info)},
 	{"MHD_create_response_from_buffer", offsetof(struct mhd, create_response_from_buffer)},
 	{"MHD_add_response_header", offsetof(struct mhd, add_response_header)},
 	{"MHD_queue_response", offsetof(struct mhd, queue_response)},

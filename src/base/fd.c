@@ -77,3 +77,13 @@ int fd_set_nonblock(int fd, bool on)
 {
 	return set_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on);
 }
+
+int fd_fill_standard(void)
+{
+	/* open(2) takes the lowest number that is free: fd itself. Not close-on-exec, for what we
+	 * start needs it as well. */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			return -errno;
+	return 0;
+}

@@ -62,6 +62,10 @@ ssize_t fd_read_file(const char *path, char *buf, size_t size);
 /* Creates or truncates path with this mode and content. 0 or -errno. */
 int fd_write_file(const char *path, const char *content, mode_t mode);
 
+/* Opens /dev/null for each of the standard descriptors that is not open, as a descriptor of ours
+ * would take its number and get what is meant for stderr. 0 or -errno. */
+int fd_fill_standard(void);
+
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 

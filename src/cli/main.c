@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "cli/options.h"
 #include "dataplane/dataplane.h"
@@ -59,5 +60,7 @@ int main(int argc, char **argv)
 {
 	const char *role = getenv(HS_ENV_ROLE);
 
+	/* Without /dev/null it goes as it must. */
+	(void)fd_fill_standard();
 	return role ? role_main(role, argc, argv) : user_main(argc, argv);
 }

@@ -160,33 +160,34 @@ const struct option_def *option_find(const char *name, size_t len)
 
 #define NAME_MAX_LEN 40
 
-static unsigned min3(unsigned a, unsigned b, unsigned c)
+static unsigned min2(unsigned a, unsigned b)
 {
-	unsigned m = a < b ? a : b;
-
-	return m < c ? m : c;
+	return a < b ? a : b;
 }
 
-/* Levenshtein's distance, one row of the matrix at a time. Both are shorter than NAME_MAX_LEN. */
+/* Insertions, deletions, replacements and neighbours that have changed places (the restricted
+ * Damerau-Levenshtein distance), three rows of the matrix at a time. Both are shorter than
+ * NAME_MAX_LEN. */
 static unsigned edit_distance(const char *a, size_t a_len, const char *b)
 {
-	unsigned row[NAME_MAX_LEN + 1];
+	unsigned rows[3][NAME_MAX_LEN + 1];
 	size_t b_len = strlen(b);
 
 	for (size_t j = 0; j <= b_len; j++)
-		row[j] = (unsigned)j;
+		rows[0][j] = (unsigned)j;
 	for (size_t i = 1; i <= a_len; i++) {
-		unsigned diagonal = row[0];
+		unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3],
+			 *two_up = rows[(i + 1) % 3];
 
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= b_len; j++) {
-			unsigned above = row[j];
-
-			row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-			diagonal = above;
+			row[j] = min2(min2(above[j], row[j - 1]) + 1,
+				      above[j - 1] + (a[i - 1] != b[j - 1]));
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				row[j] = min2(row[j], two_up[j - 2] + 1);
 		}
 	}
-	return row[b_len];
+	return rows[a_len % 3][b_len];
 }
 
 /* How far a name may be off and still be meant: a third of its letters. A name that was cut short

@@ -128,7 +128,7 @@ class Api(PortTestCase):
         stuck = []
         for head in (b"", b"G", b"GET /v1/info HTTP/1.1\r\nHost: x\r\n",
                      b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
-                     b"GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n" * 500) * 10:
+                     b"GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n" * 500) * 20:
             s = socket.socket(socket.AF_UNIX)
             s.setblocking(False)
             try:

@@ -124,6 +124,23 @@ class Environment(rkit.RkTestCase):
         names = [l.split()[8] for l in got.stdout.splitlines()[1:]]
         self.assertEqual([n for n in names if int(n) > 3], [], got.stdout)
 
+    def test_standard_streams_that_are_closed(self):
+        """No descriptor of ours takes the number of one, to be written to as if it were stderr."""
+        script = 'exec "$@" %s'
+        for closed in ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"):
+            for extra in ([], ["--pidns"]):
+                with self.subTest(closed=closed, extra=extra):
+                    state = self.world.tmp + "/state-closed"
+                    got = run("sh", "-c", script % closed, "sh", self.world.path["rootlesskit"],
+                              "--debug", "--state-dir=" + state, *extra, "sh", "-c",
+                              "cd /proc/self/fd && readlink 0 1 2 > $HOME/fds; exit 7")
+                    self.assertEqual(got.returncode, 7, got.stderr)
+                    seen = open(self.world.home + "/fds").read().split()
+                    os.unlink(self.world.home + "/fds")
+                    for number in (0, 2):
+                        if "%d" % number in closed:
+                            self.assertEqual(seen[number], "/dev/null")
+
     @rkit.ours("since a later version")
     def test_listen_fds_are_passed_and_the_pid_rewritten(self):
         listener = socket.socket()

@@ -3,12 +3,15 @@
 """Namespaces, the reaper, signals, and the death of the parent."""
 
 import os
+import pty
+import select
 import signal
 import time
 
 import rkit
 from rkit import leaks
-from rkit.launch import Rootlesskit, processes_of, rootlesskit, wait_for
+from rkit.launch import Rootlesskit, popen, processes_of, rootlesskit, run, wait_for
+from rkit.world import write
 
 
 def ns(name, pid="self"):
@@ -129,6 +132,134 @@ class Signals(rkit.RkTestCase):
         self.assertEqual(int(seen["SigBlk"], 16), 0)
         # Python's own child starts with SIGPIPE restored, so anything here is ours.
         self.assertEqual(int(seen["SigIgn"], 16), 0)
+
+
+class EverySignal(rkit.RkTestCase):
+    """A command that writes down the number of each signal it gets."""
+
+    # SIGKILL and SIGSTOP cannot be caught; SIGCHLD tells the launcher of its own children; 32 and 33
+    # are the C library's.
+    NUMBERS = sorted(set(range(1, 65)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, 32, 33})
+    RECORD = """if 1:
+        import os, signal, sys
+        def note(number, frame):
+            os.write(1, str(number).encode() + bytes([10]))
+            if number == signal.SIGTERM:
+                os._exit(5)
+        for n in %r:
+            signal.signal(n, note)
+        os.write(1, b"armed\\n")
+        while True:
+            signal.pause()
+    """ % (NUMBERS,)
+
+    @rkit.ours("loses some, and its child dies of others")
+    def test_each_reaches_the_command_once(self):
+        order = [n for n in self.NUMBERS if n != signal.SIGTERM] + [signal.SIGTERM]
+        for extra in ([], ["--pidns"], ["--pidns", "--reaper=false"]):
+            with self.subTest(extra):
+                with Rootlesskit(*extra, command=("python3", "-c", self.RECORD)) as rk:
+                    wait_for("the handlers", lambda: "armed" in rk.out())
+                    for n in order:
+                        os.kill(rk.pid, n)
+                        wait_for("signal %d" % n, lambda: str(n) in rk.out().split())
+                    self.assertEqual(rk.wait(), 5, rk.log())
+                    self.assertEqual([int(w) for w in rk.out().split()[1:]], order)
+
+    def test_ones_that_are_ignored_stay_ignored(self):
+        """nohup(1) works through us, before and after the command runs."""
+        look = ["grep", "SigIgn", "/proc/self/status"]
+        got = run("nohup", self.world.path["rootlesskit"], *look)
+        ignored = int(got.stdout.split()[1], 16)
+        self.assertEqual(ignored, 1 << (signal.SIGHUP - 1), got.stdout)
+
+    def test_ones_that_are_blocked_stay_blocked(self):
+        code = ("import os,signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2}); "
+                "os.execvp('rootlesskit', ['rootlesskit', 'grep', 'SigBlk', '/proc/self/status'])")
+        got = run("python3", "-c", code)
+        self.assertEqual(int(got.stdout.split()[1], 16), 1 << (signal.SIGUSR2 - 1), got.stdout)
+
+    @rkit.ours("waits")
+    def test_during_the_set_up_some_end_it(self):
+        """A copy-up of nothing but waiting: newuidmap that takes its time."""
+        fake = self.world.base + "/slow"
+        os.mkdir(fake)
+        write(fake + "/newuidmap", "#!/bin/sh\nexec sleep 30\n", 0o755)
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+                with self.subTest(number):
+                    env = self.world.environ(PATH=fake + ":" + self.world.environ()["PATH"])
+                    rk = Rootlesskit("--net=none", env=env)
+                    wait_for("newuidmap", lambda: "sleep 30 " in leaks.processes().values())
+                    os.kill(rk.pid, number)
+                    self.assertEqual(rk.wait(), 1)
+                    self.assertIn("interrupted", rk.log())
+                    self.assertFalse(os.path.exists(rk.state))
+        finally:
+            os.unlink(fake + "/newuidmap")
+            os.rmdir(fake)
+
+
+class Terminal(rkit.RkTestCase):
+    """What is typed reaches the command once: through the process group or through us."""
+
+    COUNT = ("n=0; trap 'n=$((n+1)); echo got $n' INT; echo armed; "
+             "while [ ! -e $HOME/enough ]; do sleep 0.05; done; echo total $n")
+
+    def on_terminal(self, *args, command):
+        """The process that leads a session on a terminal of its own, and the terminal."""
+        outer, inner = pty.openpty()
+        argv = ["setsid", "--ctty", "--wait", self.world.path["rootlesskit"], *args, *command]
+        with open(os.ttyname(inner), "r+b", buffering=0) as tty:
+            proc = popen(argv, stdin=tty, stdout=tty, stderr=tty)
+        os.close(inner)
+        return proc, outer
+
+    def read_until(self, fd, word, seen):
+        def more():
+            ready, _, _ = select.select([fd], [], [], 0.1)
+            if ready:
+                try:
+                    seen.append(os.read(fd, 4096).decode())
+                except OSError:
+                    return True
+            return word in "".join(seen)
+        wait_for("%r in %r" % (word, seen), more)
+        self.assertIn(word, "".join(seen))
+
+    @rkit.ours("its child dies of it with --pidns")
+    def test_control_c_comes_once(self):
+        enough = self.world.home + "/enough"
+        for extra in ([], ["--pidns"], ["--pidns", "--reaper=false"]):
+            with self.subTest(extra):
+                proc, fd = self.on_terminal(*extra, command=("sh", "-c", self.COUNT))
+                seen = []
+                self.read_until(fd, "armed", seen)
+                os.write(fd, b"\x03")
+                self.read_until(fd, "got 1", seen)
+                os.write(fd, b"\x03")
+                self.read_until(fd, "got 2", seen)
+                write(enough, "")
+                self.read_until(fd, "total", seen)
+                os.unlink(enough)
+                self.assertIn("total 2", "".join(seen))
+                os.close(fd)
+                proc.wait(40)
+
+    def test_shell_without_reaper_has_job_control(self):
+        proc, fd = self.on_terminal("--pidns", "--reaper=false", command=("bash", "--norc", "-i"))
+        seen = []
+        os.write(fd, b"sleep 300\n")
+        wait_for("sleep", lambda: "sleep 300 " in leaks.processes().values())
+        os.write(fd, b"\x1a")
+        self.read_until(fd, "Stopped", seen)
+        os.write(fd, b"fg\n")
+        self.read_until(fd, "fg\r\nsleep 300", seen)
+        os.write(fd, b"\x03")
+        os.write(fd, b"exit 3\n")
+        self.assertEqual(proc.wait(40), 3, "".join(seen))
+        self.assertNotIn("no job control", "".join(seen))
+        os.close(fd)
 
 
 class DeathOfTheParent(rkit.RkTestCase):

@@ -293,6 +293,50 @@ static void test_slow_client_holds_nobody_up(void **state)
 	close(slow);
 }
 
+/* More than can be open at a time: each newcomer is served, and one that is served again and again
+ * keeps its connection. */
+static void test_stuck_clients_are_closed_for_others(void **state)
+{
+	static const char request[] = "GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n";
+	int fds[3 * LIMIT_API_CONNECTIONS], lively = dial();
+	char byte;
+
+	(void)state;
+	for (int i = 0; i < 3 * LIMIT_API_CONNECTIONS; i++) {
+		fds[i] = dial();
+		put_text(fds[i], i % 2 ? "GET /v1/in" : "");
+		assert_has(ask(lively, request), "HTTP/1.1 200");
+	}
+	assert_has(ask_once(request), "HTTP/1.1 200");
+	assert_int_equal(recv(fds[0], &byte, 1, 0), 0);
+	for (int i = 0; i < 3 * LIMIT_API_CONNECTIONS; i++)
+		close(fds[i]);
+	close(lively);
+}
+
+/* A request that its driver has not answered is no stuck client. */
+static void test_waiting_clients_are_not_closed(void **state)
+{
+	int waiting = dial(), fds[2 * LIMIT_API_CONNECTIONS];
+
+	(void)state;
+	drv.immediate = false;
+	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 72\r\n\r\n"
+			  "{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":8080,"
+			  "\"childPort\":80} ");
+	turn(5);
+	assert_int_equal(drv.n_waiting, 1);
+	for (int i = 0; i < 2 * LIMIT_API_CONNECTIONS; i++) {
+		fds[i] = dial();
+		turn(2);
+	}
+	fake_answer(&drv);
+	assert_has(get(waiting), "HTTP/1.1 201");
+	for (int i = 0; i < 2 * LIMIT_API_CONNECTIONS; i++)
+		close(fds[i]);
+	close(waiting);
+}
+
 static void test_keep_alive(void **state)
 {
 	int fd = dial();
@@ -367,6 +411,8 @@ int main(void)
 		WITH(test_bodies),
 		WITH(test_too_long),
 		WITH(test_slow_client_holds_nobody_up),
+		WITH(test_stuck_clients_are_closed_for_others),
+		WITH(test_waiting_clients_are_not_closed),
 		WITH(test_keep_alive),
 		WITH(test_slow_driver),
 		WITH(test_client_leaves_while_driver_works),

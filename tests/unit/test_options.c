@@ -194,6 +194,9 @@ static void test_unknown(void **state)
 	bad("-port-drivr builtin true", "did you mean --port-driver?");
 	bad("--slirp4netns-bin=x true", "did you mean --slirp4netns-binary?");
 	bad("--copyup=/etc true", "did you mean --copy-up?");
+	bad("--pidsn true", "did you mean --pidns?");
+	bad("--utns true", "did you mean --utsns?");
+	bad("--prot-driver=builtin true", "did you mean --port-driver?");
 	bad("--xyzzy true", "flag provided but not defined: -xyzzy; see rootlesskit --help");
 	bad("-x true", "flag provided but not defined: -x; see");
 	bad("---net=host true", "bad flag syntax: ---net=host");
@@ -614,8 +617,7 @@ static void test_help(void **state)
 		if (!strstr(help, form))
 			fail_msg("the help has no group %s", option_group_names[i]);
 	}
-	assert_non_null(
-		strstr(help, "network driver [host, none, slirp4netns, "));
+	assert_non_null(strstr(help, "network driver [host, none, slirp4netns, "));
 	assert_non_null(strstr(help, "--publish value, -p value  "));
 	assert_non_null(strstr(help, "[auto, dynamic, static] (default: \"auto\")"));
 	assert_null(strstr(help, " \n"));
