@@ -175,8 +175,10 @@ def main():
     failed, skipped = len(result.failures) + len(result.errors), len(result.skipped)
     passed = result.passed
     print("cases: %d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
-    if skipped and os.environ.get("RINGKIT_NO_SKIP"):
+    # What is missing can be installed; that the machine is slow is nobody's fault.
+    missing = sum(not reason.startswith("the machine") for _, reason in result.skipped)
+    if missing and os.environ.get("RINGKIT_NO_SKIP"):
         print("RINGKIT_NO_SKIP: a skip counts as a failure")
-        failed += skipped
+        failed += missing
     sys.stdout.flush()
     os._exit(1 if failed else 77 if skipped and not passed else 0)
