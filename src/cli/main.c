@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "dataplane/dataplane.h"
 #include "drivers/port/guard.h"
+#include "drivers/net/roles.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
 
@@ -25,6 +26,8 @@ static int role_main(const char *role, int argc, char **argv)
 		return broker_main();
 	if (!strcmp(role, "guard"))
 		return guard_main(argc, argv);
+	if (!strcmp(role, "vpnkit-relay"))
+		return vpnkit_relay_main();
 	log_error("unknown role in " HS_ENV_ROLE ": %s", role);
 	return 1;
 }

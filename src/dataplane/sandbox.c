@@ -28,7 +28,8 @@ enum {
 	EPOLL = 1 << 2,	 /* data plane with epoll */
 	BROKER = 1 << 3, /* socket broker */
 	TOOL = 1 << 4,	 /* any role, in a build with a sanitizer */
-	ALL = PLANE | BROKER,
+	RELAY = 1 << 5,	 /* network drivers' own processes */
+	ALL = PLANE | BROKER | RELAY,
 };
 
 /* A condition on an argument: (argument & mask) == value. mask 0: none. */
@@ -70,8 +71,8 @@ static const struct rule rules[] = {
 	CALL(ALL, close),
 	CALL(ALL, recvmsg),
 	CALL(ALL, sendmsg),
-	CALL(PLANE, recvfrom),
-	CALL(PLANE, sendto),
+	CALL(PLANE | RELAY, recvfrom),
+	CALL(PLANE | RELAY, sendto),
 	CALL(PLANE, splice),
 
 	/* Sockets that are there. */
@@ -267,4 +268,11 @@ int sandbox_broker(struct err *e)
 	int code = sandbox_drop_caps(e);
 
 	return code ? code : apply(BROKER, e);
+}
+
+int sandbox_relay(struct err *e)
+{
+	int code = sandbox_drop_caps(e);
+
+	return code ? code : apply(RELAY, e);
 }

@@ -19,6 +19,9 @@ int sandbox_dataplane(bool uring, struct err *e);
 /* The broker, once it is in the namespaces of the child. */
 int sandbox_broker(struct err *e);
 
+/* A process of a network driver, once it has opened what it reads and writes. */
+int sandbox_relay(struct err *e);
+
 /* Every capability, in every set. Part of the two above. */
 int sandbox_drop_caps(struct err *e);
 

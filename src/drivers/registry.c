@@ -21,7 +21,7 @@ static const struct net_row net_table[] = {
 	{"host", true, NULL},
 	{"none", true, &net_none_ops},
 	{"slirp4netns", true, &net_slirp4netns_ops},
-	{"vpnkit", false, NULL},
+	{"vpnkit", true, &net_vpnkit_ops},
 	{"lxc-user-nic", false, NULL},
 	{"vdeplug_slirp", false, NULL},
 	{"pasta", true, &net_pasta_ops},

@@ -12,7 +12,9 @@
 #include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <net/ethernet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -157,7 +159,7 @@ static int find_interface(const char *ifname, unsigned *ifindex, struct err *e)
 	return 0;
 }
 
-int netif_loopback_up(struct err *e)
+int netif_up(const char *ifname, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = open_socket();
 	unsigned ifindex;
@@ -165,11 +167,16 @@ int netif_loopback_up(struct err *e)
 
 	if (!nl)
 		return err_errno(e, -errno, "cannot open a netlink socket");
-	code = find_interface("lo", &ifindex, e);
+	code = find_interface(ifname, &ifindex, e);
 	if (code < 0)
 		return code;
 	code = link_change(nl, ifindex, 0, true);
-	return code < 0 ? err_errno(e, code, "cannot bring lo up") : 0;
+	return code < 0 ? err_errno(e, code, "cannot bring %s up", ifname) : 0;
+}
+
+int netif_loopback_up(struct err *e)
+{
+	return netif_up("lo", e);
 }
 
 static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
@@ -231,10 +238,25 @@ int netif_configure(const struct netif_config *c, struct err *e)
 	return c->gateway && *c->gateway ? add_gateway(nl, ifindex, c, e) : 0;
 }
 
-int netif_tap_create(const char *ifname, struct err *e)
+static int set_mac(const char *ifname, const uint8_t *mac, struct err *e)
+{
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {.ifr_hwaddr.sa_family = ARPHRD_ETHER};
+
+	if (fd < 0)
+		return err_errno(e, -errno, "socket");
+	memcpy(ifr.ifr_name, ifname, strlen(ifname) + 1);
+	memcpy(ifr.ifr_hwaddr.sa_data, mac, ETH_ALEN);
+	if (ioctl(fd, SIOCSIFHWADDR, &ifr) < 0)
+		return err_errno(e, -errno, "cannot set the MAC address of %s", ifname);
+	return 0;
+}
+
+int netif_tap_open(const char *ifname, const uint8_t *mac, int *out, struct err *e)
 {
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI};
 	auto_fd int fd = -1;
+	int code;
 
 	if (!*ifname || strlen(ifname) >= sizeof(ifr.ifr_name))
 		return err_set(e, -EINVAL,
@@ -251,5 +273,16 @@ int netif_tap_create(const char *ifname, struct err *e)
 		return err_errno(e, -errno, "cannot make tap device %s: TUNSETIFF", ifname);
 	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
 		return err_errno(e, -errno, "cannot keep tap device %s: TUNSETPERSIST", ifname);
+	code = mac ? set_mac(ifname, mac, e) : 0;
+	if (code < 0)
+		return code;
+	*out = steal_fd(&fd);
 	return 0;
+}
+
+int netif_tap_create(const char *ifname, struct err *e)
+{
+	auto_fd int fd = -1;
+
+	return netif_tap_open(ifname, NULL, &fd, e);
 }

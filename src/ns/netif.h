@@ -2,6 +2,8 @@
 #ifndef RINGKIT_NS_NETIF_H
 #define RINGKIT_NS_NETIF_H
 
+#include <stdint.h>
+
 #include "base/err.h"
 
 /*
@@ -18,6 +20,9 @@ struct netif_config {
 	const char *gateway; /* default route through it; NULL or "": none */
 };
 
+/* Brings the interface up. 0 or -errno. */
+int netif_up(const char *ifname, struct err *e);
+
 /* Brings lo up. 0 or -errno. */
 int netif_loopback_up(struct err *e);
 
@@ -27,5 +32,9 @@ int netif_configure(const struct netif_config *config, struct err *e);
 /* Makes a persistent tap device in the current namespace (TUNSETPERSIST); -errno with a message
  * that names /dev/net/tun and the remedy when it cannot be opened. */
 int netif_tap_create(const char *ifname, struct err *e);
+
+/* The same, with this MAC address unless it is NULL, and opened for frames: *fd, which the caller
+ * closes. */
+int netif_tap_open(const char *ifname, const uint8_t *mac, int *fd, struct err *e);
 
 #endif

@@ -104,6 +104,16 @@ int netns_run(int netns_fd, int (*fn)(void *arg, struct err *e), void *arg, stru
 	return collect(pid, sock, NULL, e);
 }
 
+int netns_join(int userns_fd, int netns_fd, struct err *e)
+{
+	/* The user namespace first: it gives the right to join the other. */
+	if (setns(userns_fd, CLONE_NEWUSER) < 0)
+		return err_errno(e, -errno, "cannot join the user namespace");
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return err_errno(e, -errno, "cannot join the network namespace");
+	return 0;
+}
+
 int netns_bind(int netns_fd, const char *path, struct err *e)
 {
 	char source[32];

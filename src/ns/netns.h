@@ -18,6 +18,9 @@ int netns_create(int *fd, struct err *e);
  * *e. */
 int netns_run(int netns_fd, int (*fn)(void *arg, struct err *e), void *arg, struct err *e);
 
+/* Puts the caller, who has one thread, into both namespaces, for good. 0 or -errno. */
+int netns_join(int userns_fd, int netns_fd, struct err *e);
+
 /* Makes path (a new file) a name of the namespace, by bind mount. 0 or -errno. */
 int netns_bind(int netns_fd, const char *path, struct err *e);
 

@@ -147,15 +147,20 @@ static void on_output(void *arg, uint32_t events)
 	}
 }
 
+void helper_unwatch(struct helper *h)
+{
+	loop_remove(h->exit_src);
+	loop_remove(h->output_src);
+	h->exit_src = h->output_src = NULL;
+}
+
 static void on_exit_of_helper(void *arg, uint32_t events)
 {
 	struct helper *h = arg;
 	struct err e = {0};
 
 	(void)events;
-	loop_remove(h->exit_src);
-	loop_remove(h->output_src);
-	h->exit_src = h->output_src = NULL;
+	helper_unwatch(h);
 	helper_ended(h, &e);
 	h->died(h->died_arg, e.msg); /* may free h */
 }
@@ -175,9 +180,7 @@ int helper_watch(struct helper *h, struct loop *loop, net_died_fn *died, void *a
 
 void helper_stop(struct helper *h)
 {
-	loop_remove(h->exit_src);
-	loop_remove(h->output_src);
-	h->exit_src = h->output_src = NULL;
+	helper_unwatch(h);
 	proc_end(&h->proc, SIGKILL, 0);
 	helper_output_close(&h->output);
 }

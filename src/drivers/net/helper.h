@@ -52,6 +52,9 @@ bool helper_ends_within(struct helper *h, int timeout_ms);
 /* From now on its output is taken and its end is told, once. 0 or -errno. */
 int helper_watch(struct helper *h, struct loop *loop, net_died_fn *died, void *arg);
 
+/* Undoes helper_watch. */
+void helper_unwatch(struct helper *h);
+
 /* Ends it, if it runs, and frees what the helper holds. May be called more than once. */
 void helper_stop(struct helper *h);
 

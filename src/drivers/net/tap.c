@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "ns/netif.h"
+#include "ns/netns.h"
 
 const char *tap_device_path = "/dev/net/tun";
 
@@ -24,16 +24,6 @@ int tap_check_device(struct err *e)
 			       tap_device_path);
 	return err_errno(e, -errno, "%s must be readable and writable for you (sudo chmod 0666 %s)",
 			 tap_device_path, tap_device_path);
-}
-
-static int join_and_create(int userns_fd, int netns_fd, const char *ifname, struct err *e)
-{
-	/* The user namespace first: it gives the right to join the other. */
-	if (setns(userns_fd, CLONE_NEWUSER) < 0)
-		return err_errno(e, -errno, "cannot join the user namespace");
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_errno(e, -errno, "cannot join the network namespace");
-	return netif_tap_create(ifname, e);
 }
 
 /* The message of the process, or why there is none. */
@@ -68,7 +58,8 @@ int tap_create_inside(int userns_fd, int netns_fd, const char *ifname, struct er
 	if (pid == 0) {
 		struct err answer = {0};
 
-		join_and_create(userns_fd, netns_fd, ifname, &answer);
+		if (netns_join(userns_fd, netns_fd, &answer) == 0)
+			netif_tap_create(ifname, &answer);
 		_exit(fd_write_all(answer_w, &answer, sizeof(answer)) < 0);
 	}
 	close_fd(&answer_w);

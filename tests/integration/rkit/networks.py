@@ -78,16 +78,16 @@ def outside(default_route=True):
             write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
 
 
-def process_named(name):
-    """(pid, command line as words) of the one process that runs this program."""
+def process_named(name, *words):
+    """(pid, command line as words) of the one process that runs this program, with these words."""
     for pid in leaks.processes():
         try:
             with open("/proc/%d/cmdline" % pid, "rb") as f:
-                words = f.read().decode().split("\0")[:-1]
+                line = f.read().decode().split("\0")[:-1]
         except OSError:
             continue
-        if words and os.path.basename(words[0]) == name:
-            return pid, words
+        if line and os.path.basename(line[0]) == name and all(w in line for w in words):
+            return pid, line
     raise AssertionError("no %s runs" % name)
 
 

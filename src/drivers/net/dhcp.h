@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_NET_DHCP_H
+#define RINGKIT_DRIVERS_NET_DHCP_H
+
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * DHCP messages as Ethernet frames: RFC 2131, options of RFC 2132. Frames and not a UDP socket,
+ * because a client without an address cannot count on the latter, and because vpnkit takes nothing
+ * else. Pure functions. Addresses are in network byte order, times in seconds.
+ */
+
+enum dhcp_type {
+	DHCP_DISCOVER = 1,
+	DHCP_OFFER = 2,
+	DHCP_REQUEST = 3,
+	DHCP_DECLINE = 4,
+	DHCP_ACK = 5,
+	DHCP_NAK = 6,
+	DHCP_RELEASE = 7,
+};
+
+#define DHCP_FRAME_MAX 350
+#define DHCP_DNS_MAX   4
+
+/* What a client says. */
+struct dhcp_query {
+	enum dhcp_type type;
+	uint32_t xid;
+	uint8_t mac[ETH_ALEN];
+	uint8_t server_mac[ETH_ALEN]; /* where it goes, with unicast */
+	bool unicast;		      /* from ciaddr to server; else broadcast */
+	in_addr_t ciaddr;	      /* the address that the client has; 0: none yet */
+	in_addr_t requested, server;  /* options; 0: not there */
+};
+
+/* What a server says. What it does not say is 0. */
+struct dhcp_answer {
+	enum dhcp_type type;
+	uint32_t xid;
+	uint8_t mac[ETH_ALEN]; /* the client that is meant */
+	uint8_t server_mac[ETH_ALEN];
+	in_addr_t address, server, router;
+	in_addr_t dns[DHCP_DNS_MAX];
+	int prefix_len; /* -1: not said */
+	uint32_t lease_s, t1_s, t2_s;
+	char text[128]; /* option 56, printable characters only */
+};
+
+/* The frame, in buf of DHCP_FRAME_MAX bytes; returns its length. */
+size_t dhcp_build(const struct dhcp_query *q, uint8_t *buf);
+
+/*
+ * Reads a frame. 0; -ENOMSG when it is no DHCP message to a client (most frames are not); -EBADMSG
+ * when it is one that makes no sense. The UDP checksum is not looked at: between interfaces of one
+ * host it is not filled in, and the options are checked anyway.
+ */
+int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out);
+
+#endif

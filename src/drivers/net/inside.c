@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "drivers/net/inside.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "ns/netns.h"
+
+void inside_init(struct inside *in, const char *name, const char *log_name)
+{
+	helper_init(&in->helper, name, log_name, NULL);
+	in->channel = -1;
+}
+
+static int spawn(struct inside *in, const char *role, int theirs, struct err *e)
+{
+	char entry[64], *argv[] = {"rootlesskit", (char *)(unsigned long)role, NULL};
+	auto_free char **env = NULL;
+	struct proc_spec spec = {.file = "/proc/self/exe",
+				 .argv = argv,
+				 .keep_fds = &theirs,
+				 .n_keep_fds = 1,
+				 .stdout_fd = -1,
+				 .no_new_privs = true,
+				 .null_stdin = true};
+
+	snprintf(entry, sizeof(entry), PROC_ROLE_ENV "=%s", role);
+	env = proc_role_environ(entry);
+	if (!env)
+		return err_errno(e, -ENOMEM, "cannot start %s", in->helper.name);
+	spec.envp = env;
+	return helper_start(&in->helper, &spec, e);
+}
+
+int inside_start(struct inside *in, const char *role, const struct net_target *target,
+		 const void *boot, size_t len, int fd, struct err *e)
+{
+	int pair[2], fds[3] = {target->userns_fd, target->netns_fd, fd};
+	auto_fd int theirs = -1;
+	int code;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, -errno, "cannot start %s: socketpair", in->helper.name);
+	in->channel = pair[0];
+	theirs = pair[1];
+	code = spawn(in, role, theirs, e);
+	if (code < 0)
+		return code;
+	code = fdpass_send(in->channel, boot, len, fds, fd >= 0 ? 3 : 2, MSG_NOSIGNAL);
+	return code < 0 ? err_errno(e, code, "message to %s", in->helper.name) : 0;
+}
+
+int inside_wait(struct inside *in, void *answer, size_t len, int abort_fd, int timeout_ms,
+		struct err *e)
+{
+	int code = helper_wait(&in->helper, in->channel, abort_fd, timeout_ms, "is not ready", e);
+	struct inside_answer *head = answer;
+	size_t no_fds = 0;
+	ssize_t n;
+
+	if (code < 0)
+		return code;
+	n = fdpass_recv(in->channel, answer, len, NULL, &no_fds, 0);
+	if (n == 0 && helper_ends_within(&in->helper, 1000))
+		return helper_ended(&in->helper, e);
+	if (n != (ssize_t)len)
+		return err_errno(e, n < 0 ? (int)n : -EPROTO, "message from %s", in->helper.name);
+	if (head->err.code < 0 && e)
+		*e = head->err;
+	return head->err.code;
+}
+
+void inside_stop(struct inside *in)
+{
+	helper_stop(&in->helper);
+	close_fd(&in->channel);
+}
+
+/* The command is the same user: without this its processes could trace this one, which is in their
+ * namespace. The death signal is set again because a change of credentials clears it (prctl(2)); a
+ * parent that died in between has closed the channel. */
+static int shield(struct err *e)
+{
+#ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return err_errno(e, -errno, "PR_SET_DUMPABLE");
+#endif
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_errno(e, -errno, "PR_SET_PDEATHSIG");
+	return 0;
+}
+
+int inside_enter(void *boot, size_t len, int *fd, struct err *e)
+{
+	int fds[3] = {-1, -1, -1}, code;
+	size_t n_fds = 3, expected = fd ? 3 : 2;
+	ssize_t n = fdpass_recv(INSIDE_CHANNEL, boot, len, fds, &n_fds, 0);
+
+	if (n != (ssize_t)len || n_fds != expected) {
+		fdpass_close(fds, n > 0 ? n_fds : 0);
+		return err_set(e, -EPROTO, "this role is started by rootlesskit itself only");
+	}
+	code = netns_join(fds[0], fds[1], e);
+	fdpass_close(fds, 2);
+	code = code ? code : shield(e);
+	if (fd)
+		*fd = fds[2];
+	return code;
+}
+
+void inside_say(const void *answer, size_t len)
+{
+	fdpass_send(INSIDE_CHANNEL, answer, len, NULL, 0, MSG_NOSIGNAL);
+}
+
+/* Straight to the descriptor: stdio may want system calls that are gone by now. */
+void inside_last_words(const struct err *e)
+{
+	if (fd_write_all(STDERR_FILENO, e->msg, strlen(e->msg)) == 0)
+		fd_write_all(STDERR_FILENO, "\n", 1);
+}

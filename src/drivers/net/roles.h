@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_NET_ROLES_H
+#define RINGKIT_DRIVERS_NET_ROLES_H
+
+/* The network drivers' roles of the binary, started through inside.h; each returns the exit code.
+ */
+int vpnkit_relay_main(void);
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The role "vpnkit-relay": frames from the tap device in the namespace to VPNKit's socket and back.
+ * Runs in the user and network namespace of the command, and has nothing left but the right to
+ * read, write and wait once frames flow.
+ *
+ * The socket is a stream, so one read takes as many frames as are there and one write carries many;
+ * a tap takes and gives one frame a call. Both are read to the bottom before anything is waited
+ * for. When VPNKit does not keep up, the tap is not read, and its queue drops what TCP then
+ * repeats. There is no ring here: VPNKit is at its own limit long before these system calls are.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "dataplane/sandbox.h"
+#include "drivers/net/dhcp.h"
+#include "drivers/net/roles.h"
+#include "drivers/net/vmn3t.h"
+#include "drivers/net/vpnkit_internal.h"
+#include "ns/netif.h"
+
+/* Room for some largest frames each way: a batch. */
+#define BUFFER_BYTES (4 * (VMN3T_HEADER_BYTES + VMN3T_FRAME_MAX))
+
+/* How often the address is asked for. */
+#define DHCP_RETRY_MS 1000
+
+struct buffer {
+	uint8_t data[BUFFER_BYTES];
+	size_t start, end;
+};
+
+struct relay {
+	int tap, sock;
+	uint64_t deadline_ms;
+	struct vmn3t_vif vif;
+	struct buffer in;  /* from VPNKit */
+	struct buffer out; /* to VPNKit */
+};
+
+static void compact(struct buffer *b)
+{
+	memmove(b->data, b->data + b->start, b->end - b->start);
+	b->end -= b->start;
+	b->start = 0;
+}
+
+static int poll_until(int fd, short events, uint64_t end)
+{
+	struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = INSIDE_CHANNEL}};
+	uint64_t now = loop_now_ms();
+	int n = poll(fds, 2, now < end ? (int)(end - now) : 0);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (n == 0)
+		return -ETIMEDOUT;
+	return fds[1].revents ? -ECANCELED : 0;
+}
+
+/* Reads once into the buffer, waiting until end. 0 or -errno; -ECONNRESET at end of file. */
+static int fill(struct relay *r, uint64_t end)
+{
+	int code = poll_until(r->sock, POLLIN, end);
+	ssize_t n;
+
+	if (code)
+		return code;
+	if (r->in.start)
+		compact(&r->in);
+	n = read(r->sock, r->in.data + r->in.end, BUFFER_BYTES - r->in.end);
+	if (n == 0)
+		return -ECONNRESET;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	r->in.end += (size_t)n;
+	return 0;
+}
+
+static int handshake_error(int code, const char *what, struct err *e)
+{
+	if (code == -ECONNRESET)
+		return err_set(e, code, "VPNKit closed the connection %s", what);
+	if (code == -ETIMEDOUT)
+		return err_set(e, code, "VPNKit does not answer %s", what);
+	return err_errno(e, code, "VPNKit's socket, %s", what);
+}
+
+/* The next len bytes of the handshake; NULL with *e. Valid until the next fill. */
+static const uint8_t *take(struct relay *r, size_t len, const char *what, struct err *e)
+{
+	while (r->in.end - r->in.start < len) {
+		int code = fill(r, r->deadline_ms);
+
+		if (code) {
+			handshake_error(code, what, e);
+			return NULL;
+		}
+	}
+	r->in.start += len;
+	return r->in.data + r->in.start - len;
+}
+
+static int send_all(struct relay *r, const uint8_t *data, size_t len, const char *what,
+		    struct err *e)
+{
+	while (len) {
+		ssize_t n = write(r->sock, data, len);
+		int code = n < 0 ? -errno : 0;
+
+		if (code == -EAGAIN)
+			code = poll_until(r->sock, POLLOUT, r->deadline_ms);
+		if (code && code != -EINTR)
+			return handshake_error(code == -EPIPE ? -ECONNRESET : code, what, e);
+		if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* A random UUID, version 4 of RFC 4122, as text. */
+static int make_uuid(char *out, size_t size, struct err *e)
+{
+	uint8_t b[16];
+
+	if (getrandom(b, sizeof(b), 0) != sizeof(b))
+		return err_errno(e, -errno, "getrandom");
+	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+	snprintf(out, size, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+		 b[13], b[14], b[15]);
+	return 0;
+}
+
+static int handshake(struct relay *r, struct err *e)
+{
+	uint8_t init[VMN3T_INIT_BYTES], command[VMN3T_COMMAND_BYTES];
+	char uuid[VMN3T_UUID_CHARS + 1];
+	const uint8_t *got;
+	int code = make_uuid(uuid, sizeof(uuid), e);
+
+	vmn3t_build_init(init);
+	code = code ? code : send_all(r, init, sizeof(init), "to the greeting", e);
+	got = code ? NULL : take(r, VMN3T_INIT_BYTES, "to the greeting", e);
+	if (!got)
+		return e->code;
+	code = vmn3t_check_init(got, e);
+	if (code)
+		return code;
+	vmn3t_build_command(uuid, command);
+	code = send_all(r, command, sizeof(command), "to the request for an interface", e);
+	/* A refusal may be all that comes. */
+	got = code ? NULL : take(r, VMN3T_ANSWER_BYTES, "to the request for an interface", e);
+	if (!got)
+		return e->code;
+	return vmn3t_parse_answer(got, &r->vif, e);
+}
+
+static int send_discover(struct relay *r, uint32_t xid, struct err *e)
+{
+	uint8_t frame[VMN3T_HEADER_BYTES + DHCP_FRAME_MAX];
+	struct dhcp_query q = {.type = DHCP_DISCOVER, .xid = xid};
+	size_t len;
+
+	memcpy(q.mac, r->vif.mac, ETH_ALEN);
+	len = dhcp_build(&q, frame + VMN3T_HEADER_BYTES);
+	vmn3t_put_header(frame, len);
+	return send_all(r, frame, VMN3T_HEADER_BYTES + len, "to DHCP", e);
+}
+
+/* The address in the frames that have come, or 0. VPNKit's first word is the last: it has one
+ * address for each UUID, and does not wait for a request. */
+static in_addr_t offered(struct relay *r, uint32_t xid)
+{
+	struct dhcp_answer a;
+	const uint8_t *frame;
+	size_t len, used;
+
+	while ((used = vmn3t_next_frame(r->in.data + r->in.start, r->in.end - r->in.start, &frame,
+					&len))) {
+		r->in.start += used;
+		if (dhcp_parse(frame, len, &a) == 0 && a.xid == xid && a.address &&
+		    (a.type == DHCP_OFFER || a.type == DHCP_ACK) &&
+		    !memcmp(a.mac, r->vif.mac, ETH_ALEN))
+			return a.address;
+	}
+	return 0;
+}
+
+static int ask_address(struct relay *r, in_addr_t *ip, struct err *e)
+{
+	uint64_t retry_ms = 0;
+	uint32_t xid;
+
+	if (getrandom(&xid, sizeof(xid), 0) != sizeof(xid))
+		return err_errno(e, -errno, "getrandom");
+	while (!(*ip = offered(r, xid))) {
+		uint64_t now = loop_now_ms();
+		int code = 0;
+
+		if (now >= retry_ms) {
+			code = send_discover(r, xid, e);
+			if (code)
+				return code;
+			retry_ms = now + DHCP_RETRY_MS;
+		}
+		code = fill(r, retry_ms < r->deadline_ms ? retry_ms : r->deadline_ms);
+		if (code == -ETIMEDOUT && loop_now_ms() < r->deadline_ms)
+			continue;
+		if (code)
+			return handshake_error(code, "to DHCP", e);
+	}
+	return 0;
+}
+
+/* Frames */
+
+/* A frame that the tap does not take now (it is down, memory is short) is lost, as on a wire. */
+static int deliver(struct relay *r, const uint8_t *frame, size_t len)
+{
+	if (len < ETH_HLEN)
+		return 0;
+	while (write(r->tap, frame, len) < 0) {
+		if (errno == EINTR)
+			continue;
+		return errno == EBADFD || errno == EBADF || errno == ENODEV ? -errno : 0;
+	}
+	return 0;
+}
+
+static int deliver_all(struct relay *r)
+{
+	const uint8_t *frame;
+	size_t len, used;
+	int code = 0;
+
+	while (!code && (used = vmn3t_next_frame(r->in.data + r->in.start, r->in.end - r->in.start,
+						 &frame, &len))) {
+		r->in.start += used;
+		code = deliver(r, frame, len);
+	}
+	return code;
+}
+
+/* As many frames as there are, or as there is room for. */
+static int collect(struct relay *r)
+{
+	struct buffer *b = &r->out;
+
+	while (BUFFER_BYTES - b->end >= VMN3T_HEADER_BYTES + VMN3T_FRAME_MAX) {
+		ssize_t n = read(r->tap, b->data + b->end + VMN3T_HEADER_BYTES, VMN3T_FRAME_MAX);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		vmn3t_put_header(b->data + b->end, (size_t)n);
+		b->end += VMN3T_HEADER_BYTES + (size_t)n;
+	}
+	return 0;
+}
+
+static int flush(struct relay *r)
+{
+	struct buffer *b = &r->out;
+
+	while (b->start < b->end) {
+		ssize_t n = write(r->sock, b->data + b->start, b->end - b->start);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -errno;
+		b->start += (size_t)n;
+	}
+	b->start = b->end = 0;
+	return 0;
+}
+
+/* One turn. 0, 1 when the parent is gone, or -errno with *e. */
+static int turn(struct relay *r, struct err *e)
+{
+	bool full = r->out.end > 0;
+	struct pollfd fds[] = {
+		{.fd = r->sock, .events = (short)(POLLIN | (full ? POLLOUT : 0))},
+		{.fd = full ? -1 : r->tap, .events = POLLIN},
+		{.fd = INSIDE_CHANNEL},
+	};
+	int code = 0;
+
+	if (poll(fds, 3, -1) < 0)
+		return errno == EINTR ? 0 : err_errno(e, -errno, "poll");
+	if (fds[2].revents)
+		return 1;
+	if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
+		code = fill(r, 0);
+		if (code && code != -ETIMEDOUT)
+			return handshake_error(code, "while frames flowed", e);
+		code = deliver_all(r);
+	}
+	if (!code && fds[1].revents)
+		code = collect(r);
+	if (code)
+		return err_errno(e, code, "the tap device is gone");
+	code = flush(r);
+	return code ? err_errno(e, code, "VPNKit's socket") : 0;
+}
+
+static int set_up(struct relay *r, struct vpnkit_answer *answer, struct err *e)
+{
+	struct vpnkit_boot boot;
+	int code = inside_enter(&boot, sizeof(boot), &r->sock, e);
+
+	if (code)
+		return code;
+	log_init("vpnkit-relay", boot.debug);
+	r->deadline_ms = loop_now_ms() + (uint64_t)boot.timeout_ms;
+	code = fd_set_nonblock(r->sock, true);
+	code = code ? err_errno(e, code, "VPNKit's socket") : handshake(r, e);
+	code = code ? code : netif_tap_open(boot.ifname, r->vif.mac, &r->tap, e);
+	if (!code)
+		code = fd_set_nonblock(r->tap, true);
+	code = code ? code : ask_address(r, &answer->ip, e);
+	answer->mtu = r->vif.mtu;
+	return code ? code : sandbox_relay(e);
+}
+
+int vpnkit_relay_main(void)
+{
+	static struct relay relay = {.tap = -1, .sock = -1};
+	struct vpnkit_answer answer = {0};
+	struct err e = {0};
+	int code = set_up(&relay, &answer, &e);
+
+	answer.head.err = e;
+	answer.head.err.code = code;
+	inside_say(&answer, sizeof(answer));
+	code = code ? code : deliver_all(&relay) < 0;
+	while (!code)
+		code = turn(&relay, &e);
+	if (code < 0)
+		inside_last_words(&e);
+	return code < 0;
+}

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The vpnkit network. Debian has no VPNKit: tests/peers/vpnkit_peer.c speaks its protocol, with
+libslirp's network behind. A real vpnkit in PATH is tried as well."""
+
+import os
+import shutil
+import signal
+import unittest
+
+import rkit
+from rkit import net
+from rkit.launch import Rootlesskit, rootlesskit, run, wait_for
+from rkit.networks import fake, gone, outside, probe, process_named
+from rkit.peers import TcpServer, UdpServer, echo, hello, payload_hash, receive, send_payload
+from rkit.world import world
+
+PEER = os.environ.get("RK_VPNKIT_PEER")
+NET = ["--net=vpnkit", "--copy-up=/etc"]
+SAFE = NET + ["--disable-host-loopback"]
+DETACHED = ["--net=vpnkit", "--detach-netns", "--disable-host-loopback"]
+
+
+@unittest.skipUnless(PEER or shutil.which("vpnkit"), "built without libslirp, and no vpnkit in PATH")
+@rkit.needs("tun")
+class VpnkitCase(rkit.RkTestCase):
+    """The peer, as a program that any user may run, first in PATH."""
+
+    def setUp(self):
+        super().setUp()
+        if PEER:
+            shutil.copy(PEER, world().bin + "/vpnkit")
+            os.chmod(world().bin + "/vpnkit", 0o755)
+
+    def tearDown(self):
+        super().tearDown()
+        if PEER:
+            os.unlink(world().bin + "/vpnkit")
+
+
+class Outgoing(VpnkitCase):
+    def test_tcp_udp_names_ping(self):
+        with outside(), Rootlesskit(*SAFE) as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7"), "question")
+            self.assertEqual(probe(rk, "name", "any.example."), "192.0.2.77")
+            got = rk.nsenter("ping", "-c", "1", "-W", "10", "192.168.65.1")
+            self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+
+    def test_much(self):
+        size = 50_000_000
+        with net.neighbour("server") as server_ns, \
+                TcpServer(lambda c, a: receive(c), port=80, host="0.0.0.0", netns=server_ns) \
+                as server, Rootlesskit(*SAFE) as rk:
+            c = net.connect("192.0.2.100", 80, netns=rk.netns())
+            send_payload(c, size)
+            c.close()
+            self.assertEqual(server.jobs[0].result(), (size, payload_hash(size)))
+
+    def test_much_comes_back(self):
+        size = 50_000_000
+        with net.neighbour("server") as server_ns, \
+                TcpServer(lambda c, a: send_payload(c, size), port=80, host="0.0.0.0",
+                          netns=server_ns), Rootlesskit(*SAFE) as rk:
+            c = net.connect("192.0.2.100", 80, netns=rk.netns())
+            self.assertEqual(receive(c), (size, payload_hash(size)))
+            c.close()
+
+    def test_services_of_the_host_unless_forbidden(self):
+        with TcpServer(echo, port=8000):
+            with Rootlesskit(*NET) as rk:
+                self.assertEqual(probe(rk, "tcp", "192.168.65.2", "8000"), "question")
+            with Rootlesskit(*SAFE) as rk:
+                self.assertRegex(probe(rk, "tcp", "192.168.65.2", "8000", "3"), "^failed: ")
+
+    def test_detached(self):
+        with outside(), Rootlesskit(*DETACHED) as rk:
+            inside = rk.state + "/netns"
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
+
+    def test_with_a_pid_namespace(self):
+        with outside(), Rootlesskit(*SAFE, "--pidns") as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+
+
+class Ports(VpnkitCase):
+    def test_builtin(self):
+        with Rootlesskit(*SAFE, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
+                         "127.0.0.1:18081:192.168.65.3:81/tcp", "-p",
+                         "127.0.0.1:18082:82/udp") as rk:
+            with TcpServer(hello("lo"), netns=rk.netns()), \
+                    TcpServer(hello("tap"), port=81, host="192.168.65.3", netns=rk.netns()), \
+                    UdpServer(port=82, netns=rk.netns()):
+                for port, word in ((18080, b"lo"), (18081, b"tap")):
+                    with net.connect("127.0.0.1", port) as c:
+                        self.assertEqual(c.recv(10), word)
+                with net.udp_client("127.0.0.1", 18082) as c:
+                    c.send(b"datagram")
+                    self.assertEqual(c.recv(20), b"datagram")
+
+
+class Options(VpnkitCase):
+    def look(self, *args):
+        got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
+                          "cat /etc/resolv.conf")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return got.stdout + got.stderr
+
+    def test_defaults(self):
+        seen = self.look()
+        self.assertRegex(seen, r"tap0\s+inet 192\.168\.65\.\d+/24")
+        self.assertIn("default via 192.168.65.1 dev tap0", seen)
+        self.assertRegex(seen, r"tap0: <[^>]*UP.*mtu 1500 .*link/ether 02:50:00:00:00:01")
+        self.assertIn("nameserver 192.168.65.1", seen)
+        self.assertNotIn("warning", seen)
+
+    def test_mtu_ifname(self):
+        seen = self.look("--mtu=4000", "--ifname=ether7")
+        self.assertRegex(seen, r"ether7: .*mtu 4000 ")
+        self.assertIn("warning: vpnkit is known to have issues with an MTU other than 1500", seen)
+        self.assertNotIn("tap0", seen)
+
+    def test_command_line(self):
+        for options, forbidden in ((NET, False), (SAFE, True)):
+            with Rootlesskit(*options) as rk:
+                words = process_named("vpnkit")[1][1:]
+                want = ["--ethernet", rk.state + "/vpnkit-ethernet.sock", "--mtu", "1500"]
+                self.assertEqual(words, want + ["--host-ip", "0.0.0.0"] * forbidden)
+
+    def test_information(self):
+        with Rootlesskit(*SAFE) as rk:
+            driver = rk.api("GET", "/v1/info")[1]["networkDriver"]
+            self.assertRegex(driver.pop("childIP"), r"^192\.168\.65\.\d+$")
+            self.assertEqual(driver, {"driver": "vpnkit", "dns": ["192.168.65.1"]})
+
+    def test_refused(self):
+        got = rootlesskit(*SAFE, "--cidr=10.0.2.0/24", "true")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("cidr", got.stderr)
+
+    def test_the_relay_is_locked_down(self):
+        with Rootlesskit(*SAFE):
+            pid, _ = process_named("rootlesskit", "vpnkit-relay")
+            status = open("/proc/%d/status" % pid).read()
+            for line in (r"CapEff:\s+0+$", r"CapPrm:\s+0+$", r"NoNewPrivs:\s+1$", r"Seccomp:\s+2$"):
+                self.assertRegex(status, "(?m)^" + line)
+
+
+class End(VpnkitCase):
+    def pids(self):
+        return [process_named("vpnkit")[0], process_named("rootlesskit", "vpnkit-relay")[0]]
+
+    def test_with_us(self):
+        with Rootlesskit(*SAFE) as rk:
+            pids = self.pids()
+            rk.stop()
+            for pid in pids:
+                gone(pid)
+
+    def test_when_the_parent_is_killed(self):
+        for options in (SAFE, DETACHED):
+            rk = Rootlesskit(*options).ready()
+            pids = self.pids()
+            rk.proc.kill()
+            rk.wait()
+            for pid in pids:
+                gone(pid)
+            rk.forget_state()
+
+    def test_its_own_is_noticed(self):
+        with Rootlesskit(*SAFE) as rk:
+            relay = self.pids()[1]
+            os.kill(self.pids()[0], signal.SIGKILL)
+            wait_for("a word about it", lambda: "vpnkit ended (signal: killed)" in rk.log())
+            self.assertEqual(rk.log().count("lost its network"), 1)
+            gone(relay)
+            self.assertIsNone(rk.proc.poll())
+
+    def test_that_of_the_relay_is_noticed(self):
+        with Rootlesskit(*SAFE) as rk:
+            os.kill(self.pids()[1], signal.SIGKILL)
+            wait_for("a word about it", lambda: "lost its network" in rk.log())
+            self.assertRegex(rk.log(), "vpnkit.* ended")
+            self.assertIsNone(rk.proc.poll())
+
+    def test_without_its_device(self):
+        with Rootlesskit(*SAFE) as rk:
+            rk.nsenter("ip", "link", "del", "tap0")
+            wait_for("a word about it", lambda: "the tap device is gone" in rk.log())
+            self.assertIsNone(rk.proc.poll())
+
+
+@unittest.skipUnless(PEER, "built without libslirp")
+class Failures(VpnkitCase):
+    """One line that says why; nothing is left."""
+
+    def fails(self, say, *args, fault=None):
+        got = rootlesskit(*SAFE, *args, "true", env=world().environ(VPNKIT_PEER_FAULT=fault))
+        self.assertEqual(got.returncode, 1)
+        lines = got.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, got.stderr)
+        self.assertRegex(lines[0], say)
+        self.assertNothingLeft()
+
+    def test_missing(self):
+        self.fails("--vpnkit-binary: cannot run /nowhere/vpnkit: No such file",
+                   "--vpnkit-binary=/nowhere/vpnkit")
+
+    def test_exits_at_once(self):
+        self.fails(r"vpnkit ended \(exit status 3\): the moon is down", fault="exit")
+
+    def test_no_socket(self):
+        self.fails("vpnkit does not take connections on .* after 10000 ms", fault="no-socket")
+
+    def test_hangs(self):
+        self.fails("VPNKit does not answer to the greeting", fault="hang")
+
+    def test_gives_no_address(self):
+        self.fails("VPNKit does not answer to DHCP", fault="no-dhcp")
+
+    def test_something_else_answers(self):
+        self.fails("does not speak VPNKit's protocol", fault="bad-magic")
+        self.fails("does not speak VPNKit's protocol", fault="garbage")
+
+    def test_another_version(self):
+        self.fails("protocol has version 1, 22 is needed", fault="bad-version")
+
+    def test_refuses(self):
+        self.fails(r"VPNKit refused: no\?vacancy!", fault="refuse")
+
+    def test_a_bad_address(self):
+        self.fails("MAC address that no interface can have", fault="bad-mac")
+
+    def test_dies_in_between(self):
+        self.fails(r"vpnkit ended \(exit status 6\)", fault="close")
+        self.fails(r"vpnkit ended \(exit status 7\): no addresses today", fault="die-on-dhcp")
+
+    def test_a_long_state_directory(self):
+        path = "%s/%s" % (world().tmp, "x" * 80)
+        self.fails("choose a shorter --state-dir", "--state-dir=" + path)
+
+    def test_interrupted(self):
+        rk = Rootlesskit(*SAFE, env=world().environ(VPNKIT_PEER_FAULT="hang"))
+        wait_for("vpnkit", lambda: os.path.exists(rk.state + "/vpnkit-ethernet.sock"))
+        rk.proc.send_signal(signal.SIGTERM)
+        self.assertEqual(rk.wait(), 1)
+        self.assertIn("interrupted", rk.log())
+
+    def test_a_bad_device(self):
+        run("chmod", "0600", "/dev/net/tun", uid=0)
+        try:
+            self.fails("/dev/net/tun must be readable and writable")
+        finally:
+            run("chmod", "0666", "/dev/net/tun", uid=0)
+
+
+if __name__ == "__main__":
+    rkit.main()
