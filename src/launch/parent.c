@@ -122,7 +122,7 @@ static int wait_ready(struct parent *p, struct err *e)
 {
 	p->sock_source = loop_add_fd(p->loop, p->sock, EPOLLIN, child_says_ready, p);
 	if (!p->sock_source)
-		return err_errno(e, -errno, "epoll");
+		return err_errno(e, -errno, "start-up: epoll");
 	while (!p->child_ready) {
 		int code = supervise_check(p, e);
 

@@ -26,7 +26,7 @@ int inherited_fds_take(struct inherited_fds *out)
 	*out = (struct inherited_fds){0};
 	if (!dir)
 		return -errno;
-	while (!code && (d = readdir(dir))) {
+	while (!code && (errno = 0, d = readdir(dir))) {
 		int fd = (int)strtol(d->d_name, NULL, 10), flags, *grown;
 
 		if (fd <= STDERR_FILENO || fd == dirfd(dir))
@@ -43,6 +43,8 @@ int inherited_fds_take(struct inherited_fds *out)
 		out->fd[out->n++] = fd;
 		code = fd_set_cloexec(fd, true);
 	}
+	if (!d && errno)
+		code = -errno;
 	closedir(dir);
 	return code;
 }
@@ -77,17 +79,22 @@ child_exec(char **argv, const struct inherited_fds *inherited, int sock)
 {
 	struct hs_simple mapped;
 	char number[16];
+	int code;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (hs_recv(sock, HS_MAPPED, &mapped, sizeof(mapped)))
+	log_init("child ", false);
+	code = hs_recv(sock, HS_MAPPED, &mapped, sizeof(mapped));
+	if (code) {
+		if (code != -ECONNRESET) /* else the parent has failed, and says why */
+			log_error("message from the parent: %s", strerror(-code));
 		_exit(1);
+	}
 	for (size_t i = 0; i < inherited->n; i++)
 		fd_set_cloexec(inherited->fd[i], false);
 	fd_set_cloexec(sock, false);
 	snprintf(number, sizeof(number), "%d", sock);
 	if (setenv(HS_ENV_ROLE, "child", 1) == 0 && setenv(HS_ENV_FD, number, 1) == 0)
 		execv("/proc/self/exe", argv);
-	log_init("child ", false);
 	log_error("cannot execute /proc/self/exe: %s", strerror(errno));
 	_exit(1);
 }
@@ -101,7 +108,7 @@ int spawn_child(const struct options *options, char **argv, const struct inherit
 
 	*child = PROC_NONE;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_errno(e, -errno, "socketpair");
+		return err_errno(e, -errno, "failed to create the child: socketpair");
 	ours = pair[0];
 	theirs = pair[1];
 	pid = syscall(SYS_clone, (long)spawn_flags(options) | SIGCHLD, NULL, NULL, NULL, NULL);
@@ -114,7 +121,7 @@ int spawn_child(const struct options *options, char **argv, const struct inherit
 	child->pid = (pid_t)pid;
 	child->pidfd = proc_pidfd_open(child->pid);
 	if (child->pidfd < 0) {
-		int code = err_errno(e, child->pidfd, "pidfd_open");
+		int code = err_errno(e, child->pidfd, "failed to create the child: pidfd_open");
 
 		proc_end(child, SIGKILL, 0);
 		return code;

@@ -43,7 +43,7 @@ static int empty_dir(int dir_fd, const char *keep)
 		close(fd);
 		return -ENOMEM;
 	}
-	while ((d = readdir(dir))) {
+	while ((errno = 0, d = readdir(dir))) {
 		int code;
 
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
@@ -52,6 +52,7 @@ static int empty_dir(int dir_fd, const char *keep)
 		code = remove_entry(dir_fd, d->d_name);
 		first = first ? first : code;
 	}
+	first = first ? first : -errno;
 	closedir(dir);
 	return first;
 }
@@ -191,8 +192,13 @@ static int claim(const char *path, struct statedir *d, struct err *e)
 	code = make_dirs(path, &d->made, e);
 	if (code)
 		return code;
-	if (!realpath(path, d->path))
-		return err_errno(e, -errno, "state directory %s", path);
+	if (!realpath(path, d->path)) {
+		code = err_errno(e, -errno, "state directory %s", path);
+		d->path[0] = '\0';
+		if (d->made)
+			rmdir(path);
+		return code;
+	}
 	if (holds_home(d->path))
 		return err_set(
 			e, -EINVAL,
@@ -227,7 +233,8 @@ int statedir_open(const char *path, struct statedir *out, struct err *e)
 	code = path ? open_named(path, out, e) : open_temporary(out, e);
 	if (!code)
 		return 0;
-	if (out->made && out->locked)
+	/* -EBUSY: it has become another instance's, and so has the file. */
+	if (out->made && out->lock_fd >= 0 && code != -EBUSY)
 		unlinkat(out->dir_fd, LOCK_FILE, 0);
 	release(out);
 	/* Fails where somebody else has moved in. */

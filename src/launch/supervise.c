@@ -53,9 +53,9 @@ int supervise_open(struct parent *p, struct err *e)
 	p->abort_signal_fd = signalfd(-1, &aborting, SFD_CLOEXEC | SFD_NONBLOCK);
 	p->abort_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (p->signal_fd < 0 || p->abort_signal_fd < 0 || p->abort_fd < 0)
-		return err_errno(e, -errno, "signalfd");
+		return err_errno(e, -errno, "start-up: signalfd");
 	code = abort_add(p, p->abort_signal_fd);
-	return code ? err_errno(e, code, "epoll") : 0;
+	return code ? err_errno(e, code, "start-up: epoll") : 0;
 }
 
 static void child_died(void *arg, uint32_t events)
@@ -75,9 +75,9 @@ int supervise_child(struct parent *p, struct err *e)
 	int code = abort_add(p, p->child.pidfd);
 
 	if (code)
-		return err_errno(e, code, "epoll");
+		return err_errno(e, code, "start-up: epoll");
 	p->child_source = loop_add_fd(p->loop, p->child.pidfd, EPOLLIN, child_died, p);
-	return p->child_source ? 0 : err_errno(e, -errno, "epoll");
+	return p->child_source ? 0 : err_errno(e, -errno, "start-up: epoll");
 }
 
 /* The first pending signal of fd, or 0. */
@@ -141,7 +141,7 @@ static void forward(void *arg, uint32_t events)
 int supervise_start(struct parent *p, struct err *e)
 {
 	p->signal_source = loop_add_fd(p->loop, p->signal_fd, EPOLLIN, forward, p);
-	return p->signal_source ? 0 : err_errno(e, -errno, "epoll");
+	return p->signal_source ? 0 : err_errno(e, -errno, "start-up: epoll");
 }
 
 void supervise_run(struct parent *p)

@@ -45,13 +45,15 @@ int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e)
 		close(fd);
 		return err_errno(e, -ENOMEM, "cannot list the directory");
 	}
-	while (!code && (d = readdir(dir))) {
+	while (!code && (errno = 0, d = readdir(dir))) {
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
 			continue;
 		code = link_entry(top_fd, sub_fd, sub, d);
 		if (code)
 			err_errno(e, code, "cannot make a link for %.200s", d->d_name);
 	}
+	if (!d && errno)
+		code = err_errno(e, -errno, "cannot list the directory");
 	closedir(dir);
 	return code;
 }

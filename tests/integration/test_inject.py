@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Counted fault injection into the set-up: the n-th call of each kind fails, in every process.
+
+Whatever the call was for, rootlesskit either goes on without it, and the command runs, or it says why not,
+exits with 1 and leaves nothing behind. strace(1) does the injection.
+"""
+
+import os
+import signal
+import subprocess
+
+import rkit
+from rkit.launch import check_log, popen, wait_for
+from rkit.world import UID, USER
+
+# system call: the error, and how many of its calls in a process fail, one after the other.
+CALLS = {
+    "mount": ("EPERM", 6), "move_mount": ("EPERM", 2), "open_tree": ("EPERM", 2),
+    "setns": ("EPERM", 2), "unshare": ("ENOSPC", 1), "clone": ("EAGAIN", 5),
+    "execve": ("ENOENT", 2), "pidfd_open": ("EMFILE", 4), "pipe2": ("EMFILE", 6),
+    "socketpair": ("EMFILE", 4), "socket": ("ENFILE", 3), "bind": ("EACCES", 3),
+    "listen": ("EADDRINUSE", 2), "epoll_create1": ("EMFILE", 3), "epoll_ctl": ("ENOMEM", 6),
+    "signalfd4": ("EMFILE", 2), "flock": ("ENOLCK", 2), "symlinkat": ("ENOSPC", 2),
+    "mkdirat": ("ENOSPC", 1), "mkdir": ("EDQUOT", 2), "fchmod": ("EPERM", 2),
+    "renameat": ("EIO", 1), "prctl": ("EINVAL", 4), "ioctl": ("EBUSY", 4), "sendmsg": ("ENOBUFS", 6),
+    "recvmsg": ("ENOMEM", 6), "sendto": ("ENOBUFS", 4), "readlink": ("EACCES", 2),
+    "getdents64": ("EIO", 3), "umount2": ("EBUSY", 1), "setsid": ("EPERM", 1),
+    "timerfd_create": ("EMFILE", 2), "eventfd2": ("EMFILE", 2), "memfd_create": ("EMFILE", 2),
+    "getsockname": ("ENOBUFS", 2), "setsockopt": ("EPERM", 6), "io_uring_setup": ("ENOSYS", 3),
+    "io_uring_register": ("EINVAL", 6), "seccomp": ("EINVAL", 3), "capset": ("EPERM", 2),
+    "fcntl": ("EMFILE", 6), "dup2": ("EMFILE", 4), "unlink": ("EIO", 2),
+}
+
+
+@rkit.needs("strace")
+@rkit.ours("leaves things behind")
+class Inject(rkit.RkTestCase):
+    OPTIONS = ["--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp",
+               "--copy-up=/etc", "--pidns"]
+
+    def options(self):
+        if self.world.tun_error:
+            return self.OPTIONS
+        return ["--net=slirp4netns", "--disable-host-loopback", *self.OPTIONS[1:]]
+
+    def attempt(self, call, error, number):
+        """(exit code, output, log) of a run in which that call fails."""
+        state = self.world.tmp + "/state-inject"
+        log = "%s/inject.log" % self.world.base
+        trace = "%s/inject.trace" % self.world.base
+        argv = ["strace", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
+                "inject=%s:error=%s:when=%d" % (call, error, number), self.world.path["rootlesskit"],
+                "--state-dir=" + state, *self.options(), "sh", "-c",
+                "test -e /etc/passwd && echo RAN || echo RAN WITHOUT PASSWD"]
+        with open(log, "wb") as err:
+            proc = popen(argv, uid=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
+            try:
+                out = proc.communicate(timeout=90)[0].decode()
+            except subprocess.TimeoutExpired:
+                proc.send_signal(signal.SIGKILL)
+                raise AssertionError("hangs:\n" + open(log, errors="replace").read())
+        with open(log, errors="replace") as err, open(trace, errors="replace") as calls:
+            hit = "(INJECTED)" in calls.read()
+            return proc.returncode, out, err.read(), hit
+
+    def check(self, call, error, number):
+        code, out, log, hit = self.attempt(call, error, number)
+        check_log(log)
+        if os.environ.get("RKIT_VERBOSE"):
+            print("--- %s %d: exit code %d, %r\n%s" % (call, number, code, out, log), flush=True)
+        self.assertNotIn("WITHOUT", out, "a directory was read in part:\n" + log)
+        if "RAN" in out and code == 0:
+            pass
+        elif "RAN" in out:
+            self.assertRegex(log, r"(?m)^\[rootlesskit:", "the command ran, exit code %d" % code)
+        else:
+            self.assertRegex(log, r"(?m)^\[rootlesskit:(parent|child )\] error: .+")
+            self.assertIn(code, (1, 255), log)
+        self.assertNothingLeft()
+        return hit
+
+    def test_each_call(self):
+        for call, (error, most) in CALLS.items():
+            for number in range(1, most + 1):
+                with self.subTest(call=call, number=number):
+                    if not self.check(call, error, number):
+                        break
+
+
+if __name__ == "__main__":
+    rkit.main()
