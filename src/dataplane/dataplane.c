@@ -51,6 +51,7 @@ static void port_free(struct dp_port *port)
 	if (port->hh.tbl)
 		HASH_DEL(dp->ports, port);
 	fdpass_close(port->fds, port->n_fds);
+	dp_slot_put(dp, port->slot);
 	dp->listeners -= port->n_fds;
 	free(port->fds);
 	free(port);
@@ -86,6 +87,8 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 			     .port_id = port->spec.id,
 			     .proto = port->spec.proto,
 			     .listen_family = port->spec.listen.ss_family,
+			     .slot = port->slot,
+			     .slot_used = port->slot_used,
 			     .target = to_dp_addr(&port->spec.target),
 			     .target2 = to_dp_addr(&port->spec.target2)};
 
@@ -250,12 +253,15 @@ int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 	assert(spec->id > 0 && !port_find(dp, spec->id));
 	if (is_hopeless(dp))
 		return -ECONNRESET;
+	if (HASH_COUNT(dp->ports) == LIMIT_PORTS)
+		return -ENOSPC;
 	port = calloc(1, sizeof(*port));
 	if (!port)
 		return -ENOMEM;
 	*port = (struct dp_port){.dp = dp,
 				 .state = DP_PORT_ADDING,
 				 .spec = *spec,
+				 .slot = DP_SLOT_NONE,
 				 .lives = dp->plane.state != DP_CHILD_DOWN,
 				 .done = done,
 				 .arg = arg};
@@ -265,6 +271,7 @@ int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 		return code;
 	}
 	HASH_ADD_INT(dp->ports, spec.id, port);
+	dp_slot_get(dp, port);
 	port_post(port, DP_MSG_ADD);
 	return 0;
 }

@@ -64,6 +64,23 @@ int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
  * so that the address can be bound again. */
 int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg);
 
+/* What the data plane that runs has counted. Nobody is disturbed by reading it. */
+struct stats;
+struct port_stats;
+
+/* A worker's counters. 0 or -errno. */
+int dataplane_stats_worker(const struct dataplane *dp, unsigned worker, struct stats *out);
+/* Adds one to sum, field by field. */
+void dataplane_stats_sum(struct stats *sum, const struct stats *one);
+
+/* Calls fn for each live port with what all workers have counted for it. Stops when fn returns
+ * nonzero and returns that; -errno when the counters cannot be read. */
+typedef int dataplane_port_stats_fn(void *arg, int id, const struct port_stats *stats);
+int dataplane_stats_ports(const struct dataplane *dp, dataplane_port_stats_fn *fn, void *arg);
+
+/* How many data planes there have been: 1 when none has died. */
+unsigned dataplane_starts(const struct dataplane *dp);
+
 /* What runs: "io_uring" or "epoll". */
 const char *dataplane_backend_name(const struct dataplane *dp);
 unsigned dataplane_workers(const struct dataplane *dp);

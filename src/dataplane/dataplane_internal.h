@@ -11,10 +11,11 @@
 #include "dataplane/stats.h"
 
 /*
- * The parent's half of the data plane, in three files:
+ * The parent's half of the data plane, in four files:
  *   dataplane.c   the door, and the table of ports
  *   dp_channel.c  control channels: messages to workers, their answers
  *   dp_child.c    the two processes: start, handshake, end, start again
+ *   dp_stats.c    what the workers count
  */
 
 /* A message that did not go out at once. */
@@ -59,7 +60,9 @@ struct dp_port {
 	struct dataplane *dp;
 	enum dp_port_state state;
 	struct dataplane_port spec;
-	int *fds; /* the listening sockets */
+	uint32_t slot;	/* in the statistics file */
+	bool slot_used; /* by an earlier port */
+	int *fds;	/* the listening sockets */
 	unsigned n_fds;
 	unsigned worker;  /* of the first; the others go to those after it */
 	unsigned waiting; /* answers to come */
@@ -81,13 +84,23 @@ struct dataplane {
 	struct dp_child plane, broker;
 	struct dp_channel channels[LIMIT_WORKERS];
 	int broker_fds[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
-	int stats_fd;
-	const uint8_t *stats; /* of the data plane that runs; STATS_STRIDE a worker */
+	int stats_fd;		       /* the statistics file of the data plane that runs */
+	uint64_t slots[LIMIT_PORTS / 64]; /* taken ones have their bit set */
+	unsigned slots_used;		  /* those above never were */
+	unsigned starts;		  /* data planes so far */
 	struct dp_port *ports;
 	unsigned listeners, listeners_max;
 	unsigned next_worker;
 	uint32_t seq;
 };
+
+#define DP_SLOT_NONE UINT32_MAX
+
+/* dp_stats.c */
+/* Gives the port a slot; there is one, as there are as many as ports. */
+void dp_slot_get(struct dataplane *dp, struct dp_port *port);
+/* DP_SLOT_NONE is allowed. */
+void dp_slot_put(struct dataplane *dp, uint32_t slot);
 
 /* dp_channel.c */
 void dp_channels_init(struct dataplane *dp);

@@ -49,7 +49,7 @@ struct plane {
 	struct dp_boot boot;
 	struct worker_config config; /* of each worker, but for number and stats */
 	bool uring;
-	struct stats *stats;
+	uint8_t *stats; /* the statistics file */
 	int control[LIMIT_WORKERS], broker[LIMIT_WORKERS];
 	pthread_barrier_t opened; /* each worker has opened its io, or failed */
 	pthread_barrier_t locked; /* the process is locked down */
@@ -81,7 +81,10 @@ static int open_worker(struct seat *s)
 	struct worker_config config = p->config;
 
 	config.number = s->number;
-	config.stats = (struct stats *)((uint8_t *)p->stats + s->number * STATS_STRIDE);
+	config.stats = (struct stats *)(p->stats + s->number * STATS_STRIDE);
+	config.port_stats =
+		(struct port_stats *)(p->stats + s->number * STATS_STRIDE + STATS_PORTS_AT);
+	config.port_slots = LIMIT_PORTS;
 	return worker_open(&config, s->io, &s->worker);
 }
 

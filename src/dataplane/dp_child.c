@@ -130,25 +130,17 @@ static void child_clear(struct dp_child *child)
 	}
 }
 
-/* Statistics: a file of a fixed size, so that nobody can take pages away from under the parent. */
-
+/* Statistics: a file of a fixed size, so that a worker that writes to it cannot fail. */
 static int stats_open(struct dataplane *dp)
 {
-	size_t bytes = dp->workers * STATS_STRIDE;
 	auto_fd int fd = memfd_create("ringkit-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *p;
 
-	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0 ||
+	if (fd < 0 || ftruncate(fd, (off_t)(dp->workers * STATS_STRIDE)) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
-	p = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	if (dp->stats)
-		munmap((void *)(unsigned long)dp->stats, bytes);
 	close_fd(&dp->stats_fd);
-	dp->stats = p;
 	dp->stats_fd = steal_fd(&fd);
+	dp->starts++;
 	return 0;
 }
 
@@ -541,7 +533,4 @@ void dp_children_end(struct dataplane *dp)
 	child_clear(&dp->plane);
 	child_clear(&dp->broker);
 	close_fd(&dp->stats_fd);
-	if (dp->stats)
-		munmap((void *)(unsigned long)dp->stats, dp->workers * STATS_STRIDE);
-	dp->stats = NULL;
 }

@@ -54,6 +54,8 @@ struct dp_msg {
 	int32_t err;
 	uint32_t proto; /* enum dataplane_proto */
 	uint32_t listen_family;
+	uint32_t slot;	    /* of the port in the statistics file */
+	uint32_t slot_used; /* by an earlier port: to be zeroed */
 	union dp_addr target;
 	union dp_addr target2; /* sa_family 0: none */
 };

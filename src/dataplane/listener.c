@@ -129,7 +129,8 @@ static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	struct listener *l, **bucket = bucket_of(w, msg->port_id);
-	bool valid = msg->proto <= DATAPLANE_UDP && addr_len(&msg->target) > 0;
+	bool valid = msg->proto <= DATAPLANE_UDP && addr_len(&msg->target) > 0 &&
+		     msg->slot < w->config.port_slots;
 
 	l = valid && !find(w, msg->port_id) ? slot_get(w) : NULL;
 	if (!l) {
@@ -145,6 +146,9 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->target_len = addr_len(&msg->target);
 	l->target2 = msg->target2;
 	l->target2_len = addr_len(&msg->target2);
+	l->stats = &w->config.port_stats[msg->slot];
+	if (msg->slot_used)
+		memset(l->stats, 0, sizeof(*l->stats));
 	l->tune = msg->proto == DATAPLANE_TCP && comes_paced(fd);
 	l->hash_next = *bucket;
 	*bucket = l;
@@ -205,10 +209,18 @@ int listener_remove(struct worker *w, int port_id, uint32_t seq)
 	return 0;
 }
 
+void listener_flow_opened(struct listener *l)
+{
+	l->n_flows++;
+	stats_add(&l->stats->flows, 1);
+	stats_add(&l->stats->opened, 1);
+}
+
 void listener_flow_closed(struct worker *w, struct listener *l)
 {
 	assert(l->n_flows > 0);
 	l->n_flows--;
+	stats_sub(&l->stats->flows, 1);
 	try_finish(w, l);
 	listener_resume(w);
 }

@@ -2,23 +2,31 @@
 #ifndef RINGKIT_DATAPLANE_STATS_H
 #define RINGKIT_DATAPLANE_STATS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
+
 /*
- * What a worker counts, in a memory file that the parent maps read-only: it reads while the worker
- * counts, and disturbs nobody. Each field has one writer; stats_add makes the store whole.
+ * What a worker counts, in a memory file that the parent reads while the worker counts, disturbing
+ * nobody. Each field has one writer; stats_add makes the store whole. A new data plane gets a new
+ * file and counts from 0.
+ *
+ * The file: for each worker a struct stats, then a struct port_stats for each slot of a port.
  */
 struct stats {
 	/* TCP */
-	uint64_t tcp_accepted;	/* connections taken from a listener */
-	uint64_t tcp_connected; /* that reached their server */
-	uint64_t tcp_refused;	/* that the server refused */
-	uint64_t tcp_failed;	/* that could not be connected for another reason */
-	uint64_t tcp_aborted;	/* ended by a reset, of either side */
-	uint64_t tcp_closed;	/* ended in order */
-	uint64_t tcp_bytes_in;	/* to the namespace */
-	uint64_t tcp_bytes_out; /* from it */
-	uint64_t tcp_flows;	/* now */
+	uint64_t tcp_accepted;	  /* connections taken from a listener */
+	uint64_t tcp_connected;	  /* that reached their server */
+	uint64_t tcp_refused;	  /* that the server refused */
+	uint64_t tcp_unreachable; /* no route to the server */
+	uint64_t tcp_timed_out;	  /* the server did not answer */
+	uint64_t tcp_failed;	  /* that could not be connected for another reason */
+	uint64_t tcp_aborted;	  /* ended by a reset, of either side */
+	uint64_t tcp_closed;	  /* ended in order */
+	uint64_t tcp_bytes_in;	  /* to the namespace */
+	uint64_t tcp_bytes_out;	  /* from it */
+	uint64_t tcp_flows;	  /* now */
 
 	/* UDP */
 	uint64_t udp_datagrams_in, udp_bytes_in;
@@ -40,7 +48,19 @@ struct stats {
 	uint64_t listeners;	/* now */
 };
 
-#define STATS_WORDS (sizeof(struct stats) / sizeof(uint64_t))
+/* Of a port, or a worker's share of it. */
+struct port_stats {
+	uint64_t flows;	    /* now: connections, or clients of a UDP port */
+	uint64_t opened;    /* in all */
+	uint64_t bytes_in;  /* to the namespace */
+	uint64_t bytes_out; /* from it */
+	uint64_t datagrams_in, datagrams_out;
+	uint64_t errors;  /* connections that did not reach a server, ICMP errors of servers */
+	uint64_t dropped; /* datagrams */
+};
+
+#define STATS_WORDS	 (sizeof(struct stats) / sizeof(uint64_t))
+#define PORT_STATS_WORDS (sizeof(struct port_stats) / sizeof(uint64_t))
 
 /* NOLINTBEGIN(readability-non-const-parameter): the builtin writes, which the check does not see */
 static inline void stats_add(uint64_t *counter, uint64_t n)
@@ -54,7 +74,12 @@ static inline void stats_sub(uint64_t *counter, uint64_t n)
 }
 /* NOLINTEND(readability-non-const-parameter) */
 
-/* Bytes a worker's block takes in the file: whole cache lines, so that no two workers share one. */
-#define STATS_STRIDE ((sizeof(struct stats) + 127) & ~(size_t)127)
+/* Bytes a worker's block takes in the file: whole pages, of which only those that are written to
+ * cost memory. */
+#define STATS_PORTS_AT 1024
+#define STATS_STRIDE                                                                               \
+	((STATS_PORTS_AT + LIMIT_PORTS * sizeof(struct port_stats) + 4095) & ~(size_t)4095)
+
+_Static_assert(sizeof(struct stats) <= STATS_PORTS_AT, "a worker's counters fit before the ports'");
 
 #endif

@@ -216,9 +216,12 @@ static void arm_watch(struct worker *w, struct tcp_flow *f, unsigned side)
 
 /* Moving bytes */
 
-static void count_bytes(struct worker *w, unsigned d, size_t n)
+static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, size_t n)
 {
+	struct port_stats *port = f->listener->stats;
+
 	stats_add(d == 0 ? &w->stats->tcp_bytes_in : &w->stats->tcp_bytes_out, n);
+	stats_add(d == 0 ? &port->bytes_in : &port->bytes_out, n);
 }
 
 /* What is in the pipe goes first. */
@@ -236,7 +239,7 @@ static enum pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d)
 			return PUMP_WRITE_ERROR;
 		assert((size_t)n <= dir->in_pipe);
 		dir->in_pipe -= (uint32_t)n;
-		count_bytes(w, d, (size_t)n);
+		count_bytes(w, f, d, (size_t)n);
 	}
 	drop_pipe(w, dir);
 	return PUMP_MOVED;
@@ -268,7 +271,7 @@ static enum pump move_peeked(struct worker *w, struct tcp_flow *f, unsigned d, s
 	if (n != sent)
 		return PUMP_READ_ERROR;
 	*moved += (size_t)sent;
-	count_bytes(w, d, (size_t)sent);
+	count_bytes(w, f, d, (size_t)sent);
 	return PUMP_MOVED;
 }
 
@@ -303,7 +306,7 @@ static enum pump move_copied(struct worker *w, struct tcp_flow *f, unsigned d, s
 	if (sent < 0)
 		sent = 0;
 	*moved += (size_t)n;
-	count_bytes(w, d, (size_t)sent);
+	count_bytes(w, f, d, (size_t)sent);
 	if (sent < n)
 		return spill(w, dir, w->copy + sent, (size_t)(n - sent));
 	dir->bulk = n == WORKER_COPY_BYTES;
@@ -475,7 +478,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd)
 	f->fd[1] = -1;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
-	l->n_flows++;
+	listener_flow_opened(l);
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->tcp_flows, 1);
 	if (l->tune)
@@ -495,10 +498,26 @@ void tcp_sockets_ready(struct worker *w, int family)
 	}
 }
 
+static uint64_t *counter_of(struct stats *stats, int err)
+{
+	switch (-err) {
+	case ECONNREFUSED:
+		return &stats->tcp_refused;
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		return &stats->tcp_unreachable;
+	case ETIMEDOUT:
+		return &stats->tcp_timed_out;
+	default:
+		return &stats->tcp_failed;
+	}
+}
+
 static void connect_failed(struct worker *w, struct tcp_flow *f, int err)
 {
-	stats_add(err == -ECONNREFUSED ? &w->stats->tcp_refused : &w->stats->tcp_failed, 1);
 	if (f->second || f->listener->target2_len == 0) {
+		stats_add(counter_of(w->stats, err), 1);
+		stats_add(&f->listener->stats->errors, 1);
 		flow_close(w, f, true);
 		return;
 	}

@@ -292,7 +292,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	f->last_ns = w->now_ns;
 	f->hash_next = *bucket;
 	*bucket = f;
-	l->n_flows++;
+	listener_flow_opened(l);
 	DL_APPEND(l->udp_flows, f);
 	age_append(w, f);
 	w->udp_count++;
@@ -300,9 +300,11 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	return start(w, f) ? f : NULL;
 }
 
-static void drop(struct worker *w, const struct io_datagram *d)
+static void drop(struct worker *w, const struct listener *l, const struct io_datagram *d)
 {
 	stats_add(&w->stats->udp_dropped, 1);
+	if (l)
+		stats_add(&l->stats->dropped, 1);
 	w->io->ops->buf_put(w->io, d->buf_id);
 }
 
@@ -320,7 +322,7 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 	}
 	/* NOLINTNEXTLINE(bugprone-branch-clone): three states, and room in one of them */
 	if (!f) {
-		drop(w, d);
+		drop(w, l, d);
 		return;
 	}
 	payload = payload_of(d, segment);
@@ -357,6 +359,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 	case EMSGSIZE:
 	case EPROTO:
 		stats_add(&w->stats->udp_refused, 1);
+		stats_add(&f->listener->stats->errors, 1);
 		arm(w, f);
 		return;
 	default:
@@ -374,7 +377,7 @@ static void from_server(struct worker *w, struct udp_flow *f, const struct io_da
 	if (f && f->state == UDP_FLOW_OPEN && !d->truncated)
 		udp_send(w, f, true, &payload);
 	else
-		drop(w, d);
+		drop(w, f ? f->listener : NULL, d);
 }
 
 void udp_flow_event(struct worker *w, const struct io_event *ev)

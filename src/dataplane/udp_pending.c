@@ -78,6 +78,7 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 		}
 	}
 	stats_add(&w->stats->udp_dropped, 1);
+	stats_add(&f->listener->stats->dropped, 1);
 	udp_buf_put(w, p->buf_id);
 }
 
@@ -96,6 +97,7 @@ void udp_pending_drop(struct worker *w, struct udp_flow *f)
 
 	forget(w, f);
 	stats_add(&w->stats->udp_dropped, n);
+	stats_add(&f->listener->stats->dropped, n);
 	for (unsigned i = 0; i < n; i++)
 		udp_buf_put(w, f->pending[i].buf_id);
 }

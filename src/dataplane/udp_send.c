@@ -87,6 +87,7 @@ static int send_message(struct worker *w, const struct udp_batch *b, struct iove
 	if (r == -ECONNREFUSED && !b->to_client) {
 		/* The answer to an earlier one; saying it has cleared it. */
 		stats_add(&w->stats->udp_refused, 1);
+		stats_add(&b->flow->listener->stats->errors, 1);
 		r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
 	}
 	return r < 0 ? (int)r : 0;
@@ -137,12 +138,16 @@ static unsigned send_batch(struct worker *w, struct udp_batch *b)
 
 static void count_batch(struct worker *w, const struct udp_batch *b, unsigned lost)
 {
+	struct port_stats *port = b->flow->listener->stats;
 	bool out = b->to_client;
+	unsigned sent = b->datagrams - lost;
 
-	stats_add(out ? &w->stats->udp_datagrams_out : &w->stats->udp_datagrams_in,
-		  b->datagrams - lost);
+	stats_add(out ? &w->stats->udp_datagrams_out : &w->stats->udp_datagrams_in, sent);
+	stats_add(out ? &port->datagrams_out : &port->datagrams_in, sent);
 	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, b->bytes);
+	stats_add(out ? &port->bytes_out : &port->bytes_in, b->bytes);
 	stats_add(&w->stats->udp_dropped, lost);
+	stats_add(&port->dropped, lost);
 }
 
 void udp_flush(struct worker *w)

@@ -23,8 +23,10 @@ struct worker_config {
 	unsigned pipes_max;
 	unsigned udp_pending_max; /* receive buffers that flows without a socket may hold */
 	uint32_t udp_timeout_ms;
-	uint64_t netns_cookie; /* sockets of another namespace are rejected; 0: no check */
-	struct stats *stats;   /* zeroed */
+	uint64_t netns_cookie;	       /* sockets of another namespace are rejected; 0: no check */
+	struct stats *stats;	       /* zeroed */
+	struct port_stats *port_stats; /* one for each slot that a port may have */
+	unsigned port_slots;
 };
 
 /* io is borrowed. 0 or -ENOMEM. All memory is taken here. */

@@ -44,6 +44,7 @@ struct listener {
 	int port_id;
 	uint32_t proto; /* enum dataplane_proto */
 	uint32_t remove_seq;
+	struct port_stats *stats;
 	int family;  /* of fd */
 	bool armed;  /* accept or recvmsg is in flight */
 	bool paused; /* to be armed again when descriptors or buffers are there */
@@ -211,6 +212,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd);
 int listener_remove(struct worker *w, int port_id, uint32_t seq);
 void listener_accept_event(struct worker *w, const struct io_event *ev);
 void listener_udp_event(struct worker *w, const struct io_event *ev);
+void listener_flow_opened(struct listener *l);
 /* A flow of it has gone. */
 void listener_flow_closed(struct worker *w, struct listener *l);
 /* Descriptors may be there again: arms listeners that were paused. */

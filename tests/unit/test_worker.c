@@ -28,6 +28,7 @@ struct world {
 	struct io *io;
 	struct worker *w;
 	struct stats stats;
+	struct port_stats ports[8];
 	int listener;
 	int port_id;
 };
@@ -43,6 +44,8 @@ static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
 
 	memset(x, 0, sizeof(*x));
 	config.stats = &x->stats;
+	config.port_stats = x->ports;
+	config.port_slots = 8;
 	x->sim = sim_open(seed, fault_percent);
 	x->io = sim_io(x->sim);
 	assert_int_equal(worker_open(&config, x->io, &x->w), 0);
@@ -87,6 +90,8 @@ static void add_port(struct world *x, uint32_t proto, uint16_t target2)
 {
 	struct dp_msg msg = {.type = DP_MSG_ADD,
 			     .port_id = ++x->port_id,
+			     .slot = (uint32_t)x->port_id % 8,
+			     .slot_used = true,
 			     .proto = proto,
 			     .listen_family = AF_INET};
 
