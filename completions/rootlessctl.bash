@@ -26,8 +26,11 @@ _rootlessctl() {
 			COMPREPLY=($(compgen -W '--socket= --debug --help --version' -- "$cur"))
 			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		else
-			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info help' -- "$cur"))
+			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats help' -- "$cur"))
 		fi
+		;;
+	stats)
+		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --watch --help' -- "$cur"))
 		;;
 	list-ports | add-ports | info)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --help' -- "$cur"))
@@ -38,7 +41,7 @@ _rootlessctl() {
 			sed -n 's/.*"id":\([0-9]*\).*/\1/p')" -- "$cur"))
 		;;
 	help)
-		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info' -- "$cur"))
+		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats' -- "$cur"))
 		;;
 	esac
 } && complete -F _rootlessctl rootlessctl

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # fish completion for rootlessctl(1)
 
-set -l commands list-ports add-ports remove-ports info help
+set -l commands list-ports add-ports remove-ports info stats help
 
 complete -c rootlessctl -f
 complete -c rootlessctl -l socket -r -F -d 'path of api.sock'
@@ -12,6 +12,8 @@ complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a list-p
 complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a add-ports -d 'add ports'
 complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a remove-ports -d 'remove ports'
 complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a info -d 'show info'
+complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a stats -d 'show counters'
 complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a help -d 'show help'
-complete -c rootlessctl -n '__fish_seen_subcommand_from list-ports add-ports info' -l json -d 'print as JSON'
+complete -c rootlessctl -n '__fish_seen_subcommand_from list-ports add-ports info stats' -l json -d 'print as JSON'
 complete -c rootlessctl -n '__fish_seen_subcommand_from remove-ports' -a "(rootlessctl list-ports --json 2>/dev/null | string replace -rf '.*\"id\":(\d+).*' '\$1')"
+complete -c rootlessctl -n '__fish_seen_subcommand_from stats' -l watch -d 'repeat every second'

@@ -70,8 +70,9 @@ static json_t *net_json(const struct net_result *net)
 	return o;
 }
 
-static json_t *port_driver_json(const struct port_driver_ops *ops)
+static json_t *port_driver_json(const struct ports *table)
 {
+	const struct port_driver_ops *ops = ports_driver(table);
 	json_t *o = json_object(), *protos = json_array();
 
 	json_object_set_new(o, "driver", json_string(ops->name));
@@ -80,6 +81,7 @@ static json_t *port_driver_json(const struct port_driver_ops *ops)
 	json_object_set_new(o, "protos", protos);
 	if (ops->disallow_loopback_child_ip)
 		json_object_set_new(o, "disallowLoopbackChildIP", json_true());
+	ports_describe(table, o);
 	return o;
 }
 
@@ -95,7 +97,7 @@ static void get_info(struct request *r)
 	if (info->net)
 		json_object_set_new(o, "networkDriver", net_json(info->net));
 	if (info->ports)
-		json_object_set_new(o, "portDriver", port_driver_json(ports_driver(info->ports)));
+		json_object_set_new(o, "portDriver", port_driver_json(info->ports));
 	answer_json(r, MHD_HTTP_OK, o);
 }
 
@@ -217,6 +219,50 @@ static void delete_port(struct request *r, const char *id_text)
 		ports_remove(r->api->info.ports, id, on_removed, p);
 }
 
+/* GET /v1/stats */
+
+struct stats_merge {
+	const json_t *by_id;
+	json_t *list;
+};
+
+/* A port as GET /v1/ports has it, and its counters after that. */
+static int append_stats(void *arg, const struct port_entry *entry)
+{
+	struct stats_merge *m = arg;
+	json_t *o = codec_port_encode(entry->id, &entry->spec);
+	char key[16];
+
+	snprintf(key, sizeof(key), "%d", entry->id);
+	json_object_update(o, json_object_get(m->by_id, key));
+	return json_array_append_new(m->list, o);
+}
+
+static void get_stats(struct request *r)
+{
+	struct err e = {.code = 0};
+	struct stats_merge merge = {.list = NULL};
+	json_t *stats;
+
+	if (!need_ports(r))
+		return;
+	stats = ports_stats(r->api->info.ports, &e);
+	if (!stats) {
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
+		return;
+	}
+	merge.by_id = json_object_get(stats, "ports");
+	merge.list = json_array();
+	if (!merge.list || ports_each(r->api->info.ports, append_stats, &merge)) {
+		json_decref(merge.list);
+		json_decref(stats);
+		stats = NULL;
+	} else {
+		json_object_set_new(stats, "ports", merge.list);
+	}
+	answer_json(r, MHD_HTTP_OK, stats);
+}
+
 static void wrong_method(struct request *r)
 {
 	request_answer(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, NULL);
@@ -231,6 +277,8 @@ void routes_serve(struct request *r)
 
 	if (!strcmp(r->url, "/v1/info")) {
 		get ? get_info(r) : wrong_method(r);
+	} else if (!strcmp(r->url, "/v1/stats")) {
+		get ? get_stats(r) : wrong_method(r);
 	} else if (!strcmp(r->url, "/v1/ports")) {
 		if (get)
 			get_ports(r);

@@ -11,6 +11,7 @@ static const char *const command_names[] = {
 	[CTL_ADD_PORTS] = "add-ports",
 	[CTL_REMOVE_PORTS] = "remove-ports",
 	[CTL_INFO] = "info",
+	[CTL_STATS] = "stats",
 	[CTL_HELP] = "help",
 };
 
@@ -59,6 +60,7 @@ static int take_option(struct ctl_args *out, char **argv, int *i, struct err *e)
 		{.name = "socket", .value = &out->socket},
 		{.name = "debug", .flag = &out->debug},
 		{.name = "json", .flag = &out->json},
+		{.name = "watch", .flag = &out->watch},
 		{.name = "help", .letter = "h", .flag = &out->help},
 		{.name = "version", .letter = "v", .flag = &out->version},
 	};
@@ -81,7 +83,7 @@ static int take_option(struct ctl_args *out, char **argv, int *i, struct err *e)
 	}
 	return err_set(e, -EINVAL,
 		       "unknown option %.*s: the options are --socket PATH, --debug, --json, "
-		       "--help, --version",
+		       "--watch, --help, --version",
 		       (int)(name + len - argv[*i]), argv[*i]);
 }
 
@@ -92,7 +94,8 @@ static bool is_option(const char *arg)
 
 static bool takes_json(enum ctl_command command)
 {
-	return command == CTL_LIST_PORTS || command == CTL_ADD_PORTS || command == CTL_INFO;
+	return command == CTL_LIST_PORTS || command == CTL_ADD_PORTS || command == CTL_INFO ||
+	       command == CTL_STATS;
 }
 
 /* The first word is the command. */
@@ -106,13 +109,16 @@ static int take_command(struct ctl_args *out, struct err *e)
 	if (out->command == CTL_NONE)
 		return err_set(e, -EINVAL,
 			       "unknown command \"%s\": the commands are list-ports, add-ports, "
-			       "remove-ports, info, help",
+			       "remove-ports, info, stats, help",
 			       name);
 	out->words++;
 	out->n_words--;
 	if (out->json && !out->help && !takes_json(out->command))
 		return err_set(e, -EINVAL,
-			       "%s has no --json: list-ports, add-ports and info have it", name);
+			       "%s has no --json: list-ports, add-ports, info and stats have it",
+			       name);
+	if (out->watch && !out->help && out->command != CTL_STATS)
+		return err_set(e, -EINVAL, "%s has no --watch: stats has it", name);
 	return 0;
 }
 

@@ -17,13 +17,14 @@ enum ctl_command {
 	CTL_ADD_PORTS,
 	CTL_REMOVE_PORTS,
 	CTL_INFO,
+	CTL_STATS,
 	CTL_HELP,
 };
 
 struct ctl_args {
 	enum ctl_command command;
 	const char *socket; /* NULL when not given */
-	bool debug, json, help, version;
+	bool debug, json, watch, help, version;
 	char **words; /* what follows the command; points into argv */
 	int n_words;
 };

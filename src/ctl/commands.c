@@ -5,13 +5,19 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "api/codec.h"
 #include "base/fd.h"
+#include "base/loop.h"
 #include "base/portspec.h"
 #include "ctl/answer.h"
 #include "ctl/client.h"
 #include "ctl/output.h"
+#include "ctl/stats.h"
+
+/* Between two looks of stats --watch. */
+#define WATCH_S 1
 
 static int run_info(struct client *client, const struct ctl_args *args, struct err *e)
 {
@@ -28,6 +34,45 @@ static int run_info(struct client *client, const struct ctl_args *args, struct e
 		code = args->json ? output_json_indented(info, e) : output_info(info, e);
 	json_decref(info);
 	json_decref(answer);
+	return code;
+}
+
+/* A screen is cleared before each; anything else gets one after the other. */
+static int print_stats(const json_t *stats, const json_t *before, uint64_t elapsed_ms,
+		       const struct ctl_args *args, struct err *e)
+{
+	if (args->json && args->watch)
+		return output_json(stats, e);
+	if (args->json)
+		return output_json_indented(stats, e);
+	if (args->watch && isatty(STDOUT_FILENO))
+		fputs("\033[H\033[J", stdout);
+	else if (before)
+		putchar('\n');
+	return stats_print(stats, before, elapsed_ms, e);
+}
+
+/* With --watch until it is interrupted, or the server has gone. */
+static int run_stats(struct client *client, const struct ctl_args *args, struct err *e)
+{
+	json_t *stats = NULL, *before = NULL;
+	uint64_t asked_ms = 0;
+	int code;
+
+	do {
+		uint64_t before_ms = asked_ms;
+
+		if (before_ms)
+			sleep(WATCH_S);
+		code = client_call(client, "GET", "/v1/stats", NULL, &stats, e);
+		if (code < 0)
+			break;
+		asked_ms = loop_now_ms();
+		code = print_stats(stats, before, asked_ms - before_ms, args, e);
+		json_decref(before);
+		before = stats;
+	} while (args->watch && !code);
+	json_decref(before);
 	return code;
 }
 
@@ -188,6 +233,8 @@ int commands_run(const struct ctl_args *args, const char *socket_path, struct er
 		return code;
 	if (args->command == CTL_INFO)
 		code = run_info(client, args, e);
+	else if (args->command == CTL_STATS)
+		code = run_stats(client, args, e);
 	else if (args->command == CTL_LIST_PORTS)
 		code = run_list(client, args, e);
 	else if (args->command == CTL_ADD_PORTS)

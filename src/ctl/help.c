@@ -20,6 +20,7 @@ static const char all[] =
 	"   add-ports     Add ports\n"
 	"   remove-ports  Remove ports\n"
 	"   info          Show info\n"
+	"   stats         Show what the port driver has counted\n"
 	"   help, h       Shows a list of commands or help for one command\n"
 	"\n"
 	"GLOBAL OPTIONS:\n"
@@ -74,6 +75,23 @@ static const char info[] = "NAME:\n"
 			   "\n"
 			   "OPTIONS:\n" JSON_OPTION HELP_OPTION;
 
+static const char stats[] =
+	"NAME:\n"
+	"   rootlessctl stats - Show what the port driver has counted\n"
+	"\n"
+	"USAGE:\n"
+	"   rootlessctl stats [command options] [flags]\n"
+	"\n"
+	"DESCRIPTION:\n"
+	"   Totals of the data plane and of each port. With --watch once a second, and what each "
+	"port does\n"
+	"   in a second; with --json and --watch one object a line. ringkit's own: RootlessKit has "
+	"no such\n"
+	"   request.\n"
+	"\n"
+	"OPTIONS:\n" JSON_OPTION
+	"   --watch     Repeats it every second (default: false)\n" HELP_OPTION;
+
 static const char help[] = "NAME:\n"
 			   "   rootlessctl help - Shows a list of commands or help for one "
 			   "command\n"
@@ -91,6 +109,7 @@ void help_print(enum ctl_command command)
 		[CTL_ADD_PORTS] = add_ports,
 		[CTL_REMOVE_PORTS] = remove_ports,
 		[CTL_INFO] = info,
+		[CTL_STATS] = stats,
 		[CTL_HELP] = help,
 	};
 

@@ -38,7 +38,7 @@ static int run_help(const struct ctl_args *args, struct err *e)
 		if (args->n_words > 0 && topic == CTL_NONE)
 			return err_set(e, -EINVAL,
 				       "no help topic \"%s\": the commands are list-ports, "
-				       "add-ports, remove-ports, info, help",
+				       "add-ports, remove-ports, info, stats, help",
 				       args->words[0]);
 	}
 	help_print(topic);

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "ctl/table.h"
 
-static int finish(struct err *e)
+int output_finish(struct err *e)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return 0;
@@ -18,7 +19,7 @@ static int finish(struct err *e)
 int output_id(long long id, struct err *e)
 {
 	printf("%lld\n", id);
-	return finish(e);
+	return output_finish(e);
 }
 
 /* Go's encoder writes these so; they stand nowhere but in strings. */
@@ -45,7 +46,7 @@ static int put_json(const json_t *value, size_t flags, struct err *e)
 	if (!text)
 		return err_errno(e, -ENOMEM, "JSON");
 	put_json_text(text);
-	return finish(e);
+	return output_finish(e);
 }
 
 int output_json(const json_t *value, struct err *e)
@@ -58,77 +59,28 @@ int output_json_indented(const json_t *value, struct err *e)
 	return put_json(value, JSON_INDENT(4), e);
 }
 
-/* The table: cells padded to the widest of their column and 4 more, the last column too. */
-
-#define N_COLUMNS 6
-#define PADDING	  4
-
-struct row {
-	char id[24], parent_port[24], child_port[24];
-	const char *cells[N_COLUMNS];
-};
-
-static const struct row head = {
-	.cells = {"ID", "PROTO", "PARENTIP", "PARENTPORT", "CHILDIP", "CHILDPORT"},
-};
-
-static void fill_row(const struct answer_port *port, struct row *row)
-{
-	const struct port_spec *spec = &port->spec;
-
-	snprintf(row->id, sizeof(row->id), "%d", port->id);
-	snprintf(row->parent_port, sizeof(row->parent_port), "%lld", spec->parent_port);
-	snprintf(row->child_port, sizeof(row->child_port), "%lld", spec->child_port);
-	row->cells[0] = row->id;
-	row->cells[1] = spec->proto;
-	row->cells[2] = spec->parent_ip;
-	row->cells[3] = row->parent_port;
-	row->cells[4] = spec->child_ip;
-	row->cells[5] = row->child_port;
-}
-
-/* In characters, not bytes. */
-static size_t width_of(const char *s)
-{
-	size_t n = 0;
-
-	for (; *s; s++)
-		n += (*s & 0xc0) != 0x80;
-	return n;
-}
-
-static void widen(size_t widths[N_COLUMNS], const struct row *row)
-{
-	for (size_t i = 0; i < N_COLUMNS; i++)
-		if (width_of(row->cells[i]) > widths[i])
-			widths[i] = width_of(row->cells[i]);
-}
-
-static void put_row(const size_t widths[N_COLUMNS], const struct row *row)
-{
-	for (size_t i = 0; i < N_COLUMNS; i++) {
-		fputs(row->cells[i], stdout);
-		printf("%*s", (int)(widths[i] + PADDING - width_of(row->cells[i])), "");
-	}
-	putchar('\n');
-}
-
 int output_table(const struct answer_port *ports, size_t n, struct err *e)
 {
-	size_t widths[N_COLUMNS] = {0};
-	struct row row;
+	static const char *const head[] = {"ID",	 "PROTO",   "PARENTIP",
+					   "PARENTPORT", "CHILDIP", "CHILDPORT"};
+	struct table t;
 
-	widen(widths, &head);
+	table_open(&t, 6);
+	for (size_t i = 0; i < 6; i++)
+		table_cell(&t, "%s", head[i]);
 	for (size_t i = 0; i < n; i++) {
-		fill_row(&ports[i], &row);
-		widen(widths, &row);
+		const struct port_spec *spec = &ports[i].spec;
+
+		table_cell(&t, "%d", ports[i].id);
+		table_cell(&t, "%s", spec->proto);
+		table_cell(&t, "%s", spec->parent_ip);
+		table_cell(&t, "%lld", spec->parent_port);
+		table_cell(&t, "%s", spec->child_ip);
+		table_cell(&t, "%lld", spec->child_port);
 	}
-	put_row(widths, &head);
-	for (size_t i = 0; i < n; i++) {
-		fill_row(&ports[i], &row);
-		put_row(widths, &row);
-	}
-	return finish(e);
+	if (table_print(&t) < 0)
+		return err_errno(e, -ENOMEM, "table of ports");
+	return output_finish(e);
 }
 
 /* Info */
@@ -158,6 +110,15 @@ static void put_network(const json_t *net)
 		printf("  - IP: %s\n", text_of(net, "childIP"));
 }
 
+/* Of our own server's. */
+static void put_dataplane(const json_t *port)
+{
+	if (*text_of(port, "dataplane"))
+		printf("  - Data plane: %s, workers: %" JSON_INTEGER_FORMAT "\n",
+		       text_of(port, "dataplane"),
+		       json_integer_value(json_object_get(port, "workers")));
+}
+
 int output_info(const json_t *info, struct err *e)
 {
 	const json_t *net = json_object_get(info, "networkDriver");
@@ -173,6 +134,7 @@ int output_info(const json_t *info, struct err *e)
 	if (port) {
 		printf("- Port Driver: %s\n", text_of(port, "driver"));
 		put_list("Supported protocols", json_object_get(port, "protos"));
+		put_dataplane(port);
 	}
-	return finish(e);
+	return output_finish(e);
 }

@@ -13,6 +13,9 @@
  * added. 0 or -errno, when nobody takes it.
  */
 
+/* What has been printed goes out. */
+int output_finish(struct err *e);
+
 int output_id(long long id, struct err *e);
 
 /* On one line. */

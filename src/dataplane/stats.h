@@ -2,6 +2,7 @@
 #ifndef RINGKIT_DATAPLANE_STATS_H
 #define RINGKIT_DATAPLANE_STATS_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -80,6 +81,6 @@ static inline void stats_sub(uint64_t *counter, uint64_t n)
 #define STATS_STRIDE                                                                               \
 	((STATS_PORTS_AT + LIMIT_PORTS * sizeof(struct port_stats) + 4095) & ~(size_t)4095)
 
-_Static_assert(sizeof(struct stats) <= STATS_PORTS_AT, "a worker's counters fit before the ports'");
+static_assert(sizeof(struct stats) <= STATS_PORTS_AT, "a worker's counters fit before the ports'");
 
 #endif

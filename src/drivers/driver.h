@@ -86,6 +86,7 @@ const struct net_driver_ops *net_driver_find(const char *name);
 
 /* Port drivers. */
 struct port_driver;
+struct json_t;
 
 /* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once, from the
  * loop or from within add/remove itself. */
@@ -119,6 +120,12 @@ struct port_driver_ops {
 	/* When done is called the port is free again and its connections are closed. */
 	void (*remove)(struct port_driver *drv, int id, port_done_fn *done, void *arg);
 	void (*stop)(struct port_driver *drv);
+	/* Optional. Adds members to what the API says of the driver (GET /v1/info). */
+	void (*describe)(const struct port_driver *drv, struct json_t *info);
+	/* Optional. What it has counted, as openapi.yaml describes, but for "ports", which is an
+	 * object with a member for each port, by the decimal id. A new reference, or NULL with *e
+	 * filled in. */
+	struct json_t *(*stats)(const struct port_driver *drv, struct err *e);
 };
 
 const struct port_driver_ops *port_driver_find(const char *name);

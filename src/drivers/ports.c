@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,4 +230,18 @@ int ports_each(const struct ports *p, int (*fn)(void *arg, const struct port_ent
 const struct port_driver_ops *ports_driver(const struct ports *p)
 {
 	return p->ops;
+}
+
+void ports_describe(const struct ports *p, json_t *info)
+{
+	if (p->ops->describe)
+		p->ops->describe(p->drv, info);
+}
+
+json_t *ports_stats(const struct ports *p, struct err *e)
+{
+	if (p->ops->stats)
+		return p->ops->stats(p->drv, e);
+	err_set(e, -ENOTSUP, "the port driver %s has no statistics: builtin has", p->ops->name);
+	return NULL;
 }

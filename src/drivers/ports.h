@@ -37,4 +37,11 @@ int ports_each(const struct ports *ports, int (*fn)(void *arg, const struct port
 
 const struct port_driver_ops *ports_driver(const struct ports *ports);
 
+/* Lets the driver describe itself, if it has more to say than its ops. */
+void ports_describe(const struct ports *ports, struct json_t *info);
+
+/* The driver's counters, as struct port_driver_ops has them. A new reference; NULL with *e filled
+ * in, also when the driver counts nothing. */
+struct json_t *ports_stats(const struct ports *ports, struct err *e);
+
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -8,6 +9,7 @@
 #include "dataplane/dataplane.h"
 #include "drivers/driver.h"
 #include "drivers/port/builtin_addr.h"
+#include "drivers/port/builtin_stats.h"
 #include "drivers/registry_internal.h"
 
 /*
@@ -193,6 +195,17 @@ static void builtin_stop(struct port_driver *drv)
 	free(drv);
 }
 
+static void builtin_describe(const struct port_driver *drv, json_t *info)
+{
+	json_object_set_new(info, "dataplane", json_string(dataplane_backend_name(drv->dp)));
+	json_object_set_new(info, "workers", json_integer(dataplane_workers(drv->dp)));
+}
+
+static json_t *builtin_stats(const struct port_driver *drv, struct err *e)
+{
+	return builtin_stats_json(drv->dp, e);
+}
+
 static const char *const builtin_protos[] = {"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", NULL};
 
 const struct port_driver_ops port_builtin_ops = {
@@ -202,4 +215,6 @@ const struct port_driver_ops port_builtin_ops = {
 	.add = builtin_add,
 	.remove = builtin_remove,
 	.stop = builtin_stop,
+	.describe = builtin_describe,
+	.stats = builtin_stats,
 };

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/stats.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "ctl/output.h"
+#include "ctl/table.h"
+
+static double number(const json_t *object, const char *key)
+{
+	return (double)json_integer_value(json_object_get(object, key));
+}
+
+/* 1234567 as "1.2 M"; bytes: in powers of 1024, "1.2 Mi". Returns buf. */
+static const char *scaled(double n, bool bytes, char buf[16])
+{
+	static const char units[] = " kMGTPE";
+	double step = bytes ? 1024 : 1000;
+	unsigned i = 0;
+
+	while (n >= step && i + 1 < sizeof(units) - 1) {
+		n /= step;
+		i++;
+	}
+	if (i == 0)
+		snprintf(buf, 16, "%.0f", n);
+	else
+		snprintf(buf, 16, "%.1f %c%s", n, units[i], bytes ? "i" : "");
+	return buf;
+}
+
+static void put_number(const char *label, double n)
+{
+	char buf[16];
+
+	printf(", %s: %s", label, scaled(n, false, buf));
+}
+
+static void put_bytes(const char *label, double n)
+{
+	char buf[16];
+
+	printf(", %s: %sB", label, scaled(n, true, buf));
+}
+
+static void put_tcp(const json_t *tcp)
+{
+	char buf[16];
+
+	printf("- TCP connections now: %s", scaled(number(tcp, "flows"), false, buf));
+	put_number("accepted", number(tcp, "accepted"));
+	put_number("refused", number(tcp, "refused"));
+	put_number("failed",
+		   number(tcp, "unreachable") + number(tcp, "timedOut") + number(tcp, "failed"));
+	put_number("aborted", number(tcp, "aborted"));
+	put_bytes("in", number(tcp, "bytesIn"));
+	put_bytes("out", number(tcp, "bytesOut"));
+	putchar('\n');
+}
+
+static void put_udp(const json_t *udp)
+{
+	char buf[16];
+
+	printf("- UDP flows now: %s", scaled(number(udp, "flows"), false, buf));
+	put_number("datagrams in", number(udp, "datagramsIn"));
+	put_number("out", number(udp, "datagramsOut"));
+	put_number("dropped", number(udp, "dropped"));
+	put_number("refused", number(udp, "refused"));
+	put_number("evicted", number(udp, "evicted"));
+	putchar('\n');
+}
+
+static void put_resources(const json_t *r)
+{
+	char buf[16];
+
+	printf("- Listeners: %s", scaled(number(r, "listeners"), false, buf));
+	put_number("accept paused", number(r, "acceptPaused"));
+	put_number("flows refused", number(r, "flowsRefused"));
+	put_number("pipes", number(r, "pipesOpen"));
+	put_number("pipes refused", number(r, "pipesRefused"));
+	put_number("waited for a socket", number(r, "socketPoolEmpty"));
+	putchar('\n');
+}
+
+/* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
+ * their ids: *at goes along. */
+static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
+{
+	for (; *at < json_array_size(list); ++*at) {
+		const json_t *port = json_array_get(list, *at);
+		json_int_t other = json_integer_value(json_object_get(port, "id"));
+
+		if (other >= id)
+			return other == id ? port : NULL;
+	}
+	return NULL;
+}
+
+struct view {
+	struct table table;
+	const json_t *before; /* ports of the earlier answer; NULL: totals */
+	size_t at;
+	double seconds;
+};
+
+/* A counter, or how fast it grew. A data plane that was started again counts from 0. */
+static void cell(struct view *v, const json_t *port, const json_t *old, const char *key, bool bytes)
+{
+	double n = number(port, key), was = number(old, key);
+	char buf[16];
+
+	if (v->before)
+		n = n >= was ? (n - was) / v->seconds : n / v->seconds;
+	table_cell(&v->table, "%s", scaled(n, bytes, buf));
+}
+
+static void put_row(struct view *v, const json_t *port)
+{
+	const json_t *spec = json_object_get(port, "spec");
+	json_int_t id = json_integer_value(json_object_get(port, "id"));
+	const json_t *old = v->before ? earlier(v->before, &v->at, id) : NULL;
+	const char *ip = json_string_value(json_object_get(spec, "parentIP"));
+	char buf[16];
+
+	table_cell(&v->table, "%lld", (long long)id);
+	table_cell(&v->table, "%s", json_string_value(json_object_get(spec, "proto")));
+	table_cell(&v->table, "%s:%.0f", ip ? ip : "", number(spec, "parentPort"));
+	table_cell(&v->table, "%s", scaled(number(port, "flows"), false, buf));
+	cell(v, port, old, "opened", false);
+	cell(v, port, old, "bytesIn", true);
+	cell(v, port, old, "bytesOut", true);
+	cell(v, port, old, "datagramsIn", false);
+	cell(v, port, old, "datagramsOut", false);
+	cell(v, port, old, "errors", false);
+	cell(v, port, old, "dropped", false);
+}
+
+static int put_ports(const json_t *ports, const json_t *before, double seconds)
+{
+	static const char *const totals[] = {"ID",	  "PROTO",   "PARENT",	 "FLOWS",
+					     "OPENED",	  "BYTESIN", "BYTESOUT", "DGRAMSIN",
+					     "DGRAMSOUT", "ERRORS",  "DROPPED"};
+	static const char *const rates[] = {"ID",	   "PROTO",	"PARENT",     "FLOWS",
+					    "OPENED/S",	   "BYTESIN/S", "BYTESOUT/S", "DGRAMSIN/S",
+					    "DGRAMSOUT/S", "ERRORS/S",	"DROPPED/S"};
+	size_t columns = sizeof(totals) / sizeof(totals[0]), i;
+	struct view v = {.before = before, .seconds = seconds};
+	const json_t *port;
+
+	table_open(&v.table, columns);
+	for (i = 0; i < columns; i++)
+		table_cell(&v.table, "%s", before ? rates[i] : totals[i]);
+	json_array_foreach(ports, i, port) put_row(&v, port);
+	return table_print(&v.table);
+}
+
+int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, struct err *e)
+{
+	const json_t *total = json_object_get(stats, "total");
+	const json_t *ports = json_object_get(stats, "ports");
+
+	if (!json_is_object(total) || !json_is_array(ports))
+		return err_set(e, -EPROTO, "GET /v1/stats: not an answer of ringkit's API");
+	printf("- Data plane: %s, workers: %zu, starts: %.0f\n",
+	       json_string_value(json_object_get(stats, "dataplane")),
+	       json_array_size(json_object_get(stats, "workers")), number(stats, "starts"));
+	put_tcp(json_object_get(total, "tcp"));
+	put_udp(json_object_get(total, "udp"));
+	put_resources(json_object_get(total, "resources"));
+	if (put_ports(ports, before ? json_object_get(before, "ports") : NULL,
+		      (double)(elapsed_ms ? elapsed_ms : 1) / 1000) < 0)
+		return err_errno(e, -ENOMEM, "table of ports");
+	return output_finish(e);
+}
