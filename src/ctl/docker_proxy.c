@@ -186,6 +186,13 @@ static int publish(struct proxy *p, struct err *e)
 	return code ? err_wrap(e, code, "error while calling PortManager.AddPort()") : 0;
 }
 
+/* Containers run for months; the parent has better uses for a connection. */
+static void hang_up(struct proxy *p)
+{
+	client_close(p->client);
+	p->client = NULL;
+}
+
 /* 0, also when the parent is gone and its ports with it. */
 static int unpublish(struct proxy *p, struct err *e)
 {
@@ -196,7 +203,9 @@ static int unpublish(struct proxy *p, struct err *e)
 		return 0;
 	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
 	p->port_id = 0;
-	code = client_call(p->client, "DELETE", path, NULL, NULL, e);
+	code = client_open(p->socket_path, false, &p->client, e);
+	if (!code)
+		code = client_call(p->client, "DELETE", path, NULL, NULL, e);
 	if (code == -ECONNREFUSED || code == -ENOENT)
 		return 0;
 	return code ? err_wrap(e, code, "error while calling PortManager.RemovePort()") : 0;
@@ -260,6 +269,7 @@ static int run_port(struct proxy *p, int *code_out, struct err *e)
 	code = code ? code : publish(p, e);
 	if (code)
 		return code;
+	hang_up(p);
 	code = start_real(p, e);
 	if (code) {
 		unpublish(p, &later);
