@@ -60,6 +60,18 @@ def rss_kib(pid):
     return 0
 
 
+def pss_kib(pid):
+    """Memory of a process, shared pages divided among those who share them."""
+    try:
+        with open("/proc/%d/smaps_rollup" % pid) as f:
+            for line in f:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
 def own_processes(rk):
     """The processes of rootlesskit itself, without the command: {name: pid}."""
     found = {"parent": rk.pid}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rootless Docker as Debian's package docker.io has it: dockerd-rootless.sh, run by the test user."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import unittest
+
+from .launch import UnixConnection, popen, rootlesskit, run, wait_for
+from .world import UID, world
+
+SCRIPT = "/usr/share/docker.io/contrib/dockerd-rootless.sh"
+CLIENT = "/usr/bin/docker"  # the package's, whatever else is in PATH
+APPLETS = ("sh", "nc", "cat", "sleep")
+
+
+def _busybox():
+    """A static busybox, which is the whole image, or None."""
+    path = shutil.which("busybox")
+    if path and "not a dynamic executable" in subprocess.run(
+            ["ldd", path], capture_output=True, text=True).stderr:
+        return path
+    return None
+
+
+def require():
+    """Skips, with the reason, where the machine cannot run rootless Docker."""
+    if "rootlesskit-docker-proxy" not in world().path:
+        raise unittest.SkipTest("no rootlesskit-docker-proxy")
+    for path, package in ((SCRIPT, "docker.io"), (CLIENT, "docker.io"), ("/usr/bin/socat", "socat")):
+        if not os.path.exists(path):
+            raise unittest.SkipTest("package %s is not installed: no %s" % (package, path))
+    for name in ("dockerd", "docker-proxy", "containerd", "runc", "iptables", "slirp4netns"):
+        if not shutil.which(name):
+            raise unittest.SkipTest("%s is not installed" % name)
+    if not _busybox():
+        raise unittest.SkipTest("package busybox-static is not installed")
+    if world().tun_error:
+        raise unittest.SkipTest(world().tun_error)
+    for what in ("ip link add probe0 type bridge", "ip link add probe1 type veth peer name probe2",
+                 "iptables -t nat -A POSTROUTING -s 10.1.0.0/16 -j MASQUERADE",
+                 "iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j ACCEPT",
+                 "iptables -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT"):
+        got = rootlesskit("--net=none", "--copy-up=/run", *what.split())
+        if got.returncode:
+            raise unittest.SkipTest("the kernel lacks something: %s: %s"
+                                    % (what, got.stderr.strip().split("\n")[0]))
+
+
+def can_overlay():
+    """Whether overlayfs may be mounted in a user namespace on the tests' file system."""
+    base = world().home + "/overlay-probe"
+    got = rootlesskit("sh", "-c", "mkdir -p {0}/l {0}/u {0}/w {0}/m && mount -t overlay overlay -o "
+                      "lowerdir={0}/l,upperdir={0}/u,workdir={0}/w {0}/m".format(base))
+    shutil.rmtree(base, ignore_errors=True)
+    return got.returncode == 0
+
+
+def _libraries(program):
+    """The files that a program is linked with."""
+    words = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return [w for w in words.split() if w.startswith("/")]
+
+
+def image_tar():
+    """The image as `docker import` takes it: busybox, and socat, which can do UDP."""
+    path = world().base + "/image.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(_busybox(), "bin/busybox")
+        for name in APPLETS:
+            link = tarfile.TarInfo("bin/" + name)
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for file in ["/usr/bin/socat", *_libraries("/usr/bin/socat")]:
+            tar.add(os.path.realpath(file), file)
+    os.chmod(path, 0o644)
+    return path
+
+
+class Docker:
+    """A dockerd. Its data stay in the home directory until forget()."""
+
+    def __init__(self, *args, flags=(), storage="vfs"):
+        w = world()
+        self.runtime = w.base + "/runtime"
+        if not os.path.isdir(self.runtime):
+            os.mkdir(self.runtime)
+            os.chmod(self.runtime, 0o700)
+            os.chown(self.runtime, UID, UID)
+        self.state = self.runtime + "/dockerd-rootless"
+        self.env = w.environ(
+            XDG_RUNTIME_DIR=self.runtime, DOCKER_HOST="unix://%s/docker.sock" % self.runtime,
+            DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS=" ".join(["--state-dir=" + self.state, *flags]))
+        self.log_path = w.base + "/dockerd.log"
+        with open(self.log_path, "ab") as log:
+            self.proc = popen([SCRIPT, "--storage-driver=" + storage, *args], env=self.env,
+                              stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def __enter__(self):
+        return self.ready()
+
+    def __exit__(self, *exc):
+        if exc[0] is not None:
+            print("--- log of dockerd\n%s---" % self.log()[-6000:])
+        self.stop()
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def ready(self):
+        def there():
+            if self.proc.poll() is not None:
+                raise AssertionError("dockerd ended with %d:\n%s"
+                                     % (self.proc.returncode, self.log()[-6000:]))
+            return self.docker("version", check=False).returncode == 0
+        wait_for("dockerd", there, deadline_s=120, step_s=0.1)
+        return self
+
+    def docker(self, *args, check=True, timeout=120):
+        got = run(CLIENT, *args, env=self.env, timeout=timeout)
+        if check and got.returncode:
+            raise AssertionError("docker %s: %s" % (" ".join(args), got.stderr))
+        return got
+
+    def run(self, name, published, *command, options=()):
+        """docker run -d with each of published; returns the container's id."""
+        return self.docker("run", "-d", "--name", name, "--stop-timeout=1", *options,
+                           *[w for p in published for w in ("-p", p)], "bb",
+                           *command).stdout.strip()
+
+    def ports(self):
+        """What rootlesskit publishes: a sorted list of (proto, address, port)."""
+        conn = UnixConnection(self.state + "/api.sock")
+        try:
+            conn.request("GET", "/v1/ports")
+            found = json.loads(conn.getresponse().read()) or []
+        finally:
+            conn.close()
+        return sorted((p["spec"]["proto"], p["spec"]["parentIP"], p["spec"]["parentPort"])
+                      for p in found)
+
+    def end(self, sig):
+        """Returns the exit code."""
+        self.proc.send_signal(sig)
+        return self.proc.wait(60)
+
+    def stop(self):
+        if self.proc.poll() is None:
+            try:
+                self.end(signal.SIGTERM)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+                raise AssertionError("dockerd did not end on SIGTERM:\n" + self.log()[-3000:])
+        return self.proc.returncode
+
+
+def forget():
+    """Removes images and containers; they belong to sub-ids."""
+    w = world()
+    for path in (w.home + "/.local", w.home + "/.docker", w.base + "/runtime"):
+        shutil.rmtree(path, ignore_errors=True)
+    if os.path.exists(w.base + "/dockerd.log"):
+        os.unlink(w.base + "/dockerd.log")

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's rootless Docker on our rootlesskit and rootlesskit-docker-proxy.
+
+What dockerd 20.10 cannot do is not here: --detach-netns came with Docker 26.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import time
+
+import rkit
+from rkit import docker, leaks, net
+from rkit.launch import comm, wait_for
+from rkit.peers import background, payload_hash, receive, send_payload
+
+TCP_ECHO = ("nc", "-ll", "-p", "80", "-e", "cat")
+UDP_ECHO = ("/usr/bin/socat", "UDP4-RECVFROM:53,fork", "EXEC:cat")
+
+
+def tcp_echo(host, port, size=100_000, netns=None):
+    """Sends size bytes and gets them back. Returns (bytes, hash)."""
+    with net.connect(host, port, netns=netns) as c:
+        back = background(receive, c, size)
+        send_payload(c, size)
+        return back.result()
+
+
+def udp_echo(host, port, data=b"datagram", netns=None):
+    with net.udp_client(host, port, timeout=2, netns=netns) as c:
+        for _ in range(15):
+            try:
+                c.send(data)
+                return c.recv(65536)
+            except (TimeoutError, ConnectionRefusedError):
+                pass
+    return None
+
+
+class DockerTestCase(rkit.RkTestCase):
+    storage, flags = "vfs", ()
+
+    @classmethod
+    def setUpClass(cls):
+        docker.require()
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(docker.forget)
+
+    def start(self, image=True):
+        d = docker.Docker(storage=self.storage, flags=self.flags).ready()
+        if image:
+            d.docker("import", docker.image_tar(), "bb")
+        return d
+
+    def assertEcho(self, host, port, netns=None):
+        """The server in the container may take a moment; then all must arrive."""
+        def answers():
+            try:
+                return tcp_echo(host, port, 1, netns=netns)[0]
+            except OSError:
+                return None
+        wait_for("the server behind port %d" % port, answers, step_s=0.05)
+        self.assertEqual(tcp_echo(host, port, netns=netns), (100_000, payload_hash(100_000)))
+
+    def assertFree(self, kind, host, port):
+        net.bound(kind, host, port).close()
+
+
+class Everyday(DockerTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.storage = "overlay2" if docker.can_overlay() else "vfs"
+
+    def test_tcp_udp_and_families(self):
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("web", ["18080:80", "127.0.0.2:18081:80", "[::1]:18082:80", "192.0.2.2:18083:80"],
+                  *TCP_ECHO)
+            d.run("dns", ["18053:53/udp", "127.0.0.2:18054:53/udp", "[::1]:18055:53/udp"],
+                  *UDP_ECHO)
+            self.assertEqual(
+                [p for p in d.ports() if p[0].startswith("tcp")],
+                [("tcp4", "0.0.0.0", 18080), ("tcp4", "127.0.0.2", 18081),
+                 ("tcp4", "192.0.2.2", 18083), ("tcp6", "::", 18080), ("tcp6", "::1", 18082)])
+            for host, port in (("127.0.0.1", 18080), ("::1", 18080), ("127.0.0.2", 18081),
+                               ("::1", 18082), ("192.0.2.2", 18083)):
+                with self.subTest(host=host, port=port):
+                    self.assertEcho(host, port)
+            for host, port in (("192.0.2.1", 18080), ("2001:db8::1", 18080), ("192.0.2.2", 18083)):
+                with self.subTest(neighbour=host, port=port):
+                    self.assertEcho(host, port, netns=client)
+            for host, port in (("127.0.0.1", 18053), ("::1", 18053), ("127.0.0.2", 18054),
+                               ("::1", 18055)):
+                with self.subTest(udp=host, port=port):
+                    self.assertEqual(udp_echo(host, port), b"datagram")
+            self.assertEqual(udp_echo("192.0.2.1", 18053, netns=client), b"datagram")
+            with self.assertRaises(ConnectionRefusedError):
+                net.connect("127.0.0.1", 18081)
+
+    def test_removal_frees_the_ports(self):
+        with self.start() as d:
+            d.run("web", ["127.0.0.1:18080:80", "[::1]:18080:80"], *TCP_ECHO)
+            d.run("dns", ["127.0.0.1:18053:53/udp"], *UDP_ECHO)
+            d.docker("rm", "-f", "web", "dns")
+            self.assertEqual(d.ports(), [])
+            self.assertFree(socket.SOCK_STREAM, "127.0.0.1", 18080)
+            self.assertFree(socket.SOCK_STREAM, "::1", 18080)
+            self.assertFree(socket.SOCK_DGRAM, "127.0.0.1", 18053)
+            self.assertEqual([p for p in leaks.processes() if "docker-pr" in comm(p)
+                              or "rootlesskit-do" in comm(p)], [])
+            d.run("web2", ["127.0.0.1:18080:80"], *TCP_ECHO)
+            self.assertEcho("127.0.0.1", 18080)
+            d.docker("stop", "-t", "0", "web2")
+            self.assertEqual(d.ports(), [])
+            d.docker("start", "web2")
+            self.assertEcho("127.0.0.1", 18080)
+
+    def test_port_that_is_taken(self):
+        """docker run fails, says why, and leaves no port behind."""
+        with self.start() as d, net.bound(socket.SOCK_STREAM, "127.0.0.1", 18081):
+            got = d.docker("run", "-d", "-p", "127.0.0.1:18080:80", "-p", "127.0.0.1:18081:80",
+                           "bb", *TCP_ECHO, check=False)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertIn("address already in use", got.stderr)
+            wait_for("the ports to go", lambda: d.ports() == [])
+            got = d.docker("run", "-d", "-p", "81:80", "bb", *TCP_ECHO, check=False)
+            self.assertIn("net.ipv4.ip_unprivileged_port_start", got.stderr)
+
+    def test_range(self):
+        with self.start() as d:
+            began = time.monotonic()
+            d.run("many", ["127.0.0.1:20000-20099:80-179"], "sh", "-c",
+                  "i=80; while [ $i -lt 180 ]; do nc -ll -p $i -e cat & i=$((i+1)); done; wait")
+            took = time.monotonic() - began
+            self.assertEqual(d.ports(), [("tcp4", "127.0.0.1", p) for p in range(20000, 20100)])
+            for port in (20000, 20050, 20099):
+                self.assertEcho("127.0.0.1", port)
+            ours = [leaks.pss_kib(p) for p in leaks.processes()
+                    if comm(p).startswith("rootlesskit-do")]
+            self.assertEqual(len(ours), 100)
+            print("        100 ports: %.1f s, %d KiB a rootlesskit-docker-proxy"
+                  % (took, sum(ours) / len(ours)))
+            began = time.monotonic()
+            d.docker("rm", "-f", "many")
+            print("        removed: %.1f s" % (time.monotonic() - began))
+            self.assertEqual(d.ports(), [])
+
+    def test_restart_policy(self):
+        """The container's command ends again and again; its port is there each time."""
+        with self.start() as d:
+            d.run("web", ["127.0.0.1:18080:80"], "sh", "-c", "nc -ll -p 80 -e cat & sleep 2",
+                  options=["--restart=always"])
+            self.assertEcho("127.0.0.1", 18080)
+            wait_for("a restart", lambda: int(d.docker(
+                "inspect", "-f", "{{.RestartCount}}", "web").stdout) >= 1, step_s=0.2)
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.ports(), [("tcp4", "127.0.0.1", 18080)])
+
+    def test_reaching_out(self):
+        """From the container to another machine, through bridge, namespace and slirp4netns."""
+        with net.neighbour("server") as server, self.start() as d, \
+                rkit.peers.TcpServer(rkit.peers.hello("outside"), port=80, host="0.0.0.0",
+                                     netns=server):
+            got = d.docker("run", "--rm", "bb", "nc", "192.0.2.100", "80")
+            self.assertEqual(got.stdout, "outside")
+
+    def test_daemon_restart(self):
+        with self.start() as d:
+            d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO, options=["--restart=always"])
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.stop(), 0)
+            self.assertNothingLeft()
+            self.assertFree(socket.SOCK_STREAM, "127.0.0.1", 18080)
+        with self.start(image=False) as d:
+            wait_for("the container's port", lambda: d.ports() == [("tcp4", "127.0.0.1", 18080)])
+            self.assertEcho("127.0.0.1", 18080)
+
+
+class Storage(DockerTestCase):
+    def check(self, storage):
+        self.storage = storage
+        with self.start() as d:
+            d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO)
+            d.run("dns", ["127.0.0.1:18053:53/udp"], *UDP_ECHO)
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(udp_echo("127.0.0.1", 18053), b"datagram")
+            self.assertEqual(d.docker("info", "-f", "{{.Driver}}").stdout.strip(), storage)
+
+    def test_vfs(self):
+        self.check("vfs")
+
+    def test_overlay2(self):
+        if not docker.can_overlay():
+            self.skipTest("overlayfs cannot be mounted in a user namespace on tmpfs here")
+        self.check("overlay2")
+
+    def test_fuse_overlayfs(self):
+        if not shutil.which("fuse-overlayfs"):
+            self.skipTest("fuse-overlayfs is not installed")
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            self.skipTest("no /dev/fuse")
+        self.check("fuse-overlayfs")
+
+
+class NewerScript(DockerTestCase):
+    """With what later versions of the script and Usernetes add."""
+
+    flags = ("--pidns", "--ipcns", "--utsns", "--cgroupns")
+
+    def test_container_with_ports(self):
+        with self.start() as d:
+            d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO)
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.stop(), 0)
+
+    def test_killed_and_started_again(self):
+        """SIGKILL takes everything along, and what it leaves in the state directory is no obstacle."""
+        with self.start() as d:
+            d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO, options=["--restart=always"])
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.end(signal.SIGKILL), -signal.SIGKILL)
+            wait_for("everything to end", lambda: not set(leaks.processes()) - self.processes_before)
+            # dockerd's own: in the next namespace the number is somebody's again.
+            os.unlink(d.runtime + "/docker.pid")
+        with self.start(image=False) as d:
+            wait_for("the container's port", lambda: d.ports() == [("tcp4", "127.0.0.1", 18080)])
+            self.assertEcho("127.0.0.1", 18080)
+
+
+class SlirpPorts(DockerTestCase):
+    """dockerd-rootless.sh with DOCKERD_ROOTLESS_ROOTLESSKIT_PORT_DRIVER=slirp4netns."""
+
+    flags = ("--port-driver=slirp4netns",)
+
+    def test_container_with_ports(self):
+        with self.start() as d:
+            d.run("web", ["18080:80"], *TCP_ECHO)
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.ports(), [("tcp4", "0.0.0.0", 18080)])
+            d.docker("rm", "-f", "web")
+            self.assertEqual(d.ports(), [])
+
+
+if __name__ == "__main__":
+    rkit.main()
