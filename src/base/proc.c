@@ -204,14 +204,16 @@ const char *proc_status_text(int status, char *buf, size_t size)
 	return buf;
 }
 
-/* Collects what the process writes until it closes its end or the time is over. */
-static int collect(int fd, char *out, size_t size, int timeout_ms)
+/* Collects what the process writes until it closes its end, abort_fd is readable or the time is
+ * over. */
+static int collect(int fd, int abort_fd, char *out, size_t size, int timeout_ms)
 {
 	uint64_t end = loop_now_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms);
 	size_t len = 0;
 
 	for (;;) {
-		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		struct pollfd pfd[2] = {{.fd = fd, .events = POLLIN},
+					{.fd = abort_fd, .events = POLLIN}};
 		int left = -1;
 		char sink[512];
 		ssize_t n;
@@ -221,9 +223,11 @@ static int collect(int fd, char *out, size_t size, int timeout_ms)
 
 			left = now < end ? (int)(end - now) : 0;
 		}
-		n = poll(&pfd, 1, left);
+		n = poll(pfd, 2, left);
 		if (n == 0)
 			return -ETIMEDOUT;
+		if (n > 0 && pfd[1].revents)
+			return -ECANCELED;
 		n = len + 1 < size ? read(fd, out + len, size - len - 1)
 				   : read(fd, sink, sizeof(sink));
 		if (n < 0 && errno != EINTR)
@@ -278,7 +282,7 @@ int proc_finish(struct proc_job *job, char *out, size_t out_size, int timeout_ms
 		out_size = sizeof(own);
 	}
 	out[0] = '\0';
-	code = collect(job->out_fd, out, out_size, timeout_ms);
+	code = collect(job->out_fd, job->abort_fd, out, out_size, timeout_ms);
 	close_fd(&job->out_fd);
 	if (code) {
 		proc_end(&job->proc, SIGKILL, 0);

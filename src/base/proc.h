@@ -58,15 +58,18 @@ void proc_end(struct proc *p, int sig, int grace_ms);
  * not NULL, takes what it wrote to both, with a NUL. timeout_ms as poll(2). */
 int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e);
 
-/* The same in two steps, so that several can run at once. Every job that began must be finished;
- * proc_finish frees what it holds either way. argv must stay until then. */
+/* The same in two steps, so that several can run at once and waiting can be cut short (abort_fd).
+ * Every job that began must be finished; proc_finish frees what it holds either way. argv must stay
+ * until then. */
 struct proc_job {
 	struct proc proc;
 	int out_fd;
+	int abort_fd; /* borrowed; when it is readable, proc_finish kills the job: -ECANCELED. -1:
+			 none */
 	char *const *argv;
 };
 
-#define PROC_JOB_NONE ((struct proc_job){.proc = PROC_NONE, .out_fd = -1})
+#define PROC_JOB_NONE ((struct proc_job){.proc = PROC_NONE, .out_fd = -1, .abort_fd = -1})
 
 int proc_begin(char *const *argv, struct proc_job *job, struct err *e);
 int proc_finish(struct proc_job *job, char *out, size_t out_size, int timeout_ms, struct err *e);

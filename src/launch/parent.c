@@ -38,11 +38,11 @@ static int write_id_maps(struct parent *p, struct err *e)
 
 	if (!ids)
 		return err_errno(e, -ENOMEM, "id maps");
-	code = subid_lookup(p->options->subid_source, geteuid(), ids, e);
+	code = subid_lookup(p->options->subid_source, geteuid(), p->abort_fd, ids, e);
 	if (code)
 		return err_wrap(e, code,
 				"failed to setup UID/GID map: failed to compute uid/gid map");
-	code = idmap_write(p->child.pid, geteuid(), getegid(), ids, e);
+	code = idmap_write(p->child.pid, geteuid(), getegid(), ids, p->abort_fd, e);
 	return code ? err_wrap(e, code, "failed to setup UID/GID map") : 0;
 }
 

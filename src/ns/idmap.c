@@ -86,13 +86,14 @@ static void add_remedy(const char *tool, int code, struct err *e)
 	snprintf(e->msg + len, sizeof(e->msg) - len, "; %s: %s", tool, remedy);
 }
 
-static int begin(char **args, struct proc_job *job, struct err *e)
+static int begin(char **args, int abort_fd, struct proc_job *job, struct err *e)
 {
 	int code;
 
 	if (!args)
 		return err_errno(e, -ENOMEM, "id map");
 	code = proc_begin(args, job, e);
+	job->abort_fd = abort_fd;
 	if (!code)
 		return 0;
 	add_remedy(args[0], code, e);
@@ -109,17 +110,18 @@ static int finish(char **args, struct proc_job *job, struct err *e)
 	return wrap_command(args, e, code);
 }
 
-int idmap_write(pid_t pid, uid_t uid, gid_t gid, const struct subids *ids, struct err *e)
+int idmap_write(pid_t pid, uid_t uid, gid_t gid, const struct subids *ids, int abort_fd,
+		struct err *e)
 {
 	char **uid_args = idmap_args("newuidmap", pid, uid, &ids->uids);
 	char **gid_args = idmap_args("newgidmap", pid, gid, &ids->gids);
 	struct proc_job uid_job = PROC_JOB_NONE, gid_job = PROC_JOB_NONE;
 	int code, gid_code;
 
-	code = begin(uid_args, &uid_job, e);
+	code = begin(uid_args, abort_fd, &uid_job, e);
 	if (code)
 		goto out;
-	gid_code = begin(gid_args, &gid_job, e);
+	gid_code = begin(gid_args, abort_fd, &gid_job, e);
 	code = finish(uid_args, &uid_job, gid_code ? NULL : e);
 	if (!gid_code)
 		gid_code = finish(gid_args, &gid_job, code ? NULL : e);

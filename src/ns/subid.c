@@ -131,26 +131,30 @@ static int from_files(const char *name, uid_t uid, struct subids *out, struct er
 	return code ? code : read_file("/etc/subgid", name, uid, &out->gids, e);
 }
 
-static int from_getsubids(const char *name, struct subids *out, struct err *e)
+static int run_getsubids(const char *const *argv, int abort_fd, struct id_ranges *out,
+			 struct err *e)
+{
+	struct proc_job job = PROC_JOB_NONE;
+	char text[32768];
+	int code = proc_begin((char *const *)(unsigned long)argv, &job, e);
+
+	if (code)
+		return code;
+	job.abort_fd = abort_fd;
+	code = proc_finish(&job, text, sizeof(text), GETSUBIDS_TIMEOUT_MS, e);
+	if (code)
+		return code;
+	code = subid_parse_getsubids(text, out);
+	return code ? err_errno(e, code, "output of getsubids") : 0;
+}
+
+static int from_getsubids(const char *name, int abort_fd, struct subids *out, struct err *e)
 {
 	const char *uid_argv[] = {"getsubids", name, NULL};
 	const char *gid_argv[] = {"getsubids", "-g", name, NULL};
-	char text[32768];
-	int code;
+	int code = run_getsubids(uid_argv, abort_fd, &out->uids, e);
 
-	code = proc_run((char *const *)(unsigned long)uid_argv, text, sizeof(text),
-			GETSUBIDS_TIMEOUT_MS, e);
-	if (code)
-		return code;
-	code = subid_parse_getsubids(text, &out->uids);
-	if (code)
-		return err_errno(e, code, "output of getsubids");
-	code = proc_run((char *const *)(unsigned long)gid_argv, text, sizeof(text),
-			GETSUBIDS_TIMEOUT_MS, e);
-	if (code)
-		return code;
-	code = subid_parse_getsubids(text, &out->gids);
-	return code ? err_errno(e, code, "output of getsubids") : 0;
+	return code ? code : run_getsubids(gid_argv, abort_fd, &out->gids, e);
 }
 
 /* Whether nsswitch.conf(5) sends sub-ids anywhere but to the files: only then getsubids knows
@@ -190,7 +194,7 @@ static int check_found(const struct id_ranges *r, const char *kind, const char *
 		kind, (unsigned)uid, who, kind, who, kind);
 }
 
-int subid_lookup(const char *source, uid_t uid, struct subids *out, struct err *e)
+int subid_lookup(const char *source, uid_t uid, int abort_fd, struct subids *out, struct err *e)
 {
 	bool dynamic = !strcmp(source, "dynamic"), automatic = !strcmp(source, "auto");
 	const struct passwd *pw = getpwuid(uid);
@@ -202,8 +206,8 @@ int subid_lookup(const char *source, uid_t uid, struct subids *out, struct err *
 		return err_set(e, -ENOENT, "user: unknown userid %u; getsubids needs a name",
 			       (unsigned)uid);
 	if (dynamic || (automatic && name && nss_has_subids())) {
-		code = from_getsubids(name, out, e);
-		if (code && dynamic)
+		code = from_getsubids(name, abort_fd, out, e);
+		if (code && (dynamic || code == -ECANCELED))
 			return err_wrap(e, code, "subid-source:dynamic");
 		if (code && e)
 			log_debug("subid-source: %s; reading the files", e->msg);

@@ -40,7 +40,8 @@ int subid_parse_getsubids(const char *text, struct id_ranges *out);
 
 /* The ranges of this user. source: "static" reads /etc/subuid and /etc/subgid, "dynamic" asks
  * getsubids(1), "auto" asks it where nsswitch.conf names a source other than files, and falls back
- * to the files. 0 or -errno; *e names the user and the remedy when there are none. */
-int subid_lookup(const char *source, uid_t uid, struct subids *out, struct err *e);
+ * to the files. Given up with -ECANCELED when abort_fd is readable (-1: never). 0 or -errno; *e
+ * names the user and the remedy when there are none. */
+int subid_lookup(const char *source, uid_t uid, int abort_fd, struct subids *out, struct err *e);
 
 #endif

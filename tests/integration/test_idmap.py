@@ -3,6 +3,7 @@
 """Id maps: where the ranges come from, and what they come to."""
 
 import os
+import shutil
 
 import rkit
 from rkit.launch import rootlesskit
@@ -16,8 +17,8 @@ class IdMap(rkit.RkTestCase):
         self.world.subids(USER, USER, SUBID)
         super().tearDown()
 
-    def maps(self, *args):
-        got = rootlesskit(*args, *MAPS)
+    def maps(self, *args, env=None):
+        got = rootlesskit(*args, *MAPS, env=env)
         self.assertEqual(got.returncode, 0, got.stderr)
         return [[tuple(map(int, line.split())) for line in part.splitlines()]
                 for part in got.stdout.split("\n\n")]
@@ -55,6 +56,48 @@ class IdMap(rkit.RkTestCase):
         for source in ("auto", "static", "dynamic"):
             with self.subTest(source):
                 self.assertEqual(self.maps("--subid-source=" + source), [want, want])
+
+    def getsubids(self, script):
+        """An environment in which getsubids is this script."""
+        d = self.world.base + "/getsubids"
+        os.makedirs(d, exist_ok=True)
+        write(d + "/getsubids", "#!/bin/sh\n%s\n" % script, 0o755)
+        self.addCleanup(shutil.rmtree, d)
+        return self.world.environ(PATH=d + ":" + self.world.environ()["PATH"])
+
+    @rkit.ours("runs /usr/bin/getsubids")
+    def test_dynamic_source_takes_every_range(self):
+        self.world.subids(USER, USER, (300000, 1000), (500000, 65536))
+        env = self.getsubids('echo "0: %s 500000 65536"; echo "1: %s 300000 1000"' % (USER, USER))
+        uid, gid = self.maps("--subid-source=dynamic", env=env)
+        self.assertEqual(uid, [(0, UID, 1), (1, 500000, 65536), (65537, 300000, 1000)])
+        self.assertEqual(gid, uid)
+
+    @rkit.ours("runs /usr/bin/getsubids")
+    def test_dynamic_source_that_fails(self):
+        for script, words in (("echo 'Error fetching ranges' >&2; exit 1", "Error fetching ranges"),
+                              ("exit 0", "No subuid ranges"), ("kill -9 $$", "signal: killed"),
+                              ("echo nonsense; head -c 100000 /dev/zero", "No subuid ranges")):
+            with self.subTest(script):
+                got = rootlesskit("--subid-source=dynamic", "true", env=self.getsubids(script))
+                self.assertEqual(got.returncode, 1)
+                self.assertIn(words, got.stderr)
+                self.doCleanups()
+
+    @rkit.ours("asks getsubids in any case")
+    def test_auto_asks_getsubids_where_nsswitch_says_so(self):
+        old = open("/etc/nsswitch.conf").read()
+        want = [(0, UID, 1), (1, SUBID[0] + 100, 1000)]
+        env = self.getsubids('echo "0: %s %d 1000"' % (USER, SUBID[0] + 100))
+        self.assertEqual(self.maps(env=env)[0], [(0, UID, 1), (1, *SUBID)])
+        write("/etc/nsswitch.conf", old + "\nsubid: elsewhere\n")
+        try:
+            self.assertEqual(self.maps(env=env), [want, want])
+            self.doCleanups()
+            env = self.getsubids("exit 1")
+            self.assertEqual(self.maps(env=env)[0], [(0, UID, 1), (1, *SUBID)])
+        finally:
+            write("/etc/nsswitch.conf", old)
 
     def test_comments_and_blank_lines(self):
         for path in ("/etc/subuid", "/etc/subgid"):

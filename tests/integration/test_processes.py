@@ -181,23 +181,26 @@ class EverySignal(rkit.RkTestCase):
 
     @rkit.ours("waits")
     def test_during_the_set_up_some_end_it(self):
-        """A copy-up of nothing but waiting: newuidmap that takes its time."""
+        """Whatever the set-up waits for: a program that takes its time."""
         fake = self.world.base + "/slow"
         os.mkdir(fake)
-        write(fake + "/newuidmap", "#!/bin/sh\nexec sleep 30\n", 0o755)
-        try:
+        env = self.world.environ(PATH=fake + ":" + self.world.environ()["PATH"])
+        for program, options in (("newuidmap", ["--net=none"]), ("newgidmap", ["--net=none"]),
+                                 ("getsubids", ["--subid-source=dynamic"]),
+                                 ("slirp4netns", ["--net=slirp4netns"])):
+            if program == "slirp4netns" and self.world.tun_error:
+                continue
+            write(fake + "/" + program, "#!/bin/sh\nexec sleep 600\n", 0o755)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-                with self.subTest(number):
-                    env = self.world.environ(PATH=fake + ":" + self.world.environ()["PATH"])
-                    rk = Rootlesskit("--net=none", env=env)
-                    wait_for("newuidmap", lambda: "sleep 30 " in leaks.processes().values())
+                with self.subTest(program=program, number=number):
+                    rk = Rootlesskit(*options, env=env)
+                    wait_for(program, lambda: "sleep 600 " in leaks.processes().values())
                     os.kill(rk.pid, number)
-                    self.assertEqual(rk.wait(), 1)
+                    self.assertEqual(rk.wait(20), 1)
                     self.assertIn("interrupted", rk.log())
                     self.assertFalse(os.path.exists(rk.state))
-        finally:
-            os.unlink(fake + "/newuidmap")
-            os.rmdir(fake)
+            os.unlink(fake + "/" + program)
+        os.rmdir(fake)
 
 
 class Terminal(rkit.RkTestCase):

@@ -66,7 +66,7 @@ static void test_both_tools_run(void **state)
 	(void)state;
 	tool("newuidmap", "");
 	tool("newgidmap", "");
-	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, &e), 0);
+	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, -1, &e), 0);
 	assert_string_equal(read_text(in_scratch("newuidmap.args")),
 			    "4711 0 1001 1 1 231072 65536 65537 400000 10\n");
 	assert_string_equal(read_text(in_scratch("newgidmap.args")), "4711 0 1002 1 1 300000 5\n");
@@ -80,7 +80,7 @@ static void test_both_at_once(void **state)
 	/* Each waits for the other: one after the other they would never end. */
 	tool("newuidmap", "while ! [ -e ${0%/*}/newgidmap.args ]; do :; done");
 	tool("newgidmap", "while ! [ -e ${0%/*}/newuidmap.args ]; do :; done");
-	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, &e), 0);
+	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, -1, &e), 0);
 }
 
 static void test_missing_tool(void **state)
@@ -88,11 +88,11 @@ static void test_missing_tool(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, &e), -ENOENT);
+	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, -1, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "newuidmap 4711 [0 1001 1 1 231072 65536"));
 	assert_non_null(strstr(e.msg, "package uidmap"));
 	tool("newuidmap", "");
-	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, &e), -ENOENT);
+	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, -1, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "newgidmap 4711"));
 	/* The one that did start was waited for. */
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
@@ -105,12 +105,12 @@ static void test_refusing_tool(void **state)
 	(void)state;
 	tool("newuidmap", "");
 	tool("newgidmap", "echo 'write to gid_map failed' >&2; exit 3");
-	assert_true(idmap_write(4711, 1001, 1002, &ids, &e) < 0);
+	assert_true(idmap_write(4711, 1001, 1002, &ids, -1, &e) < 0);
 	assert_non_null(strstr(e.msg, "newgidmap 4711"));
 	assert_non_null(strstr(e.msg, "exit status 3"));
 	assert_non_null(strstr(e.msg, "write to gid_map failed"));
 	tool("newuidmap", "echo 'range not allowed'; exit 1");
-	assert_true(idmap_write(4711, 1001, 1002, &ids, &e) < 0);
+	assert_true(idmap_write(4711, 1001, 1002, &ids, -1, &e) < 0);
 	assert_non_null(strstr(e.msg, "newuidmap 4711"));
 	assert_non_null(strstr(e.msg, "range not allowed"));
 }

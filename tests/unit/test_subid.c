@@ -113,11 +113,11 @@ static void test_none_names_the_user_and_the_remedy(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_int_equal(subid_lookup("static", 3999999999U, ids, &e), -ENOENT);
+	assert_int_equal(subid_lookup("static", 3999999999U, -1, ids, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "No subuid ranges found for user 3999999999"));
 	assert_non_null(strstr(e.msg, "/etc/subuid"));
-	assert_int_equal(subid_lookup("auto", 3999999999U, ids, &e), -ENOENT);
-	assert_int_equal(subid_lookup("dynamic", 3999999999U, ids, &e), -ENOENT);
+	assert_int_equal(subid_lookup("auto", 3999999999U, -1, ids, &e), -ENOENT);
+	assert_int_equal(subid_lookup("dynamic", 3999999999U, -1, ids, &e), -ENOENT);
 	free(ids);
 }
 

@@ -71,6 +71,7 @@ static int begin_help(struct start *s, struct err *e)
 	char *argv[] = {(char *)(unsigned long)s->cmd.argv[0], help_option, NULL};
 	int code = proc_begin(argv, &s->help, e);
 
+	s->help.abort_fd = s->target->abort_fd;
 	/* The job keeps the pointer, for its messages. */
 	s->help.argv = (char *const *)(unsigned long)s->cmd.argv;
 	if (code == -ENOENT)
