@@ -75,7 +75,7 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 		return -errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-			got += take_rights(c, fds + got, room - got);
+			got += take_rights(c, fds ? fds + got : NULL, room - got);
 	if (msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
 		fdpass_close(fds, got);
 		if (n_fds)

@@ -7,7 +7,7 @@ import time
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import wait_for
+from rkit.launch import UnixConnection, wait_for
 from rkit.peers import TcpServer, UdpServer, background, echo, receive_exactly, reset
 from rkit.ports import PortTestCase, both_backends, builtin
 
@@ -111,6 +111,20 @@ class Leaks(PortTestCase):
             ids = [self.rk.add(20000 + i, 80, proto=("tcp", "udp")[i % 2]) for i in range(100)]
             for number in ids:
                 self.rk.remove(number)
+        self.steady(work, 4)
+
+    def test_requests_that_ask(self):
+        for i in range(20):
+            self.rk.add(20000 + i, 80)
+
+        def work():
+            kept = UnixConnection(self.rk.state + "/api.sock")
+            for _ in range(100):
+                self.rk.api("GET", "/v1/info")
+                self.assertEqual(len(self.rk.ports()), 20)
+                kept.request("GET", "/v1/ports")
+                kept.getresponse().read()
+            kept.close()
         self.steady(work, 4)
 
     def test_failing_requests(self):

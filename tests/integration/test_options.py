@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options: spellings, bad values, impossible combinations, help and version; exit codes."""
 
+import glob
 import os
+import re
 
 import rkit
 from rkit.launch import rootlesskit, run
+from rkit.world import SUBID
 
 NET = ["--net=slirp4netns", "--disable-host-loopback"]
 
@@ -60,6 +63,61 @@ class Spelling(rkit.RkTestCase):
             self.assertIn("--" + name, text)
 
 
+    @rkit.ours("it has other options")
+    def test_every_option_is_tried_by_some_test(self):
+        """An option that nobody tries is one that nobody knows to work."""
+        here = os.path.dirname(os.path.abspath(__file__))
+        tried = set()
+        for path in glob.glob(here + "/*.py") + glob.glob(here + "/rkit/*.py"):
+            with open(path) as f:
+                tried.update(re.findall("[\"'](--[a-z0-9-]+)", f.read()))
+        text = self.ok("--help").stdout
+        known = re.findall("(?m)^    (--[a-z0-9-]+)", text)
+        self.assertGreater(len(known), 30)
+        drivers = re.search(r"network driver \[(.*?)\]", text).group(1).split(", ")
+        for option in known:
+            of_driver = [n for n in ("lxc-user-nic", "vpnkit", "pasta", "slirp4netns")
+                         if option.startswith("--" + n)]
+            if not of_driver or of_driver[0] in drivers:
+                self.assertIn(option, tried)
+
+    def test_values_that_are_the_default(self):
+        self.ok("--copy-up-mode=tmpfs+symlink", "--copy-up=/etc", "touch", "/etc/new")
+        self.ok("--net=host", "--port-driver=none", "--subid-source=auto", "--reaper=auto", "--mtu=0",
+                "--lxc-user-nic-bridge=lxcbr0", "true")
+
+    @rkit.ours("options of our own, and of later versions")
+    def test_options_of_the_builtin_driver(self):
+        builtin = ["--net=none", "--port-driver=builtin", "--publish", "127.0.0.1:18080:80/tcp"]
+        for value in ("true", "false"):
+            self.ok(*builtin, "--source-ip-transparent=" + value, "true")
+        got = self.ok(*builtin, "--dataplane-sandbox=false", "true")
+        self.assertRegex(got.stderr, r"warning: --dataplane-sandbox=false")
+        self.ok(*builtin, "--workers=1", "--udp-timeout=1m30s", "--dataplane=epoll", "true")
+
+    @rkit.ours("worded so by ours")
+    def test_warnings(self):
+        for words, *args in (("unsupported mtu", "--mtu=1500"),
+                             ("unsupported mtu", "--net=none", "--mtu=1500"),
+                             ("--ipv6 is discarded", "--net=none", "--ipv6"),
+                             ("--workers has no effect", "--workers=1")):
+            with self.subTest(args):
+                got = self.ok(*args, "echo", "RAN")
+                self.assertEqual(got.stdout, "RAN\n")
+                self.assertRegex(got.stderr, r"^\[rootlesskit:parent\] warning: " + words)
+                self.assertEqual(len(got.stderr.splitlines()), 1)
+
+    @rkit.ours("worded so by ours")
+    def test_warning_for_root(self):
+        self.world.subids("root", "root", SUBID)
+        try:
+            got = run(self.world.path["rootlesskit"], "true", uid=0)
+        finally:
+            self.world.subids("root", "root")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertIn("running as the root user is not supported", got.stderr)
+
+
 class Refusals(rkit.RkTestCase):
     """Exit 1, one line on stderr that has the words, nothing left (by tearDown)."""
 
@@ -73,6 +131,7 @@ class Refusals(rkit.RkTestCase):
             for word in words.split():
                 self.assertIn(word, got.stderr)
             self.assertEqual(len(got.stderr.strip().splitlines()), 1, got.stderr)
+            self.assertTrue(got.stderr.startswith("[rootlesskit:parent] error: "), got.stderr)
 
     def test_unknown_option(self):
         self.refused("nonsense", "--nonsense")
@@ -156,6 +215,7 @@ class ExitCodes(rkit.RkTestCase):
                 got = rootlesskit(command)
                 self.assertEqual(got.returncode, 1)
                 self.assertIn(command, got.stderr)
+                self.assertTrue(got.stderr.startswith("[rootlesskit:child ] error: "), got.stderr)
 
     def test_debug_is_silent_on_stdout(self):
         got = rootlesskit("--debug", "echo", "only this")
