@@ -11,7 +11,7 @@ from rkit import sandbox
 
 from . import machine, profile, report, table, targets
 from .host import Host
-from .peers import PEERS
+from .peers import PEERS, other_build, with_options
 from .programs import Programs
 from .runner import Progress, Runner, select
 from .suites import suite
@@ -42,6 +42,10 @@ def _options(argv):
     parser.add_argument("--seconds", type=float, metavar="S", help="of load in a sample")
     parser.add_argument("--variants", type=_words, default=[], metavar="V,...",
                         help="of unpaced, bbr")
+    parser.add_argument("--other-build", metavar="DIR", help="measure another build of ringkit in "
+                        "the same rounds: peers other and other-epoll")
+    parser.add_argument("--options", metavar="WORDS", help="measure ringkit with these options, "
+                        "too: peer options")
     parser.add_argument("--list", action="store_true", help="list the scenarios and stop")
     options = parser.parse_args(argv[1:])
     for words, known, name in ((options.peers, PEERS, "peers"),
@@ -67,14 +71,28 @@ def _chosen_suite(options):
     return chosen
 
 
+def _binaries(build_dir):
+    """The paths of rootlesskit and rootlessctl in a build directory."""
+    paths = [f"{build_dir}/src/rootlesskit", f"{build_dir}/src/ctl/rootlessctl"]
+    for path in paths:
+        if not os.access(path, os.X_OK):
+            raise SystemExit(f"{path} is not there: build it with `ninja -C {build_dir}`, or name "
+                             "another directory")
+    return paths
+
+
 def _point_at_build(build_dir):
     """Tells the sandbox's world which binaries to copy."""
-    for var, path in (("RK_ROOTLESSKIT", "src/rootlesskit"),
-                      ("RK_ROOTLESSCTL", "src/ctl/rootlessctl")):
-        os.environ[var] = f"{build_dir}/{path}"
-        if not os.access(os.environ[var], os.X_OK):
-            raise SystemExit(f"{os.environ[var]} is not there: build it with "
-                             f"`ninja -C {build_dir}`, or name another --build-dir")
+    os.environ.update(zip(("RK_ROOTLESSKIT", "RK_ROOTLESSCTL"), _binaries(build_dir)))
+
+
+def _more_peers(options, programs):
+    more = {}
+    if options.other_build:
+        more.update(other_build(programs, os.path.realpath(options.other_build)))
+    if options.options:
+        more.update(with_options(options.options.split()))
+    return more
 
 
 class Files:
@@ -140,7 +158,7 @@ def _measure(options, chosen, host, programs, progress):
         return files.write(".json", json.dumps(run, indent=1) + "\n")
 
     runner = Runner(host, programs, chosen, progress, after_scenario=save)
-    runner.make_peers(options.peers)
+    runner.make_peers(options.peers, _more_peers(options, programs))
     runner.run(runner.plan(options.variants, options.only))
     data = save()
     page = files.write(".html", report.page(run))
@@ -156,7 +174,8 @@ def _profile(options, chosen, host, programs, progress):
     host.set_congestion(host.congestion_controls()[0])
     chosen = chosen._replace(scenarios=select(chosen.scenarios, options.only))
     runner = Runner(host, programs, chosen, progress)
-    runner.make_peers(options.peers or ["ringkit", "ringkit-epoll"])
+    runner.make_peers(options.peers or ["ringkit", "ringkit-epoll"],
+                      _more_peers(options, programs))
     return profile.run(host, programs, chosen, runner, Files(options.out, _stem("profile")),
                        progress.say)
 
@@ -180,6 +199,8 @@ def main(argv):
             print(f"{scenario.key:20} {scenario.group}: {scenario.title}")
         return 0
     _point_at_build(options.build_dir)
+    if options.other_build:
+        _binaries(options.other_build)
     # argv[0] is this program's path; the sandbox starts it again inside.
     sandbox.enter([os.path.realpath(argv[0]), *argv[1:]])
     host = Host()

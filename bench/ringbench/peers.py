@@ -227,7 +227,7 @@ class RootlessKit(Peer):
     # slirp4netns, where it runs, carries no forwarded byte with the builtin driver.
     not_counted = frozenset({REST, "slirp4netns"})
 
-    def __init__(self, host, name, index, program, ctl, extra=()):
+    def __init__(self, host, name, index, program, ctl, extra=(), label=None):
         super().__init__(host, name, index)
         if not os.access(program, os.X_OK):
             raise Skip(f"{name}: {program} is not installed (bench/install-peers)")
@@ -235,7 +235,7 @@ class RootlessKit(Peer):
         self.ctl = ctl
         self.extra = list(extra)
         self.ours = "ringkit" in self.version()
-        self.label = f"ringkit {extra[0].partition('=')[2]}" if extra else "RootlessKit builtin"
+        self.label = label or "RootlessKit builtin"
 
     def version(self):
         return subprocess.run([self.program, "--version"], capture_output=True, text=True,
@@ -395,15 +395,19 @@ def _debian(name):
     return f"/usr/bin/{name}"
 
 
+def _ours(backend):
+    def make(host, name, index):
+        return RootlessKit(host, name, index, host.world.path["rootlesskit"],
+                           host.world.path["rootlessctl"], [f"--dataplane={backend}"],
+                           f"ringkit {backend}")
+    return make
+
+
 # In the order of tables; each makes a Peer or raises Skip.
 PEERS = {
     "direct": Direct,
-    "ringkit": lambda host, name, index: RootlessKit(
-        host, name, index, host.world.path["rootlesskit"], host.world.path["rootlessctl"],
-        ["--dataplane=io_uring"]),
-    "ringkit-epoll": lambda host, name, index: RootlessKit(
-        host, name, index, host.world.path["rootlesskit"], host.world.path["rootlessctl"],
-        ["--dataplane=epoll"]),
+    "ringkit": _ours("io_uring"),
+    "ringkit-epoll": _ours("epoll"),
     "rootlesskit": lambda host, name, index: RootlessKit(
         host, name, index, _debian("rootlesskit"), _debian("rootlessctl")),
     "rootlesskit-slirp": lambda host, name, index: SlirpPorts(
@@ -411,3 +415,22 @@ PEERS = {
     "socat": Socat,
     "pasta": Pasta,
 }
+
+
+def other_build(programs, build_dir):
+    """{name: maker} of the two back ends of another build, to be measured in the same rounds."""
+    kit = programs.install(f"{build_dir}/src/rootlesskit", "other-rootlesskit")
+    ctl = programs.install(f"{build_dir}/src/ctl/rootlessctl", "other-rootlessctl")
+
+    def make(backend):
+        return lambda host, name, index: RootlessKit(
+            host, name, index, kit, ctl, [f"--dataplane={backend}"], f"other {backend}")
+    return {"other": make("io_uring"), "other-epoll": make("epoll")}
+
+
+def with_options(words):
+    """{name: maker} of our build run with more options."""
+    def make(host, name, index):
+        return RootlessKit(host, name, index, host.world.path["rootlesskit"],
+                           host.world.path["rootlessctl"], words, "ringkit " + " ".join(words))
+    return {"options": make}

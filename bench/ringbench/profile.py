@@ -43,18 +43,20 @@ class Tools:
         if counted.returncode or "<not" in counted.stderr:
             self.missing.append("no hardware counters here: perf samples by the software clock")
             event = "cpu-clock"
-        for flavour in (event, event + ":u"):
-            tried = subprocess.run(
-                [self.perf, "record", "-q", "-e", flavour, "-o", f"{self.scratch}/probe.data",
-                 "true"], capture_output=True, text=True, check=False)
-            if not tried.returncode:
-                if flavour.endswith(":u"):
-                    self.missing.append("the kernel may not be sampled "
-                                        "(kernel.perf_event_paranoid): its share is not shown")
-                return flavour
-        words = tried.stderr.strip().splitlines() or ["no reason given"]
-        self.missing.append(f"perf may not record: {words[0]}")
-        return None
+        probe = f"{self.scratch}/probe.data"
+        tried = subprocess.run([self.perf, "record", "-q", "-e", event, "-o", probe, "true"],
+                               capture_output=True, text=True, check=False)
+        if tried.returncode:
+            words = tried.stderr.strip().splitlines() or ["no reason given"]
+            self.missing.append(f"perf may not record: {words[0]}")
+            return None
+        # perf leaves the kernel out by itself where it may not look into it.
+        used = subprocess.run([self.perf, "evlist", "-i", probe], capture_output=True, text=True,
+                              check=False).stdout
+        if ":u" in used:
+            self.missing.append("the kernel may not be sampled here (kernel.perf_event_paranoid): "
+                                "its share is not shown")
+        return event
 
     def _find_tracer(self):
         if self.perf:

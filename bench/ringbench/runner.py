@@ -75,10 +75,10 @@ class Runner:
             self.skipped.append(text)
             self.progress.say(f"skipped: {text}")
 
-    def make_peers(self, names):
-        """Makes the wanted peers that this machine has."""
-        for index, (name, make) in enumerate(PEERS.items()):
-            if names and name not in names:
+    def make_peers(self, names, more):
+        """Makes the wanted peers that this machine has, and all of more: {name: maker}."""
+        for index, (name, make) in enumerate({**PEERS, **more}.items()):
+            if names and name not in names and name not in more:
                 continue
             try:
                 self.peers[name] = make(self.host, name, index)
