@@ -136,7 +136,10 @@ static void receive(void)
 
 	if (!rx || !space)
 		die("out of memory");
-	if (cfg.rcvbuf && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &cfg.rcvbuf, sizeof(cfg.rcvbuf)))
+	/* Over net.core.rmem_max, where we are root of the namespace. */
+	if (cfg.rcvbuf &&
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &cfg.rcvbuf, sizeof(cfg.rcvbuf)) &&
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &cfg.rcvbuf, sizeof(cfg.rcvbuf)))
 		die_errno("SO_RCVBUF");
 	for (uint32_t i = 0; i < UDP_BATCH; i++) {
 		iov[i] = (struct iovec){space + (size_t)i * UDP_DATAGRAM, UDP_DATAGRAM};

@@ -49,7 +49,7 @@ def _profile():
 
 def suite(kind):
     return {
-        "full": lambda: Suite(_full(), 5, 0.7, 0.2),
+        "full": lambda: Suite(_full(), 5, 0.8, 0.2),
         "quick": lambda: Suite(_quick(), 3, 0.4, 0.15),
         "smoke": lambda: Suite(_smoke(), 1, 0.1, 0.05),
         "profile": lambda: Suite(_profile(), 1, 2.0, 0.3),
