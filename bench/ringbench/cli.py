@@ -152,7 +152,8 @@ def _measure(options, chosen, host, programs, progress):
     def save():
         others, stolen = unrest.percent()
         run.update(results=runner.results, skipped=runner.skipped, others_percent=others,
-                   steal_percent=stolen, seconds=time.monotonic() - start, targets=targets.evaluate(runner.results),
+                   steal_percent=stolen, seconds=time.monotonic() - start,
+                   targets=targets.evaluate(runner.results),
                    peers={name: {"label": peer.label, "version": peer.version()}
                           for name, peer in runner.peers.items()})
         return files.write(".json", json.dumps(run, indent=1) + "\n")

@@ -2,8 +2,8 @@
 """The place where a benchmark runs: users, network namespaces, congestion control.
 
 The run happens inside the sandbox of the integration tests: mount, network and pid namespaces of
-its own, in which we are root. Nothing of it is seen outside, and the machine's settings stay as they
-are. Each forwarder runs as an unprivileged user of its own, so that per-user limits (pipe pages,
+its own, in which we are root. Nothing of it is seen outside, and the machine's settings stay as
+they are. Each forwarder runs as an unprivileged user of its own, so that per-user limits (pipe pages,
 descriptors in flight) are not shared between them.
 """
 
@@ -31,7 +31,7 @@ def _sh(*args):
 
 
 def _write_in(enter, path, text):
-    """Writes a sysctl in the network namespace that the command prefix leads to. True if it took."""
+    """Writes a sysctl in the network namespace that the prefix leads to. True if it took."""
     script = f"echo {text} >{path}"
     return subprocess.run([*enter, "sh", "-c", script], capture_output=True,
                           check=False).returncode == 0

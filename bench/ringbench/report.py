@@ -232,7 +232,9 @@ def _all_figures(entries, peers):
             cells = []
             for name in there:
                 stat = entry["peers"][name]["summary"].get(metric)
-                text = f"{show(metric, stat['median'])} ±{100 * noise(stat):.0f}%" if stat else "–"
+                text = "–"
+                if stat:
+                    text = f"{show(metric, stat['median'])} ±{100 * noise(stat):.0f}%"
                 cells.append(f"<td>{escape(text)}</td>")
             label = unit(metric)
             rows.append(f'<tr><td class="l">{escape(label)}</td>{"".join(cells)}</tr>')
@@ -265,6 +267,6 @@ def page(run):
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>ringkit bench, {escape(run['started'])}</title><style>{CSS}</style></head>"
-            f"<body><h1>ringkit bench</h1>{_facts(run)}{_READ}{_targets(run['targets'], peers)}{groups}"
-            f"{_percentiles(entries, peers)}{_curves(entries, peers)}"
+            f"<body><h1>ringkit bench</h1>{_facts(run)}{_READ}"
+            f"{_targets(run['targets'], peers)}{groups}{_percentiles(entries, peers)}{_curves(entries, peers)}"
             f"{_all_figures(entries, peers)}{_troubles(run)}</body></html>\n")

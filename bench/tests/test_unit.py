@@ -34,7 +34,8 @@ def run_of(*results):
     names = dict.fromkeys(name for result in results for name in result["peers"])
     return {"format": 1, "suite": "full", "started": "2026-01-01T00:00:00+00:00", "rounds": 5,
             "sample_seconds": 0.7, "seconds": 61.0, "busy_before_percent": 1.0,
-            "steal_percent": 0.0, "others_percent": 1.0, "warnings": ["mind & matter"], "skipped": ["pasta: <none>"],
+            "steal_percent": 0.0, "others_percent": 1.0, "warnings": ["mind & matter"],
+            "skipped": ["pasta: <none>"],
             "machine": {"cpu": "a & b", "cpus": 2, "memory_gib": 1, "kernel": "Linux",
                         "arch": "x", "build": {"buildtype": "release", "sanitize": "none"}},
             "peers": {name: {"label": name.upper(), "version": "1"} for name in names},
