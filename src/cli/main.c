@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "cli/options.h"
 #include "dataplane/dataplane.h"
-#include "drivers/port/guard.h"
 #include "drivers/net/roles.h"
+#include "drivers/port/guard.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
 
@@ -28,6 +28,8 @@ static int role_main(const char *role, int argc, char **argv)
 		return guard_main(argc, argv);
 	if (!strcmp(role, "vpnkit-relay"))
 		return vpnkit_relay_main();
+	if (!strcmp(role, "lxc-dhcp"))
+		return lxc_dhcp_main();
 	log_error("unknown role in " HS_ENV_ROLE ": %s", role);
 	return 1;
 }

@@ -22,7 +22,7 @@ static const struct net_row net_table[] = {
 	{"none", true, &net_none_ops},
 	{"slirp4netns", true, &net_slirp4netns_ops},
 	{"vpnkit", true, &net_vpnkit_ops},
-	{"lxc-user-nic", false, NULL},
+	{"lxc-user-nic", true, &net_lxc_user_nic_ops},
 	{"vdeplug_slirp", false, NULL},
 	{"pasta", true, &net_pasta_ops},
 };

@@ -88,7 +88,7 @@ static void test_renewal_goes_to_the_server_alone(void **state)
 			       .unicast = true,
 			       .ciaddr = inet_addr("10.0.3.5"),
 			       .server = inet_addr("10.0.3.1")};
-	uint8_t f[DHCP_FRAME_MAX];
+	uint8_t f[DHCP_FRAME_MAX], len;
 
 	(void)state;
 	memcpy(q.mac, mac, 6);
@@ -98,6 +98,7 @@ static void test_renewal_goes_to_the_server_alone(void **state)
 	assert_memory_equal(f + IP + 12, "\x0a\0\x03\x05\x0a\0\x03\x01", 8);
 	assert_int_equal(get16(f + BOOTP + 10), 0);
 	assert_memory_equal(f + BOOTP + 12, "\x0a\0\x03\x05", 4);
+	assert_null(option(f, 54, &len)); /* RFC 2131 table 4 */
 }
 
 /* What a server would say, with these options. */

@@ -242,7 +242,6 @@ static void test_network(void **state)
 	bad("--net=foo true", "unknown network mode: foo; available: host, none, slirp4netns");
 	bad("--net= true", "unknown network mode: ;");
 	assert_string_equal(good("--net=vpnkit true").net, "vpnkit");
-	bad("--net=lxc-user-nic true", "network driver lxc-user-nic is not available");
 	bad("--net=vdeplug_slirp true", "network driver vdeplug_slirp is not available");
 }
 

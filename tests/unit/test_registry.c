@@ -13,7 +13,7 @@
 
 static void test_find(void **state)
 {
-	static const char *const nets[] = {"none", "slirp4netns", "pasta", "vpnkit"};
+	static const char *const nets[] = {"none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++) {
@@ -24,7 +24,7 @@ static void test_find(void **state)
 		assert_true(ops->start && ops->watch && ops->stop);
 	}
 	assert_null(net_driver_find("host"));
-	assert_null(net_driver_find("lxc-user-nic"));
+	assert_null(net_driver_find("vdeplug_slirp"));
 	assert_null(net_driver_find(""));
 	assert_null(port_driver_find("none"));
 	assert_null(port_driver_find("implicit"));

@@ -100,7 +100,8 @@ static size_t build_options(const struct dhcp_query *q, uint8_t *start)
 	p = option(p, OPT_CLIENT_ID, id, sizeof(id));
 	if (q->requested)
 		p = option(p, OPT_REQUESTED, &q->requested, 4);
-	if (q->server)
+	/* Not in a renewal: RFC 2131 table 4. */
+	if (q->server && !q->ciaddr)
 		p = option(p, OPT_SERVER, &q->server, 4);
 	p = option(p, OPT_PARAMETERS, parameters, sizeof(parameters));
 	*p++ = OPT_END;

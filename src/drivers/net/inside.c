@@ -83,17 +83,14 @@ void inside_stop(struct inside *in)
 	close_fd(&in->channel);
 }
 
-/* The command is the same user: without this its processes could trace this one, which is in their
- * namespace. The death signal is set again because a change of credentials clears it (prctl(2)); a
- * parent that died in between has closed the channel. */
-static int shield(struct err *e)
+int inside_shield(struct err *e)
 {
 #ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return err_errno(e, -errno, "PR_SET_DUMPABLE");
+#else
+	(void)e;
 #endif
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return err_errno(e, -errno, "PR_SET_PDEATHSIG");
 	return 0;
 }
 
@@ -109,7 +106,10 @@ int inside_enter(void *boot, size_t len, int *fd, struct err *e)
 	}
 	code = netns_join(fds[0], fds[1], e);
 	fdpass_close(fds, 2);
-	code = code ? code : shield(e);
+	/* A change of credentials clears it (prctl(2)); a parent that died in between has closed
+	 * the channel. */
+	if (!code && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		code = err_errno(e, -errno, "PR_SET_PDEATHSIG");
 	if (fd)
 		*fd = fds[2];
 	return code;

@@ -52,6 +52,10 @@ void inside_stop(struct inside *in);
  */
 int inside_enter(void *boot, size_t len, int *fd, struct err *e);
 
+/* The command is the same user: without this its processes could trace this one, which is in their
+ * namespace. 0 or -errno. */
+int inside_shield(struct err *e);
+
 /* Sends the answer; where that fails the parent is gone, and the channel tells. */
 void inside_say(const void *answer, size_t len);
 

@@ -5,5 +5,6 @@
 /* The network drivers' roles of the binary, started through inside.h; each returns the exit code.
  */
 int vpnkit_relay_main(void);
+int lxc_dhcp_main(void);
 
 #endif

@@ -325,6 +325,9 @@ static int set_up(struct relay *r, struct vpnkit_answer *answer, struct err *e)
 	if (code)
 		return code;
 	log_init("vpnkit-relay", boot.debug);
+	code = inside_shield(e);
+	if (code)
+		return code;
 	r->deadline_ms = loop_now_ms() + (uint64_t)boot.timeout_ms;
 	code = fd_set_nonblock(r->sock, true);
 	code = code ? err_errno(e, code, "VPNKit's socket") : handshake(r, e);

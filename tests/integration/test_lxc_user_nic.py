@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The lxc-user-nic network: a bridge and a DHCP server that the test makes, the set-uid program of
+package liblxc-common, and our DHCP client."""
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+import rkit
+from rkit import net
+from rkit.launch import Rootlesskit, rootlesskit, wait_for
+from rkit.networks import fake, gone, outside, probe, process_named
+from rkit.peers import TcpServer, UdpServer, echo, hello
+from rkit.world import USER, sh, world, write
+
+PLACES = ["/usr/libexec/lxc/lxc-user-nic", "/usr/lib/*-linux-gnu/lxc/lxc-user-nic",
+          "/usr/lib/lxc/lxc-user-nic"]
+NET = ["--net=lxc-user-nic", "--copy-up=/etc", "--disable-host-loopback"]
+DETACHED = ["--net=lxc-user-nic", "--detach-netns", "--disable-host-loopback"]
+
+
+def _unusable():
+    if not any(glob.glob(p) for p in PLACES):
+        return "no lxc-user-nic (package liblxc-common)"
+    if "RKIT_USERNS" in os.environ:
+        return "lxc-user-nic is set-uid of the real root only"
+    return None
+
+
+def prepare():
+    """Once: what lxc-user-nic looks at, in this file's own mount namespace."""
+    if os.path.exists("/sys/class/net/lxc-marker"):
+        return
+    sh("mount", "--bind", "/sys/fs/cgroup", "/mnt")
+    sh("mount", "-t", "sysfs", "sysfs", "/sys")  # the interfaces of this network namespace
+    sh("mount", "--move", "/mnt", "/sys/fs/cgroup", check=False)
+    os.makedirs("/etc/lxc", exist_ok=True)
+    os.makedirs("/run/lxc", exist_ok=True)
+    sh("mount", "-t", "tmpfs", "tmpfs", "/run/lxc")  # its table of who has what
+    sh("ip", "link", "add", "lxc-marker", "type", "bridge")
+
+
+@contextlib.contextmanager
+def bridge(quota=10, name="lxcbr0"):
+    write("/etc/lxc/lxc-usernet", "%s veth %s %d\n" % (USER, name, quota))
+    sh("ip", "link", "add", name, "type", "bridge")
+    try:
+        sh("ip", "addr", "add", "10.0.3.1/24", "dev", name)
+        sh("ip", "link", "set", name, "up")
+        with open("/proc/sys/net/ipv4/ip_forward", "w") as f:
+            f.write("1")
+        yield
+    finally:
+        sh("ip", "link", "del", name)
+
+
+class Dnsmasq:
+    """A DHCP and name server on the bridge; its log tells what it was asked."""
+
+    def __init__(self, *args, lease="1h", range_="10.0.3.2,10.0.3.254", interface="lxcbr0"):
+        self.log_path = world().base + "/dnsmasq.log"
+        self.leases = world().base + "/dnsmasq.leases"
+        self.argv = ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-ping", "--no-resolv",
+                     "--no-hosts", "--user=root", "--interface=" + interface, "--bind-interfaces",
+                     "--except-interface=lo", "--dhcp-authoritative", "--log-dhcp",
+                     "--dhcp-leasefile=" + self.leases, "--dhcp-range=%s,%s" % (range_, lease),
+                     "--address=/any.example/192.0.2.77", *args]
+
+    def __enter__(self):
+        self.log_file = open(self.log_path, "wb")
+        self.proc = subprocess.Popen(self.argv, stdout=self.log_file, stderr=self.log_file)
+        wait_for("dnsmasq", lambda: "DHCP, IP range" in self.log(), 20)
+        wait_for("its port", lambda: ":67" in sh("ss", "-lunH").stdout, 20)
+        return self
+
+    def __exit__(self, *exc):
+        self.proc.terminate()
+        self.proc.wait()
+        self.log_file.close()
+        if exc[0]:
+            print(self.log())
+        for path in (self.log_path, self.leases):
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+
+@unittest.skipIf(_unusable(), _unusable())
+@rkit.needs("dnsmasq")
+class LxcCase(rkit.RkTestCase):
+    def setUp(self):
+        prepare()
+        super().setUp()
+
+
+def route_back(ns):
+    sh("ip", "-n", os.path.basename(ns), "route", "add", "10.0.3.0/24", "via", "192.0.2.1")
+
+
+class Outgoing(LxcCase):
+    def test_tcp_udp_names_ping(self):
+        with outside() as ns, bridge(), Dnsmasq(), Rootlesskit(*NET) as rk:
+            route_back(ns)
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7"), "question")
+            self.assertEqual(probe(rk, "name", "any.example"), "192.0.2.77")
+            got = rk.nsenter("ping", "-c", "1", "-W", "10", "192.0.2.100")
+            self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+
+    def test_detached(self):
+        with outside() as ns, bridge(), Dnsmasq(), Rootlesskit(*DETACHED) as rk:
+            route_back(ns)
+            inside = rk.state + "/netns"
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
+
+    def test_with_a_pid_namespace(self):
+        with bridge(), Dnsmasq(), TcpServer(echo, port=8000, host="10.0.3.1"), \
+                Rootlesskit(*NET, "--pidns") as rk:
+            self.assertEqual(probe(rk, "tcp", "10.0.3.1", "8000"), "question")
+
+    def test_two_at_once(self):
+        with bridge(), Dnsmasq(), TcpServer(echo, port=8000, host="10.0.3.1"), \
+                Rootlesskit(*NET) as one, Rootlesskit(*NET) as two:
+            ips = [rk.api("GET", "/v1/info")[1]["networkDriver"]["childIP"] for rk in (one, two)]
+            self.assertNotEqual(ips[0], ips[1])
+            for rk in (one, two):
+                self.assertEqual(probe(rk, "tcp", "10.0.3.1", "8000"), "question")
+
+
+class Ports(LxcCase):
+    def test_builtin(self):
+        with bridge(), Dnsmasq(), Rootlesskit(*NET, "--port-driver=builtin", "-p",
+                                              "127.0.0.1:18080:80/tcp", "-p",
+                                              "127.0.0.1:18082:82/udp") as rk:
+            ip = rk.api("GET", "/v1/info")[1]["networkDriver"]["childIP"]
+            rk.add(18081, 81, child_ip=ip)
+            with TcpServer(hello("lo"), netns=rk.netns()), \
+                    TcpServer(hello("veth"), port=81, host=ip, netns=rk.netns()), \
+                    UdpServer(port=82, netns=rk.netns()):
+                for port, word in ((18080, b"lo"), (18081, b"veth")):
+                    with net.connect("127.0.0.1", port) as c:
+                        self.assertEqual(c.recv(10), word)
+                with net.udp_client("127.0.0.1", 18082) as c:
+                    c.send(b"datagram")
+                    self.assertEqual(c.recv(20), b"datagram")
+
+
+class Options(LxcCase):
+    def look(self, *args):
+        got = rootlesskit(*NET, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
+                          "cat /etc/resolv.conf")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return got.stdout + got.stderr
+
+    def test_defaults(self):
+        with bridge(), Dnsmasq():
+            seen = self.look()
+        self.assertRegex(seen, r"eth0\s+inet 10\.0\.3\.\d+/24")
+        self.assertIn("default via 10.0.3.1 dev eth0", seen)
+        self.assertRegex(seen, r"eth0[^:]*: <[^>]*UP.*mtu 1500 ")
+        self.assertIn("nameserver 10.0.3.1", seen)
+        self.assertNotIn("warning", seen)
+
+    def test_mtu_ifname_bridge(self):
+        with bridge(name="mybridge"), Dnsmasq(interface="mybridge"):
+            seen = self.look("--mtu=1400", "--ifname=ether7", "--lxc-user-nic-bridge=mybridge")
+        self.assertRegex(seen, r"ether7\s+inet 10\.0\.3\.\d+/24")
+        self.assertRegex(seen, r"ether7[^:]*: .*mtu 1400 ")
+        self.assertNotIn("eth0", seen)
+
+    def test_no_router(self):
+        with bridge(), Dnsmasq("--dhcp-option=3"):
+            seen = self.look()
+        self.assertIn("the DHCP server named no router", seen)
+        self.assertNotIn("default via", seen)
+
+    def test_information(self):
+        with bridge(), Dnsmasq(), Rootlesskit(*NET) as rk:
+            driver = rk.api("GET", "/v1/info")[1]["networkDriver"]
+            self.assertRegex(driver.pop("childIP"), r"^10\.0\.3\.\d+$")
+            self.assertEqual(driver, {"driver": "lxc-user-nic", "dns": ["10.0.3.1"],
+                                      "dynamicChildIP": True})
+
+    def test_refused(self):
+        got = rootlesskit(*NET, "--cidr=10.0.2.0/24", "true")
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("cidr", got.stderr)
+
+    def test_the_client_is_locked_down(self):
+        with bridge(), Dnsmasq(), Rootlesskit(*NET):
+            pid, _ = process_named("rootlesskit", "lxc-dhcp")
+            status = open("/proc/%d/status" % pid).read()
+            for line in (r"CapEff:\s+0+$", r"CapPrm:\s+0+$", r"NoNewPrivs:\s+1$", r"Seccomp:\s+2$"):
+                self.assertRegex(status, "(?m)^" + line)
+
+
+class Lease(LxcCase):
+    SHORT = ["--dhcp-option=59,4i"]  # T2 in seconds; dnsmasq makes T1 one less
+
+    def acks(self, server):
+        return len(re.findall(r"DHCPACK\(", server.log()))
+
+    def test_is_renewed(self):
+        with bridge(), Dnsmasq(*self.SHORT, lease="2m") as server, Rootlesskit(*NET) as rk:
+            wait_for("the third acknowledgement", lambda: self.acks(server) >= 3, 60)
+            # A renewal is no new beginning.
+            self.assertEqual(len(re.findall(r"DHCPDISCOVER\(", server.log())), 1)
+            self.assertIsNone(rk.proc.poll())
+
+    def test_a_server_that_was_away(self):
+        """Nobody answers the renewals; then a server that knows of no lease."""
+        with bridge():
+            with Dnsmasq(*self.SHORT, lease="2m"):
+                rk = Rootlesskit(*NET).ready()
+                ip = rk.api("GET", "/v1/info")[1]["networkDriver"]["childIP"]
+            time.sleep(3)
+            with Dnsmasq(*self.SHORT, lease="2m") as server:
+                wait_for("an acknowledgement", lambda: "DHCPACK(lxcbr0) " + ip in server.log(), 80)
+                self.assertNotIn("lost its network", rk.log())
+                rk.stop()
+
+    def test_another_address_is_told(self):
+        with bridge():
+            with Dnsmasq(*self.SHORT, lease="2m"):
+                rk = Rootlesskit(*NET).ready()
+            with Dnsmasq(*self.SHORT, lease="2m", range_="10.0.3.100,10.0.3.100"):
+                wait_for("a word about it", lambda: "has taken" in rk.log(), 80)
+                self.assertRegex(rk.log(), r"taken 10\.0\.3\.\d+ back and offers 10\.0\.3\.100; "
+                                 "the command has lost its network")
+                self.assertIsNone(rk.proc.poll())
+                rk.stop()
+
+
+class End(LxcCase):
+    def test_with_us(self):
+        with bridge(), Dnsmasq():
+            with Rootlesskit(*NET) as rk:
+                pid = process_named("rootlesskit", "lxc-dhcp")[0]
+                rk.stop()
+                gone(pid)
+            wait_for("the interface to go",
+                     lambda: "veth" not in sh("ip", "-o", "link", "show", "master",
+                                              "lxcbr0").stdout)
+
+    def test_when_the_parent_is_killed(self):
+        with bridge(), Dnsmasq():
+            for options in (NET, DETACHED):
+                rk = Rootlesskit(*options).ready()
+                pid = process_named("rootlesskit", "lxc-dhcp")[0]
+                rk.proc.kill()
+                rk.wait()
+                gone(pid)
+                rk.forget_state()
+
+    def test_that_of_the_client_is_noticed(self):
+        with bridge(), Dnsmasq(), Rootlesskit(*NET) as rk:
+            os.kill(process_named("rootlesskit", "lxc-dhcp")[0], signal.SIGKILL)
+            wait_for("a word about it", lambda: "lost its network" in rk.log())
+            self.assertIn("DHCP client of lxc-user-nic ended (signal: killed)", rk.log())
+
+
+class Failures(LxcCase):
+    """One line that says why; nothing is left."""
+
+    def fails(self, say, *args):
+        got = rootlesskit(*NET, *args, "true", timeout=80)
+        self.assertEqual(got.returncode, 1)
+        lines = got.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, got.stderr)
+        self.assertRegex(lines[0], say)
+
+    def test_missing(self):
+        with bridge():
+            self.fails("--lxc-user-nic-binary: cannot run /nowhere/nic: No such file",
+                       "--lxc-user-nic-binary=/nowhere/nic")
+
+    def test_no_bridge(self):
+        self.fails("there is no bridge lxcbr0: ")
+
+    def test_no_bridge_but_an_interface(self):
+        sh("ip", "link", "add", "notone", "type", "veth", "peer", "name", "other")
+        write("/etc/lxc/lxc-usernet", "%s veth notone 10\n" % USER)
+        try:
+            self.fails("notone must be a bridge", "--lxc-user-nic-bridge=notone")
+        finally:
+            sh("ip", "link", "del", "notone")
+
+    def test_quota(self):
+        with bridge(quota=0):
+            self.fails("/etc/lxc/lxc-usernet allows you no .* on lxcbr0")
+        with bridge(quota=1), Dnsmasq(), Rootlesskit(*NET):
+            got = rootlesskit(*NET, "true")
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("allows you no (more) interfaces on lxcbr0", got.stderr)
+
+    def test_not_allowed(self):
+        with bridge():
+            write("/etc/lxc/lxc-usernet", "")
+            self.fails("/etc/lxc/lxc-usernet")
+
+    def test_no_dhcp_server(self):
+        with bridge():
+            self.fails("no DHCP server answered on the bridge within 30 s")
+
+    def test_no_netmask(self):
+        with bridge(), Dnsmasq("--dhcp-option=1"):
+            self.fails("an address without a netmask")
+
+    def test_program_fails_hangs_or_does_nothing(self):
+        with bridge():
+            for script, say in (("echo the moon is down >&2; exit 3",
+                                 r"lxc-user-nic ended \(exit status 3\): the moon is down"),
+                                ("exec sleep 1000", "lxc-user-nic has not finished after 10000 ms"),
+                                ("exit 0", "cannot find interface eth0")):
+                with fake("nic", script) as path:
+                    self.fails(say, "--lxc-user-nic-binary=" + path)
+
+    def test_interrupted(self):
+        with bridge():
+            rk = Rootlesskit(*NET)
+            wait_for("the DHCP client", lambda: "veth" in sh("ip", "-o", "link", "show", "master",
+                                                             "lxcbr0").stdout)
+            rk.proc.send_signal(signal.SIGTERM)
+            self.assertEqual(rk.wait(), 1)
+            self.assertIn("interrupted", rk.log())
+
+
+if __name__ == "__main__":
+    rkit.main()
