@@ -14,7 +14,8 @@ packages_run=(uidmap util-linux)
 # For networks that are not --net=none.
 packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
-packages_test=(uidmap util-linux iproute2 passwd procps slirp4netns passt socat curl rootlesskit)
+packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
+	socat rootlesskit liblxc-common dnsmasq-base libslirp-dev)
 
 say() {
 	printf '%s\n' "$*"
