@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/fd.h"
-
 #define PADDING	    4
 #define COLUMNS_MAX 16
 
@@ -58,7 +56,6 @@ static size_t width_of(const char *s)
 
 int table_print(struct table *t)
 {
-	auto_free void *text = t->text;
 	size_t widths[COLUMNS_MAX] = {0};
 
 	for (size_t i = 0; i < t->cells; i++)
@@ -71,5 +68,7 @@ int table_print(struct table *t)
 		if (i % t->columns == t->columns - 1)
 			putchar('\n');
 	}
+	free(t->text);
+	t->text = NULL;
 	return t->failed;
 }

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rootlessctl against servers that do not answer as they should, and against its own user. */
+#include "cmocka_all.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "test_ctl_server.h"
+
+/* The body ends where the server hangs up. */
+#define ANSWER(status, body) "HTTP/1.1 " status "\r\nContent-Type: application/json\r\n\r\n" body
+#define OK_JSON(body)	     ANSWER("200 OK", body)
+
+static struct ctl_result result;
+
+static int teardown(void **state)
+{
+	(void)state;
+	ctl_result_free(&result);
+	result = (struct ctl_result){0};
+	return 0;
+}
+
+/* Runs "rootlessctl --socket PATH words" against a server that gives these bytes and hangs up. */
+static void ask(const char *bytes, const char *first, const char *second)
+{
+	struct fake_answer answer = {.bytes = bytes, .len = strlen(bytes), .close = true};
+	struct fake_server *server = fake_server_start(&answer, 1, true);
+	const char *words[] = {"--socket", fake_server_path(server), first, second, NULL};
+
+	ctl_result_free(&result);
+	result = ctl_run(words, NULL, -1);
+	fake_server_stop(server);
+	fake_server_free(server);
+}
+
+static void run(const char *const *words)
+{
+	ctl_result_free(&result);
+	result = ctl_run(words, NULL, -1);
+}
+
+/* Exit code 1, nothing on stdout, one line on stderr with these words. */
+static void assert_error(const char *words)
+{
+	if (!strstr(result.err, words))
+		print_error("expected %s in:\n%s", words, result.err);
+	assert_non_null(strstr(result.err, words));
+	assert_string_equal(result.out, "");
+	assert_int_equal(result.status, 1);
+	assert_memory_equal(result.err, "error: ", 7);
+	assert_int_equal(strcspn(result.err, "\n"), strlen(result.err) - 1);
+}
+
+static void test_no_api(void **state)
+{
+	(void)state;
+	ask("", "info", NULL);
+	assert_error("does not answer as RootlessKit's API does");
+	ask("SSH-2.0-OpenSSH_9.2\r\n", "info", NULL);
+	assert_error("does not answer as RootlessKit's API does");
+	ask("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"apiVersion\"", "info", NULL);
+	assert_error("does not answer as RootlessKit's API does");
+	ask(OK_JSON("hello"), "info", NULL);
+	assert_error("the answer is not JSON");
+	ask(OK_JSON("[]"), "info", NULL);
+	assert_error("not an answer of RootlessKit's API");
+	ask(OK_JSON("{}"), "list-ports", NULL);
+	assert_error("the answer is not a list");
+	ask(OK_JSON("[1]"), "list-ports", NULL);
+	assert_error("not an answer of RootlessKit's API");
+	ask(OK_JSON("[{\"id\":\"x\",\"spec\":{}}]"), "list-ports", NULL);
+	assert_error("\"id\" is not a whole number");
+	ask(OK_JSON("[{\"id\":1,\"spec\":{\"proto\":7}}]"), "list-ports", NULL);
+	assert_error("Spec.proto");
+	ask(OK_JSON("{\"childPID\":\"many\"}"), "info", NULL);
+	assert_error("\"childPID\" is not a whole number");
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	ask(ANSWER("400 Bad Request", "{\"message\":\"no\"}\n"), "remove-ports", "1");
+	assert_error("error: no\n");
+	ask(ANSWER("500 Internal Server Error", "<h1>oh\n\n"), "remove-ports", "1");
+	assert_error("unexpected HTTP status 500, body=\"<h1>oh\\n\\n\"");
+	ask(ANSWER("404 Not Found", ""), "info", NULL);
+	assert_error("unexpected HTTP status 404, body=\"\"");
+}
+
+/* Nobody who listens, or something else at that path. */
+static void test_socket(void **state)
+{
+	char path[32], file[80];
+	const char *info[] = {"--socket", path, "info", NULL}, *unset[] = {"info", NULL};
+	char long_path[300];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/test_ctl.%d", (int)getpid());
+	run(info);
+	assert_error("No such file or directory (it is api.sock in the --state-dir");
+	assert_int_equal(mkdir(path, 0700), 0);
+	run(info);
+	snprintf(file, sizeof(file), "it is a directory: try %s/api.sock", path);
+	assert_error(file);
+	rmdir(path);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	run(info);
+	assert_error("it is not a socket");
+	unlink(path);
+	run(unset);
+	assert_error("please specify --socket or set $ROOTLESSKIT_STATE_DIR");
+	memset(long_path, 'x', sizeof(long_path) - 1);
+	long_path[sizeof(long_path) - 1] = '\0';
+	info[1] = long_path;
+	run(info);
+	assert_error("too long for the path of a socket");
+}
+
+static void test_state_dir_in_the_environment(void **state)
+{
+	struct fake_answer answer = {
+		.bytes = OK_JSON("null"), .len = strlen(OK_JSON("null")), .close = true};
+	struct fake_server *server = fake_server_start(&answer, 1, true);
+	const char *words[] = {"list-ports", "--json", NULL};
+	char variable[128], *env[] = {variable, NULL}, *slash;
+
+	(void)state;
+	snprintf(variable, sizeof(variable), "ROOTLESSKIT_STATE_DIR=%s", fake_server_path(server));
+	slash = strrchr(variable, '/');
+	*slash = '\0';
+	result = ctl_run(words, env, -1);
+	fake_server_stop(server);
+	assert_int_equal(fake_server_requests(server), 1);
+	assert_string_equal(fake_server_request(server, 0)->line, "GET /v1/ports HTTP/1.1");
+	fake_server_free(server);
+	assert_int_equal(result.status, 0);
+	assert_string_equal(result.err, "");
+}
+
+/* Nothing is sent when a word is wrong. */
+static void wrong(const char *words, const char *want)
+{
+	struct fake_answer answer = {.bytes = "", .len = 0, .close = true};
+	struct fake_server *server = fake_server_start(&answer, 1, true);
+	const char *argv[16] = {"--socket", fake_server_path(server)};
+	char *copy = strdup(words), *rest = copy;
+	int n = 2;
+
+	while (rest && n < 15)
+		argv[n++] = strsep(&rest, " ");
+	run(argv);
+	fake_server_stop(server);
+	assert_int_equal(fake_server_requests(server), 0);
+	fake_server_free(server);
+	assert_error(want);
+	free(copy);
+}
+
+static void test_wrong_words(void **state)
+{
+	(void)state;
+	wrong("infos", "unknown command \"infos\"");
+	wrong("list-ports --jsn", "unknown option --jsn");
+	wrong("remove-ports --json 1", "remove-ports has no --json");
+	wrong("list-ports --json=maybe", "--json takes true or false");
+	wrong("list-ports --socket", "--socket needs a value");
+	wrong("add-ports", "no port specified");
+	wrong("add-ports 127.0.0.1:1:2/tcp nonsense",
+	      "missing proto in PortSpec string: \"nonsense\"");
+	wrong("remove-ports", "no ID specified");
+	wrong("remove-ports 1 two", "invalid ID \"two\"");
+	wrong("remove-ports 99999999999999999999", "invalid ID");
+	wrong("help nothing", "no help topic \"nothing\"");
+}
+
+static void test_options_anywhere(void **state)
+{
+	(void)state;
+	ask(OK_JSON("null"), "--json", "list-ports");
+	assert_int_equal(result.status, 0);
+	ask(OK_JSON("null"), "list-ports", "-json=true");
+	assert_int_equal(result.status, 0);
+	ask(OK_JSON("null"), "list-ports", "--debug");
+	assert_int_equal(result.status, 0);
+	assert_memory_equal(result.err, "debug: GET /v1/ports: 200", 25);
+}
+
+static void test_help(void **state)
+{
+	static const char *const topics[][3] = {
+		{"--help", NULL, "remove-ports"}, {"help", NULL, "remove-ports"},
+		{"h", "add-ports", "PARENTPORT"}, {"list-ports", "--help", "--json"},
+		{"remove-ports", "-h", "ID"},	  {"info", "--help", "--json"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
+		const char *words[] = {topics[i][0], topics[i][1], NULL};
+
+		run(words);
+		assert_int_equal(result.status, 0);
+		assert_string_equal(result.err, "");
+		assert_non_null(strstr(result.out, topics[i][2]));
+	}
+}
+
+/* A full disk is no success. */
+static void test_stdout_that_is_full(void **state)
+{
+	struct fake_answer answer = {.bytes = OK_JSON("[{\"id\":1,\"spec\":{}}]"), .close = true};
+	struct fake_server *server;
+	const char *words[] = {"--socket", NULL, "list-ports", NULL};
+	int full = open("/dev/full", O_WRONLY);
+
+	(void)state;
+	answer.len = strlen(answer.bytes);
+	server = fake_server_start(&answer, 1, true);
+	words[1] = fake_server_path(server);
+	result = ctl_run(words, NULL, full);
+	fake_server_stop(server);
+	fake_server_free(server);
+	close(full);
+	assert_int_equal(result.status, 1);
+	assert_non_null(strstr(result.err, "cannot write to stdout: No space left on device"));
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_no_api),	TEST(test_refusals),
+		TEST(test_socket),	TEST(test_state_dir_in_the_environment),
+		TEST(test_wrong_words), TEST(test_options_anywhere),
+		TEST(test_help),	TEST(test_stdout_that_is_full),
+	};
+
+	ctl_require();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
