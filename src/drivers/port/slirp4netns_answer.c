@@ -15,9 +15,13 @@ static void copy_printable(char *out, size_t size, const char *text, size_t len)
 {
 	size_t n = len < size - 1 ? len : size - 1;
 
-	for (size_t i = 0; i < n; i++)
-		out[i] = (unsigned char)text[i] < ' ' || (unsigned char)text[i] >= 0x7f ? '?'
-											: text[i];
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		out[i] = '?';
+		if (c >= ' ' && c < 0x7f)
+			out[i] = text[i];
+	}
 	out[n] = '\0';
 }
 

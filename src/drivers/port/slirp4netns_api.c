@@ -42,7 +42,7 @@ struct slirp4netns_api {
 	size_t in_len, in_size;
 };
 
-static void next_call(struct slirp4netns_api *api);
+static void next_calls(struct slirp4netns_api *api);
 
 int slirp4netns_api_open(struct loop *loop, const char *path, struct slirp4netns_api **out)
 {
@@ -100,12 +100,12 @@ static void finish(struct call *call, const struct slirp4netns_answer *answer, c
 		hang_up(api);
 	call_free(call);
 	fn(arg, answer, e);
-	next_call(api);
 }
 
 static void on_deadline(void *arg, uint32_t events)
 {
 	struct call *call = arg;
+	struct slirp4netns_api *api = call->api;
 	struct err e = {.code = 0};
 
 	(void)events;
@@ -113,6 +113,7 @@ static void on_deadline(void *arg, uint32_t events)
 	err_set(&e, -ETIMEDOUT, "slirp4netns has not answered on its API socket within %d ms",
 		slirp4netns_api_timeout_ms);
 	finish(call, NULL, &e);
+	next_calls(api);
 }
 
 /* The kernel's word about the connection. */
@@ -207,9 +208,10 @@ static void on_socket(void *arg, uint32_t events)
 			code = write_some(api);
 		if (code && code != -EAGAIN)
 			fail(api, code);
-		return;
+	} else {
+		read_some(api);
 	}
-	read_some(api);
+	next_calls(api);
 }
 
 static void on_retry(void *arg, uint32_t events)
@@ -219,7 +221,7 @@ static void on_retry(void *arg, uint32_t events)
 	(void)events;
 	api->retry = NULL;
 	api->busy = false;
-	next_call(api);
+	next_calls(api);
 }
 
 static int begin(struct slirp4netns_api *api)
@@ -238,8 +240,9 @@ static int begin(struct slirp4netns_api *api)
 	return api->fd_src ? 0 : -errno;
 }
 
-/* A loop and not a recursion by way of finish(): when nobody is there, every request fails here. */
-static void next_call(struct slirp4netns_api *api)
+/* Begins the next request unless one is under way. When nobody is there every one of them fails,
+ * and their owners may call again from within. */
+static void next_calls(struct slirp4netns_api *api)
 {
 	if (api->starting)
 		return;
@@ -278,6 +281,6 @@ int slirp4netns_api_call(struct slirp4netns_api *api, enum slirp4netns_request r
 		DL_PREPEND(api->calls, call);
 	else
 		DL_APPEND(api->calls, call);
-	next_call(api);
+	next_calls(api);
 	return 0;
 }
