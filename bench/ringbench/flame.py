@@ -30,8 +30,8 @@ def parse(text):
         found = _FRAME.match(line)
         if found and thread is not None:
             _, symbol, dso = found.groups()
-            kernel = "kernel" in dso or dso.startswith("[") or dso.endswith(".ko")
-            name = symbol if symbol != "[unknown]" else f"[{dso.rpartition('/')[2]}]"
+            kernel = dso.endswith(".ko") or (dso.startswith("[") and dso != "[unknown]")
+            name = symbol if symbol != "[unknown]" else f"[{dso.rpartition('/')[2].strip('[]')}]"
             # Unwinding without frame pointers ends in a row of unknown frames: one will do.
             if not (frames and symbol == "[unknown]" and frames[-1][0] == name):
                 frames.append((name, "kernel" if kernel else "user"))

@@ -2,6 +2,7 @@
 """Takes the samples: starts the peers, interleaves the rounds, keeps what came out."""
 
 import fnmatch
+import shutil
 import sys
 import time
 
@@ -46,9 +47,11 @@ class Progress:
             return
         gone = time.monotonic() - self.start
         left = gone / self.done * max(self.total - self.done, 0)
+        line = (f"{self.done}/{self.total} · {_clock(gone)} gone, about {_clock(left)} left · "
+                f"{text}")
         self._clear()
-        self.out.write(f"{self.done}/{self.total} · {text} · {_clock(gone)} gone, "
-                       f"about {_clock(left)} left")
+        # A line that wraps could not be taken back.
+        self.out.write(line[:shutil.get_terminal_size().columns - 1])
         self.out.flush()
 
     def _clear(self):

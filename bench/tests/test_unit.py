@@ -353,6 +353,7 @@ rk-worker 12
 
 other name 13
 \t    5502 main (/bin/other)
+\t       8 [unknown] ([unknown])
 
 """
 
@@ -363,7 +364,7 @@ class Profiles(unittest.TestCase):
         self.assertEqual(sum(stacks.values()), 3)
         self.assertIn((("rk-worker", "thread"), ("worker_run", "user"), ("[libc.so.6]", "user"),
                        ("do_syscall_64+0x1", "kernel"), ("tcp_sendmsg", "kernel")), stacks)
-        self.assertIn((("other name", "thread"), ("main", "user")), stacks)
+        self.assertIn((("other name", "thread"), ("[unknown]", "user"), ("main", "user")), stacks)
 
     def test_hottest(self):
         hot = flame.hottest(flame.parse(PERF))

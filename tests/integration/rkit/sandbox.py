@@ -50,6 +50,8 @@ def _outer(argv):
     env = dict(os.environ, **{MARK: "init", "RKIT_BASE": base})
     cmd = ["unshare"] + user + ["--mount", "--net", "--pid", "--fork", "--kill-child",
                                 "--mount-proc", sys.executable, "-u"] + argv
+    # Without this, a SIGTERM would end us and leave everything inside running.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return subprocess.call(cmd, env=env)
     finally:
