@@ -41,7 +41,7 @@ _rootlesskit() {
 	fi
 	case $prev in
 	--net | -net)
-		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic pasta' -- "$cur"))
+		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta' -- "$cur"))
 		return
 		;;
 	--port-driver | -port-driver)

@@ -130,12 +130,11 @@ struct port_driver_ops {
 
 const struct port_driver_ops *port_driver_find(const char *name);
 
-/* Whether this is the name of a driver that this build has. 0 or -EINVAL; *e tells a name that does
- * not exist from a driver that RootlessKit has and this build has not. */
+/* Whether there is a driver of this name. 0 or -EINVAL. */
 int net_driver_check(const char *name, struct err *e);
 int port_driver_check(const char *name, struct err *e);
 
-/* The names of the drivers of this build, separated by ", ", in buf; returns buf. */
+/* The names of the drivers, separated by ", ", in buf; returns buf. */
 const char *net_driver_names(char *buf, size_t size);
 const char *port_driver_names(char *buf, size_t size);
 

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which drivers there are and which go together. A driver that RootlessKit has and this build has
- * not is a known name: the user is told so, instead of being told of a typing error.
+ * Which drivers there are and which go together: one line each.
  */
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,18 +11,17 @@
 
 struct net_row {
 	const char *name;
-	bool available;
 	const struct net_driver_ops *ops; /* NULL for host, which makes no namespace */
 };
 
 static const struct net_row net_table[] = {
-	{"host", true, NULL},
-	{"none", true, &net_none_ops},
-	{"slirp4netns", true, &net_slirp4netns_ops},
-	{"vpnkit", true, &net_vpnkit_ops},
-	{"lxc-user-nic", true, &net_lxc_user_nic_ops},
-	{"vdeplug_slirp", false, NULL},
-	{"pasta", true, &net_pasta_ops},
+	{"host", NULL},
+	{"none", &net_none_ops},
+	{"slirp4netns", &net_slirp4netns_ops},
+	{"vpnkit", &net_vpnkit_ops},
+	{"lxc-user-nic", &net_lxc_user_nic_ops},
+	{"vdeplug_slirp", &net_vdeplug_slirp_ops},
+	{"pasta", &net_pasta_ops},
 };
 
 /* Which networks a port driver goes with. */
@@ -38,17 +35,16 @@ enum port_needs {
 
 struct port_row {
 	const char *name;
-	bool available;
 	enum port_needs needs;
 	const struct port_driver_ops *ops; /* NULL for none, and for implicit: the network's work */
 };
 
 static const struct port_row port_table[] = {
-	{"none", true, NEEDS_NOTHING, NULL},
-	{"builtin", true, NEEDS_NETNS, &port_builtin_ops},
-	{"slirp4netns", true, NEEDS_SLIRP4NETNS, &port_slirp4netns_ops},
-	{"socat", true, NEEDS_TRANSIT, &port_socat_ops},
-	{"implicit", true, NEEDS_PASTA, NULL},
+	{"none", NEEDS_NOTHING, NULL},
+	{"builtin", NEEDS_NETNS, &port_builtin_ops},
+	{"slirp4netns", NEEDS_SLIRP4NETNS, &port_slirp4netns_ops},
+	{"socat", NEEDS_TRANSIT, &port_socat_ops},
+	{"implicit", NEEDS_PASTA, NULL},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -94,8 +90,7 @@ const char *net_driver_names(char *buf, size_t size)
 {
 	buf[0] = '\0';
 	for (size_t i = 0; i < COUNT(net_table); i++)
-		if (net_table[i].available)
-			append_name(buf, size, net_table[i].name);
+		append_name(buf, size, net_table[i].name);
 	return buf;
 }
 
@@ -103,44 +98,31 @@ const char *port_driver_names(char *buf, size_t size)
 {
 	buf[0] = '\0';
 	for (size_t i = 0; i < COUNT(port_table); i++)
-		if (port_table[i].available)
-			append_name(buf, size, port_table[i].name);
+		append_name(buf, size, port_table[i].name);
 	return buf;
 }
 
 int net_driver_check(const char *name, struct err *e)
 {
-	const struct net_row *row = net_row(name);
 	char names[256];
 
-	net_driver_names(names, sizeof(names));
-	if (!row)
-		return err_set(e, -EINVAL, "unknown network mode: %.64s; available: %s", name,
-			       names);
-	if (!row->available)
-		return err_set(e, -EINVAL,
-			       "network driver %s is not available in this build; available: %s",
-			       name, names);
-	return 0;
+	if (net_row(name))
+		return 0;
+	return err_set(e, -EINVAL, "unknown network mode: %.64s; available: %s", name,
+		       net_driver_names(names, sizeof(names)));
 }
 
 int port_driver_check(const char *name, struct err *e)
 {
-	const struct port_row *row = port_row(name);
 	char names[256];
 
-	port_driver_names(names, sizeof(names));
-	if (!row)
-		return err_set(e, -EINVAL, "unknown port driver: %.64s; available: %s", name,
-			       names);
-	if (!row->available)
-		return err_set(e, -EINVAL,
-			       "port driver %s is not available in this build; available: %s", name,
-			       names);
-	return 0;
+	if (port_row(name))
+		return 0;
+	return err_set(e, -EINVAL, "unknown port driver: %.64s; available: %s", name,
+		       port_driver_names(names, sizeof(names)));
 }
 
-/* Every rule about which network a port driver goes with, whether or not this build has them. */
+/* Every rule about which network a port driver goes with. */
 static int check_needs(const struct port_row *port, const char *net, struct err *e)
 {
 	if (port->needs != NEEDS_NOTHING && !strcmp(net, "host"))

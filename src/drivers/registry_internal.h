@@ -9,6 +9,7 @@ extern const struct net_driver_ops net_lxc_user_nic_ops;
 extern const struct net_driver_ops net_none_ops;
 extern const struct net_driver_ops net_pasta_ops;
 extern const struct net_driver_ops net_slirp4netns_ops;
+extern const struct net_driver_ops net_vdeplug_slirp_ops;
 extern const struct net_driver_ops net_vpnkit_ops;
 extern const struct port_driver_ops port_builtin_ops;
 extern const struct port_driver_ops port_slirp4netns_ops;

@@ -69,8 +69,6 @@ static int start_driver(struct parent *p, struct err *e)
 		target.netns_path = netns_path;
 	}
 	p->net_ops = net_driver_find(p->options->net);
-	if (!p->net_ops)
-		return err_set(e, -EINVAL, "network driver %s is not available", p->options->net);
 	if (!strcmp(p->options->port_driver, "slirp4netns")) {
 		code = statedir_path(&p->state, SLIRP_SOCKET, p->slirp_socket,
 				     sizeof(p->slirp_socket));

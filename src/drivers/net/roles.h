@@ -6,5 +6,6 @@
  */
 int vpnkit_relay_main(void);
 int lxc_dhcp_main(void);
+int link_probe_main(void);
 
 #endif

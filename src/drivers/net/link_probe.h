@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_NET_LINK_PROBE_H
+#define RINGKIT_DRIVERS_NET_LINK_PROBE_H
+
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include "drivers/net/inside.h"
+
+/*
+ * Whether frames go from an interface in the namespace to a gateway and back, for a helper that
+ * does not say when it is ready: a process inside (the role "link-probe") brings the interface up
+ * and asks for the gateway's address by ARP (RFC 826), until it is answered.
+ */
+
+/* What the process is told. Addresses in network byte order. */
+struct link_probe_boot {
+	char ifname[IFNAMSIZ];
+	in_addr_t ip, gateway;
+	int timeout_ms;
+};
+
+/* Starts the process; its answer is a struct inside_answer, -EHOSTUNREACH when the gateway has not
+ * answered in time. */
+int link_probe_start(struct inside *in, const struct net_target *target,
+		     const struct link_probe_boot *boot, struct err *e);
+
+#endif

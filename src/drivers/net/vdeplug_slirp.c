@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * --net=vdeplug_slirp (deprecated): libslirp behind VDE. Two vde_plug(1): one connects slirp to a
+ * socket in the state directory, the other, in the namespace, that socket to a tap device. Neither
+ * says when it is ready, so the gateway is asked by ARP. This runs in the parent.
+ *
+ * RootlessKit starts the second one from a third, by a pipe; vde_plug takes two ends itself, and
+ * the socket can be reached from any network namespace.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "drivers/net/link_probe.h"
+#include "drivers/net/tap.h"
+#include "drivers/registry_internal.h"
+
+/* What the plug-in has unless it is told otherwise. */
+#define GATEWAY	   "10.0.2.2"
+#define DNS	   "10.0.2.3"
+#define ADDRESS	   "10.0.2.100"
+#define PREFIX_LEN 24
+#define MTU	   1500
+
+#define SOCKET_NAME	  "vdeplug-ptp.sock"
+#define SOCKET_TIMEOUT_MS 10000
+#define PROBE_TIMEOUT_MS  10000
+#define TURN_MS		  50
+
+struct net_driver {
+	struct helper slirp, tap;
+	struct inside probe;
+	char socket[108];
+	net_died_fn *died;
+	void *died_arg;
+};
+
+static const char *interface_name(const struct net_params *p)
+{
+	return p->ifname ? p->ifname : net_vdeplug_slirp_ops.default_ifname;
+}
+
+/* The second end makes a socket of its own, with a "+" after the name. */
+static int make_socket_name(struct net_driver *drv, const char *state_dir, struct err *e)
+{
+	size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 2;
+	int n = snprintf(drv->socket, sizeof(drv->socket), "%s/" SOCKET_NAME, state_dir);
+
+	if (n >= 0 && (size_t)n <= max)
+		return 0;
+	drv->socket[0] = '\0';
+	return err_set(e, -ENAMETOOLONG,
+		       "%s/" SOCKET_NAME ": a socket's path has at most %zu characters here: "
+		       "choose a shorter --state-dir",
+		       state_dir, max);
+}
+
+static int add_hint(int code, struct err *e)
+{
+	if (code == -ENOENT || code == -ECHILD)
+		return err_wrap(e, code,
+				"--net=vdeplug_slirp needs vde_plug, its plug-in for slirp and "
+				"nsenter (sudo apt-get install vdeplug libvdeplug-slirp "
+				"util-linux)");
+	return code;
+}
+
+static int start_slirp(struct net_driver *drv, const struct net_params *params, struct err *e)
+{
+	char ptp[128];
+	const char *argv[] = {"vde_plug",
+			      params->disable_host_loopback ? "slirp:///disable_host_loopback"
+							    : "slirp://",
+			      ptp, NULL};
+	struct proc_spec spec = {.file = argv[0],
+				 .argv = (char *const *)(unsigned long)argv,
+				 .stdout_fd = -1,
+				 .null_stdin = true};
+
+	snprintf(ptp, sizeof(ptp), "ptp://%s", drv->socket);
+	return helper_start(&drv->slirp, &spec, e);
+}
+
+/* The one that comes second must find the socket, or both wait. */
+static int wait_socket(struct net_driver *drv, int abort_fd, struct err *e)
+{
+	uint64_t end = loop_now_ms() + SOCKET_TIMEOUT_MS;
+
+	while (access(drv->socket, F_OK) < 0) {
+		int code;
+
+		if (loop_now_ms() >= end)
+			return err_set(e, -ETIMEDOUT,
+				       "vde_plug has not made its socket %s after %d ms",
+				       drv->socket, SOCKET_TIMEOUT_MS);
+		code = helper_wait(&drv->slirp, -1, abort_fd, 10, "", e);
+		if (code != -ETIMEDOUT)
+			return code;
+	}
+	return 0;
+}
+
+static int start_tap(struct net_driver *drv, const struct net_params *params,
+		     const struct net_target *target, struct err *e)
+{
+	char ptp[128], tap[40];
+	const char *argv[] = {"nsenter",
+			      "--user=/proc/self/fd/3",
+			      "--net=/proc/self/fd/4",
+			      "--preserve-credentials",
+			      "vde_plug",
+			      ptp,
+			      tap,
+			      NULL};
+	int keep[] = {target->userns_fd, target->netns_fd};
+	struct proc_spec spec = {.file = argv[0],
+				 .argv = (char *const *)(unsigned long)argv,
+				 .keep_fds = keep,
+				 .n_keep_fds = 2,
+				 .stdout_fd = -1,
+				 .null_stdin = true};
+
+	snprintf(ptp, sizeof(ptp), "ptp://%s", drv->socket);
+	snprintf(tap, sizeof(tap), "tap://%s", interface_name(params));
+	return helper_start(&drv->tap, &spec, e);
+}
+
+/* Whichever has ended is why there is no answer. */
+static int wait_probe(struct net_driver *drv, int abort_fd, struct err *e)
+{
+	struct inside_answer answer;
+	uint64_t end = loop_now_ms() + PROBE_TIMEOUT_MS + 2000;
+	int code;
+
+	do {
+		if (helper_ends_within(&drv->slirp, 0))
+			return helper_ended(&drv->slirp, e);
+		if (helper_ends_within(&drv->tap, 0))
+			return helper_ended(&drv->tap, e);
+		code = inside_wait(&drv->probe, &answer, sizeof(answer), abort_fd, TURN_MS, e);
+	} while (code == -ETIMEDOUT && drv->probe.helper.proc.pid > 0 &&
+		 !helper_ends_within(&drv->probe.helper, 0) && loop_now_ms() < end);
+	return code;
+}
+
+static int launch(struct net_driver *drv, const struct net_params *params,
+		  const struct net_target *target, struct err *e)
+{
+	struct link_probe_boot boot = {.timeout_ms = PROBE_TIMEOUT_MS};
+	int code = make_socket_name(drv, params->state_dir, e);
+
+	code = code ? code
+		    : tap_create_inside(target->userns_fd, target->netns_fd, interface_name(params),
+					e);
+	code = code ? code : start_slirp(drv, params, e);
+	code = code ? code : wait_socket(drv, target->abort_fd, e);
+	code = code ? code : start_tap(drv, params, target, e);
+	if (code)
+		return add_hint(code, e);
+	snprintf(boot.ifname, sizeof(boot.ifname), "%s", interface_name(params));
+	inet_pton(AF_INET, ADDRESS, &boot.ip);
+	inet_pton(AF_INET, GATEWAY, &boot.gateway);
+	code = link_probe_start(&drv->probe, target, &boot, e);
+	code = code ? code : wait_probe(drv, target->abort_fd, e);
+	inside_stop(&drv->probe);
+	return add_hint(code, e);
+}
+
+static void fill_result(const struct net_params *p, struct net_result *result)
+{
+	memset(result, 0, sizeof(*result));
+	snprintf(result->driver, sizeof(result->driver), "vdeplug_slirp");
+	snprintf(result->ifname, sizeof(result->ifname), "%s", interface_name(p));
+	result->mtu = MTU;
+	result->configure = true;
+	snprintf(result->ip, sizeof(result->ip), ADDRESS);
+	result->prefix_len = PREFIX_LEN;
+	snprintf(result->gateway, sizeof(result->gateway), GATEWAY);
+	snprintf(result->dns[0], sizeof(result->dns[0]), DNS);
+}
+
+static void vdeplug_slirp_stop(struct net_driver *drv)
+{
+	char second[sizeof(drv->socket) + 1];
+
+	if (!drv)
+		return;
+	inside_stop(&drv->probe);
+	helper_stop(&drv->tap);
+	helper_stop(&drv->slirp);
+	if (drv->socket[0]) {
+		snprintf(second, sizeof(second), "%s+", drv->socket);
+		unlink(drv->socket);
+		unlink(second);
+	}
+	free(drv);
+}
+
+static int check_params(const struct net_params *params, struct err *e)
+{
+	log_warning("--net=vdeplug_slirp is deprecated: use --net=slirp4netns or --net=pasta");
+	if (params->mtu && params->mtu != MTU)
+		return err_set(e, -EINVAL,
+			       "the MTU is always %d: leave --mtu=%d out, or use another network",
+			       MTU, params->mtu);
+	return tap_check_device(e);
+}
+
+static int vdeplug_slirp_start(const struct net_params *params, const struct net_target *target,
+			       struct net_driver **out, struct net_result *result, struct err *e)
+{
+	struct net_driver *drv;
+	int code = check_params(params, e);
+
+	if (code)
+		return code;
+	drv = calloc(1, sizeof(*drv));
+	if (!drv)
+		return err_set(e, -ENOMEM, "out of memory");
+	helper_init(&drv->slirp, "vde_plug slirp://", "network/vdeplug-slirp", NULL);
+	helper_init(&drv->tap, "vde_plug tap://", "network/vdeplug-tap", NULL);
+	inside_init(&drv->probe, "the probe of vdeplug_slirp", "network/link-probe");
+	code = launch(drv, params, target, e);
+	if (code) {
+		vdeplug_slirp_stop(drv);
+		return code;
+	}
+	fill_result(params, result);
+	*out = drv;
+	return 0;
+}
+
+/* One without the other is of no use: it is told once. */
+static void half_died(void *arg, const char *msg)
+{
+	struct net_driver *drv = arg;
+	net_died_fn *died = drv->died;
+
+	drv->died = NULL;
+	if (died)
+		died(drv->died_arg, msg); /* may free drv */
+}
+
+static int vdeplug_slirp_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died,
+			       void *arg)
+{
+	int code;
+
+	drv->died = died;
+	drv->died_arg = arg;
+	code = helper_watch(&drv->slirp, loop, half_died, drv);
+	return code ? code : helper_watch(&drv->tap, loop, half_died, drv);
+}
+
+const struct net_driver_ops net_vdeplug_slirp_ops = {
+	.name = "vdeplug_slirp",
+	.default_ifname = "tap0",
+	.default_mtu = MTU,
+	.start = vdeplug_slirp_start,
+	.watch = vdeplug_slirp_watch,
+	.stop = vdeplug_slirp_stop,
+};

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The vdeplug_slirp network (deprecated), with packages vdeplug and libvdeplug-slirp."""
+
+import contextlib
+import glob
+import os
+import signal
+import unittest
+
+import rkit
+from rkit import net
+from rkit.launch import Rootlesskit, rootlesskit, wait_for
+from rkit.networks import gone, outside, probe, process_named
+from rkit.peers import TcpServer, UdpServer, echo, hello, payload_hash, receive, send_payload
+from rkit.world import world, write
+
+NET = ["--net=vdeplug_slirp", "--copy-up=/etc"]
+SAFE = NET + ["--disable-host-loopback"]
+DETACHED = ["--net=vdeplug_slirp", "--detach-netns", "--disable-host-loopback"]
+PLUGIN = glob.glob("/usr/lib/*/vdeplug/libvdeplug_slirp.so")
+
+
+@unittest.skipUnless(PLUGIN, "libvdeplug-slirp is not installed")
+@rkit.needs("vde_plug", "nsenter", "tun")
+@rkit.ours("left out in 1.0")
+class VdeplugCase(rkit.RkTestCase):
+    def pids(self):
+        return [process_named("vde_plug", word)[0] for word in ("slirp:///disable_host_loopback",
+                                                                "tap://tap0")]
+
+
+class Outgoing(VdeplugCase):
+    def test_tcp_udp_names_ping(self):
+        with outside(), Rootlesskit(*SAFE) as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7"), "question")
+            self.assertEqual(probe(rk, "name", "any.example."), "192.0.2.77")
+            got = rk.nsenter("ping", "-c", "1", "-W", "10", "10.0.2.2")
+            self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+
+    def test_much(self):
+        size = 5_000_000
+        with net.neighbour("server") as server_ns, \
+                TcpServer(lambda c, a: receive(c), port=80, host="0.0.0.0", netns=server_ns) \
+                as server, Rootlesskit(*SAFE) as rk:
+            c = net.connect("192.0.2.100", 80, netns=rk.netns())
+            send_payload(c, size)
+            c.close()
+            self.assertEqual(server.jobs[0].result(), (size, payload_hash(size)))
+
+    def test_services_of_the_host_unless_forbidden(self):
+        with TcpServer(echo, port=8000):
+            with Rootlesskit(*NET) as rk:
+                self.assertEqual(probe(rk, "tcp", "10.0.2.2", "8000"), "question")
+            with Rootlesskit(*SAFE) as rk:
+                self.assertRegex(probe(rk, "tcp", "10.0.2.2", "8000", "3"), "^failed: ")
+
+    def test_detached(self):
+        with outside(), Rootlesskit(*DETACHED) as rk:
+            inside = rk.state + "/netns"
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
+
+    def test_with_a_pid_namespace(self):
+        with outside(), Rootlesskit(*SAFE, "--pidns") as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+
+
+class Ports(VdeplugCase):
+    def test_builtin(self):
+        with Rootlesskit(*SAFE, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
+                         "127.0.0.1:18081:10.0.2.100:81/tcp", "-p",
+                         "127.0.0.1:18082:82/udp") as rk:
+            with TcpServer(hello("lo"), netns=rk.netns()), \
+                    TcpServer(hello("tap"), port=81, host="10.0.2.100", netns=rk.netns()), \
+                    UdpServer(port=82, netns=rk.netns()):
+                for port, word in ((18080, b"lo"), (18081, b"tap")):
+                    with net.connect("127.0.0.1", port) as c:
+                        self.assertEqual(c.recv(10), word)
+                with net.udp_client("127.0.0.1", 18082) as c:
+                    c.send(b"datagram")
+                    self.assertEqual(c.recv(20), b"datagram")
+
+
+class Options(VdeplugCase):
+    def look(self, *args):
+        got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
+                          "cat /etc/resolv.conf")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return got.stdout + got.stderr
+
+    def test_defaults(self):
+        seen = self.look()
+        self.assertRegex(seen, r"tap0\s+inet 10\.0\.2\.100/24")
+        self.assertIn("default via 10.0.2.2 dev tap0", seen)
+        self.assertRegex(seen, r"tap0: <[^>]*UP.*mtu 1500 ")
+        self.assertIn("nameserver 10.0.2.3", seen)
+        self.assertIn("warning: --net=vdeplug_slirp is deprecated", seen)
+
+    def test_ifname_and_mtu(self):
+        seen = self.look("--ifname=ether7", "--mtu=1500")
+        self.assertRegex(seen, r"ether7\s+inet 10\.0\.2\.100/24")
+        self.assertNotIn("tap0", seen)
+
+    def test_information(self):
+        with Rootlesskit(*SAFE) as rk:
+            self.assertEqual(rk.api("GET", "/v1/info")[1]["networkDriver"],
+                             {"driver": "vdeplug_slirp", "childIP": "10.0.2.100",
+                              "dns": ["10.0.2.3"]})
+
+    def test_refused(self):
+        for option, say in (("--cidr=10.0.3.0/24", "cidr"), ("--mtu=1400", "MTU is always 1500")):
+            got = rootlesskit(*SAFE, option, "true")
+            self.assertEqual(got.returncode, 1)
+            self.assertIn(say, got.stderr)
+
+
+class End(VdeplugCase):
+    def test_with_us(self):
+        with Rootlesskit(*SAFE) as rk:
+            pids = self.pids()
+            rk.stop()
+            for pid in pids:
+                gone(pid)
+
+    def test_when_the_parent_is_killed(self):
+        for options in (SAFE, DETACHED):
+            rk = Rootlesskit(*options).ready()
+            pids = self.pids()
+            rk.proc.kill()
+            rk.wait()
+            for pid in pids:
+                gone(pid)
+            rk.forget_state()
+
+    def test_that_of_either_is_noticed(self):
+        for which in (0, 1):
+            with Rootlesskit(*SAFE) as rk:
+                os.kill(self.pids()[which], signal.SIGKILL)
+                wait_for("a word about it", lambda: "ended (signal: killed)" in rk.log())
+                self.assertEqual(rk.log().count("lost its network"), 1)
+                self.assertIsNone(rk.proc.poll())
+
+
+# The first vde_plug has slirp:// among its words, the second one tap://.
+FIRST = 'case "$*" in *slirp://*) %s;; esac\nexec /usr/bin/vde_plug "$@"'
+SECOND = 'case "$*" in *tap://*) %s;; esac\nexec /usr/bin/vde_plug "$@"'
+
+
+class Failures(VdeplugCase):
+    """One line that says why, after the one about the deprecation; nothing is left."""
+
+    @contextlib.contextmanager
+    def vde_plug(self, script):
+        path = write(world().bin + "/vde_plug", "#!/bin/sh\n%s\n" % script, 0o755)
+        try:
+            yield
+        finally:
+            os.unlink(path)
+
+    def fails(self, say, *args, **env):
+        got = rootlesskit(*SAFE, *args, "true", env=world().environ(**env))
+        self.assertEqual(got.returncode, 1)
+        lines = got.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 2, got.stderr)
+        self.assertRegex(lines[1], say)
+        self.assertNothingLeft()
+
+    def test_missing(self):
+        for name in ("newuidmap", "newgidmap", "getsubids"):
+            if os.path.exists("/usr/bin/" + name) and not os.path.exists(world().bin + "/" + name):
+                os.symlink("/usr/bin/" + name, world().bin + "/" + name)
+        self.fails("apt-get install vdeplug libvdeplug-slirp.*cannot run vde_plug",
+                   PATH=world().bin)
+
+    def test_no_plugin(self):
+        with self.vde_plug(FIRST % "exec /usr/bin/vde_plug nonsense:// null://"):
+            self.fails(r"vdeplug libvdeplug-slirp.*vde_plug slirp:// ended \(exit status 1\)")
+
+    def test_exits_at_once(self):
+        with self.vde_plug(FIRST % "echo the moon is down >&2; exit 3"):
+            self.fails(r"vde_plug slirp:// ended \(exit status 3\): the moon is down")
+        with self.vde_plug(SECOND % "echo the moon is down >&2; exit 3"):
+            self.fails(r"vde_plug tap:// ended \(exit status 3\): the moon is down")
+
+    def test_hangs(self):
+        with self.vde_plug(FIRST % "exec sleep 1000"):
+            self.fails("vde_plug has not made its socket .* after 10000 ms")
+        with self.vde_plug(SECOND % "exec sleep 1000"):
+            self.fails("the gateway does not answer after 10000 ms")
+
+    def test_a_long_state_directory(self):
+        self.fails("choose a shorter --state-dir",
+                   "--state-dir=%s/%s" % (world().tmp, "x" * 90))
+
+
+if __name__ == "__main__":
+    rkit.main()
