@@ -44,7 +44,7 @@ def _latencies(got):
 
 
 @contextmanager
-def _over_loopback(peer, bytes_moved):
+def over_loopback(peer, bytes_moved):
     """Fails a sample whose payload took another way into the namespace than it claims to."""
     before = peer.other_bytes()
     yield
@@ -69,7 +69,7 @@ class Bulk(Scenario):
         argv = programs.client(peer, "bulk", "bulk", f"--mode={self.mode}",
                                f"--flows={self.flows}", f"--seconds={seconds}")
         got = {"up_bytes": 0, "down_bytes": 0}
-        with _over_loopback(peer, lambda: got["up_bytes"] + got["down_bytes"]):
+        with over_loopback(peer, lambda: got["up_bytes"] + got["down_bytes"]):
             meter = procs.Meter(peer)
             got = run_json(argv, seconds + 20)
             gigabytes = (got["up_bytes"] + got["down_bytes"]) / 1e9
@@ -166,7 +166,7 @@ class Udp(Scenario):
         try:
             if receiver.stderr.readline().strip() != "ready":
                 raise Failed("the receiver did not start")
-            with _over_loopback(peer, lambda: got["bytes"]):
+            with over_loopback(peer, lambda: got["bytes"]):
                 meter = procs.Meter(peer)
                 sent = run_json(programs.client(peer, "udp", "udp", *self.args,
                                                 f"--seconds={seconds}"), seconds + 20)
