@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/client.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +11,10 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/portspec.h"
+#include "ctl/curl.h"
 
 struct client {
+	const struct curl *lib;
 	CURL *curl;
 	struct curl_slist *headers;
 	const char *socket_path;
@@ -49,17 +50,18 @@ static size_t on_answer(char *data, size_t one, size_t n, void *arg)
 
 static void set_options(struct client *client)
 {
+	const struct curl *lib = client->lib;
 	CURL *curl = client->curl;
 
-	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
-	curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever http_proxy says */
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, client->headers);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_answer);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, client);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->curl_error);
-	curl_easy_setopt(curl, CURLOPT_USERAGENT, "rootlessctl");
+	lib->easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
+	lib->easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever http_proxy says */
+	lib->easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	lib->easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	lib->easy_setopt(curl, CURLOPT_HTTPHEADER, client->headers);
+	lib->easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_answer);
+	lib->easy_setopt(curl, CURLOPT_WRITEDATA, client);
+	lib->easy_setopt(curl, CURLOPT_ERRORBUFFER, client->curl_error);
+	lib->easy_setopt(curl, CURLOPT_USERAGENT, "rootlessctl");
 }
 
 int client_open(const char *socket_path, bool debug, struct client **out, struct err *e)
@@ -76,10 +78,15 @@ int client_open(const char *socket_path, bool debug, struct client **out, struct
 		return err_errno(e, -ENOMEM, "rootlessctl");
 	client->socket_path = socket_path;
 	client->debug = debug;
+	client->lib = curl_load(e);
+	if (!client->lib) {
+		free(client);
+		return -ENOENT;
+	}
 	/* Nothing but sockets: TLS would take more time to set up than all the rest. */
-	if (curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
-		client->curl = curl_easy_init();
-	client->headers = curl_slist_append(NULL, "Content-Type: application/json");
+	if (client->lib->global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
+		client->curl = client->lib->easy_init();
+	client->headers = client->lib->slist_append(NULL, "Content-Type: application/json");
 	if (!client->curl || !client->headers) {
 		client_close(client);
 		return err_set(e, -ENOMEM, "libcurl cannot be set up");
@@ -93,11 +100,11 @@ void client_close(struct client *client)
 {
 	if (!client)
 		return;
-	curl_easy_cleanup(client->curl);
-	curl_slist_free_all(client->headers);
+	client->lib->easy_cleanup(client->curl);
+	client->lib->slist_free_all(client->headers);
+	client->lib->global_cleanup();
 	free(client->answer);
 	free(client);
-	curl_global_cleanup();
 }
 
 /* Why nobody answers at that path, and what would be right. */
@@ -107,7 +114,7 @@ static int explain_no_connection(const struct client *client, struct err *e)
 	long os_errno = 0;
 	struct stat st;
 
-	curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
+	client->lib->easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
 	if (stat(path, &st) < 0)
 		return err_set(e, -errno,
 			       "cannot connect to %s: %s (it is api.sock in the --state-dir of a "
@@ -134,7 +141,8 @@ static int explain_no_connection(const struct client *client, struct err *e)
 static int explain_transfer(const struct client *client, CURLcode code, const char *method,
 			    const char *path, struct err *e)
 {
-	const char *why = client->curl_error[0] ? client->curl_error : curl_easy_strerror(code);
+	const char *why =
+		client->curl_error[0] ? client->curl_error : client->lib->easy_strerror(code);
 
 	if (code == CURLE_COULDNT_CONNECT)
 		return explain_no_connection(client, e);
@@ -163,15 +171,19 @@ static int explain_refusal(const struct client *client, long status, struct err 
 	return -EREMOTEIO;
 }
 
-static void set_request(CURL *curl, const char *method, const char *url, const char *body)
+static void set_request(struct client *client, const char *method, const char *url,
+			const char *body)
 {
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L); /* undoes the POST of the last one */
+	const struct curl *lib = client->lib;
+	CURL *curl = client->curl;
+
+	lib->easy_setopt(curl, CURLOPT_URL, url);
+	lib->easy_setopt(curl, CURLOPT_HTTPGET, 1L); /* undoes the POST of the last one */
 	if (body) {
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+		lib->easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
+		lib->easy_setopt(curl, CURLOPT_POSTFIELDS, body);
 	}
-	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+	lib->easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 }
 
 static int transfer(struct client *client, const char *method, const char *path, const char *body,
@@ -183,14 +195,14 @@ static int transfer(struct client *client, const char *method, const char *path,
 
 	/* The host part is RootlessKit's own; a server takes any. */
 	snprintf(url, sizeof(url), "http://rootlesskit%s", path);
-	set_request(client->curl, method, url, body);
+	set_request(client, method, url, body);
 	client->len = 0;
 	client->curl_error[0] = '\0';
-	code = curl_easy_perform(client->curl);
+	code = client->lib->easy_perform(client->curl);
 	if (code != CURLE_OK)
 		return explain_transfer(client, code, method, path, e);
-	curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
-	curl_easy_getinfo(client->curl, CURLINFO_TOTAL_TIME, &seconds);
+	client->lib->easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
+	client->lib->easy_getinfo(client->curl, CURLINFO_TOTAL_TIME, &seconds);
 	if (client->debug)
 		fprintf(stderr, "debug: %s %s: %ld, %zu bytes, %.3f ms\n", method, path, *status,
 			client->len, seconds * 1e3);

@@ -6,7 +6,11 @@
  *
  * dockerd reads descriptor 3 until "0\n" (it works) or "1\nWHY". When all is well docker-proxy
  * itself writes there.
+ *
+ * There is one such process for each published port, for as long as the container runs. So what
+ * takes memory, speaking to the API, is done in processes that end (in_child).
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -33,17 +37,25 @@
 #define REAL_PROXY   "docker-proxy"
 #define END_GRACE_MS 3000
 
+/* What came of a conversation with the API. */
+struct outcome {
+	enum { NOTHING, WITHOUT_US, DISCARDED, PUBLISHED, REMOVED } what;
+	int port_id;			 /* PUBLISHED */
+	char child_ip[INET6_ADDRSTRLEN]; /* where docker-proxy listens in the namespace */
+	char driver[64];		 /* the port driver's name */
+	struct err e;			 /* why nothing came of it */
+};
+
 struct proxy {
 	struct docker_proxy_args args;
 	char program[PATH_MAX]; /* the real docker-proxy */
+	struct err no_program;	/* why there is none */
 	char **argv;		/* ours */
 	char *socket_path;
-	struct client *client;
-	json_t *info;
-	char proto[16];			 /* "tcp4" */
-	char child_ip[INET6_ADDRSTRLEN]; /* where docker-proxy listens in the namespace */
-	int port_id;			 /* 0: none */
+	char proto[16]; /* "tcp4" */
+	int port_id;
 	int signal_fd;
+	sigset_t old_mask;
 	struct proc real;
 };
 
@@ -115,15 +127,11 @@ static int find_real(struct proxy *p, struct err *e)
 	return err_set(e, -ENOENT, "exec: \"" REAL_PROXY "\": executable file not found in $PATH");
 }
 
-/* The port driver's name, NULL when there is none. */
-static const char *port_driver(const struct proxy *p)
-{
-	return json_string_value(json_object_get(json_object_get(p->info, "portDriver"), "driver"));
-}
+/* Everything down to in_child runs in a process that ends after it. */
 
-static bool driver_takes(const struct proxy *p, const char *proto)
+static bool driver_takes(const json_t *driver, const char *proto)
 {
-	const json_t *driver = json_object_get(p->info, "portDriver"), *item;
+	const json_t *item;
 	size_t i;
 
 	json_array_foreach(json_object_get(driver, "protos"), i,
@@ -131,14 +139,14 @@ static bool driver_takes(const struct proxy *p, const char *proto)
 	return false;
 }
 
-static int ask_info(struct proxy *p, struct err *e)
+static int ask_info(struct client *client, json_t **out, struct err *e)
 {
 	json_t *answer = NULL;
-	int code = client_call(p->client, "GET", "/v1/info", NULL, &answer, e);
+	int code = client_call(client, "GET", "/v1/info", NULL, &answer, e);
 
 	if (!code) {
-		p->info = answer_normalize_info(answer, e);
-		code = p->info ? 0 : -EPROTO;
+		*out = answer_normalize_info(answer, e);
+		code = *out ? 0 : -EPROTO;
 	}
 	json_decref(answer);
 	return code ? err_wrap(e, code, "failed to call rootlesskit's API") : 0;
@@ -146,25 +154,25 @@ static int ask_info(struct proxy *p, struct err *e)
 
 /* Loopback where the driver reaches it: then nobody on the network of the namespace reaches the
  * port past us. */
-static int choose_child_ip(struct proxy *p, struct err *e)
+static int choose_child_ip(const struct proxy *p, const json_t *info, struct outcome *out)
 {
-	const json_t *driver = json_object_get(p->info, "portDriver");
-	const json_t *net = json_object_get(p->info, "networkDriver");
+	const json_t *driver = json_object_get(info, "portDriver");
+	const json_t *net = json_object_get(info, "networkDriver");
 	const char *ip = docker_proxy_args_is_ipv6(&p->args) ? "::1" : "127.0.0.1";
 
 	if (json_is_true(json_object_get(driver, "disallowLoopbackChildIP"))) {
 		ip = json_string_value(json_object_get(net, "childIP"));
 		if (!ip)
-			return err_set(e, -EADDRNOTAVAIL,
+			return err_set(&out->e, -EADDRNOTAVAIL,
 				       "RootlessKit port driver \"%s\" does not allow loopback "
 				       "child IP, but network driver has no child IP",
-				       port_driver(p));
+				       out->driver);
 	}
-	snprintf(p->child_ip, sizeof(p->child_ip), "%s", ip);
+	snprintf(out->child_ip, sizeof(out->child_ip), "%s", ip);
 	return 0;
 }
 
-static int publish(struct proxy *p, struct err *e)
+static int publish(const struct proxy *p, struct client *client, struct outcome *out)
 {
 	struct port_spec spec = {.parent_port = p->args.host_port, .child_port = p->args.host_port};
 	struct answer_port port = {.id = 0};
@@ -173,43 +181,108 @@ static int publish(struct proxy *p, struct err *e)
 
 	snprintf(spec.proto, sizeof(spec.proto), "%s", p->proto);
 	snprintf(spec.parent_ip, sizeof(spec.parent_ip), "%s", p->args.host_ip);
-	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", p->child_ip);
+	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", out->child_ip);
 	body = codec_spec_encode(&spec);
 	if (!body)
-		return err_errno(e, -ENOMEM, "port spec");
-	code = client_call(p->client, "POST", "/v1/ports", body, &answer, e);
+		return err_errno(&out->e, -ENOMEM, "port spec");
+	code = client_call(client, "POST", "/v1/ports", body, &answer, &out->e);
 	if (!code)
-		code = answer_decode_port(answer, &port, e);
-	p->port_id = port.id;
+		code = answer_decode_port(answer, &port, &out->e);
 	json_decref(answer);
 	json_decref(body);
-	return code ? err_wrap(e, code, "error while calling PortManager.AddPort()") : 0;
+	if (code)
+		return err_wrap(&out->e, code, "error while calling PortManager.AddPort()");
+	out->port_id = port.id;
+	out->what = PUBLISHED;
+	return 0;
 }
 
-/* Containers run for months; the parent has better uses for a connection. */
-static void hang_up(struct proxy *p)
+static int decide(const struct proxy *p, struct client *client, const json_t *info,
+		  struct outcome *out)
 {
-	client_close(p->client);
-	p->client = NULL;
-}
-
-/* 0, also when the parent is gone and its ports with it. */
-static int unpublish(struct proxy *p, struct err *e)
-{
-	char path[64];
+	const json_t *driver = json_object_get(info, "portDriver");
+	const char *name = json_string_value(json_object_get(driver, "driver"));
 	int code;
 
-	if (!p->port_id)
+	snprintf(out->driver, sizeof(out->driver), "%s", name ? name : "none");
+	if (!strcmp(out->driver, "none") || !strcmp(out->driver, "implicit"))
+		out->what = WITHOUT_US;
+	else if (!driver_takes(driver, p->proto))
+		out->what = DISCARDED;
+	if (out->what != NOTHING)
 		return 0;
-	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
-	p->port_id = 0;
-	code = client_open(p->socket_path, false, &p->client, e);
-	if (!code)
-		code = client_call(p->client, "DELETE", path, NULL, NULL, e);
-	if (code == -ECONNREFUSED || code == -ENOENT)
-		return 0;
-	return code ? err_wrap(e, code, "error while calling PortManager.RemovePort()") : 0;
+	if (p->no_program.code) {
+		out->e = p->no_program;
+		return out->e.code;
+	}
+	code = choose_child_ip(p, info, out);
+	return code ? code : publish(p, client, out);
 }
+
+static void job_publish(const struct proxy *p, struct outcome *out)
+{
+	struct client *client = NULL;
+	json_t *info = NULL;
+	int code = client_open(p->socket_path, false, &client, &out->e);
+
+	code = code ? code : ask_info(client, &info, &out->e);
+	if (!code)
+		decide(p, client, info, out);
+	json_decref(info);
+	client_close(client);
+}
+
+/* It is well, too, when the parent is gone and its ports with it. */
+static void job_remove(const struct proxy *p, struct outcome *out)
+{
+	struct client *client = NULL;
+	char path[64];
+	int code = client_open(p->socket_path, false, &client, &out->e);
+
+	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
+	if (!code)
+		code = client_call(client, "DELETE", path, NULL, NULL, &out->e);
+	if (code && code != -ECONNREFUSED && (code != -ENOENT || access(p->socket_path, F_OK) == 0))
+		err_wrap(&out->e, code, "error while calling PortManager.RemovePort()");
+	else
+		out->what = REMOVED;
+	client_close(client);
+}
+
+/* Runs job in a process of its own and takes over what came of it. 0 or -errno, as out->e says. */
+static int in_child(const struct proxy *p, void (*job)(const struct proxy *, struct outcome *),
+		    struct outcome *out)
+{
+	auto_fd int r = -1, w = -1;
+	ssize_t n = 0;
+	int fds[2];
+	pid_t pid;
+
+	*out = (struct outcome){.what = NOTHING};
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(&out->e, -errno, "pipe");
+	r = fds[0];
+	w = fds[1];
+	pid = fork();
+	if (pid < 0)
+		return err_errno(&out->e, -errno, "fork");
+	if (pid == 0) {
+		job(p, out);
+		_exit(fd_write_all(w, out, sizeof(*out)) < 0);
+	}
+	close_fd(&w);
+	do
+		n = read(r, out, sizeof(*out)); /* less than PIPE_BUF: whole or not at all */
+	while (n < 0 && errno == EINTR);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (n == (ssize_t)sizeof(*out))
+		return out->what == NOTHING ? out->e.code : 0;
+	*out = (struct outcome){.what = NOTHING};
+	return err_set(&out->e, -EPROTO, "the process that calls rootlesskit's API has died");
+}
+
+static_assert(sizeof(struct outcome) <= PIPE_BUF, "one write(2) hands it over");
 
 /* From now on the signals that ask for our end wait until they are read. */
 static int block_signals(struct proxy *p, struct err *e)
@@ -221,12 +294,12 @@ static int block_signals(struct proxy *p, struct err *e)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigprocmask(SIG_BLOCK, &set, &p->old_mask);
 	p->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
 	return p->signal_fd < 0 ? err_errno(e, -errno, "signalfd") : 0;
 }
 
-static int start_real(struct proxy *p, struct err *e)
+static int start_real(struct proxy *p, const char *child_ip, struct err *e)
 {
 	const char *argv[16];
 	char numbers[2][12];
@@ -239,7 +312,7 @@ static int start_real(struct proxy *p, struct err *e)
 				 .stderr_fd = -1,
 				 .death_signal = SIGKILL};
 
-	docker_proxy_args_build(&p->args, REAL_PROXY, p->child_ip, argv, numbers);
+	docker_proxy_args_build(&p->args, REAL_PROXY, child_ip, argv, numbers);
 	return proc_start(&p->real, &spec, e);
 }
 
@@ -257,39 +330,39 @@ static int wait_for_end(struct proxy *p)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-/* Runs the port to its end. *code_out is the exit code when 0 is returned; otherwise *e tells why
- * the port did not come to be, and nothing is left of it. */
-static int run_port(struct proxy *p, int *code_out, struct err *e)
+static void unpublish(struct proxy *p)
 {
-	struct err later = {.code = 0};
-	int code = choose_child_ip(p, e);
+	struct outcome out;
 
-	code = code ? code : find_real(p, e);
-	code = code ? code : block_signals(p, e);
-	code = code ? code : publish(p, e);
-	if (code)
-		return code;
-	hang_up(p);
-	code = start_real(p, e);
-	if (code) {
-		unpublish(p, &later);
-		return code;
+	if (in_child(p, job_remove, &out) < 0)
+		say("error", out.e.msg);
+}
+
+/* Runs the published port to its end. *exit_code is set when 0 is returned; otherwise *e tells why
+ * nothing is left of the port. */
+static int run_port(struct proxy *p, const struct outcome *published, int *exit_code, struct err *e)
+{
+	int code;
+
+	p->port_id = published->port_id;
+	code = start_real(p, published->child_ip, e);
+	if (!code) {
+		close(STATUS_FD);
+		*exit_code = wait_for_end(p);
 	}
-	close(STATUS_FD);
-	*code_out = wait_for_end(p);
-	if (unpublish(p, &later) < 0)
-		say("error", later.msg);
+	unpublish(p);
 	proc_end(&p->real, SIGINT, END_GRACE_MS);
-	return 0;
+	return code;
 }
 
 /* Nothing to publish: docker-proxy does as it always does. Returns only on failure. */
 static int become_real(struct proxy *p, struct err *e)
 {
-	int code = find_real(p, e);
-
-	if (code)
-		return code;
+	if (p->no_program.code) {
+		*e = p->no_program;
+		return e->code;
+	}
+	sigprocmask(SIG_SETMASK, &p->old_mask, NULL);
 	fd_set_cloexec(STATUS_FD, false);
 	p->argv[0] = (char *)(unsigned long)REAL_PROXY;
 	execv(p->program, p->argv);
@@ -298,22 +371,21 @@ static int become_real(struct proxy *p, struct err *e)
 
 /* docker cannot start a container with a port that cannot be had, so it is told that all is well.
  */
-static void discard(const struct proxy *p)
+static void discard(const struct proxy *p, const char *driver)
 {
+	bool ipv6 = docker_proxy_args_is_ipv6(&p->args);
 	char text[300];
 
 	snprintf(text, sizeof(text),
-		 docker_proxy_args_is_ipv6(&p->args)
-			 ? "protocol \"%s\" is not supported by the RootlessKit port driver "
-			   "\"%s\", discarding request for \"[%s]:%ld\""
-			 : "protocol \"%s\" is not supported by the RootlessKit port driver "
-			   "\"%s\", discarding request for \"%s:%ld\"",
-		 p->proto, port_driver(p), p->args.host_ip, p->args.host_port);
+		 "protocol \"%s\" is not supported by the RootlessKit port driver \"%s\", "
+		 "discarding request for \"%s%s%s:%ld\"",
+		 p->proto, driver, ipv6 ? "[" : "", p->args.host_ip, ipv6 ? "]" : "",
+		 p->args.host_port);
 	say("warning", text);
 	tell_dockerd(NULL);
 }
 
-static int connect_api(struct proxy *p, struct err *e)
+static int find_api(struct proxy *p, struct err *e)
 {
 	const char *state_dir = getenv("ROOTLESSKIT_STATE_DIR");
 
@@ -321,29 +393,33 @@ static int connect_api(struct proxy *p, struct err *e)
 		return err_set(e, -EINVAL,
 			       "$ROOTLESSKIT_STATE_DIR needs to be set: this program runs inside "
 			       "rootlesskit");
-	if (asprintf(&p->socket_path, "%s/api.sock", state_dir) < 0) {
-		p->socket_path = NULL;
-		return err_errno(e, -ENOMEM, "socket path");
-	}
-	return client_open(p->socket_path, false, &p->client, e);
+	if (asprintf(&p->socket_path, "%s/api.sock", state_dir) >= 0)
+		return 0;
+	p->socket_path = NULL;
+	return err_errno(e, -ENOMEM, "socket path");
 }
 
-static int run(struct proxy *p, int *code_out, struct err *e)
+static int run(struct proxy *p, int *exit_code, struct err *e)
 {
-	const char *driver;
-	int code = connect_api(p, e);
+	struct outcome out;
+	int code = find_api(p, e);
 
-	code = code ? code : ask_info(p, e);
+	code = code ? code : block_signals(p, e);
 	if (code)
 		return code;
-	driver = port_driver(p);
-	if (!driver || !strcmp(driver, "none") || !strcmp(driver, "implicit"))
-		return become_real(p, e);
+	find_real(p, &p->no_program);
 	docker_proxy_args_proto(&p->args, p->proto);
-	if (driver_takes(p, p->proto))
-		return run_port(p, code_out, e);
-	discard(p);
-	*code_out = 0;
+	code = in_child(p, job_publish, &out);
+	if (code) {
+		*e = out.e;
+		return code;
+	}
+	if (out.what == WITHOUT_US)
+		return become_real(p, e);
+	if (out.what == PUBLISHED)
+		return run_port(p, &out, exit_code, e);
+	discard(p, out.driver);
+	*exit_code = 0;
 	return 0;
 }
 
@@ -368,8 +444,6 @@ int main(int argc, char **argv)
 		say("error", e.msg);
 		tell_dockerd(e.msg);
 	}
-	client_close(p.client);
-	json_decref(p.info);
 	free(p.socket_path);
 	close_fd(&p.signal_fd);
 	return exit_code;
