@@ -124,6 +124,7 @@ class Environment(rkit.RkTestCase):
         names = [l.split()[8] for l in got.stdout.splitlines()[1:]]
         self.assertEqual([n for n in names if int(n) > 3], [], got.stdout)
 
+    @rkit.ours("the command gets its state directory as stderr")
     def test_standard_streams_that_are_closed(self):
         """No descriptor of ours takes the number of one, to be written to as if it were stderr."""
         script = 'exec "$@" %s'
