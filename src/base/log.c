@@ -28,6 +28,15 @@ bool log_is_debug(void)
 	return log_debug_on;
 }
 
+/* A message quotes what others wrote, the words of a command for one: it stays one line, and does
+ * not speak to the terminal. */
+static void make_printable(char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = ' ';
+}
+
 void log_print(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno;
@@ -46,6 +55,7 @@ void log_print(enum log_level level, const char *fmt, ...)
 	len += (size_t)n;
 	if (n < 0 || len > sizeof(line) - 2)
 		len = sizeof(line) - 2;
+	make_printable(line, len);
 	line[len++] = '\n';
 	/* A log line that cannot be written has nowhere to be reported. */
 	if (write(STDERR_FILENO, line, len) < 0)

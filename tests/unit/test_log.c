@@ -59,6 +59,19 @@ static void test_lines(void **state)
 					   "[rootlesskit:child ] debug: four\n");
 }
 
+static void say_odd(void)
+{
+	log_info("one\ntwo\ttabs \033[31m \177 gr\303\274n");
+}
+
+static void test_one_line(void **state)
+{
+	(void)state;
+	log_init("parent", false);
+	assert_string_equal(said(say_odd),
+			    "[rootlesskit:parent] one two tabs  [31m   gr\303\274n\n");
+}
+
 static void test_long_line(void **state)
 {
 	const char *line = said(say_long);
@@ -103,9 +116,8 @@ static void test_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_long_line),
-		cmocka_unit_test(test_errno_is_kept),
+		cmocka_unit_test(test_lines),	  cmocka_unit_test(test_one_line),
+		cmocka_unit_test(test_long_line), cmocka_unit_test(test_errno_is_kept),
 		cmocka_unit_test(test_errors),
 	};
 
