@@ -63,7 +63,6 @@ struct port_stats {
 #define STATS_WORDS	 (sizeof(struct stats) / sizeof(uint64_t))
 #define PORT_STATS_WORDS (sizeof(struct port_stats) / sizeof(uint64_t))
 
-/* NOLINTBEGIN(readability-non-const-parameter): the builtin writes, which the check does not see */
 static inline void stats_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
@@ -73,7 +72,6 @@ static inline void stats_sub(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter - n, __ATOMIC_RELAXED);
 }
-/* NOLINTEND(readability-non-const-parameter) */
 
 /* Bytes a worker's block takes in the file: whole pages, of which only those that are written to
  * cost memory. */

@@ -385,7 +385,6 @@ static void end_of_stream(struct worker *w, struct tcp_flow *f, unsigned d)
 
 /* A side takes nothing any more. What it sent is still delivered; then the flow ends. */
 /* Two deep at most: what is pumped then is the other direction. */
-/* NOLINTNEXTLINE(misc-no-recursion) */
 static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 {
 	struct tcp_dir *to = &f->dir[!side], *from = &f->dir[side];
@@ -402,7 +401,6 @@ static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 		pump(w, f, side);
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): see side_lost() */
 static void pump(struct worker *w, struct tcp_flow *f, unsigned d)
 {
 	if (f->state != TCP_FLOW_OPEN || f->dir[d].done)

@@ -24,7 +24,7 @@ int statedir_path(const struct statedir *dir, const char *name, char *buf, size_
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
-/* NOLINTBEGIN(misc-no-recursion): as deep as directories in the state directory, which we made. */
+/* Calls itself as deep as directories go in the state directory, which we made. */
 static int remove_entry(int dir_fd, const char *name);
 
 /* Removes all in the directory dir_fd but the entry called keep (NULL: nothing). Stays on the
@@ -81,7 +81,6 @@ static int remove_entry(int dir_fd, const char *name)
 		return 0;
 	return errno == EISDIR || errno == EPERM ? remove_subdir(dir_fd, name) : -errno;
 }
-/* NOLINTEND(misc-no-recursion) */
 
 /* mkdir -p; *made tells whether the last part is new. */
 static int make_dirs(const char *path, bool *made, struct err *e)

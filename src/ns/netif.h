@@ -33,8 +33,8 @@ int netif_configure(const struct netif_config *config, struct err *e);
  * that names /dev/net/tun and the remedy when it cannot be opened. */
 int netif_tap_create(const char *ifname, struct err *e);
 
-/* The same, with this MAC address unless it is NULL, and opened for frames: *fd, which the caller
+/* The same, with this MAC address unless it is NULL, and opened for frames: *out, which the caller
  * closes. */
-int netif_tap_open(const char *ifname, const uint8_t *mac, int *fd, struct err *e);
+int netif_tap_open(const char *ifname, const uint8_t *mac, int *out, struct err *e);
 
 #endif

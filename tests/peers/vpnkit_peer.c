@@ -47,7 +47,7 @@ static void die(const char *what)
 
 static int is_fault(const char *name)
 {
-	return !strcmp(fault, name);
+	return fault && !strcmp(fault, name);
 }
 
 /* As the real one: it waits for others. */
@@ -317,7 +317,7 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--ethernet"))
 			path = argv[i + 1];
 		else if (!strcmp(argv[i], "--mtu"))
-			mtu = atoi(argv[i + 1]);
+			mtu = (int)strtol(argv[i + 1], NULL, 10);
 		else if (!strcmp(argv[i], "--host-ip"))
 			host_ip = argv[i + 1];
 	}

@@ -207,7 +207,7 @@ static int request_offer(struct client *c, const struct dhcp_answer *offer, uint
 	struct dhcp_query q = {
 		.type = DHCP_REQUEST, .requested = offer->address, .server = offer->server};
 	uint64_t sent_ms = now_ms();
-	struct dhcp_answer a;
+	struct dhcp_answer a = {0};
 	int code;
 
 	send_query(c, &q);
@@ -229,7 +229,7 @@ static int request_offer(struct client *c, const struct dhcp_answer *offer, uint
 static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err *e)
 {
 	uint64_t retry_ms = RETRY_FIRST_MS, until;
-	struct dhcp_answer a;
+	struct dhcp_answer a = {0};
 
 	while (now_ms() < end) {
 		struct dhcp_query q = {.type = DHCP_DISCOVER, .requested = wanted};
@@ -266,7 +266,7 @@ static int renew(struct client *c)
 				       .unicast = now < c->t2_ms};
 		uint64_t wait_ms = limit == NEVER ? RETRY_LAST_MS : (limit - now) / 2;
 		in_addr_t server = c->lease.server;
-		struct dhcp_answer a;
+		struct dhcp_answer a = {0};
 
 		if (q.unicast) {
 			memcpy(q.server_mac, c->lease.server_mac, ETH_ALEN);
