@@ -120,9 +120,11 @@ void inside_say(const void *answer, size_t len)
 	fdpass_send(INSIDE_CHANNEL, answer, len, NULL, 0, MSG_NOSIGNAL);
 }
 
-/* Straight to the descriptor: stdio may want system calls that are gone by now. */
-void inside_last_words(const struct err *e)
+/* Straight to the descriptor and to the kernel: what stdio and exit(3) want may be forbidden by
+ * now. */
+void inside_fail(const struct err *e)
 {
 	if (fd_write_all(STDERR_FILENO, e->msg, strlen(e->msg)) == 0)
 		fd_write_all(STDERR_FILENO, "\n", 1);
+	_exit(1);
 }

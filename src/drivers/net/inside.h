@@ -59,7 +59,7 @@ int inside_shield(struct err *e);
 /* Sends the answer; where that fails the parent is gone, and the channel tells. */
 void inside_say(const void *answer, size_t len);
 
-/* Gives the parent the reason of an end that is about to come. */
-void inside_last_words(const struct err *e);
+/* Ends the process, and gives the parent the reason. */
+void inside_fail(const struct err *e) __attribute__((noreturn));
 
 #endif

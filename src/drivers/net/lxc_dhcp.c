@@ -410,6 +410,6 @@ int lxc_dhcp_main(void)
 	inside_say(&answer, sizeof(answer));
 	code = code ? code : keep(&client, &e);
 	if (code)
-		inside_last_words(&e);
-	return code != 0;
+		inside_fail(&e);
+	return 0;
 }

@@ -349,10 +349,11 @@ int vpnkit_relay_main(void)
 	answer.head.err = e;
 	answer.head.err.code = code;
 	inside_say(&answer, sizeof(answer));
-	code = code ? code : deliver_all(&relay) < 0;
+	if (!code && deliver_all(&relay) < 0)
+		code = err_set(&e, -ENODEV, "the tap device is gone");
 	while (!code)
 		code = turn(&relay, &e);
 	if (code < 0)
-		inside_last_words(&e);
-	return code < 0;
+		inside_fail(&e);
+	return 0;
 }

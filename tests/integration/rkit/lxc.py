@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For --net=lxc-user-nic: a bridge with a DHCP server, and what the set-uid program looks at."""
+
+import contextlib
+import glob
+import os
+import subprocess
+
+from .launch import wait_for
+from .world import USER, sh, world, write
+
+PLACES = ["/usr/libexec/lxc/lxc-user-nic", "/usr/lib/*-linux-gnu/lxc/lxc-user-nic",
+          "/usr/lib/lxc/lxc-user-nic"]
+
+
+def unusable():
+    if not any(glob.glob(p) for p in PLACES):
+        return "no lxc-user-nic (package liblxc-common)"
+    if "RKIT_USERNS" in os.environ:
+        return "lxc-user-nic is set-uid of the real root only"
+    return None
+
+
+def prepare():
+    """Once: what lxc-user-nic looks at, in this file's own mount namespace."""
+    if os.path.exists("/sys/class/net/lxc-marker"):
+        return
+    sh("mount", "--bind", "/sys/fs/cgroup", "/mnt")
+    sh("mount", "-t", "sysfs", "sysfs", "/sys")  # the interfaces of this network namespace
+    sh("mount", "--move", "/mnt", "/sys/fs/cgroup", check=False)
+    os.makedirs("/etc/lxc", exist_ok=True)
+    os.makedirs("/run/lxc", exist_ok=True)
+    sh("mount", "-t", "tmpfs", "tmpfs", "/run/lxc")  # its table of who has what
+    sh("ip", "link", "add", "lxc-marker", "type", "bridge")
+
+
+@contextlib.contextmanager
+def bridge(quota=10, name="lxcbr0"):
+    write("/etc/lxc/lxc-usernet", "%s veth %s %d\n" % (USER, name, quota))
+    sh("ip", "link", "add", name, "type", "bridge")
+    try:
+        sh("ip", "addr", "add", "10.0.3.1/24", "dev", name)
+        sh("ip", "link", "set", name, "up")
+        with open("/proc/sys/net/ipv4/ip_forward", "w") as f:
+            f.write("1")
+        yield
+    finally:
+        sh("ip", "link", "del", name)
+
+
+class Dnsmasq:
+    """A DHCP and name server on the bridge; its log tells what it was asked."""
+
+    def __init__(self, *args, lease="1h", range_="10.0.3.2,10.0.3.254", interface="lxcbr0"):
+        self.log_path = world().base + "/dnsmasq.log"
+        self.leases = world().base + "/dnsmasq.leases"
+        self.argv = ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-ping", "--no-resolv",
+                     "--no-hosts", "--user=root", "--interface=" + interface, "--bind-interfaces",
+                     "--except-interface=lo", "--dhcp-authoritative", "--log-dhcp",
+                     "--dhcp-leasefile=" + self.leases, "--dhcp-range=%s,%s" % (range_, lease),
+                     "--address=/any.example/192.0.2.77", *args]
+
+    def __enter__(self):
+        self.log_file = open(self.log_path, "wb")
+        self.proc = subprocess.Popen(self.argv, stdout=self.log_file, stderr=self.log_file)
+        wait_for("dnsmasq", lambda: "DHCP, IP range" in self.log(), 20)
+        wait_for("its port", lambda: ":67" in sh("ss", "-lunH").stdout, 20)
+        return self
+
+    def __exit__(self, *exc):
+        self.proc.terminate()
+        self.proc.wait()
+        self.log_file.close()
+        if exc[0]:
+            print(self.log())
+        for path in (self.log_path, self.leases):
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+
+def route_back(ns):
+    sh("ip", "-n", os.path.basename(ns), "route", "add", "10.0.3.0/24", "via", "192.0.2.1")
