@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every network with every port driver that goes with it: what gets through in both directions.
+
+What was seen is compared with SEEN below, and, with RINGKIT_MATRIX=FILE, written there as JSON, of
+which tools/matrix.py makes the table in README.md."""
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import unittest
+
+import rkit
+from rkit import lxc, net
+from rkit.launch import Rootlesskit, rootlesskit, wait_for
+from rkit.networks import outside, probe
+from rkit.peers import TcpServer, UdpServer, echo
+from rkit.world import world
+
+PEER = os.environ.get("RK_VPNKIT_PEER")
+SAFE = ["--copy-up=/etc", "--disable-host-loopback"]
+NETWORKS = ["none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
+PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit"]
+WAYS = ["tcp", "udp", "names", "ping"]
+
+# What goes out, and which port drivers bring in TCP ("t") and UDP ("u"). "detached" is the same for
+# TCP and UDP with --detach-netns. A port driver that is not there is refused.
+OUT = {"tcp", "udp", "names", "ping", "detached"}
+SEEN = {
+    "none": (set(), {"builtin": "tu"}),
+    # The UDP replies of that port driver go through the loopback that is forbidden here.
+    "slirp4netns": (OUT, {"builtin": "tu", "slirp4netns": "t", "socat": "tu"}),
+    "pasta": (OUT, {"implicit": "tu"}),
+    "vpnkit": (OUT, {"builtin": "tu", "socat": "tu"}),
+    "lxc-user-nic": (OUT, {"builtin": "tu", "socat": "tu"}),
+    "vdeplug_slirp": (OUT, {"builtin": "tu", "socat": "tu"}),
+}
+# pasta of March 2023 opens only the UDP ports that are there when it starts.
+SEEN_OLD_PASTA = {"implicit": "t"}
+
+
+def missing(network):
+    """Why this network cannot be had, or None."""
+    programs = {"slirp4netns": ["slirp4netns"], "pasta": ["pasta"], "lxc-user-nic": ["dnsmasq"],
+                "vdeplug_slirp": ["vde_plug", "nsenter"]}.get(network, [])
+    for name in programs:
+        if not shutil.which(name):
+            return name + " is not installed"
+    if network == "vdeplug_slirp" and not glob.glob("/usr/lib/*/vdeplug/libvdeplug_slirp.so"):
+        return "libvdeplug-slirp is not installed"
+    if network == "vpnkit" and not PEER and not shutil.which("vpnkit"):
+        return "built without libslirp, and no vpnkit in PATH"
+    if network == "lxc-user-nic" and lxc.unusable():
+        return lxc.unusable()
+    return None if network in ("none", "lxc-user-nic") else world().tun_error
+
+
+@contextlib.contextmanager
+def surroundings(network):
+    """The world outside, and what this network wants of it."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(outside())
+        if network == "lxc-user-nic":
+            stack.enter_context(lxc.bridge())
+            stack.enter_context(lxc.Dnsmasq())
+            lxc.route_back(server)
+        if network == "vpnkit" and PEER:
+            path = world().bin + "/vpnkit"
+            shutil.copy(PEER, path)
+            os.chmod(path, 0o755)
+            stack.callback(os.unlink, path)
+        yield
+
+
+def out(rk, netns=None):
+    """The ways out that work."""
+    ways = set()
+    if probe(rk, "tcp", "192.0.2.100", "80", "10", netns=netns) == "question":
+        ways.add("tcp")
+    if probe(rk, "udp", "192.0.2.100", "7", netns=netns) == "question":
+        ways.add("udp")
+    if netns:
+        return {"detached"} if ways == {"tcp", "udp"} else set()
+    if probe(rk, "name", "any.example") == "192.0.2.77":
+        ways.add("names")
+    if rk.nsenter("ping", "-c", "1", "-W", "5", "192.0.2.100").returncode == 0:
+        ways.add("ping")
+    return ways
+
+
+def tcp_comes_in(port):
+    try:
+        with net.connect("127.0.0.1", port, timeout=5) as c:
+            c.sendall(b"question")
+            return c.recv(20) == b"question"
+    except OSError:
+        return False
+
+
+def udp_comes_in(port):
+    with net.udp_client("127.0.0.1", port, timeout=1) as c:
+        try:
+            c.send(b"question")
+            return c.recv(20) == b"question"
+        except OSError:
+            return False
+
+
+def tries(way, port, deadline_s):
+    try:
+        return bool(wait_for("port", lambda: way(port), deadline_s))
+    except AssertionError:
+        return False
+
+
+def comes_in(rk, driver, want):
+    """"t" and "u" as they get in. What is expected is given time; the rest is not waited for."""
+    info = rk.api("GET", "/v1/info")[1]["networkDriver"]
+    child_ip = info.get("childIP") if driver == "slirp4netns" else None
+    inside, ports = 80, {"tcp": 18080, "udp": 18080}
+    if driver == "implicit":
+        inside, ports = 8080, {"tcp": 8080, "udp": 8080}
+    else:
+        for proto, port in ports.items():
+            rk.add(port, inside, proto if driver != "slirp4netns" else proto + "4",
+                   child_ip=child_ip)
+    with TcpServer(echo, port=inside, host="0.0.0.0", netns=rk.netns()), \
+            UdpServer(port=inside, host="0.0.0.0", netns=rk.netns()):
+        got = ""
+        for letter, way, proto in (("t", tcp_comes_in, "tcp"), ("u", udp_comes_in, "udp")):
+            if tries(way, ports[proto], 30 if letter in want else 1):
+                got += letter
+    return got
+
+
+def knows_udp():
+    return "--host-lo-to-ns-lo" in rkit.run("sh", "-c", "pasta --help 2>&1").stdout
+
+
+class Matrix(rkit.RkTestCase):
+    seen = {}
+
+    @classmethod
+    def setUpClass(cls):
+        if world().reference:
+            raise unittest.SkipTest("reference: it has not all of them")
+        lxc.prepare() if not lxc.unusable() else None
+        with open("/proc/sys/net/ipv4/ping_group_range", "w") as f:
+            f.write("0 2147483647")
+
+    @classmethod
+    def tearDownClass(cls):
+        path = os.environ.get("RINGKIT_MATRIX")
+        if path:
+            with open(path, "w") as f:
+                json.dump(cls.seen, f, indent=2, sort_keys=True)
+                f.write("\n")
+
+    def look(self, network):
+        why = missing(network)
+        if why:
+            self.skipTest(why)
+        expect_out, expect_in = SEEN[network]
+        if network == "pasta" and not knows_udp():
+            expect_in = SEEN_OLD_PASTA
+        ways, ports = set(), {}
+        with surroundings(network):
+            with Rootlesskit("--net=" + network, *SAFE) as rk:
+                ways = out(rk) if network != "none" else set()
+            if network != "none":
+                with Rootlesskit("--net=" + network, "--detach-netns", *SAFE[1:]) as rk:
+                    ways |= out(rk, rk.state + "/netns")
+            for driver in PORT_DRIVERS:
+                if driver not in expect_in:
+                    got = rootlesskit("--net=" + network, "--port-driver=" + driver, *SAFE, "true")
+                    self.assertEqual(got.returncode, 1, "%s is not refused" % driver)
+                    continue
+                with Rootlesskit("--net=" + network, "--port-driver=" + driver, *SAFE) as rk:
+                    ports[driver] = comes_in(rk, driver, expect_in[driver])
+        self.seen[network] = {"out": sorted(ways), "in": ports,
+                              "stand_in": network == "vpnkit" and bool(PEER)}
+        self.assertEqual((ways, ports), (expect_out, expect_in))
+
+
+def _add(network):
+    def test(self):
+        self.look(network)
+    setattr(Matrix, "test_" + network.replace("-", "_"), test)
+
+
+for _network in NETWORKS:
+    _add(_network)
+
+if __name__ == "__main__":
+    rkit.main()
