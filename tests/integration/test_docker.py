@@ -226,8 +226,9 @@ class NewerScript(DockerTestCase):
             self.assertEcho("127.0.0.1", 18080)
             self.assertEqual(d.end(signal.SIGKILL), -signal.SIGKILL)
             wait_for("everything to end", lambda: not set(leaks.processes()) - self.processes_before)
-            # dockerd's own: in the next namespace the number is somebody's again.
-            os.unlink(d.runtime + "/docker.pid")
+            # dockerd's own: in the next namespace the numbers are somebody's again.
+            for name in "docker.pid", "docker/containerd/containerd.pid":
+                os.unlink(d.runtime + "/" + name)
         with self.start(image=False) as d:
             wait_for("the container's port", lambda: d.ports() == [("tcp4", "127.0.0.1", 18080)])
             self.assertEcho("127.0.0.1", 18080)
