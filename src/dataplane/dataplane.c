@@ -24,11 +24,16 @@
 
 #define UDP_TIMEOUT_MS 90000
 
-/* Of the descriptors a process may have, listening sockets take half at most. A port has one for
- * each worker until an eighth is taken, and one in all from then on: some thousand ports are not
- * all busy, and bound they must be. */
-#define LISTENERS_SHARE	 2
-#define LISTENERS_PLENTY 4
+/* Of the descriptors a process may have, listening sockets take three quarters at most: what is
+ * left is for connections, two each, and some for each worker in any case. A port has one for each
+ * worker until a sixteenth is taken, and one in all from then on: some thousand ports are not all
+ * busy, and bound they must be. */
+#define FDS_KEPT		 16
+#define FDS_KEPT_WORKER		 32
+#define LISTENERS_PLENTY(nofile) ((nofile) / 16)
+
+/* More are not counted on, where there is no limit. */
+#define NOFILE_MAX (1u << 20)
 
 /* How many data planes may die over a port before it is refused. */
 #define LIVES_MAX 2
@@ -208,7 +213,7 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 
 static unsigned sockets_for_port(const struct dataplane *dp)
 {
-	bool plenty = dp->listeners + dp->workers <= dp->listeners_max / LISTENERS_PLENTY;
+	bool plenty = dp->listeners + dp->workers <= dp->listeners_plenty;
 
 	return plenty ? dp->workers : 1;
 }
@@ -310,7 +315,7 @@ static unsigned clamp_workers(unsigned n)
 
 /* As many descriptors as the user may have, for us and for what we start: the data plane has two
  * for each connection, and we have the listening sockets. */
-static rlim_t raise_nofile(void)
+static unsigned raise_nofile(void)
 {
 	struct rlimit rl;
 
@@ -323,14 +328,24 @@ static rlim_t raise_nofile(void)
 		if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
 			rl.rlim_cur = soft;
 	}
-	return rl.rlim_cur;
+	return rl.rlim_cur < NOFILE_MAX ? (unsigned)rl.rlim_cur : NOFILE_MAX;
+}
+
+static unsigned listeners_max(unsigned nofile, unsigned workers)
+{
+	unsigned kept = FDS_KEPT + FDS_KEPT_WORKER * workers;
+	unsigned max = nofile / 4 * 3;
+
+	if (nofile < 2 * kept)
+		return nofile / 4;
+	return max < nofile - kept ? max : nofile - kept;
 }
 
 int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
 		   struct err *e)
 {
 	struct dataplane *dp = calloc(1, sizeof(*dp));
-	rlim_t nofile = raise_nofile();
+	unsigned nofile = raise_nofile();
 	int code;
 
 	if (!dp)
@@ -340,7 +355,8 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 	if (dp->config.udp_timeout_ms == 0)
 		dp->config.udp_timeout_ms = UDP_TIMEOUT_MS;
 	dp->workers = clamp_workers(config->workers ? config->workers : default_workers());
-	dp->listeners_max = nofile < 1u << 20 ? (unsigned)nofile / LISTENERS_SHARE : 1u << 19;
+	dp->listeners_max = listeners_max(nofile, dp->workers);
+	dp->listeners_plenty = LISTENERS_PLENTY(nofile);
 	dp_channels_init(dp);
 	code = dp_children_start(dp, e);
 	if (code) {

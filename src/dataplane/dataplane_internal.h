@@ -89,7 +89,7 @@ struct dataplane {
 	unsigned slots_used;		  /* those above never were */
 	unsigned starts;		  /* data planes so far */
 	struct dp_port *ports;
-	unsigned listeners, listeners_max;
+	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
 	uint32_t seq;
 };

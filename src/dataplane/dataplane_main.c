@@ -42,6 +42,11 @@
 #define PIPE_SHARE 2
 #define PIPE_PAGES 256 /* of a 1 MiB pipe */
 
+/* Descriptors that are no worker's to hand out: of the process, and of each worker (ring, channels,
+ * and one that a message brings). */
+#define FDS_OTHER  8
+#define FDS_WORKER 8
+
 /* A thread of the data plane calls nothing deep. */
 #define STACK_BYTES (256 * 1024)
 
@@ -126,11 +131,15 @@ static unsigned pipes_max(unsigned workers)
 static void size_workers(struct plane *p)
 {
 	struct rlimit rl = {.rlim_cur = 1024};
+	uint64_t fds;
 
 	getrlimit(RLIMIT_NOFILE, &rl);
+	fds = rl.rlim_cur > 2 * FDS_OTHER ? rl.rlim_cur - FDS_OTHER : rl.rlim_cur / 2;
+	fds = fds / p->boot.workers > FDS_WORKER ? fds / p->boot.workers - FDS_WORKER : 0;
 	p->config = (struct worker_config){
-		.tcp_flows_max = clamp(rl.rlim_cur / 2, 64, 1u << 20),
-		.udp_flows_max = clamp(rl.rlim_cur / 2, 64, 1u << 16),
+		.fds_max = clamp(fds, 32, 1u << 21),
+		.tcp_flows_max = clamp(fds / 2, 64, 1u << 20),
+		.udp_flows_max = clamp(fds / 2, 64, 1u << 16),
 		.listeners_max = LIMIT_PORTS,
 		.pipes_max = pipes_max(p->boot.workers),
 		.udp_pending_max = RECV_BUFS / 2,

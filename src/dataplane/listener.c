@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/log.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/worker_internal.h"
 
@@ -16,7 +17,8 @@
  * wait in its backlog until a flow ends or some time has passed.
  */
 
-#define RESUME_NS (100 * WORKER_NS_PER_MS)
+#define RESUME_NS   (100 * WORKER_NS_PER_MS)
+#define COMPLAIN_NS (60000 * WORKER_NS_PER_MS)
 
 static struct listener **bucket_of(struct worker *w, int port_id)
 {
@@ -83,21 +85,46 @@ static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
 		w->resume_ns = at_ns;
 }
 
+static void disarm(struct worker *w, struct listener *l)
+{
+	bool tcp = l->proto == DATAPLANE_TCP;
+
+	w->io->ops->cancel(w->io, l->fd,
+			   handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
+				       listener_index(w, l)));
+}
+
+void listener_pause(struct worker *w, struct listener *l)
+{
+	/* It is paused when the operation has ended (ended()). */
+	if (l->armed && l->state == LISTENER_OPEN && !l->stopping) {
+		l->stopping = true;
+		disarm(w, l);
+	}
+}
+
 void listener_resume(struct worker *w)
 {
+	bool plenty;
 	struct listener *l;
 
 	if (w->n_paused == 0)
 		return;
+	plenty = worker_fds(w) == WORKER_FDS_PLENTY;
 	w->n_paused = 0;
-	w->resume_ns = UINT64_MAX;
 	DL_FOREACH(w->listeners_open, l)
 	{
 		if (!l->paused)
 			continue;
+		/* Where descriptors are short, connections wait in the backlog. */
+		if (l->proto == DATAPLANE_TCP && !plenty) {
+			w->n_paused++;
+			continue;
+		}
 		l->paused = false;
 		arm(w, l);
 	}
+	w->resume_ns = w->n_paused ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
 /* A socket that came from the parent, which has checked that it is what it says. */
@@ -153,6 +180,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->hash_next = *bucket;
 	*bucket = l;
 	DL_APPEND(w->listeners_open, l);
+	w->n_listeners++;
 	stats_add(&w->stats->listeners, 1);
 	pool_of(w, l)->users++;
 	arm(w, l);
@@ -177,6 +205,7 @@ static void try_finish(struct worker *w, struct listener *l)
 	DL_DELETE(w->listeners_closing, l);
 	unhash(w, l);
 	pool_of(w, l)->users--;
+	w->n_listeners--;
 	stats_sub(&w->stats->listeners, 1);
 	worker_send_done(w, l->port_id, l->remove_seq, 0);
 	slot_put(w, l);
@@ -196,11 +225,8 @@ int listener_remove(struct worker *w, int port_id, uint32_t seq)
 		l->paused = false;
 		w->n_paused--;
 	}
-	if (l->armed)
-		w->io->ops->cancel(
-			w->io, l->fd,
-			handle_pack(l->proto == DATAPLANE_TCP ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN,
-				    0, l->gen, listener_index(w, l)));
+	if (l->armed && !l->stopping)
+		disarm(w, l);
 	if (l->proto == DATAPLANE_TCP)
 		tcp_close_listener_flows(w, l);
 	else
@@ -256,19 +282,35 @@ static bool concerns_one_peer(int why)
 	}
 }
 
+/* Something has run out: descriptors, as a rule. Said once in a while. */
+static void pause_for_want(struct worker *w, struct listener *l)
+{
+	pause_until(w, l, w->now_ns + RESUME_NS);
+	stats_add(&w->stats->accept_paused, 1);
+	if (w->now_ns < w->complain_ns)
+		return;
+	w->complain_ns = w->now_ns + COMPLAIN_NS;
+	log_warning("worker %u: %u connections and %u UDP flows, and no descriptors for more: new "
+		    "connections wait; a higher limit of open files (ulimit -n) would help",
+		    w->config.number, w->tcp_count, w->udp_count);
+}
+
 /* A multishot operation has ended: why says what is to be done. */
 static void ended(struct worker *w, struct listener *l, int why)
 {
-	l->armed = false;
+	bool stopping = l->stopping;
+
+	l->armed = l->stopping = false;
 	if (l->state == LISTENER_CLOSING) {
 		try_finish(w, l);
+	} else if (stopping) {
+		pause_for_want(w, l);
 	} else if (why >= 0 || concerns_one_peer(why)) {
 		arm(w, l); /* the kernel ends multishot operations for reasons of its own */
 	} else if (why == -ENOBUFS && l->proto == DATAPLANE_UDP) {
 		pause_until(w, l, w->now_ns); /* the buffers come back at the end of this turn */
 	} else {
-		pause_until(w, l, w->now_ns + RESUME_NS);
-		stats_add(&w->stats->accept_paused, 1);
+		pause_for_want(w, l);
 	}
 }
 

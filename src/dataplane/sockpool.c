@@ -10,11 +10,13 @@
 /* After the broker could not make all that it was asked for. */
 #define RETRY_NS 50000000ull
 
-void sockpool_init(struct sockpool *p, struct io *io)
+void sockpool_init(struct sockpool *p, struct io *io, unsigned batch_max)
 {
+	assert(batch_max >= SOCKPOOL_REST && batch_max <= FDPASS_MAX);
 	memset(p, 0, sizeof(*p));
 	p->io = io;
 	p->batch = SOCKPOOL_REST;
+	p->batch_max = batch_max;
 }
 
 int sockpool_take(struct sockpool *p)
@@ -40,10 +42,10 @@ unsigned sockpool_wanted(const struct sockpool *p, uint64_t now_ns)
 
 void sockpool_requested(struct sockpool *p, uint64_t now_ns)
 {
-	if (p->requested_ns && now_ns - p->requested_ns < BUSY_NS && p->batch < FDPASS_MAX) {
+	if (p->requested_ns && now_ns - p->requested_ns < BUSY_NS && p->batch < p->batch_max) {
 		p->batch *= 2;
-		if (p->batch > FDPASS_MAX)
-			p->batch = FDPASS_MAX;
+		if (p->batch > p->batch_max)
+			p->batch = p->batch_max;
 	}
 	p->requested = true;
 	p->busy |= !p->top_up;

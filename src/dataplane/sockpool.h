@@ -20,7 +20,8 @@ struct sockpool {
 	struct io *io;
 	int fds[SOCKPOOL_MAX];
 	unsigned n;
-	unsigned batch;	       /* how many to hold */
+	unsigned batch; /* how many to hold */
+	unsigned batch_max;
 	unsigned low;	       /* least since the last trim */
 	unsigned users;	       /* ports that connect through it: keep it filled */
 	bool requested;	       /* an answer is on its way */
@@ -31,11 +32,18 @@ struct sockpool {
 	uint64_t retry_ns;     /* no request before */
 };
 
-void sockpool_init(struct sockpool *p, struct io *io);
+/* batch_max: SOCKPOOL_REST to FDPASS_MAX. */
+void sockpool_init(struct sockpool *p, struct io *io, unsigned batch_max);
 void sockpool_close(struct sockpool *p);
 
 /* A socket, now the caller's, or -1. */
 int sockpool_take(struct sockpool *p);
+
+/* How many it has, or wants to have. */
+static inline unsigned sockpool_hold(const struct sockpool *p)
+{
+	return p->users && p->batch > p->n ? p->batch : p->n;
+}
 
 /* How many sockets to ask the broker for now; 0: none. */
 unsigned sockpool_wanted(const struct sockpool *p, uint64_t now_ns);

@@ -153,6 +153,7 @@ static void release(struct worker *w, struct tcp_flow *f)
 	stats_add(f->abort ? &w->stats->tcp_aborted : &w->stats->tcp_closed, 1);
 	stats_sub(&w->stats->tcp_flows, 1);
 	DL_DELETE(l->tcp_flows, f);
+	w->tcp_count--;
 	memset(f, 0, sizeof(*f));
 	f->gen = gen;
 	f->next = w->tcp_free;
@@ -464,9 +465,12 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 
 void tcp_accept(struct worker *w, struct listener *l, int fd)
 {
-	struct tcp_flow *f = slot_get(w);
+	enum worker_fds fds = worker_fds(w);
+	struct tcp_flow *f = fds == WORKER_FDS_OUT ? NULL : slot_get(w);
 
 	stats_add(&w->stats->tcp_accepted, 1);
+	if (fds != WORKER_FDS_PLENTY)
+		listener_pause(w, l);
 	if (!f) {
 		stats_add(&w->stats->flows_refused, 1);
 		w->io->ops->reset_fd(w->io, fd);
@@ -476,6 +480,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd)
 	f->fd[1] = -1;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
+	w->tcp_count++;
 	listener_flow_opened(l);
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->tcp_flows, 1);

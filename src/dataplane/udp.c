@@ -179,6 +179,7 @@ static void release(struct worker *w, struct udp_flow *f)
 	if (f->fd >= 0)
 		w->io->ops->close_fd(w->io, f->fd);
 	DL_DELETE(l->udp_flows, f);
+	w->udp_slots--;
 	memset(f, 0, sizeof(*f));
 	f->gen = gen;
 	f->next = w->udp_free;
@@ -239,7 +240,7 @@ static void evict_for(struct worker *w, struct listener *l)
 {
 	struct udp_flow *victim = w->udp_ages;
 
-	if (w->udp_count < live_max(w))
+	if (w->udp_count < live_max(w) && worker_fds(w) == WORKER_FDS_PLENTY)
 		return;
 	if (l->n_flows > live_max(w) / 2)
 		for (victim = l->udp_flows; victim && victim->state == UDP_FLOW_CLOSING;)
@@ -282,7 +283,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	struct udp_flow *f, **bucket;
 
 	evict_for(w, l);
-	f = slot_get(w);
+	f = worker_fds(w) == WORKER_FDS_OUT ? NULL : slot_get(w);
 	if (!f)
 		return NULL;
 	bucket = bucket_of(w, key);
@@ -292,6 +293,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	f->last_ns = w->now_ns;
 	f->hash_next = *bucket;
 	*bucket = f;
+	w->udp_slots++;
 	listener_flow_opened(l);
 	DL_APPEND(l->udp_flows, f);
 	age_append(w, f);

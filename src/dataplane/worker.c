@@ -87,6 +87,36 @@ static int take_memory(struct worker *w)
 	return 0;
 }
 
+/* Descriptors */
+
+/* The last of them, as a share, are for flows that are under way. */
+#define FDS_RESERVE 16
+
+enum worker_fds worker_fds(const struct worker *w)
+{
+	unsigned max = w->config.fds_max;
+	unsigned n = w->n_listeners + 2 * w->pipes.n_open + w->udp_slots + 2 * w->tcp_count;
+
+	for (unsigned i = 0; i < POOLS; i++)
+		n += sockpool_hold(&w->pools[i]);
+	n += 2; /* another flow */
+	if (n > max)
+		return WORKER_FDS_OUT;
+	return n > max - max / FDS_RESERVE ? WORKER_FDS_LOW : WORKER_FDS_PLENTY;
+}
+
+/* What a pool may hold. */
+static unsigned pool_max(const struct worker_config *config)
+{
+	unsigned max = config->fds_max / FDS_RESERVE;
+
+	if (max < SOCKPOOL_REST)
+		return SOCKPOOL_REST;
+	return max < FDPASS_MAX ? max : FDPASS_MAX;
+}
+
+/* Opening and closing */
+
 int worker_open(const struct worker_config *config, struct io *io, struct worker **out)
 {
 	struct worker *w = calloc(1, sizeof(*w));
@@ -108,7 +138,7 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 		w->udp_hash_seed = w->now_ns;
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
 	for (unsigned i = 0; i < POOLS; i++)
-		sockpool_init(&w->pools[i], io);
+		sockpool_init(&w->pools[i], io, pool_max(config));
 	*out = w;
 	return 0;
 }

@@ -20,6 +20,7 @@ struct worker_config {
 	unsigned tcp_flows_max; /* each takes two descriptors */
 	unsigned udp_flows_max; /* each takes one */
 	unsigned listeners_max;
+	unsigned fds_max; /* descriptors it may hold: its share of the process's */
 	unsigned pipes_max;
 	unsigned udp_pending_max; /* receive buffers that flows without a socket may hold */
 	uint32_t udp_timeout_ms;

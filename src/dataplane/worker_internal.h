@@ -45,10 +45,11 @@ struct listener {
 	uint32_t proto; /* enum dataplane_proto */
 	uint32_t remove_seq;
 	struct port_stats *stats;
-	int family;  /* of fd */
-	bool armed;  /* accept or recvmsg is in flight */
-	bool paused; /* to be armed again when descriptors or buffers are there */
-	bool tune;   /* accepted sockets may come with a congestion control that paces */
+	int family;    /* of fd */
+	bool armed;    /* accept or recvmsg is in flight */
+	bool stopping; /* that is being taken back, to pause */
+	bool paused;   /* to be armed again when descriptors or buffers are there */
+	bool tune;     /* accepted sockets may come with a congestion control that paces */
 	union dp_addr target, target2;
 	socklen_t target_len, target2_len;
 	unsigned n_flows;
@@ -166,12 +167,14 @@ struct worker {
 	struct listener *listeners_open, *listeners_free, *listeners_closing;
 	struct listener **listener_hash;
 	unsigned listeners_used; /* slots ever used */
-	unsigned n_paused;	 /* listeners that wait to be armed */
-	uint64_t resume_ns;	 /* when they are armed at the latest */
+	unsigned n_listeners;
+	unsigned n_paused;    /* listeners that wait to be armed */
+	uint64_t resume_ns;   /* when they are armed at the latest */
+	uint64_t complain_ns; /* no complaint before */
 
 	struct tcp_flow *tcp; /* the table */
 	struct tcp_flow *tcp_free;
-	unsigned tcp_used;
+	unsigned tcp_used, tcp_count;
 	struct tcp_flow *run_queue;
 	struct tcp_flow *tcp_waiting[2]; /* by family: IPv4, IPv6 */
 
@@ -180,7 +183,7 @@ struct worker {
 	struct udp_flow **udp_hash;
 	uint32_t udp_hash_mask;
 	uint64_t udp_hash_seed;
-	unsigned udp_used, udp_count;
+	unsigned udp_used, udp_count, udp_slots; /* ever used; live; taken */
 	struct udp_flow *udp_ages;
 	struct udp_flow *udp_waiting[2];
 	struct udp_flow *udp_paused; /* receive ended for want of buffers */
@@ -213,9 +216,11 @@ int listener_remove(struct worker *w, int port_id, uint32_t seq);
 void listener_accept_event(struct worker *w, const struct io_event *ev);
 void listener_udp_event(struct worker *w, const struct io_event *ev);
 void listener_flow_opened(struct listener *l);
+/* Accepts no more until a flow has ended, or some time has passed. */
+void listener_pause(struct worker *w, struct listener *l);
 /* A flow of it has gone. */
 void listener_flow_closed(struct worker *w, struct listener *l);
-/* Descriptors may be there again: arms listeners that were paused. */
+/* Arms listeners that were paused; those of TCP if there are descriptors again. */
 void listener_resume(struct worker *w);
 void listener_close_all(struct worker *w);
 
@@ -251,6 +256,11 @@ void udp_pending_send(struct worker *w, struct udp_flow *f);
 void udp_pending_drop(struct worker *w, struct udp_flow *f);
 
 /* worker.c */
+/* Whether there are descriptors for another flow, beside those that are held and those that the
+ * flows under way will need: one that has only one of its two must get the other. LOW: yes, but
+ * accepting should pause. */
+enum worker_fds { WORKER_FDS_PLENTY, WORKER_FDS_LOW, WORKER_FDS_OUT };
+enum worker_fds worker_fds(const struct worker *w);
 void worker_send_done(struct worker *w, int port_id, uint32_t seq, int err);
 /* A socket of the broker's, or -1: none is there and more have been asked for. */
 int worker_take_socket(struct worker *w, int family, int type);

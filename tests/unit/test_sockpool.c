@@ -20,7 +20,7 @@ static void box_open(struct box *b)
 {
 	b->sim = sim_open(1, 0);
 	b->now_ns = SECOND;
-	sockpool_init(&b->pool, sim_io(b->sim));
+	sockpool_init(&b->pool, sim_io(b->sim), FDPASS_MAX);
 }
 
 static void box_close(struct box *b)

@@ -33,12 +33,14 @@ struct world {
 	int port_id;
 };
 
-static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
+static void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent,
+			    unsigned fds_max)
 {
 	struct worker_config config = {.tcp_flows_max = 16,
 				       .udp_flows_max = 16,
 				       .listeners_max = 8,
 				       .pipes_max = 3,
+				       .fds_max = fds_max,
 				       .udp_pending_max = 8,
 				       .udp_timeout_ms = 90000};
 
@@ -49,6 +51,11 @@ static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
 	x->sim = sim_open(seed, fault_percent);
 	x->io = sim_io(x->sim);
 	assert_int_equal(worker_open(&config, x->io, &x->w), 0);
+}
+
+static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
+{
+	world_open_with(x, seed, fault_percent, 1000);
 }
 
 static void feed_pools(struct world *x)
@@ -450,6 +457,43 @@ static void test_out_of_descriptors_pauses(void **state)
 	world_close(&x);
 }
 
+/* Connections that have been accepted must not take the descriptors that their other halves need.
+ */
+static void test_descriptors_go_to_flows_under_way(void **state)
+{
+	int clients[14];
+	struct world x;
+
+	(void)state;
+	/* The listener, 8 in the pool, and 12 flows. */
+	world_open_with(&x, 1, 0, 34);
+	add_port(&x, DATAPLANE_TCP, 0);
+	settle(&x);
+	for (int i = 0; i < 14; i++) {
+		clients[i] = sim_client_connect(x.sim, x.listener);
+		turn(&x);
+		feed_pools(&x);
+	}
+	for (int i = 0; i < 5; i++) {
+		sim_advance_ns(x.sim, 200000000);
+		settle(&x);
+		assert_true(sim_open_fds(x.sim) <= 34);
+	}
+	assert_true(x.stats.tcp_connected >= 8 && x.stats.tcp_connected < 14);
+	assert_int_equal(x.stats.tcp_flows, x.stats.tcp_connected);
+	assert_int_equal(x.stats.accept_paused, 1); /* and they wait where they are */
+	assert_int_equal(x.stats.flows_refused, 0);
+	for (int i = 0; i < 14; i++)
+		sim_far_reset(x.sim, clients[i]);
+	for (int i = 0; i < 10; i++) {
+		sim_advance_ns(x.sim, 200000000);
+		settle(&x);
+	}
+	assert_int_equal(x.stats.tcp_flows, 0);
+	assert_int_equal(x.stats.tcp_accepted, 14);
+	world_close(&x);
+}
+
 static void test_full_table_refuses(void **state)
 {
 	struct world x;
@@ -754,6 +798,7 @@ int main(void)
 		cmocka_unit_test(test_answer_before_reset_arrives),
 		cmocka_unit_test(test_reset_while_blocked_is_passed_on),
 		cmocka_unit_test(test_out_of_descriptors_pauses),
+		cmocka_unit_test(test_descriptors_go_to_flows_under_way),
 		cmocka_unit_test(test_full_table_refuses),
 		cmocka_unit_test(test_idle_flow_holds_no_pipe),
 		cmocka_unit_test(test_udp_answers_from_address_asked),

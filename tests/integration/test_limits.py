@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptors, pipes and flows run out: it refuses or slows, counts, and comes back by itself."""
+
+import os
+import resource
+import socket
+import time
+
+import rkit
+from rkit import net
+from rkit.launch import popen, processes_of, role_of, wait_for
+from rkit.peers import (TcpServer, UdpServer, background, echo, payload_hash, receive,
+                        receive_exactly, send_payload)
+from rkit.ports import PortTestCase, both_backends, builtin
+
+NOFILE = 200
+PIPE_UID = 20077
+F_SETPIPE_SZ = 1031
+
+
+def dataplane_of(rk):
+    return next(p for p in processes_of(rk.pid) if role_of(p) == "dataplane")
+
+
+def cpu_s(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@rkit.ours("has no statistics")
+@both_backends
+class Limits(rkit.RkTestCase):
+    backend = None
+
+    def start(self, *args, limits=(), **kw):
+        def limit():
+            for what, value in limits:
+                resource.setrlimit(what, (value, value))
+        return builtin(*args, backend=self.backend, preexec_fn=limit, **kw)
+
+    def total(self, rk, group, name):
+        return rk.api("GET", "/v1/stats")[1]["total"][group][name]
+
+    def assertIdle(self, pid):
+        """It waits: in two seconds it is at work for less than one."""
+        before = cpu_s(pid)
+        time.sleep(2)
+        self.assertLess(cpu_s(pid) - before, 1)
+
+    def exchange(self, port, word=b"ping"):
+        client = net.connect("127.0.0.1", port)
+        client.sendall(word)
+        self.assertEqual(receive_exactly(client, len(word)), word)
+        return client
+
+    def test_descriptors(self):
+        with self.start("-p", "127.0.0.1:18080:80/tcp",
+                        limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk, \
+                TcpServer(echo, netns=rk.netns()):
+            plane = dataplane_of(rk)
+            clients = []
+            for _ in range(NOFILE):
+                try:
+                    clients.append(net.connect("127.0.0.1", 18080))
+                except ConnectionResetError:
+                    pass  # accepted with others in one go, and one too many
+            wait_for("a pause", lambda: self.total(rk, "resources", "acceptPaused") > 0)
+            wait_for("a word", lambda: "a higher limit of open files (ulimit -n) would help"
+                     in rk.log())
+            self.assertIdle(plane)
+            self.assertEqual(dataplane_of(rk), plane)
+            served = 0
+            for c in clients:
+                c.settimeout(0)
+                try:
+                    c.sendall(b"x")
+                    served += 1
+                except OSError:
+                    pass
+            self.assertGreater(served, 20)
+            for c in clients:
+                c.close()
+            wait_for("connections to end", lambda: self.total(rk, "tcp", "flows") == 0)
+            for _ in range(20):
+                self.exchange(18080).close()
+            self.assertEqual(dataplane_of(rk), plane)
+            self.assertNotIn("starting it again", rk.log())
+            # A line for each worker, not for each connection.
+            self.assertLessEqual(len(rk.log().splitlines()), 2, rk.log())
+
+    def test_ports(self):
+        """Listening sockets take what they may, and a port that cannot be had is refused."""
+        with self.start(limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk:
+            added = []
+            for i in range(NOFILE + 10):
+                try:
+                    added.append(rk.add(20000 + i, 80))
+                except rkit.launch.ApiError as e:
+                    self.assertEqual(e.status, 400)
+                    self.assertIn("too many open files", e.message)
+                    break
+            self.assertGreater(len(added), NOFILE // 4)
+            self.assertLess(len(added), NOFILE)
+            with TcpServer(echo, netns=rk.netns()):
+                for i in (0, len(added) - 1):
+                    self.exchange(20000 + i).close()
+            rk.remove(added[0])
+            rk.add(20000, 80)
+
+    def test_udp_flows(self):
+        """The oldest goes; whoever comes is served."""
+        with self.start("-p", "127.0.0.1:18053:53/udp",
+                        limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk, \
+                UdpServer(netns=rk.netns()):
+            plane = dataplane_of(rk)
+
+            def answered(client):
+                client.settimeout(1)
+                for _ in range(20):
+                    client.send(b"x")
+                    try:
+                        return client.recv(10) == b"x"
+                    except TimeoutError:
+                        pass
+                return False
+            clients = []
+            for _ in range(3 * NOFILE):
+                clients.append(net.udp_client("127.0.0.1", 18053))
+                self.assertTrue(answered(clients[-1]))
+            self.assertGreater(self.total(rk, "udp", "evicted"), 0)
+            self.assertLess(self.total(rk, "udp", "flows"), NOFILE)
+            self.assertTrue(answered(clients[0]))
+            for c in clients:
+                c.close()
+            self.assertIdle(plane)
+            self.assertEqual(dataplane_of(rk), plane)
+
+    def take_pipes(self):
+        """A process of the user's that has all the pipe memory he may have."""
+        code = ("import fcntl, os, resource, sys\n"
+                "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+                "resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n"
+                "fds = []\n"
+                "for size in 1 << 20, 1 << 16:\n"
+                "    try:\n"
+                "        while len(fds) < 30000:\n"
+                "            fds.append(os.pipe())\n"
+                "            fcntl.fcntl(fds[-1][1], %d, size)\n"
+                "    except OSError as e:\n"
+                "        error = e\n"
+                "print(error, flush=True)\n"
+                "sys.stdin.read()\n" % F_SETPIPE_SZ)
+        return popen(["python3", "-c", code], uid=PIPE_UID, stdin=-1, stdout=-1, text=True)
+
+    def test_pipes(self):
+        """Without a pipe payload is copied: all of it arrives. The limit is that of a user, so this
+        one is nobody else's."""
+        if not any(line.startswith("rkpipes:") for line in open("/etc/passwd")):
+            self.world.add_user("rkpipes", PIPE_UID, (500000, 65536))
+        hog = self.take_pipes()
+        try:
+            if "Operation not permitted" not in hog.stdout.readline():
+                self.skipTest("pipes of a user are not limited here")
+            with self.start("-p", "127.0.0.1:18080:80/tcp", uid=PIPE_UID) as rk:
+                size = 50_000_000
+
+                def serve(conn, _):
+                    job = background(receive, conn)
+                    send_payload(conn, size, seed=2)
+                    conn.shutdown(socket.SHUT_WR)
+                    return job.result()
+                with TcpServer(serve, netns=rk.netns()) as server:
+                    client = net.connect("127.0.0.1", 18080)
+                    job = background(send_payload, client, size)
+                    self.assertEqual(receive(client, size), (size, payload_hash(size, 2)))
+                    job.result()
+                    client.shutdown(socket.SHUT_WR)
+                    self.assertEqual(server.result(), (size, payload_hash(size)))
+                    client.close()
+                self.assertGreater(self.total(rk, "resources", "pipesRefused"), 0)
+                self.assertEqual(self.total(rk, "resources", "pipesOpen"), 0)
+                # They are to be had again.
+                hog.kill()
+                hog.wait()
+
+                def spliced():
+                    with TcpServer(lambda c, a: send_payload(c, size), netns=rk.netns()):
+                        client = net.connect("127.0.0.1", 18080)
+                        receive(client)
+                        client.close()
+                    return self.total(rk, "resources", "pipesOpen") > 0
+                wait_for("pipes", spliced)
+        finally:
+            hog.kill()
+            hog.wait()
+            hog.stdin.close()
+            hog.stdout.close()
+
+
+@rkit.ours("has none of these processes")
+@both_backends
+class Lockdown(PortTestCase):
+    not_reference = "has none of these processes"
+
+    def status(self, role):
+        pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
+        with open("/proc/%d/status" % pid) as f:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+    def test_processes_have_given_up_everything(self):
+        for role in ("dataplane", "broker"):
+            with self.subTest(role):
+                status = self.status(role)
+                self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+                for which in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                    self.assertEqual(int(status[which], 16), 0, which)
+
+    def test_for_debugging(self):
+        with builtin("--dataplane-sandbox=false", backend=self.backend) as rk:
+            self.assertIn("warning: --dataplane-sandbox=false", rk.log())
+            pid = dataplane_of(rk)
+            with open("/proc/%d/status" % pid) as f:
+                self.assertIn("Seccomp:\t0\n", f.read())
+
+
+if __name__ == "__main__":
+    rkit.main()

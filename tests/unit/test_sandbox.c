@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ring's operations are asked for through the back end's own ring. */
+#include "dataplane/io_uring.c"
+
+#include "cmocka_all.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "dataplane/sandbox.h"
+
+/*
+ * What is left to the data plane and the broker once they are locked down: each attempt runs in a
+ * process of its own that has locked itself down as the real one does. An attempt returns 0 when
+ * it was allowed, or the errno.
+ */
+
+static int result(long r)
+{
+	return r < 0 ? errno : 0;
+}
+
+/* System calls */
+
+static int try_open(void)
+{
+	return result(open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+}
+
+static int try_openat2(void)
+{
+	uint64_t how[3] = {O_RDONLY, 0, 0};
+
+	return result(syscall(SYS_openat2, AT_FDCWD, "/etc/passwd", how, sizeof(how)));
+}
+
+static int try_unix_socket(void)
+{
+	return result(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+}
+
+static int try_raw_socket(void)
+{
+	return result(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP));
+}
+
+static int try_tcp_socket(void)
+{
+	return result(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+}
+
+static int try_udp6_socket(void)
+{
+	return result(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_UDP));
+}
+
+static int try_exec(void)
+{
+	char *argv[] = {"true", NULL};
+
+	return result(execv("/bin/true", argv));
+}
+
+static int try_fork(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	return result(pid);
+}
+
+static int try_kill_parent(void)
+{
+	return result(kill(getppid(), 0));
+}
+
+static int try_bind(void)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET};
+
+	/* Any descriptor does: it is the call that is refused. */
+	return result(bind(0, (struct sockaddr *)&any, sizeof(any)));
+}
+
+static int try_setns(void)
+{
+	return result(syscall(SYS_setns, 0, 0));
+}
+
+static int try_executable_memory(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	return p == MAP_FAILED ? errno : 0;
+}
+
+static int try_new_ring(void)
+{
+	struct io_uring_params p = {.flags = 0};
+
+	return result(syscall(SYS_io_uring_setup, 4, &p));
+}
+
+static int try_pipe(void)
+{
+	int fds[2];
+
+	return result(pipe2(fds, O_CLOEXEC | O_NONBLOCK));
+}
+
+static int try_memory(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? errno : 0;
+}
+
+enum role { PLANE_URING, PLANE_EPOLL, BROKER };
+
+static int lock_down(enum role role)
+{
+	struct err e = {.code = 0};
+	int code = role == BROKER ? sandbox_broker(&e) : sandbox_dataplane(role == PLANE_URING, &e);
+
+	if (code)
+		fprintf(stderr, "%s\n", e.msg);
+	return code;
+}
+
+/* Returns the attempt's result; 255 when the process could not be locked down, or died. */
+static int attempt(enum role role, int (*what)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(lock_down(role) ? 255 : what());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+static void test_system_calls(void **state)
+{
+	static const struct {
+		const char *name;
+		int (*what)(void);
+		int plane, broker; /* errno */
+	} calls[] = {
+		{"open", try_open, EPERM, EPERM},
+		{"openat2", try_openat2, EPERM, EPERM},
+		{"unix socket", try_unix_socket, EPERM, EPERM},
+		{"raw socket", try_raw_socket, EPERM, EPERM},
+		{"TCP socket", try_tcp_socket, EPERM, 0},
+		{"UDP socket", try_udp6_socket, EPERM, 0},
+		{"exec", try_exec, EPERM, EPERM},
+		{"fork", try_fork, EPERM, EPERM},
+		{"kill", try_kill_parent, EPERM, EPERM},
+		{"bind", try_bind, EPERM, EPERM},
+		{"setns", try_setns, EPERM, EPERM},
+		{"executable memory", try_executable_memory, EPERM, EPERM},
+		{"io_uring_setup", try_new_ring, EPERM, EPERM},
+		{"pipe", try_pipe, 0, EPERM},
+		{"memory", try_memory, 0, 0},
+	};
+
+	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(RINGKIT_SANITIZED)
+	skip(); /* the tools need more calls than are left to the product */
+#endif
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		print_message("%s\n", calls[i].name);
+		assert_int_equal(attempt(PLANE_URING, calls[i].what), calls[i].plane);
+		assert_int_equal(attempt(PLANE_EPOLL, calls[i].what), calls[i].plane);
+		assert_int_equal(attempt(BROKER, calls[i].what), calls[i].broker);
+	}
+}
+
+static int read_status(void)
+{
+	char line[256], want[] = "NoNewPrivs:\t1";
+	FILE *f = fopen("/proc/self/status", "re");
+	unsigned found = 0;
+
+	/* It was opened before: what is read comes from the kernel now. */
+	if (!f || lock_down(PLANE_EPOLL))
+		return 255;
+	while (fgets(line, sizeof(line), f)) {
+		found += strncmp(line, want, sizeof(want) - 1) == 0;
+		found += strncmp(line, "Seccomp:\t2", 10) == 0;
+		for (const char *const *set =
+			     (const char *const[]){"CapInh", "CapPrm", "CapEff", "CapAmb", NULL};
+		     *set; set++)
+			found += strncmp(line, *set, 6) == 0 &&
+				 strcmp(line + 8, "0000000000000000\n") == 0;
+	}
+	return (int)found;
+}
+
+static void test_privileges_are_gone(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		_exit(read_status());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 6);
+}
+
+/* Ring operations */
+
+/* Submits one operation and returns its result. */
+static int ring_result(struct uring *u, void (*prepare)(struct io_uring_sqe *sqe))
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+	struct io_uring_cqe *cqe;
+	int res;
+
+	prepare(sqe);
+	assert_true(io_uring_submit_and_wait(&u->ring, 1) >= 0);
+	assert_int_equal(io_uring_peek_cqe(&u->ring, &cqe), 0);
+	res = cqe->res;
+	io_uring_cqe_seen(&u->ring, cqe);
+	return res;
+}
+
+static void prepare_open(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_openat(sqe, AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC, 0);
+}
+
+static void prepare_socket(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_socket(sqe, AF_UNIX, SOCK_STREAM, 0, 0);
+}
+
+static void prepare_unlink(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_unlink(sqe, "/tmp/ringkit-is-not-there", 0);
+}
+
+static void prepare_linked_poll(struct io_uring_sqe *sqe)
+{
+	io_uring_prep_poll_add(sqe, 0, 0);
+	sqe->flags |= IOSQE_IO_LINK;
+}
+
+static void prepare_poll(struct io_uring_sqe *sqe)
+{
+	/* Descriptor 0 is always ready for something, or not pollable and therefore ready. */
+	io_uring_prep_poll_add(sqe, 0, 0xffff);
+}
+
+static struct uring *ring_open(bool locked)
+{
+	struct io_config config = {.entries = 8, .n_bufs = 8, .buf_size = 2048, .locked = locked};
+	struct io *io;
+	int code = io_uring_open(&config, &io);
+
+	if (code == -ENOSYS || code == -EPERM || code == -EINVAL)
+		skip(); /* a kernel without it */
+	assert_int_equal(code, 0);
+	return uring_of(io);
+}
+
+static void test_ring_operations(void **state)
+{
+	static void (*const refused[])(struct io_uring_sqe *) = {
+		prepare_open, prepare_socket, prepare_unlink, prepare_linked_poll};
+	struct uring *u = ring_open(true);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		assert_int_equal(ring_result(u, refused[i]), -EACCES);
+	assert_true(ring_result(u, prepare_poll) > 0);
+	/* Nothing can be registered any more, and the list cannot be changed. */
+	assert_int_equal(ring_register(u, IORING_REGISTER_RESTRICTIONS, NULL, 0), -EACCES);
+	assert_int_equal(ring_register(u, IORING_UNREGISTER_BUFFERS, NULL, 0), -EACCES);
+	uring_close(&u->io);
+}
+
+/* The same without the list: it is the list that refuses. */
+static void test_ring_without_restrictions(void **state)
+{
+	struct uring *u = ring_open(false);
+	int fd;
+
+	(void)state;
+	fd = ring_result(u, prepare_open);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(ring_result(u, prepare_unlink), -ENOENT);
+	uring_close(&u->io);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_system_calls),
+		cmocka_unit_test(test_privileges_are_gone),
+		cmocka_unit_test(test_ring_operations),
+		cmocka_unit_test(test_ring_without_restrictions),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
