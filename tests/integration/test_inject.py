@@ -36,6 +36,7 @@ CALLS = {
 @rkit.needs("strace")
 @rkit.ours("leaves things behind")
 class Inject(rkit.RkTestCase):
+    calls = CALLS
     OPTIONS = ["--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp",
                "--copy-up=/etc", "--pidns"]
 
@@ -81,7 +82,7 @@ class Inject(rkit.RkTestCase):
         return hit
 
     def test_each_call(self):
-        for call, (error, most) in CALLS.items():
+        for call, (error, most) in self.calls.items():
             for number in range(1, most + 1):
                 with self.subTest(call=call, number=number):
                     if not self.check(call, error, number):

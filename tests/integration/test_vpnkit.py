@@ -177,6 +177,23 @@ class End(VpnkitCase):
             gone(relay)
             self.assertIsNone(rk.proc.poll())
 
+    def test_not_by_a_key_of_the_terminal(self):
+        ignores = ("python3", "-c", "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+                   "; print(flush=True); time.sleep(1000)")
+        with outside(), Rootlesskit(*SAFE, command=ignores, start_new_session=True) as rk:
+            wait_for("the command", rk.out)
+            os.killpg(rk.pid, signal.SIGINT)
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+            self.assertNotIn("lost its network", rk.log())
+
+    def test_with_a_wrapper(self):
+        """A script that does not exec the program."""
+        with fake("vpnkit", 'vpnkit "$@"; exit') as path:
+            with Rootlesskit(*SAFE, "--vpnkit-binary=" + path) as rk:
+                pid = process_named("vpnkit")[0]
+                rk.stop()
+                gone(pid)
+
     def test_that_of_the_relay_is_noticed(self):
         with Rootlesskit(*SAFE) as rk:
             os.kill(self.pids()[1], signal.SIGKILL)

@@ -38,6 +38,7 @@ int helper_start(struct helper *h, struct proc_spec *spec, struct err *e)
 	if (code < 0)
 		return err_errno(e, code, "pipe");
 	spec->death_signal = SIGKILL;
+	spec->own_group = true;
 	spec->stderr_fd = output_w;
 	if (spec->stdout_fd < 0) {
 		/* What it says there is no error, and would push the reason of one out of the
@@ -181,6 +182,8 @@ int helper_watch(struct helper *h, struct loop *loop, net_died_fn *died, void *a
 void helper_stop(struct helper *h)
 {
 	helper_unwatch(h);
+	if (h->proc.pid > 0)
+		kill(-h->proc.pid, SIGKILL); /* a wrapper's program too */
 	proc_end(&h->proc, SIGKILL, 0);
 	helper_output_close(&h->output);
 }

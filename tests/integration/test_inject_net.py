@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Counted fault injection, as in test_inject.py, into the set-up of the networks that have a process of
+ours inside: the calls that this process and the driver make."""
+
+import os
+import shutil
+import unittest
+
+import rkit
+import test_inject
+from rkit import lxc
+from rkit.world import world
+
+PEER = os.environ.get("RK_VPNKIT_PEER")
+
+CALLS = {
+    "setns": ("EPERM", 2), "socketpair": ("EMFILE", 4), "socket": ("ENFILE", 4),
+    "connect": ("ECONNREFUSED", 2), "ioctl": ("EBUSY", 4), "sendmsg": ("ENOBUFS", 5),
+    "recvmsg": ("ENOMEM", 5), "prctl": ("EINVAL", 4), "seccomp": ("EINVAL", 3),
+    "capset": ("EPERM", 2), "getrandom": ("ENOSYS", 2), "fcntl": ("EMFILE", 6),
+    "setpgid": ("EPERM", 2), "pipe2": ("EMFILE", 6), "pidfd_open": ("EMFILE", 4),
+}
+
+
+@unittest.skipUnless(PEER, "built without libslirp")
+@rkit.needs("strace", "tun")
+class Vpnkit(test_inject.Inject):
+    calls = CALLS
+
+    def options(self):
+        return ["--net=vpnkit", "--disable-host-loopback", "--copy-up=/etc"]
+
+    def setUp(self):
+        shutil.copy(PEER, world().bin + "/vpnkit")
+        os.chmod(world().bin + "/vpnkit", 0o755)
+        super().setUp()
+
+    def tearDown(self):
+        super().tearDown()
+        os.unlink(world().bin + "/vpnkit")
+
+
+@unittest.skipIf(lxc.unusable(), lxc.unusable())
+@rkit.needs("strace", "dnsmasq")
+class LxcUserNic(test_inject.Inject):
+    calls = {**CALLS, "bind": ("EACCES", 3), "setsockopt": ("ENOMEM", 3)}
+
+    def options(self):
+        return ["--net=lxc-user-nic", "--disable-host-loopback", "--copy-up=/etc"]
+
+    def expected_processes(self):
+        return set(self.processes_before) | {self.dnsmasq.proc.pid}
+
+    def setUp(self):
+        lxc.prepare()
+        self.bridge = lxc.bridge(quota=1000)
+        self.bridge.__enter__()
+        self.dnsmasq = lxc.Dnsmasq().__enter__()
+        super().setUp()
+
+    def tearDown(self):
+        super().tearDown()
+        self.dnsmasq.__exit__(None, None, None)
+        self.bridge.__exit__(None, None, None)
+
+
+if __name__ == "__main__":
+    rkit.main()
