@@ -28,7 +28,7 @@ class IdMap(rkit.RkTestCase):
         self.assertEqual(self.maps(), [want, want])
 
     def test_several_ranges(self):
-        self.world.subids(USER, USER, (300000, 1000), (500000, 10), (400000, 65536))
+        self.world.subids(USER, USER, (52000, 1000), (54000, 10), (30000, 20000))
         uid, gid = self.maps()
         self.assertEqual(uid, gid)
         self.assertEqual(uid[0], (0, UID, 1))
@@ -38,7 +38,7 @@ class IdMap(rkit.RkTestCase):
             self.assertEqual(start, at)
             at += count
         self.assertEqual(sorted((o, c) for _, o, c in uid[1:]),
-                         [(300000, 1000), (400000, 65536), (500000, 10)])
+                         [(30000, 20000), (52000, 1000), (54000, 10)])
 
     @rkit.ours("1.1.0 takes the range twice with the dynamic source")
     def test_by_numeric_id(self):
@@ -47,9 +47,9 @@ class IdMap(rkit.RkTestCase):
         self.assertEqual(self.maps(), [want, want])
 
     def test_uid_and_gid_differ(self):
-        self.world.subids(USER, USER, (310000, 70000), files=["/etc/subgid"])
+        self.world.subids(USER, USER, (55000, 9000), files=["/etc/subgid"])
         self.assertEqual(self.maps(), [[(0, UID, 1), (1, *SUBID)],
-                                       [(0, UID, 1), (1, 310000, 70000)]])
+                                       [(0, UID, 1), (1, 55000, 9000)]])
 
     def test_static_and_dynamic_source(self):
         want = [(0, UID, 1), (1, *SUBID)]
@@ -67,10 +67,10 @@ class IdMap(rkit.RkTestCase):
 
     @rkit.ours("runs /usr/bin/getsubids")
     def test_dynamic_source_takes_every_range(self):
-        self.world.subids(USER, USER, (300000, 1000), (500000, 65536))
-        env = self.getsubids('echo "0: %s 500000 65536"; echo "1: %s 300000 1000"' % (USER, USER))
+        self.world.subids(USER, USER, (52000, 1000), (30000, 20000))
+        env = self.getsubids('echo "0: %s 30000 20000"; echo "1: %s 52000 1000"' % (USER, USER))
         uid, gid = self.maps("--subid-source=dynamic", env=env)
-        self.assertEqual(uid, [(0, UID, 1), (1, 500000, 65536), (65537, 300000, 1000)])
+        self.assertEqual(uid, [(0, UID, 1), (1, 30000, 20000), (20001, 52000, 1000)])
         self.assertEqual(gid, uid)
 
     @rkit.ours("runs /usr/bin/getsubids")

@@ -8,7 +8,7 @@ import subprocess
 
 USER = "rktest"
 UID = 20001
-SUBID = (300000, 65536)
+SUBID = (30000, 20000)  # all ids below 65536: a user namespace has no others
 
 BINARIES = {
     "rootlesskit": ("RK_ROOTLESSKIT", "/usr/bin/rootlesskit"),
@@ -59,6 +59,9 @@ class World:
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
         # Where ip(8) keeps its namespaces; it would make a mount of it at the first use.
         os.makedirs("/run/netns", exist_ok=True)
+        if self.in_userns:  # whose root may not write to that of the host
+            sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+            os.mkdir("/run/netns")
         sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
 
     def add_user(self, name, uid, *ranges, home=None):
