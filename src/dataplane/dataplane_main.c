@@ -34,7 +34,7 @@
 
 /* Receive buffers of a worker: what one turn may take in without pausing a UDP port. Only touched
  * pages cost memory. */
-#define RECV_BUFS      128
+#define RECV_BUFS      64
 #define RECV_BUF_BYTES 65536
 
 /* Pages of fs.pipe-user-pages-soft that all workers take at most, as a share: the user's other
