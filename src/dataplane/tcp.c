@@ -31,16 +31,6 @@
 #define WRITE(side) ((uint8_t)(TCP_ARMED_WRITE0 << (side)))
 #define WATCH(side) ((uint8_t)(TCP_ARMED_WATCH0 << (side)))
 
-enum pump {
-	PUMP_MOVED, /* go on */
-	PUMP_WAIT_READ,
-	PUMP_WAIT_WRITE,
-	PUMP_BUDGET, /* has more, but others wait */
-	PUMP_END,    /* end of stream */
-	PUMP_READ_ERROR,
-	PUMP_WRITE_ERROR,
-};
-
 /* From each state, the ones that may follow. */
 static const uint8_t state_after[] = {
 	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING,
@@ -118,22 +108,10 @@ static void wait_end(struct worker *w, struct tcp_flow *f)
 	w->pools[POOL_TCP4 + ipv6].waiting--;
 }
 
-static void drop_pipe(struct worker *w, struct tcp_dir *dir)
-{
-	if (dir->pipe == PIPEPOOL_NONE)
-		return;
-	if (dir->in_pipe)
-		pipepool_discard(&w->pipes, dir->pipe);
-	else
-		pipepool_put(&w->pipes, dir->pipe);
-	dir->pipe = PIPEPOOL_NONE;
-	dir->in_pipe = 0;
-}
-
 static void close_sides(struct worker *w, struct tcp_flow *f)
 {
 	for (int side = 0; side < 2; side++) {
-		drop_pipe(w, &f->dir[side]);
+		tcp_drop_pipe(w, &f->dir[side]);
 		if (f->fd[side] < 0)
 			continue;
 		if (f->abort)
@@ -215,151 +193,6 @@ static void arm_watch(struct worker *w, struct tcp_flow *f, unsigned side)
 	arm(w, f, HANDLE_TCP_WATCH, side, WATCH(side), 0);
 }
 
-/* Moving bytes */
-
-static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, size_t n)
-{
-	struct port_stats *port = f->listener->stats;
-
-	stats_add(d == 0 ? &w->stats->tcp_bytes_in : &w->stats->tcp_bytes_out, n);
-	stats_add(d == 0 ? &port->bytes_in : &port->bytes_out, n);
-}
-
-/* What is in the pipe goes first. */
-static enum pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d)
-{
-	struct tcp_dir *dir = &f->dir[d];
-	struct pipepool_pipe *pipe = pipepool_at(&w->pipes, dir->pipe);
-
-	while (dir->in_pipe) {
-		ssize_t n = w->io->ops->splice(w->io, pipe->fds[0], f->fd[!d], dir->in_pipe);
-
-		if (n == -EAGAIN)
-			return PUMP_WAIT_WRITE;
-		if (n <= 0)
-			return PUMP_WRITE_ERROR;
-		assert((size_t)n <= dir->in_pipe);
-		dir->in_pipe -= (uint32_t)n;
-		count_bytes(w, f, d, (size_t)n);
-	}
-	drop_pipe(w, dir);
-	return PUMP_MOVED;
-}
-
-static enum pump read_result(ssize_t n)
-{
-	if (n == 0)
-		return PUMP_END;
-	return n == -EAGAIN ? PUMP_WAIT_READ : PUMP_READ_ERROR;
-}
-
-/* Without a pipe: send what is in the receive queue, then drop from it what was sent. */
-static enum pump move_peeked(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
-{
-	const struct io_ops *ops = w->io->ops;
-	ssize_t n, sent;
-
-	n = ops->recv(w->io, f->fd[d], w->copy, WORKER_BULK_COPY_BYTES, MSG_PEEK);
-	if (n <= 0)
-		return read_result(n);
-	sent = ops->send(w->io, f->fd[!d], w->copy, (size_t)n, 0);
-	if (sent == -EAGAIN)
-		return PUMP_WAIT_WRITE;
-	if (sent <= 0)
-		return PUMP_WRITE_ERROR;
-	/* tcp(7): MSG_TRUNC drops bytes without copying them. They are there, so this is whole. */
-	n = ops->recv(w->io, f->fd[d], w->copy, (size_t)sent, MSG_TRUNC);
-	if (n != sent)
-		return PUMP_READ_ERROR;
-	*moved += (size_t)sent;
-	count_bytes(w, f, d, (size_t)sent);
-	return PUMP_MOVED;
-}
-
-/* What a send left goes into a pipe: one is there, the caller has made sure. */
-static enum pump spill(struct worker *w, struct tcp_dir *dir, const uint8_t *rest, size_t len)
-{
-	ssize_t n;
-
-	dir->pipe = (int16_t)pipepool_get(&w->pipes, w->now_ns);
-	assert(dir->pipe != PIPEPOOL_NONE);
-	n = w->io->ops->pipe_write(w->io, pipepool_at(&w->pipes, dir->pipe)->fds[1], rest, len);
-	if (n != (ssize_t)len)
-		return PUMP_WRITE_ERROR;
-	dir->in_pipe = (uint32_t)len;
-	return PUMP_WAIT_WRITE;
-}
-
-static enum pump move_copied(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
-{
-	const struct io_ops *ops = w->io->ops;
-	struct tcp_dir *dir = &f->dir[d];
-	ssize_t n, sent;
-
-	if (!pipepool_ready(&w->pipes, w->now_ns))
-		return move_peeked(w, f, d, moved);
-	n = ops->recv(w->io, f->fd[d], w->copy, WORKER_COPY_BYTES, 0);
-	if (n <= 0)
-		return read_result(n);
-	sent = ops->send(w->io, f->fd[!d], w->copy, (size_t)n, 0);
-	if (sent < 0 && sent != -EAGAIN)
-		return PUMP_WRITE_ERROR;
-	if (sent < 0)
-		sent = 0;
-	*moved += (size_t)n;
-	count_bytes(w, f, d, (size_t)sent);
-	if (sent < n)
-		return spill(w, dir, w->copy + sent, (size_t)(n - sent));
-	dir->bulk = n == WORKER_COPY_BYTES;
-	/* Less than asked for: the queue is empty, and asking again would only say so, unless the
-	 * end of the stream is behind it. */
-	return dir->bulk || dir->hangup ? PUMP_MOVED : PUMP_WAIT_READ;
-}
-
-static enum pump move_spliced(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
-{
-	struct tcp_dir *dir = &f->dir[d];
-	struct pipepool_pipe *pipe;
-	ssize_t n;
-
-	dir->pipe = (int16_t)pipepool_get(&w->pipes, w->now_ns);
-	if (dir->pipe == PIPEPOOL_NONE)
-		return move_peeked(w, f, d, moved);
-	pipe = pipepool_at(&w->pipes, dir->pipe);
-	n = w->io->ops->splice(w->io, f->fd[d], pipe->fds[1], pipe->size);
-	if (n > 0) {
-		dir->in_pipe = (uint32_t)n;
-		dir->bulk = n >= WORKER_COPY_BYTES;
-		*moved += (size_t)n;
-		return PUMP_MOVED;
-	}
-	drop_pipe(w, dir);
-	/* Splice says EAGAIN for ever at an urgent mark (tcp(7), MSG_OOB); recv reads past it. */
-	if (n == -EAGAIN)
-		return move_copied(w, f, d, moved);
-	return read_result(n);
-}
-
-static enum pump pump_once(struct worker *w, struct tcp_flow *f, unsigned d)
-{
-	struct tcp_dir *dir = &f->dir[d];
-	size_t moved = 0;
-
-	for (;;) {
-		enum pump r = PUMP_MOVED;
-
-		if (dir->in_pipe)
-			r = drain_pipe(w, f, d);
-		if (r == PUMP_MOVED && moved >= WORKER_FLOW_BUDGET)
-			return PUMP_BUDGET;
-		if (r == PUMP_MOVED)
-			r = dir->bulk ? move_spliced(w, f, d, &moved)
-				      : move_copied(w, f, d, &moved);
-		if (r != PUMP_MOVED)
-			return r;
-	}
-}
-
 /* What follows from it */
 
 static void pump(struct worker *w, struct tcp_flow *f, unsigned d);
@@ -392,7 +225,7 @@ static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 
 	f->abort = true;
 	to->done = true;
-	drop_pipe(w, to);
+	tcp_drop_pipe(w, to);
 	if (from->done) {
 		flow_close(w, f, true);
 		return;
@@ -407,7 +240,7 @@ static void pump(struct worker *w, struct tcp_flow *f, unsigned d)
 	if (f->state != TCP_FLOW_OPEN || f->dir[d].done)
 		return;
 	f->dir[d].again = false;
-	switch (pump_once(w, f, d)) {
+	switch (tcp_pump(w, f, d)) {
 	case PUMP_WAIT_READ:
 		arm_read(w, f, d);
 		break;

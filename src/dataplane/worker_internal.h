@@ -233,6 +233,21 @@ void tcp_run_queue(struct worker *w);
 void tcp_close_listener_flows(struct worker *w, struct listener *l);
 void tcp_close_all(struct worker *w);
 
+/* tcp_pump.c */
+enum tcp_pump {
+	PUMP_MOVED, /* go on */
+	PUMP_WAIT_READ,
+	PUMP_WAIT_WRITE,
+	PUMP_BUDGET, /* has more, but others wait */
+	PUMP_END,    /* end of stream */
+	PUMP_READ_ERROR,
+	PUMP_WRITE_ERROR,
+};
+/* Moves what can be moved from fd[d] to fd[!d]. */
+enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d);
+/* Gives up the direction's pipe, and what is in it. */
+void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir);
+
 /* udp.c */
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
 void udp_flow_event(struct worker *w, const struct io_event *ev);
