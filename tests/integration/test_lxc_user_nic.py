@@ -39,6 +39,7 @@ class Outgoing(LxcCase):
             got = rk.nsenter("ping", "-c", "1", "-W", "10", "192.0.2.100")
             self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
 
+    @rkit.ours("2.0")
     def test_detached(self):
         with outside() as ns, bridge(), Dnsmasq(), Rootlesskit(*DETACHED) as rk:
             route_back(ns)
@@ -51,6 +52,7 @@ class Outgoing(LxcCase):
                 Rootlesskit(*NET, "--pidns") as rk:
             self.assertEqual(probe(rk, "tcp", "10.0.3.1", "8000"), "question")
 
+    @rkit.ours("tells no address")
     def test_two_at_once(self):
         with bridge(), Dnsmasq(), TcpServer(echo, port=8000, host="10.0.3.1"), \
                 Rootlesskit(*NET) as one, Rootlesskit(*NET) as two:
@@ -60,6 +62,7 @@ class Outgoing(LxcCase):
                 self.assertEqual(probe(rk, "tcp", "10.0.3.1", "8000"), "question")
 
 
+@rkit.ours("tells no address")
 class Ports(LxcCase):
     def test_builtin(self):
         with bridge(), Dnsmasq(), Rootlesskit(*NET, "--port-driver=builtin", "-p",
@@ -85,6 +88,7 @@ class Options(LxcCase):
         self.assertEqual(got.returncode, 0, got.stderr)
         return got.stdout + got.stderr
 
+    @rkit.ours("warns that it is experimental")
     def test_defaults(self):
         with bridge(), Dnsmasq():
             seen = self.look()
@@ -101,12 +105,14 @@ class Options(LxcCase):
         self.assertRegex(seen, r"ether7[^:]*: .*mtu 1400 ")
         self.assertNotIn("eth0", seen)
 
+    @rkit.ours("demands one")
     def test_no_router(self):
         with bridge(), Dnsmasq("--dhcp-option=3"):
             seen = self.look()
         self.assertIn("the DHCP server named no router", seen)
         self.assertNotIn("default via", seen)
 
+    @rkit.ours("tells no address")
     def test_information(self):
         with bridge(), Dnsmasq(), Rootlesskit(*NET) as rk:
             driver = rk.api("GET", "/v1/info")[1]["networkDriver"]
@@ -119,6 +125,7 @@ class Options(LxcCase):
         self.assertEqual(got.returncode, 1)
         self.assertIn("cidr", got.stderr)
 
+    @rkit.ours("has no process for DHCP")
     def test_the_client_is_locked_down(self):
         with bridge(), Dnsmasq(), Rootlesskit(*NET):
             pid, _ = process_named("rootlesskit", "lxc-dhcp")
@@ -127,6 +134,7 @@ class Options(LxcCase):
                 self.assertRegex(status, "(?m)^" + line)
 
 
+@rkit.ours("does not renew in time")
 class Lease(LxcCase):
     SHORT = ["--dhcp-option=59,4i"]  # T2 in seconds; dnsmasq makes T1 one less
 
@@ -164,6 +172,7 @@ class Lease(LxcCase):
                 rk.stop()
 
 
+@rkit.ours("has no process for DHCP")
 class End(LxcCase):
     def test_with_us(self):
         with bridge(), Dnsmasq():
@@ -192,6 +201,7 @@ class End(LxcCase):
             self.assertIn("DHCP client of lxc-user-nic ended (signal: killed)", rk.log())
 
 
+@rkit.ours("other words")
 class Failures(LxcCase):
     """One line that says why; nothing is left."""
 

@@ -38,6 +38,7 @@ class VpnkitCase(rkit.RkTestCase):
             os.unlink(world().bin + "/vpnkit")
 
 
+@rkit.ours("not in the package of Debian")
 class Outgoing(VpnkitCase):
     def test_tcp_udp_names_ping(self):
         with outside(), Rootlesskit(*SAFE) as rk:
@@ -84,6 +85,7 @@ class Outgoing(VpnkitCase):
             self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
 
 
+@rkit.ours("not in the package of Debian")
 class Ports(VpnkitCase):
     def test_builtin(self):
         with Rootlesskit(*SAFE, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
@@ -100,6 +102,7 @@ class Ports(VpnkitCase):
                     self.assertEqual(c.recv(20), b"datagram")
 
 
+@rkit.ours("not in the package of Debian")
 class Options(VpnkitCase):
     def look(self, *args):
         got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
@@ -147,6 +150,7 @@ class Options(VpnkitCase):
                 self.assertRegex(status, "(?m)^" + line)
 
 
+@rkit.ours("not in the package of Debian")
 class End(VpnkitCase):
     def pids(self):
         return [process_named("vpnkit")[0], process_named("rootlesskit", "vpnkit-relay")[0]]
@@ -209,6 +213,7 @@ class End(VpnkitCase):
 
 
 @unittest.skipUnless(PEER, "built without libslirp")
+@rkit.ours("not in the package of Debian")
 class Failures(VpnkitCase):
     """One line that says why; nothing is left."""
 

@@ -25,9 +25,14 @@ def prepare():
     """Once: what lxc-user-nic looks at, in this file's own mount namespace."""
     if os.path.exists("/sys/class/net/lxc-marker"):
         return
-    sh("mount", "--bind", "/sys/fs/cgroup", "/mnt")
+    aside = world().base + "/cgroup"
+    os.mkdir(aside)
+    sh("mount", "--rbind", "/sys/fs/cgroup", aside)
     sh("mount", "-t", "sysfs", "sysfs", "/sys")  # the interfaces of this network namespace
-    sh("mount", "--move", "/mnt", "/sys/fs/cgroup", check=False)
+    sh("mount", "--rbind", aside, "/sys/fs/cgroup")
+    sh("mount", "--make-rprivate", aside)  # what follows concerns it alone
+    sh("umount", "--lazy", aside)
+    os.rmdir(aside)
     os.makedirs("/etc/lxc", exist_ok=True)
     os.makedirs("/run/lxc", exist_ok=True)
     sh("mount", "-t", "tmpfs", "tmpfs", "/run/lxc")  # its table of who has what
