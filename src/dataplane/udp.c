@@ -302,11 +302,18 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	return start(w, f) ? f : NULL;
 }
 
-static void drop(struct worker *w, const struct listener *l, const struct io_datagram *d)
+void udp_count_dropped(struct worker *w, struct listener *l, unsigned datagrams)
 {
-	stats_add(&w->stats->udp_dropped, 1);
+	stats_add(&w->stats->udp_dropped, datagrams);
 	if (l)
-		stats_add(&l->stats->dropped, 1);
+		stats_add(&l->stats->dropped, datagrams);
+}
+
+static void drop(struct worker *w, struct listener *l, const struct io_datagram *d)
+{
+	struct udp_payload payload = payload_of(d, read_control(d, NULL));
+
+	udp_count_dropped(w, l, udp_datagrams(&payload));
 	w->io->ops->buf_put(w->io, d->buf_id);
 }
 

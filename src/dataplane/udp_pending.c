@@ -77,8 +77,7 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 			return;
 		}
 	}
-	stats_add(&w->stats->udp_dropped, 1);
-	stats_add(&f->listener->stats->dropped, 1);
+	udp_count_dropped(w, f->listener, udp_datagrams(p));
 	udp_buf_put(w, p->buf_id);
 }
 
@@ -96,8 +95,8 @@ void udp_pending_drop(struct worker *w, struct udp_flow *f)
 	unsigned n = f->n_pending;
 
 	forget(w, f);
-	stats_add(&w->stats->udp_dropped, n);
-	stats_add(&f->listener->stats->dropped, n);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		udp_count_dropped(w, f->listener, udp_datagrams(&f->pending[i]));
 		udp_buf_put(w, f->pending[i].buf_id);
+	}
 }

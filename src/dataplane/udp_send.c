@@ -174,7 +174,7 @@ void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct
 {
 	struct udp_batch *b = &w->batch;
 	size_t segment = p->segment ? p->segment : p->len;
-	size_t datagrams = p->segment ? (p->len + segment - 1) / segment : 1;
+	unsigned datagrams = udp_datagrams(p);
 
 	f->last_ns = w->now_ns;
 	if (!fits_batch(b, f, to_client, p->len, segment, datagrams)) {
@@ -188,7 +188,7 @@ void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct
 	b->iov[b->n] = (struct iovec){.iov_base = p->data, .iov_len = p->len};
 	b->buf_ids[b->n++] = p->buf_id;
 	b->bytes += p->len;
-	b->datagrams += (unsigned)datagrams;
+	b->datagrams += datagrams;
 	/* Only the last may be shorter; an empty one goes alone. */
 	b->closed = p->len == 0 || p->len % b->segment != 0;
 }

@@ -119,6 +119,11 @@ struct udp_payload {
 	uint16_t buf_id; /* for udp_buf_put */
 };
 
+static inline unsigned udp_datagrams(const struct udp_payload *p)
+{
+	return p->segment ? (p->len + p->segment - 1) / p->segment : 1;
+}
+
 struct udp_flow {
 	enum udp_state state;
 	uint32_t gen;
@@ -250,6 +255,8 @@ void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir);
 
 /* udp.c */
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
+/* l: of the port they were for; NULL: it has gone. */
+void udp_count_dropped(struct worker *w, struct listener *l, unsigned datagrams);
 void udp_flow_event(struct worker *w, const struct io_event *ev);
 void udp_sockets_ready(struct worker *w, int family);
 /* Arms flows that had no buffers, ends those that are past their time. */
