@@ -20,7 +20,7 @@
  */
 
 /* Pools are cut back to what was used once in this time. */
-#define TRIM_NS (5000 * WORKER_NS_PER_MS)
+#define TRIM_NS (2000 * WORKER_NS_PER_MS)
 
 /* How long a worker waits for the parent to read its answers. The parent never waits for a worker,
  * so this is what the parent's longest turn may last. */
