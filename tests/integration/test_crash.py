@@ -165,10 +165,16 @@ class Crash(PortTestCase):
                 time.sleep(0.1)
 
     def test_a_hundred_deaths(self):
-        """Service is there again each time, and nothing leaks. Prints how long it took."""
+        """Under load. Service is there again each time, and nothing leaks. Prints how long it took."""
         took = {"dataplane": [], "broker": []}
         self.rk.add(18080, 80)
+        stop = threading.Event()
+
+        def load():
+            while not stop.is_set():
+                self.tries()
         with TcpServer(echo, netns=self.ns):
+            jobs = [background(load) for _ in range(2)]
             self.kill("dataplane")
             self.works()
             before = leaks.fd_counts(self.rk)["parent"]
@@ -181,6 +187,9 @@ class Crash(PortTestCase):
                 os.kill(pid, signal.SIGKILL)
                 wait_for("a connection that works", self.tries, step_s=0.001)
                 took[role].append(time.monotonic() - start)
+            stop.set()
+            for job in jobs:
+                job.result()
             self.works()
             wait_for("descriptors of the parent: %d" % before,
                      lambda: leaks.fd_counts(self.rk)["parent"] <= before, 20)
