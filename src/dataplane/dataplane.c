@@ -35,6 +35,9 @@
 /* More are not counted on, where there is no limit. */
 #define NOFILE_MAX (1u << 20)
 
+/* What 10,000 ports take on a busy machine. */
+#define LET_GO_MS 1000
+
 /* How many data planes may die over a port before it is refused. */
 #define LIVES_MAX 2
 
@@ -367,12 +370,42 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 	return 0;
 }
 
+static void nobody_waits(void *arg, int err)
+{
+	(void)arg;
+	(void)err;
+}
+
+/* The kernel lets go of a dead process's ring, and with it of the sockets, some time after the
+ * process: whoever starts again at once would find the addresses in use. So the workers give them
+ * up while they live. */
+static void ports_let_go(struct dataplane *dp)
+{
+	uint64_t end_ms = loop_now_ms() + LET_GO_MS;
+	int left_ms = LET_GO_MS;
+
+	do {
+		struct dp_port *port, *tmp;
+
+		HASH_ITER(hh, dp->ports, port, tmp)
+		{
+			if (port->state == DP_PORT_LIVE)
+				dataplane_port_remove(dp, port->spec.id, nobody_waits, NULL);
+			else
+				port->done = nobody_waits;
+		}
+		left_ms = (int)((int64_t)end_ms - (int64_t)loop_now_ms());
+	} while (dp->ports && left_ms > 0 && dp_channels_wait(dp, left_ms));
+}
+
 void dataplane_close(struct dataplane *dp)
 {
 	struct dp_port *port, *tmp;
 
 	if (!dp)
 		return;
+	if (dp->plane.state == DP_CHILD_UP)
+		ports_let_go(dp);
 	dp_children_end(dp);
 	HASH_ITER(hh, dp->ports, port, tmp)
 	port_free(port);

@@ -107,6 +107,8 @@ void dp_channels_init(struct dataplane *dp);
 /* Takes the parent's ends. 0 or -errno. */
 int dp_channels_open(struct dataplane *dp, const int *fds);
 void dp_channels_close(struct dataplane *dp);
+/* Takes the next answers without the loop. False when there are none in time, or none will come. */
+bool dp_channels_wait(struct dataplane *dp, int timeout_ms);
 /* Sends, now or when there is room. fd stays the caller's, unless owned; it must live until the
  * answer has come. A message to a data plane that is not there is dropped: what comes up next gets
  * all ports. 0 or -ENOMEM. */

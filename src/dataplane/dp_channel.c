@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -132,6 +133,27 @@ static void channel_close(struct dp_channel *ch)
 	while (ch->queue)
 		queued_free(ch, ch->queue);
 	close_fd(&ch->fd);
+}
+
+bool dp_channels_wait(struct dataplane *dp, int timeout_ms)
+{
+	struct pollfd polled[LIMIT_WORKERS];
+
+	for (unsigned i = 0; i < dp->workers; i++) {
+		const struct dp_channel *ch = &dp->channels[i];
+
+		if (!ch->src)
+			return false;
+		polled[i] = (struct pollfd){.fd = ch->fd,
+					    .events = ch->queue ? POLLIN | POLLOUT : POLLIN};
+	}
+	if (poll(polled, dp->workers, timeout_ms) <= 0)
+		return false;
+	for (unsigned i = 0; i < dp->workers; i++)
+		if (polled[i].revents)
+			on_channel(&dp->channels[i],
+				   polled[i].revents & POLLOUT ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	return true;
 }
 
 int dp_channels_open(struct dataplane *dp, const int *fds)
