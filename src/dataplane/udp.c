@@ -329,7 +329,6 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 		if (!f)
 			f = flow_new(w, l, &key);
 	}
-	/* NOLINTNEXTLINE(bugprone-branch-clone): three states, and room in one of them */
 	if (!f) {
 		drop(w, l, d);
 		return;

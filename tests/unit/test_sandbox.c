@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ring's operations are asked for through the back end's own ring. */
-#include "dataplane/io_uring.c"
+#include "dataplane/io_uring.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include "cmocka_all.h"
 
@@ -262,7 +262,7 @@ static void prepare_poll(struct io_uring_sqe *sqe)
 static struct uring *ring_open(bool locked)
 {
 	struct io_config config = {.entries = 8, .n_bufs = 8, .buf_size = 2048, .locked = locked};
-	struct io *io;
+	struct io *io = NULL;
 	int code = io_uring_open(&config, &io);
 
 	if (code == -ENOSYS || code == -EPERM || code == -EINVAL)
