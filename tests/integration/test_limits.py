@@ -158,7 +158,7 @@ class Limits(rkit.RkTestCase):
         """Without a pipe payload is copied: all of it arrives. The limit is that of a user, so this
         one is nobody else's."""
         if not any(line.startswith("rkpipes:") for line in open("/etc/passwd")):
-            self.world.add_user("rkpipes", PIPE_UID, (500000, 65536))
+            self.world.add_user("rkpipes", PIPE_UID, (52000, 1000))
         hog = self.take_pipes()
         try:
             if "Operation not permitted" not in hog.stdout.readline():

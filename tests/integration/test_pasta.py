@@ -35,7 +35,7 @@ class Outgoing(rkit.RkTestCase):
 
     def test_ping(self):
         with open("/proc/sys/net/ipv4/ping_group_range", "w") as f:
-            f.write("0 2147483647")
+            f.write("0 65535")
         with outside(), Rootlesskit(*SAFE) as rk:
             got = rk.nsenter("ping", "-c", "1", "-W", "10", "192.0.2.100")
             self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
@@ -264,6 +264,8 @@ class Failures(rkit.RkTestCase):
         self.refused("default route on the host.*pasta ended")
 
     def test_a_bad_device(self):
+        if self.world.in_userns:
+            self.skipTest("/dev/net/tun is the real root's, and open to all")
         run("chmod", "0600", "/dev/net/tun", uid=0)
         try:
             self.refused("/dev/net/tun must be readable and writable")

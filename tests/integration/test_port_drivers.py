@@ -291,7 +291,7 @@ class Socat(OfBoth, rkit.RkTestCase):
     def test_missing_programs(self):
         for name in ("socat", "nsenter"):
             path = self.without(name)
-            got = rootlesskit(*SOCAT, "true", env=self.world.environ(PATH=path))
+            got = rootlesskit(*SOCAT, "true", env=self.world.environ(PATH=self.world.bin + ":" + path))
             self.assertEqual(got.returncode, 1)
             self.assertRegex(got.stderr, "install it.*cannot run " + name)
             subprocess.run(["rm", "-r", path], check=True)

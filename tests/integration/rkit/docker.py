@@ -65,17 +65,23 @@ def _libraries(program):
     return [w for w in words.split() if w.startswith("/")]
 
 
+def _of_root(entry):
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry
+
+
 def image_tar():
     """The image as `docker import` takes it: busybox, and socat, which can do UDP."""
     path = world().base + "/image.tar"
     with tarfile.open(path, "w") as tar:
-        tar.add(_busybox(), "bin/busybox")
+        tar.add(_busybox(), "bin/busybox", filter=_of_root)
         for name in APPLETS:
             link = tarfile.TarInfo("bin/" + name)
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
         for file in ["/usr/bin/socat", *_libraries("/usr/bin/socat")]:
-            tar.add(os.path.realpath(file), file)
+            tar.add(os.path.realpath(file), file, filter=_of_root)
     os.chmod(path, 0o644)
     return path
 
