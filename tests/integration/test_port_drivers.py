@@ -231,6 +231,16 @@ class Socat(OfBoth, rkit.RkTestCase):
             self.assertEqual(say_over_tcp(18080, 5000), (100_000, payload_hash(100_000)))
             self.assertEqual(server.jobs[0].result(), (5000, payload_hash(5000)))
 
+    def test_the_server_ends_first(self):
+        """Its end reaches the client, which has not ended its own half yet."""
+        def say(conn, _address):
+            conn.sendall(receive_exactly(conn, 4))
+        with Rootlesskit(*SOCAT) as rk, TcpServer(say, netns=rk.netns()):
+            rk.add(18080, 80)
+            with net.connect("127.0.0.1", 18080) as c:
+                c.sendall(b"word")
+                self.assertEqual(receive(c)[0], 4)
+
     def test_udp_clients_that_are_silent_are_forgotten(self):
         with Rootlesskit(*SOCAT, "--udp-timeout=1s") as rk, UdpServer(netns=rk.netns()):
             rk.add(18053, 53, proto="udp")

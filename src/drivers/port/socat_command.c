@@ -50,7 +50,8 @@ static void build_listen(const struct dataplane_port *port, const char *proto,
 		 at.port, at.ip, family_option, LIMIT_SOCAT_CONNECTIONS, tcp ? ",nodelay" : "");
 }
 
-/* nofork: the connection itself is descriptor 0 of nsenter and of the socat inside. */
+/* nofork: the connection itself is descriptor 0 of nsenter and of the socat inside. shut-down: that
+ * one does not take it for a socket, and would keep the end of the server's stream to itself. */
 static void build_exec(const struct dataplane_port *port, const char *proto, int udp_timeout_ms,
 		       struct socat_command *cmd)
 {
@@ -65,9 +66,9 @@ static void build_exec(const struct dataplane_port *port, const char *proto, int
 			 ((udp_timeout_ms > 0 ? udp_timeout_ms : UDP_IDLE_MS) + 999) / 1000);
 	snprintf(cmd->exec, sizeof(cmd->exec),
 		 "EXEC:\"nsenter --user=/proc/self/fd/%d --net=/proc/self/fd/%d "
-		 "--preserve-credentials socat -b %d %s STDIN %s%c:%s:%u%s\",nofork",
-		 SOCAT_FD_USERNS, SOCAT_FD_NETNS, LIMIT_SOCAT_BLOCK_BYTES, limits, proto, to.family,
-		 to.ip, to.port, tcp ? ",nodelay" : "");
+		 "--preserve-credentials socat -b %d %s STDIN%s %s%c:%s:%u%s\",nofork",
+		 SOCAT_FD_USERNS, SOCAT_FD_NETNS, LIMIT_SOCAT_BLOCK_BYTES, limits,
+		 tcp ? ",shut-down" : "", proto, to.family, to.ip, to.port, tcp ? ",nodelay" : "");
 }
 
 void socat_build_command(const struct dataplane_port *port, int udp_timeout_ms,
