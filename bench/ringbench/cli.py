@@ -10,6 +10,7 @@ import time
 from rkit import sandbox
 
 from . import machine, profile, report, table, targets
+from .drivers import DRIVERS
 from .host import Host
 from .peers import PEERS, other_build, with_options
 from .programs import Programs
@@ -37,7 +38,7 @@ def _options(argv):
     parser.add_argument("--only", type=_words, default=[], metavar="SCENARIO,...",
                         help="names or shell patterns; --list shows them")
     parser.add_argument("--peers", type=_words, default=[], metavar="PEER,...",
-                        help="of " + ", ".join(PEERS))
+                        help="of " + ", ".join([*PEERS, *DRIVERS]))
     parser.add_argument("--rounds", type=int, metavar="N", help="samples of each")
     parser.add_argument("--seconds", type=float, metavar="S", help="of load in a sample")
     parser.add_argument("--variants", type=_words, default=[], metavar="V,...",
@@ -48,7 +49,7 @@ def _options(argv):
                         "too: peer options")
     parser.add_argument("--list", action="store_true", help="list the scenarios and stop")
     options = parser.parse_args(argv[1:])
-    for words, known, name in ((options.peers, PEERS, "peers"),
+    for words, known, name in ((options.peers, [*PEERS, *DRIVERS], "peers"),
                                (options.variants, ("unpaced", "bbr"), "variants")):
         for word in words:
             if word not in known:

@@ -11,7 +11,7 @@ from .stats import change, noise
 from .table import columns
 
 FORMAT = 1
-OURS = ("ringkit", "ringkit-epoll")
+OURS = ("ringkit", "ringkit-epoll", "net-vpnkit")
 
 
 class Unreadable(Exception):

@@ -18,6 +18,8 @@ from rkit.world import world
 NOFILE = 20000
 # Away from the ports that forwarders listen on.
 LOCAL_PORTS = "41000 64999"
+# Ours, on an interface; what a server outside is reached by from inside of a network.
+OUTSIDE_ADDRESS = "198.51.100.2"
 _FIRST_UID = 21000
 _CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 
@@ -47,7 +49,7 @@ class Host:
         self.users = 0
         # pasta wants an interface with a route to copy from.
         _sh("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "uplink-peer")
-        _sh("ip", "addr", "add", "198.51.100.2/24", "dev", "uplink")
+        _sh("ip", "addr", "add", f"{OUTSIDE_ADDRESS}/24", "dev", "uplink")
         for link in ("uplink", "uplink-peer"):
             _sh("ip", "link", "set", link, "up")
         _sh("ip", "route", "add", "default", "via", "198.51.100.1")
@@ -81,7 +83,7 @@ class Host:
         number = self.users
         self.users += 1
         # A sandbox made without root has only the 65,536 ids that its user was lent.
-        first, count = (30000, 4000) if self.world.in_userns else (400000, 65536)
+        first, count = (22000, 2000) if self.world.in_userns else (400000, 65536)
         name = f"bench-{label}"[:31]
         home = f"{self.dir}/{label}"
         self.world.add_user(name, _FIRST_UID + number, (first + number * count, count), home=home)

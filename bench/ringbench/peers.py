@@ -53,8 +53,13 @@ class Peer:
 
     label = ""
     can = frozenset(SERVICES)  # services that it is able to forward
+    only = ""  # takes part in this group of scenarios alone
+    port_driver = ""  # of those that are compared with each other
+    over_loopback = True  # how the payload gets into the namespace
+    address = "127.0.0.1"  # where a client finds the services
     core_only = False  # so slow that a full run takes it through the core scenarios only
     counts_memory = True  # its processes live as long as the forwarder does
+    forwards = True  # by processes whose memory and CPU time can be looked at
     ours = False
     not_counted = frozenset({REST})  # names of processes in its tree that are not the forwarder
 
@@ -85,7 +90,7 @@ class Peer:
         return [REST, "1000000"]
 
     def port(self, service):
-        """Where a client finds the service, on 127.0.0.1."""
+        """Where a client finds the service, at self.address."""
         return self.base + SERVICES[service] - 10000
 
     def client_prefix(self):
@@ -116,14 +121,14 @@ class Peer:
             self.host.widen_ports(enter)
             for service, argv in programs.servers().items():
                 if service in self.services:
-                    self._serve(service, argv)
-            self.after_start()
+                    self._serve(service, [*enter, *argv], self.inner_pid, SERVICES[service])
+            self.after_start(programs)
         except Skip as skip:
             words = self._last_words()
             self.stop()
             raise Skip(f"{skip}{words}") from None
 
-    def after_start(self):
+    def after_start(self, programs):
         for service in self.services & TCP_SERVICES:
             _wait_for(f"{self.name}: port of {service}",
                       lambda s=service: _listens("self", self.port(s)), self.process)
@@ -134,15 +139,14 @@ class Peer:
             lines = file.read().strip().splitlines()
         return f" ({lines[-1]})" if lines else ""
 
-    def _serve(self, service, argv):
-        """Starts a server inside and waits until it accepts."""
+    def _serve(self, service, argv, pid, port):
+        """Starts a server and waits until it accepts where that process is ("self": outside)."""
         log = f"{self.host.dir}/{self.name}-{service}.log"
         with open(log, "wb") as file:
-            server = subprocess.Popen([*self.host.enter(self.inner_pid), *argv],
-                                      stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         self.servers.append(server)
         _wait_for(f"{self.name}: server {service}",
-                  lambda: _listens(self.inner_pid, SERVICES[service]), server)
+                  lambda: _listens(pid, port), server)
 
     def _find_rest(self):
         for pid in procs.tree(self.process.pid):
@@ -201,6 +205,7 @@ class Direct(_BareNamespace):
     """No forwarder: the client runs in the namespace of the server."""
 
     label = "direct path"
+    forwards = False
 
     def startup_command(self, slirp):
         """The floor of start-up: the namespaces alone."""
@@ -214,7 +219,7 @@ class Direct(_BareNamespace):
     def client_prefix(self):
         return self.host.enter(self.inner_pid)
 
-    def after_start(self):
+    def after_start(self, programs):
         pass
 
     def forwarder_pids(self):
@@ -224,6 +229,7 @@ class Direct(_BareNamespace):
 class RootlessKit(Peer):
     """Ours or Debian's."""
 
+    port_driver = "builtin"
     # slirp4netns, where it runs, carries no forwarded byte with the builtin driver.
     not_counted = frozenset({REST, "slirp4netns"})
 
@@ -280,6 +286,8 @@ class RootlessKit(Peer):
 class SlirpPorts(RootlessKit):
     """RootlessKit with ports forwarded by slirp4netns: TCP and UDP in user space."""
 
+    port_driver = "slirp4netns"
+    over_loopback = False
     core_only = True
     not_counted = frozenset({REST})
 
@@ -301,7 +309,7 @@ class Pasta(Peer):
         super().__init__(host, name, index)
         if not shutil.which("pasta"):
             raise Skip(f"{name}: pasta is not installed (bench/install-peers)")
-        _need_tun(name)
+        need_tun(name)
 
     def version(self):
         text = subprocess.run(["pasta", "--version"], capture_output=True, text=True,
@@ -347,7 +355,7 @@ class Socat(_BareNamespace):
     def startup_command(self, slirp):
         return None
 
-    def after_start(self):
+    def after_start(self, programs):
         inner = self.inner_pid
         self.listeners = []
         for service in sorted(self.services):
@@ -363,13 +371,13 @@ class Socat(_BareNamespace):
                 self.host.as_user(self.user, argv), stdin=subprocess.DEVNULL, stdout=self.log,
                 stderr=self.log, start_new_session=True))
         self.servers += self.listeners
-        super().after_start()
+        super().after_start(programs)
 
     def forwarder_pids(self):
         return [pid for listener in self.listeners for pid in procs.tree(listener.pid)]
 
 
-def _need_tun(what):
+def need_tun(what):
     try:
         mode = os.stat("/dev/net/tun").st_mode
     except OSError:
@@ -382,7 +390,7 @@ def _need_tun(what):
 def need_slirp(what):
     if not shutil.which("slirp4netns"):
         raise Skip(f"{what}: slirp4netns is not installed (bench/install-peers)")
-    _need_tun(what)
+    need_tun(what)
 
 
 def free_port():

@@ -57,6 +57,10 @@ class Programs:
                 raise SystemExit(f"{source} is missing: build it with `ninja -C {build_dir} "
                                  f"bench/bench-{name}`, or run `ninja bench`")
             self.paths[name] = self.install(source, f"bench-{name}")
+        # In the place of a vpnkit; built where libslirp's headers are.
+        peer = f"{build_dir}/tests/peers/vpnkit_peer"
+        if os.path.exists(peer):
+            self.paths["vpnkit_peer"] = self.install(peer, "vpnkit_peer")
         self.http = bool(shutil.which("wrk") and shutil.which("nginx"))
 
     def install(self, source, name):
@@ -73,11 +77,13 @@ class Programs:
                 user="user root;"))
         return ["nginx", "-c", conf, "-e", "stderr"]
 
+    def bulk_server(self, port):
+        return [self.paths["bulk"], "--listen", "--host=0.0.0.0", f"--port={port}"]
+
     def servers(self):
         echo = [self.paths["echo"], "--host=0.0.0.0"]
         found = {
-            "bulk": [self.paths["bulk"], "--listen", "--host=0.0.0.0",
-                     f"--port={SERVICES['bulk']}"],
+            "bulk": self.bulk_server(SERVICES["bulk"]),
             "echo": [*echo, f"--port={SERVICES['echo']}"],
             "close": [*echo, f"--port={SERVICES['close']}", f"--close-after={REQUEST_SIZE}"],
         }
@@ -86,7 +92,7 @@ class Programs:
         return found
 
     def client(self, peer, service, program, *args):
-        return [*peer.client_prefix(), self.paths[program], "--host=127.0.0.1",
+        return [*peer.client_prefix(), self.paths[program], f"--host={peer.address}",
                 f"--port={peer.port(service)}", *args]
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 from . import machine, stats
+from .drivers import DRIVERS
 from .host import Skip
 from .metrics import UNREST_PERCENT, show, unit
 from .peers import PEERS
@@ -80,7 +81,7 @@ class Runner:
 
     def make_peers(self, names, more):
         """Makes the wanted peers that this machine has, and all of more: {name: maker}."""
-        for index, (name, make) in enumerate({**PEERS, **more}.items()):
+        for index, (name, make) in enumerate({**PEERS, **DRIVERS, **more}.items()):
             if names and name not in names and name not in more:
                 continue
             try:
@@ -122,6 +123,8 @@ class Runner:
         running = []
         try:
             for name, peer in list(self.peers.items()):
+                if not any(self._takes_part(s, peer, variant) for s in scenarios):
+                    continue
                 try:
                     peer.start(self.programs, congestion)
                     running.append(peer)
@@ -135,7 +138,10 @@ class Runner:
             for peer in running:
                 peer.stop()
 
-    def _takes_part(self, scenario, peer, variant):
+    @staticmethod
+    def _takes_part(scenario, peer, variant):
+        if peer.only and peer.only != scenario.group:
+            return False
         if peer.core_only and (not scenario.core or variant == "bbr"):
             return False
         return scenario.applies(peer)

@@ -50,7 +50,7 @@ def over_loopback(peer, bytes_moved):
     before = peer.other_bytes()
     yield
     moved = bytes_moved()
-    if peer.name != "rootlesskit-slirp" and peer.other_bytes() - before > moved / 10 + 100000:
+    if peer.over_loopback and peer.other_bytes() - before > moved / 10 + 100000:
         raise Failed("the payload went through a network interface, not over loopback")
 
 
@@ -252,7 +252,7 @@ class Memory(Scenario):
         super().__init__("memory", "idle, one TCP port, all processes")
 
     def applies(self, peer):
-        return not peer.core_only and bool(peer.forwarder_pids())
+        return not peer.core_only and peer.forwards
 
     def sample(self, peer, programs, seconds):
         with _instance(peer, programs, {"echo"}) as own:
@@ -273,7 +273,7 @@ class Idle(Scenario):
         self.conns = conns
 
     def applies(self, peer):
-        return super().applies(peer) and not peer.core_only and bool(peer.forwarder_pids())
+        return super().applies(peer) and not peer.core_only and peer.forwards
 
     def sample(self, peer, programs, seconds):
         with _instance(peer, programs, {"echo"}) as own:

@@ -3,6 +3,7 @@
 
 from collections import namedtuple
 
+from .drivers import NetworkBulk, PublishedBulk, PublishedRequests
 from .scenarios import AddPorts, Bulk, Http, Idle, Memory, Requests, Startup, Udp
 
 # rounds: samples of each peer and scenario; seconds: of load in one sample.
@@ -29,6 +30,7 @@ def _full():
         Udp(1400), Udp(1400, 600000, gso=True),
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
         Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
+        NetworkBulk(1500), NetworkBulk(65520), PublishedBulk(), PublishedRequests(64),
     ]
 
 
@@ -37,6 +39,7 @@ def _smoke():
     return [
         Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
+        NetworkBulk(1500), NetworkBulk(65520), PublishedBulk(), PublishedRequests(2),
     ]
 
 

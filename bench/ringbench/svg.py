@@ -7,6 +7,10 @@ from html import escape
 COLOURS = {
     "ringkit": "#1f6feb", "ringkit-epoll": "#7fb3ff", "rootlesskit": "#e0781a",
     "rootlesskit-slirp": "#c9a27a", "socat": "#9b59b6", "pasta": "#2e9e5b", "direct": "#8a8f98",
+    # Drivers, by the program that carries the bytes.
+    "net-slirp4netns": "#1f6feb", "net-pasta": "#2e9e5b", "net-lxc-user-nic": "#16a085",
+    "net-vdeplug_slirp": "#b7950b", "net-vpnkit": "#c0392b", "net-rootlesskit": "#e0781a",
+    "port-slirp4netns": "#7fb3ff", "port-socat": "#9b59b6", "port-implicit": "#2e9e5b",
 }
 _SPARE = ("#c0392b", "#16a085", "#b7950b")
 

@@ -11,13 +11,14 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "tests", "integration")]
 
-from ringbench import programs, runner, scenarios, suites  # noqa: E402
+from ringbench import drivers, host, peers, programs, runner, scenarios, suites  # noqa: E402
 
 
 class _Peer:
     """A peer whose interfaces moved some bytes during a sample."""
 
     name = "pasta"
+    over_loopback = True
 
     def __init__(self, *readings):
         self.readings = list(readings)
@@ -45,6 +46,7 @@ class _Forwarder:
 
     services = frozenset()
     core_only = False
+    only = ""
 
     def __init__(self, name):
         self.name = self.label = name
@@ -156,6 +158,88 @@ class Running(unittest.TestCase):
         self.assertEqual(runner.select(chosen, []), chosen)
         with self.assertRaises(SystemExit):
             runner.select(chosen, ["bulk-*", "nothing"])
+
+
+class _World:
+    path = {"rootlesskit": "/bin/true", "rootlessctl": "/bin/true"}
+
+
+class _BareHost:
+    world = _World()
+
+
+class Drivers(unittest.TestCase):
+    """Which peers meet in the groups of the drivers."""
+
+    def setUp(self):
+        self.peers = {}
+        for index, (name, make) in enumerate({**peers.PEERS, **drivers.DRIVERS}.items()):
+            try:
+                self.peers[name] = make(_BareHost(), name, index)
+            except host.Skip:
+                pass  # not installed here
+
+    def _those_in(self, scenario):
+        return {name for name, peer in self.peers.items()
+                if runner.Runner._takes_part(scenario, peer, "unpaced")}
+
+    def test_networks_take_part_where_they_know_the_mtu(self):
+        small = self._those_in(drivers.NetworkBulk(1500))
+        large = self._those_in(drivers.NetworkBulk(65520))
+        self.assertLessEqual({"net-slirp4netns", "net-lxc-user-nic", "net-pasta", "net-vpnkit",
+                              "net-vdeplug_slirp"}, small)
+        self.assertEqual(small - large, {"net-vpnkit", "net-vdeplug_slirp"})
+        self.assertTrue(all(name.startswith("net-") for name in small))
+
+    def test_port_drivers_beside_the_builtin_ones(self):
+        for scenario in (drivers.PublishedBulk(), drivers.PublishedRequests(64)):
+            there = self._those_in(scenario)
+            self.assertLessEqual({"ringkit", "port-socat", "port-implicit"}, there)
+            self.assertEqual(there & {"ringkit-epoll", "pasta", "socat", "direct"}, set())
+            self.assertFalse(any(name.startswith("net-") for name in there))
+
+    def test_nowhere_else(self):
+        for scenario in suites.suite("quick").scenarios:
+            self.assertEqual(self._those_in(scenario) & set(drivers.DRIVERS), set(), scenario.key)
+
+    def test_ports_outside_are_all_different(self):
+        bases = [peer.base for peer in self.peers.values()]
+        self.assertEqual(len(set(bases)), len(bases))
+        self.assertLess(max(bases) + 100, scenarios.AddPorts.FIRST)
+
+    def test_a_network_runs_again_with_another_mtu_only(self):
+        peer, calls = self.peers["net-slirp4netns"], []
+        peer.start = lambda _programs, _congestion: calls.append(peer.mtu)
+        peer.alive = lambda: bool(calls)
+        peer.host = _Host()
+        for mtu in (1500, 1500, 65520, 65520):
+            peer.use_mtu(mtu, None)
+        self.assertEqual(calls, [1500, 65520])
+
+    def test_a_network_that_cannot_start_fails_the_sample(self):
+        peer = self.peers["net-slirp4netns"]
+        peer.host = _Host()
+
+        def start(_programs, _congestion):
+            raise host.Skip("no luck")
+        peer.start = start
+        with self.assertRaisesRegex(programs.Failed, "no luck"):
+            peer.use_mtu(1500, None)
+
+
+class Unwanted(unittest.TestCase):
+    def test_a_peer_without_a_scenario_is_not_started(self):
+        scenario = _Scenario()
+        started = []
+        chosen = suites.Suite([scenario], 1, 1.0, 0.1)
+        run = runner.Runner(_Host(), None, chosen, runner.Progress(io.StringIO()))
+        run.peers = {name: _Forwarder(name) for name in ("a", "b")}
+        for name, peer in run.peers.items():
+            peer.start = lambda _programs, _congestion, name=name: started.append(name)
+        run.peers["b"].only = "Another group"
+        run.run(run.plan([], []))
+        self.assertEqual(started, ["a"])
+        self.assertEqual(list(run.results[0]["peers"]), ["a"])
 
 
 if __name__ == "__main__":

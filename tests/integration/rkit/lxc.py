@@ -40,9 +40,9 @@ def prepare():
 
 
 @contextlib.contextmanager
-def bridge(quota=10, name="lxcbr0"):
-    write("/etc/lxc/lxc-usernet", "%s veth %s %d\n" % (USER, name, quota))
-    sh("ip", "link", "add", name, "type", "bridge")
+def bridge(quota=10, name="lxcbr0", user=USER, mtu=1500):
+    write("/etc/lxc/lxc-usernet", "%s veth %s %d\n" % (user, name, quota))
+    sh("ip", "link", "add", name, "mtu", str(mtu), "type", "bridge")
     try:
         sh("ip", "addr", "add", "10.0.3.1/24", "dev", name)
         sh("ip", "link", "set", name, "up")
