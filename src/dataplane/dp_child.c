@@ -301,12 +301,19 @@ static void log_death(const struct dp_child *child, const char *why, unsigned de
 			    rest);
 }
 
-/* Whether its end says nothing about how the next one will do: it ran for some time, or somebody
- * else killed it. */
-static bool was_healthy(const struct dp_child *child, bool killed)
+/* Failures in a row, with this one. An end counts for nothing if it says nothing about how the next
+ * one will do: it ran for some time, or somebody else killed it. */
+static unsigned failures_now(const struct dp_child *child, bool killed)
 {
-	return child->state == DP_CHILD_UP &&
-	       (loop_now_ms() - child->started_ms >= HEALTHY_MS || (killed && !child->given_up));
+	bool by_others = killed && !child->given_up;
+
+	if (child->state == DP_CHILD_UP &&
+	    (by_others || loop_now_ms() - child->started_ms >= HEALTHY_MS))
+		return 1;
+	/* Killed while it starts, again and again: no longer pauses, but one. */
+	if (by_others)
+		return child->failures ? 2 : 1;
+	return child->failures + 1;
 }
 
 /* It is gone: clear up, and start it again soon. killed: by SIGKILL. */
@@ -315,9 +322,7 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	struct dataplane *dp = child->dp;
 	unsigned delay_ms;
 
-	if (was_healthy(child, killed))
-		child->failures = 0;
-	child->failures++;
+	child->failures = failures_now(child, killed);
 	delay_ms = restart_delay_ms[child->failures < RESTART_DELAYS ? child->failures
 								     : RESTART_DELAYS - 1];
 	log_death(child, why, delay_ms);
@@ -345,6 +350,11 @@ void dp_child_hung_up(struct dp_child *child)
 		kill(child->proc.pid, SIGKILL);
 }
 
+static bool was_killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 static void on_pidfd(void *arg, uint32_t events)
 {
 	struct dp_child *child = arg;
@@ -354,8 +364,7 @@ static void on_pidfd(void *arg, uint32_t events)
 	(void)events;
 	if (proc_reap(&child->proc, &status) == -EAGAIN)
 		return;
-	child_died(child, proc_status_text(status, why, sizeof(why)),
-		   WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	child_died(child, proc_status_text(status, why, sizeof(why)), was_killed(status));
 }
 
 /* Start */
@@ -383,7 +392,10 @@ static void on_boot_channel(void *arg, uint32_t events)
 		log_debug("%s", e.msg);
 		loop_remove(child->boot_src);
 		child->boot_src = NULL;
-		dp_child_give_up(child, e.msg);
+		if (code == -EPIPE)
+			dp_child_hung_up(child);
+		else
+			dp_child_give_up(child, e.msg);
 		return;
 	}
 	child_is_up(child);
@@ -437,6 +449,21 @@ static int broker_prepare_again(struct dataplane *dp)
 	return code;
 }
 
+/* It ended before it had heard what to do: the way it ended says more than that. */
+static void child_ended_early(struct dp_child *child)
+{
+	struct pollfd pfd = {.fd = child->proc.pidfd, .events = POLLIN};
+	char why[64];
+	int status;
+
+	dp_child_hung_up(child);
+	poll(&pfd, 1, HANDSHAKE_MS);
+	if (proc_reap(&child->proc, &status) < 0)
+		child_died(child, "hand-over", false);
+	else
+		child_died(child, proc_status_text(status, why, sizeof(why)), was_killed(status));
+}
+
 static void child_start_again(struct dp_child *child)
 {
 	struct err e = {.code = 0};
@@ -450,7 +477,9 @@ static void child_start_again(struct dp_child *child)
 		if (code)
 			err_errno(&e, code, "hand-over");
 	}
-	if (code)
+	if (code == -EPIPE)
+		child_ended_early(child);
+	else if (code)
 		child_died(child, e.msg, false);
 }
 

@@ -198,6 +198,22 @@ class Crash(PortTestCase):
             print("%s: a new connection works after %.0f ms, at most %.0f ms (median, maximum of %d)"
                   % (role, times[len(times) // 2] * 1000, times[-1] * 1000, len(times)))
 
+    def test_killed_as_soon_as_it_starts(self):
+        """That is nobody's failure, and does not make the next start wait for seconds."""
+        self.rk.add(18080, 80)
+        with TcpServer(echo, netns=self.ns):
+            for role in ("dataplane", "broker"):
+                seen = set()
+                for _ in range(12):
+                    def fresh(role=role, seen=seen):
+                        pid = self.find(role)
+                        return pid and (pid, start_of(pid)) not in seen and pid
+                    pid = wait_for("another " + role, fresh, step_s=0.0005)
+                    seen.add((pid, start_of(pid)))
+                    os.kill(pid, signal.SIGKILL)
+                self.works()
+        self.assertNotRegex(self.rk.log(), "starting it again in [0-9]+ s")
+
     def test_command_lives_on(self):
         self.kill("dataplane")
         self.kill("broker")
