@@ -170,7 +170,7 @@ static const struct rule rules[] = {
 	CALL(TOOL, uname),
 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(RINGKIT_SANITIZED)
+#ifdef RINGKIT_SANITIZED
 #define TOOLS TOOL
 #else
 #define TOOLS 0
