@@ -32,6 +32,10 @@
 /* Connections of one port at a time with --port-driver=socat, each of them a process. */
 #define LIMIT_SOCAT_CONNECTIONS 1024
 
+/* Connections that wait for a socat to accept them: as many as Linux lets wait by default
+ * (net.core.somaxconn). socat's own 5 would make a burst wait for TCP to try again. */
+#define LIMIT_SOCAT_BACKLOG 4096
+
 /* The largest payload of a UDP datagram over IPv4 and IPv6 is below this: socat's own 8 KiB would
  * cut it. */
 #define LIMIT_SOCAT_BLOCK_BYTES 65536

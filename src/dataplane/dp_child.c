@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/restart.h"
 #include "dataplane/dataplane_internal.h"
 
 /*
@@ -26,16 +27,6 @@
 
 /* A machine under heavy load takes a second; nothing takes this long. */
 #define HANDSHAKE_MS 10000
-
-/* One that lived this long did not die of what it was started with. */
-#define HEALTHY_MS 10000
-
-/* How long to wait before the n-th start in a row. */
-static const unsigned restart_delay_ms[] = {0, 0, 20, 200, 1000, 5000, 10000};
-#define RESTART_DELAYS (sizeof(restart_delay_ms) / sizeof(restart_delay_ms[0]))
-
-/* From here on ports are refused rather than kept waiting. */
-#define HOPELESS_MS 1000
 
 static void child_start_again(struct dp_child *child);
 
@@ -293,7 +284,7 @@ static void log_death(const struct dp_child *child, const char *why, unsigned de
 
 	if (child->failures > 1)
 		snprintf(again, sizeof(again), " (%u times in a row)", child->failures);
-	if (delay_ms >= HOPELESS_MS)
+	if (delay_ms >= RESTART_HOPELESS_MS)
 		log_error("the %s ended%s: %s; starting it again in %u s", child->name, again, why,
 			  delay_ms / 1000);
 	else
@@ -308,7 +299,7 @@ static unsigned failures_now(const struct dp_child *child, bool killed)
 	bool by_others = killed && !child->given_up;
 
 	if (child->state == DP_CHILD_UP &&
-	    (by_others || loop_now_ms() - child->started_ms >= HEALTHY_MS))
+	    (by_others || loop_now_ms() - child->started_ms >= RESTART_HEALTHY_MS))
 		return 1;
 	/* Killed while it starts, again and again: no longer pauses, but one. */
 	if (by_others)
@@ -323,15 +314,15 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	unsigned delay_ms;
 
 	child->failures = failures_now(child, killed);
-	delay_ms = restart_delay_ms[child->failures < RESTART_DELAYS ? child->failures
-								     : RESTART_DELAYS - 1];
+	delay_ms = restart_delay_ms(child->failures);
 	log_death(child, why, delay_ms);
 	child_clear(child);
 	child->timer = loop_add_timer(dp->loop, delay_ms, on_restart, child);
 	if (!child->timer)
 		log_error("the %s cannot be started again: %s", child->name, strerror(errno));
 	if (is_plane(child))
-		dp_ports_plane_died(dp, delay_ms >= HOPELESS_MS || !child->timer);
+		/* Ports are refused then, rather than kept waiting. */
+		dp_ports_plane_died(dp, delay_ms >= RESTART_HOPELESS_MS || !child->timer);
 }
 
 void dp_child_give_up(struct dp_child *child, const char *why)

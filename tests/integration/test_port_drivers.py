@@ -3,8 +3,10 @@
 """The port drivers that are programs of others: socat and slirp4netns's API."""
 
 import collections
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -53,6 +55,31 @@ def ask_over_udp(port, data, host="127.0.0.1", tries=20):
             except (TimeoutError, ConnectionRefusedError):
                 pass
     return None
+
+
+def kill(pid):
+    """It may have ended by itself."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def ended(pid):
+    """Has ended, though nobody may have waited for it yet."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def listens(port, host="127.0.0.1"):
+    try:
+        net.connect(host, port).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def script(path, text):
@@ -258,13 +285,74 @@ class Socat(OfBoth, rkit.RkTestCase):
                 self.assertEqual(pids_of("socat"), [])
                 self.assertIn(c.recv(1), (b"",))
 
-    def test_a_socat_that_dies_is_reported(self):
-        with Rootlesskit(*SOCAT) as rk:
+    def test_a_burst_of_connections(self):
+        """They wait for socat, which is stopped, and then all are answered."""
+        with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()), \
+                contextlib.ExitStack() as clients:
             rk.add(18080, 80)
-            os.kill(the_pid_of("socat"), signal.SIGKILL)
-            wait_for("a word about it", lambda: "port 1 is not forwarded any more" in rk.log())
-            rk.remove(1)
+            pid = the_pid_of("socat")
+            os.kill(pid, signal.SIGSTOP)
+            conns = [clients.enter_context(net.connect("127.0.0.1", 18080)) for _ in range(64)]
+            os.kill(pid, signal.SIGCONT)
+            for i, c in enumerate(conns):
+                c.sendall(b"%4d" % i)
+            self.assertEqual([receive_exactly(c, 4) for c in conns],
+                             [b"%4d" % i for i in range(64)])
+
+    def test_a_socat_that_dies_is_started_again(self):
+        with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()), \
+                UdpServer(port=80, netns=rk.netns()):
             rk.add(18080, 80)
+            rk.add(18080, 80, proto="udp")
+            self.assertEqual(ask_over_udp(18080, b"hello"), b"hello")
+            with net.connect("127.0.0.1", 18080) as c:
+                c.sendall(b"open")
+                self.assertEqual(receive_exactly(c, 4), b"open")
+                for pid in pids_of("socat"):
+                    kill(pid)
+                self.assertEqual(c.recv(1), b"")
+            wait_for("words about it", lambda: all(
+                "port %d: socat ended (exit status 137) and said nothing; starting it again" % number in rk.log()
+                for number in (1, 2)))
+            wait_for("the port", lambda: listens(18080))
+            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+            self.assertEqual(ask_over_udp(18080, b"again"), b"again")
+            self.assertEqual([p["id"] for p in rk.ports()], [1, 2])
+            for number in (1, 2):
+                rk.remove(number)
+            self.assertEqual(pids_of("socat"), [])
+
+    @contextlib.contextmanager
+    def port_taken(self, rk):
+        """Kills the port's socat, and has its port before the next one."""
+        guard = [pid for pid in leaks.processes() if role_of(pid) == "guard"][0]
+        os.kill(rk.pid, signal.SIGSTOP)
+        try:
+            for pid in pids_of("socat"):
+                kill(pid)
+            wait_for("its guard to end", lambda: ended(guard))
+            with net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080):
+                os.kill(rk.pid, signal.SIGCONT)
+                yield
+        finally:
+            os.kill(rk.pid, signal.SIGCONT)
+
+    def test_a_socat_that_cannot_be_started_again(self):
+        """Somebody has taken the port in between: tried again and again, until that is over."""
+        with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()):
+            rk.add(18080, 80)
+            with self.port_taken(rk):
+                wait_for("words about it", lambda: re.search(
+                    "error: port 1 is not forwarded: socat ended .*Address already in use; "
+                    "starting it again in 1 s", rk.log()))
+                self.assertEqual([p["id"] for p in rk.ports()], [1])
+            wait_for("the port", lambda: listens(18080))
+            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+            with self.port_taken(rk):
+                wait_for("a pause", lambda: "starting it again in 5 s" in rk.log())
+                rk.remove(1)
+            self.assertEqual(rk.ports(), [])
+            self.assertEqual(rk.add(18080, 80), 2)
 
     def test_guard_stopped_does_not_stop_us(self):
         """Somebody stops the process between us and socat: the port goes all the same."""

@@ -43,21 +43,23 @@ static void test_socat_commands(void **state)
 {
 	(void)state;
 	assert_socat("127.0.0.1:8080:80/tcp",
-		     "TCP4-LISTEN:8080,bind=127.0.0.1,reuseaddr,fork,max-children=1024,nodelay",
+		     "TCP4-LISTEN:8080,bind=127.0.0.1,reuseaddr,fork,max-children=1024,backlog="
+		     "4096,nodelay",
 		     "-t 600 STDIN,shut-down TCP4:127.0.0.1:80,nodelay");
 	assert_socat("127.0.0.2:8053:10.0.2.100:53/udp",
 		     "UDP4-LISTEN:8053,bind=127.0.0.2,reuseaddr,fork,max-children=1024",
 		     "-T 2 STDIN UDP4:10.0.2.100:53");
 	assert_socat("0.0.0.0:8080:80/tcp",
 		     "TCP6-LISTEN:8080,bind=[::],ipv6only=0,reuseaddr,fork,max-children=1024,"
-		     "nodelay",
+		     "backlog=4096,nodelay",
 		     "-t 600 STDIN,shut-down TCP4:127.0.0.1:80,nodelay");
 	assert_socat("[::1]:8080:80/tcp6",
 		     "TCP6-LISTEN:8080,bind=[::1],ipv6only=1,reuseaddr,fork,max-children=1024,"
-		     "nodelay",
+		     "backlog=4096,nodelay",
 		     "-t 600 STDIN,shut-down TCP6:[::1]:80,nodelay");
 	assert_socat("192.0.2.1:8080:80/tcp4",
-		     "TCP4-LISTEN:8080,bind=192.0.2.1,reuseaddr,fork,max-children=1024,nodelay",
+		     "TCP4-LISTEN:8080,bind=192.0.2.1,reuseaddr,fork,max-children=1024,backlog="
+		     "4096,nodelay",
 		     "-t 600 STDIN,shut-down TCP4:127.0.0.1:80,nodelay");
 }
 
@@ -72,7 +74,8 @@ static void test_socat_longest(void **state)
 	snprintf(spec, sizeof(spec), "[%s]:65535:[%s]:65535/tcp", ip, ip);
 	socat_of(spec, &cmd);
 	snprintf(listen, sizeof(listen),
-		 "TCP6-LISTEN:65535,bind=[%s],ipv6only=0,reuseaddr,fork,max-children=1024,nodelay",
+		 "TCP6-LISTEN:65535,bind=[%s],ipv6only=0,reuseaddr,fork,max-children=1024,backlog="
+		 "4096,nodelay",
 		 ip);
 	assert_string_equal(cmd.listen, listen);
 	assert_non_null(strstr(cmd.exec, "]:65535,nodelay\",nofork"));

@@ -113,6 +113,8 @@ static int end_all(struct proc *command)
 		pid = waitpid(-1, &status, 0);
 		if (pid == command->pid && WIFEXITED(status))
 			exit_code = WEXITSTATUS(status);
+		else if (pid == command->pid && WIFSIGNALED(status))
+			exit_code = 128 + WTERMSIG(status); /* as a shell tells it */
 		if (pid < 0 && errno != EINTR)
 			return exit_code;
 	}

@@ -2,6 +2,7 @@
 /*
  * The port driver "socat" (deprecated): one socat(1) a port, which forks for every connection and
  * enters the namespace with nsenter(1). Runs in the parent; each socat is under a guard (guard.h).
+ * One that ends by itself is started again (base/restart.h); its connections are lost.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/restart.h"
 #include "drivers/driver.h"
 #include "drivers/net/helper_output.h"
 #include "drivers/port/bind_probe.h"
@@ -26,11 +28,14 @@ int socat_start_timeout_ms = 10000;
 
 struct socat {
 	struct port_driver *drv;
-	int id;
+	struct dataplane_port port;
+	int id; /* that of port, as the key of the table */
 	struct guard guard;
 	struct helper_output output;
 	struct loop_source *exit_src, *output_src, *timer;
-	bool listening;
+	bool listening;	   /* the one that runs now */
+	unsigned failures; /* in a row */
+	uint64_t started_ms;
 	port_done_fn *done; /* of the add or remove under way */
 	void *arg;
 	UT_hash_handle hh;
@@ -74,19 +79,21 @@ static int socat_start(const struct port_params *params, struct port_driver **ou
 	return 0;
 }
 
-static void unwatch(struct socat *s)
+/* Lets go of everything that belongs to the process. */
+static void clear(struct socat *s)
 {
 	loop_remove(s->exit_src);
 	loop_remove(s->output_src);
 	loop_remove(s->timer);
 	s->exit_src = s->output_src = s->timer = NULL;
+	s->listening = false;
+	guard_end(&s->guard);
+	helper_output_close(&s->output);
 }
 
 static void socat_free(struct socat *s)
 {
-	unwatch(s);
-	guard_end(&s->guard);
-	helper_output_close(&s->output);
+	clear(s);
 	HASH_DEL(s->drv->socats, s);
 	free(s);
 }
@@ -119,9 +126,13 @@ static void why_ended(struct socat *s, struct err *e)
 		proc_status_text(status, words, sizeof(words));
 	if (socat_find_error(tail, error, sizeof(error))[0])
 		tail = error;
+	else if (s->listening)
+		tail = ""; /* that it listens, and who connected */
 	err_set(e, -ECHILD, "socat ended (%s)%s%s", words, *tail ? ": " : " and said nothing",
 		tail);
 }
+
+static void start_again_later(struct socat *s, const char *why);
 
 static void on_exit_of_socat(void *arg, uint32_t events)
 {
@@ -134,12 +145,10 @@ static void on_exit_of_socat(void *arg, uint32_t events)
 		return;
 	}
 	why_ended(s, &e);
-	unwatch(s);
 	if (s->done)
 		settle(s, true, &e);
 	else
-		log_error("port %d is not forwarded any more: %s; remove it and add it again",
-			  s->id, e.msg);
+		start_again_later(s, e.msg);
 }
 
 static void on_output(void *arg, uint32_t events)
@@ -151,10 +160,11 @@ static void on_output(void *arg, uint32_t events)
 		loop_remove(s->output_src);
 		s->output_src = NULL;
 	}
-	if (s->listening || !strstr(helper_output_tail(&s->output), " listening on "))
+	if (s->listening || s->guard.leash_w < 0 ||
+	    !strstr(helper_output_tail(&s->output), " listening on "))
 		return;
 	s->listening = true;
-	settle(s, false, NULL);
+	settle(s, false, NULL); /* the add; a port that has been added before has none */
 }
 
 static void on_start_timeout(void *arg, uint32_t events)
@@ -165,7 +175,10 @@ static void on_start_timeout(void *arg, uint32_t events)
 	(void)events;
 	s->timer = NULL;
 	err_set(&e, -ETIMEDOUT, "socat does not listen after %d ms", socat_start_timeout_ms);
-	settle(s, true, &e);
+	if (s->done)
+		settle(s, true, &e);
+	else
+		start_again_later(s, e.msg);
 }
 
 static void on_remove_timeout(void *arg, uint32_t events)
@@ -190,7 +203,7 @@ static int watch(struct socat *s)
 	return s->exit_src && s->output_src && s->timer ? 0 : -ENOMEM;
 }
 
-static int launch(struct socat *s, const struct dataplane_port *port, struct err *e)
+static int launch(struct socat *s, struct err *e)
 {
 	const int keep[] = {s->drv->netns_fd, s->drv->userns_fd};
 	struct socat_command cmd;
@@ -199,13 +212,47 @@ static int launch(struct socat *s, const struct dataplane_port *port, struct err
 
 	if (code)
 		return err_errno(e, code, "cannot start socat: pipe");
-	socat_build_command(port, s->drv->udp_timeout_ms, &cmd);
+	socat_build_command(&s->port, s->drv->udp_timeout_ms, &cmd);
 	log_debug("port/socat: %s %s", cmd.listen, cmd.exec);
+	s->started_ms = loop_now_ms();
 	code = guard_start(&s->guard, cmd.argv, keep, 2, output_w, e);
 	if (code)
 		return code;
 	code = watch(s);
 	return code ? err_errno(e, code, "cannot watch socat") : 0;
+}
+
+static void on_restart(void *arg, uint32_t events)
+{
+	struct socat *s = arg;
+	struct err e = {.code = 0};
+
+	(void)events;
+	s->timer = NULL;
+	if (launch(s, &e) < 0)
+		start_again_later(s, e.msg);
+}
+
+/* A port that has been added is to work until it is removed. */
+static void start_again_later(struct socat *s, const char *why)
+{
+	unsigned pause_ms;
+
+	s->failures = s->listening && loop_now_ms() - s->started_ms >= RESTART_HEALTHY_MS
+			      ? 1
+			      : s->failures + 1;
+	pause_ms = restart_delay_ms(s->failures);
+	clear(s);
+	if (pause_ms >= RESTART_HOPELESS_MS)
+		log_error("port %d is not forwarded: %s; starting it again in %u s", s->id, why,
+			  pause_ms / 1000);
+	else
+		log_warning("port %d: %s; starting it again, open connections are lost", s->id,
+			    why);
+	s->timer = loop_add_timer(s->drv->loop, pause_ms, on_restart, s);
+	if (!s->timer)
+		log_error("port %d is not forwarded any more: %s; remove it and add it again",
+			  s->id, strerror(errno));
 }
 
 /* Whether this driver carries the protocol at all: sctp is a known word. */
@@ -236,12 +283,13 @@ static int add(struct port_driver *drv, int id, const struct port_spec *spec, po
 	if (!s)
 		return err_errno(e, -ENOMEM, "port driver socat");
 	s->drv = drv;
+	s->port = port;
 	s->id = id;
 	s->guard = GUARD_NONE;
 	s->output = HELPER_OUTPUT_NONE;
 	s->output.name = "port/socat";
 	HASH_ADD_INT(drv->socats, id, s);
-	code = launch(s, &port, e);
+	code = launch(s, e);
 	if (code) {
 		socat_free(s);
 		return code;
@@ -274,10 +322,11 @@ static void socat_remove(struct port_driver *drv, int id, port_done_fn *done, vo
 	s->done = done;
 	s->arg = arg;
 	guard_release(&s->guard);
-	if (!s->guard.proc.pid) { /* has ended by itself */
+	if (!s->guard.proc.pid) { /* has ended by itself, and waits for its next start */
 		settle(s, true, NULL);
 		return;
 	}
+	loop_remove(s->timer);
 	s->timer = loop_add_timer(drv->loop, REMOVE_TIMEOUT_MS, on_remove_timeout, s);
 	if (!s->timer)
 		settle(s, true, NULL);

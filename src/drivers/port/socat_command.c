@@ -42,12 +42,16 @@ static void build_listen(const struct dataplane_port *port, const char *proto,
 	struct printed at = print(&port->listen);
 	bool tcp = port->proto == DATAPLANE_TCP;
 	const char *family_option = "";
+	char tcp_options[64] = "";
 
+	if (tcp)
+		snprintf(tcp_options, sizeof(tcp_options), ",backlog=%d,nodelay",
+			 LIMIT_SOCAT_BACKLOG);
 	if (at.family == '6')
 		family_option = port->v6only ? ",ipv6only=1" : ",ipv6only=0";
 	snprintf(cmd->listen, sizeof(cmd->listen),
 		 "%s%c-LISTEN:%u,bind=%s%s,reuseaddr,fork,max-children=%d%s", proto, at.family,
-		 at.port, at.ip, family_option, LIMIT_SOCAT_CONNECTIONS, tcp ? ",nodelay" : "");
+		 at.port, at.ip, family_option, LIMIT_SOCAT_CONNECTIONS, tcp_options);
 }
 
 /* nofork: the connection itself is descriptor 0 of nsenter and of the socat inside. shut-down: that
