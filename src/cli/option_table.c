@@ -132,9 +132,8 @@ const struct option_def option_table[OPT_COUNT] = {
 	[OPT_REAPER] = {ROW(STRING, PROCESS, "reaper", reaper), .values = v_auto,
 			.fallback = "auto", .usage = "enable process reaper. Requires --pidns"},
 	[OPT_EVACUATE_CGROUP2] = {ROW(STRING, PROCESS, "evacuate-cgroup2", evacuate_cgroup2),
-				  .usage =
-					  "evacuate processes into the specified subgroup. "
-					  "Requires --pidns and --cgroupns; not in this build yet"},
+				  .usage = "evacuate processes into the specified subgroup. "
+					   "Requires --pidns and --cgroupns"},
 
 	[OPT_STATE_DIR] = {ROW(STRING, STATE, "state-dir", state_dir), .usage = "state directory"},
 	[OPT_SUBID_SOURCE] = {ROW(STRING, SUBID, "subid-source", subid_source), .values = v_subid,

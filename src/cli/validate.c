@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <net/if.h>
 #include <string.h>
 #include <unistd.h>
@@ -96,6 +97,21 @@ static int check_cidr(const struct options *o, struct err *e)
 	return cidr_parse(o->cidr, &cidr, e);
 }
 
+/* It becomes the name of one directory. */
+static int check_group(const char *group, struct err *e)
+{
+	if (strpbrk(group, "/\n") || is(group, ".") || is(group, ".."))
+		return err_set(
+			e, -EINVAL,
+			"unexpected evacuation group name \"%.255s\": it must be the name of "
+			"one cgroup, without \"/\"",
+			group);
+	if (strlen(group) > NAME_MAX)
+		return err_set(e, -EINVAL, "evacuate-cgroup2: a name has at most %d characters",
+			       NAME_MAX);
+	return 0;
+}
+
 static int check_process(struct options *o, struct err *e)
 {
 	if (is(o->reaper, "true") && !o->pidns)
@@ -107,8 +123,7 @@ static int check_process(struct options *o, struct err *e)
 		return err_set(e, -EINVAL, "evacuate-cgroup2 requires --cgroupns");
 	if (!o->pidns)
 		return err_set(e, -EINVAL, "evacuate-cgroup2 requires --pidns");
-	return err_set(e, -EINVAL,
-		       "evacuate-cgroup2 is not available in this build yet: leave it out");
+	return check_group(o->evacuate_cgroup2, e);
 }
 
 static int check_network(const struct options *o, struct err *e)

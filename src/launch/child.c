@@ -21,6 +21,7 @@
 #include "launch/handshake.h"
 #include "launch/launch.h"
 #include "launch/preflight.h"
+#include "ns/cgroup2.h"
 #include "ns/copyup.h"
 #include "ns/etcfiles.h"
 #include "ns/mounts.h"
@@ -54,18 +55,27 @@ static int die_with_parent(struct err *e)
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? err_errno(e, -errno, "PR_SET_PDEATHSIG") : 0;
 }
 
+/* After an evacuation the command gets cgroup2 also where cgroup v1 is in use beside it, as with
+ * RootlessKit: the groups that it is to make are there. */
+static bool wants_cgroup2(const struct options *o)
+{
+	return o->cgroupns && (mounts_has_cgroup2() || (o->evacuate_cgroup2 && cgroup2_mounted()));
+}
+
 static int mount_all(const struct child *c, struct err *e)
 {
 	const struct options *o = &c->options;
 	int code = mounts_set_propagation(o->propagation, e);
+	bool cgroup2;
 
 	for (size_t i = 0; !code && i < o->n_copy_up; i++)
 		code = copyup_dir(o->copy_up[i], e);
 	if (code)
 		return code;
+	cgroup2 = wants_cgroup2(o);
 	if (c->has_netns && !o->detach_netns)
-		mounts_sys(o->cgroupns);
-	else if (o->cgroupns)
+		mounts_sys(cgroup2);
+	else if (cgroup2)
 		mounts_cgroup2();
 	if (o->pidns)
 		mounts_proc();

@@ -17,6 +17,7 @@
  *   parent                                   child
  *   clone ---------------------------------> waits
  *   newuidmap, newgidmap
+ *   --evacuate-cgroup2, which stays done
  *   HS_MAPPED -----------------------------> execs itself; mounts, copy-up, loopback
  *   network driver                           (at the same time)
  *           <------------------------------- HS_NETNS, only with a detached network namespace

@@ -19,6 +19,7 @@
 #include "launch/launch.h"
 #include "launch/parent_internal.h"
 #include "launch/preflight.h"
+#include "ns/cgroup2.h"
 #include "ns/idmap.h"
 
 #define EXIT_SIGNALED 255 /* RootlessKit's */
@@ -100,6 +101,8 @@ static int make_child(struct parent *p, char **argv, struct err *e)
 	}
 	code = supervise_child(p, e);
 	code = code ? code : write_id_maps(p, e);
+	if (!code && p->options->evacuate_cgroup2)
+		code = cgroup2_evacuate(p->options->evacuate_cgroup2, e);
 	if (!code && hs_send(p->sock, HS_MAPPED))
 		code = err_errno(e, -EPIPE, "message to the child");
 	return code ? code : open_namespaces(p, e);

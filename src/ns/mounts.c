@@ -50,7 +50,7 @@ void mounts_proc(void)
 	mount_pseudo("proc", "/proc");
 }
 
-static bool is_cgroup2(void)
+bool mounts_has_cgroup2(void)
 {
 	struct statfs fs;
 
@@ -62,16 +62,15 @@ static bool mount_cgroup2(void)
 	return mount("none", CGROUP_DIR, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
-void mounts_sys(bool cgroupns)
+void mounts_sys(bool cgroup2)
 {
-	bool fresh = cgroupns && is_cgroup2();
 	auto_fd int tree =
 		open_tree(AT_FDCWD, CGROUP_DIR, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	int open_errno = errno;
 
 	if (!mount_pseudo("sysfs", "/sys"))
 		return;
-	if (fresh && mount_cgroup2())
+	if (cgroup2 && mount_cgroup2())
 		return;
 	if (tree < 0) {
 		log_debug("no %s to carry over: %s", CGROUP_DIR, strerror(open_errno));
@@ -83,6 +82,16 @@ void mounts_sys(bool cgroupns)
 
 void mounts_cgroup2(void)
 {
-	if (is_cgroup2() && !mount_cgroup2())
-		log_warning("failed to mount cgroup2 on %s: %s", CGROUP_DIR, strerror(errno));
+	int code;
+
+	/* One of the same kind right on top of another is EBUSY. */
+	if (mount("none", CGROUP_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") == 0) {
+		if (mount_cgroup2())
+			return;
+		code = errno;
+		umount2(CGROUP_DIR, MNT_DETACH);
+		errno = code;
+	}
+	log_warning("failed to mount cgroup2 on %s: %s; the one of the host stays in view",
+		    CGROUP_DIR, strerror(errno));
 }

@@ -18,11 +18,14 @@ int mounts_set_propagation(const char *name, struct err *e);
  * warning. */
 void mounts_proc(void);
 
-/* A new /sys for the new network namespace, with the old /sys/fs/cgroup on it. cgroupns: a new
- * cgroup2 view instead, on hosts where /sys/fs/cgroup is cgroup2. Refusals as mounts_proc. */
-void mounts_sys(bool cgroupns);
+/* Whether /sys/fs/cgroup is cgroup2, and not a directory of those of cgroup v1. */
+bool mounts_has_cgroup2(void);
 
-/* On --net=host a new cgroup2 view on /sys/fs/cgroup after all, with a cgroup namespace. */
+/* A new /sys for the new network namespace, with the old /sys/fs/cgroup on it. cgroup2: the view of
+ * our cgroup namespace there instead. Refusals as mounts_proc. */
+void mounts_sys(bool cgroup2);
+
+/* That view on /sys/fs/cgroup where /sys stays the host's. */
 void mounts_cgroup2(void);
 
 #endif

@@ -417,7 +417,11 @@ static void test_processes(void **state)
 	bad("--reaper=foo true", "it must be auto, true or false");
 	bad("--evacuate-cgroup2=x true", "evacuate-cgroup2 requires --cgroupns");
 	bad("--cgroupns --evacuate-cgroup2=x true", "evacuate-cgroup2 requires --pidns");
-	bad("--cgroupns --pidns --evacuate-cgroup2=x true", "not available in this build yet");
+	o = good("--cgroupns --pidns --evacuate-cgroup2=x.y true");
+	assert_string_equal(o.evacuate_cgroup2, "x.y");
+	options_free(&o);
+	bad("--cgroupns --pidns --evacuate-cgroup2=x/y true", "must be the name of one cgroup");
+	bad("--cgroupns --pidns --evacuate-cgroup2=.. true", "must be the name of one cgroup");
 	o = good("--evacuate-cgroup2= true");
 	assert_null(o.evacuate_cgroup2);
 	options_free(&o);

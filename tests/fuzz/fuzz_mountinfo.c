@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A line of mountinfo and, before it, a cgroup's path: whatever they hold, the directory that comes
+ * out lies below a directory that the line names, and fits. */
+#include <string.h>
+
+#include "fuzz.h"
+#include "ns/cgroup2.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *cgroup = malloc(size + 1), *line, out[256];
+
+	fuzz_assert(cgroup);
+	if (size)
+		memcpy(cgroup, data, size);
+	cgroup[size] = '\0';
+	line = strchr(cgroup, '\n');
+	if (line) {
+		*line++ = '\0';
+		memset(out, 'x', sizeof(out));
+		if (!cgroup2_directory(line, cgroup, out, sizeof(out)))
+			fuzz_assert(!out[0]);
+		fuzz_assert(memchr(out, '\0', sizeof(out)));
+		fuzz_assert(!out[0] || strncmp(cgroup, "/..", 3) != 0);
+	}
+	free(cgroup);
+	return 0;
+}
