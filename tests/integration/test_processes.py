@@ -14,6 +14,11 @@ from rkit.launch import Rootlesskit, popen, processes_of, rootlesskit, run, wait
 from rkit.world import write
 
 
+# 32 and 33, which glibc keeps for threads. Some programs that start others leave them ignored, GNU make
+# among them, and no program can change that through the C library.
+LIBRARY_SIGNALS = 3 << 31
+
+
 def ns(name, pid="self"):
     return os.readlink("/proc/%s/ns/%s" % (pid, name))
 
@@ -131,14 +136,14 @@ class Signals(rkit.RkTestCase):
         seen = dict(line.split(":\t") for line in got.stdout.splitlines())
         self.assertEqual(int(seen["SigBlk"], 16), 0)
         # Python's own child starts with SIGPIPE restored, so anything here is ours.
-        self.assertEqual(int(seen["SigIgn"], 16), 0)
+        self.assertEqual(int(seen["SigIgn"], 16) & ~LIBRARY_SIGNALS, 0)
 
 
 class EverySignal(rkit.RkTestCase):
     """A command that writes down the number of each signal it gets."""
 
     # SIGKILL and SIGSTOP cannot be caught; SIGCHLD tells the launcher of its own children; 32 and 33
-    # are the C library's.
+    # are LIBRARY_SIGNALS.
     NUMBERS = sorted(set(range(1, 65)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, 32, 33})
     RECORD = """if 1:
         import os, signal, sys
@@ -171,7 +176,7 @@ class EverySignal(rkit.RkTestCase):
         look = ["grep", "SigIgn", "/proc/self/status"]
         got = run("nohup", self.world.path["rootlesskit"], *look)
         ignored = int(got.stdout.split()[1], 16)
-        self.assertEqual(ignored, 1 << (signal.SIGHUP - 1), got.stdout)
+        self.assertEqual(ignored & ~LIBRARY_SIGNALS, 1 << (signal.SIGHUP - 1), got.stdout)
 
     def test_ones_that_are_blocked_stay_blocked(self):
         code = ("import os,signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2}); "

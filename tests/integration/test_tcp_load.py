@@ -3,8 +3,11 @@
 """TCP with many connections, slow readers and full buffers; removal of a port under traffic."""
 
 import asyncio
+import contextlib
+import resource
 import socket
 import time
+import unittest
 
 import rkit
 from rkit import leaks, net
@@ -13,6 +16,20 @@ from rkit.peers import (TcpServer, background, echo, payload_hash, receive, rece
 from rkit.ports import PortTestCase, both_backends
 
 MANY = 1000
+
+
+@contextlib.contextmanager
+def descriptors(count):
+    """Lets the test itself have as many, where the administrator does: a login has 1,024 at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count:
+        raise unittest.SkipTest("the machine gives a process %d descriptors (ulimit -Hn), "
+                                "not %d" % (hard, count))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def in_loop(server_sock, client_job, count):
@@ -65,7 +82,8 @@ class Many(PortTestCase):
                 await ready.wait()  # all are open now
                 return first, await exchange(loop, sock, (b"%05d" % i) * 2000)
 
-        results = in_loop(server, client, MANY)
+        with descriptors(2 * MANY + 100):  # both ends are in here
+            results = in_loop(server, client, MANY)
         server.close()
         self.assertEqual([r for r in results if r != (True, True)], [])
 

@@ -74,8 +74,17 @@ def _init(argv):
             os._exit(os.waitstatus_to_exitcode(status) & 0xff)
 
 
+def _heed_signals():
+    """nohup(1) and a shell's & have some ignored, and so would be all that the tests start."""
+    for number in signal.valid_signals():
+        if number not in (signal.SIGPIPE, signal.SIGXFSZ) and (  # Python's own doing
+                signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def enter(argv):
     """Returns in the process that runs the tests; exits in the ones around it."""
+    _heed_signals()
     stage = os.environ.get(MARK)
     if stage is None:
         sys.exit(_outer(argv))
