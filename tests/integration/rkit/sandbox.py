@@ -82,9 +82,19 @@ def _heed_signals():
             signal.signal(number, signal.SIG_DFL)
 
 
+def _see_all_programs():
+    """Debian's ordinary user does not have the administrator's programs in PATH."""
+    path = os.environ.get("PATH", os.defpath).split(":")
+    for directory in ("/usr/local/sbin", "/usr/sbin", "/sbin"):
+        if directory not in path:
+            path.append(directory)
+    os.environ["PATH"] = ":".join(path)
+
+
 def enter(argv):
     """Returns in the process that runs the tests; exits in the ones around it."""
     _heed_signals()
+    _see_all_programs()
     stage = os.environ.get(MARK)
     if stage is None:
         sys.exit(_outer(argv))
