@@ -2,6 +2,7 @@
 #ifndef RINGKIT_API_API_INTERNAL_H
 #define RINGKIT_API_API_INTERNAL_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/un.h>
 
@@ -48,9 +49,15 @@ struct api {
 
 /* routes.c: answers the request now, or later. */
 void routes_serve(struct request *r);
+/* Takes over v; NULL: out of memory. */
+void routes_answer(struct request *r, unsigned status, json_t *v);
 /* An answer with {"message":…}. */
 void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* batch.c: publishes the ports in the request's body, and answers now or later. There is a port
+ * driver. */
+void batch_add(struct request *r);
 
 /* clients.c: told of each connection that comes and goes (MHD_OPTION_NOTIFY_CONNECTION), and of
  * each request on one. */

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/fd.h"
+
 static const char *type_name(const json_t *v)
 {
 	switch (json_typeof(v)) {
@@ -123,6 +125,39 @@ int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struc
 		return syntax_error(body, len, &je, e);
 	code = codec_spec_take(root, out, e);
 	json_decref(root);
+	return code;
+}
+
+static int take_specs(const json_t *list, size_t max, struct port_spec **out, size_t *n,
+		      struct err *e)
+{
+	size_t len = json_array_size(list);
+	auto_free struct port_spec *specs = NULL;
+
+	if (!json_is_array(list) || len == 0 || len > max)
+		return err_set(e, -EINVAL, "expected an array of 1 to %zu port specs", max);
+	specs = calloc(len, sizeof(*specs));
+	if (!specs)
+		return err_errno(e, -ENOMEM, "port specs");
+	for (size_t i = 0; i < len; i++) {
+		int code = codec_spec_take(json_array_get(list, i), &specs[i], e);
+
+		if (code < 0)
+			return err_wrap(e, code, "port spec %zu", i);
+	}
+	*out = steal_ptr(specs);
+	*n = len;
+	return 0;
+}
+
+int codec_specs_decode(const char *body, size_t len, size_t max, struct port_spec **out, size_t *n,
+		       struct err *e)
+{
+	json_error_t je;
+	json_t *list = json_loadb(body, len, JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, &je);
+	int code = list ? take_specs(list, max, out, n, e) : syntax_error(body, len, &je, e);
+
+	json_decref(list);
 	return code;
 }
 

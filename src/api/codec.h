@@ -16,7 +16,12 @@
 /* A port spec from a request's body. 0 or -EINVAL with Go's words for it. Does not validate. */
 int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struct err *e);
 
-/* The same from a value that is parsed already; NULL counts as null. */
+/* Specs from a body that is an array of them. *out has *n of them, 1 to max, and is to be freed. 0,
+ * -EINVAL with what is wrong with which, or -ENOMEM. */
+int codec_specs_decode(const char *body, size_t len, size_t max, struct port_spec **out, size_t *n,
+		       struct err *e);
+
+/* One from a value that is parsed already; NULL counts as null. */
 int codec_spec_take(const json_t *value, struct port_spec *out, struct err *e);
 
 /* {"proto":…,"parentIP":…,…}. A new reference, NULL when out of memory. */

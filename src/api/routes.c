@@ -20,8 +20,7 @@
 /* Go's mux writes this. */
 #define NOT_FOUND "404 page not found\n"
 
-/* Takes over v. */
-static void answer_json(struct request *r, unsigned status, json_t *v)
+void routes_answer(struct request *r, unsigned status, json_t *v)
 {
 	char *text = v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 
@@ -81,6 +80,8 @@ static json_t *port_driver_json(const struct ports *table)
 	json_object_set_new(o, "protos", protos);
 	if (ops->disallow_loopback_child_ip)
 		json_object_set_new(o, "disallowLoopbackChildIP", json_true());
+	if (ops->batch_max)
+		json_object_set_new(o, "batchMax", json_integer(ops->batch_max));
 	ports_describe(table, o);
 	return o;
 }
@@ -98,7 +99,7 @@ static void get_info(struct request *r)
 		json_object_set_new(o, "networkDriver", net_json(info->net));
 	if (info->ports)
 		json_object_set_new(o, "portDriver", port_driver_json(info->ports));
-	answer_json(r, MHD_HTTP_OK, o);
+	routes_answer(r, MHD_HTTP_OK, o);
 }
 
 /* /v1/ports */
@@ -130,7 +131,7 @@ static void get_ports(struct request *r)
 		json_decref(list);
 		list = json_null(); /* an empty slice in Go */
 	}
-	answer_json(r, MHD_HTTP_OK, list);
+	routes_answer(r, MHD_HTTP_OK, list);
 }
 
 static struct pending *pending_new(struct request *r)
@@ -170,7 +171,7 @@ static void on_added(void *arg, int id, const struct err *e)
 	}
 	/* It could be read before, so it can be again. */
 	codec_spec_decode(r->body, r->body_len, &spec, NULL);
-	answer_json(r, MHD_HTTP_CREATED, codec_port_encode(id, &spec));
+	routes_answer(r, MHD_HTTP_CREATED, codec_port_encode(id, &spec));
 }
 
 static void post_ports(struct request *r)
@@ -188,6 +189,12 @@ static void post_ports(struct request *r)
 	p = pending_new(r);
 	if (p)
 		ports_add(r->api->info.ports, &spec, on_added, p);
+}
+
+static void post_batch(struct request *r)
+{
+	if (need_ports(r))
+		batch_add(r);
 }
 
 static void on_removed(void *arg, const struct err *e)
@@ -260,7 +267,7 @@ static void get_stats(struct request *r)
 	} else {
 		json_object_set_new(stats, "ports", merge.list);
 	}
-	answer_json(r, MHD_HTTP_OK, stats);
+	routes_answer(r, MHD_HTTP_OK, stats);
 }
 
 static void wrong_method(struct request *r)
@@ -284,6 +291,8 @@ void routes_serve(struct request *r)
 			get_ports(r);
 		else
 			!strcmp(r->method, "POST") ? post_ports(r) : wrong_method(r);
+	} else if (id && !strcmp(id, "batch") && !strcmp(r->method, "POST")) {
+		post_batch(r);
 	} else if (id && *id && !strchr(id, '/')) {
 		!strcmp(r->method, "DELETE") ? delete_port(r, id) : wrong_method(r);
 	} else {

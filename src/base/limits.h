@@ -16,6 +16,10 @@
 /* A request body of the API. RootlessKit's largest is a port spec of about 120 bytes. */
 #define LIMIT_API_BODY_BYTES 65536
 
+/* Ports in one request of the API: of the longest specs there are, 200 bytes each, as many as a
+ * body holds. */
+#define LIMIT_PORT_BATCH 256
+
 /* Connections to the API at a time: each costs a descriptor and about 4 KiB. */
 #define LIMIT_API_CONNECTIONS 64
 

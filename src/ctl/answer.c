@@ -28,6 +28,14 @@ int answer_decode_port(const json_t *answer, struct answer_port *out, struct err
 	return 0;
 }
 
+size_t answer_batch_max(const json_t *info)
+{
+	json_int_t max = json_integer_value(
+		json_object_get(json_object_get(info, "portDriver"), "batchMax"));
+
+	return max > 0 ? (size_t)max : 0;
+}
+
 /* Info */
 
 struct member {

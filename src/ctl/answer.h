@@ -21,6 +21,10 @@ struct answer_port {
 /* {"id":…,"spec":{…}}. 0 or -EPROTO. */
 int answer_decode_port(const json_t *answer, struct answer_port *out, struct err *e);
 
+/* How many ports the server takes in one POST /v1/ports/batch, by its info; 0: it has no such
+ * thing. */
+size_t answer_batch_max(const json_t *info);
+
 /* The answer of GET /v1/info put in order, a new reference. NULL with *e filled in when it has
  * members of the wrong type. */
 json_t *answer_normalize_info(const json_t *answer, struct err *e);

@@ -155,10 +155,15 @@ static int explain_transfer(const struct client *client, CURLcode code, const ch
 		       method, path, client->socket_path, why);
 }
 
+json_t *client_last_answer(const struct client *client)
+{
+	return json_loadb(client->len ? client->answer : "", client->len, 0, NULL);
+}
+
 /* {"message":"..."} is what every handler of the API says; anything else is shown as it is. */
 static int explain_refusal(const struct client *client, long status, struct err *e)
 {
-	json_t *body = json_loadb(client->answer ? client->answer : "", client->len, 0, NULL);
+	json_t *body = client_last_answer(client);
 	const char *message = json_string_value(json_object_get(body, "message"));
 	char quoted[512];
 

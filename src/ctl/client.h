@@ -20,6 +20,10 @@ int client_open(const char *socket_path, bool debug, struct client **out, struct
 /* NULL is allowed. */
 void client_close(struct client *client);
 
+/* What came with the last answer, also one that was an error. A new reference, NULL when it is no
+ * JSON. */
+json_t *client_last_answer(const struct client *client);
+
 /*
  * One request; body may be NULL. An answer that is no success is an error with the server's own
  * message. *out, if out is not NULL, takes the answer decoded, whatever type it has; the caller

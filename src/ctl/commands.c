@@ -19,6 +19,9 @@
 /* Between two looks of stats --watch. */
 #define WATCH_S 1
 
+/* From this many ports on they go many to a request, if the server takes them so. */
+#define BATCH_WORTH 16
+
 static int run_info(struct client *client, const struct ctl_args *args, struct err *e)
 {
 	json_t *answer, *info;
@@ -140,13 +143,86 @@ static int add_one(struct client *client, const struct port_spec *spec, bool jso
 	return code;
 }
 
+static json_t *encode_specs(const struct port_spec *specs, size_t n)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		if (json_array_append_new(list, codec_spec_encode(&specs[i])) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static int print_added(const json_t *list, bool json, struct err *e)
+{
+	const json_t *item;
+	struct answer_port port;
+	int code = 0;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+	{
+		code = answer_decode_port(item, &port, e);
+		if (!code)
+			code = json ? print_port_json(&port, e) : output_id(port.id, e);
+		if (code)
+			break;
+	}
+	return code;
+}
+
+/* Where it ends early, the ports that came before are there, and are printed. */
+static int add_batch(struct client *client, const struct port_spec *specs, size_t n, bool json,
+		     struct err *e)
+{
+	json_t *body = encode_specs(specs, n), *answer = NULL;
+	int code;
+
+	if (!body)
+		return err_errno(e, -ENOMEM, "port specs");
+	code = client_call(client, "POST", "/v1/ports/batch", body, &answer, e);
+	json_decref(body);
+	if (!code) {
+		code = print_added(answer, json, e);
+	} else if (code == -EREMOTEIO) {
+		struct err dropped;
+
+		answer = client_last_answer(client);
+		print_added(json_object_get(answer, "ports"), json, &dropped);
+	}
+	json_decref(answer);
+	return code;
+}
+
+/* How many ports to put into a request. Where there are few, it is not worth the question. */
+static int choose_batch(struct client *client, size_t n, size_t *batch, struct err *e)
+{
+	json_t *info = NULL;
+	int code = 0;
+
+	*batch = 0;
+	if (n >= BATCH_WORTH) {
+		code = client_call(client, "GET", "/v1/info", NULL, &info, e);
+		*batch = answer_batch_max(info);
+		json_decref(info);
+	}
+	return code;
+}
+
 static int run_add(struct client *client, const struct ctl_args *args,
 		   const struct port_spec *specs, struct err *e)
 {
-	int code = 0;
+	size_t n = (size_t)args->n_words, batch, step;
+	int code = choose_batch(client, n, &batch, e);
 
-	for (int i = 0; i < args->n_words && !code; i++)
-		code = add_one(client, &specs[i], args->json, e);
+	for (size_t i = 0; i < n && !code; i += step) {
+		step = batch < 2 ? 1 : n - i < batch ? n - i : batch;
+		code = step > 1 ? add_batch(client, &specs[i], step, args->json, e)
+				: add_one(client, &specs[i], args->json, e);
+	}
 	return code;
 }
 

@@ -112,6 +112,9 @@ struct port_driver_ops {
 	const char *name;	   /* as in --port-driver */
 	const char *const *protos; /* NULL at the end */
 	bool disallow_loopback_child_ip;
+	/* How many adds may wait for the driver at a time on behalf of one request, and so how
+	 * many ports a request may hold; 0: one request, one port. */
+	unsigned batch_max;
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
 	/* spec has been validated and does not conflict; id names the port from now on. Where it
 	 * fails nothing of it is left. */

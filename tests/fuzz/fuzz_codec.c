@@ -9,8 +9,15 @@
 /* A body of a request: refused with a message, or a spec that is read back the same. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct port_spec spec;
+	struct port_spec spec, *specs = NULL;
 	struct err e = {.code = 0};
+	size_t n = 0;
+
+	if (codec_specs_decode((const char *)data, size, 4, &specs, &n, &e) < 0)
+		assert(e.msg[0] && !specs);
+	else
+		assert(n >= 1 && n <= 4 && specs[n - 1].proto[63] == '\0');
+	free(specs);
 
 	if (codec_spec_decode((const char *)data, size, &spec, &e) < 0) {
 		json_t *m = codec_message_encode(e.msg);

@@ -131,6 +131,7 @@ class Replay(rkit.RkTestCase):
             # Members of our own, which RootlessKit's clients pass over.
             self.assertIn(driver.pop("dataplane"), ("io_uring", "epoll"))
             self.assertGreater(driver.pop("workers"), 0)
+            self.assertGreater(driver.pop("batchMax"), 1)
         self.assertEqual(have, want)
 
     def compare_list(self, want, have):

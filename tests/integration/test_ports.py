@@ -129,6 +129,29 @@ class Many(PortTestCase):
             wait_for("descriptors as before: %s" % fds, lambda: all(
                 n <= fds[name] + 3 for name, n in leaks.fd_counts(self.rk).items()), 20)
 
+    def test_five_hundred_ports_by_one_command(self):
+        """The first that fails ends it: those before it stay, and those after it are not bound."""
+        specs = ["127.0.0.1:%d:80/tcp" % (20000 + i) for i in range(self.COUNT)]
+        for bad in (self.COUNT, 300, 0):
+            with self.subTest(bad=bad), TcpServer(hello("tcp"), netns=self.ns):
+                taken = net.bound(socket.SOCK_STREAM, "127.0.0.1", 20000 + bad)
+                got = self.rk.ctl("add-ports", *specs)
+                ids = got.stdout.split()
+                self.assertEqual(got.returncode, bad < self.COUNT)
+                self.assertEqual(len(ids), bad, got.stderr)
+                self.assertEqual([str(port["id"]) for port in self.rk.ports()], ids)
+                self.assertEqual([port["spec"]["parentPort"] for port in self.rk.ports()],
+                                 list(range(20000, 20000 + bad)))
+                if bad < self.COUNT:
+                    self.assertIn("address already in use", got.stderr)
+                    net.bound(socket.SOCK_STREAM, "127.0.0.1", 20001 + bad).close()
+                if bad:
+                    client = net.connect("127.0.0.1", 20000 + bad - 1)
+                    self.assertEqual(client.recv(10), b"tcp")
+                    client.close()
+                    self.assertEqual(self.rk.ctl("remove-ports", *ids).stdout.split(), ids)
+                taken.close()
+
 
 class AtStart(rkit.RkTestCase):
     def test_published_on_the_command_line(self):

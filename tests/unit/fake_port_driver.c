@@ -44,7 +44,7 @@ static void fake_remove(struct port_driver *drv, int id, port_done_fn *done, voi
 static const char *const protos[] = {"tcp", "udp", NULL};
 
 const struct port_driver_ops fake_ops = {
-	.name = "fake", .protos = protos, .add = fake_add, .remove = fake_remove};
+	.name = "fake", .protos = protos, .batch_max = 4, .add = fake_add, .remove = fake_remove};
 
 void fake_answer(struct port_driver *drv)
 {

@@ -146,14 +146,19 @@ static const char *ask_once(const char *request)
 	return answer;
 }
 
-static const char *post(const char *body)
+static const char *post_request(const char *url, const char *body)
 {
 	static char request[2000];
 
 	snprintf(request, sizeof(request),
-		 "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
-		 strlen(body), body);
-	return ask_once(request);
+		 "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", url, strlen(body),
+		 body);
+	return request;
+}
+
+static const char *post(const char *body)
+{
+	return ask_once(post_request("/v1/ports", body));
 }
 
 #define SPEC "{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":8080,\"childPort\":80}"
@@ -189,6 +194,124 @@ static void test_ports(void **state)
 	assert_has(ask_once("DELETE /v1/ports/1 HTTP/1.1\r\nHost: x\r\n\r\n"), "unknown id: 1");
 }
 
+#define SPEC_OF(port)	  "{\"proto\":\"tcp\",\"parentPort\":" port ",\"childPort\":80}"
+#define PORT_OF(id, port) "{\"id\":" id ",\"spec\":" SPEC_OF(port) "}"
+
+static const char *post_batch(const char *body)
+{
+	return ask_once(post_request("/v1/ports/batch", body));
+}
+
+static void assert_list(const char *want)
+{
+	assert_has(ask_once("GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"), want);
+}
+
+static void test_batch(void **state)
+{
+	const char *a;
+
+	(void)state;
+	a = post_batch("[" SPEC_OF("1") "," SPEC_OF("2") "]");
+	assert_has(a, "HTTP/1.1 201 Created\r\n");
+	assert_has(a, "\r\n\r\n[" PORT_OF("1", "1") "," PORT_OF("2", "2") "]");
+	/* The table refuses the second one, and no more are tried. */
+	a = post_batch("[" SPEC_OF("3") "," SPEC_OF("1") "," SPEC_OF("4") "]");
+	assert_has(a, "HTTP/1.1 400 Bad Request\r\n");
+	assert_has(a, "{\"message\":\"conflict with ID 1\",\"ports\":[" PORT_OF("3", "3") "]}");
+	/* The driver does. */
+	a = post_batch("[" SPEC_OF("666") "," SPEC_OF("5") "]");
+	assert_has(a, "address already in use\",\"ports\":[]}");
+	assert_list("\r\n\r\n[" PORT_OF("1", "1") "," PORT_OF("2", "2") "," PORT_OF("3", "3") "]");
+	assert_int_equal(drv.removed, 0);
+}
+
+static void test_batch_wrong(void **state)
+{
+	char many[600] = "[1", *end = many + 2;
+
+	(void)state;
+	assert_has(post_batch(""), "{\"message\":\"EOF\"}");
+	assert_has(post_batch("[]"), "expected an array of 1 to 4 port specs");
+	assert_has(post_batch("{}"), "expected an array of 1 to 4 port specs");
+	for (int i = 0; i < 4; i++)
+		end = stpcpy(end, ",1");
+	strcpy(end, "]");
+	assert_has(post_batch(many), "expected an array of 1 to 4 port specs");
+	assert_has(post_batch("[" SPEC_OF("1") ",7]"),
+		   "port spec 1: json: cannot unmarshal number");
+	assert_has(ask_once("GET /v1/ports/batch HTTP/1.1\r\nHost: x\r\n\r\n"), " 405 ");
+	assert_has(ask_once("DELETE /v1/ports/batch HTTP/1.1\r\nHost: x\r\n\r\n"), "bad id batch");
+	assert_list("null");
+}
+
+/* All are asked for before the first is answered; those after the one that fails are undone. */
+static void test_batch_slow_driver(void **state)
+{
+	int waiting = dial();
+
+	(void)state;
+	drv.immediate = false;
+	put_text(waiting,
+		 post_request("/v1/ports/batch", "[" SPEC_OF("1") "," SPEC_OF("666") "," SPEC_OF(
+							 "2") "," SPEC_OF("3") "]"));
+	turn(5);
+	assert_int_equal(drv.n_waiting, 4);
+	for (int i = 0; i < 4; i++)
+		fake_answer(&drv);
+	assert_int_equal(drv.n_waiting, 2);
+	assert_int_equal(drv.removed, 2);
+	fake_answer(&drv);
+	assert_list("\r\n\r\n[" PORT_OF("1", "1"));
+	fake_answer(&drv);
+	assert_has(get(waiting), "address already in use\",\"ports\":[" PORT_OF("1", "1") "]}");
+	assert_list("\r\n\r\n[" PORT_OF("1", "1") "]");
+	close(waiting);
+}
+
+static int send_slow_batch(void)
+{
+	int waiting = dial();
+
+	drv.immediate = false;
+	put_text(waiting, post_request("/v1/ports/batch", "[" SPEC_OF("1") "," SPEC_OF("2") "]"));
+	turn(5);
+	assert_int_equal(drv.n_waiting, 2);
+	return waiting;
+}
+
+static void test_batch_client_leaves(void **state)
+{
+	int waiting = send_slow_batch();
+
+	(void)state;
+	fake_answer(&drv);
+	close(waiting);
+	turn(5);
+	fake_answer(&drv);
+	turn(5);
+	assert_list("[" PORT_OF("1", "1") "," PORT_OF("2", "2") "]");
+}
+
+static void test_batch_closing(void **state)
+{
+	(void)state;
+	close(send_slow_batch());
+	/* teardown closes the server */
+}
+
+/* Its client is there until the end. */
+static void test_batch_closing_under_it(void **state)
+{
+	int waiting = send_slow_batch();
+
+	(void)state;
+	fake_answer(&drv);
+	api_close(api);
+	api = NULL;
+	close(waiting);
+}
+
 static void test_info(void **state)
 {
 	const char *a = ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -198,7 +321,7 @@ static void test_info(void **state)
 	assert_has(a, "\"childPID\":123,\"networkDriver\":{\"driver\":\"slirp4netns\",\"dns\":["
 		      "\"10.0.2.3\"],"
 		      "\"childIP\":\"10.0.2.100\"},\"portDriver\":{\"driver\":\"fake\",\"protos\":["
-		      "\"tcp\",\"udp\"]}}");
+		      "\"tcp\",\"udp\"],\"batchMax\":4}}");
 }
 
 static void test_paths_and_methods(void **state)
@@ -405,6 +528,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH(test_ports),
+		WITH(test_batch),
+		WITH(test_batch_wrong),
+		WITH(test_batch_slow_driver),
+		WITH(test_batch_client_leaves),
+		WITH(test_batch_closing),
+		WITH(test_batch_closing_under_it),
 		WITH(test_info),
 		WITH(test_paths_and_methods),
 		cmocka_unit_test_setup_teardown(test_no_port_driver, setup_without_ports, teardown),

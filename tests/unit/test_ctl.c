@@ -92,6 +92,62 @@ static void test_refusals(void **state)
 	assert_error("unexpected HTTP status 404, body=\"\"");
 }
 
+#define PORT(id) "{\"id\":" #id ",\"spec\":{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":2}}"
+
+/* Runs add-ports with 20 ports, which is worth a batch if the server has such. Returns how many
+ * requests it took. */
+static size_t add_20(const char *const *bytes, size_t n, bool repeat, struct fake_request *second)
+{
+	struct fake_answer answers[4];
+	const char *argv[26] = {"--socket", NULL, "add-ports"};
+	struct fake_server *server;
+	size_t n_requests;
+
+	for (size_t i = 0; i < n; i++)
+		answers[i] = (struct fake_answer){
+			.bytes = bytes[i], .len = strlen(bytes[i]), .close = true};
+	server = fake_server_start(answers, n, repeat);
+	argv[1] = fake_server_path(server);
+	for (int i = 3; i < 23; i++)
+		argv[i] = "127.0.0.1:1:2/tcp";
+	run(argv);
+	fake_server_stop(server);
+	n_requests = fake_server_requests(server);
+	if (second)
+		*second = *fake_server_request(server, 1);
+	fake_server_free(server);
+	return n_requests;
+}
+
+static void test_batches(void **state)
+{
+	const char *good[] = {OK_JSON("{\"portDriver\":{\"batchMax\":19}}"),
+			      OK_JSON("[" PORT(1) "," PORT(2) "]"), OK_JSON(PORT(3))};
+	const char *bad[] = {
+		OK_JSON("{\"portDriver\":{\"batchMax\":256}}"),
+		ANSWER("400 Bad Request", "{\"message\":\"no\",\"ports\":[" PORT(1) "]}\n")};
+	const char *nonsense[] = {bad[0], OK_JSON("[1]")};
+	const char *kit[] = {OK_JSON(PORT(1))}; /* to GET /v1/info, too: nothing is in it */
+	struct fake_request second;
+
+	(void)state;
+	assert_int_equal(add_20(good, 3, false, &second), 3);
+	assert_int_equal(result.status, 0);
+	assert_string_equal(result.out, "1\n2\n3\n");
+	assert_string_equal(second.line, "POST /v1/ports/batch HTTP/1.1");
+	assert_memory_equal(second.body, "[{\"proto\":\"tcp\",", 16);
+	/* What was published before the one that failed is told. */
+	assert_int_equal(add_20(bad, 2, false, NULL), 2);
+	assert_string_equal(result.out, "1\n");
+	assert_string_equal(result.err, "error: no\n");
+	assert_int_equal(result.status, 1);
+	add_20(nonsense, 2, false, NULL);
+	assert_error("not an answer of RootlessKit's API");
+	assert_int_equal(add_20(kit, 1, true, &second), 21);
+	assert_string_equal(second.line, "POST /v1/ports HTTP/1.1");
+	assert_int_equal(result.status, 0);
+}
+
 /* Nobody who listens, or something else at that path. */
 static void test_socket(void **state)
 {
@@ -234,10 +290,15 @@ static void test_stdout_that_is_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_no_api),	TEST(test_refusals),
-		TEST(test_socket),	TEST(test_state_dir_in_the_environment),
-		TEST(test_wrong_words), TEST(test_options_anywhere),
-		TEST(test_help),	TEST(test_stdout_that_is_full),
+		TEST(test_no_api),
+		TEST(test_refusals),
+		TEST(test_batches),
+		TEST(test_socket),
+		TEST(test_state_dir_in_the_environment),
+		TEST(test_wrong_words),
+		TEST(test_options_anywhere),
+		TEST(test_help),
+		TEST(test_stdout_that_is_full),
 	};
 
 	ctl_require();

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "dataplane/dataplane.h"
 #include "drivers/driver.h"
@@ -145,9 +146,10 @@ static int bind_and_hand_over(struct port_driver *drv, struct request *req, stru
 {
 	struct dataplane_port port = {.id = req->id};
 	char host_ip[INET6_ADDRSTRLEN];
-	int code = builtin_addr_resolve(&req->spec, builtin_addr_host_ip(host_ip, sizeof(host_ip)),
-					&port, e);
+	int code;
 
+	builtin_addr_host_ip(&req->spec, host_ip, sizeof(host_ip));
+	code = builtin_addr_resolve(&req->spec, host_ip, &port, e);
 	if (code)
 		return code;
 	code = dataplane_port_add(drv->dp, &port, on_added, req);
@@ -211,6 +213,7 @@ static const char *const builtin_protos[] = {"tcp", "tcp4", "tcp6", "udp", "udp4
 const struct port_driver_ops port_builtin_ops = {
 	.name = "builtin",
 	.protos = builtin_protos,
+	.batch_max = LIMIT_PORT_BATCH,
 	.start = builtin_start,
 	.add = builtin_add,
 	.remove = builtin_remove,

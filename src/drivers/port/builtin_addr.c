@@ -86,6 +86,11 @@ static bool is_wildcard(const struct sockaddr_storage *ss)
 	return ((const struct sockaddr_in *)ss)->sin_addr.s_addr == INADDR_ANY;
 }
 
+static bool is_loopback4(const struct sockaddr_storage *ss)
+{
+	return ntohl(((const struct sockaddr_in *)ss)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
 static void set_any4(struct sockaddr_storage *ss, uint16_t port)
 {
 	set_in4(ss, (struct in_addr){.s_addr = INADDR_ANY}, port);
@@ -134,6 +139,15 @@ static int resolve_listen(const struct proto *proto, const struct port_spec *spe
 		set_in6(&port->listen, &in6addr_any, (uint16_t)spec->parent_port);
 	port->v6only = proto->family == AF_INET6;
 	return 0;
+}
+
+static bool depends_on_host(const struct port_spec *spec)
+{
+	struct sockaddr_storage parent;
+
+	return !spec->child_ip[0] && spec->parent_ip[0] &&
+	       set_ip(&parent, spec->parent_ip, 1) == 0 && parent.ss_family == AF_INET &&
+	       !is_wildcard(&parent) && !is_loopback4(&parent);
 }
 
 /*
@@ -259,12 +273,12 @@ long long builtin_addr_unprivileged_start(void)
 	return strtoll(text, NULL, 10);
 }
 
-const char *builtin_addr_host_ip(char *buf, size_t size)
+const char *builtin_addr_host_ip(const struct port_spec *spec, char *buf, size_t size)
 {
 	struct ifaddrs *all, *a;
 
 	buf[0] = '\0';
-	if (getifaddrs(&all) < 0)
+	if (!depends_on_host(spec) || getifaddrs(&all) < 0)
 		return buf;
 	for (a = all; a && !buf[0]; a = a->ifa_next) {
 		const struct sockaddr_in *in4 = (const struct sockaddr_in *)a->ifa_addr;

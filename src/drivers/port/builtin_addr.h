@@ -13,7 +13,7 @@
 
 /* Fills in everything of port but the id. -EINVAL with RootlessKit's words in *e when the address
  * does not suit the protocol or the protocol is none of ours.
- * host_ip: the host's first IPv4 address that is not loopback, "" when it has none. */
+ * host_ip: from builtin_addr_host_ip. */
 int builtin_addr_resolve(const struct port_spec *spec, const char *host_ip,
 			 struct dataplane_port *port, struct err *e);
 
@@ -31,7 +31,8 @@ int builtin_addr_error(const struct port_spec *spec, int code, long long unprivi
 /* net.ipv4.ip_unprivileged_port_start of this namespace, -1 when it cannot be read. */
 long long builtin_addr_unprivileged_start(void);
 
-/* The host's first IPv4 address that is not loopback into buf, or "". Returns buf. */
-const char *builtin_addr_host_ip(char *buf, size_t size);
+/* The host's first IPv4 address that is not loopback into buf; "" when it has none, or where this
+ * port goes does not depend on it. Returns buf. */
+const char *builtin_addr_host_ip(const struct port_spec *spec, char *buf, size_t size);
 
 #endif

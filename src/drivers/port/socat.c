@@ -276,7 +276,8 @@ static int add(struct port_driver *drv, int id, const struct port_spec *spec, po
 	int code = check_proto(spec, e);
 
 	if (!code)
-		code = bind_probe(spec, builtin_addr_host_ip(host_ip, sizeof(host_ip)), &port, e);
+		code = bind_probe(spec, builtin_addr_host_ip(spec, host_ip, sizeof(host_ip)), &port,
+				  e);
 	if (code)
 		return code;
 	s = calloc(1, sizeof(*s));
