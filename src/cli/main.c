@@ -30,6 +30,8 @@ static int role_main(const char *role, int argc, char **argv)
 		return vpnkit_relay_main();
 	if (!strcmp(role, "lxc-dhcp"))
 		return lxc_dhcp_main();
+	if (!strcmp(role, "readdress"))
+		return readdress_main();
 	if (!strcmp(role, "link-probe"))
 		return link_probe_main();
 	log_error("unknown role in " HS_ENV_ROLE ": %s", role);

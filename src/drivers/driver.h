@@ -66,6 +66,9 @@ struct net_driver; /* each driver's own state */
 /* Called when the driver's helper process ends by itself; msg is for the log. */
 typedef void net_died_fn(void *arg, const char *msg);
 
+/* Called when the interface has another address, route or name servers than before. */
+typedef void net_changed_fn(void *arg, const struct net_result *result);
+
 struct net_driver_ops {
 	const char *name; /* as in --net */
 	const char *default_ifname;
@@ -77,6 +80,11 @@ struct net_driver_ops {
 		     struct net_driver **out, struct net_result *result, struct err *e);
 	/* Watches its helper from now on. */
 	int (*watch)(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg);
+	/* Optional, for an address that may change; called after watch, when the child has
+	 * configured the interface. From now on the driver follows the change itself, in the
+	 * namespaces. 0 or -errno. */
+	int (*follow)(struct net_driver *drv, struct loop *loop, net_changed_fn *changed,
+		      void *arg);
 	/* Ends its helper and frees it. */
 	void (*stop)(struct net_driver *drv);
 };

@@ -147,6 +147,7 @@ static int start(struct parent *p, char **argv, struct err *e)
 	code = code ? code : services_start_ports(p, e);
 	code = code ? code : services_start_api(p, e);
 	code = code ? code : wait_ready(p, e);
+	code = code ? code : services_follow_network(p, e);
 	code = code ? code : statedir_write_child_pid(&p->state, p->child.pid, e);
 	code = code ? code : supervise_start(p, e);
 	if (!code && hs_send(p->sock, HS_RUN))

@@ -66,6 +66,8 @@ int services_start_network(struct parent *p, struct err *e);
  * 0 or -errno. */
 int services_start_ports(struct parent *p, struct err *e);
 int services_start_api(struct parent *p, struct err *e);
+/* Once the child is ready: changes of its address are followed. 0 or -errno. */
+int services_follow_network(struct parent *p, struct err *e);
 /* Ends all of them, the last one first. */
 void services_stop(struct parent *p);
 

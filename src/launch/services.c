@@ -109,6 +109,22 @@ static int send_setup(struct parent *p, struct err *e)
 	return code ? err_errno(e, code, "message to the child") : 0;
 }
 
+static void net_changed(void *arg, const struct net_result *result)
+{
+	struct parent *p = arg;
+
+	p->net_result = *result; /* what the API tells */
+}
+
+int services_follow_network(struct parent *p, struct err *e)
+{
+	int code = 0;
+
+	if (p->net_ops && p->net_ops->follow)
+		code = p->net_ops->follow(p->net, p->loop, net_changed, p);
+	return code ? err_errno(e, code, "network driver %s", p->options->net) : 0;
+}
+
 int services_start_network(struct parent *p, struct err *e)
 {
 	int code = 0;

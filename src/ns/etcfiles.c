@@ -18,6 +18,9 @@
 /* hosts(5) files of ad blockers have some hundred thousand lines; 16 MiB holds them. */
 #define HOSTS_MAX (16 * 1024 * 1024)
 
+/* Some name servers, of 57 bytes a line at most. */
+#define RESOLV_MAX 1024
+
 int etcfiles_resolv_conf(const char *const *dns, size_t n_dns, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -128,7 +131,7 @@ int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const
 		     struct err *e)
 {
 	auto_free char *hosts = NULL;
-	char resolv[1024];
+	char resolv[RESOLV_MAX];
 	int code;
 
 	code = etcfiles_resolv_conf(dns, n_dns, resolv, sizeof(resolv));
@@ -143,4 +146,23 @@ int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const
 	if (n_dns)
 		code = put_file("/etc/resolv.conf", resolv, e);
 	return code ? code : put_file("/etc/hosts", hosts, e);
+}
+
+int etcfiles_change_resolv_conf(const char *const *old, size_t n_old, const char *const *dns,
+				size_t n_dns, struct err *e)
+{
+	const char *path = "/etc/resolv.conf";
+	char before[RESOLV_MAX], after[RESOLV_MAX], found[RESOLV_MAX];
+	int code = etcfiles_resolv_conf(old, n_old, before, sizeof(before));
+	ssize_t n;
+
+	code = code ? code : etcfiles_resolv_conf(dns, n_dns, after, sizeof(after));
+	if (code)
+		return err_errno(e, code, "%s", path);
+	n = fd_read_file(path, found, sizeof(found));
+	if (n < 0 || strcmp(found, before) != 0)
+		return err_set(e, -EEXIST, "%s is not as it was made: it stays as it is", path);
+	/* In place: a bind mount cannot be replaced. */
+	code = write_file(path, after);
+	return code ? err_errno(e, code, "cannot write %s", path) : 0;
 }

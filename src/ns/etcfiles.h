@@ -26,4 +26,9 @@ int etcfiles_hosts(const char *old, const char *hostname, char *buf, size_t size
 int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const char *scratch_dir,
 		     struct err *e);
 
+/* Puts other name servers into the /etc/resolv.conf that etcfiles_install made. 0; -EEXIST with *e
+ * when it is not as it was made, and stays; -errno. */
+int etcfiles_change_resolv_conf(const char *const *old, size_t n_old, const char *const *dns,
+				size_t n_dns, struct err *e);
+
 #endif

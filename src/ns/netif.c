@@ -115,11 +115,13 @@ static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up
 	return talk(nl, nlh);
 }
 
-static int address_add(struct mnl_socket *nl, unsigned ifindex, const struct address *ip,
-		       int prefix_len)
+/* RTM_NEWADDR or RTM_DELADDR. */
+static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex,
+			  const struct address *ip, int prefix_len)
 {
 	char buf[REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+	struct nlmsghdr *nlh =
+		request(buf, type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_EXCL : 0);
 	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
 
 	ifa->ifa_family = ip->family;
@@ -134,10 +136,12 @@ static int address_add(struct mnl_socket *nl, unsigned ifindex, const struct add
 	return talk(nl, nlh);
 }
 
-static int default_route_add(struct mnl_socket *nl, unsigned ifindex, const struct address *gateway)
+/* RTM_NEWROUTE, with NLM_F_EXCL or NLM_F_REPLACE, or RTM_DELROUTE. */
+static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t flags,
+				unsigned ifindex, const struct address *gateway)
 {
 	char buf[REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+	struct nlmsghdr *nlh = request(buf, type, flags);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 
 	rt->rtm_family = gateway->family;
@@ -179,32 +183,56 @@ int netif_loopback_up(struct err *e)
 	return netif_up("lo", e);
 }
 
+static int parse_ip(const struct netif_config *c, struct address *ip, struct err *e)
+{
+	int code = parse_address(c->ip, ip, e);
+
+	if (code == 0 && (c->prefix_len < 0 || c->prefix_len > (int)ip->len * 8))
+		code = err_set(e, -EINVAL, "%s/%d: no such prefix length", c->ip, c->prefix_len);
+	return code < 0 ? err_wrap(e, code, "address of %s", c->ifname) : 0;
+}
+
 static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 		       struct err *e)
 {
 	struct address ip;
-	int code = parse_address(c->ip, &ip, e);
+	int code = parse_ip(c, &ip, e);
 
-	if (code == 0 && (c->prefix_len < 0 || c->prefix_len > (int)ip.len * 8))
-		code = err_set(e, -EINVAL, "%s/%d: no such prefix length", c->ip, c->prefix_len);
 	if (code < 0)
-		return err_wrap(e, code, "address of %s", c->ifname);
-	code = address_add(nl, ifindex, &ip, c->prefix_len);
+		return code;
+	code = address_change(nl, RTM_NEWADDR, ifindex, &ip, c->prefix_len);
 	if (code < 0)
 		return err_errno(e, code, "cannot add address %s/%d to %s", c->ip, c->prefix_len,
 				 c->ifname);
 	return 0;
 }
 
+static int delete_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
+			  struct err *e)
+{
+	struct address ip;
+	int code = parse_ip(c, &ip, e);
+
+	if (code < 0)
+		return code;
+	code = address_change(nl, RTM_DELADDR, ifindex, &ip, c->prefix_len);
+	if (code < 0 && code != -EADDRNOTAVAIL)
+		return err_errno(e, code, "cannot take address %s/%d from %s", c->ip, c->prefix_len,
+				 c->ifname);
+	return 0;
+}
+
+/* flags: NLM_F_EXCL, or NLM_F_REPLACE for one that may be there. */
 static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
-		       struct err *e)
+		       uint16_t flags, struct err *e)
 {
 	struct address gateway;
 	int code = parse_address(c->gateway, &gateway, e);
 
 	if (code < 0)
 		return err_wrap(e, code, "gateway of %s", c->ifname);
-	code = default_route_add(nl, ifindex, &gateway);
+	code = default_route_change(nl, RTM_NEWROUTE, (uint16_t)(NLM_F_CREATE | flags), ifindex,
+				    &gateway);
 	if (code < 0)
 		return err_errno(e, code, "cannot add the default route via %s on %s", c->gateway,
 				 c->ifname);
@@ -235,7 +263,46 @@ int netif_configure(const struct netif_config *c, struct err *e)
 	code = link_change(nl, ifindex, 0, true);
 	if (code < 0)
 		return err_errno(e, code, "cannot bring %s up", c->ifname);
-	return c->gateway && *c->gateway ? add_gateway(nl, ifindex, c, e) : 0;
+	return c->gateway && *c->gateway ? add_gateway(nl, ifindex, c, NLM_F_EXCL, e) : 0;
+}
+
+static int delete_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
+			  struct err *e)
+{
+	struct address gateway;
+	int code = parse_address(c->gateway, &gateway, e);
+
+	if (code < 0)
+		return err_wrap(e, code, "gateway of %s", c->ifname);
+	code = default_route_change(nl, RTM_DELROUTE, 0, ifindex, &gateway);
+	if (code < 0 && code != -ESRCH)
+		return err_errno(e, code, "cannot take the default route via %s from %s",
+				 c->gateway, c->ifname);
+	return 0;
+}
+
+int netif_readdress(const struct netif_config *from, const struct netif_config *to, struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = open_socket();
+	unsigned ifindex;
+	int code;
+
+	if (!nl)
+		return err_errno(e, -errno, "cannot open a netlink socket");
+	code = find_interface(to->ifname, &ifindex, e);
+	if (code < 0)
+		return code;
+	/* First the old one: one of the same network would be added as its secondary, and go with
+	 * it. */
+	if (strcmp(from->ip, to->ip) != 0 || from->prefix_len != to->prefix_len) {
+		code = delete_address(nl, ifindex, from, e);
+		code = code ? code : add_address(nl, ifindex, to, e);
+	}
+	if (!code && to->gateway && *to->gateway)
+		code = add_gateway(nl, ifindex, to, NLM_F_REPLACE, e);
+	else if (!code && from->gateway && *from->gateway)
+		code = delete_gateway(nl, ifindex, from, e);
+	return code;
 }
 
 static int set_mac(const char *ifname, const uint8_t *mac, struct err *e)

@@ -29,6 +29,10 @@ int netif_loopback_up(struct err *e);
 /* MTU, address, up, default route, in this order. 0 or -errno; *e names the step. */
 int netif_configure(const struct netif_config *config, struct err *e);
 
+/* Puts another address and default route in place of those of before. Both have the same ifname;
+ * MTUs are not looked at. What is gone already is no error. 0 or -errno; *e names the step. */
+int netif_readdress(const struct netif_config *from, const struct netif_config *to, struct err *e);
+
 /* Makes a persistent tap device in the current namespace (TUNSETPERSIST); -errno with a message
  * that names /dev/net/tun and the remedy when it cannot be opened. */
 int netif_tap_create(const char *ifname, struct err *e);

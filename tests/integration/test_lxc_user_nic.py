@@ -3,6 +3,7 @@
 """The lxc-user-nic network: a bridge and a DHCP server that the test makes, the set-uid program of
 package liblxc-common, and our DHCP client."""
 
+import contextlib
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import unittest
 import rkit
 from rkit import lxc, net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.lxc import Dnsmasq, bridge, route_back
+from rkit.lxc import Dnsmasq, add_network, bridge, route_back
 from rkit.networks import fake, gone, outside, probe, process_named
 from rkit.peers import TcpServer, UdpServer, echo, hello
 from rkit.world import USER, sh, write
@@ -160,16 +161,91 @@ class Lease(LxcCase):
                 self.assertNotIn("lost its network", rk.log())
                 rk.stop()
 
-    def test_another_address_is_told(self):
+    def info(self, rk):
+        return rk.api("GET", "/v1/info")[1]["networkDriver"]
+
+    @contextlib.contextmanager
+    def readdressed(self, options, *args, wait=True, **kw):
+        """An instance whose DHCP server is replaced by another one, with these arguments."""
         with bridge():
-            with Dnsmasq(*self.SHORT, lease="2m"):
-                rk = Rootlesskit(*NET).ready()
-            with Dnsmasq(*self.SHORT, lease="2m", range_="10.0.3.100,10.0.3.100"):
-                wait_for("a word about it", lambda: "has taken" in rk.log(), 80)
-                self.assertRegex(rk.log(), r"taken 10\.0\.3\.\d+ back and offers 10\.0\.3\.100; "
-                                 "the command has lost its network")
-                self.assertIsNone(rk.proc.poll())
+            with Dnsmasq(*self.SHORT, lease="2m", range_="10.0.3.2,10.0.3.99"):
+                rk = Rootlesskit(*options).ready()
+                self.resolv = rk.nsenter("cat", "/etc/resolv.conf").stdout
+            try:
+                add_network()
+                with Dnsmasq(*self.SHORT, *args, lease="2m", **kw):
+                    if wait:
+                        wait_for("another address",
+                                 lambda: self.info(rk)["childIP"] == kw["range_"].split(",")[0], 80)
+                    yield rk
+                    self.assertIsNone(rk.proc.poll())
+            finally:
                 rk.stop()
+
+    def test_another_address(self):
+        """Of the same network; the name server stays."""
+        for options in (NET, DETACHED):
+            with self.subTest(options), \
+                    self.readdressed(options, range_="10.0.3.100,10.0.3.100") as rk, \
+                    TcpServer(echo, port=8000, host="10.0.3.1"):
+                inside = rk.state + "/netns" if options == DETACHED else None
+                addresses = self.inside(rk, inside, "ip", "-o", "-4", "addr", "show", "eth0")
+                self.assertEqual(re.findall(r"inet (\S+)", addresses), ["10.0.3.100/24"])
+                self.assertEqual(self.inside(rk, inside, "ip", "route", "show", "default").strip(),
+                                 "default via 10.0.3.1 dev eth0")
+                self.assertEqual(probe(rk, "tcp", "10.0.3.1", "8000", netns=inside), "question")
+                self.assertRegex(rk.log(), r"warning: the DHCP server gave another address: eth0 has "
+                                 r"10\.0\.3\.100, after 10\.0\.3\.\d+; connections of before are lost")
+                self.assertEqual(rk.nsenter("cat", "/etc/resolv.conf").stdout, self.resolv)
+
+    def test_another_network(self):
+        """Address, router and name server are others."""
+        for copy_up in ([], ["--copy-up=/etc"]):
+            options = ["--net=lxc-user-nic", "--disable-host-loopback", *copy_up]
+            with self.subTest(options), self.readdressed(
+                    options, "--dhcp-option=6,10.0.4.1", range_="10.0.4.50,10.0.4.50") as rk, \
+                    TcpServer(echo, port=8000, host="10.0.4.1"):
+                self.assertEqual(self.info(rk), {"driver": "lxc-user-nic", "dns": ["10.0.4.1"],
+                                                 "childIP": "10.0.4.50", "dynamicChildIP": True})
+                self.assertEqual(self.inside(rk, None, "ip", "route", "show", "default").strip(),
+                                 "default via 10.0.4.1 dev eth0")
+                self.assertEqual(rk.nsenter("cat", "/etc/resolv.conf").stdout, "nameserver 10.0.4.1\n")
+                self.assertEqual(probe(rk, "tcp", "10.0.4.1", "8000"), "question")
+                self.assertEqual(probe(rk, "name", "any.example"), "192.0.2.77")
+
+    def test_without_a_router_or_its_own_resolv_conf(self):
+        """The route goes, and what the command has written stays."""
+        with self.readdressed([*NET, "--pidns"], "--dhcp-option=3", "--dhcp-option=6,10.0.4.1",
+                              wait=False, range_="10.0.4.50,10.0.4.50") as rk:
+            rk.nsenter("sh", "-c", "echo nameserver 10.0.3.1 >/etc/resolv.conf; "
+                       "echo '# mine' >>/etc/resolv.conf")
+            wait_for("another address", lambda: self.info(rk)["childIP"] == "10.0.4.50", 80)
+            self.assertEqual(self.inside(rk, None, "ip", "route", "show", "default"), "")
+            self.assertIn("# mine", rk.nsenter("cat", "/etc/resolv.conf").stdout)
+            self.assertIn("warning: /etc/resolv.conf is not as it was made", rk.log())
+
+    def test_other_name_servers_alone(self):
+        with self.readdressed(NET, "--dhcp-option=6,10.0.4.1,10.0.3.1", wait=False,
+                              range_="10.0.3.2,10.0.3.99") as rk:
+            wait_for("other name servers",
+                     lambda: self.info(rk)["dns"] == ["10.0.4.1", "10.0.3.1"], 80)
+            self.assertEqual(rk.nsenter("cat", "/etc/resolv.conf").stdout,
+                             "nameserver 10.0.4.1\nnameserver 10.0.3.1\n")
+            self.assertNotIn("gave another address", rk.log())
+
+    def test_an_address_that_cannot_be_set(self):
+        with self.readdressed(NET, wait=False, range_="10.0.3.100,10.0.3.100") as rk:
+            rk.nsenter("ip", "link", "set", "eth0", "name", "other0")
+            wait_for("a word about it", lambda: "has lost its network" in rk.log(), 80)
+            self.assertRegex(rk.log(), r"gives the address 10\.0\.3\.100/24, which the interface "
+                             "cannot have: cannot find interface eth0")
+
+    def inside(self, rk, netns, *argv):
+        """What a command prints in the namespace that has the interface."""
+        where = ["nsenter", "--net=" + netns] if netns else []
+        got = rk.nsenter(*where, *argv, net=not netns)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return got.stdout
 
 
 @rkit.ours("has no process for DHCP")

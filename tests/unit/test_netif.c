@@ -177,6 +177,55 @@ static void test_configure(void **state)
 	assert_true(has_default_route("tap0", "10.0.2.2"));
 }
 
+static void readdress(const struct netif_config *from, const struct netif_config *to)
+{
+	struct err e = {0};
+
+	if (netif_readdress(from, to, &e) < 0)
+		fail_msg("%s", e.msg);
+}
+
+static void test_readdress(void **state)
+{
+	struct netif_config a = {.ifname = "tap0",
+				 .ip = "10.0.3.5",
+				 .prefix_len = 24,
+				 .gateway = "10.0.3.1"},
+			    same_net = a, other_net = a, no_gateway, nonsense = a;
+	struct err e = {0};
+
+	(void)state;
+	need_tun();
+	same_net.ip = "10.0.3.6";
+	other_net.ip = "10.0.4.6";
+	other_net.prefix_len = 16;
+	other_net.gateway = "10.0.0.1";
+	no_gateway = other_net;
+	no_gateway.gateway = "";
+	nonsense.ip = "10.0.3.500";
+	assert_int_equal(netif_tap_create("tap0", &e), 0);
+	assert_int_equal(netif_configure(&a, &e), 0);
+	readdress(&a, &same_net);
+	assert_false(has_address("tap0", "10.0.3.5", 24));
+	assert_true(has_address("tap0", "10.0.3.6", 24));
+	assert_true(has_default_route("tap0", "10.0.3.1"));
+	readdress(&same_net, &other_net);
+	assert_false(has_address("tap0", "10.0.3.6", 24));
+	assert_true(has_address("tap0", "10.0.4.6", 16));
+	assert_true(has_default_route("tap0", "10.0.0.1"));
+	assert_false(has_default_route("tap0", "10.0.3.1"));
+	readdress(&other_net, &no_gateway);
+	assert_true(has_address("tap0", "10.0.4.6", 16));
+	assert_false(has_default_route("tap0", "10.0.0.1"));
+	readdress(&other_net, &a);	  /* the route is gone already */
+	readdress(&same_net, &other_net); /* so is the address: the one that is there stays */
+	assert_true(has_address("tap0", "10.0.4.6", 16));
+	assert_int_equal(netif_readdress(&other_net, &nonsense, &e), -EINVAL);
+	nonsense.ifname = "tap1";
+	assert_int_equal(netif_readdress(&other_net, &nonsense, &e), -ENODEV);
+	assert_non_null(strstr(e.msg, "tap1"));
+}
+
 static void test_configure_ipv6(void **state)
 {
 	struct netif_config c = {
@@ -289,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_loopback_up, setup),
 		cmocka_unit_test_setup(test_configure, setup),
+		cmocka_unit_test_setup(test_readdress, setup),
 		cmocka_unit_test_setup(test_configure_ipv6, setup),
 		cmocka_unit_test_setup(test_ipv6_not_tentative, setup),
 		cmocka_unit_test_setup(test_only_what_is_asked, setup),

@@ -61,13 +61,16 @@ int inside_wait(struct inside *in, void *answer, size_t len, int abort_fd, int t
 		struct err *e)
 {
 	int code = helper_wait(&in->helper, in->channel, abort_fd, timeout_ms, "is not ready", e);
+
+	return code < 0 ? code : inside_take(in, answer, len, e);
+}
+
+int inside_take(struct inside *in, void *answer, size_t len, struct err *e)
+{
 	struct inside_answer *head = answer;
 	size_t no_fds = 0;
-	ssize_t n;
+	ssize_t n = fdpass_recv(in->channel, answer, len, NULL, &no_fds, 0);
 
-	if (code < 0)
-		return code;
-	n = fdpass_recv(in->channel, answer, len, NULL, &no_fds, 0);
 	if (n == 0 && helper_ends_within(&in->helper, 1000))
 		return helper_ended(&in->helper, e);
 	if (n != (ssize_t)len)

@@ -40,6 +40,9 @@ int inside_start(struct inside *in, const char *role, const struct net_target *t
 int inside_wait(struct inside *in, void *answer, size_t len, int abort_fd, int timeout_ms,
 		struct err *e);
 
+/* The same without the waiting, for when the channel is readable. */
+int inside_take(struct inside *in, void *answer, size_t len, struct err *e);
+
 /* Watching is helper_watch. */
 void inside_stop(struct inside *in);
 

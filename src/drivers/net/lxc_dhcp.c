@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The role "lxc-dhcp": gets an address for the interface in the namespace and keeps the lease (RFC
- * 2131 section 4.4). The parent tells the child the address, which puts it on the interface. Runs
- * in the user and network namespace of the command; once it has its socket, it has nothing left but
- * the right to read, write and wait.
+ * 2131 section 4.4). It tells the parent the address, and when it has to be another one; the parent
+ * has it put on the interface. Runs in the user and network namespace of the command; once it has
+ * its socket, it has nothing left but the right to read, write and wait.
  *
  * A client of our own: those that Debian has are made for root on a machine of its own. They write
  * /etc/resolv.conf, want a directory for leases and a script, and would be one more program to have
@@ -52,6 +52,7 @@ struct client {
 	uint8_t mac[ETH_ALEN];
 	uint32_t xid;
 	struct dhcp_answer lease;
+	struct lxc_answer told;	       /* to the parent, of the lease */
 	uint64_t t1_ms, t2_ms, end_ms; /* of the lease, in now_ms() */
 };
 
@@ -195,6 +196,9 @@ static void take_lease(struct client *c, const struct dhcp_answer *a, uint64_t s
 	if (!t1_s || t1_s >= t2_s)
 		t1_s = lease_s == LEASE_FOR_EVER ? lease_s : lease_s / 2;
 	c->lease = *a;
+	/* Without one, what there was is still right. */
+	if (a->prefix_len < 0)
+		c->lease.prefix_len = c->told.prefix_len;
 	c->t1_ms = seconds(sent_ms, t1_s);
 	c->t2_ms = seconds(sent_ms, t2_s);
 	c->end_ms = seconds(sent_ms, lease_s);
@@ -253,6 +257,15 @@ static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err 
 	return -ETIMEDOUT;
 }
 
+/* Some servers say in a renewal only what they must. */
+static void keep_what_is_not_said(const struct client *c, struct dhcp_answer *a)
+{
+	if (!a->router)
+		a->router = c->lease.router;
+	if (!a->dns[0])
+		memcpy(a->dns, c->lease.dns, sizeof(a->dns));
+}
+
 /* 0: renewed; -ETIMEDOUT: no answer in time; -EAGAIN: refused; -ECANCELED, -errno. */
 static int renew(struct client *c)
 {
@@ -279,6 +292,7 @@ static int renew(struct client *c)
 				return -EAGAIN;
 			if (a.type != DHCP_ACK || a.address != c->lease.address)
 				continue;
+			keep_what_is_not_said(c, &a);
 			take_lease(c, &a, now);
 			return 0;
 		}
@@ -288,22 +302,37 @@ static int renew(struct client *c)
 	return code ? code : -ETIMEDOUT;
 }
 
-/* The lease has been lost. Only the same address can be gone on with. */
+/* What the parent is to know of the lease. */
+static void fill_answer(const struct client *c, struct lxc_answer *answer)
+{
+	memset(answer, 0, sizeof(*answer));
+	answer->ip = c->lease.address;
+	answer->prefix_len = c->lease.prefix_len;
+	answer->router = c->lease.router;
+	memcpy(answer->dns, c->lease.dns, sizeof(answer->dns));
+}
+
+/* Tells the parent, if something is new to it. */
+static void tell(struct client *c)
+{
+	struct lxc_answer now;
+
+	fill_answer(c, &now);
+	if (!memcmp(&now, &c->told, sizeof(now)))
+		return;
+	c->told = now;
+	inside_say(&now, sizeof(now));
+}
+
+/* The lease has been lost: the same address if it can be had, else another one. */
 static int acquire_again(struct client *c, struct err *e)
 {
-	in_addr_t had = c->lease.address;
-	char before[INET_ADDRSTRLEN], after[INET_ADDRSTRLEN];
 	int code;
 
 	do
-		code = acquire(c, had, now_ms() + 60000, e);
+		code = acquire(c, c->lease.address, now_ms() + 60000, e);
 	while (code == -ETIMEDOUT);
-	if (code || c->lease.address == had)
-		return code;
-	inet_ntop(AF_INET, &had, before, sizeof(before));
-	inet_ntop(AF_INET, &c->lease.address, after, sizeof(after));
-	return err_set(e, -EADDRNOTAVAIL, "the DHCP server has taken %s back and offers %s", before,
-		       after);
+	return code;
 }
 
 /* Until the parent is gone (0) or the address is (-errno with *e). */
@@ -328,6 +357,7 @@ static int keep(struct client *c, struct err *e)
 			return 0;
 		if (code)
 			return err_errno(e, code, "DHCP");
+		tell(c);
 	}
 }
 
@@ -384,16 +414,14 @@ static int set_up(struct client *c, const struct lxc_boot *boot, struct lxc_answ
 	code = code ? code : open_swallower(c, e);
 	code = code ? code : sandbox_relay(e);
 	code = code ? code : get_first_lease(c, boot, e);
-	answer->ip = c->lease.address;
-	answer->prefix_len = c->lease.prefix_len;
-	answer->router = c->lease.router;
-	memcpy(answer->dns, c->lease.dns, sizeof(answer->dns));
+	fill_answer(c, answer);
+	c->told = *answer;
 	return code;
 }
 
 int lxc_dhcp_main(void)
 {
-	static struct client client = {.packet = -1, .swallow = -1};
+	static struct client client = {.packet = -1, .swallow = -1, .told.prefix_len = -1};
 	struct lxc_answer answer = {0};
 	struct lxc_boot boot = {0};
 	struct err e = {0};

@@ -16,6 +16,7 @@
  *   lxc-user-nic, with the client's pid
  *   struct lxc_go -------------------------> DHCP
  *           <------------------------------- struct lxc_answer
+ *           <------------------------------- another one whenever something in it has changed
  */
 struct lxc_boot {
 	char ifname[IFNAMSIZ];

@@ -7,6 +7,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "drivers/net/lxc_internal.h"
+#include "drivers/net/readdress.h"
 #include "drivers/registry_internal.h"
 
 #define DEFAULT_BRIDGE	"lxcbr0"
@@ -37,6 +39,16 @@
 
 struct net_driver {
 	struct inside dhcp;
+	struct net_target target; /* without abort_fd */
+	bool detached;
+	struct net_result result; /* as it is on the interface */
+	/* From follow on: */
+	struct loop *loop;
+	struct loop_source *lease_src; /* NULL while a change is under way */
+	struct readdress readdress;
+	struct net_result next; /* with a change under way */
+	net_changed_fn *changed;
+	void *arg;
 };
 
 static const char *const places[] = {
@@ -146,6 +158,18 @@ static int launch(struct net_driver *drv, const struct net_params *params,
 			   e);
 }
 
+static void take_lease(const struct lxc_answer *answer, struct net_result *result)
+{
+	result->gateway[0] = '\0';
+	memset(result->dns, 0, sizeof(result->dns));
+	inet_ntop(AF_INET, &answer->ip, result->ip, sizeof(result->ip));
+	result->prefix_len = answer->prefix_len;
+	if (answer->router)
+		inet_ntop(AF_INET, &answer->router, result->gateway, sizeof(result->gateway));
+	for (int i = 0; i < NET_DNS_MAX && i < DHCP_DNS_MAX && answer->dns[i]; i++)
+		inet_ntop(AF_INET, &answer->dns[i], result->dns[i], sizeof(result->dns[i]));
+}
+
 static void fill_result(const struct net_params *p, const struct lxc_answer *answer,
 			struct net_result *result)
 {
@@ -155,18 +179,15 @@ static void fill_result(const struct net_params *p, const struct lxc_answer *ans
 	result->mtu = p->mtu ? p->mtu : net_lxc_user_nic_ops.default_mtu;
 	result->configure = true;
 	result->dynamic_child_ip = true;
-	inet_ntop(AF_INET, &answer->ip, result->ip, sizeof(result->ip));
-	result->prefix_len = answer->prefix_len;
-	if (answer->router)
-		inet_ntop(AF_INET, &answer->router, result->gateway, sizeof(result->gateway));
-	for (int i = 0; i < NET_DNS_MAX && i < DHCP_DNS_MAX && answer->dns[i]; i++)
-		inet_ntop(AF_INET, &answer->dns[i], result->dns[i], sizeof(result->dns[i]));
+	take_lease(answer, result);
 }
 
 static void lxc_user_nic_stop(struct net_driver *drv)
 {
 	if (!drv)
 		return;
+	loop_remove(drv->lease_src);
+	readdress_stop(&drv->readdress);
 	inside_stop(&drv->dhcp);
 	free(drv);
 }
@@ -185,6 +206,7 @@ static int lxc_user_nic_start(const struct net_params *params, const struct net_
 	if (!drv)
 		return err_set(e, -ENOMEM, "out of memory");
 	inside_init(&drv->dhcp, "the DHCP client of lxc-user-nic", "network/lxc-dhcp");
+	readdress_init(&drv->readdress);
 	code = launch(drv, params, target, program, &answer, e);
 	if (code) {
 		lxc_user_nic_stop(drv);
@@ -193,6 +215,10 @@ static int lxc_user_nic_start(const struct net_params *params, const struct net_
 	if (!answer.router)
 		log_warning("the DHCP server named no router: there is no default route");
 	fill_result(params, &answer, result);
+	drv->target = *target;
+	drv->target.netns_path = NULL;
+	drv->detached = params->detach_netns;
+	drv->result = *result;
 	*out = drv;
 	return 0;
 }
@@ -203,11 +229,90 @@ static int lxc_user_nic_watch(struct net_driver *drv, struct loop *loop, net_die
 	return helper_watch(&drv->dhcp.helper, loop, died, arg);
 }
 
+/* Another lease than before */
+
+static void on_lease(void *arg, uint32_t events);
+
+static void await_lease(struct net_driver *drv)
+{
+	drv->lease_src = loop_add_fd(drv->loop, drv->dhcp.channel, EPOLLIN, on_lease, drv);
+	if (!drv->lease_src)
+		log_error("network driver: changes of the address are not followed any more: %s",
+			  strerror(errno));
+}
+
+static void readdressed(void *arg, const struct err *e)
+{
+	struct net_driver *drv = arg;
+
+	if (e) {
+		log_error("network driver: the DHCP server gives the address %s/%d, which the "
+			  "interface cannot have: %s; the command has lost its network",
+			  drv->next.ip, drv->next.prefix_len, e->msg);
+	} else {
+		if (strcmp(drv->result.ip, drv->next.ip) != 0)
+			log_warning("the DHCP server gave another address: %s has %s, after %s; "
+				    "connections of before are lost",
+				    drv->next.ifname, drv->next.ip, drv->result.ip);
+		drv->result = drv->next;
+		drv->changed(drv->arg, &drv->result);
+	}
+	await_lease(drv);
+}
+
+static int start_readdress(struct net_driver *drv, struct err *e)
+{
+	auto_fd int mnt_ns_fd = -1;
+	char path[64];
+
+	/* The command that stays in the host's network has the host's name servers. */
+	if (!drv->detached) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)drv->target.child_pid);
+		mnt_ns_fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (mnt_ns_fd < 0)
+			return err_errno(e, -errno, "cannot open %s", path);
+	}
+	return readdress_start(&drv->readdress, &drv->target, mnt_ns_fd, &drv->result, &drv->next,
+			       drv->loop, e);
+}
+
+static void on_lease(void *arg, uint32_t events)
+{
+	struct net_driver *drv = arg;
+	struct lxc_answer answer;
+	struct err e = {.code = 0};
+	size_t no_fds = 0;
+
+	(void)events;
+	loop_remove(drv->lease_src);
+	drv->lease_src = NULL;
+	if (fdpass_recv(drv->dhcp.channel, &answer, sizeof(answer), NULL, &no_fds, 0) !=
+	    (ssize_t)sizeof(answer))
+		return; /* it has ended, which helper_watch tells */
+	drv->next = drv->result;
+	take_lease(&answer, &drv->next);
+	if (start_readdress(drv, &e) < 0)
+		readdressed(drv, &e);
+}
+
+static int lxc_user_nic_follow(struct net_driver *drv, struct loop *loop, net_changed_fn *changed,
+			       void *arg)
+{
+	drv->loop = loop;
+	drv->changed = changed;
+	drv->arg = arg;
+	drv->readdress.done = readdressed;
+	drv->readdress.arg = drv;
+	await_lease(drv);
+	return drv->lease_src ? 0 : -errno;
+}
+
 const struct net_driver_ops net_lxc_user_nic_ops = {
 	.name = "lxc-user-nic",
 	.default_ifname = "eth0",
 	.default_mtu = 1500,
 	.start = lxc_user_nic_start,
 	.watch = lxc_user_nic_watch,
+	.follow = lxc_user_nic_follow,
 	.stop = lxc_user_nic_stop,
 };

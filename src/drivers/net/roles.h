@@ -7,5 +7,6 @@
 int vpnkit_relay_main(void);
 int lxc_dhcp_main(void);
 int link_probe_main(void);
+int readdress_main(void);
 
 #endif

@@ -53,6 +53,11 @@ def bridge(quota=10, name="lxcbr0", user=USER, mtu=1500):
         sh("ip", "link", "del", name)
 
 
+def add_network(gateway="10.0.4.1", name="lxcbr0"):
+    """The bridge is in a second network too."""
+    sh("ip", "addr", "add", gateway + "/24", "dev", name)
+
+
 class Dnsmasq:
     """A DHCP and name server on the bridge; its log tells what it was asked."""
 
