@@ -57,6 +57,10 @@ struct net_result {
 	char ip[INET6_ADDRSTRLEN];
 	int prefix_len;
 	char gateway[INET6_ADDRSTRLEN];
+	/* With configure, a second address and default route, of IPv6; "": none. */
+	char ip6[INET6_ADDRSTRLEN];
+	int prefix_len6;
+	char gateway6[INET6_ADDRSTRLEN];
 	char dns[NET_DNS_MAX][INET6_ADDRSTRLEN]; /* "" ends the list */
 	bool dynamic_child_ip;			 /* the address comes from DHCP in the child */
 };

@@ -131,6 +131,26 @@ static int configure_interface(void *arg, struct err *e)
 	return netif_configure(&config, e);
 }
 
+static int configure_second_address(void *arg, struct err *e)
+{
+	const struct net_result *net = arg;
+	struct netif_config config = {.ifname = net->ifname,
+				      .ip = net->ip6,
+				      .prefix_len = net->prefix_len6,
+				      .gateway = net->gateway6};
+
+	return netif_configure(&config, e);
+}
+
+/* IPv6 is an addition: without it the command still has a network. */
+static void configure_ipv6(struct child *c)
+{
+	struct err e = {0};
+
+	if (in_netns(c, configure_second_address, &c->setup.net, &e))
+		log_warning("--ipv6: %s", e.msg);
+}
+
 static int name_detached_netns(const struct child *c, struct err *e)
 {
 	char path[PATH_MAX + 8];
@@ -152,6 +172,8 @@ static int configure_network(struct child *c, struct err *e)
 		code = in_netns(c, configure_interface, &c->setup.net, e);
 	if (code)
 		return code;
+	if (c->setup.net.configure && c->setup.net.ip6[0])
+		configure_ipv6(c);
 	/* The command stays in the host's network: the host's resolver and names are right for it.
 	 */
 	if (c->detached_fd >= 0)

@@ -192,6 +192,19 @@ static int parse_ip(const struct netif_config *c, struct address *ip, struct err
 	return code < 0 ? err_wrap(e, code, "address of %s", c->ifname) : 0;
 }
 
+/* A host that switches IPv6 off hands that on to new namespaces (devconf_inherit_init_net). Where
+ * this cannot be done, the address is refused, and the message says so. */
+static void switch_ipv6_on(const char *ifname)
+{
+	char path[sizeof("/proc/sys/net/ipv6/conf//disable_ipv6") + IFNAMSIZ];
+	auto_fd int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		fd_write_all(fd, "0", 1);
+}
+
 static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 		       struct err *e)
 {
@@ -200,6 +213,8 @@ static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct net
 
 	if (code < 0)
 		return code;
+	if (ip.family == AF_INET6)
+		switch_ipv6_on(c->ifname);
 	code = address_change(nl, RTM_NEWADDR, ifindex, &ip, c->prefix_len);
 	if (code < 0)
 		return err_errno(e, code, "cannot add address %s/%d to %s", c->ip, c->prefix_len,

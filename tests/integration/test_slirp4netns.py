@@ -4,13 +4,12 @@
 
 import os
 import signal
-import socket
-import struct
 
 import rkit
-from rkit import leaks, net
+from rkit import leaks, net, networks
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
 from rkit.peers import TcpServer, UdpServer, hello, payload_hash, receive
+from rkit.world import write
 
 NET = ["--net=slirp4netns", "--copy-up=/etc"]
 SAFE = NET + ["--disable-host-loopback"]
@@ -24,13 +23,6 @@ def slirp_command():
         if words and os.path.basename(words[0]) == "slirp4netns":
             return pid, words
     raise AssertionError("no slirp4netns runs")
-
-
-def dns_answer(query, _address):
-    """Every name is 192.0.2.77."""
-    question = query[12:]
-    return (query[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, 1, 0, 0) + question
-            + b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton("192.0.2.77"))
 
 
 @rkit.needs("slirp4netns", "tun")
@@ -71,7 +63,7 @@ class Outgoing(rkit.RkTestCase):
             self.assertEqual(got.stdout, "")
 
     def test_names(self):
-        with UdpServer(dns_answer, port=53, host="127.0.0.1"):
+        with UdpServer(networks.dns_answer, port=53, host="127.0.0.1"):
             got = rootlesskit(*SAFE, "python3", "-c",
                               "import socket; print(socket.gethostbyname('any.example.'))")
             self.assertEqual(got.stdout, "192.0.2.77\n", got.stderr)
@@ -156,6 +148,102 @@ class Options(rkit.RkTestCase):
                     c = net.connect("127.0.0.1", port)
                     self.assertEqual(c.recv(10), word)
                     c.close()
+
+
+@rkit.needs("slirp4netns", "tun")
+class Ipv6(rkit.RkTestCase):
+    """--ipv6: fd00::/64 inside, and a way out. The machine needs no more than IPv6 on a wire."""
+
+    V6 = [*SAFE, "--ipv6"]
+
+    @rkit.ours("waits some seconds for a router advertisement")
+    def test_reaches_out_at_once(self):
+        code = ["python3", "-c", networks.PROBE]
+        with networks.outside():
+            for extra in ([], ["--pidns", "--cgroupns", "--utsns", "--ipcns"], ["--cidr=10.9.0.0/24"]):
+                for words in (["tcp", "2001:db8::100", "80"], ["tcp", "192.0.2.100", "80"]):
+                    with self.subTest(extra=extra, words=words):
+                        got = rootlesskit(*self.V6, *extra, *code, *words)
+                        self.assertEqual(got.stdout, "question\n", got.stderr)
+
+    @rkit.ours("since 2.0")
+    def test_detached(self):
+        with networks.outside(), Rootlesskit(*self.V6, "--detach-netns") as rk:
+            self.assertEqual(networks.probe(rk, "tcp", "2001:db8::100", "80",
+                                            netns=rk.state + "/netns"), "question")
+
+    @rkit.ours("has router advertisements only, and an address of chance")
+    def test_addresses_and_route(self):
+        with Rootlesskit(*self.V6) as rk:
+            self.assertRegex(rk.nsenter("ip", "-6", "-o", "addr", "show", "tap0").stdout,
+                             r"inet6 fd00::100/64 scope global(?!.*tentative)")
+            self.assertIn("default via fd00::2 dev tap0",
+                          rk.nsenter("ip", "-6", "route").stdout)
+            self.assertIn("nameserver fd00::3\n", rk.nsenter("cat", "/etc/resolv.conf").stdout)
+            self.assertEqual(rk.api("GET", "/v1/info")[1]["networkDriver"]["dns"],
+                             ["10.0.2.3", "fd00::3"])
+
+    @rkit.ours("a kernel that forwards listens to no router advertisement")
+    def test_while_the_namespace_forwards(self):
+        """As Kubernetes has it."""
+        with networks.outside():
+            got = rootlesskit(*self.V6, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; "
+                              "exec python3 -c '%s' tcp 2001:db8::100 80" % networks.PROBE)
+            self.assertEqual(got.stdout, "question\n", got.stderr)
+
+    @rkit.ours("needs some seconds")
+    def test_services_of_the_host_unless_forbidden(self):
+        with TcpServer(hello("host"), port=8000, host="::1"):
+            for options, want in ((["--net=slirp4netns", "--copy-up=/etc", "--ipv6"], "host\n"),
+                                  (self.V6, "")):
+                got = rootlesskit(*options, "python3", "-c", "import socket; s = "
+                                  "socket.create_connection(('fd00::2', 8000), 10); "
+                                  "print(s.recv(10).decode())")
+                self.assertEqual(got.stdout, want, got.stderr)
+
+    @rkit.ours("does not write it to resolv.conf")
+    def test_names(self):
+        """Of a host whose name server is one of IPv6, asked at fd00::3 alone."""
+        write("/etc/resolv.conf", "nameserver ::1\n")
+        try:
+            with UdpServer(networks.dns_answer, port=53, host="::1"):
+                got = rootlesskit(*self.V6, "sh", "-c", "sed -i /10.0.2.3/d /etc/resolv.conf; "
+                                  "exec python3 -c '%s' name any.example." % networks.PROBE)
+        finally:
+            write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        self.assertEqual(got.stdout, "192.0.2.77\n", got.stderr)
+
+    def test_without_it_there_is_none(self):
+        with Rootlesskit(*SAFE) as rk:
+            self.assertNotIn("fd00", rk.nsenter("ip", "-6", "addr").stdout)
+            self.assertNotIn("default", rk.nsenter("ip", "-6", "route").stdout)
+            self.assertNotIn("fd00", rk.nsenter("cat", "/etc/resolv.conf").stdout)
+
+    @rkit.ours("needs some seconds")
+    def test_published_ports(self):
+        """To the address of the namespace, and to its loopback, from another machine too."""
+        ports = {18080: "[::]:18080:[fd00::100]:80/tcp", 18081: "[2001:db8::1]:18081:[::1]:81/tcp6",
+                 18082: "[::]:18082:82/tcp", 18083: "[::1]:18083:83/tcp"}
+        with net.neighbour() as client, \
+                Rootlesskit(*self.V6, "--port-driver=builtin",
+                            *["--publish=" + p for p in ports.values()],
+                            "-p", "[::]:18053:[fd00::100]:53/udp") as rk, \
+                TcpServer(hello("80"), port=80, host="fd00::100", netns=rk.netns()), \
+                TcpServer(hello("81"), port=81, host="::1", netns=rk.netns()), \
+                TcpServer(hello("82"), port=82, host="::1", netns=rk.netns()), \
+                TcpServer(hello("83"), port=83, host="::1", netns=rk.netns()), \
+                UdpServer(port=53, host="fd00::100", netns=rk.netns()):
+            for host, port, ns in (("2001:db8::1", 18080, client), ("::1", 18080, None),
+                                   ("127.0.0.1", 18080, None), ("192.0.2.1", 18080, client),
+                                   ("2001:db8::1", 18081, client), ("2001:db8::1", 18082, client),
+                                   ("::1", 18083, None)):
+                with self.subTest(host=host, port=port):
+                    with net.connect(host, port, netns=ns) as c:
+                        self.assertEqual(c.recv(10).decode(), str(port - 18000))
+            for host, ns in (("2001:db8::1", client), ("::1", None), ("192.0.2.1", client)):
+                with net.udp_client(host, 18053, netns=ns) as c:
+                    c.send(b"question")
+                    self.assertEqual(c.recv(100), b"question", host)
 
 
 @rkit.needs("slirp4netns", "tun")

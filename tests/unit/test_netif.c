@@ -242,6 +242,21 @@ static void test_configure_ipv6(void **state)
 	assert_true(has_default_route6("tap0", "fd000000000000000000000000000002"));
 }
 
+static void test_ipv6_switched_off(void **state)
+{
+	struct netif_config c = {.ifname = "tap0", .ip = "fd00::100", .prefix_len = 64};
+	struct err e = {0};
+
+	(void)state;
+	need_tun();
+	need_ipv6();
+	assert_int_equal(netif_tap_create("tap0", &e), 0);
+	assert_int_equal(fd_write_file("/proc/sys/net/ipv6/conf/tap0/disable_ipv6", "1", 0644), 0);
+	if (netif_configure(&c, &e) < 0)
+		fail_msg("%s", e.msg);
+	assert_true(has_address("tap0", "fd00::100", 64));
+}
+
 /* An IPv6 address must be usable at once: no duplicate address detection. */
 static void test_ipv6_not_tentative(void **state)
 {
@@ -341,6 +356,7 @@ int main(void)
 		cmocka_unit_test_setup(test_readdress, setup),
 		cmocka_unit_test_setup(test_configure_ipv6, setup),
 		cmocka_unit_test_setup(test_ipv6_not_tentative, setup),
+		cmocka_unit_test_setup(test_ipv6_switched_off, setup),
 		cmocka_unit_test_setup(test_only_what_is_asked, setup),
 		cmocka_unit_test_setup(test_errors_name_the_step, setup),
 		cmocka_unit_test_setup(test_tap_names, setup),

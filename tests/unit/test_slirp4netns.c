@@ -356,6 +356,7 @@ static void test_result(void **state)
 	assert_string_equal(r.gateway, "10.0.2.2");
 	assert_string_equal(r.dns[0], "10.0.2.3");
 	assert_string_equal(r.dns[1], "");
+	assert_string_equal(r.ip6, "");
 	assert_false(r.dynamic_child_ip);
 
 	p.cidr = "172.31.128.128/25";
@@ -369,6 +370,9 @@ static void test_result(void **state)
 	assert_string_equal(r.gateway, "172.31.128.130");
 	assert_string_equal(r.dns[0], "172.31.128.131");
 	assert_string_equal(r.dns[1], "fd00::3");
+	assert_string_equal(r.ip6, "fd00::100");
+	assert_int_equal(r.prefix_len6, 64);
+	assert_string_equal(r.gateway6, "fd00::2");
 	assert_int_equal(r.mtu, 1500);
 	assert_string_equal(r.ifname, "net0");
 }

@@ -193,6 +193,17 @@ static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct 
 	return code ? code : read_ready(drv, ready_r, e);
 }
 
+/* libslirp's fixed network, fd00::/64. It sends router advertisements too, but for the first one a
+ * command would have to wait some seconds, and a kernel that forwards ignores them (accept_ra in
+ * the kernel's ip-sysctl.rst): a Kubernetes node would lose its route when the last one expires. */
+static void fill_ipv6(struct net_result *result)
+{
+	snprintf(result->ip6, sizeof(result->ip6), "fd00::100");
+	result->prefix_len6 = 64;
+	snprintf(result->gateway6, sizeof(result->gateway6), "fd00::2");
+	snprintf(result->dns[1], sizeof(result->dns[1]), "fd00::3");
+}
+
 static void fill_result(const struct start *s, struct net_result *result)
 {
 	const struct net_params *p = s->params;
@@ -207,7 +218,7 @@ static void fill_result(const struct start *s, struct net_result *result)
 	cidr_address(&s->cidr, 2, result->gateway);
 	cidr_address(&s->cidr, 3, result->dns[0]);
 	if (p->ipv6)
-		snprintf(result->dns[1], sizeof(result->dns[1]), "fd00::3");
+		fill_ipv6(result);
 }
 
 static void slirp4netns_stop(struct net_driver *drv)
