@@ -68,6 +68,8 @@ static int take_member(const char *key, const json_t *v, struct port_spec *out, 
 		return take_string(v, "parentIP", out->parent_ip, e);
 	if (!strcasecmp(key, "childIP"))
 		return take_string(v, "childIP", out->child_ip, e);
+	if (!strcasecmp(key, "childListenIP"))
+		return take_string(v, "childListenIP", out->child_listen_ip, e);
 	if (!strcasecmp(key, "parentPort"))
 		return take_integer(v, "parentPort", &out->parent_port, e);
 	if (!strcasecmp(key, "childPort"))
@@ -180,6 +182,8 @@ json_t *codec_spec_encode(const struct port_spec *spec)
 		bad |= put(o, "childPort", json_integer(spec->child_port));
 	if (spec->child_ip[0])
 		bad |= put(o, "childIP", json_string(spec->child_ip));
+	if (spec->child_listen_ip[0])
+		bad |= put(o, "childListenIP", json_string(spec->child_listen_ip));
 	if (!bad)
 		return o;
 	json_decref(o);

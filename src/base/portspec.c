@@ -298,6 +298,9 @@ int portspec_validate(const struct port_spec *spec, struct err *e)
 	if (!is_port(spec->child_port))
 		return err_set(e, -EINVAL, "invalid ChildPort: %s",
 			       quote_rune(spec->child_port, q));
+	if (spec->child_listen_ip[0] && !is_ip(spec->child_listen_ip))
+		return err_set(e, -EINVAL, "invalid ChildListenIP: %s",
+			       quote_go(spec->child_listen_ip, q, sizeof(q)));
 	return 0;
 }
 

@@ -20,6 +20,9 @@ struct port_spec {
 	long long parent_port;
 	long long
 		child_port; /* wide: the API takes any integer and validation refuses it by value */
+	/* Beyond RootlessKit: the port is served in the namespace, too, at this address and
+	 * parent_port. "" when absent. Not in the string form. */
+	char child_listen_ip[64];
 };
 
 /* Parses the string form. Says what is wrong in RootlessKit's words where it has words for it.

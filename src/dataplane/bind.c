@@ -79,8 +79,9 @@ static int set_options(int fd, const struct dataplane_port *port)
 
 static int bind_one(const struct dataplane_port *port, bool first)
 {
-	int type = port->proto == DATAPLANE_TCP ? SOCK_STREAM : SOCK_DGRAM, code;
-	auto_fd int fd = socket(family_of(port), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool tcp = port->proto == DATAPLANE_TCP;
+	int type = (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, code;
+	auto_fd int fd = socket(family_of(port), type, tcp ? IPPROTO_TCP : IPPROTO_UDP);
 
 	if (fd < 0)
 		return -errno;
@@ -92,7 +93,7 @@ static int bind_one(const struct dataplane_port *port, bool first)
 	if (bind(fd, (const struct sockaddr *)&port->listen, addr_len(port)) < 0)
 		return -errno;
 	/* The kernel cuts the backlog to net.core.somaxconn. */
-	if (port->proto == DATAPLANE_TCP && listen(fd, INT_MAX) < 0)
+	if (tcp && listen(fd, INT_MAX) < 0)
 		return -errno;
 	return steal_fd(&fd);
 }

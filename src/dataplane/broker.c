@@ -13,6 +13,7 @@
 #include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "dataplane/broker_listen.h"
 #include "dataplane/broker_socket.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/dp_proto.h"
@@ -21,16 +22,24 @@
 /*
  * The socket broker: a process in the user and network namespace of the child. A socket belongs
  * for life to the network namespace it was made in, so this one makes them, unconnected, and
- * passes them out to the workers, which connect them from where they are.
+ * passes them out to the workers, which connect them from where they are. For the parent it makes
+ * listening sockets there (broker_listen.c).
  *
  * It starts as the user, joins both namespaces with the rights that the owner of a user namespace
- * has in it (user_namespaces(7)), and gives all of them up before it answers the first request.
+ * has in it (user_namespaces(7)), and gives them up before it answers the first request, all but
+ * the one to bind privileged ports there.
  */
 
 #define BOOT_FD 3
 
 /* Channels at a time: the workers', and those of a data plane whose end has not been seen yet. */
 #define CHANNELS_MAX (2 * LIMIT_WORKERS)
+
+/* What the parent says once we are up. */
+union parent_message {
+	struct broker_channels channels;
+	struct broker_listen listen;
+};
 
 struct broker {
 	struct pollfd polled[1 + CHANNELS_MAX]; /* the boot channel first */
@@ -146,26 +155,42 @@ static bool serve_channel(int channel)
 	return answer(channel, &req);
 }
 
+/* Whether the message made sense and was answered. Takes over the descriptors if it did. */
+static bool serve_parent(struct broker *b, const union parent_message *msg, size_t len,
+			 const int *fds, size_t n)
+{
+	int code;
+
+	if (len == sizeof(msg->channels) && msg->channels.workers == n) {
+		log_debug("%u new socket channels", msg->channels.workers);
+		add_channels(b, fds, n);
+		return true;
+	}
+	if (len != sizeof(msg->listen) || n > 0)
+		return false;
+	code = broker_listen_answer(BOOT_FD, &msg->listen);
+	if (code < 0)
+		log_error("boot channel: %s", strerror(-code));
+	return code == 0;
+}
+
 /* Whether the parent is still there. */
 static bool serve_boot_channel(struct broker *b)
 {
-	struct broker_channels msg;
+	union parent_message msg;
 	int fds[FDPASS_MAX];
 	size_t n = FDPASS_MAX;
 	ssize_t len = fdpass_recv(BOOT_FD, &msg, sizeof(msg), fds, &n, MSG_DONTWAIT);
 
 	if (len == -EAGAIN)
 		return true;
-	if (len != sizeof(msg) || msg.workers != n) {
-		if (len != 0)
-			log_error("boot channel: %s",
-				  len < 0 ? strerror((int)-len) : "a message that makes no sense");
-		fdpass_close(fds, len > 0 ? n : 0);
-		return false;
-	}
-	log_debug("%u new socket channels", msg.workers);
-	add_channels(b, fds, n);
-	return true;
+	if (len > 0 && serve_parent(b, &msg, (size_t)len, fds, n))
+		return true;
+	if (len != 0)
+		log_error("boot channel: %s",
+			  len < 0 ? strerror((int)-len) : "a message that makes no sense");
+	fdpass_close(fds, len > 0 ? n : 0);
+	return false;
 }
 
 static int serve(struct broker *b)
@@ -221,7 +246,7 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 	if (!code)
 		code = netns_cookie(&reply->netns_cookie, e);
 	if (!code)
-		code = boot.sandbox ? sandbox_broker(e) : sandbox_drop_caps(e);
+		code = boot.sandbox ? sandbox_broker(e) : sandbox_broker_caps(e);
 	return code;
 }
 

@@ -86,6 +86,16 @@ static union dp_addr to_dp_addr(const struct sockaddr_storage *ss)
 	return a;
 }
 
+/* Makes of a message about the port one about its socket in the namespace. Returns the worker that
+ * has it: one that has another socket of the port, and has made the slot ready for it. */
+static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
+{
+	msg->port_id = -port->spec.id;
+	msg->listen_family = port->spec.inside.ss_family;
+	msg->slot_used = false;
+	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
+}
+
 /* Sends a request to every worker that has a socket of the port. */
 static void port_post(struct dp_port *port, enum dp_msg_type type)
 {
@@ -103,7 +113,9 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 	port->seq = dp->seq;
 	port->waiting = port->n_fds;
 	for (unsigned i = 0; i < port->n_fds; i++) {
-		struct dp_channel *ch = &dp->channels[(port->worker + i) % dp->workers];
+		bool inside = port->inside && i == port->n_fds - 1;
+		unsigned worker = inside ? msg_inside(port, &msg) : port->worker + i;
+		struct dp_channel *ch = &dp->channels[worker % dp->workers];
 		int fd = type == DP_MSG_ADD ? port->fds[i] : -1;
 
 		if (dp_channel_post(ch, &msg, fd, false) < 0)
@@ -139,6 +151,7 @@ static void port_answered(struct dp_port *port)
 	case DP_PORT_REMOVING:
 		port_finish(port, 0);
 		break;
+	case DP_PORT_BINDING:
 	case DP_PORT_LIVE:
 		break;
 	}
@@ -146,7 +159,7 @@ static void port_answered(struct dp_port *port)
 
 void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg)
 {
-	struct dp_port *port = port_find(dp, msg->port_id);
+	struct dp_port *port = port_find(dp, abs(msg->port_id));
 
 	if (!port || port->seq != msg->seq || port->waiting == 0) {
 		log_debug("worker %u: an answer about port %d that nobody waits for", worker,
@@ -212,6 +225,75 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 	}
 }
 
+/* The socket in the namespace */
+
+/* Asks the broker for it, or finishes the port if it cannot be asked. */
+static void port_ask_broker(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+	int code;
+
+	port->seq = ++dp->seq;
+	code = dp_inside_ask(dp, port);
+	port->asked = code == 0;
+	dp->broker_behind |= code == -EAGAIN;
+	if (code < 0 && code != -EAGAIN && code != -EPIPE)
+		port_finish_soon(port, code);
+}
+
+/* Everything is bound: on to the workers. */
+static void port_hand_over(struct dp_port *port)
+{
+	port->state = DP_PORT_ADDING;
+	port->lives = port->dp->plane.state != DP_CHILD_DOWN;
+	port_post(port, DP_MSG_ADD);
+}
+
+void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int fd)
+{
+	struct dp_port *port = port_find(dp, id);
+
+	if (!port || port->state != DP_PORT_BINDING || port->seq != seq || port->timer) {
+		log_debug("%s: an answer about port %d that nobody waits for", dp->broker.name, id);
+		close_fd(&fd);
+	} else if (fd >= 0) {
+		port->fds[port->n_fds++] = fd;
+		port->inside = true;
+		dp->listeners++;
+		port_hand_over(port);
+	} else if (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT) {
+		log_debug("port %d: the namespace does not have its address", id);
+		port_hand_over(port);
+	} else {
+		port_finish(port, fd);
+	}
+}
+
+void dp_ports_ask_broker(struct dataplane *dp, bool anew)
+{
+	struct dp_port *port, *tmp;
+
+	dp->broker_behind = false;
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		port->asked &= !anew;
+		if (port->state == DP_PORT_BINDING && !port->timer && !port->asked &&
+		    !dp->broker_behind)
+			port_ask_broker(port);
+	}
+}
+
+void dp_ports_broker_hopeless(struct dataplane *dp)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->state == DP_PORT_BINDING && !port->timer)
+			port_finish_soon(port, -ECONNRESET);
+	}
+}
+
 /* Adding and removing */
 
 static unsigned sockets_for_port(const struct dataplane *dp)
@@ -225,12 +307,12 @@ static unsigned sockets_for_port(const struct dataplane *dp)
 static int port_bind(struct dp_port *port)
 {
 	struct dataplane *dp = port->dp;
-	unsigned n = sockets_for_port(dp);
+	unsigned n = sockets_for_port(dp), inside = port->spec.inside.ss_family != 0;
 	int code;
 
-	if (dp->listeners + n > dp->listeners_max)
+	if (dp->listeners + n + inside > dp->listeners_max)
 		return -EMFILE;
-	port->fds = calloc(n, sizeof(*port->fds));
+	port->fds = calloc(n + inside, sizeof(*port->fds));
 	if (!port->fds)
 		return -ENOMEM;
 	code = bind_port(&port->spec, port->fds, n);
@@ -246,10 +328,10 @@ static int port_bind(struct dp_port *port)
 	return 0;
 }
 
-/* The data plane dies again and again: what is asked for now would wait for long. */
-static bool is_hopeless(const struct dataplane *dp)
+/* It dies again and again: what is asked for now would wait for long. */
+static bool is_hopeless(const struct dp_child *child)
 {
-	return dp->plane.state == DP_CHILD_DOWN && dp->plane.failures >= 4;
+	return child->state == DP_CHILD_DOWN && child->failures >= 4;
 }
 
 int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
@@ -259,7 +341,7 @@ int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 	int code;
 
 	assert(spec->id > 0 && !port_find(dp, spec->id));
-	if (is_hopeless(dp))
+	if (is_hopeless(&dp->plane) || (spec->inside.ss_family && is_hopeless(&dp->broker)))
 		return -ECONNRESET;
 	if (HASH_COUNT(dp->ports) == LIMIT_PORTS)
 		return -ENOSPC;
@@ -267,10 +349,9 @@ int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 	if (!port)
 		return -ENOMEM;
 	*port = (struct dp_port){.dp = dp,
-				 .state = DP_PORT_ADDING,
+				 .state = DP_PORT_BINDING,
 				 .spec = *spec,
 				 .slot = DP_SLOT_NONE,
-				 .lives = dp->plane.state != DP_CHILD_DOWN,
 				 .done = done,
 				 .arg = arg};
 	code = port_bind(port);
@@ -280,7 +361,10 @@ int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 	}
 	HASH_ADD_INT(dp->ports, spec.id, port);
 	dp_slot_get(dp, port);
-	port_post(port, DP_MSG_ADD);
+	if (spec->inside.ss_family)
+		port_ask_broker(port);
+	else
+		port_hand_over(port);
 	return 0;
 }
 
@@ -391,6 +475,8 @@ static void ports_let_go(struct dataplane *dp)
 		{
 			if (port->state == DP_PORT_LIVE)
 				dataplane_port_remove(dp, port->spec.id, nobody_waits, NULL);
+			else if (port->state == DP_PORT_BINDING)
+				port_free(port);
 			else
 				port->done = nobody_waits;
 		}
@@ -415,6 +501,11 @@ void dataplane_close(struct dataplane *dp)
 const char *dataplane_backend_name(const struct dataplane *dp)
 {
 	return dp->backend == DATAPLANE_EPOLL ? "epoll" : "io_uring";
+}
+
+uint64_t dataplane_netns_cookie(const struct dataplane *dp)
+{
+	return dp->netns_cookie;
 }
 
 unsigned dataplane_workers(const struct dataplane *dp)

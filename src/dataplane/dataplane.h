@@ -48,6 +48,8 @@ struct dataplane_port {
 	bool v6only;			 /* AF_INET6 only; false on [::] takes IPv4 too */
 	struct sockaddr_storage target;	 /* in the namespace */
 	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
+	struct sockaddr_storage inside;	 /* to listen on as well, in the namespace; IPv6 alone if it
+					    is IPv6; ss_family 0: none */
 };
 
 /* err: 0 or -errno; -ECONNRESET: the data plane died, and more than once. Exactly one call, never
@@ -56,7 +58,8 @@ typedef void dataplane_done_fn(void *arg, int err);
 
 /* Binds and hands over. Returns -errno at once when the sockets cannot be had (EADDRINUSE, EACCES,
  * EADDRNOTAVAIL, EMFILE, ...) and done is not called; else 0, and done says whether the workers
- * took it. */
+ * took it, or why the address inside cannot be had. One that the namespace does not have is done
+ * without: nobody there can ask for it. */
 int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
 		       dataplane_done_fn *done, void *arg);
 
@@ -83,6 +86,8 @@ unsigned dataplane_starts(const struct dataplane *dp);
 
 /* What runs: "io_uring" or "epoll". */
 const char *dataplane_backend_name(const struct dataplane *dp);
+/* SO_NETNS_COOKIE (socket(7)) of the namespace that ports lead to. */
+uint64_t dataplane_netns_cookie(const struct dataplane *dp);
 unsigned dataplane_workers(const struct dataplane *dp);
 
 /* The roles' entries: main() calls these in the re-executed process and they do not return to it

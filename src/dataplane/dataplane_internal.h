@@ -11,10 +11,11 @@
 #include "dataplane/stats.h"
 
 /*
- * The parent's half of the data plane, in four files:
+ * The parent's half of the data plane, in five files:
  *   dataplane.c   the door, and the table of ports
  *   dp_channel.c  control channels: messages to workers, their answers
  *   dp_child.c    the two processes: start, handshake, end, start again
+ *   dp_inside.c   listening sockets in the namespace, which the broker makes
  *   dp_stats.c    what the workers count
  */
 
@@ -50,6 +51,7 @@ struct dp_child {
 };
 
 enum dp_port_state {
+	DP_PORT_BINDING, /* the broker is to bind the socket in the namespace */
 	DP_PORT_ADDING,
 	DP_PORT_LIVE,
 	DP_PORT_UNDOING, /* a worker refused it: the others give it up */
@@ -64,6 +66,8 @@ struct dp_port {
 	bool slot_used; /* by an earlier port */
 	int *fds;	/* the listening sockets */
 	unsigned n_fds;
+	bool asked;	  /* BINDING: the broker knows */
+	bool inside;	  /* the last of them is the one in the namespace */
 	unsigned worker;  /* of the first; the others go to those after it */
 	unsigned waiting; /* answers to come */
 	unsigned lives;	  /* data planes that it was offered to while ADDING */
@@ -91,6 +95,7 @@ struct dataplane {
 	struct dp_port *ports;
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
+	bool broker_behind; /* its channel had no room for a request */
 	uint32_t seq;
 };
 
@@ -122,7 +127,22 @@ void dp_child_give_up(struct dp_child *child, const char *why);
 /* It has closed a channel: it is ending, and helped along. */
 void dp_child_hung_up(struct dp_child *child);
 
+/* dp_inside.c */
+/* Asks the broker for the port's socket in the namespace; dp_port_inside takes the answer. 0;
+ * -EPIPE when there is no broker, and the next one is to be asked; -EAGAIN when it is to be asked
+ * again after its next answer; other -errno. */
+int dp_inside_ask(struct dataplane *dp, const struct dp_port *port);
+/* Takes what the broker has said. */
+void dp_inside_answers(struct dataplane *dp);
+
 /* dataplane.c */
+/* The answer for port id: the descriptor, which it takes over, or -errno. */
+void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int fd);
+/* Asks the broker for what it has not been asked for. anew: there is another one, which knows
+ * nothing. */
+void dp_ports_ask_broker(struct dataplane *dp, bool anew);
+/* There will be no broker soon. */
+void dp_ports_broker_hopeless(struct dataplane *dp);
 void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg);
 /* A new data plane is there: it gets all ports. */
 void dp_ports_offer(struct dataplane *dp);

@@ -317,6 +317,8 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	delay_ms = restart_delay_ms(child->failures);
 	log_death(child, why, delay_ms);
 	child_clear(child);
+	if (!is_plane(child) && delay_ms >= RESTART_HOPELESS_MS)
+		dp_ports_broker_hopeless(dp);
 	child->timer = loop_add_timer(dp->loop, delay_ms, on_restart, child);
 	if (!child->timer)
 		log_error("the %s cannot be started again: %s", child->name, strerror(errno));
@@ -360,12 +362,30 @@ static void on_pidfd(void *arg, uint32_t events)
 
 /* Start */
 
+static void on_broker(void *arg, uint32_t events)
+{
+	(void)events;
+	dp_inside_answers(arg);
+}
+
+/* From now on it answers requests for listening sockets. */
+static void broker_watch(struct dataplane *dp)
+{
+	struct dp_child *broker = &dp->broker;
+
+	broker->boot_src = loop_add_fd(dp->loop, broker->boot_fd, EPOLLIN, on_broker, dp);
+	if (!broker->boot_src)
+		dp_child_give_up(broker, "cannot listen to it");
+}
+
 static void child_is_up(struct dp_child *child)
 {
 	loop_remove(child->boot_src);
 	loop_remove(child->timer);
 	child->boot_src = child->timer = NULL;
 	child->state = DP_CHILD_UP;
+	if (!is_plane(child))
+		broker_watch(child->dp);
 	log_debug("%s: process %d is up after %llu ms", child->name, (int)child->proc.pid,
 		  (unsigned long long)(loop_now_ms() - child->started_ms));
 }
@@ -437,6 +457,8 @@ static int broker_prepare_again(struct dataplane *dp)
 	if (!code)
 		code = broker_boot(dp, theirs);
 	fds_close(theirs, dp->workers);
+	if (!code)
+		dp_ports_ask_broker(dp, true);
 	return code;
 }
 

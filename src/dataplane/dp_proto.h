@@ -14,7 +14,8 @@
  *   parent  <-> worker i          control channel i
  *   worker  <-> broker            socket channel i (made by the parent, an end to each)
  *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply, then a
- *                                 broker_channels for each new data plane
+ *                                 broker_channels for each new data plane, and broker_listen, each
+ *                                 with its reply
  */
 
 /* The kernel's sockaddr_in or sockaddr_in6. */
@@ -48,9 +49,9 @@ enum dp_msg_type {
 };
 
 struct dp_msg {
-	uint32_t type; /* enum dp_msg_type */
-	uint32_t seq;  /* of the request, repeated in DP_MSG_DONE */
-	int32_t port_id;
+	uint32_t type;	 /* enum dp_msg_type */
+	uint32_t seq;	 /* of the request, repeated in DP_MSG_DONE */
+	int32_t port_id; /* negative: the port's socket in the namespace */
 	int32_t err;
 	uint32_t proto; /* enum dataplane_proto */
 	uint32_t listen_family;
@@ -71,6 +72,22 @@ struct broker_boot {
  * channel for each of its workers. No answer. */
 struct broker_channels {
 	uint32_t workers;
+};
+
+/* Parent to broker, any time after broker_boot: a listening socket in the namespace. The answer
+ * repeats port_id and seq and has the socket with it unless err is -errno. The two messages have
+ * different lengths, by which the broker knows them. */
+struct broker_listen {
+	int32_t port_id;
+	uint32_t seq;
+	uint32_t proto; /* enum dataplane_proto */
+	union dp_addr addr;
+};
+
+struct broker_listen_reply {
+	int32_t port_id;
+	uint32_t seq;
+	int32_t err;
 };
 
 struct broker_boot_reply {
@@ -96,5 +113,7 @@ struct broker_reply {
 
 static_assert(sizeof(struct broker_request) == 4, "no padding goes over a socket");
 static_assert(sizeof(struct broker_reply) == 8, "no padding goes over a socket");
+static_assert(sizeof(struct broker_listen) != sizeof(struct broker_channels),
+	      "the length tells which it is");
 
 #endif

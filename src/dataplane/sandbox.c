@@ -98,6 +98,13 @@ static const struct rule rules[] = {
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_TCP)),
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_UDP)),
 
+	/* Those that listen in the namespace. */
+	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_PKTINFO)),
+	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_V6ONLY)),
+	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_RECVPKTINFO)),
+	CALL(BROKER, bind),
+	CALL(BROKER, listen),
+
 	/* Pipes. */
 	CALL(PLANE, pipe2),
 	CALL_IF(PLANE, fcntl, ARG(1, F_SETPIPE_SZ)),
@@ -238,7 +245,9 @@ static int apply(unsigned who, struct err *e)
 	return code < 0 ? err_errno(e, code, "system call filter") : 0;
 }
 
-int sandbox_drop_caps(struct err *e)
+/* Drops all capabilities but those of keep, a set of bits (1 << CAP_...), as far as they are there.
+ */
+static int drop_caps_but(uint64_t keep, struct err *e)
 {
 	capng_select_t which = CAPNG_SELECT_CAPS;
 
@@ -248,12 +257,28 @@ int sandbox_drop_caps(struct err *e)
 		return err_set(e, -EPERM, "capabilities: cannot be read");
 	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
 		which = CAPNG_SELECT_BOTH;
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
+		if (!capng_have_capability(CAPNG_PERMITTED, cap))
+			keep &= ~(1ull << cap);
 	capng_clear(CAPNG_SELECT_BOTH);
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
+		if (keep >> cap & 1)
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, cap);
 	if (capng_apply(which) < 0)
 		return err_set(e, -EPERM, "capabilities: cannot be dropped");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(e, -errno, "PR_SET_NO_NEW_PRIVS");
 	return 0;
+}
+
+int sandbox_drop_caps(struct err *e)
+{
+	return drop_caps_but(0, e);
+}
+
+int sandbox_broker_caps(struct err *e)
+{
+	return drop_caps_but(1ull << CAP_NET_BIND_SERVICE, e);
 }
 
 int sandbox_dataplane(bool uring, struct err *e)
@@ -265,7 +290,7 @@ int sandbox_dataplane(bool uring, struct err *e)
 
 int sandbox_broker(struct err *e)
 {
-	int code = sandbox_drop_caps(e);
+	int code = sandbox_broker_caps(e);
 
 	return code ? code : apply(BROKER, e);
 }

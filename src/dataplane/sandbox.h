@@ -8,7 +8,7 @@
 
 /*
  * Takes every system call away from the whole process (all its threads) but those its role needs,
- * and every capability. What is refused fails with EPERM. There is no way back.
+ * and its capabilities. What is refused fails with EPERM. There is no way back.
  *
  * Both need no_new_privs, which proc_start sets, or they set it themselves. 0 or -errno with *e.
  */
@@ -22,7 +22,11 @@ int sandbox_broker(struct err *e);
 /* A process of a network driver, once it has opened what it reads and writes. */
 int sandbox_relay(struct err *e);
 
-/* Every capability, in every set. Part of the two above. */
+/* Every capability, in every set. Part of those above. */
 int sandbox_drop_caps(struct err *e);
+
+/* The same for the broker, which keeps CAP_NET_BIND_SERVICE: it has that over the namespace of the
+ * child alone. Part of sandbox_broker. */
+int sandbox_broker_caps(struct err *e);
 
 #endif

@@ -127,6 +127,7 @@ struct port_driver_ops {
 	/* How many adds may wait for the driver at a time on behalf of one request, and so how
 	 * many ports a request may hold; 0: one request, one port. */
 	unsigned batch_max;
+	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
 	/* spec has been validated and does not conflict; id names the port from now on. Where it
 	 * fails nothing of it is left. */

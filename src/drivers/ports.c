@@ -111,6 +111,11 @@ static int check(struct ports *p, const struct port_spec *spec, const struct por
 
 	if (code < 0)
 		return code;
+	if (spec->child_listen_ip[0] && !p->ops->takes_child_listen_ip)
+		return err_set(e, -ENOTSUP,
+			       "the port driver %s does not listen in the namespace, so there can "
+			       "be no childListenIP: builtin does",
+			       p->ops->name);
 	HASH_FIND(by_key, p->by_key, key, sizeof(*key), twin);
 	if (twin)
 		return err_set(e, -EEXIST, "conflict with ID %d", twin->entry.id);

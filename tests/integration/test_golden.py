@@ -132,6 +132,7 @@ class Replay(rkit.RkTestCase):
             self.assertIn(driver.pop("dataplane"), ("io_uring", "epoll"))
             self.assertGreater(driver.pop("workers"), 0)
             self.assertGreater(driver.pop("batchMax"), 1)
+            self.assertGreater(driver.pop("netnsCookie"), 0)
         self.assertEqual(have, want)
 
     def compare_list(self, want, have):

@@ -14,14 +14,17 @@ static void test_specs_that_go_reads(void **state)
 		struct port_spec want;
 	} cases[] = {
 		{"{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":1,\"childPort\":2}",
-		 {"tcp", "127.0.0.1", "", 1, 2}},
+		 {"tcp", "127.0.0.1", "", 1, 2, .child_listen_ip = ""}},
 		{"{\"PROTO\":\"udp\",\"ParentPort\":3,\"childip\":\"::1\"}",
-		 {"udp", "", "::1", 3, 0}},
-		{"{\"proto\":\"tcp\",\"proto\":\"udp\"}", {"udp", "", "", 0, 0}},
-		{"{\"proto\":\"tcp\",\"other\":[1,{}]} trailing", {"tcp", "", "", 0, 0}},
-		{"{\"proto\":null,\"parentPort\":null}", {"", "", "", 0, 0}},
-		{"null", {"", "", "", 0, 0}},
-		{" {} ", {"", "", "", 0, 0}},
+		 {"udp", "", "::1", 3, 0, .child_listen_ip = ""}},
+		{"{\"proto\":\"tcp\",\"proto\":\"udp\"}",
+		 {"udp", "", "", 0, 0, .child_listen_ip = ""}},
+		{"{\"proto\":\"tcp\",\"other\":[1,{}]} trailing",
+		 {"tcp", "", "", 0, 0, .child_listen_ip = ""}},
+		{"{\"proto\":null,\"parentPort\":null}", {"", "", "", 0, 0, .child_listen_ip = ""}},
+		{"null", {"", "", "", 0, 0, .child_listen_ip = ""}},
+		{"{\"childListenIP\":\"::\"}", {"", "", "", 0, 0, .child_listen_ip = "::"}},
+		{" {} ", {"", "", "", 0, 0, .child_listen_ip = ""}},
 	};
 
 	(void)state;
@@ -37,6 +40,7 @@ static void test_specs_that_go_reads(void **state)
 		assert_string_equal(got.child_ip, cases[i].want.child_ip);
 		assert_int_equal(got.parent_port, cases[i].want.parent_port);
 		assert_int_equal(got.child_port, cases[i].want.child_port);
+		assert_string_equal(got.child_listen_ip, cases[i].want.child_listen_ip);
 	}
 }
 
@@ -57,6 +61,8 @@ static void test_specs_that_go_refuses(void **state)
 					     "field Spec.parentPort of type int"},
 		{"{\"proto\":1}",
 		 "json: cannot unmarshal number into Go struct field Spec.proto of type string"},
+		{"{\"childListenIP\":{}}", "json: cannot unmarshal object into Go struct field "
+					   "Spec.childListenIP of type string"},
 		{"{\"parentPort\":99999999999999999999}", "invalid JSON at byte "},
 		{"{\"proto\":\"0123456789012345678901234567890123456789012345678901234567890123\"}",
 		 "invalid proto: 64 bytes"},
@@ -86,8 +92,8 @@ static void assert_json(json_t *v, const char *want)
 
 static void test_encoding(void **state)
 {
-	struct port_spec spec = {"tcp", "127.0.0.1", "", 1, 2},
-			 bare = {"udp", "", "10.0.2.100", 3, 0};
+	struct port_spec spec = {"tcp", "127.0.0.1", "", 1, 2, .child_listen_ip = ""},
+			 bare = {"udp", "", "10.0.2.100", 3, 0, .child_listen_ip = ""};
 
 	(void)state;
 	assert_json(
@@ -96,6 +102,9 @@ static void test_encoding(void **state)
 		"\"childPort\":2}}");
 	assert_json(codec_spec_encode(&bare),
 		    "{\"proto\":\"udp\",\"parentPort\":3,\"childIP\":\"10.0.2.100\"}");
+	snprintf(bare.child_listen_ip, sizeof(bare.child_listen_ip), "0.0.0.0");
+	assert_json(codec_spec_encode(&bare), "{\"proto\":\"udp\",\"parentPort\":3,\"childIP\":"
+					      "\"10.0.2.100\",\"childListenIP\":\"0.0.0.0\"}");
 	assert_json(codec_message_encode("it's \"so\""), "{\"message\":\"it's \\\"so\\\"\"}");
 	assert_json(codec_message_encode("a\xff"), "{\"message\":\"a?\"}");
 }

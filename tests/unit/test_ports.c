@@ -111,6 +111,20 @@ static void test_invalid_never_reaches_the_driver(void **state)
 	assert_int_equal(drv.added, 0);
 }
 
+static void test_child_listen_ip_is_not_for_every_driver(void **state)
+{
+	struct port_spec spec = {.proto = "tcp",
+				 .parent_port = 80,
+				 .child_port = 80,
+				 .child_listen_ip = "127.0.0.1"};
+
+	(void)state;
+	ports_add(ports, &spec, on_added, NULL);
+	assert_string_equal(last_error, "the port driver fake does not listen in the namespace, so "
+					"there can be no childListenIP: builtin does");
+	assert_int_equal(drv.added, 0);
+}
+
 static void test_unknown_ids(void **state)
 {
 	(void)state;
@@ -170,6 +184,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_add_leaves_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_conflicts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_invalid_never_reaches_the_driver, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_child_listen_ip_is_not_for_every_driver, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ids, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_driver, setup, teardown),

@@ -13,21 +13,31 @@ static void test_good_specs(void **state)
 		struct port_spec want;
 		const char *canonical; /* NULL: as text */
 	} cases[] = {
-		{"127.0.0.1:8080:80/tcp", {"tcp", "127.0.0.1", "", 8080, 80}, NULL},
-		{"127.0.0.1:8080:10.0.2.100:80/tcp",
-		 {"tcp", "127.0.0.1", "10.0.2.100", 8080, 80},
+		{"127.0.0.1:8080:80/tcp",
+		 {"tcp", "127.0.0.1", "", 8080, 80, .child_listen_ip = ""},
 		 NULL},
-		{"[::1]:8080:[::2]:80/udp", {"udp", "::1", "::2", 8080, 80}, NULL},
-		{"[::]:53:53/udp6", {"udp6", "::", "", 53, 53}, NULL},
-		{"8080:80/tcp4", {"tcp4", "", "", 8080, 80}, NULL},
-		{":8080:80/tcp", {"tcp", "", "", 8080, 80}, "8080:80/tcp"},
-		{"8080:10.0.2.100:80/tcp", {"tcp", "", "10.0.2.100", 8080, 80}, NULL},
-		{"8080:[::2]:80/tcp", {"tcp", "", "::2", 8080, 80}, NULL},
-		{"[127.0.0.1]:1:2/sctp", {"sctp", "127.0.0.1", "", 1, 2}, "127.0.0.1:1:2/sctp"},
+		{"127.0.0.1:8080:10.0.2.100:80/tcp",
+		 {"tcp", "127.0.0.1", "10.0.2.100", 8080, 80, .child_listen_ip = ""},
+		 NULL},
+		{"[::1]:8080:[::2]:80/udp",
+		 {"udp", "::1", "::2", 8080, 80, .child_listen_ip = ""},
+		 NULL},
+		{"[::]:53:53/udp6", {"udp6", "::", "", 53, 53, .child_listen_ip = ""}, NULL},
+		{"8080:80/tcp4", {"tcp4", "", "", 8080, 80, .child_listen_ip = ""}, NULL},
+		{":8080:80/tcp", {"tcp", "", "", 8080, 80, .child_listen_ip = ""}, "8080:80/tcp"},
+		{"8080:10.0.2.100:80/tcp",
+		 {"tcp", "", "10.0.2.100", 8080, 80, .child_listen_ip = ""},
+		 NULL},
+		{"8080:[::2]:80/tcp", {"tcp", "", "::2", 8080, 80, .child_listen_ip = ""}, NULL},
+		{"[127.0.0.1]:1:2/sctp",
+		 {"sctp", "127.0.0.1", "", 1, 2, .child_listen_ip = ""},
+		 "127.0.0.1:1:2/sctp"},
 		{"127.0.0.1:0:80/tcp",
-		 {"tcp", "127.0.0.1", "", 0, 80},
+		 {"tcp", "127.0.0.1", "", 0, 80, .child_listen_ip = ""},
 		 NULL}, /* the server says why not */
-		{"127.0.0.1:99999:80/tcp", {"tcp", "127.0.0.1", "", 99999, 80}, NULL},
+		{"127.0.0.1:99999:80/tcp",
+		 {"tcp", "127.0.0.1", "", 99999, 80, .child_listen_ip = ""},
+		 NULL},
 	};
 
 	(void)state;
@@ -117,18 +127,24 @@ static void test_validation(void **state)
 		struct port_spec spec;
 		const char *want;
 	} cases[] = {
-		{{"tcp", "127.0.0.1", "", 80, 80}, NULL},
-		{{"sctp", "", "", 80, 80}, NULL},
-		{{"udp6", "::", "::1", 65535, 1}, NULL},
-		{{"TCP", "", "", 80, 80}, "unknown proto: \"TCP\""},
-		{{"", "", "", 80, 80}, "unknown proto: \"\""},
-		{{"tcp", "localhost", "", 80, 80}, "invalid ParentIP: \"localhost\""},
-		{{"tcp", "", "nope", 80, 80}, "invalid ChildIP: \"nope\""},
-		{{"tcp", "", "", 0, 80}, "invalid ParentPort: '\\x00'"},
-		{{"tcp", "", "", -1, 80}, "invalid ParentPort: '\xef\xbf\xbd'"},
-		{{"tcp", "", "", 65536, 80}, "invalid ParentPort: '\xf0\x90\x80\x80'"},
-		{{"tcp", "", "", 1, 0}, "invalid ChildPort: '\\x00'"},
-		{{"tcp", "", "", 1, 1ll << 60}, "invalid ChildPort: '\xef\xbf\xbd'"},
+		{{"tcp", "127.0.0.1", "", 80, 80, .child_listen_ip = ""}, NULL},
+		{{"sctp", "", "", 80, 80, .child_listen_ip = ""}, NULL},
+		{{"udp6", "::", "::1", 65535, 1, .child_listen_ip = ""}, NULL},
+		{{"tcp", "", "", 80, 80, .child_listen_ip = "127.0.0.2"}, NULL},
+		{{"tcp", "", "", 80, 80, .child_listen_ip = "*"}, "invalid ChildListenIP: \"*\""},
+		{{"TCP", "", "", 80, 80, .child_listen_ip = ""}, "unknown proto: \"TCP\""},
+		{{"", "", "", 80, 80, .child_listen_ip = ""}, "unknown proto: \"\""},
+		{{"tcp", "localhost", "", 80, 80, .child_listen_ip = ""},
+		 "invalid ParentIP: \"localhost\""},
+		{{"tcp", "", "nope", 80, 80, .child_listen_ip = ""}, "invalid ChildIP: \"nope\""},
+		{{"tcp", "", "", 0, 80, .child_listen_ip = ""}, "invalid ParentPort: '\\x00'"},
+		{{"tcp", "", "", -1, 80, .child_listen_ip = ""},
+		 "invalid ParentPort: '\xef\xbf\xbd'"},
+		{{"tcp", "", "", 65536, 80, .child_listen_ip = ""},
+		 "invalid ParentPort: '\xf0\x90\x80\x80'"},
+		{{"tcp", "", "", 1, 0, .child_listen_ip = ""}, "invalid ChildPort: '\\x00'"},
+		{{"tcp", "", "", 1, 1ll << 60, .child_listen_ip = ""},
+		 "invalid ChildPort: '\xef\xbf\xbd'"},
 	};
 
 	(void)state;
@@ -157,7 +173,7 @@ static void test_go_quoting(void **state)
 
 static void test_conflicts(void **state)
 {
-	struct port_spec a = {"tcp", "127.0.0.1", "", 80, 80}, b = a;
+	struct port_spec a = {"tcp", "127.0.0.1", "", 80, 80, .child_listen_ip = ""}, b = a;
 
 	(void)state;
 	b.child_port = 81;

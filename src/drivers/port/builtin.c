@@ -126,6 +126,8 @@ static void on_added(void *arg, int code)
 
 	if (code == -ECONNRESET)
 		err_set(&e, code, "the data plane fails again and again: see the log");
+	else if (code && req->spec.child_listen_ip[0])
+		builtin_addr_inside_error(&req->spec, code, &e);
 	else if (code)
 		builtin_addr_error(&req->spec, code, -1, &e);
 	request_finish(req, code ? &e : NULL);
@@ -201,6 +203,8 @@ static void builtin_describe(const struct port_driver *drv, json_t *info)
 {
 	json_object_set_new(info, "dataplane", json_string(dataplane_backend_name(drv->dp)));
 	json_object_set_new(info, "workers", json_integer(dataplane_workers(drv->dp)));
+	json_object_set_new(info, "netnsCookie",
+			    json_integer((json_int_t)dataplane_netns_cookie(drv->dp)));
 }
 
 static json_t *builtin_stats(const struct port_driver *drv, struct err *e)
@@ -214,6 +218,7 @@ const struct port_driver_ops port_builtin_ops = {
 	.name = "builtin",
 	.protos = builtin_protos,
 	.batch_max = LIMIT_PORT_BATCH,
+	.takes_child_listen_ip = true,
 	.start = builtin_start,
 	.add = builtin_add,
 	.remove = builtin_remove,

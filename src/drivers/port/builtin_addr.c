@@ -186,6 +186,23 @@ static int resolve_target(const struct port_spec *spec, const char *host_ip,
 	return 0;
 }
 
+/* Beside the port, in the namespace, with its number. Each family by itself: whoever wants both
+ * publishes twice, as Docker does. */
+static int resolve_inside(const struct proto *proto, const struct port_spec *spec,
+			  struct dataplane_port *port, struct err *e)
+{
+	const char *ip = spec->child_listen_ip;
+
+	memset(&port->inside, 0, sizeof(port->inside));
+	if (!ip[0])
+		return 0;
+	if (set_ip(&port->inside, ip, (uint16_t)spec->parent_port) < 0)
+		return err_set(e, -EINVAL, "invalid ChildListenIP: \"%s\"", ip);
+	if (proto->family != AF_UNSPEC && proto->family != port->inside.ss_family)
+		return err_set(e, -EINVAL, "ChildListenIP %s does not suit %s", ip, spec->proto);
+	return 0;
+}
+
 int builtin_addr_resolve(const struct port_spec *spec, const char *host_ip,
 			 struct dataplane_port *port, struct err *e)
 {
@@ -199,6 +216,7 @@ int builtin_addr_resolve(const struct port_spec *spec, const char *host_ip,
 			spec->proto);
 	port->proto = proto->proto;
 	code = resolve_listen(proto, spec, port, e);
+	code = code ? code : resolve_inside(proto, spec, port, e);
 	return code ? code : resolve_target(spec, host_ip, port, e);
 }
 
@@ -262,6 +280,12 @@ int builtin_addr_error(const struct port_spec *spec, int code, long long unprivi
 			 spec->parent_port, spec->parent_port, unprivileged_start,
 			 unprivileged_start);
 	return code;
+}
+
+int builtin_addr_inside_error(const struct port_spec *spec, int code, struct err *e)
+{
+	return err_errno(e, code, "cannot listen in the namespace: %s %s, port %lld", spec->proto,
+			 spec->child_listen_ip, spec->parent_port);
 }
 
 long long builtin_addr_unprivileged_start(void)

@@ -28,6 +28,9 @@ bool builtin_addr_without_ipv6(struct dataplane_port *port);
 int builtin_addr_error(const struct port_spec *spec, int code, long long unprivileged_start,
 		       struct err *e);
 
+/* The same for the socket in the namespace, of which RootlessKit has no words. Returns code. */
+int builtin_addr_inside_error(const struct port_spec *spec, int code, struct err *e);
+
 /* net.ipv4.ip_unprivileged_port_start of this namespace, -1 when it cannot be read. */
 long long builtin_addr_unprivileged_start(void);
 

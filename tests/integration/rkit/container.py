@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stands in for a container: a network namespace on a bridge in rootlesskit's, as Docker makes it."""
+
+from .launch import popen, run, wait_for
+
+BRIDGE4, BRIDGE6 = "172.31.0.1", "fd00:31::1"
+SETUP = """
+set -e
+ip link show br0 >/dev/null 2>&1 || {
+    ip link add br0 type bridge
+    ip addr add %s/16 dev br0
+    ip -6 addr add %s/64 dev br0 nodad
+    ip link set lo up
+    ip link set br0 up
+}
+ip link add %s type veth peer name eth0 netns %d
+ip link set %s master br0 up
+"""
+INSIDE = """
+set -e
+ip link set lo up
+ip addr add %s/16 dev eth0
+ip -6 addr add %s/64 dev eth0 nodad
+ip link set eth0 up
+ip route add default via %s
+"""
+
+
+class Container:
+    """number: 2 to 254, the last part of its addresses."""
+
+    def __init__(self, rk, number=2):
+        self.rk, self.number = rk, number
+        self.ip4, self.ip6 = "172.31.0.%d" % number, "fd00:31::%x" % number
+
+    def __enter__(self):
+        self.proc = popen(["nsenter", "-U", "--preserve-credentials", "-m", "-n", "-t",
+                           str(self.rk.child_pid), "unshare", "-n", "sleep", "infinity"])
+        self.pid = self.proc.pid
+        self.netns = "/proc/%d/ns/net" % self.pid
+        wait_for("the container", lambda: self._command() == b"sleep")
+        self.veth = "veth%d" % self.number
+        self._run(self.rk.child_pid, SETUP % (BRIDGE4, BRIDGE6, self.veth, self.pid, self.veth))
+        self._run(self.pid, INSIDE % (self.ip4, self.ip6, BRIDGE4))
+        return self
+
+    def _command(self):
+        with open("/proc/%d/cmdline" % self.pid, "rb") as f:
+            return f.read().split(b"\0")[0]
+
+    @staticmethod
+    def _run(pid, script):
+        got = run("nsenter", "-U", "--preserve-credentials", "-n", "-t", str(pid), "sh", "-c", script)
+        if got.returncode:
+            raise AssertionError("container: " + got.stderr)
+
+    def __exit__(self, *exc):
+        # The namespace goes some time after its last process, and the name is wanted again.
+        self._run(self.rk.child_pid, "ip link del " + self.veth)
+        self.proc.kill()
+        self.proc.wait()
