@@ -103,7 +103,7 @@ def main():
         print("RINGKIT_NO_SKIP: a skip counts as a failure")
         totals = [totals[0], totals[1] + missing, totals[2] - missing]
     print("\n%d passed, %d failed, %d skipped" % tuple(totals), flush=True)
-    sys.exit(1 if totals[1] else 0)
+    sys.exit(1 if totals[1] or not tests else 0)
 
 
 if __name__ == "__main__":
