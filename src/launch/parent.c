@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -203,6 +204,11 @@ int parent_main(const struct options *options, char **argv)
 	struct err e = {0};
 	int code = inherited_fds_take(&p.inherited);
 
+	/* A file capability (for ports below 1024) makes it undumpable, and with it the child as
+	 * long as that has not executed anything: its namespaces could not be opened (proc(5)). Who
+	 * has not the capability cannot trace it all the same: ptrace(2). */
+	if (!code && prctl(PR_SET_DUMPABLE, 1) < 0)
+		code = -errno;
 	if (!code)
 		code = loop_open(&p.loop);
 	if (code) {
