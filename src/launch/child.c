@@ -159,11 +159,27 @@ static int name_detached_netns(const struct child *c, struct err *e)
 	return netns_bind(c->detached_fd, path, e);
 }
 
-static int configure_network(struct child *c, struct err *e)
+static int install_files(const struct child *c, struct err *e)
 {
 	const struct options *o = &c->options;
 	const char *dns[NET_DNS_MAX];
+	enum etcfiles_how how = ETCFILES_BOUND;
 	size_t n_dns = 0;
+
+	/* A command in the host's network has the host's resolver and names. */
+	if (c->detached_fd >= 0)
+		how = ETCFILES_KEPT;
+	else if (copyup_covers(o->copy_up, o->n_copy_up, "/etc"))
+		how = ETCFILES_PUT;
+	while (n_dns < NET_DNS_MAX && c->setup.net.dns[n_dns][0]) {
+		dns[n_dns] = c->setup.net.dns[n_dns];
+		n_dns++;
+	}
+	return etcfiles_install(dns, n_dns, how, c->setup.state_dir, e);
+}
+
+static int configure_network(struct child *c, struct err *e)
+{
 	int code = 0;
 
 	if (!c->has_netns)
@@ -174,16 +190,9 @@ static int configure_network(struct child *c, struct err *e)
 		return code;
 	if (c->setup.net.configure && c->setup.net.ip6[0])
 		configure_ipv6(c);
-	/* The command stays in the host's network: the host's resolver and names are right for it.
-	 */
 	if (c->detached_fd >= 0)
-		return name_detached_netns(c, e);
-	while (n_dns < NET_DNS_MAX && c->setup.net.dns[n_dns][0]) {
-		dns[n_dns] = c->setup.net.dns[n_dns];
-		n_dns++;
-	}
-	return etcfiles_install(dns, n_dns, copyup_covers(o->copy_up, o->n_copy_up, "/etc"),
-				c->setup.state_dir, e);
+		code = name_detached_netns(c, e);
+	return code ? code : install_files(c, e);
 }
 
 static int set_environment(const struct hs_setup *setup)

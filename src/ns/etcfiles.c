@@ -86,17 +86,31 @@ static int put_file(const char *path, const char *text, struct err *e)
 	return code ? err_errno(e, code, "cannot write %s", path) : 0;
 }
 
-static int bind_file(const char *scratch_dir, const char *name, const char *path, const char *text,
-		     struct err *e)
+static int join_path(const char *dir, const char *name, char *out, size_t size, struct err *e)
+{
+	if ((size_t)snprintf(out, size, "%s/%s", dir, name) >= size)
+		return err_errno(e, -ENAMETOOLONG, "%s", dir);
+	return 0;
+}
+
+static int write_in(const char *dir, const char *name, const char *text, struct err *e)
+{
+	char path[PATH_MAX];
+	int code = join_path(dir, name, path, sizeof(path), e);
+
+	if (code)
+		return code;
+	code = write_file(path, text);
+	return code ? err_errno(e, code, "cannot write %s", path) : 0;
+}
+
+static int bind_file(const char *dir, const char *name, const char *path, struct err *e)
 {
 	char source[PATH_MAX];
-	int code;
+	int code = join_path(dir, name, source, sizeof(source), e);
 
-	if ((size_t)snprintf(source, sizeof(source), "%s/%s", scratch_dir, name) >= sizeof(source))
-		return err_errno(e, -ENAMETOOLONG, "%s", scratch_dir);
-	code = write_file(source, text);
 	if (code)
-		return err_errno(e, code, "cannot write %s", source);
+		return code;
 	if (mount(source, path, NULL, MS_BIND, NULL) < 0)
 		return err_errno(e, -errno,
 				 "failed to create bind mount on %s (--copy-up=/etc avoids it)",
@@ -104,13 +118,10 @@ static int bind_file(const char *scratch_dir, const char *name, const char *path
 	return 0;
 }
 
-static int bind_files(const char *resolv, const char *hosts, const char *scratch_dir, struct err *e)
+static int bind_files(bool resolv, const char *dir, struct err *e)
 {
 	int code = 0;
 
-	/* The files outlive the mount point of their tmpfs: a bind mount holds the filesystem. */
-	if (mount("none", scratch_dir, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") < 0)
-		return err_errno(e, -errno, "failed to mount tmpfs on %s", scratch_dir);
 	if (resolv) {
 		log_warning(
 			"Mounting /etc/resolv.conf without copying-up /etc. "
@@ -118,16 +129,14 @@ static int bind_files(const char *resolv, const char *hosts, const char *scratch
 			"recreated on the host. "
 			"Unless /etc/resolv.conf is statically configured, copying-up /etc is "
 			"highly recommended.");
-		code = bind_file(scratch_dir, "resolv.conf", "/etc/resolv.conf", resolv, e);
+		code = bind_file(dir, "resolv.conf", "/etc/resolv.conf", e);
 	}
 	if (!code && access("/etc/hosts", F_OK) == 0)
-		code = bind_file(scratch_dir, "hosts", "/etc/hosts", hosts, e);
-	if (umount2(scratch_dir, MNT_DETACH) < 0 && !code)
-		code = err_errno(e, -errno, "failed to unmount %s", scratch_dir);
+		code = bind_file(dir, "hosts", "/etc/hosts", e);
 	return code;
 }
 
-int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const char *scratch_dir,
+int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how, const char *dir,
 		     struct err *e)
 {
 	auto_free char *hosts = NULL;
@@ -141,8 +150,13 @@ int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const
 	if (code)
 		return code;
 	assert(hosts);
-	if (!copied_up)
-		return bind_files(n_dns ? resolv : NULL, hosts, scratch_dir, e);
+	if (n_dns)
+		code = write_in(dir, "resolv.conf", resolv, e);
+	code = code ? code : write_in(dir, "hosts", hosts, e);
+	if (code || how == ETCFILES_KEPT)
+		return code;
+	if (how == ETCFILES_BOUND)
+		return bind_files(n_dns > 0, dir, e);
 	if (n_dns)
 		code = put_file("/etc/resolv.conf", resolv, e);
 	return code ? code : put_file("/etc/hosts", hosts, e);

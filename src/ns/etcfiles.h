@@ -17,13 +17,17 @@ int etcfiles_resolv_conf(const char *const *dns, size_t n_dns, char *buf, size_t
 /* The host's hosts(5) text and, after it, the host's own name for both loopbacks. 0 or -ENOBUFS. */
 int etcfiles_hosts(const char *old, const char *hostname, char *buf, size_t size);
 
-/*
- * Puts both in place. copied_up: /etc is a tmpfs of ours, and they become plain files in it.
- * Otherwise they are bind-mounted over what is there, from a tmpfs that is made for a moment on
- * scratch_dir (any directory of the child's), and a warning tells what is lost then. n_dns 0:
- * /etc/resolv.conf stays as it is.
- */
-int etcfiles_install(const char *const *dns, size_t n_dns, bool copied_up, const char *scratch_dir,
+/* What becomes of the two files. */
+enum etcfiles_how {
+	ETCFILES_PUT,	/* plain files in /etc, which is a tmpfs of ours (copy-up) */
+	ETCFILES_BOUND, /* mounted over what is there; a warning tells what is lost then */
+	ETCFILES_KEPT,	/* for whoever enters a detached network namespace */
+};
+
+/* Writes DIR/resolv.conf and DIR/hosts, DIR being the state directory (documented since RootlessKit
+ * 2.0, and read by BuildKit and nerdctl), and puts them in place. n_dns 0: no resolv.conf, and that
+ * of /etc stays as it is. 0 or -errno. */
+int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how, const char *dir,
 		     struct err *e);
 
 /* Puts other name servers into the /etc/resolv.conf that etcfiles_install made. 0; -EEXIST with *e

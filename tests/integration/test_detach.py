@@ -5,7 +5,7 @@
 import os
 
 import rkit
-from rkit import leaks, net
+from rkit import leaks, net, networks
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
 from rkit.peers import TcpServer, UdpServer, hello
 from rkit.world import UID
@@ -88,6 +88,17 @@ class WithNone(Common, rkit.RkTestCase):
 @rkit.needs("slirp4netns", "tun")
 class WithSlirp4netns(Common, rkit.RkTestCase):
     options = ("--net=slirp4netns", "--disable-host-loopback")
+
+    def test_files_for_those_who_enter(self):
+        """BuildKit and nerdctl give these to containers that they put into the namespace."""
+        with self.start("--cidr=10.9.0.0/24") as rk:
+            self.assertEqual(open(rk.state + "/resolv.conf").read(), "nameserver 10.9.0.3\n")
+            self.assertRegex(open(rk.state + "/hosts").read(), r"127\.0\.0\.1\s+localhost")
+
+    def test_sandbox_auto_is_none(self):
+        """It would hide the namespace."""
+        with self.start("--slirp4netns-sandbox=auto"):
+            self.assertNotIn("--enable-sandbox", networks.process_named("slirp4netns")[1])
 
     def test_interface(self):
         with self.start("--cidr=10.9.0.0/24", "--mtu=1400", "--slirp4netns-sandbox=auto",

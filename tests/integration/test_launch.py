@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The state directory, its lock, what a crash leaves, the environment and socket activation."""
+"""The state directory, its lock, what a crash leaves, and the environment."""
 
 import os
-import signal
-import socket
 import stat
 
 import rkit
-from rkit.launch import Rootlesskit, popen, rootlesskit, run, wait_for
+from rkit.launch import Rootlesskit, rootlesskit, run, wait_for
 
 
 class StateDir(rkit.RkTestCase):
@@ -24,6 +22,21 @@ class StateDir(rkit.RkTestCase):
                 self.assertEqual(stat.S_IMODE(sock.st_mode), 0o600)
             self.assertTrue(os.path.exists(rk.state + "/lock"))
         self.assertFalse(os.path.exists(rk.state))
+
+    @rkit.ours("since 2.0")
+    def test_resolver_and_names_of_the_namespace(self):
+        """Documented since 2.0, whether they are used for /etc or not."""
+        for options, there in ((["--net=none"], ["hosts"]), ([], [])):
+            with Rootlesskit(*options) as rk:
+                self.assertEqual([n for n in ("hosts", "resolv.conf")
+                                  if os.path.exists(rk.state + "/" + n)], there)
+        if self.world.tun_error:
+            return
+        for extra in ([], ["--copy-up=/etc"]):
+            with Rootlesskit("--net=slirp4netns", "--disable-host-loopback", *extra) as rk:
+                self.assertEqual(open(rk.state + "/resolv.conf").read(), "nameserver 10.0.2.3\n")
+                self.assertEqual(open(rk.state + "/hosts").read(),
+                                 rk.nsenter("cat", "/etc/hosts").stdout)
 
     def test_temporary_one_is_made_and_removed(self):
         got = rootlesskit("sh", "-c", "echo $ROOTLESSKIT_STATE_DIR; ls $ROOTLESSKIT_STATE_DIR")
@@ -141,25 +154,6 @@ class Environment(rkit.RkTestCase):
                     for number in (0, 2):
                         if "%d" % number in closed:
                             self.assertEqual(seen[number], "/dev/null")
-
-    @rkit.ours("since a later version")
-    def test_listen_fds_are_passed_and_the_pid_rewritten(self):
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        # A shell sets LISTEN_PID, as systemd does between fork and exec.
-        script = 'exec 3<&%d; export LISTEN_PID=$$; exec "$@"' % listener.fileno()
-        code = ("import os,socket; assert int(os.environ['LISTEN_PID']) == os.getpid(), "
-                "(os.environ['LISTEN_PID'], os.getpid()); "
-                "s = socket.socket(fileno=3); print(s.getsockname()[1], os.environ['LISTEN_FDS'])")
-        for extra in ([], ["--pidns"]):
-            with self.subTest(extra):
-                got = run("sh", "-c", script, "sh", self.world.path["rootlesskit"], *extra,
-                          "/usr/bin/python3", "-c", code, env=self.world.environ(LISTEN_FDS="1"),
-                          pass_fds=[listener.fileno()])
-                self.assertEqual(got.returncode, 0, got.stderr)
-                self.assertEqual(got.stdout.split(), [str(listener.getsockname()[1]), "1"])
-        listener.close()
 
 
 if __name__ == "__main__":
