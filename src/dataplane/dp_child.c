@@ -462,19 +462,12 @@ static int broker_prepare_again(struct dataplane *dp)
 	return code;
 }
 
-/* It ended before it had heard what to do: the way it ended says more than that. */
-static void child_ended_early(struct dp_child *child)
+/* It ended before it had heard what to do. The way it ended says more than that, and the loop
+ * learns it. */
+static int child_ended_early(struct dp_child *child)
 {
-	struct pollfd pfd = {.fd = child->proc.pidfd, .events = POLLIN};
-	char why[64];
-	int status;
-
 	dp_child_hung_up(child);
-	poll(&pfd, 1, HANDSHAKE_MS);
-	if (proc_reap(&child->proc, &status) < 0)
-		child_died(child, "hand-over", false);
-	else
-		child_died(child, proc_status_text(status, why, sizeof(why)), was_killed(status));
+	return child_watch(child);
 }
 
 static void child_start_again(struct dp_child *child)
@@ -487,12 +480,12 @@ static void child_start_again(struct dp_child *child)
 				       : broker_prepare_again(child->dp);
 		if (!code)
 			code = child_await_answer(child);
+		else if (code == -EPIPE)
+			code = child_ended_early(child);
 		if (code)
 			err_errno(&e, code, "hand-over");
 	}
-	if (code == -EPIPE)
-		child_ended_early(child);
-	else if (code)
+	if (code)
 		child_died(child, e.msg, false);
 }
 

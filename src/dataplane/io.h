@@ -112,6 +112,10 @@ void io_sys_close_fd(struct io *io, int fd);
 void io_sys_reset_fd(struct io *io, int fd);
 void io_sys_tune_accepted(struct io *io, int fd);
 
+/* Memory of this size, zeroed, that costs only where it is touched; NULL: there is none. */
+void *io_sys_map(size_t bytes);
+void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
+
 /* clang-format off */
 #define IO_SYS_OPS                                                                                 \
 	.now_ns = io_sys_now_ns, .recv = io_sys_recv, .send = io_sys_send,                         \

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "dataplane/io.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "dataplane/io_epoll_internal.h"
 
 /*
  * The epoll back end, for kernels and policies without io_uring.
@@ -26,11 +24,13 @@
  *   nor an urgent mark is behind it. Both show as events, and while one of these is remembered
  *   nothing is forgotten; if they come later, they make an edge.
  *
+ * An edge that tells nothing new mutes a descriptor that nobody waits for: otherwise each segment
+ * that comes in while the other side of a flow takes no more would wake the worker. The next
+ * operation ends that.
+ *
  * Descriptors that other processes may hold too (listeners, channels) are registered anew each
  * time: their number may have come to mean something else by a plain close(2), and they are rare.
  */
-
-#define OPS_MAX 4 /* of one descriptor: connect; or read, write and watch */
 
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP)
 #define ALWAYS	(EPOLLERR | EPOLLHUP)
@@ -39,70 +39,7 @@
 /* Taken from the kernel at a time. */
 #define EDGES 256
 
-/* Connections or datagrams from one descriptor before the next has its turn. */
-#define TURN 64
-
-/* As io_uring.c has them. */
-#define CONTROL_BYTES 128
-#define NAME_BYTES    32
-
 #define NO_FD (-1)
-
-enum op_kind { OP_NONE = 0, OP_POLL, OP_CONNECT, OP_ACCEPT, OP_RECVMSG };
-
-struct op {
-	uint64_t handle;
-	uint32_t events; /* OP_POLL: those that are waited for, with ALWAYS */
-	enum op_kind kind;
-};
-
-struct slot {
-	uint32_t ready; /* events that are there as far as we know */
-	uint32_t gen;	/* of the registration; an edge of another one is late */
-	bool registered;
-	bool private; /* nobody else has this socket, and close_fd tells when it goes */
-	bool active;  /* in the list of those with connections or datagrams to fetch */
-	int next_active;
-	struct op ops[OPS_MAX];
-};
-
-struct buffer_head {
-	uint8_t name[NAME_BYTES];
-	uint8_t control[CONTROL_BYTES];
-};
-
-struct poller {
-	struct io io; /* first */
-	int epoll_fd;
-	bool no_pwait2; /* Linux before 5.11 */
-	uint32_t gen;
-	struct slot *slots; /* by descriptor */
-	unsigned n_slots;
-	int active_head, active_tail;
-
-	struct io_event *done; /* completions that wait to be fetched; n_slots * OPS_MAX */
-	size_t done_head, done_tail;
-
-	uint8_t *bufs; /* each: struct buffer_head, payload */
-	size_t buf_bytes, buf_size;
-	unsigned n_bufs, n_free;
-	uint16_t *free_bufs;
-
-	/* Where wait puts what it finds. */
-	struct io_event *out;
-	unsigned n_out, max_out;
-};
-
-static struct poller *poller_of(struct io *io)
-{
-	return (struct poller *)io;
-}
-
-static struct slot *slot_of(struct poller *p, int fd)
-{
-	assert(fd >= 0 && (unsigned)fd < p->n_slots);
-	return &p->slots[fd];
-}
 
 /* Completions */
 
@@ -113,7 +50,7 @@ static void done_compact(struct poller *p)
 	p->done_head = 0;
 }
 
-static void complete_event(struct poller *p, const struct io_event *ev)
+void poller_complete(struct poller *p, const struct io_event *ev)
 {
 	if (p->out && p->n_out < p->max_out && p->done_head == p->done_tail) {
 		p->out[p->n_out++] = *ev;
@@ -129,7 +66,7 @@ static void complete(struct poller *p, uint64_t handle, int res)
 {
 	struct io_event ev = {.handle = handle, .res = res};
 
-	complete_event(p, &ev);
+	poller_complete(p, &ev);
 }
 
 static void fetch_done(struct poller *p)
@@ -151,15 +88,6 @@ static void op_add(struct slot *s, enum op_kind kind, uint32_t events, uint64_t 
 		return;
 	}
 	assert(false && "room for another operation");
-}
-
-/* The accept or recvmsg that runs on it. */
-static struct op *multishot_of(struct slot *s)
-{
-	for (unsigned i = 0; i < OPS_MAX; i++)
-		if (s->ops[i].kind == OP_ACCEPT || s->ops[i].kind == OP_RECVMSG)
-			return &s->ops[i];
-	return NULL;
 }
 
 static void activate(struct poller *p, int fd)
@@ -192,7 +120,7 @@ static int active_pop(struct poller *p)
 
 static int epoll_change(struct poller *p, int how, int fd, struct slot *s)
 {
-	struct epoll_event ev = {.events = WATCHED | EPOLLET,
+	struct epoll_event ev = {.events = (s->muted ? 0 : WATCHED) | EPOLLET,
 				 .data.u64 = (uint64_t)s->gen << 32 | (uint32_t)fd};
 
 	return epoll_ctl(p->epoll_fd, how, fd, &ev) < 0 ? -errno : 0;
@@ -204,8 +132,11 @@ static int ensure_registered(struct poller *p, int fd)
 	struct slot *s = slot_of(p, fd);
 	int code = -ENOENT;
 
-	if (s->registered && s->private)
+	if (s->registered && s->private && !s->muted)
 		return 0;
+	if (s->muted)
+		s->ready = 0; /* what is so now makes an edge */
+	s->muted = false;
 	if (s->registered)
 		code = epoll_change(p, EPOLL_CTL_MOD, fd, s);
 	if (code == -ENOENT) {
@@ -217,14 +148,13 @@ static int ensure_registered(struct poller *p, int fd)
 	return code;
 }
 
-/* A descriptor that has just come into being: what the table knows is about another. */
-static void slot_renew(struct poller *p, int fd)
+void poller_renew(struct poller *p, int fd)
 {
 	struct slot *s = slot_of(p, fd);
 
 	for (unsigned i = 0; i < OPS_MAX; i++)
 		assert(s->ops[i].kind == OP_NONE);
-	s->registered = false;
+	s->registered = s->muted = false;
 	s->ready = 0;
 	s->private = true;
 }
@@ -257,7 +187,7 @@ static void poller_connect(struct io *io, int fd, const struct sockaddr *addr, s
 	struct poller *p = poller_of(io);
 	int code = connect(fd, addr, len) < 0 ? -errno : 0;
 
-	slot_renew(p, fd);
+	poller_renew(p, fd);
 	if (code == -EINPROGRESS) {
 		code = ensure_registered(p, fd);
 		if (code == 0) {
@@ -310,93 +240,6 @@ static void poller_cancel(struct io *io, int fd, uint64_t handle)
 	}
 }
 
-/* Datagrams and connections */
-
-static struct buffer_head *buffer_at(struct poller *p, unsigned id)
-{
-	return (struct buffer_head *)(p->bufs + (size_t)id * p->buf_bytes);
-}
-
-static void poller_buf_put(struct io *io, uint16_t buf_id)
-{
-	struct poller *p = poller_of(io);
-
-	assert(buf_id < p->n_bufs && p->n_free < p->n_bufs);
-	p->free_bufs[p->n_free++] = buf_id;
-}
-
-/* One datagram. Its length, or -errno; -ENOBUFS when there is nowhere to put it. */
-static int receive_one(struct poller *p, int fd, struct io_event *ev)
-{
-	struct buffer_head *head;
-	struct iovec iov;
-	struct msghdr msg;
-	uint16_t id;
-	ssize_t n;
-
-	if (p->n_free == 0)
-		return -ENOBUFS;
-	id = p->free_bufs[p->n_free - 1];
-	head = buffer_at(p, id);
-	iov = (struct iovec){.iov_base = head + 1, .iov_len = p->buf_size};
-	msg = (struct msghdr){.msg_name = head->name,
-			      .msg_namelen = sizeof(head->name),
-			      .msg_control = head->control,
-			      .msg_controllen = sizeof(head->control),
-			      .msg_iov = &iov,
-			      .msg_iovlen = 1};
-	n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (n < 0)
-		return -errno;
-	p->n_free--;
-	ev->has_dgram = true;
-	ev->dgram = (struct io_datagram){.name = msg.msg_name,
-					 .name_len = msg.msg_namelen,
-					 .control = head->control,
-					 .control_len = msg.msg_controllen,
-					 .payload = iov.iov_base,
-					 .len = (size_t)n,
-					 .truncated = msg.msg_flags & MSG_TRUNC,
-					 .buf_id = id};
-	return (int)n;
-}
-
-static int accept_one(struct poller *p, int fd)
-{
-	int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	if (conn < 0)
-		return -errno;
-	slot_renew(p, conn);
-	return conn;
-}
-
-/* Fetches what there is. Whether there may be more. */
-static bool run_multishot(struct poller *p, int fd)
-{
-	struct slot *s = slot_of(p, fd);
-	struct op *op = multishot_of(s);
-
-	for (unsigned i = 0; op && i < TURN; i++) {
-		struct io_event ev = {.handle = op->handle, .more = true};
-
-		if (p->n_out == p->max_out)
-			return true;
-		ev.res = op->kind == OP_ACCEPT ? accept_one(p, fd) : receive_one(p, fd, &ev);
-		if (ev.res == -EAGAIN) {
-			s->ready &= ~(uint32_t)EPOLLIN;
-			return false;
-		}
-		if (ev.res < 0) {
-			ev.more = false;
-			op->kind = OP_NONE;
-			op = NULL;
-		}
-		complete_event(p, &ev);
-	}
-	return op != NULL;
-}
-
 /* Edges */
 
 static int connect_result(int fd)
@@ -434,16 +277,29 @@ static void run_op(struct poller *p, int fd, struct slot *s, struct op *op)
 	}
 }
 
+static void mute(struct poller *p, int fd, struct slot *s)
+{
+	for (unsigned i = 0; i < OPS_MAX; i++)
+		if (s->ops[i].kind != OP_NONE && s->ops[i].events != ALWAYS)
+			return;
+	s->muted = true;
+	if (epoll_change(p, EPOLL_CTL_MOD, fd, s) < 0)
+		s->muted = false;
+}
+
 static void take_edge(struct poller *p, const struct epoll_event *ev)
 {
 	int fd = (int)(ev->data.u64 & UINT32_MAX);
 	struct slot *s = slot_of(p, fd);
+	uint32_t before = s->ready;
 
 	if (!s->registered || s->gen != ev->data.u64 >> 32)
 		return;
 	s->ready |= ev->events & (WATCHED | ALWAYS);
 	for (unsigned i = 0; i < OPS_MAX; i++)
 		run_op(p, fd, s, &s->ops[i]);
+	if (s->ready == before && s->private && !s->muted)
+		mute(p, fd, s);
 }
 
 static int wait_ms(struct poller *p, struct epoll_event *evs, uint64_t left_ns)
@@ -493,7 +349,7 @@ static void run_active(struct poller *p)
 
 	do {
 		fd = active_pop(p);
-		if (fd != NO_FD && run_multishot(p, fd))
+		if (fd != NO_FD && multishot_run(p, fd))
 			activate(p, fd);
 	} while (fd != NO_FD && fd != last && p->n_out < p->max_out);
 }
@@ -567,7 +423,7 @@ static void forget_fd(struct poller *p, int fd)
 	 * that are told by their generation. */
 	if (s->registered && !s->private)
 		epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	s->registered = s->private = false;
+	s->registered = s->private = s->muted = false;
 	s->ready = 0;
 }
 
@@ -585,22 +441,15 @@ static void poller_reset_fd(struct io *io, int fd)
 
 /* Opening */
 
-static void unmap(void *p, size_t bytes)
-{
-	if (p)
-		munmap(p, bytes);
-}
-
 static void poller_close(struct io *io)
 {
 	struct poller *p = poller_of(io);
 
 	if (p->epoll_fd >= 0)
 		close(p->epoll_fd);
-	unmap(p->slots, p->n_slots * sizeof(*p->slots));
-	unmap(p->done, (size_t)p->n_slots * OPS_MAX * sizeof(*p->done));
-	unmap(p->bufs, p->n_bufs * p->buf_bytes);
-	free(p->free_bufs);
+	io_sys_unmap(p->slots, p->n_slots * sizeof(*p->slots));
+	io_sys_unmap(p->done, (size_t)p->n_slots * OPS_MAX * sizeof(*p->done));
+	bufs_free(p);
 	free(p);
 }
 
@@ -627,15 +476,6 @@ static const struct io_ops poller_ops = {
 	.tune_accepted = io_sys_tune_accepted,
 };
 
-/* Zeroed, and costs memory only where it is touched. */
-static void *map(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static unsigned fds_max(void)
 {
 	struct rlimit rl = {.rlim_cur = 1024};
@@ -647,18 +487,9 @@ static unsigned fds_max(void)
 static int take_memory(struct poller *p, const struct io_config *config)
 {
 	p->n_slots = fds_max();
-	p->buf_size = config->buf_size;
-	p->buf_bytes = (sizeof(struct buffer_head) + config->buf_size + 63) & ~(size_t)63;
-	p->n_bufs = p->n_free = config->n_bufs;
-	p->slots = map(p->n_slots * sizeof(*p->slots));
-	p->done = map((size_t)p->n_slots * OPS_MAX * sizeof(*p->done));
-	p->bufs = map(p->n_bufs * p->buf_bytes);
-	p->free_bufs = calloc(p->n_bufs, sizeof(*p->free_bufs));
-	if (!p->slots || !p->done || !p->bufs || !p->free_bufs)
-		return -ENOMEM;
-	for (unsigned i = 0; i < p->n_bufs; i++)
-		p->free_bufs[i] = (uint16_t)i;
-	return 0;
+	p->slots = io_sys_map(p->n_slots * sizeof(*p->slots));
+	p->done = io_sys_map((size_t)p->n_slots * OPS_MAX * sizeof(*p->done));
+	return p->slots && p->done ? bufs_open(p, config) : -ENOMEM;
 }
 
 int io_epoll_open(const struct io_config *config, struct io **out)

@@ -7,7 +7,6 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -202,10 +201,8 @@ static void uring_close(struct io *io)
 
 	if (u->ring.ring_fd >= 0)
 		io_uring_queue_exit(&u->ring);
-	if (u->buf_ring)
-		munmap(u->buf_ring, u->buf_ring_bytes);
-	if (u->bufs)
-		munmap(u->bufs, u->n_bufs * u->buf_bytes);
+	io_sys_unmap(u->buf_ring, u->buf_ring_bytes);
+	io_sys_unmap(u->bufs, u->n_bufs * u->buf_bytes);
 	free(u);
 }
 
@@ -221,14 +218,6 @@ static const struct io_ops uring_ops = {
 	IO_SYS_OPS,
 };
 
-static void *map(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 /* The buffers are mapped, not touched: they cost memory only once datagrams come. */
 static int open_bufs(struct uring *u, const struct io_config *config)
 {
@@ -240,8 +229,8 @@ static int open_bufs(struct uring *u, const struct io_config *config)
 		       config->buf_size;
 	u->buf_bytes = (u->buf_bytes + 63) & ~(size_t)63;
 	u->buf_ring_bytes = config->n_bufs * sizeof(struct io_uring_buf);
-	u->buf_ring = map(u->buf_ring_bytes);
-	u->bufs = map(u->n_bufs * u->buf_bytes);
+	u->buf_ring = io_sys_map(u->buf_ring_bytes);
+	u->bufs = io_sys_map(u->n_bufs * u->buf_bytes);
 	if (!u->buf_ring || !u->bufs)
 		return -ENOMEM;
 	reg.ring_addr = (unsigned long)u->buf_ring;

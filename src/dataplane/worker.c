@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -77,9 +76,8 @@ static int take_memory(struct worker *w)
 	w->udp_hash_mask = power_of_two(w->config.udp_flows_max) - 1;
 	carve_all(w, &c);
 	w->mapping_bytes = c.at;
-	w->mapping = mmap(NULL, w->mapping_bytes, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (w->mapping == MAP_FAILED)
+	w->mapping = io_sys_map(w->mapping_bytes);
+	if (!w->mapping)
 		return -ENOMEM;
 	c = (struct carve){.base = w->mapping};
 	carve_all(w, &c);
@@ -156,7 +154,7 @@ void worker_close(struct worker *w)
 	for (unsigned i = 0; i < 3; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
-	munmap(w->mapping, w->mapping_bytes);
+	io_sys_unmap(w->mapping, w->mapping_bytes);
 	free(w);
 }
 
