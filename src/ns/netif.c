@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rtnetlink(7) by libmnl: one request, one acknowledgement. Runs in the child, which has
- * CAP_NET_ADMIN over its network namespace.
+ * rtnetlink(7). Runs in the child, which has CAP_NET_ADMIN over its network namespace.
  */
 #include "ns/netif.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
@@ -21,12 +19,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-
-/* Our requests are of one header and at most four attributes. */
-#define REQUEST_BYTES 256
-
-/* The acknowledgement quotes our request after an error, and may have a text of the kernel. */
-#define ANSWER_BYTES 4096
+#include "ns/netlink.h"
 
 /* An IPv4 or IPv6 address as netlink wants it. */
 struct address {
@@ -50,60 +43,10 @@ static int parse_address(const char *text, struct address *out, struct err *e)
 	return err_set(e, -EINVAL, "%.64s is no IP address", text);
 }
 
-static void close_socket(struct mnl_socket **nl)
-{
-	if (*nl)
-		mnl_socket_close(*nl);
-}
-
-#define auto_netlink __attribute__((cleanup(close_socket)))
-
-/* NULL with errno set. */
-static struct mnl_socket *open_socket(void)
-{
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-
-	if (!nl)
-		return NULL;
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		mnl_socket_close(nl);
-		return NULL;
-	}
-	return nl;
-}
-
-static struct nlmsghdr *request(void *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
-	nlh->nlmsg_seq = 1;
-	return nlh;
-}
-
-/* Sends it and waits for the acknowledgement. 0 or the kernel's -errno. */
-static int talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)
-{
-	char buf[ANSWER_BYTES];
-	ssize_t n;
-
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	do
-		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (mnl_cb_run(buf, (size_t)n, nlh->nlmsg_seq, mnl_socket_get_portid(nl), NULL, NULL) < 0)
-		return -errno;
-	return 0;
-}
-
 static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up)
 {
-	char buf[REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, RTM_NEWLINK, 0);
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWLINK, 0);
 	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
 
 	link->ifi_family = AF_UNSPEC;
@@ -112,16 +55,16 @@ static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up
 		link->ifi_flags = link->ifi_change = IFF_UP;
 	if (mtu)
 		mnl_attr_put_u32(nlh, IFLA_MTU, (uint32_t)mtu);
-	return talk(nl, nlh);
+	return netlink_talk(nl, nlh);
 }
 
 /* RTM_NEWADDR or RTM_DELADDR. */
 static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex,
 			  const struct address *ip, int prefix_len)
 {
-	char buf[REQUEST_BYTES];
+	char buf[NETLINK_REQUEST_BYTES];
 	struct nlmsghdr *nlh =
-		request(buf, type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_EXCL : 0);
+		netlink_request(buf, type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_EXCL : 0);
 	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
 
 	ifa->ifa_family = ip->family;
@@ -133,15 +76,15 @@ static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex
 		mnl_attr_put_u32(nlh, IFA_FLAGS, IFA_F_NODAD);
 	mnl_attr_put(nlh, IFA_LOCAL, ip->len, ip->bytes);
 	mnl_attr_put(nlh, IFA_ADDRESS, ip->len, ip->bytes);
-	return talk(nl, nlh);
+	return netlink_talk(nl, nlh);
 }
 
 /* RTM_NEWROUTE, with NLM_F_EXCL or NLM_F_REPLACE, or RTM_DELROUTE. */
 static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t flags,
 				unsigned ifindex, const struct address *gateway)
 {
-	char buf[REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, type, flags);
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = netlink_request(buf, type, flags);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 
 	rt->rtm_family = gateway->family;
@@ -151,7 +94,7 @@ static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t f
 	rt->rtm_type = RTN_UNICAST;
 	mnl_attr_put(nlh, RTA_GATEWAY, gateway->len, gateway->bytes);
 	mnl_attr_put_u32(nlh, RTA_OIF, ifindex);
-	return talk(nl, nlh);
+	return netlink_talk(nl, nlh);
 }
 
 /* 0 or -errno with *e. */
@@ -165,7 +108,7 @@ static int find_interface(const char *ifname, unsigned *ifindex, struct err *e)
 
 int netif_up(const char *ifname, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = open_socket();
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	unsigned ifindex;
 	int code;
 
@@ -256,7 +199,7 @@ static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct net
 
 int netif_configure(const struct netif_config *c, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = open_socket();
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	unsigned ifindex;
 	int code;
 
@@ -298,7 +241,7 @@ static int delete_gateway(struct mnl_socket *nl, unsigned ifindex, const struct 
 
 int netif_readdress(const struct netif_config *from, const struct netif_config *to, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = open_socket();
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	unsigned ifindex;
 	int code;
 

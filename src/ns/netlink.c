@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ns/netlink.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/* The acknowledgement quotes our request after an error, and may have a text of the kernel. */
+#define ANSWER_BYTES 4096
+
+struct mnl_socket *netlink_open(int bus)
+{
+	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC);
+
+	if (!nl)
+		return NULL;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		mnl_socket_close(nl);
+		return NULL;
+	}
+	return nl;
+}
+
+void netlink_close(struct mnl_socket **nl)
+{
+	if (*nl)
+		mnl_socket_close(*nl);
+}
+
+struct nlmsghdr *netlink_request(void *buf, uint16_t type, uint16_t flags)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+	nlh->nlmsg_seq = 1;
+	return nlh;
+}
+
+int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
+{
+	char buf[ANSWER_BYTES];
+	ssize_t n;
+
+	do
+		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (mnl_cb_run(buf, (size_t)n, seq, mnl_socket_get_portid(nl), NULL, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)
+{
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	return netlink_acknowledged(nl, nlh->nlmsg_seq);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_NS_NETLINK_H
+#define RINGKIT_NS_NETLINK_H
+
+#include <libmnl/libmnl.h>
+#include <stdint.h>
+
+/*
+ * One request, one acknowledgement, by libmnl (netlink(7)). For the files of ns/ alone.
+ */
+
+/* Our requests are of one header and a few attributes. */
+#define NETLINK_REQUEST_BYTES 256
+
+/* bus: NETLINK_ROUTE and the like. NULL with errno set; the caller closes it. */
+struct mnl_socket *netlink_open(int bus);
+void netlink_close(struct mnl_socket **nl);
+
+#define auto_netlink __attribute__((cleanup(netlink_close)))
+
+/* Starts a request in buf, of NETLINK_REQUEST_BYTES. flags: beside NLM_F_REQUEST and NLM_F_ACK. */
+struct nlmsghdr *netlink_request(void *buf, uint16_t type, uint16_t flags);
+
+/* Sends it and waits for the acknowledgement. 0 or the kernel's -errno. */
+int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh);
+
+/* Waits for the acknowledgement of what was sent with this number. 0 or the kernel's -errno. */
+int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq);
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ns/transparent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "ns/netif.h"
+#include "ns/netlink.h"
+
+/*
+ * A table of its own says that every address is local, at lo. It is looked at for
+ *   1. packets with the mark: a connection to an address of the namespace's own has it, and what
+ *      accept(2) makes of it inherits it (net.ipv4.tcp_fwmark_accept), so the answers have it, too.
+ *      Refusals have no socket: net.ipv4.fwmark_reflect. Answers that come from a container get the
+ *      mark by nftables.
+ *   2. packets from a loopback address: they could not go anywhere else.
+ * What the command opens by itself has neither, and goes where it always did.
+ */
+
+/* Behind the kernel's own rule for the local table (0), before all that others are likely to add.
+ */
+#define RULE_MARK     101
+#define RULE_LOOPBACK 102
+#define TABLE	      0x524b54
+
+/* Within lo the answer is there when connect(2) returns, unless the machine is out of breath. */
+#define TEST_MS 1000
+
+union address {
+	struct sockaddr sa;
+	struct sockaddr_in in4;
+	struct sockaddr_in6 in6;
+};
+
+static int write_sysctl(const char *path, struct err *e)
+{
+	auto_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int code = fd < 0 ? -errno : fd_write_all(fd, "1\n", 2);
+
+	return code < 0 ? err_errno(e, code, "cannot set %s", path) : 0;
+}
+
+static int accept_marks(bool ipv6, struct err *e)
+{
+	int code = write_sysctl("/proc/sys/net/ipv4/tcp_fwmark_accept", e);
+
+	if (code)
+		return code;
+	return write_sysctl(ipv6 ? "/proc/sys/net/ipv6/fwmark_reflect"
+				 : "/proc/sys/net/ipv4/fwmark_reflect",
+			    e);
+}
+
+static int family_of(bool ipv6)
+{
+	return ipv6 ? AF_INET6 : AF_INET;
+}
+
+static int talk_once(struct mnl_socket *nl, const struct nlmsghdr *nlh)
+{
+	int code = netlink_talk(nl, nlh);
+
+	return code == -EEXIST ? 0 : code;
+}
+
+static struct nlmsghdr *rule_begin(void *buf, bool ipv6, uint8_t src_len, uint32_t priority)
+{
+	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(nlh, sizeof(*rule));
+
+	rule->family = (uint8_t)family_of(ipv6);
+	rule->action = FR_ACT_TO_TBL;
+	rule->src_len = src_len;
+	mnl_attr_put_u32(nlh, FRA_PRIORITY, priority);
+	mnl_attr_put_u32(nlh, FRA_TABLE, TABLE);
+	return nlh;
+}
+
+static int add_mark_rule(struct mnl_socket *nl, bool ipv6)
+{
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = rule_begin(buf, ipv6, 0, RULE_MARK);
+
+	mnl_attr_put_u32(nlh, FRA_FWMARK, TRANSPARENT_MARK);
+	return talk_once(nl, nlh);
+}
+
+static int add_loopback_rule(struct mnl_socket *nl, bool ipv6)
+{
+	const struct in_addr net4 = {.s_addr = htonl(INADDR_LOOPBACK & IN_CLASSA_NET)};
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = rule_begin(buf, ipv6, ipv6 ? 128 : 8, RULE_LOOPBACK);
+
+	if (ipv6)
+		mnl_attr_put(nlh, FRA_SRC, sizeof(in6addr_loopback), &in6addr_loopback);
+	else
+		mnl_attr_put(nlh, FRA_SRC, sizeof(net4), &net4);
+	return talk_once(nl, nlh);
+}
+
+static int add_local_route(struct mnl_socket *nl, bool ipv6)
+{
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
+
+	rt->rtm_family = (uint8_t)family_of(ipv6);
+	rt->rtm_protocol = RTPROT_STATIC;
+	rt->rtm_scope = RT_SCOPE_HOST;
+	rt->rtm_type = RTN_LOCAL;
+	mnl_attr_put_u32(nlh, RTA_TABLE, TABLE);
+	mnl_attr_put_u32(nlh, RTA_OIF, if_nametoindex("lo"));
+	return talk_once(nl, nlh);
+}
+
+/* The test. Its client has an address of those for documentation, RFC 5737 and RFC 3849. */
+
+static socklen_t test_addresses(bool ipv6, union address *server, union address *client)
+{
+	static const struct in6_addr doc6 = {.s6_addr = {0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
+
+	memset(server, 0, sizeof(*server));
+	memset(client, 0, sizeof(*client));
+	server->sa.sa_family = client->sa.sa_family = (sa_family_t)family_of(ipv6);
+	if (ipv6) {
+		server->in6.sin6_addr = in6addr_loopback;
+		client->in6.sin6_addr = doc6;
+		return sizeof(server->in6);
+	}
+	server->in4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	client->in4.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1 */
+	return sizeof(server->in4);
+}
+
+/* A listening socket at server, which becomes its address. The descriptor or -errno. */
+static int test_listen(union address *server, socklen_t len)
+{
+	auto_fd int fd =
+		socket(server->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || bind(fd, &server->sa, len) < 0 || listen(fd, 1) < 0 ||
+	    getsockname(fd, &server->sa, &len) < 0)
+		return -errno;
+	return steal_fd(&fd);
+}
+
+static int set_option(int fd, int level, int option, uint32_t value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* A socket that is on its way from client to server. The descriptor or -errno. */
+static int test_connect(const union address *client, const union address *server, socklen_t len,
+			uint32_t mark)
+{
+	bool ipv6 = client->sa.sa_family == AF_INET6;
+	auto_fd int fd =
+		socket(client->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int code = fd < 0 ? -errno
+			  : set_option(fd, ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+				       ipv6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, 1);
+
+	if (!code && mark)
+		code = set_option(fd, SOL_SOCKET, SO_MARK, mark);
+	if (!code && bind(fd, &client->sa, len) < 0)
+		code = -errno;
+	if (!code && connect(fd, &server->sa, len) < 0 && errno != EINPROGRESS)
+		code = -errno;
+	return code ? code : steal_fd(&fd);
+}
+
+static int wait_for(int fd, short events)
+{
+	struct pollfd pfd = {.fd = fd, .events = events};
+	int n = poll(&pfd, 1, TEST_MS), error = 0;
+	socklen_t len = sizeof(error);
+
+	if (n <= 0)
+		return n < 0 ? -errno : -ETIMEDOUT;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -errno;
+	return -error;
+}
+
+static bool same_host(const union address *a, const union address *b)
+{
+	if (a->sa.sa_family == AF_INET6)
+		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
+	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+}
+
+/* Whether a server sees the address of the client. 0 or -errno. */
+static int try_connection(bool ipv6, uint32_t mark)
+{
+	union address server, client, seen;
+	socklen_t len = test_addresses(ipv6, &server, &client), seen_len = sizeof(seen);
+	auto_fd int listening = test_listen(&server, len), connected = -1, accepted = -1;
+	int code = listening < 0 ? listening : 0;
+
+	if (!code) {
+		connected = test_connect(&client, &server, len, mark);
+		code = connected < 0 ? connected : wait_for(connected, POLLOUT);
+	}
+	if (!code)
+		code = wait_for(listening, POLLIN);
+	if (code)
+		return code;
+	accepted = accept4(listening, &seen.sa, &seen_len, SOCK_CLOEXEC);
+	if (accepted < 0)
+		return -errno;
+	return same_host(&seen, &client) ? 0 : -EADDRNOTAVAIL;
+}
+
+/* Everything of one family. */
+
+static int route_marked(struct mnl_socket *nl, bool ipv6, struct err *e)
+{
+	int code = add_mark_rule(nl, ipv6);
+
+	if (code)
+		return err_errno(e, code, "cannot add a routing rule");
+	code = add_local_route(nl, ipv6);
+	return code ? err_errno(e, code, "cannot add a route") : 0;
+}
+
+/* While there is no rule for loopback addresses the mark alone decides: it is tried first. */
+static int try_marked(bool ipv6, struct err *e)
+{
+	int code = accept_marks(ipv6, e);
+
+	if (code)
+		return code;
+	code = try_connection(ipv6, TRANSPARENT_MARK);
+	return code ? err_errno(e, code, "a marked connection within the namespace") : 0;
+}
+
+static int try_loopback(struct mnl_socket *nl, bool ipv6, struct err *e)
+{
+	int code = add_loopback_rule(nl, ipv6);
+
+	if (code)
+		return err_errno(e, code, "cannot add a routing rule");
+	code = try_connection(ipv6, 0);
+	return code ? err_errno(e, code, "a connection within the namespace") : 0;
+}
+
+static void remember(struct err *why, const struct err *e)
+{
+	if (e->code && !why->code)
+		*why = *e;
+}
+
+static uint32_t set_up_family(struct mnl_socket *nl, bool ipv6, bool behind, struct err *why)
+{
+	struct err e = {.code = 0};
+	uint32_t works = 0;
+
+	if (route_marked(nl, ipv6, &e) == 0) {
+		if (behind)
+			works |= TRANSPARENT_BIT(TRANSPARENT_BEHIND, ipv6);
+		if (try_marked(ipv6, &e) == 0)
+			works |= TRANSPARENT_BIT(TRANSPARENT_OWN, ipv6);
+		remember(why, &e);
+		e.code = 0;
+		if (try_loopback(nl, ipv6, &e) == 0)
+			works |= TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, ipv6);
+	}
+	if (e.code)
+		err_wrap(&e, e.code, ipv6 ? "IPv6" : "IPv4");
+	remember(why, &e);
+	return works;
+}
+
+uint32_t transparent_set_up(struct err *why)
+{
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
+	struct err e = {.code = 0};
+	uint32_t works;
+	bool behind;
+
+	why->code = 0;
+	if (!nl) {
+		err_errno(why, -errno, "cannot open a netlink socket");
+		return 0;
+	}
+	/* The child does the same, but perhaps not yet. */
+	if (netif_loopback_up(why) < 0)
+		return 0;
+	behind = transparent_mark_answers(&e) == 0;
+	works = set_up_family(nl, false, behind, why);
+	works |= set_up_family(nl, true, behind, why);
+	remember(why, &e);
+	return works;
+}
