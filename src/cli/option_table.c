@@ -108,7 +108,7 @@ const struct option_def option_table[OPT_COUNT] = {
 					   source_ip_transparent),
 				       .fallback = "true",
 				       .usage = "let servers see the client's address (TCP, "
-						"builtin); not in this build yet"},
+						"builtin)"},
 
 	[OPT_DATAPLANE] = {ROW(STRING, DATA_PLANE, "dataplane", dataplane), .values = v_dataplane,
 			   .fallback = "auto", .usage = "how the builtin port driver moves bytes"},

@@ -192,12 +192,8 @@ static void warn_network(const struct options *o)
 static void warn_dataplane(const struct options *o)
 {
 	static const enum option_id ids[] = {OPT_DATAPLANE, OPT_WORKERS, OPT_UDP_TIMEOUT,
-					     OPT_DATAPLANE_SANDBOX};
+					     OPT_DATAPLANE_SANDBOX, OPT_SOURCE_IP_TRANSPARENT};
 
-	if (given(o, OPT_SOURCE_IP_TRANSPARENT) && o->source_ip_transparent)
-		log_warning(
-			"--source-ip-transparent is not in this build yet: servers see 127.0.0.1 "
-			"as the client");
 	if (is(o->port_driver, "builtin")) {
 		if (!o->dataplane_sandbox)
 			log_warning(
@@ -206,7 +202,8 @@ static void warn_dataplane(const struct options *o)
 		return;
 	}
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
-		if (given(o, ids[i]))
+		if (given(o, ids[i]) &&
+		    (ids[i] != OPT_SOURCE_IP_TRANSPARENT || o->source_ip_transparent))
 			log_warning("--%s has no effect with --port-driver=%s",
 				    option_table[ids[i]].name, o->port_driver);
 }

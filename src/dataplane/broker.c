@@ -18,6 +18,7 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/dp_proto.h"
 #include "dataplane/sandbox.h"
+#include "ns/transparent.h"
 
 /*
  * The socket broker: a process in the user and network namespace of the child. A socket belongs
@@ -26,8 +27,9 @@
  * listening sockets there (broker_listen.c).
  *
  * It starts as the user, joins both namespaces with the rights that the owner of a user namespace
- * has in it (user_namespaces(7)), and gives them up before it answers the first request, all but
- * the one to bind privileged ports there.
+ * has in it (user_namespaces(7)), sets up the routing for transparent connections when it is the
+ * first of its kind, and gives its rights up before it answers the first request, all but the one
+ * to bind privileged ports there.
  */
 
 #define BOOT_FD 3
@@ -231,6 +233,21 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 	return 0;
 }
 
+/* Where it does not work, servers see another address, and that is all. */
+static uint32_t set_up_transparent(void)
+{
+	struct err why = {.code = 0};
+	uint32_t works = transparent_set_up(&why);
+
+	if (!(works & TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)))
+		log_warning("servers will not see the addresses of their clients "
+			    "(--source-ip-transparent): %s",
+			    why.msg);
+	else if (why.code)
+		log_debug("transparent connections work in part: %s", why.msg);
+	return works;
+}
+
 static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err *e)
 {
 	auto_fd int userns_fd = -1, netns_fd = -1;
@@ -245,6 +262,8 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 		code = shield(e);
 	if (!code)
 		code = netns_cookie(&reply->netns_cookie, e);
+	if (!code && boot.transparent)
+		reply->transparent = set_up_transparent();
 	if (!code)
 		code = boot.sandbox ? sandbox_broker(e) : sandbox_broker_caps(e);
 	return code;

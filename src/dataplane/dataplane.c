@@ -93,7 +93,24 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 	msg->port_id = -port->spec.id;
 	msg->listen_family = port->spec.inside.ss_family;
 	msg->slot_used = false;
+	msg->transparent = false; /* who is inside is no client from outside */
 	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
+}
+
+static bool is_loopback(const struct sockaddr_storage *ss)
+{
+	union dp_addr a = to_dp_addr(ss);
+
+	if (a.sa.sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&a.in6.sin6_addr);
+	return ntohl(a.in4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+/* Whether it can have clients from outside whose addresses servers are to see. */
+static bool is_transparent(const struct dp_port *port)
+{
+	return port->dp->transparent && port->spec.proto == DATAPLANE_TCP &&
+	       !is_loopback(&port->spec.listen);
 }
 
 /* Sends a request to every worker that has a socket of the port. */
@@ -107,6 +124,7 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 			     .listen_family = port->spec.listen.ss_family,
 			     .slot = port->slot,
 			     .slot_used = port->slot_used,
+			     .transparent = is_transparent(port),
 			     .target = to_dp_addr(&port->spec.target),
 			     .target2 = to_dp_addr(&port->spec.target2)};
 

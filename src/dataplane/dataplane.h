@@ -27,6 +27,8 @@ struct dataplane_config {
 	unsigned workers;	 /* 0: online CPUs this process may use */
 	enum dataplane_backend backend;
 	bool sandbox;
+	bool transparent; /* servers see the addresses of TCP clients from outside, where possible
+			   */
 	uint32_t udp_timeout_ms; /* 0: 90 s */
 	bool debug;
 };

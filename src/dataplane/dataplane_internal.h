@@ -85,6 +85,7 @@ struct dataplane {
 	enum dataplane_backend backend; /* what runs */
 	unsigned workers;
 	uint64_t netns_cookie;
+	uint32_t transparent; /* mask of what works, ns/transparent.h */
 	struct dp_child plane, broker;
 	struct dp_channel channels[LIMIT_WORKERS];
 	int broker_fds[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */

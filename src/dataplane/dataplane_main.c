@@ -144,6 +144,7 @@ static void size_workers(struct plane *p)
 		.pipes_max = pipes_max(p->boot.workers),
 		.udp_pending_max = RECV_BUFS / 2,
 		.udp_timeout_ms = p->boot.udp_timeout_ms,
+		.transparent = p->boot.transparent,
 		.netns_cookie = p->boot.netns_cookie,
 	};
 }
@@ -193,7 +194,7 @@ static int lock_and_reply(struct plane *p)
 	int code = first_error(p);
 
 	if (!code && p->boot.sandbox) {
-		code = sandbox_dataplane(p->uring, &e);
+		code = sandbox_dataplane(p->uring, p->boot.transparent, &e);
 		if (code < 0)
 			log_error("%s", e.msg);
 	}

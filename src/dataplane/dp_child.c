@@ -144,6 +144,7 @@ static int plane_send_boot(struct dataplane *dp, const int *control, const int *
 			       .sandbox = dp->config.sandbox,
 			       .debug = dp->config.debug,
 			       .udp_timeout_ms = dp->config.udp_timeout_ms,
+			       .transparent = dp->transparent,
 			       .netns_cookie = dp->netns_cookie};
 	int fds[1 + 2 * LIMIT_WORKERS];
 
@@ -181,8 +182,11 @@ static int plane_boot(struct dataplane *dp)
 
 static int broker_boot(struct dataplane *dp, const int *channels)
 {
-	struct broker_boot boot = {
-		.workers = dp->workers, .sandbox = dp->config.sandbox, .debug = dp->config.debug};
+	struct broker_boot boot = {.workers = dp->workers,
+				   .sandbox = dp->config.sandbox,
+				   .debug = dp->config.debug,
+				   /* What the first one has set up stays. */
+				   .transparent = dp->config.transparent && dp->netns_cookie == 0};
 	int fds[LIMIT_WORKERS + 2];
 
 	memcpy(fds, channels, dp->workers * sizeof(fds[0]));
@@ -237,6 +241,8 @@ static int broker_take_reply(struct dataplane *dp, struct err *e)
 		return err_set(e, -EXDEV,
 			       "the %s is in another network namespace than the one before",
 			       dp->broker.name);
+	if (dp->netns_cookie == 0)
+		dp->transparent = reply.transparent;
 	dp->netns_cookie = reply.netns_cookie;
 	return 0;
 }

@@ -32,7 +32,7 @@ struct dp_boot {
 	uint32_t backend; /* enum dataplane_backend */
 	uint32_t sandbox, debug;
 	uint32_t udp_timeout_ms;
-	uint32_t reserved;
+	uint32_t transparent;  /* mask of what works, ns/transparent.h */
 	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace */
 };
 
@@ -55,8 +55,9 @@ struct dp_msg {
 	int32_t err;
 	uint32_t proto; /* enum dataplane_proto */
 	uint32_t listen_family;
-	uint32_t slot;	    /* of the port in the statistics file */
-	uint32_t slot_used; /* by an earlier port: to be zeroed */
+	uint32_t slot;	      /* of the port in the statistics file */
+	uint32_t slot_used;   /* by an earlier port: to be zeroed */
+	uint32_t transparent; /* servers are to see the addresses of its clients */
 	union dp_addr target;
 	union dp_addr target2; /* sa_family 0: none */
 };
@@ -66,6 +67,7 @@ struct dp_msg {
 struct broker_boot {
 	uint32_t workers;
 	uint32_t sandbox, debug;
+	uint32_t transparent; /* to be set up in the namespace */
 };
 
 /* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket
@@ -92,7 +94,7 @@ struct broker_listen_reply {
 
 struct broker_boot_reply {
 	int32_t err;
-	uint32_t reserved;
+	uint32_t transparent; /* mask of what works of it */
 	uint64_t netns_cookie;
 };
 

@@ -89,6 +89,17 @@ struct io_ops {
 	/* Closes a TCP socket with a reset instead of a FIN: SO_LINGER with a time of 0, socket(7).
 	 */
 	void (*reset_fd)(struct io *io, int fd);
+	/* The far end's address. 0 or -errno. */
+	int (*peer_of)(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
+	/* The address that datagrams of this socket would have on the way to another. It is
+	 * unconnected before and after. 0 or -errno: there is no way. */
+	int (*source_for)(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
+			  struct sockaddr *source, socklen_t *len);
+	/* Gives a TCP socket an address that need not be the namespace's, with IP_TRANSPARENT, and
+	 * mark, unless that is 0. Port 0: one is found when it connects. 0 or -errno, and then the
+	 * socket is good for nothing. */
+	int (*bind_as)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
+		       uint32_t mark);
 	/* Takes congestion control off an accepted connection whose peer is on this host, if the
 	 * host's default paces (BBR); otherwise nothing. */
 	void (*tune_accepted)(struct io *io, int fd);
@@ -111,6 +122,11 @@ int io_sys_shutdown_write(struct io *io, int fd);
 void io_sys_close_fd(struct io *io, int fd);
 void io_sys_reset_fd(struct io *io, int fd);
 void io_sys_tune_accepted(struct io *io, int fd);
+int io_sys_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
+int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
+		      struct sockaddr *source, socklen_t *len);
+int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
+		   uint32_t mark);
 
 /* Memory of this size, zeroed, that costs only where it is touched; NULL: there is none. */
 void *io_sys_map(size_t bytes);
@@ -122,7 +138,8 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.sendmsg = io_sys_sendmsg, .splice = io_sys_splice, .pipe_write = io_sys_pipe_write,       \
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
-	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted
+	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
+	.peer_of = io_sys_peer_of, .source_for = io_sys_source_for, .bind_as = io_sys_bind_as
 /* clang-format on */
 
 struct io_config {

@@ -157,3 +157,49 @@ void io_sys_unmap(void *p, size_t bytes)
 	if (p)
 		munmap(p, bytes);
 }
+
+int io_sys_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+{
+	(void)io;
+	return RESULT(getpeername(fd, addr, len));
+}
+
+int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
+		      struct sockaddr *source, socklen_t *len)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	int code;
+
+	(void)io;
+	/* udp(7): a connect sends nothing, but looks for the way. */
+	if (connect(fd, to, to_len) < 0)
+		return -errno;
+	code = RESULT(getsockname(fd, source, len));
+	connect(fd, &none, sizeof(none));
+	return code;
+}
+
+static int set_option(int fd, int level, int option, uint32_t value)
+{
+	return RESULT(setsockopt(fd, level, option, &value, sizeof(value)));
+}
+
+int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len, uint32_t mark)
+{
+	bool ipv6 = addr->sa_family == AF_INET6;
+	bool has_port = ipv6 ? ((const struct sockaddr_in6 *)addr)->sin6_port
+			     : ((const struct sockaddr_in *)addr)->sin_port;
+	int code;
+
+	(void)io;
+	code = ipv6 ? set_option(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+		    : set_option(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+	if (!code && mark)
+		code = set_option(fd, SOL_SOCKET, SO_MARK, mark);
+	/* The client's port is not to be in the way of a server in the namespace; and one that is
+	 * to be found need only differ from those of connections to the same server (ip(7)). */
+	if (!code)
+		code = has_port ? set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+				: set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	return code ? code : RESULT(bind(fd, addr, len));
+}

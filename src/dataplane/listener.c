@@ -177,6 +177,9 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	if (msg->slot_used)
 		memset(l->stats, 0, sizeof(*l->stats));
 	l->tune = msg->proto == DATAPLANE_TCP && comes_paced(fd);
+	l->transparent = msg->transparent && w->config.transparent;
+	if (l->transparent)
+		tcp_transparent_prepare(w, l);
 	l->hash_next = *bucket;
 	*bucket = l;
 	DL_APPEND(w->listeners_open, l);

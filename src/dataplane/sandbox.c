@@ -23,12 +23,13 @@
 
 /* Who may. */
 enum {
-	PLANE = 1 << 0,	 /* data plane, either back end */
-	URING = 1 << 1,	 /* data plane with io_uring */
-	EPOLL = 1 << 2,	 /* data plane with epoll */
-	BROKER = 1 << 3, /* socket broker */
-	TOOL = 1 << 4,	 /* any role, in a build with a sanitizer */
-	RELAY = 1 << 5,	 /* network drivers' own processes */
+	PLANE = 1 << 0,	      /* data plane, either back end */
+	URING = 1 << 1,	      /* data plane with io_uring */
+	EPOLL = 1 << 2,	      /* data plane with epoll */
+	BROKER = 1 << 3,      /* socket broker */
+	TOOL = 1 << 4,	      /* any role, in a build with a sanitizer */
+	RELAY = 1 << 5,	      /* network drivers' own processes */
+	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
 	ALL = PLANE | BROKER | RELAY,
 };
 
@@ -84,6 +85,15 @@ static const struct rule rules[] = {
 	CALL_IF(PLANE, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
 	CALL_IF(PLANE, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_CONGESTION)),
 	CALL(EPOLL, accept4),
+
+	/* That takes a right over the namespace that the socket is of: the user who owns its user
+	 * namespace has it there, without any capability, and nowhere else. */
+	CALL(TRANSPARENT, bind),
+	CALL_IF(TRANSPARENT, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_TRANSPARENT)),
+	CALL_IF(TRANSPARENT, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_TRANSPARENT)),
+	CALL_IF(TRANSPARENT, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_BIND_ADDRESS_NO_PORT)),
+	CALL_IF(TRANSPARENT, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_MARK)),
+	CALL_IF(TRANSPARENT, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_REUSEADDR)),
 
 	/* Sockets that the broker makes: these kinds and no other. */
 	CALL_IF(BROKER, socket, ARG(0, AF_INET), ARG(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
@@ -281,11 +291,12 @@ int sandbox_broker_caps(struct err *e)
 	return drop_caps_but(1ull << CAP_NET_BIND_SERVICE, e);
 }
 
-int sandbox_dataplane(bool uring, struct err *e)
+int sandbox_dataplane(bool uring, bool transparent, struct err *e)
 {
 	int code = sandbox_drop_caps(e);
+	unsigned who = PLANE | (uring ? URING : EPOLL) | (transparent ? TRANSPARENT : 0);
 
-	return code ? code : apply(PLANE | (uring ? URING : EPOLL), e);
+	return code ? code : apply(who, e);
 }
 
 int sandbox_broker(struct err *e)

@@ -13,8 +13,9 @@
  * Both need no_new_privs, which proc_start sets, or they set it themselves. 0 or -errno with *e.
  */
 
-/* uring: what a worker with io_uring needs; false: with epoll. */
-int sandbox_dataplane(bool uring, struct err *e);
+/* uring: what a worker with io_uring needs; false: with epoll. transparent: what connections with
+ * the addresses of clients take. */
+int sandbox_dataplane(bool uring, bool transparent, struct err *e);
 
 /* The broker, once it is in the namespaces of the child. */
 int sandbox_broker(struct err *e);

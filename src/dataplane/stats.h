@@ -17,17 +17,19 @@
  */
 struct stats {
 	/* TCP */
-	uint64_t tcp_accepted;	  /* connections taken from a listener */
-	uint64_t tcp_connected;	  /* that reached their server */
-	uint64_t tcp_refused;	  /* that the server refused */
-	uint64_t tcp_unreachable; /* no route to the server */
-	uint64_t tcp_timed_out;	  /* the server did not answer */
-	uint64_t tcp_failed;	  /* that could not be connected for another reason */
-	uint64_t tcp_aborted;	  /* ended by a reset, of either side */
-	uint64_t tcp_closed;	  /* ended in order */
-	uint64_t tcp_bytes_in;	  /* to the namespace */
-	uint64_t tcp_bytes_out;	  /* from it */
-	uint64_t tcp_flows;	  /* now */
+	uint64_t tcp_accepted;	       /* connections taken from a listener */
+	uint64_t tcp_connected;	       /* that reached their server */
+	uint64_t tcp_refused;	       /* that the server refused */
+	uint64_t tcp_unreachable;      /* no route to the server */
+	uint64_t tcp_timed_out;	       /* the server did not answer */
+	uint64_t tcp_failed;	       /* that could not be connected for another reason */
+	uint64_t tcp_transparent;      /* whose server sees the client's address */
+	uint64_t tcp_transparent_lost; /* whose server should, but does not */
+	uint64_t tcp_aborted;	       /* ended by a reset, of either side */
+	uint64_t tcp_closed;	       /* ended in order */
+	uint64_t tcp_bytes_in;	       /* to the namespace */
+	uint64_t tcp_bytes_out;	       /* from it */
+	uint64_t tcp_flows;	       /* now */
 
 	/* UDP */
 	uint64_t udp_datagrams_in, udp_bytes_in;

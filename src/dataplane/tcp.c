@@ -34,7 +34,8 @@
 /* From each state, the ones that may follow. */
 static const uint8_t state_after[] = {
 	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING,
-	[TCP_FLOW_WAITING] = 1 << TCP_FLOW_CONNECTING | 1 << TCP_FLOW_CLOSING,
+	[TCP_FLOW_WAITING] =
+		1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING | 1 << TCP_FLOW_CLOSING,
 	[TCP_FLOW_CONNECTING] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING |
 				1 << TCP_FLOW_OPEN | 1 << TCP_FLOW_CLOSING,
 	[TCP_FLOW_OPEN] = 1 << TCP_FLOW_CLOSING,
@@ -126,7 +127,7 @@ static void release(struct worker *w, struct tcp_flow *f)
 	struct listener *l = f->listener;
 	uint32_t gen = f->gen + 1;
 
-	assert(f->state == TCP_FLOW_CLOSING && f->armed == 0 && !f->queued);
+	assert(f->state == TCP_FLOW_CLOSING && f->armed == 0 && !f->queued && !f->limited);
 	close_sides(w, f);
 	stats_add(f->abort ? &w->stats->tcp_aborted : &w->stats->tcp_closed, 1);
 	stats_sub(&w->stats->tcp_flows, 1);
@@ -139,6 +140,11 @@ static void release(struct worker *w, struct tcp_flow *f)
 	listener_flow_closed(w, l);
 }
 
+void tcp_cancel_connect(struct worker *w, struct tcp_flow *f)
+{
+	w->io->ops->cancel(w->io, f->fd[1], handle_of(w, f, HANDLE_TCP_CONNECT, 1));
+}
+
 static void cancel_all(struct worker *w, struct tcp_flow *f)
 {
 	static const enum handle_op ops[] = {HANDLE_TCP_READ, HANDLE_TCP_WRITE, HANDLE_TCP_WATCH};
@@ -149,7 +155,7 @@ static void cancel_all(struct worker *w, struct tcp_flow *f)
 				w->io->ops->cancel(w->io, f->fd[side],
 						   handle_of(w, f, ops[i], side));
 	if (f->armed & TCP_ARMED_CONNECT)
-		w->io->ops->cancel(w->io, f->fd[1], handle_of(w, f, HANDLE_TCP_CONNECT, 1));
+		tcp_cancel_connect(w, f);
 }
 
 static void flow_close(struct worker *w, struct tcp_flow *f, bool abort)
@@ -159,6 +165,7 @@ static void flow_close(struct worker *w, struct tcp_flow *f, bool abort)
 	if (f->state == TCP_FLOW_WAITING)
 		wait_end(w, f);
 	unqueue(w, f);
+	tcp_transparent_unlimit(w, f);
 	f->abort |= abort;
 	set_state(f, TCP_FLOW_CLOSING);
 	if (f->armed)
@@ -279,21 +286,45 @@ void tcp_run_queue(struct worker *w)
 
 /* Connecting */
 
-static void start_connect(struct worker *w, struct tcp_flow *f)
+static void connect_socket(struct worker *w, struct tcp_flow *f)
 {
 	const struct listener *l = f->listener;
 	const union dp_addr *to = f->second ? &l->target2 : &l->target;
 	socklen_t len = f->second ? l->target2_len : l->target_len;
 
-	f->fd[1] = worker_take_socket(w, to->sa.sa_family, SOCK_STREAM);
-	if (f->fd[1] < 0) {
-		set_state(f, TCP_FLOW_WAITING);
-		wait_begin(w, f);
-		return;
-	}
+	if (f->transparent)
+		tcp_transparent_limit(w, f);
 	set_state(f, TCP_FLOW_CONNECTING);
 	f->armed |= TCP_ARMED_CONNECT;
 	w->io->ops->connect(w->io, f->fd[1], &to->sa, len, handle_of(w, f, HANDLE_TCP_CONNECT, 1));
+}
+
+static void drop_socket(struct worker *w, struct tcp_flow *f)
+{
+	w->io->ops->close_fd(w->io, f->fd[1]);
+	f->fd[1] = -1;
+}
+
+/* Goes to the target with the next way of those that are left. */
+static void start_connect(struct worker *w, struct tcp_flow *f)
+{
+	for (;;) {
+		enum tcp_transparent how = tcp_transparent_choose(w, f);
+
+		if (how != TCP_TRANSPARENT_WAIT)
+			f->fd[1] = worker_take_socket(w, wants_ipv6(f) ? AF_INET6 : AF_INET,
+						      SOCK_STREAM);
+		if (f->fd[1] < 0) {
+			set_state(f, TCP_FLOW_WAITING);
+			wait_begin(w, f);
+			return;
+		}
+		if (how == TCP_TRANSPARENT_NO || tcp_transparent_bind(w, f, how) == 0) {
+			connect_socket(w, f);
+			return;
+		}
+		drop_socket(w, f); /* it is not what it was */
+	}
 }
 
 void tcp_accept(struct worker *w, struct listener *l, int fd)
@@ -319,16 +350,19 @@ void tcp_accept(struct worker *w, struct listener *l, int fd)
 	stats_add(&w->stats->tcp_flows, 1);
 	if (l->tune)
 		w->io->ops->tune_accepted(w->io, fd);
+	tcp_transparent_begin(w, f);
 	start_connect(w, f);
 }
 
 void tcp_sockets_ready(struct worker *w, int family)
 {
-	struct tcp_flow *f = w->tcp_waiting[family == AF_INET6], *next;
+	struct tcp_flow *first = w->tcp_waiting[family == AF_INET6], *f = NULL;
+	struct tcp_flow *last = first ? first->queue_prev : NULL;
 	struct sockpool *pool = &w->pools[POOL_TCP4 + (family == AF_INET6)];
 
-	for (; f && pool->n > 0; f = next) {
-		next = f->queue_next;
+	/* Those that wait for something else, too, go to the end, behind last. */
+	while (f != last && pool->n > 0) {
+		f = w->tcp_waiting[family == AF_INET6];
 		wait_end(w, f);
 		start_connect(w, f);
 	}
@@ -351,26 +385,30 @@ static uint64_t *counter_of(struct stats *stats, int err)
 
 static void connect_failed(struct worker *w, struct tcp_flow *f, int err)
 {
-	if (f->second || f->listener->target2_len == 0) {
+	if (f->transparent) {
+		tcp_transparent_failed(f, err);
+	} else if (f->second || f->listener->target2_len == 0) {
 		stats_add(counter_of(w->stats, err), 1);
 		stats_add(&f->listener->stats->errors, 1);
 		flow_close(w, f, true);
 		return;
+	} else {
+		f->second = true;
 	}
-	f->second = true;
-	w->io->ops->close_fd(w->io, f->fd[1]);
-	f->fd[1] = -1;
+	drop_socket(w, f);
 	start_connect(w, f);
 }
 
 static void connected(struct worker *w, struct tcp_flow *f, int res)
 {
+	tcp_transparent_unlimit(w, f);
 	if (res < 0) {
 		connect_failed(w, f, res);
 		return;
 	}
 	set_state(f, TCP_FLOW_OPEN);
 	stats_add(&w->stats->tcp_connected, 1);
+	tcp_transparent_connected(w, f);
 	/* Servers that speak first are few: wait for them, but look what the client has sent. */
 	arm_read(w, f, 1);
 	pump(w, f, 0);

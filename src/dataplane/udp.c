@@ -345,6 +345,7 @@ void udp_sockets_ready(struct worker *w, int family)
 	struct sockpool *pool = &w->pools[POOL_UDP4 + (family == AF_INET6)];
 	struct udp_flow *f = w->udp_waiting[family == AF_INET6], *next;
 
+	tcp_transparent_probe_ready(w, family);
 	for (; f && pool->n > 0; f = next) {
 		next = f->wait_next;
 		wait_end(w, f);

@@ -126,6 +126,7 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 	w->io = io;
 	w->stats = config->stats;
 	w->control_fd = w->broker_fd = w->next_broker_fd = -1;
+	w->probe_fd[0] = w->probe_fd[1] = -1;
 	w->resume_ns = w->trim_ns = UINT64_MAX;
 	w->now_ns = io->ops->now_ns(io);
 	if (take_memory(w) < 0) {
@@ -151,6 +152,9 @@ void worker_close(struct worker *w)
 	pipepool_close(&w->pipes);
 	for (unsigned i = 0; i < POOLS; i++)
 		sockpool_close(&w->pools[i]);
+	for (unsigned i = 0; i < 2; i++)
+		if (w->probe_fd[i] >= 0)
+			w->io->ops->close_fd(w->io, w->probe_fd[i]);
 	for (unsigned i = 0; i < 3; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -464,6 +468,7 @@ static uint64_t next_deadline(struct worker *w)
 
 	if (w->run_queue || w->udp_paused)
 		return 0;
+	at = earlier(at, tcp_transparent_deadline(w));
 	if (w->udp_ages)
 		at = earlier(at, w->udp_ages->check_ns);
 	for (unsigned i = 0; i < POOLS; i++)
@@ -484,6 +489,7 @@ int worker_turn(struct worker *w)
 	tcp_run_queue(w);
 	udp_flush(w);
 	udp_tick(w);
+	tcp_transparent_tick(w);
 	if (w->n_paused && w->now_ns >= w->resume_ns)
 		listener_resume(w);
 	trim(w, n > 0);

@@ -24,6 +24,7 @@ struct worker_config {
 	unsigned pipes_max;
 	unsigned udp_pending_max; /* receive buffers that flows without a socket may hold */
 	uint32_t udp_timeout_ms;
+	uint32_t transparent;	       /* mask of what works, ns/transparent.h; 0: nothing */
 	uint64_t netns_cookie;	       /* sockets of another namespace are rejected; 0: no check */
 	struct stats *stats;	       /* zeroed */
 	struct port_stats *port_stats; /* one for each slot that a port may have */

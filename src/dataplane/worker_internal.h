@@ -45,11 +45,15 @@ struct listener {
 	uint32_t proto; /* enum dataplane_proto */
 	uint32_t remove_seq;
 	struct port_stats *stats;
-	int family;    /* of fd */
-	bool armed;    /* accept or recvmsg is in flight */
-	bool stopping; /* that is being taken back, to pause */
-	bool paused;   /* to be armed again when descriptors or buffers are there */
-	bool tune;     /* accepted sockets may come with a congestion control that paces */
+	int family;	  /* of fd */
+	bool armed;	  /* accept or recvmsg is in flight */
+	bool stopping;	  /* that is being taken back, to pause */
+	bool paused;	  /* to be armed again when descriptors or buffers are there */
+	bool tune;	  /* accepted sockets may come with a congestion control that paces */
+	bool transparent; /* servers are to see the address of clients from outside */
+	bool transparent_worked;
+	uint8_t transparent_timeouts; /* since it worked */
+	uint64_t transparent_off_ns;  /* they do not until then; 0: they do */
 	union dp_addr target, target2;
 	socklen_t target_len, target2_len;
 	unsigned n_flows;
@@ -88,16 +92,22 @@ struct tcp_dir {
 struct tcp_flow {
 	enum tcp_state state;
 	uint32_t gen;
-	uint8_t armed; /* enum tcp_armed */
-	bool abort;    /* it ends with resets */
-	bool second;   /* target2 is being tried */
-	bool queued;   /* in the run queue */
+	uint8_t armed;	  /* enum tcp_armed */
+	bool abort;	  /* it ends with resets */
+	bool second;	  /* target2 is being tried */
+	bool queued;	  /* in the run queue */
+	bool transparent; /* tries to connect with the client's address, or has done it */
+	bool any_port;	  /* but not its port */
+	bool limited;	  /* in the list of those that have little time for it */
+	uint8_t lost;	  /* enum tcp_lost: the server will not see the client's address */
+	uint64_t deadline_ns;
 	int fd[2];
 	struct tcp_dir dir[2];
 	struct listener *listener;
 	struct tcp_flow *prev, *next; /* of its listener; free list */
 	struct tcp_flow *queue_prev,
-		*queue_next; /* of the run queue or of those that wait for a socket */
+		*queue_next; /* of the run queue, of those that wait for a socket, or of tcp_limited
+			      */
 };
 
 enum udp_state { UDP_FLOW_FREE = 0, UDP_FLOW_WAITING, UDP_FLOW_OPEN, UDP_FLOW_CLOSING };
@@ -182,6 +192,9 @@ struct worker {
 	unsigned tcp_used, tcp_count;
 	struct tcp_flow *run_queue;
 	struct tcp_flow *tcp_waiting[2]; /* by family: IPv4, IPv6 */
+	struct tcp_flow *tcp_limited;	 /* the earliest deadline first */
+	int probe_fd[2];      /* by family: unconnected datagram sockets of the namespace, or -1 */
+	bool probe_wanted[2]; /* one is on its way */
 
 	struct udp_flow *udp;
 	struct udp_flow *udp_free;
@@ -237,6 +250,48 @@ void tcp_sockets_ready(struct worker *w, int family);
 void tcp_run_queue(struct worker *w);
 void tcp_close_listener_flows(struct worker *w, struct listener *l);
 void tcp_close_all(struct worker *w);
+/* Takes back the connect that is in flight. */
+void tcp_cancel_connect(struct worker *w, struct tcp_flow *f);
+
+/* tcp_transparent.c */
+/* Why a server does not see its client's address. */
+enum tcp_lost {
+	TCP_LOST_NOT = 0, /* it does, or the client is on this host */
+	TCP_LOST_FAMILY,
+	TCP_LOST_SCOPE,
+	TCP_LOST_SETUP,
+	TCP_LOST_NETWORK,
+	TCP_LOST_FAILED,
+	TCP_LOST_TIMEOUT,
+	TCP_LOST_OFF,
+};
+/* With the client's address, with it and the mark, or when there is a socket to ask the kernel
+ * with. */
+enum tcp_transparent {
+	TCP_TRANSPARENT_NO,
+	TCP_TRANSPARENT_YES,
+	TCP_TRANSPARENT_MARKED,
+	TCP_TRANSPARENT_WAIT,
+};
+/* A flow that has just been accepted: whether it is to try, and with which target. */
+void tcp_transparent_begin(struct worker *w, struct tcp_flow *f);
+/* How it is to be connected now. May end its trying. */
+enum tcp_transparent tcp_transparent_choose(struct worker *w, struct tcp_flow *f);
+/* Gives its fd[1] the client's address. 0, or -errno and tcp_transparent_failed has been called. */
+int tcp_transparent_bind(struct worker *w, struct tcp_flow *f, enum tcp_transparent how);
+/* It did not work: the next attempt is to be another. */
+void tcp_transparent_failed(struct tcp_flow *f, int err);
+/* It is connected, one way or the other. */
+void tcp_transparent_connected(struct worker *w, struct tcp_flow *f);
+/* From now on its time is limited, or not any more. */
+void tcp_transparent_limit(struct worker *w, struct tcp_flow *f);
+void tcp_transparent_unlimit(struct worker *w, struct tcp_flow *f);
+uint64_t tcp_transparent_deadline(const struct worker *w);
+void tcp_transparent_tick(struct worker *w);
+/* A listener whose clients will be tried with: gets what that takes. */
+void tcp_transparent_prepare(struct worker *w, const struct listener *l);
+/* There are datagram sockets of this family. */
+void tcp_transparent_probe_ready(struct worker *w, int family);
 
 /* tcp_pump.c */
 enum tcp_pump {

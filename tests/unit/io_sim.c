@@ -36,7 +36,9 @@ struct object {
 	int64_t urgent;	 /* bytes before the mark, -1: none */
 	int backlog[64]; /* listener: objects of connections to accept */
 	unsigned n_backlog;
-	struct sockaddr_in peer; /* datagram */
+	struct sockaddr_in peer; /* of a datagram socket; of an accepted connection */
+	struct sockaddr_in bound;
+	uint32_t mark;
 };
 
 struct op {
@@ -54,6 +56,8 @@ struct sim {
 	unsigned fault_percent;
 	bool exhausted;
 	uint16_t refused_port;
+	uint32_t (*source_for)(uint32_t to);
+	int bind_error, bound_error;
 	int no_segments;
 	int last_server;
 	struct object objects[OBJECTS];
@@ -248,6 +252,12 @@ static bool op_run(struct sim *s, struct op *op)
 		memmove(o->backlog, o->backlog + 1, --o->n_backlog * sizeof(o->backlog[0]));
 		return e;
 	case OP_CONNECT:
+		if (s->bound_error == -EINPROGRESS && o->bound.sin_family)
+			return false; /* the answer goes elsewhere */
+		if (s->bound_error && o->bound.sin_family) {
+			emit(s, op->handle, s->bound_error, false);
+			return true;
+		}
 		if (op->port == s->refused_port) {
 			emit(s, op->handle, -ECONNREFUSED, false);
 			return true;
@@ -514,6 +524,48 @@ static void sim_tune_accepted(struct io *io, int fd)
 	object_of(sim_of(io), fd);
 }
 
+static int sim_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	if (o->peer.sin_family == 0)
+		return -ENOTCONN;
+	assert(*len >= sizeof(o->peer));
+	memcpy(addr, &o->peer, sizeof(o->peer));
+	*len = sizeof(o->peer);
+	return 0;
+}
+
+static int sim_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
+			  struct sockaddr *source, socklen_t *len)
+{
+	struct sim *s = sim_of(io);
+	struct sockaddr_in in;
+
+	assert(object_of(s, fd)->kind == KIND_DATAGRAM && to_len == sizeof(in) && s->source_for);
+	memcpy(&in, to, sizeof(in));
+	in.sin_addr.s_addr = htonl(s->source_for(ntohl(in.sin_addr.s_addr)));
+	if (in.sin_addr.s_addr == 0)
+		return -ENETUNREACH;
+	memcpy(source, &in, sizeof(in));
+	*len = sizeof(in);
+	return 0;
+}
+
+static int sim_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
+		       uint32_t mark)
+{
+	struct sim *s = sim_of(io);
+	struct object *o = object_of(s, fd);
+
+	assert(o->kind == KIND_SOCKET && !o->connected && len == sizeof(o->bound));
+	memcpy(&o->bound, addr, sizeof(o->bound));
+	o->mark = mark;
+	if (s->bind_error && (o->bound.sin_port || s->bind_error != -EADDRINUSE))
+		return s->bind_error;
+	return 0;
+}
+
 static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint8_t *data,
 		     size_t len)
 {
@@ -596,6 +648,9 @@ static const struct io_ops sim_ops = {
 	.close_fd = sim_close_fd,
 	.reset_fd = sim_reset_fd,
 	.tune_accepted = sim_tune_accepted,
+	.peer_of = sim_peer_of,
+	.source_for = sim_source_for,
+	.bind_as = sim_bind_as,
 };
 
 /* The test's side */
@@ -658,6 +713,33 @@ void sim_set_exhausted(struct sim *s, bool on)
 void sim_refuse_port(struct sim *s, uint16_t port)
 {
 	s->refused_port = port;
+}
+
+void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port)
+{
+	s->objects[far].peer = (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(address)};
+}
+
+void sim_routes(struct sim *s, uint32_t (*source_for)(uint32_t to))
+{
+	s->source_for = source_for;
+}
+
+void sim_fail_bind(struct sim *s, int err)
+{
+	s->bind_error = err;
+}
+
+void sim_fail_bound(struct sim *s, int err)
+{
+	s->bound_error = err;
+}
+
+struct sockaddr_in sim_bound(const struct sim *s, int far, uint32_t *mark)
+{
+	*mark = s->objects[far].mark;
+	return s->objects[far].bound;
 }
 
 void sim_stop(struct sim *s)

@@ -27,6 +27,17 @@ unsigned sim_open_fds(const struct sim *s);
 void sim_set_exhausted(struct sim *s, bool on);
 /* While set, the connect of an address with this port is refused. */
 void sim_refuse_port(struct sim *s, uint16_t port);
+/* Where a connection that waits to be accepted comes from; host order. Without this nobody can say.
+ */
+void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port);
+/* Which address the namespace has on the way to another, 0: there is none. */
+void sim_routes(struct sim *s, uint32_t (*source_for)(uint32_t to));
+/* While set, sockets cannot be given an address; -EADDRINUSE: not with a port. */
+void sim_fail_bind(struct sim *s, int err);
+/* While set, the connect of one that has been given an address fails; -EINPROGRESS: never ends. */
+void sim_fail_bound(struct sim *s, int err);
+/* Which address a socket was given (sin_family 0: none), and which mark. */
+struct sockaddr_in sim_bound(const struct sim *s, int far, uint32_t *mark);
 /* The worker has stopped: what is in flight goes with its io. */
 void sim_stop(struct sim *s);
 /* Operations in flight. */

@@ -562,7 +562,8 @@ static void test_warnings(void **state)
 	warns_not("--net=slirp4netns --disable-host-loopback true", "host-loopback");
 	warns_not("--net=none true", "host-loopback");
 	warns_not("true", "host-loopback");
-	warns("--source-ip-transparent=true true", "--source-ip-transparent is not in this build");
+	warns("--source-ip-transparent=true true", "--source-ip-transparent has no effect with");
+	warns_not(NET "--source-ip-transparent=true true", "source-ip");
 	warns_not(NET "true", "source-ip");
 	warns_not("--source-ip-transparent=false true", "source-ip");
 	warns(NET "--dataplane-sandbox=false true", "--dataplane-sandbox=false: ");

@@ -141,12 +141,14 @@ static int try_memory(void)
 	return p == MAP_FAILED ? errno : 0;
 }
 
-enum role { PLANE_URING, PLANE_EPOLL, BROKER };
+enum role { PLANE_URING, PLANE_EPOLL, PLANE_TRANSPARENT, BROKER };
 
 static int lock_down(enum role role)
 {
 	struct err e = {.code = 0};
-	int code = role == BROKER ? sandbox_broker(&e) : sandbox_dataplane(role == PLANE_URING, &e);
+	int code = role == BROKER
+			   ? sandbox_broker(&e)
+			   : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT, &e);
 
 	if (code)
 		fprintf(stderr, "%s\n", e.msg);

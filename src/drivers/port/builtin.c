@@ -57,6 +57,7 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 		.netns_fd = params->netns_fd,
 		.workers = params->workers > 0 ? (unsigned)params->workers : 0,
 		.sandbox = params->dataplane_sandbox,
+		.transparent = params->source_ip_transparent,
 		.udp_timeout_ms = params->udp_timeout_ms > 0 ? (uint32_t)params->udp_timeout_ms : 0,
 		.debug = params->debug,
 	};

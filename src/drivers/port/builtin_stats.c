@@ -44,6 +44,8 @@ static const struct counter worker_counters[] = {
 	TCP("unreachable", unreachable),
 	TCP("timedOut", timed_out),
 	TCP("failed", failed),
+	TCP("transparent", transparent),
+	TCP("transparentLost", transparent_lost),
 	TCP("bytesIn", bytes_in),
 	TCP("bytesOut", bytes_out),
 

@@ -1,0 +1,532 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""--source-ip-transparent: which address a server in the namespace sees its client under."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+
+import rkit
+from rkit import net
+from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.ports import PortTestCase, both_backends, builtin
+from rkit.world import UID, USER
+
+# As neighbour() has them: this host and the machine beside it.
+HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
+
+# Prints "ready"; each connection gets its own address back, and then what it sends.
+SERVER = """
+import socket, sys, threading
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if s.family == socket.AF_INET6:
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.listen(1024)
+print("ready", flush=True)
+def serve(c, who):
+    with c:
+        c.sendall(("%s %d\\n" % who[:2]).encode())
+        while data := c.recv(65536):
+            c.sendall(data)
+while True:
+    threading.Thread(target=serve, args=s.accept(), daemon=True).start()
+"""
+
+
+def inside(rk, *argv, **kw):
+    """A process in the namespaces that servers are in, with all rights there."""
+    enter = ["nsenter", "-U", "--preserve-credentials", "-t", str(rk.child_pid)]
+    if "--detach-netns" in rk.proc.args:
+        enter += ["-m", "nsenter", "--net=%s/netns" % rk.state]
+    else:
+        enter += ["-n"]
+    return popen([*enter, *argv], **kw)
+
+
+def do_inside(rk, script):
+    """A shell script there, to its end."""
+    proc = inside(rk, "sh", "-ec", script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    out = proc.communicate(timeout=DEADLINE_S)[0]
+    if proc.returncode:
+        raise AssertionError("%s\n%s" % (script, out))
+    return out
+
+
+@contextlib.contextmanager
+def server(rk, host="127.0.0.1", port=80, netns_of=None):
+    """SERVER in the namespace, or in that of a container."""
+    before = ["nsenter", "-n", "-t", str(netns_of)] if netns_of else []
+    proc = inside(rk, *before, "python3", "-c", SERVER, host, str(port), stdout=subprocess.PIPE)
+    try:
+        assert proc.stdout.readline() == b"ready\n", "no server at %s" % host
+        yield proc
+    finally:
+        proc.kill()
+        proc.wait()
+        proc.stdout.close()
+
+
+# An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
+BRIDGE = """
+echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+ip link add br0 type bridge
+ip addr add 172.17.0.1/16 dev br0
+ip -6 addr add fd00:17::1/64 dev br0 nodad
+ip link set br0 up
+ip link add c0 type veth peer name eth0 netns {pid}
+ip link set c0 master br0 up
+nsenter -n -t {pid} sh -ec '
+    ip link set lo up
+    ip addr add 172.17.0.2/16 dev eth0
+    ip -6 addr add fd00:17::2/64 dev eth0 nodad
+    ip link set eth0 up
+    {routes}'
+"""
+ROUTES = "ip route add default via 172.17.0.1; ip -6 route add default via fd00:17::1"
+
+
+@contextlib.contextmanager
+def container(rk, routes=ROUTES):
+    """A network namespace behind a bridge in rootlesskit's, as Docker makes them; yields the pid of
+    a process in it."""
+    proc = inside(rk, "unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity",
+                  stdout=subprocess.PIPE)
+    try:
+        assert proc.stdout.readline() == b"ready\n"
+        pid = proc.pid
+        do_inside(rk, BRIDGE.format(pid=pid, routes=routes))
+        yield pid
+    finally:
+        do_inside(rk, "ip link del c0 || true; ip link del br0 || true")
+        proc.kill()
+        proc.wait()
+        proc.stdout.close()
+
+
+def seen(host, port, netns=None, payload=b"", **kw):
+    """Under which (address, port) the server sees us, and (address, port) of our socket."""
+    with net.connect(host, port, netns=netns, **kw) as s:
+        line = b""
+        while not line.endswith(b"\n"):
+            more = s.recv(1)
+            if not more:
+                raise AssertionError("closed after %r" % line)
+            line += more
+        if payload:
+            s.sendall(payload)
+            left = len(payload)
+            while left:
+                left -= len(s.recv(65536)) or left
+        address, number = line.decode().split()
+        return (address, int(number)), s.getsockname()[:2]
+
+
+class TransparentCase(PortTestCase):
+    not_reference = "sees 127.0.0.1"
+    may_die = True
+    wire = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.wire = contextlib.ExitStack()
+        cls.client = cls.wire.enter_context(net.neighbour())
+
+    @classmethod
+    def tearDownClass(cls):
+        try:
+            super().tearDownClass()
+        finally:
+            if cls.wire:
+                cls.wire.close()
+
+    def counters(self, rk=None):
+        return (rk or self.rk).api("GET", "/v1/stats")[1]["total"]["tcp"]
+
+    def counted(self, before):
+        """(transparent, transparentLost) since then."""
+        now = self.counters()
+        return tuple(now[k] - before[k] for k in ("transparent", "transparentLost"))
+
+
+    def killed(self, role):
+        pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
+        os.kill(pid, signal.SIGKILL)
+        wait_for("another " + role, lambda: [p for p in processes_of(self.rk.pid)
+                                             if role_of(p) == role and p != pid])
+
+
+@both_backends
+class Namespace(TransparentCase):
+    """Servers in the namespace itself."""
+
+    def test_ipv4(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0", proto="tcp4")
+        before = self.counters()
+        with server(self.rk):
+            got, me = seen(HOST4, 18080, self.client, payload=b"x" * 300_000)
+        self.assertEqual(got, me)
+        self.assertEqual(me[0], CLIENT4)
+        self.assertEqual(self.counted(before), (1, 0))
+
+    def test_ipv4_on_a_dual_stack_port(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        with server(self.rk):
+            got, me = seen(HOST4, 18080, self.client)
+        self.assertEqual(got, me)
+
+    def test_ipv6(self):
+        self.rk.add(18080, 80, parent_ip="::", child_ip="::1")
+        before = self.counters()
+        with server(self.rk, "::1"):
+            got, me = seen(HOST6, 18080, self.client, payload=b"x" * 300_000)
+        self.assertEqual(got, me)
+        self.assertEqual(me[0], CLIENT6)
+        self.assertEqual(self.counted(before), (1, 0))
+
+    def test_ipv6_without_a_child_ip(self):
+        """There are two places to look for the server: the one of the client's family comes first."""
+        self.rk.add(18080, 80, parent_ip="::")
+        with server(self.rk, "::1"), server(self.rk, "127.0.0.1"):
+            self.assertEqual(*seen(HOST6, 18080, self.client))
+            self.assertEqual(*seen(HOST4, 18080, self.client))
+
+    def test_ipv6_client_of_an_ipv4_server(self):
+        self.rk.add(18080, 80, parent_ip="::")
+        before = self.counters()
+        with server(self.rk):
+            self.assertEqual(seen(HOST6, 18080, self.client)[0][0], "127.0.0.1")
+        self.assertEqual(self.counted(before), (0, 1))
+
+    def test_loopback_client(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        self.rk.add(18081, 80, parent_ip="127.0.0.1")
+        before = self.counters()
+        with server(self.rk):
+            self.assertEqual(seen("127.0.0.1", 18080)[0][0], "127.0.0.1")
+            self.assertEqual(seen("127.0.0.1", 18081)[0][0], "127.0.0.1")
+        self.assertEqual(self.counted(before), (0, 0))
+
+    def test_client_on_this_host(self):
+        """Who comes by the host's own address has that address."""
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        with server(self.rk):
+            got, me = seen(HOST4, 18080)
+        self.assertEqual(got, me)
+        self.assertEqual(me[0], HOST4)
+
+    def test_one_client_port_to_two_ports(self):
+        """The second connection cannot have the client's port, but still its address."""
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        self.rk.add(18081, 80, parent_ip="0.0.0.0")
+
+        def connect(port):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.settimeout(DEADLINE_S)
+            s.bind((CLIENT4, 40000))
+            s.connect((HOST4, port))
+            return s
+        with server(self.rk):
+            with net.in_netns(self.client, lambda: connect(18080)) as a, \
+                    net.in_netns(self.client, lambda: connect(18081)) as b:
+                lines = sorted(s.makefile().readline().split() for s in (a, b))
+        self.assertEqual([address for address, _ in lines], [CLIENT4, CLIENT4])
+        self.assertIn("40000", [port for _, port in lines])
+        self.assertNotEqual(lines[0], lines[1])
+
+    def test_the_client_s_port_stays_free_for_servers(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        with server(self.rk), net.connect(HOST4, 18080, netns=self.client) as s:
+            self.assertEqual(s.makefile().readline().split(), [CLIENT4, str(s.getsockname()[1])])
+            with server(self.rk, "0.0.0.0", s.getsockname()[1]):
+                pass
+
+    def test_refused(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        before = self.counters()
+        with self.assertRaises(ConnectionResetError):
+            with net.connect(HOST4, 18080, netns=self.client) as s:
+                s.recv(1)
+        self.assertEqual(self.counters()["refused"], before["refused"] + 1)
+        self.assertEqual(self.counted(before), (0, 0))
+
+    def test_many(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        before = self.counters()
+        with server(self.rk):
+            for _ in range(200):
+                self.assertEqual(*seen(HOST4, 18080, self.client))
+        self.assertEqual(self.counted(before), (200, 0))
+
+    def test_broker_killed(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        with server(self.rk):
+            for _ in range(3):
+                self.killed("broker")
+                for _ in range(20):  # more than were made ahead
+                    self.assertEqual(*seen(HOST4, 18080, self.client))
+
+    def test_data_plane_killed(self):
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        with server(self.rk):
+            for _ in range(3):
+                self.killed("dataplane")
+
+                def works():
+                    try:
+                        return seen(HOST4, 18080, self.client)
+                    except (OSError, AssertionError):
+                        return None  # the end of the old one
+                self.assertEqual(*wait_for("a connection", works))
+
+
+@both_backends
+class Container(TransparentCase):
+    """Servers behind a bridge in the namespace."""
+
+    def test_ipv4(self):
+        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            before = self.counters()
+            got, me = seen(HOST4, 18080, self.client, payload=b"x" * 300_000)
+            self.assertEqual(got, me)
+            self.assertEqual(me[0], CLIENT4)
+            for _ in range(50):
+                self.assertEqual(*seen(HOST4, 18080, self.client))
+            self.assertEqual(self.counted(before), (51, 0))
+            # Nobody who connects from this host can be told from those in the namespace.
+            self.assertEqual(seen("127.0.0.1", 18080)[0][0], "172.17.0.1")
+
+    def test_ipv6(self):
+        with container(self.rk) as pid, server(self.rk, "fd00:17::2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="::", child_ip="fd00:17::2")
+            got, me = seen(HOST6, 18080, self.client, payload=b"x" * 300_000)
+            self.assertEqual(got, me)
+            self.assertEqual(me[0], CLIENT6)
+
+    def test_data_plane_killed(self):
+        """The next one serves the backlog, with the clients' addresses from the first on."""
+        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            self.killed("dataplane")
+
+            def works():
+                try:
+                    return seen(HOST4, 18080, self.client)
+                except (OSError, AssertionError):
+                    return None
+            self.assertEqual(*wait_for("a connection", works))
+
+    def test_client_on_the_container_s_network(self):
+        """The container would answer to a neighbour of its own: the address is not shown."""
+        with net.neighbour("twin", ("172.17.0.7/24",), ("172.17.0.9/24",)) as twin, \
+                container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            before = self.counters()
+            self.assertEqual(seen("172.17.0.7", 18080, twin)[0][0], "172.17.0.1")
+            self.assertEqual(self.counted(before), (0, 1))
+            self.assertEqual(*seen(HOST4, 18080, self.client))
+
+    def test_container_without_a_way_back(self):
+        """Its answers to strangers go nowhere: a second is lost, and then none for a while."""
+        with container(self.rk, routes="true") as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            before = self.counters()
+            for _ in range(10):
+                self.assertEqual(seen(HOST4, 18080, self.client)[0][0], "172.17.0.1")
+            self.assertEqual(self.counted(before), (0, 10))
+        self.assertEqual(self.rk.log().count("did not see the address of its client"), 1)
+
+    def test_the_container_s_own_connections(self):
+        """What it opens to an address like a client's is not caught."""
+        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            seen(HOST4, 18080, self.client)
+            do_inside(self.rk, "ip addr add 192.0.2.100/32 dev br0")
+            try:
+                with server(self.rk, "192.0.2.100", 81):
+                    out = do_inside(self.rk, "nsenter -n -t %d python3 -c \"import socket; "
+                                    "print(socket.create_connection(('192.0.2.100', 81), 20)"
+                                    ".makefile().readline().split()[0])\"" % pid)
+                self.assertEqual(out.strip(), "172.17.0.2")
+            finally:
+                do_inside(self.rk, "ip addr del 192.0.2.100/32 dev br0")
+
+    def test_a_thousand_ports(self):
+        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            specs = ["0.0.0.0:%d:172.17.0.2:80/tcp4" % p for p in range(20000, 21000)]
+            self.assertEqual(self.rk.ctl("add-ports", *specs).returncode, 0)
+            for port in range(20000, 21000, 100):
+                self.assertEqual(*seen(HOST4, port, self.client))
+            ids = [str(p["id"]) for p in self.rk.ports()]
+            self.assertEqual(self.rk.ctl("remove-ports", *ids).returncode, 0)
+
+
+@rkit.ours("has no such option")
+class Options(rkit.RkTestCase):
+    """Instances of their own."""
+
+    def setUp(self):
+        super().setUp()
+        self.wire = net.neighbour()
+        self.client = self.wire.__enter__()
+
+    def tearDown(self):
+        self.wire.__exit__(None, None, None)
+        super().tearDown()
+
+    def check(self, rk, address, child="127.0.0.1", to=HOST4, port=18080):
+        with server(rk, child):
+            self.assertEqual(seen(to, port, self.client)[0][0], address)
+
+    def rules(self, rk):
+        return do_inside(rk, "ip rule; ip -6 rule; ip route show table all type local;"
+                             "cat /proc/sys/net/ipv4/tcp_fwmark_accept")
+
+    def test_off(self):
+        """Nothing of it happens, in the namespace neither."""
+        with builtin("-p", "0.0.0.0:18080:80/tcp4", "--source-ip-transparent=false") as rk:
+            self.check(rk, "127.0.0.1")
+            tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+            self.assertEqual((tcp["connected"], tcp["transparent"], tcp["transparentLost"]), (1, 0, 0))
+            rules = self.rules(rk)
+            self.assertNotIn("fwmark", rules)
+            self.assertNotIn("local default", rules)
+            self.assertEqual(rules.split()[-1], "0")
+            self.assertNotIn("transparent", rk.log())
+
+    def test_on_by_default(self):
+        with builtin("-p", "0.0.0.0:18080:80/tcp4") as rk:
+            self.assertIn("fwmark", self.rules(rk))
+            self.check(rk, CLIENT4)
+            self.assertEqual(rk.log(), "")
+
+    def test_detached_namespace(self):
+        with builtin("-p", "0.0.0.0:18080:80/tcp4", "--detach-netns") as rk:
+            self.check(rk, CLIENT4)
+
+    def test_without_the_sandbox(self):
+        with builtin("-p", "0.0.0.0:18080:80/tcp4", "--dataplane-sandbox=false") as rk:
+            self.check(rk, CLIENT4)
+
+    @rkit.needs("tun", "slirp4netns")
+    def test_address_of_the_namespace_and_its_own_connections(self):
+        """Also when the client is on a network that the namespace is on."""
+        with net.neighbour("twin", ("10.0.2.7/24",), ("10.0.2.9/24",)) as twin, \
+                builtin("-p", "0.0.0.0:18080:10.0.2.100:80/tcp4", "-p",
+                        "0.0.0.0:18081:127.0.0.1:80/tcp4", net="slirp4netns") as rk:
+            self.check(rk, CLIENT4, "0.0.0.0")
+            self.check(rk, CLIENT4, "10.0.2.100")
+            with server(rk, "0.0.0.0"):
+                self.assertEqual(*seen("10.0.2.7", 18080, twin))
+                self.assertEqual(*seen("10.0.2.7", 18081, twin))
+                with net.bound(socket.SOCK_STREAM, CLIENT4, 8000, netns=self.client) as s, \
+                        net.connect(HOST4, 18080, netns=self.client) as c:
+                    self.assertEqual(c.makefile().readline().split()[0], CLIENT4)
+                    # The namespace connects to the one whose connection it has just accepted.
+                    s.settimeout(DEADLINE_S)
+                    proc = inside(rk, "python3", "-c", "import socket; socket.create_connection"
+                                  "(('%s', 8000), 20).sendall(b'hello')" % CLIENT4)
+                    other = s.accept()[0]
+                    self.assertEqual(other.recv(5), b"hello")
+                    other.close()
+                    self.assertEqual(proc.wait(DEADLINE_S), 0)
+            tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+            self.assertEqual((tcp["transparent"], tcp["transparentLost"]), (5, 0))
+
+    @rkit.needs("tun", "slirp4netns")
+    def test_refused_at_the_address_of_the_namespace(self):
+        """The refusal comes back, and at once."""
+        with builtin("-p", "0.0.0.0:18080:10.0.2.100:80/tcp4", net="slirp4netns") as rk:
+            with self.assertRaises(ConnectionResetError):
+                with net.connect(HOST4, 18080, netns=self.client) as s:
+                    s.recv(1)
+            tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+            self.assertEqual((tcp["refused"], tcp["timedOut"]), (1, 0))
+            self.check(rk, CLIENT4, "10.0.2.100")
+            self.assertNotIn("transparent", rk.log())
+
+    @rkit.needs("tun", "slirp4netns")
+    def test_server_outside_the_namespace(self):
+        """A child IP that is reached by way of slirp4netns: its answers could not come back."""
+        with net.bound(socket.SOCK_STREAM, CLIENT4, 8000, netns=self.client) as s, \
+                builtin("-p", "0.0.0.0:18080:%s:8000/tcp4" % CLIENT4, net="slirp4netns") as rk:
+            s.settimeout(DEADLINE_S)
+            with net.connect(HOST4, 18080, netns=self.client):
+                with s.accept()[0]:
+                    pass
+            tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+            self.assertEqual((tcp["connected"], tcp["transparentLost"]), (1, 1))
+
+    @rkit.needs("tun", "slirp4netns")
+    def test_sysctls_that_cannot_be_written(self):
+        """As in a container: servers at loopback addresses do not need them."""
+        with builtin("-p", "0.0.0.0:18080:10.0.2.100:80/tcp4", "-p",
+                     "0.0.0.0:18081:127.0.0.1:80/tcp4", net="slirp4netns", uid=0,
+                     before=("unshare", "-m", "sh", "-c", "mount --bind /proc/sys /proc/sys && "
+                             "mount -o remount,bind,ro /proc/sys && exec setpriv --reuid=%d --regid=%d "
+                             "--clear-groups -- \"$@\"" % (UID, UID), "sh")) as rk:
+            self.check(rk, "10.0.2.100", "0.0.0.0")
+            self.check(rk, CLIENT4, "0.0.0.0", port=18081)
+            self.assertEqual(rk.log().count("did not see the address of its client"), 1)
+
+    def test_somebody_else_s_routing(self):
+        """Rules before ours that send the answers away: a second, and then the ordinary way."""
+        with builtin("-p", "0.0.0.0:18080:80/tcp4") as rk:
+            self.check(rk, CLIENT4)
+            do_inside(rk, "ip rule add pref 50 to 192.0.2.0/24 unreachable")
+            with server(rk):
+                for _ in range(5):
+                    self.assertEqual(seen(HOST4, 18080, self.client)[0][0], "127.0.0.1")
+
+
+@rkit.needs("strace")
+@rkit.ours("has no such option")
+class SetUp(rkit.RkTestCase):
+    """Each step of the set-up made to fail: ports work, with or without the client's address."""
+
+    CALLS = {"sendto": ("EAGAIN", 10), "socket": ("ENFILE", 12), "setsockopt": ("EPERM", 8),
+             "bind": ("EACCES", 9), "listen": ("EINVAL", 4), "connect": ("ENETDOWN", 4),
+             "accept4": ("ENFILE", 4)}
+
+    def attempt(self, call, error, number, client):
+        """The address that the server saw; None: the call was one that nothing works without."""
+        trace = self.world.base + "/transparent.trace"
+        rk = builtin("-p", "0.0.0.0:18080:80/tcp4", "--workers=1", uid=0, before=(
+                "strace", "-D", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
+                "inject=%s:error=%s:when=%d" % (call, error, number)))
+        wait_for("the start", lambda: rk.proc.poll() is not None
+                 or os.path.exists(rk.state + "/child_pid"))
+        if rk.proc.poll() is not None:
+            self.assertRegex(rk.log(), r"(?m)^\[rootlesskit:(parent|child )\] error: .+")
+            return None
+        with rk:
+            with server(rk):
+                address = seen(HOST4, 18080, client)[0][0]
+                self.assertIn(address, (CLIENT4, "127.0.0.1"))
+                if address != CLIENT4:
+                    self.assertIn("--source-ip-transparent", rk.log())
+                # What fails once is no reason to go another way for ever, unless it is said.
+                if "will not see" not in rk.log():
+                    self.assertEqual(*seen(HOST4, 18080, client))
+            self.assertLessEqual(rk.log().count("will not see"), 1)
+            self.assertLessEqual(rk.log().count("did not see"), 1)
+        return address
+
+    def test_each_step(self):
+        results = set()
+        with net.neighbour() as client:
+            for call, (error, most) in self.CALLS.items():
+                for number in range(1, most + 1):
+                    with self.subTest(call=call, number=number):
+                        results.add(self.attempt(call, error, number, client))
+        self.assertEqual(results - {None}, {CLIENT4, "127.0.0.1"}, "nothing failed, or everything")
+
+
+if __name__ == "__main__":
+    rkit.main()
