@@ -54,6 +54,8 @@ static void put_tcp(const json_t *tcp)
 	put_number("failed",
 		   number(tcp, "unreachable") + number(tcp, "timedOut") + number(tcp, "failed"));
 	put_number("aborted", number(tcp, "aborted"));
+	put_number("transparent", number(tcp, "transparent"));
+	put_number("transparentLost", number(tcp, "transparentLost"));
 	put_bytes("in", number(tcp, "bytesIn"));
 	put_bytes("out", number(tcp, "bytesOut"));
 	putchar('\n');

@@ -462,6 +462,7 @@ class Options(rkit.RkTestCase):
                     pass
             tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
             self.assertEqual((tcp["connected"], tcp["transparentLost"]), (1, 1))
+            self.assertIn("transparent: 0, transparentLost: 1,", rk.ctl("stats").stdout)
 
     @rkit.needs("tun", "slirp4netns")
     def test_sysctls_that_cannot_be_written(self):
