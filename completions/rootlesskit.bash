@@ -30,13 +30,26 @@ _rootlesskit_command_word() {
 	done
 }
 
+# What follows is another command's line. Its number is that among readline's words, which are split
+# at = and : as well.
+_rootlesskit_command() {
+	local n i=0 joined
+	for ((n = 0; n < $1; n++)); do
+		joined=${COMP_WORDS[i++]}
+		while [[ $joined != "${words[n]}" ]] && ((i < COMP_CWORD)); do
+			joined+=${COMP_WORDS[i++]}
+		done
+	done
+	_command_offset "$i"
+}
+
 _rootlesskit() {
 	local cur prev words cword split start
-	_init_completion -s || return
+	_init_completion -s -n : || return
 
 	start=$(_rootlesskit_command_word)
 	if [[ -n $start ]]; then
-		_command_offset "$start"
+		_rootlesskit_command "$start"
 		return
 	fi
 	case $prev in

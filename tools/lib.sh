@@ -17,6 +17,10 @@ packages_net=(slirp4netns)
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
 	socat rootlesskit systemd liblxc-common dnsmasq-base libslirp-dev vdeplug libvdeplug-slirp)
 
+# To build the Debian packages, and to look at them in CI.
+packages_package=(build-essential debhelper dh-apparmor)
+packages_package_test=(lintian apparmor libcap2-bin systemd bash-completion zsh fish)
+
 say() {
 	printf '%s\n' "$*"
 }

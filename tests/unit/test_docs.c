@@ -101,7 +101,7 @@ static void check(const char *ending, const char *dashes)
 /* Whatever looks like a long option of rootlesskit must be one. Other programs' are named here. */
 static void check_no_others(const char *ending)
 {
-	static const char *const others[] = {"enable-sandbox", "enable-seccomp"};
+	static const char *const others[] = {"enable-sandbox", "enable-seccomp", "user"};
 	static struct document d;
 	const char *at;
 

@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/fd.h"
 #include "launch/command.h"
 #include "launch/preflight.h"
 #include "launch/spawn.h"
@@ -234,6 +236,40 @@ static void test_apparmor_hint(void **state)
 	assert_string_equal(hint(-ENOENT), "");
 }
 
+/* What is to be pasted, without the lines around it. */
+static void profile_of_hint(char *text, char **name, char **profile)
+{
+	*name = strstr(text, "> /etc/apparmor.d/");
+	assert_non_null(*name);
+	*name += strlen("> /etc/apparmor.d/");
+	*profile = strchr(*name, '\n');
+	assert_non_null(*profile);
+	*(*profile)++ = '\0';
+	*strstr(*profile, "EOT\n") = '\0';
+}
+
+/* The profile that is installed and the one that is told are the same. */
+static void test_apparmor_profile(void **state)
+{
+	const char *path = getenv("RK_APPARMOR_PROFILE"), *exe = getenv("RK_INSTALLED");
+	char file[2048], text[2048], *body = file, *name, *profile;
+
+	(void)state;
+	if (!path || !exe) {
+		print_message("started without meson\n");
+		skip();
+		return;
+	}
+	write_text(in_scratch("kernel/apparmor_restrict_unprivileged_userns"), "1\n");
+	preflight_hint_text(scratch, exe, -EPERM, NULL, text, sizeof(text));
+	profile_of_hint(text, &name, &profile);
+	assert_string_equal(name, strrchr(path, '/') + 1);
+	assert_true(fd_read_file(path, file, sizeof(file)) > 0);
+	while (*body == '#')
+		body = strchr(body, '\n') + 1;
+	assert_string_equal(profile, body + strspn(body, "\n"));
+}
+
 static void test_resolv_conf(void **state)
 {
 	const char *dns[] = {"10.0.2.3", "fd00::3"};
@@ -396,6 +432,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_used_up_hints, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test(test_used_up),
+		cmocka_unit_test_setup_teardown(test_apparmor_profile, scratch_setup,
+						scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_apparmor_hint, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test(test_resolv_conf),
