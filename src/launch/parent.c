@@ -22,6 +22,7 @@
 #include "launch/preflight.h"
 #include "ns/cgroup2.h"
 #include "ns/idmap.h"
+#include "ns/mounts.h"
 
 #define EXIT_SIGNALED 255 /* RootlessKit's */
 
@@ -190,6 +191,14 @@ static int exit_code(const struct parent *p)
 	return WIFEXITED(p->child_status) ? WEXITSTATUS(p->child_status) : EXIT_SIGNALED;
 }
 
+static void warn_propagation(const struct options *o)
+{
+	if (strcmp(o->propagation, "rprivate") != 0 && !mounts_root_is_shared())
+		log_warning("--propagation=%s: / is not mounted as shared here (findmnt -o "
+			    "PROPAGATION /), so mounts of the host do not come in",
+			    o->propagation);
+}
+
 int parent_main(const struct options *options, char **argv)
 {
 	struct parent p = {.options = options,
@@ -216,6 +225,7 @@ int parent_main(const struct options *options, char **argv)
 		return 1;
 	}
 	p.listen_fds = listen_pid_is_ours();
+	warn_propagation(options);
 	code = start(&p, argv, &e);
 	if (code) {
 		say_failed(&p, &e);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
@@ -28,6 +29,27 @@ int mounts_set_propagation(const char *name, struct err *e)
 		return 0;
 	}
 	return err_set(e, -EINVAL, "unknown mount propagation %s", name);
+}
+
+bool mounts_root_is_shared(void)
+{
+	auto_file FILE *f = fopen("/proc/self/mountinfo", "re");
+	auto_free char *line = NULL;
+	bool shared = true;
+	size_t size = 0;
+
+	while (f && getline(&line, &size, f) > 0) {
+		/* 36 35 98:0 /root /mount/point options optional... - type source options */
+		char *fields = line, *end = strstr(line, " - ");
+
+		for (int i = 0; fields && i < 4; i++)
+			fields = strchr(fields + 1, ' ');
+		if (!fields || !end || strncmp(fields, " / ", 3) != 0)
+			continue;
+		*end = '\0';
+		shared = strstr(fields, " shared:") != NULL; /* the last one is on top */
+	}
+	return shared;
 }
 
 /* The kernel refuses a filesystem of this kind that shows more than the one in view

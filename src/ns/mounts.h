@@ -13,6 +13,10 @@
 /* name: "rprivate", "rslave", "rshared". Applies to every mount there is. 0 or -errno. */
 int mounts_set_propagation(const char *name, struct err *e);
 
+/* Whether the mount that / is is shared with others, so that mounts can come in and go out at all:
+ * mount_namespaces(7). True also when that cannot be found out. */
+bool mounts_root_is_shared(void);
+
 /* A new /proc for the new pid namespace. Where the kernel refuses a writable one (something of the
  * outer /proc is masked), a read-only one, and failing that the outer one stays; both with a
  * warning. */

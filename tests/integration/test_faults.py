@@ -187,7 +187,25 @@ class Faults(rkit.RkTestCase):
         self.assertEqual((code, rk.out()), (1, ""), rk.log())
         for word in words:
             self.assertRegex(rk.log(), word)
-        self.assertNothingLeft()
+        wait_for("all to end", lambda: not self.left_processes())
+
+    @rkit.ours("says some of it, or does not start at all")
+    def test_hints_name_the_sysctl_and_the_profile(self):
+        """As on systems that restrict user namespaces; their sysctls are made up by a mount."""
+        exe = self.world.path["rootlesskit"]
+        for name, value, words in (
+                ("unprivileged_userns_clone", "0", ["sysctl -w kernel.unprivileged_userns_clone=1"]),
+                ("apparmor_restrict_unprivileged_userns", "1",
+                 ["cat <<EOT > /etc/apparmor.d/" + exe.replace("/", ".")[1:],
+                  exe + r" flags=\(unconfined\) \{", "userns,",
+                  "systemctl restart apparmor"])):
+            with self.subTest(name):
+                sh("mount", "-t", "tmpfs", "tmpfs", "/proc/sys/kernel")
+                try:
+                    write("/proc/sys/kernel/" + name, value + "\n")
+                    self.denied(["hint: .*" + name, *words], ["clone=EPERM"])
+                finally:
+                    sh("umount", "/proc/sys/kernel")
 
     @rkit.ours("goes on without some of them")
     def test_mounts_are_refused(self):

@@ -54,6 +54,28 @@ class StateDir(rkit.RkTestCase):
             self.assertEqual(rk.api("GET", "/v1/ports")[0] // 100, 4)
             self.assertTrue(os.path.exists(rk.state + "/child_pid"))
 
+    def test_restart_at_once_after_sigkill(self):
+        """A service manager does not wait: same directory, same ports."""
+        options = [] if self.world.reference else \
+            ["--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
+             "127.0.0.1:18053:53/udp"]
+        state = self.world.tmp + "/state-restart"
+        for _ in range(5):
+            rk = Rootlesskit(*options, state=state).ready()
+            rk.proc.kill()
+            rk.wait()
+            got = rootlesskit("--state-dir=" + state, *options, "cat", state + "/child_pid")
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertNotEqual(got.stdout, str(rk.child_pid))
+            self.assertFalse(os.path.exists(state))
+
+    @rkit.ours("takes no lock on it")
+    def test_temporary_one_is_safe_from_tmpfiles(self):
+        """systemd-tmpfiles(8) leaves alone what it cannot lock."""
+        got = rootlesskit("sh", "-c", "flock --exclusive --nonblock $ROOTLESSKIT_STATE_DIR true "
+                          "|| echo busy")
+        self.assertEqual(got.stdout, "busy\n", got.stderr)
+
     def test_leftovers_of_a_crash_are_cleaned(self):
         rk = Rootlesskit().ready()
         rk.proc.kill()

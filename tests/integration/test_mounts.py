@@ -7,7 +7,7 @@ import os
 import shutil
 
 import rkit
-from rkit.launch import Rootlesskit, rootlesskit
+from rkit.launch import Rootlesskit, rootlesskit, run
 from rkit.world import UID, sh, write
 
 
@@ -113,6 +113,27 @@ class Propagation(rkit.RkTestCase):
             self.assertEqual(got.returncode, 0, got.stderr)
             with open("/proc/self/mountinfo") as f:
                 return any(line.split()[4] == d + "/b" for line in f)
+
+    def test_rprivate_is_the_default(self):
+        with self.shared() as d, Rootlesskit() as rk:
+            sh("mount", "-t", "tmpfs", "tmpfs", d + "/a")
+            write(d + "/a/seen", "")
+            self.assertNotEqual(rk.nsenter("test", "-e", d + "/a/seen", net=False).returncode, 0)
+
+    @rkit.ours("another wording")
+    def test_root_that_is_not_shared(self):
+        """Nothing can come in then, which is worth a word."""
+        for kind, mode, warned in (("--make-private", "rslave", True),
+                                   ("--make-private", "rprivate", False),
+                                   ("--make-shared", "rslave", False),
+                                   ("--make-slave", "rshared", True)):
+            with self.subTest(kind=kind, mode=mode):
+                got = run("unshare", "--mount", "--propagation=unchanged", "sh", "-c",
+                          'mount %s / && exec setpriv --reuid=%d --regid=%d --clear-groups "$@"'
+                          % (kind, UID, UID), "sh", self.world.path["rootlesskit"],
+                          "--propagation=" + mode, "echo", "RAN", uid=0)
+                self.assertEqual((got.returncode, got.stdout), (0, "RAN\n"), got.stderr)
+                self.assertEqual("not mounted as shared" in got.stderr, warned, got.stderr)
 
     def test_rprivate(self):
         self.assertFalse(self.inward("rprivate"))

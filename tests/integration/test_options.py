@@ -81,6 +81,25 @@ class Spelling(rkit.RkTestCase):
             if not of_driver or of_driver[0] in drivers:
                 self.assertIn(option, tried)
 
+    def test_every_behaviour_names_its_tests(self):
+        """BEHAVIOUR.md speaks of tests that are there."""
+        tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        with open(tests + "/BEHAVIOUR.md") as f:
+            names = re.findall(r"`((?:unit/)?\w+):([\w.]+)`", f.read().split("## Options")[1])
+        self.assertGreater(len(names), 100)
+        for where, name in names:
+            unit = where.startswith("unit/")
+            path = "/unit/test_%s.c" % where[5:] if unit else "/integration/test_%s.py" % where
+            with open(tests + path) as f:
+                text = f.read()
+            if unit:
+                self.assertIn("static void %s(" % name, text, path)
+                continue
+            cls, _, method = name.partition(".")
+            found = re.search(r"(?ms)^class %s\b.*?(?=^class |\Z)" % cls, text)
+            self.assertTrue(found, "%s has no class %s" % (path, cls))
+            self.assertIn("def %s(" % method if method else "class ", found.group(), path)
+
     def test_values_that_are_the_default(self):
         self.ok("--copy-up-mode=tmpfs+symlink", "--copy-up=/etc", "touch", "/etc/new")
         self.ok("--net=host", "--port-driver=none", "--subid-source=auto", "--reaper=auto", "--mtu=0",

@@ -198,6 +198,25 @@ class Addresses(PortTestCase):
             self.assertEqual(self.ask("127.0.0.1", 18053), "two")
             self.assertEqual(self.ask("127.0.0.1", 18054), "six")
 
+    def test_without_a_child_address(self):
+        """A specific parent address is kept inside, but not when it is the host's own first one."""
+        with net.neighbour(host_addresses=("192.0.2.1/24",)) as client, \
+                UdpServer(self.word("two"), host="127.0.0.2", netns=self.ns), \
+                UdpServer(self.word("loopback"), host="127.0.0.1", netns=self.ns):
+            self.rk.add(18053, 53, proto="udp", parent_ip="127.0.0.2")
+            self.rk.add(18054, 53, proto="udp", parent_ip="192.0.2.1")
+            self.rk.add(18055, 53, proto="udp", parent_ip="0.0.0.0")
+            if not self.world.reference:
+                self.assertEqual(self.ask("127.0.0.2", 18053), "two")
+            self.assertEqual(self.ask("192.0.2.1", 18054, client), "loopback")
+            self.assertEqual(self.ask("192.0.2.1", 18055, client), "loopback")
+
+    @rkit.ours("tries 127.0.0.1 only")
+    def test_ipv6_loopback_means_the_same_inside(self):
+        with UdpServer(self.word("six"), host="::1", netns=self.ns):
+            self.rk.add(18053, 53, proto="udp", parent_ip="::1")
+            self.assertEqual(self.ask("::1", 18053), "six")
+
     def test_tcp_and_udp_on_one_number(self):
         with UdpServer(self.word("here"), netns=self.ns):
             self.rk.add(18053, 53, proto="tcp")
