@@ -164,6 +164,23 @@ class Crash(PortTestCase):
                 self.assertEqual(self.rk.ports(), [])
                 time.sleep(0.1)
 
+    def test_killed_while_ports_are_being_added(self):
+        """By one command: it ends well, and each port is served by those that come after."""
+        specs = ["127.0.0.1:%d:80/tcp" % port for port in range(20000, 21000)]
+        with TcpServer(echo, netns=self.ns):
+            for role in ("dataplane", "broker"):
+                with self.subTest(role):
+                    job = background(lambda: self.rk.ctl("add-ports", *specs))
+                    wait_for("the first ports", self.rk.ports)
+                    os.kill(self.find(role), signal.SIGKILL)
+                    added = job.result()
+                    self.assertEqual(added.returncode, 0, added.stderr)
+                    self.assertEqual(len(self.rk.ports()), len(specs))
+                    for port in (20000, 20500, 20999):
+                        self.assertTrue(wait_for("an answer", lambda p=port: self.exchange(p)))
+                    self.rk.ctl("remove-ports", *added.stdout.split())
+                    self.assertEqual(self.rk.ports(), [])
+
     def test_a_hundred_deaths(self):
         """Under load. Service is there again each time, and nothing leaks. Prints how long it took."""
         took = {"dataplane": [], "broker": []}
