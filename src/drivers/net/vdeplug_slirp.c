@@ -177,7 +177,7 @@ static void fill_result(const struct net_params *p, struct net_result *result)
 	memset(result, 0, sizeof(*result));
 	snprintf(result->driver, sizeof(result->driver), "vdeplug_slirp");
 	snprintf(result->ifname, sizeof(result->ifname), "%s", interface_name(p));
-	result->mtu = MTU;
+	result->mtu = p->mtu ? p->mtu : MTU;
 	result->configure = true;
 	snprintf(result->ip, sizeof(result->ip), ADDRESS);
 	result->prefix_len = PREFIX_LEN;
@@ -202,22 +202,24 @@ static void vdeplug_slirp_stop(struct net_driver *drv)
 	free(drv);
 }
 
-static int check_params(const struct net_params *params, struct err *e)
+/* The interface gets the MTU that was asked for, as with RootlessKit; vde_plug has no option for
+ * it. */
+static void warn(const struct net_params *params)
 {
 	log_warning("--net=vdeplug_slirp is deprecated: use --net=slirp4netns or --net=pasta");
 	if (params->mtu && params->mtu != MTU)
-		return err_set(e, -EINVAL,
-			       "the MTU is always %d: leave --mtu=%d out, or use another network",
-			       MTU, params->mtu);
-	return tap_check_device(e);
+		log_warning("vdeplug_slirp itself keeps to an MTU of %d: with --mtu=%d what is "
+			    "larger may get lost",
+			    MTU, params->mtu);
 }
 
 static int vdeplug_slirp_start(const struct net_params *params, const struct net_target *target,
 			       struct net_driver **out, struct net_result *result, struct err *e)
 {
 	struct net_driver *drv;
-	int code = check_params(params, e);
+	int code = tap_check_device(e);
 
+	warn(params);
 	if (code)
 		return code;
 	drv = calloc(1, sizeof(*drv));
