@@ -120,6 +120,34 @@ class Implicit(rkit.RkTestCase):
             self.assertEqual("despite --disable-host-loopback" in rk.log(), not OPENS_UDP)
             self.assertIn("--udp-ns=none", words)
 
+    NEWER = """
+real=$(command -v pasta)
+case "$*" in *--help*)
+    $real --help 2>&1; echo '  --host-lo-to-ns-lo   Translate loopback'; exit 0;;
+esac
+echo "$*" >"$TMPDIR/words"
+for word do
+    shift
+    [ "$word" = --host-lo-to-ns-lo ] || set -- "$@" "$word"
+done
+exec $real "$@"
+"""
+
+    def test_with_a_newer_one(self):
+        """Its option is found in --help and given; then 127.0.0.1 of the host need not be open."""
+        for options in (IMPLICIT, [*DETACHED, "--port-driver=implicit"]):
+            with self.subTest(options), fake("pasta", self.NEWER) as path, outside(), \
+                    Rootlesskit(*options, "--pasta-binary=" + path) as rk:
+                with open(self.world.tmp + "/words") as f:
+                    words = f.read().split()
+                os.unlink(self.world.tmp + "/words")
+                for word in ("--host-lo-to-ns-lo", "--tcp-ns=none", "--udp-ns=none",
+                             "--tcp-ports=auto", "--udp-ports=auto"):
+                    self.assertIn(word, words)
+                self.assertNotIn("too old", rk.log())
+                inside = rk.state + "/netns" if "--detach-netns" in options else None
+                self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
+
     def test_the_api_has_no_ports(self):
         with outside(), Rootlesskit(*IMPLICIT) as rk:
             self.assertNotIn("portDriver", rk.api("GET", "/v1/info")[1])
