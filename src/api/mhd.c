@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/mhd.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <stddef.h>
+#include "base/library.h"
 
 /* The ABI of the header that this was built with. */
-#define MHD_SONAME "libmicrohttpd.so.12"
+#define SONAME "libmicrohttpd.so.12"
 
-static const struct {
-	const char *name;
-	size_t offset;
-} symbols[] = {
+static const struct library_symbol symbols[] = {
 	{"MHD_start_daemon", offsetof(struct mhd, start_daemon)},
 	{"MHD_stop_daemon", offsetof(struct mhd, stop_daemon)},
 	{"MHD_run", offsetof(struct mhd, run)},
@@ -30,27 +25,11 @@ static const struct {
 const struct mhd *mhd_load(struct err *e)
 {
 	static struct mhd mhd;
-	void *lib;
 
 	if (mhd.start_daemon)
 		return &mhd;
-	lib = dlopen(MHD_SONAME, RTLD_LAZY | RTLD_LOCAL);
-	if (!lib) {
-		err_set(e, -ENOENT,
-			"the HTTP library cannot be loaded (Debian's package is libmicrohttpd12): "
-			"%s",
-			dlerror());
+	if (library_load(SONAME, "the HTTP library", "libmicrohttpd12", symbols,
+			 sizeof(symbols) / sizeof(symbols[0]), &mhd, e) < 0)
 		return NULL;
-	}
-	for (size_t i = sizeof(symbols) / sizeof(symbols[0]); i-- > 0;) {
-		void *f = dlsym(lib, symbols[i].name);
-
-		if (!f) {
-			err_set(e, -ENOENT, "%s lacks %s", MHD_SONAME, symbols[i].name);
-			dlclose(lib);
-			return NULL;
-		}
-		*(void **)(void *)((char *)&mhd + symbols[i].offset) = f;
-	}
 	return &mhd;
 }

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/curl.h"
 
-#include <dlfcn.h>
-#include <errno.h>
-#include <stddef.h>
+#include "base/library.h"
 
 /* The ABI of the header that this was built with. */
-#define CURL_SONAME "libcurl.so.4"
+#define SONAME "libcurl.so.4"
 
-static const struct {
-	const char *name;
-	size_t offset;
-} symbols[] = {
+static const struct library_symbol symbols[] = {
 	{"curl_global_init", offsetof(struct curl, global_init)},
 	{"curl_global_cleanup", offsetof(struct curl, global_cleanup)},
 	{"curl_easy_init", offsetof(struct curl, easy_init)},
@@ -27,26 +22,11 @@ static const struct {
 const struct curl *curl_load(struct err *e)
 {
 	static struct curl curl;
-	void *lib;
 
 	if (curl.global_init)
 		return &curl;
-	lib = dlopen(CURL_SONAME, RTLD_LAZY | RTLD_LOCAL);
-	if (!lib) {
-		err_set(e, -ENOENT,
-			"the HTTP library cannot be loaded (Debian's package is libcurl4): %s",
-			dlerror());
+	if (library_load(SONAME, "the HTTP library", "libcurl4", symbols,
+			 sizeof(symbols) / sizeof(symbols[0]), &curl, e) < 0)
 		return NULL;
-	}
-	for (size_t i = sizeof(symbols) / sizeof(symbols[0]); i-- > 0;) {
-		void *f = dlsym(lib, symbols[i].name);
-
-		if (!f) {
-			err_set(e, -ENOENT, "%s lacks %s", CURL_SONAME, symbols[i].name);
-			dlclose(lib);
-			return NULL;
-		}
-		*(void **)(void *)((char *)&curl + symbols[i].offset) = f;
-	}
 	return &curl;
 }
