@@ -14,6 +14,7 @@ import time
 import rkit
 from rkit import docker, leaks, net
 from rkit.launch import comm, wait_for
+from rkit.networks import ask
 from rkit.peers import background, payload_hash, receive, send_payload
 
 TCP_ECHO = ("nc", "-ll", "-p", "80", "-e", "cat")
@@ -26,17 +27,6 @@ def tcp_echo(host, port, size=100_000, netns=None):
         back = background(receive, c, size)
         send_payload(c, size)
         return back.result()
-
-
-def udp_echo(host, port, data=b"datagram", netns=None):
-    with net.udp_client(host, port, timeout=2, netns=netns) as c:
-        for _ in range(15):
-            try:
-                c.send(data)
-                return c.recv(65536)
-            except (TimeoutError, ConnectionRefusedError):
-                pass
-    return None
 
 
 class DockerTestCase(rkit.RkTestCase):
@@ -96,8 +86,8 @@ class Everyday(DockerTestCase):
             for host, port in (("127.0.0.1", 18053), ("::1", 18053), ("127.0.0.2", 18054),
                                ("::1", 18055)):
                 with self.subTest(udp=host, port=port):
-                    self.assertEqual(udp_echo(host, port), b"datagram")
-            self.assertEqual(udp_echo("192.0.2.1", 18053, netns=client), b"datagram")
+                    self.assertEqual(ask(host, port), b"datagram")
+            self.assertEqual(ask("192.0.2.1", 18053, netns=client), b"datagram")
             with self.assertRaises(ConnectionRefusedError):
                 net.connect("127.0.0.1", 18081)
 
@@ -189,7 +179,7 @@ class Storage(DockerTestCase):
             d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO)
             d.run("dns", ["127.0.0.1:18053:53/udp"], *UDP_ECHO)
             self.assertEcho("127.0.0.1", 18080)
-            self.assertEqual(udp_echo("127.0.0.1", 18053), b"datagram")
+            self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
             self.assertEqual(d.docker("info", "-f", "{{.Driver}}").stdout.strip(), storage)
 
     def test_vfs(self):

@@ -14,7 +14,7 @@ import rkit
 from rkit import lxc, net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
 from rkit.lxc import Dnsmasq, add_network, bridge, route_back
-from rkit.networks import fake, gone, outside, probe, process_named
+from rkit.networks import fake, gone, look, outside, probe, process_named
 from rkit.peers import TcpServer, UdpServer, echo, hello
 from rkit.world import USER, sh, write
 
@@ -83,16 +83,10 @@ class Ports(LxcCase):
 
 
 class Options(LxcCase):
-    def look(self, *args):
-        got = rootlesskit(*NET, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
-                          "cat /etc/resolv.conf")
-        self.assertEqual(got.returncode, 0, got.stderr)
-        return got.stdout + got.stderr
-
     @rkit.ours("warns that it is experimental")
     def test_defaults(self):
         with bridge(), Dnsmasq():
-            seen = self.look()
+            seen = look(*NET)
         self.assertRegex(seen, r"eth0\s+inet 10\.0\.3\.\d+/24")
         self.assertIn("default via 10.0.3.1 dev eth0", seen)
         self.assertRegex(seen, r"eth0[^:]*: <[^>]*UP.*mtu 1500 ")
@@ -101,7 +95,7 @@ class Options(LxcCase):
 
     def test_mtu_ifname_bridge(self):
         with bridge(name="mybridge"), Dnsmasq(interface="mybridge"):
-            seen = self.look("--mtu=1400", "--ifname=ether7", "--lxc-user-nic-bridge=mybridge")
+            seen = look(*NET, "--mtu=1400", "--ifname=ether7", "--lxc-user-nic-bridge=mybridge")
         self.assertRegex(seen, r"ether7\s+inet 10\.0\.3\.\d+/24")
         self.assertRegex(seen, r"ether7[^:]*: .*mtu 1400 ")
         self.assertNotIn("eth0", seen)
@@ -109,7 +103,7 @@ class Options(LxcCase):
     @rkit.ours("demands one")
     def test_no_router(self):
         with bridge(), Dnsmasq("--dhcp-option=3"):
-            seen = self.look()
+            seen = look(*NET)
         self.assertIn("the DHCP server named no router", seen)
         self.assertNotIn("default via", seen)
 

@@ -8,9 +8,9 @@ import socket
 import subprocess
 
 import rkit
-from rkit import net
+from rkit import net, networks
 from rkit.launch import Rootlesskit, rootlesskit, run, wait_for
-from rkit.networks import fake, gone, outside, probe, process_named
+from rkit.networks import fake, look, outside, probe, process_named
 from rkit.peers import TcpServer, UdpServer, echo, hello
 
 NET = ["--net=pasta", "--copy-up=/etc"]
@@ -26,7 +26,9 @@ OPENS_UDP = "--host-lo-to-ns-lo" in (lambda got: got.stdout + got.stderr)(
 
 @rkit.needs("pasta", "tun")
 @rkit.ours("2.0")
-class Outgoing(rkit.RkTestCase):
+class Outgoing(networks.Reaching, rkit.RkTestCase):
+    options, detached = SAFE, DETACHED
+
     def test_tcp_udp_names(self):
         with outside(), Rootlesskit(*SAFE) as rk:
             self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
@@ -54,12 +56,10 @@ class Outgoing(rkit.RkTestCase):
                     self.assertRegex(probe(rk, "tcp", address, "8000", "3"), "^failed: .*(refused|"
                                      "timed out|unreachable|No route)")
 
-    def test_detached(self):
+    def test_address_in_a_detached_one(self):
         with outside(), Rootlesskit(*DETACHED) as rk:
-            inside = rk.state + "/netns"
-            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
-            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
-            links = rk.nsenter("nsenter", "--net=" + inside, "ip", "-o", "-4", "addr", net=False)
+            links = rk.nsenter("nsenter", "--net=" + rk.state + "/netns", "ip", "-o", "-4", "addr",
+                               net=False)
             self.assertRegex(links.stdout, r"tap0\s+inet 10\.0\.2\.100/24")
 
 
@@ -180,10 +180,7 @@ exec $real "$@"
 class Options(rkit.RkTestCase):
     def look(self, *args):
         with outside():
-            got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
-                              "cat /etc/resolv.conf")
-        self.assertEqual(got.returncode, 0, got.stderr)
-        return got.stdout
+            return look(*SAFE, *args)
 
     def test_defaults(self):
         seen = self.look()
@@ -207,36 +204,20 @@ class Options(rkit.RkTestCase):
             self.assertEqual(driver, {"driver": "pasta", "childIP": "10.9.0.100",
                                       "dns": ["10.9.0.3"]})
 
-    def test_with_a_pid_namespace(self):
-        with outside(), Rootlesskit(*SAFE, "--pidns") as rk:
-            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
-
 
 @rkit.needs("pasta", "tun")
 @rkit.ours("2.0")
-class End(rkit.RkTestCase):
-    def test_with_us(self):
-        for options in (SAFE, DETACHED):
-            with outside(), Rootlesskit(*options) as rk:
-                pid, _ = process_named("pasta")
-                self.assertEqual(rk.stop(), 255)
-                gone(pid)
+class End(networks.Ending, rkit.RkTestCase):
+    options, detached = SAFE, DETACHED
+
+    def pids(self):
+        return [process_named("pasta")[0]]
 
     def test_with_the_command(self):
         with outside():
             got = rootlesskit(*SAFE, "true")
             self.assertEqual(got.returncode, 0, got.stderr)
         self.assertNothingLeft()
-
-    def test_when_the_parent_is_killed(self):
-        for options in (SAFE, DETACHED):
-            with outside():
-                rk = Rootlesskit(*options).ready()
-                pid, _ = process_named("pasta")
-                rk.proc.kill()
-                rk.wait()
-                gone(pid)
-                rk.forget_state()
 
     def test_its_own_is_noticed(self):
         with outside(), Rootlesskit(*SAFE) as rk:

@@ -15,6 +15,7 @@ import subprocess
 import rkit
 from rkit import leaks, net
 from rkit.launch import ApiError, Rootlesskit, comm, processes_of, role_of, rootlesskit, wait_for
+from rkit.networks import ask, exchange
 from rkit.peers import (TcpServer, UdpServer, background, echo, hello, payload_hash, receive,
                         receive_exactly, send_payload)
 
@@ -37,24 +38,11 @@ def the_pid_of(name):
 
 
 def say_over_tcp(port, size, host="127.0.0.1"):
-    """Sends and, at the same time, gets back size bytes. Returns what came: (bytes, hash)."""
-    with net.connect(host, port) as c:
-        back = background(receive, c)
-        send_payload(c, size)
-        c.shutdown(socket.SHUT_WR)
-        return back.result()
+    return exchange(host, port, size)
 
 
 def ask_over_udp(port, data, host="127.0.0.1", tries=20):
-    """Sends until an answer comes; returns it, or None."""
-    with net.udp_client(host, port, timeout=2) as c:
-        for _ in range(tries):
-            try:
-                c.send(data)
-                return c.recv(65536)
-            except (TimeoutError, ConnectionRefusedError):
-                pass
-    return None
+    return ask(host, port, data, tries=tries)
 
 
 def kill(pid):
@@ -153,6 +141,7 @@ class OfBoth:
         with Rootlesskit(*self.options) as rk, \
                 net.bound(socket.SOCK_STREAM, "127.0.0.1", 18099) as _tcp, \
                 net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18099) as _udp:
+            rk.wait_for_command()
             before = leaks.descriptors(rk.pid), len(processes_of(rk.pid))
             for why, spec in (("address already in use", {"parent_port": 18099}),
                               ("address already in use", {"parent_port": 18099, "proto": "udp"}),

@@ -75,14 +75,8 @@ class Outgoing(rkit.RkTestCase):
 
 @rkit.needs("slirp4netns", "tun")
 class Options(rkit.RkTestCase):
-    def look(self, *args):
-        got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
-                          "cat /etc/resolv.conf; ip -6 -o addr")
-        self.assertEqual(got.returncode, 0, got.stderr)
-        return got.stdout
-
     def test_defaults(self):
-        seen = self.look()
+        seen = networks.look(*SAFE)
         self.assertRegex(seen, r"tap0\s+inet 10\.0\.2\.100/24")
         self.assertIn("default via 10.0.2.2 dev tap0", seen)
         self.assertRegex(seen, r"tap0: .*mtu 65520")
@@ -91,16 +85,16 @@ class Options(rkit.RkTestCase):
         self.assertIn("nameserver 10.0.2.3", seen)
 
     def test_mtu(self):
-        self.assertRegex(self.look("--mtu=1400"), r"tap0: .*mtu 1400 ")
+        self.assertRegex(networks.look(*SAFE, "--mtu=1400"), r"tap0: .*mtu 1400 ")
 
     def test_cidr(self):
-        seen = self.look("--cidr=10.11.12.0/24")
+        seen = networks.look(*SAFE, "--cidr=10.11.12.0/24")
         self.assertRegex(seen, r"tap0\s+inet 10\.11\.12\.100/24")
         self.assertIn("default via 10.11.12.2 dev tap0", seen)
         self.assertIn("nameserver 10.11.12.3", seen)
 
     def test_ifname(self):
-        seen = self.look("--ifname=ether7")
+        seen = networks.look(*SAFE, "--ifname=ether7")
         self.assertRegex(seen, r"ether7\s+inet 10\.0\.2\.100/24")
         self.assertNotIn("tap0", seen)
 

@@ -9,10 +9,10 @@ import signal
 import unittest
 
 import rkit
-from rkit import net
+from rkit import net, networks
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.networks import gone, outside, probe, process_named
-from rkit.peers import TcpServer, UdpServer, echo, hello, payload_hash, receive, send_payload
+from rkit.networks import look, outside, probe, process_named
+from rkit.peers import TcpServer, echo, payload_hash, receive, send_payload
 from rkit.world import world, write
 
 NET = ["--net=vdeplug_slirp", "--copy-up=/etc"]
@@ -30,7 +30,9 @@ class VdeplugCase(rkit.RkTestCase):
 
 
 @rkit.ours("left out in 1.0")
-class Outgoing(VdeplugCase):
+class Outgoing(networks.Reaching, VdeplugCase):
+    options, detached = SAFE, DETACHED
+
     def test_tcp_udp_names_ping(self):
         with outside(), Rootlesskit(*SAFE) as rk:
             self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
@@ -56,44 +58,15 @@ class Outgoing(VdeplugCase):
             with Rootlesskit(*SAFE) as rk:
                 self.assertRegex(probe(rk, "tcp", "10.0.2.2", "8000", "3"), "^failed: ")
 
-    def test_detached(self):
-        with outside(), Rootlesskit(*DETACHED) as rk:
-            inside = rk.state + "/netns"
-            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
-            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
-
-    def test_with_a_pid_namespace(self):
-        with outside(), Rootlesskit(*SAFE, "--pidns") as rk:
-            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
-
 
 @rkit.ours("left out in 1.0")
-class Ports(VdeplugCase):
-    def test_builtin(self):
-        with Rootlesskit(*SAFE, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
-                         "127.0.0.1:18081:10.0.2.100:81/tcp", "-p",
-                         "127.0.0.1:18082:82/udp") as rk:
-            with TcpServer(hello("lo"), netns=rk.netns()), \
-                    TcpServer(hello("tap"), port=81, host="10.0.2.100", netns=rk.netns()), \
-                    UdpServer(port=82, netns=rk.netns()):
-                for port, word in ((18080, b"lo"), (18081, b"tap")):
-                    with net.connect("127.0.0.1", port) as c:
-                        self.assertEqual(c.recv(10), word)
-                with net.udp_client("127.0.0.1", 18082) as c:
-                    c.send(b"datagram")
-                    self.assertEqual(c.recv(20), b"datagram")
-
+class Ports(networks.Publishing, VdeplugCase):
+    options, child_ip = SAFE, "10.0.2.100"
 
 @rkit.ours("left out in 1.0")
 class Options(VdeplugCase):
-    def look(self, *args):
-        got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
-                          "cat /etc/resolv.conf")
-        self.assertEqual(got.returncode, 0, got.stderr)
-        return got.stdout + got.stderr
-
     def test_defaults(self):
-        seen = self.look()
+        seen = look(*SAFE)
         self.assertRegex(seen, r"tap0\s+inet 10\.0\.2\.100/24")
         self.assertIn("default via 10.0.2.2 dev tap0", seen)
         self.assertRegex(seen, r"tap0: <[^>]*UP.*mtu 1500 ")
@@ -101,7 +74,7 @@ class Options(VdeplugCase):
         self.assertIn("warning: --net=vdeplug_slirp is deprecated", seen)
 
     def test_ifname_and_mtu(self):
-        seen = self.look("--ifname=ether7", "--mtu=1500")
+        seen = look(*SAFE, "--ifname=ether7", "--mtu=1500")
         self.assertRegex(seen, r"ether7\s+inet 10\.0\.2\.100/24")
         self.assertNotIn("tap0", seen)
 
@@ -127,23 +100,8 @@ class Options(VdeplugCase):
 
 
 @rkit.ours("left out in 1.0")
-class End(VdeplugCase):
-    def test_with_us(self):
-        with Rootlesskit(*SAFE) as rk:
-            pids = self.pids()
-            rk.stop()
-            for pid in pids:
-                gone(pid)
-
-    def test_when_the_parent_is_killed(self):
-        for options in (SAFE, DETACHED):
-            rk = Rootlesskit(*options).ready()
-            pids = self.pids()
-            rk.proc.kill()
-            rk.wait()
-            for pid in pids:
-                gone(pid)
-            rk.forget_state()
+class End(networks.Ending, VdeplugCase):
+    options, detached = SAFE, DETACHED
 
     def test_that_of_either_is_noticed(self):
         for which in (0, 1):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The vpnkit network. Debian has no VPNKit: tests/peers/vpnkit_peer.c speaks its protocol, with
-libslirp's network behind. A real vpnkit in PATH is tried as well."""
+libslirp's network behind. With a real vpnkit in PATH the tests run once more."""
 
 import os
 import shutil
@@ -9,39 +9,44 @@ import signal
 import unittest
 
 import rkit
-from rkit import net
+from rkit import net, networks
 from rkit.launch import Rootlesskit, rootlesskit, run, wait_for
-from rkit.networks import fake, gone, outside, probe, process_named
-from rkit.peers import TcpServer, UdpServer, echo, hello, payload_hash, receive, send_payload
+from rkit.networks import fake, gone, look, outside, probe, process_named
+from rkit.peers import TcpServer, echo, payload_hash, receive, send_payload
 from rkit.world import world
 
 PEER = os.environ.get("RK_VPNKIT_PEER")
+REAL = shutil.which("vpnkit")
 NET = ["--net=vpnkit", "--copy-up=/etc"]
 SAFE = NET + ["--disable-host-loopback"]
 DETACHED = ["--net=vpnkit", "--detach-netns", "--disable-host-loopback"]
 
 
-@unittest.skipUnless(PEER or shutil.which("vpnkit"), "built without libslirp, and no vpnkit in PATH")
+@unittest.skipUnless(PEER or REAL, "built without libslirp, and no vpnkit in PATH")
 @rkit.needs("tun")
 class VpnkitCase(rkit.RkTestCase):
     """The peer, as a program that any user may run, first in PATH."""
 
+    peer = PEER
+
     def setUp(self):
         super().setUp()
-        if PEER:
-            shutil.copy(PEER, world().bin + "/vpnkit")
+        if self.peer:
+            shutil.copy(self.peer, world().bin + "/vpnkit")
             os.chmod(world().bin + "/vpnkit", 0o755)
 
     def tearDown(self):
         super().tearDown()
-        if PEER:
+        if self.peer:
             os.unlink(world().bin + "/vpnkit")
 
 
 @rkit.ours("not in the package of Debian")
-class Outgoing(VpnkitCase):
+class Outgoing(networks.Reaching, VpnkitCase):
+    options, detached = SAFE, DETACHED
+
     def test_tcp_udp_names_ping(self):
-        with outside(), Rootlesskit(*SAFE) as rk:
+        with outside(), Rootlesskit(*self.options) as rk:
             self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
             self.assertEqual(probe(rk, "udp", "192.0.2.100", "7"), "question")
             self.assertEqual(probe(rk, "name", "any.example."), "192.0.2.77")
@@ -52,7 +57,7 @@ class Outgoing(VpnkitCase):
         size = 50_000_000
         with net.neighbour("server") as server_ns, \
                 TcpServer(lambda c, a: receive(c), port=80, host="0.0.0.0", netns=server_ns) \
-                as server, Rootlesskit(*SAFE) as rk:
+                as server, Rootlesskit(*self.options) as rk:
             c = net.connect("192.0.2.100", 80, netns=rk.netns())
             send_payload(c, size)
             c.close()
@@ -62,56 +67,28 @@ class Outgoing(VpnkitCase):
         size = 50_000_000
         with net.neighbour("server") as server_ns, \
                 TcpServer(lambda c, a: send_payload(c, size), port=80, host="0.0.0.0",
-                          netns=server_ns), Rootlesskit(*SAFE) as rk:
+                          netns=server_ns), Rootlesskit(*self.options) as rk:
             c = net.connect("192.0.2.100", 80, netns=rk.netns())
             self.assertEqual(receive(c), (size, payload_hash(size)))
             c.close()
 
     def test_services_of_the_host_unless_forbidden(self):
         with TcpServer(echo, port=8000):
-            with Rootlesskit(*NET) as rk:
+            open_ = [o for o in self.options if o != "--disable-host-loopback"]
+            with Rootlesskit(*open_) as rk:
                 self.assertEqual(probe(rk, "tcp", "192.168.65.2", "8000"), "question")
-            with Rootlesskit(*SAFE) as rk:
+            with Rootlesskit(*self.options) as rk:
                 self.assertRegex(probe(rk, "tcp", "192.168.65.2", "8000", "3"), "^failed: ")
-
-    def test_detached(self):
-        with outside(), Rootlesskit(*DETACHED) as rk:
-            inside = rk.state + "/netns"
-            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
-            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
-
-    def test_with_a_pid_namespace(self):
-        with outside(), Rootlesskit(*SAFE, "--pidns") as rk:
-            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
 
 
 @rkit.ours("not in the package of Debian")
-class Ports(VpnkitCase):
-    def test_builtin(self):
-        with Rootlesskit(*SAFE, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
-                         "127.0.0.1:18081:192.168.65.3:81/tcp", "-p",
-                         "127.0.0.1:18082:82/udp") as rk:
-            with TcpServer(hello("lo"), netns=rk.netns()), \
-                    TcpServer(hello("tap"), port=81, host="192.168.65.3", netns=rk.netns()), \
-                    UdpServer(port=82, netns=rk.netns()):
-                for port, word in ((18080, b"lo"), (18081, b"tap")):
-                    with net.connect("127.0.0.1", port) as c:
-                        self.assertEqual(c.recv(10), word)
-                with net.udp_client("127.0.0.1", 18082) as c:
-                    c.send(b"datagram")
-                    self.assertEqual(c.recv(20), b"datagram")
-
+class Ports(networks.Publishing, VpnkitCase):
+    options, child_ip = SAFE, "192.168.65.3"
 
 @rkit.ours("not in the package of Debian")
 class Options(VpnkitCase):
-    def look(self, *args):
-        got = rootlesskit(*SAFE, *args, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
-                          "cat /etc/resolv.conf")
-        self.assertEqual(got.returncode, 0, got.stderr)
-        return got.stdout + got.stderr
-
     def test_defaults(self):
-        seen = self.look()
+        seen = look(*SAFE)
         self.assertRegex(seen, r"tap0\s+inet 192\.168\.65\.\d+/24")
         self.assertIn("default via 192.168.65.1 dev tap0", seen)
         self.assertRegex(seen, r"tap0: <[^>]*UP.*mtu 1500 .*link/ether 02:50:00:00:00:01")
@@ -119,7 +96,7 @@ class Options(VpnkitCase):
         self.assertNotIn("warning", seen)
 
     def test_mtu_ifname(self):
-        seen = self.look("--mtu=4000", "--ifname=ether7")
+        seen = look(*SAFE, "--mtu=4000", "--ifname=ether7")
         self.assertRegex(seen, r"ether7: .*mtu 4000 ")
         self.assertIn("warning: vpnkit is known to have issues with an MTU other than 1500", seen)
         self.assertNotIn("tap0", seen)
@@ -151,29 +128,14 @@ class Options(VpnkitCase):
 
 
 @rkit.ours("not in the package of Debian")
-class End(VpnkitCase):
+class End(networks.Ending, VpnkitCase):
+    options, detached = SAFE, DETACHED
+
     def pids(self):
         return [process_named("vpnkit")[0], process_named("rootlesskit", "vpnkit-relay")[0]]
 
-    def test_with_us(self):
-        with Rootlesskit(*SAFE) as rk:
-            pids = self.pids()
-            rk.stop()
-            for pid in pids:
-                gone(pid)
-
-    def test_when_the_parent_is_killed(self):
-        for options in (SAFE, DETACHED):
-            rk = Rootlesskit(*options).ready()
-            pids = self.pids()
-            rk.proc.kill()
-            rk.wait()
-            for pid in pids:
-                gone(pid)
-            rk.forget_state()
-
     def test_its_own_is_noticed(self):
-        with Rootlesskit(*SAFE) as rk:
+        with Rootlesskit(*self.options) as rk:
             relay = self.pids()[1]
             os.kill(self.pids()[0], signal.SIGKILL)
             wait_for("a word about it", lambda: "vpnkit ended (signal: killed)" in rk.log())
@@ -184,7 +146,7 @@ class End(VpnkitCase):
     def test_not_by_a_key_of_the_terminal(self):
         ignores = ("python3", "-c", "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)"
                    "; print(flush=True); time.sleep(1000)")
-        with outside(), Rootlesskit(*SAFE, command=ignores, start_new_session=True) as rk:
+        with outside(), Rootlesskit(*self.options, command=ignores, start_new_session=True) as rk:
             wait_for("the command", rk.out)
             os.killpg(rk.pid, signal.SIGINT)
             self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
@@ -192,21 +154,21 @@ class End(VpnkitCase):
 
     def test_with_a_wrapper(self):
         """A script that does not exec the program."""
-        with fake("vpnkit", 'vpnkit "$@"; exit') as path:
-            with Rootlesskit(*SAFE, "--vpnkit-binary=" + path) as rk:
+        with fake("vpnkit", '%s "$@"; exit' % (self.peer and "vpnkit" or REAL)) as path:
+            with Rootlesskit(*self.options, "--vpnkit-binary=" + path) as rk:
                 pid = process_named("vpnkit")[0]
                 rk.stop()
                 gone(pid)
 
     def test_that_of_the_relay_is_noticed(self):
-        with Rootlesskit(*SAFE) as rk:
+        with Rootlesskit(*self.options) as rk:
             os.kill(self.pids()[1], signal.SIGKILL)
             wait_for("a word about it", lambda: "lost its network" in rk.log())
             self.assertRegex(rk.log(), "vpnkit.* ended")
             self.assertIsNone(rk.proc.poll())
 
     def test_without_its_device(self):
-        with Rootlesskit(*SAFE) as rk:
+        with Rootlesskit(*self.options) as rk:
             rk.nsenter("ip", "link", "del", "tap0")
             wait_for("a word about it", lambda: "the tap device is gone" in rk.log())
             self.assertIsNone(rk.proc.poll())
@@ -277,6 +239,24 @@ class Failures(VpnkitCase):
             self.fails("/dev/net/tun must be readable and writable")
         finally:
             run("chmod", "0666", "/dev/net/tun", uid=0)
+
+
+if REAL:
+    class Real:
+        """The same with the vpnkit that is in PATH."""
+
+        peer = None
+        options = SAFE + ["--vpnkit-binary=" + REAL]
+        detached = DETACHED + ["--vpnkit-binary=" + REAL]
+
+    class RealOutgoing(Real, Outgoing):
+        pass
+
+    class RealPorts(Real, Ports):
+        pass
+
+    class RealEnd(Real, End):
+        pass
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import socket
 import struct
 
 from . import leaks, net
-from .launch import wait_for
-from .peers import TcpServer, UdpServer, echo
+from .launch import Rootlesskit, rootlesskit, wait_for
+from .peers import TcpServer, UdpServer, background, echo, hello, receive, send_payload
 from .world import sh, world, write
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -104,3 +104,92 @@ def fake(name, script):
         yield path
     finally:
         os.unlink(path)
+
+
+def look(*options):
+    """What a command sees of its network, and what rootlesskit says besides."""
+    got = rootlesskit(*options, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
+                      "cat /etc/resolv.conf; ip -6 -o addr")
+    assert got.returncode == 0, got.stderr
+    return got.stdout + got.stderr
+
+
+def exchange(host, port, size, netns=None):
+    """Sends and, at the same time, gets back size bytes over TCP. Returns what came: (bytes, hash)."""
+    with net.connect(host, port, netns=netns) as c:
+        back = background(receive, c)
+        send_payload(c, size)
+        c.shutdown(socket.SHUT_WR)
+        return back.result()
+
+
+def ask(host, port, data=b"datagram", netns=None, tries=20):
+    """Sends over UDP until an answer comes; returns it, or None."""
+    with net.udp_client(host, port, timeout=2, netns=netns) as c:
+        for _ in range(tries):
+            try:
+                c.send(data)
+                return c.recv(65536)
+            except (TimeoutError, ConnectionRefusedError):
+                pass
+    return None
+
+
+class Reaching:
+    """Tests of a network that reaches the world outside, in the two other kinds of namespaces.
+    Subclasses say with which options."""
+
+    options = detached = None
+
+    def test_detached(self):
+        with outside(), Rootlesskit(*self.detached) as rk:
+            inside = rk.state + "/netns"
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80", netns=inside), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7", netns=inside), "question")
+
+    def test_with_a_pid_namespace(self):
+        with outside(), Rootlesskit(*self.options, "--pidns") as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+
+
+class Publishing:
+    """The builtin port driver on top of a network."""
+
+    options = child_ip = None
+
+    def test_builtin(self):
+        with Rootlesskit(*self.options, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp",
+                         "-p", "127.0.0.1:18081:%s:81/tcp" % self.child_ip,
+                         "-p", "127.0.0.1:18082:82/udp") as rk:
+            with TcpServer(hello("lo"), netns=rk.netns()), \
+                    TcpServer(hello("tap"), port=81, host=self.child_ip, netns=rk.netns()), \
+                    UdpServer(port=82, netns=rk.netns()):
+                for port, word in ((18080, b"lo"), (18081, b"tap")):
+                    with net.connect("127.0.0.1", port) as c:
+                        self.assertEqual(c.recv(10), word)
+                self.assertEqual(ask("127.0.0.1", 18082), b"datagram")
+
+
+class Ending:
+    """The programs of a network end with us. Subclasses say which: pids()."""
+
+    options = detached = None
+
+    def test_with_us(self):
+        for options in (self.options, self.detached):
+            with outside(), Rootlesskit(*options) as rk:
+                pids = self.pids()
+                self.assertEqual(rk.stop(), 255)
+                for pid in pids:
+                    gone(pid)
+
+    def test_when_the_parent_is_killed(self):
+        for options in (self.options, self.detached):
+            with outside():
+                rk = Rootlesskit(*options).ready()
+                pids = self.pids()
+                rk.proc.kill()
+                rk.wait()
+                for pid in pids:
+                    gone(pid)
+                rk.forget_state()
