@@ -4,11 +4,15 @@
  * docker-proxy for a published port. The real docker-proxy can only listen in the namespace; this
  * program has the parent publish the port on the host as well, for as long as it lives.
  *
- * dockerd reads descriptor 3 until "0\n" (it works) or "1\nWHY". When all is well docker-proxy
- * itself writes there.
+ * Where it can be, the port leads straight to the container, and the data plane listens in the
+ * namespace too (docker_proxy_api.c): then no byte passes through a process, and there is no
+ * docker-proxy. Else the port leads to a docker-proxy, which is started here.
  *
- * There is one such process for each published port, for as long as the container runs. So what
- * takes memory, speaking to the API, is done in processes that end (in_child).
+ * dockerd reads descriptor 3 until "0\n" (it works) or "1\nWHY". docker-proxy, if there is one,
+ * writes there when all is well.
+ *
+ * There are two such processes for each published port, one a family, for as long as the container
+ * runs. So what takes memory, speaking to the API, is done in processes that end (in_child).
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,36 +32,13 @@
 #include "base/fd.h"
 #include "base/proc.h"
 #include "config.h"
-#include "ctl/answer.h"
-#include "ctl/client.h"
-#include "ctl/docker_proxy_args.h"
+#include "ctl/docker_proxy_internal.h"
 
 #define STATUS_FD    3
 #define LISTEN_FD    4
 #define REAL_PROXY   "docker-proxy"
 #define END_GRACE_MS 3000
-
-/* What came of a conversation with the API. */
-struct outcome {
-	enum { NOTHING, WITHOUT_US, DISCARDED, PUBLISHED, REMOVED } what;
-	int port_id;			 /* PUBLISHED */
-	char child_ip[INET6_ADDRSTRLEN]; /* where docker-proxy listens in the namespace */
-	char driver[64];		 /* the port driver's name */
-	struct err e;			 /* why nothing came of it */
-};
-
-struct proxy {
-	struct docker_proxy_args args;
-	char program[PATH_MAX]; /* the real docker-proxy */
-	struct err no_program;	/* why there is none */
-	char **argv;		/* ours */
-	char *socket_path;
-	char proto[16]; /* "tcp4" */
-	int port_id;
-	int signal_fd;
-	sigset_t old_mask;
-	struct proc real;
-};
+#define DEBUG_ENV    "ROOTLESSKIT_DOCKER_PROXY_DEBUG"
 
 static const char usage[] =
 	"rootlesskit-docker-proxy publishes a port of a container on the host.\n"
@@ -69,7 +50,13 @@ static const char usage[] =
 	"  -host-port PORT\n"
 	"  -container-ip IP\n"
 	"  -container-port PORT\n"
-	"  -use-listen-fd         descriptor 4 is the socket to accept from\n";
+	"  -use-listen-fd         descriptor 4 is the socket to accept from\n"
+	"\n"
+	"Environment:\n"
+	"  ROOTLESSKIT_STATE_DIR                 rootlesskit's state directory\n"
+	"  ROOTLESSKIT_DOCKER_PROXY_DIRECT=false  always has docker-proxy between port and "
+	"container\n"
+	"  ROOTLESSKIT_DOCKER_PROXY_DEBUG=true    says on stderr why docker-proxy is needed\n";
 
 static void say(const char *level, const char *text)
 {
@@ -125,128 +112,6 @@ static int find_real(struct proxy *p, struct err *e)
 		path += *path == ':';
 	}
 	return err_set(e, -ENOENT, "exec: \"" REAL_PROXY "\": executable file not found in $PATH");
-}
-
-/* Everything down to in_child runs in a process that ends after it. */
-
-static bool driver_takes(const json_t *driver, const char *proto)
-{
-	const json_t *item;
-	size_t i;
-
-	json_array_foreach(json_object_get(driver, "protos"), i,
-			   item) if (!strcmp(json_string_value(item), proto)) return true;
-	return false;
-}
-
-static int ask_info(struct client *client, json_t **out, struct err *e)
-{
-	json_t *answer = NULL;
-	int code = client_call(client, "GET", "/v1/info", NULL, &answer, e);
-
-	if (!code) {
-		*out = answer_normalize_info(answer, e);
-		code = *out ? 0 : -EPROTO;
-	}
-	json_decref(answer);
-	return code ? err_wrap(e, code, "failed to call rootlesskit's API") : 0;
-}
-
-/* Loopback where the driver reaches it: then nobody on the network of the namespace reaches the
- * port past us. */
-static int choose_child_ip(const struct proxy *p, const json_t *info, struct outcome *out)
-{
-	const json_t *driver = json_object_get(info, "portDriver");
-	const json_t *net = json_object_get(info, "networkDriver");
-	const char *ip = docker_proxy_args_is_ipv6(&p->args) ? "::1" : "127.0.0.1";
-
-	if (json_is_true(json_object_get(driver, "disallowLoopbackChildIP"))) {
-		ip = json_string_value(json_object_get(net, "childIP"));
-		if (!ip)
-			return err_set(&out->e, -EADDRNOTAVAIL,
-				       "RootlessKit port driver \"%s\" does not allow loopback "
-				       "child IP, but network driver has no child IP",
-				       out->driver);
-	}
-	snprintf(out->child_ip, sizeof(out->child_ip), "%s", ip);
-	return 0;
-}
-
-static int publish(const struct proxy *p, struct client *client, struct outcome *out)
-{
-	struct port_spec spec = {.parent_port = p->args.host_port, .child_port = p->args.host_port};
-	struct answer_port port = {.id = 0};
-	json_t *body, *answer = NULL;
-	int code;
-
-	snprintf(spec.proto, sizeof(spec.proto), "%s", p->proto);
-	snprintf(spec.parent_ip, sizeof(spec.parent_ip), "%s", p->args.host_ip);
-	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", out->child_ip);
-	body = codec_spec_encode(&spec);
-	if (!body)
-		return err_errno(&out->e, -ENOMEM, "port spec");
-	code = client_call(client, "POST", "/v1/ports", body, &answer, &out->e);
-	if (!code)
-		code = answer_decode_port(answer, &port, &out->e);
-	json_decref(answer);
-	json_decref(body);
-	if (code)
-		return err_wrap(&out->e, code, "error while calling PortManager.AddPort()");
-	out->port_id = port.id;
-	out->what = PUBLISHED;
-	return 0;
-}
-
-static int decide(const struct proxy *p, struct client *client, const json_t *info,
-		  struct outcome *out)
-{
-	const json_t *driver = json_object_get(info, "portDriver");
-	const char *name = json_string_value(json_object_get(driver, "driver"));
-	int code;
-
-	snprintf(out->driver, sizeof(out->driver), "%s", name ? name : "none");
-	if (!strcmp(out->driver, "none") || !strcmp(out->driver, "implicit"))
-		out->what = WITHOUT_US;
-	else if (!driver_takes(driver, p->proto))
-		out->what = DISCARDED;
-	if (out->what != NOTHING)
-		return 0;
-	if (p->no_program.code) {
-		out->e = p->no_program;
-		return out->e.code;
-	}
-	code = choose_child_ip(p, info, out);
-	return code ? code : publish(p, client, out);
-}
-
-static void job_publish(const struct proxy *p, struct outcome *out)
-{
-	struct client *client = NULL;
-	json_t *info = NULL;
-	int code = client_open(p->socket_path, false, &client, &out->e);
-
-	code = code ? code : ask_info(client, &info, &out->e);
-	if (!code)
-		decide(p, client, info, out);
-	json_decref(info);
-	client_close(client);
-}
-
-/* It is well, too, when the parent is gone and its ports with it. */
-static void job_remove(const struct proxy *p, struct outcome *out)
-{
-	struct client *client = NULL;
-	char path[64];
-	int code = client_open(p->socket_path, false, &client, &out->e);
-
-	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
-	if (!code)
-		code = client_call(client, "DELETE", path, NULL, NULL, &out->e);
-	if (code && code != -ECONNREFUSED && (code != -ENOENT || access(p->socket_path, F_OK) == 0))
-		err_wrap(&out->e, code, "error while calling PortManager.RemovePort()");
-	else
-		out->what = REMOVED;
-	client_close(client);
 }
 
 /* Runs job in a process of its own and takes over what came of it. 0 or -errno, as out->e says. */
@@ -334,18 +199,28 @@ static void unpublish(struct proxy *p)
 {
 	struct outcome out;
 
-	if (in_child(p, job_remove, &out) < 0)
+	if (in_child(p, docker_proxy_remove, &out) < 0)
 		say("error", out.e.msg);
+}
+
+/* Whether nothing is left for docker-proxy. A socket that dockerd has made and bound in the
+ * namespace is one that only a process can serve which has it. */
+static bool is_served(const struct proxy *p, const struct outcome *published)
+{
+	return published->direct && !p->args.use_listen_fd;
 }
 
 /* Runs the published port to its end. *exit_code is set when 0 is returned; otherwise *e tells why
  * nothing is left of the port. */
 static int run_port(struct proxy *p, const struct outcome *published, int *exit_code, struct err *e)
 {
-	int code;
+	int code = 0;
 
 	p->port_id = published->port_id;
-	code = start_real(p, published->child_ip, e);
+	if (is_served(p, published))
+		tell_dockerd(NULL);
+	else
+		code = start_real(p, published->child_ip, e);
 	if (!code) {
 		close(STATUS_FD);
 		*exit_code = wait_for_end(p);
@@ -409,13 +284,15 @@ static int run(struct proxy *p, int *exit_code, struct err *e)
 		return code;
 	find_real(p, &p->no_program);
 	docker_proxy_args_proto(&p->args, p->proto);
-	code = in_child(p, job_publish, &out);
+	code = in_child(p, docker_proxy_publish, &out);
 	if (code) {
 		*e = out.e;
 		return code;
 	}
 	if (out.what == WITHOUT_US)
 		return become_real(p, e);
+	if (out.what == PUBLISHED && !out.direct && docker_proxy_env(DEBUG_ENV, false))
+		say("debug", out.not_direct.msg);
 	if (out.what == PUBLISHED)
 		return run_port(p, &out, exit_code, e);
 	discard(p, out.driver);

@@ -21,28 +21,6 @@
 #include "base/fd.h"
 #include "ns/netlink.h"
 
-/* An IPv4 or IPv6 address as netlink wants it. */
-struct address {
-	unsigned char family;
-	size_t len;
-	unsigned char bytes[sizeof(struct in6_addr)];
-};
-
-static int parse_address(const char *text, struct address *out, struct err *e)
-{
-	if (inet_pton(AF_INET, text, out->bytes) == 1) {
-		out->family = AF_INET;
-		out->len = sizeof(struct in_addr);
-		return 0;
-	}
-	if (inet_pton(AF_INET6, text, out->bytes) == 1) {
-		out->family = AF_INET6;
-		out->len = sizeof(struct in6_addr);
-		return 0;
-	}
-	return err_set(e, -EINVAL, "%.64s is no IP address", text);
-}
-
 static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up)
 {
 	char buf[NETLINK_REQUEST_BYTES];
@@ -60,7 +38,7 @@ static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up
 
 /* RTM_NEWADDR or RTM_DELADDR. */
 static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex,
-			  const struct address *ip, int prefix_len)
+			  const struct netlink_address *ip, int prefix_len)
 {
 	char buf[NETLINK_REQUEST_BYTES];
 	struct nlmsghdr *nlh =
@@ -81,7 +59,7 @@ static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex
 
 /* RTM_NEWROUTE, with NLM_F_EXCL or NLM_F_REPLACE, or RTM_DELROUTE. */
 static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t flags,
-				unsigned ifindex, const struct address *gateway)
+				unsigned ifindex, const struct netlink_address *gateway)
 {
 	char buf[NETLINK_REQUEST_BYTES];
 	struct nlmsghdr *nlh = netlink_request(buf, type, flags);
@@ -126,9 +104,9 @@ int netif_loopback_up(struct err *e)
 	return netif_up("lo", e);
 }
 
-static int parse_ip(const struct netif_config *c, struct address *ip, struct err *e)
+static int parse_ip(const struct netif_config *c, struct netlink_address *ip, struct err *e)
 {
-	int code = parse_address(c->ip, ip, e);
+	int code = netlink_parse_address(c->ip, ip, e);
 
 	if (code == 0 && (c->prefix_len < 0 || c->prefix_len > (int)ip->len * 8))
 		code = err_set(e, -EINVAL, "%s/%d: no such prefix length", c->ip, c->prefix_len);
@@ -151,7 +129,7 @@ static void switch_ipv6_on(const char *ifname)
 static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 		       struct err *e)
 {
-	struct address ip;
+	struct netlink_address ip;
 	int code = parse_ip(c, &ip, e);
 
 	if (code < 0)
@@ -168,7 +146,7 @@ static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct net
 static int delete_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 			  struct err *e)
 {
-	struct address ip;
+	struct netlink_address ip;
 	int code = parse_ip(c, &ip, e);
 
 	if (code < 0)
@@ -184,8 +162,8 @@ static int delete_address(struct mnl_socket *nl, unsigned ifindex, const struct 
 static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 		       uint16_t flags, struct err *e)
 {
-	struct address gateway;
-	int code = parse_address(c->gateway, &gateway, e);
+	struct netlink_address gateway;
+	int code = netlink_parse_address(c->gateway, &gateway, e);
 
 	if (code < 0)
 		return err_wrap(e, code, "gateway of %s", c->ifname);
@@ -227,8 +205,8 @@ int netif_configure(const struct netif_config *c, struct err *e)
 static int delete_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 			  struct err *e)
 {
-	struct address gateway;
-	int code = parse_address(c->gateway, &gateway, e);
+	struct netlink_address gateway;
+	int code = netlink_parse_address(c->gateway, &gateway, e);
 
 	if (code < 0)
 		return err_wrap(e, code, "gateway of %s", c->ifname);

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ns/netlink.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
 
 /* The acknowledgement quotes our request after an error, and may have a text of the kernel. */
 #define ANSWER_BYTES 4096
+
+int netlink_parse_address(const char *text, struct netlink_address *out, struct err *e)
+{
+	if (inet_pton(AF_INET, text, out->bytes) == 1) {
+		out->family = AF_INET;
+		out->len = sizeof(struct in_addr);
+		return 0;
+	}
+	if (inet_pton(AF_INET6, text, out->bytes) == 1) {
+		out->family = AF_INET6;
+		out->len = sizeof(struct in6_addr);
+		return 0;
+	}
+	return err_set(e, -EINVAL, "%.64s is no IP address", text);
+}
 
 struct mnl_socket *netlink_open(int bus)
 {

@@ -3,7 +3,10 @@
 #define RINGKIT_NS_NETLINK_H
 
 #include <libmnl/libmnl.h>
+#include <netinet/in.h>
 #include <stdint.h>
+
+#include "base/err.h"
 
 /*
  * One request, one acknowledgement, by libmnl (netlink(7)). For the files of ns/ alone.
@@ -11,6 +14,16 @@
 
 /* Our requests are of one header and a few attributes. */
 #define NETLINK_REQUEST_BYTES 256
+
+/* An IPv4 or IPv6 address as netlink wants it. */
+struct netlink_address {
+	unsigned char family;
+	size_t len;
+	unsigned char bytes[sizeof(struct in6_addr)];
+};
+
+/* 0 or -EINVAL. */
+int netlink_parse_address(const char *text, struct netlink_address *out, struct err *e);
 
 /* bus: NETLINK_ROUTE and the like. NULL with errno set; the caller closes it. */
 struct mnl_socket *netlink_open(int bus);

@@ -41,6 +41,7 @@ static void try_port(const json_t *answer)
 	fuzz_assert(memchr(port.spec.proto, '\0', sizeof(port.spec.proto)));
 	fuzz_assert(memchr(port.spec.parent_ip, '\0', sizeof(port.spec.parent_ip)));
 	fuzz_assert(memchr(port.spec.child_ip, '\0', sizeof(port.spec.child_ip)));
+	fuzz_assert(memchr(port.spec.child_listen_ip, '\0', sizeof(port.spec.child_listen_ip)));
 	fuzz_assert(output_table(&port, 1, &e) == 0);
 }
 

@@ -29,6 +29,10 @@ def tcp_echo(host, port, size=100_000, netns=None):
         return back.result()
 
 
+def docker_proxies():
+    return [p for p in leaks.processes() if comm(p) == "docker-proxy"]
+
+
 class DockerTestCase(rkit.RkTestCase):
     storage, flags = "vfs", ()
 
@@ -40,8 +44,8 @@ class DockerTestCase(rkit.RkTestCase):
         super().setUp()
         self.addCleanup(docker.forget)
 
-    def start(self, image=True):
-        d = docker.Docker(storage=self.storage, flags=self.flags).ready()
+    def start(self, *args, image=True):
+        d = docker.Docker(*args, storage=self.storage, flags=self.flags).ready()
         if image:
             d.docker("import", docker.image_tar(), "bb")
         return d
@@ -56,8 +60,8 @@ class DockerTestCase(rkit.RkTestCase):
         wait_for("the server behind port %d" % port, answers, step_s=0.05)
         self.assertEqual(tcp_echo(host, port, netns=netns), (100_000, payload_hash(100_000)))
 
-    def assertFree(self, kind, host, port):
-        net.bound(kind, host, port).close()
+    def assertFree(self, kind, host, port, netns=None):
+        net.bound(kind, host, port, netns).close()
 
 
 class Everyday(DockerTestCase):
@@ -91,12 +95,69 @@ class Everyday(DockerTestCase):
             with self.assertRaises(ConnectionRefusedError):
                 net.connect("127.0.0.1", 18081)
 
+    def test_straight_to_the_container(self):
+        """No docker-proxy; and the port is there as docker-proxy would have it: in the namespace,
+        and for containers by the address of their gateway."""
+        with self.start() as d:
+            d.run("web", ["18080:80", "127.0.0.1:18081:80"], *TCP_ECHO)
+            d.run("dns", ["18053:53/udp"], *UDP_ECHO)
+            address = d.docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}",
+                               "web").stdout.strip()
+            gateway = d.docker("inspect", "-f", "{{.NetworkSettings.Gateway}}", "web").stdout.strip()
+            self.assertEqual({(s["childIP"], s["childPort"], s["childListenIP"])
+                              for s in d.specs() if s["proto"].startswith("tcp")},
+                             {(address, 80, "0.0.0.0"), (address, 80, "::"),
+                              (address, 80, "127.0.0.1")})
+            self.assertEqual(docker_proxies(), [])
+            for host, port, netns in (
+                    ("127.0.0.1", 18080, None), ("::1", 18080, None), ("127.0.0.1", 18081, None),
+                    ("127.0.0.1", 18080, d.netns()), ("::1", 18080, d.netns()),
+                    ("127.0.0.1", 18081, d.netns()), ("10.0.2.100", 18080, d.netns()),
+                    (gateway, 18080, d.netns())):
+                with self.subTest(host=host, port=port, inside=netns):
+                    self.assertEcho(host, port, netns=netns)
+            self.assertEqual(udp_echo("127.0.0.1", 18053), b"datagram")
+            self.assertEqual(udp_echo("127.0.0.1", 18053, netns=d.netns()), b"datagram")
+            self.assertEqual(udp_echo(gateway, 18053, netns=d.netns()), b"datagram")
+            # From another container, and from the one that serves it.
+            for how in ("run", "--rm", "bb"), ("exec", "web"):
+                got = d.docker(*how, "sh", "-c", "echo hairpin | nc -w 1 %s 18080" % gateway)
+                self.assertEqual(got.stdout, "hairpin\n")
+            got = d.docker("run", "--rm", "bb", "sh", "-c",
+                           "echo hairpin | /usr/bin/socat -t 2 - UDP4:%s:18053" % gateway)
+            self.assertEqual(got.stdout, "hairpin\n")
+
+    @staticmethod
+    def tentative(netns):
+        """The IPv6 addresses that are not usable yet."""
+        def read():
+            with open("/proc/thread-self/net/if_inet6") as f:
+                return [line.split()[0] for line in f if int(line.split()[4], 16) & 0x40]
+        return net.in_netns(netns, read)
+
+    def test_container_with_ipv6(self):
+        with self.start("--ipv6", "--fixed-cidr-v6=fd00:17::/64") as d:
+            d.run("web", ["18080:80"], "/usr/bin/socat", "TCP6-LISTEN:80,fork", "EXEC:cat")
+            address = d.docker("inspect", "-f", "{{.NetworkSettings.GlobalIPv6Address}}",
+                               "web").stdout.strip()
+            self.assertIn((address, "::"), [(s["childIP"], s["childListenIP"]) for s in d.specs()])
+            self.assertEqual(docker_proxies(), [])
+            # Until the bridge may use its address, packets leave from ::1 and nobody answers them.
+            wait_for("the bridge's address", lambda: not self.tentative(d.netns()))
+            self.assertEcho("::1", 18080)
+            self.assertEcho("::1", 18080, netns=d.netns())
+            self.assertEcho("127.0.0.1", 18080)
+
     def test_removal_frees_the_ports(self):
         with self.start() as d:
             d.run("web", ["127.0.0.1:18080:80", "[::1]:18080:80"], *TCP_ECHO)
             d.run("dns", ["127.0.0.1:18053:53/udp"], *UDP_ECHO)
+            netns = d.netns()
             d.docker("rm", "-f", "web", "dns")
             self.assertEqual(d.ports(), [])
+            self.assertFree(socket.SOCK_STREAM, "127.0.0.1", 18080, netns)
+            self.assertFree(socket.SOCK_STREAM, "::1", 18080, netns)
+            self.assertFree(socket.SOCK_DGRAM, "127.0.0.1", 18053, netns)
             self.assertFree(socket.SOCK_STREAM, "127.0.0.1", 18080)
             self.assertFree(socket.SOCK_STREAM, "::1", 18080)
             self.assertFree(socket.SOCK_DGRAM, "127.0.0.1", 18053)
@@ -132,6 +193,7 @@ class Everyday(DockerTestCase):
             ours = [leaks.pss_kib(p) for p in leaks.processes()
                     if comm(p).startswith("rootlesskit-do")]
             self.assertEqual(len(ours), 100)
+            self.assertEqual(docker_proxies(), [])
             if "ASAN_OPTIONS" not in os.environ:
                 self.assertLess(sum(ours) / len(ours), 1024)
             print("        100 ports: %.1f s, %d KiB a rootlesskit-docker-proxy"
@@ -234,6 +296,7 @@ class SlirpPorts(DockerTestCase):
             d.run("web", ["18080:80"], *TCP_ECHO)
             self.assertEcho("127.0.0.1", 18080)
             self.assertEqual(d.ports(), [("tcp4", "0.0.0.0", 18080)])
+            self.assertEqual(len(docker_proxies()), 1)
             d.docker("rm", "-f", "web")
             self.assertEqual(d.ports(), [])
 

@@ -138,16 +138,23 @@ class Docker:
                            *[w for p in published for w in ("-p", p)], "bb",
                            *command).stdout.strip()
 
-    def ports(self):
-        """What rootlesskit publishes: a sorted list of (proto, address, port)."""
+    def specs(self):
+        """What rootlesskit publishes."""
         conn = UnixConnection(self.state + "/api.sock")
         try:
             conn.request("GET", "/v1/ports")
-            found = json.loads(conn.getresponse().read()) or []
+            return [p["spec"] for p in json.loads(conn.getresponse().read()) or []]
         finally:
             conn.close()
-        return sorted((p["spec"]["proto"], p["spec"]["parentIP"], p["spec"]["parentPort"])
-                      for p in found)
+
+    def ports(self):
+        """The same as a sorted list of (proto, address, port)."""
+        return sorted((s["proto"], s["parentIP"], s["parentPort"]) for s in self.specs())
+
+    def netns(self):
+        """The namespace in which dockerd is."""
+        with open(self.state + "/child_pid") as f:
+            return "/proc/%s/ns/net" % f.read().strip()
 
     def end(self, sig):
         """Returns the exit code."""

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/codec.h"
+#include "base/fd.h"
+#include "cli/value.h"
+#include "ctl/answer.h"
+#include "ctl/client.h"
+#include "ctl/docker_proxy_internal.h"
+#include "ns/route.h"
+
+/*
+ * What the docker proxy asks of the API. All of this runs in a process that ends after it.
+ */
+
+#define DIRECT_ENV "ROOTLESSKIT_DOCKER_PROXY_DIRECT"
+
+bool docker_proxy_env(const char *name, bool if_unset)
+{
+	const char *word = getenv(name);
+	bool value = if_unset;
+
+	if (word && value_parse_bool(word, &value) < 0)
+		value = if_unset;
+	return value;
+}
+
+static bool driver_takes(const json_t *driver, const char *proto)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(driver, "protos"), i,
+			   item) if (!strcmp(json_string_value(item), proto)) return true;
+	return false;
+}
+
+static int ask_info(struct client *client, json_t **out, struct err *e)
+{
+	json_t *answer = NULL;
+	int code = client_call(client, "GET", "/v1/info", NULL, &answer, e);
+
+	if (!code) {
+		*out = answer_normalize_info(answer, e);
+		code = *out ? 0 : -EPROTO;
+	}
+	json_decref(answer);
+	return code ? err_wrap(e, code, "failed to call rootlesskit's API") : 0;
+}
+
+/* Loopback where the driver reaches it: then nobody on the network of the namespace reaches the
+ * port past us. */
+static int choose_child_ip(const struct proxy *p, const json_t *info, struct outcome *out)
+{
+	const json_t *driver = json_object_get(info, "portDriver");
+	const json_t *net = json_object_get(info, "networkDriver");
+	const char *ip = docker_proxy_args_is_ipv6(&p->args) ? "::1" : "127.0.0.1";
+
+	if (json_is_true(json_object_get(driver, "disallowLoopbackChildIP"))) {
+		ip = json_string_value(json_object_get(net, "childIP"));
+		if (!ip)
+			return err_set(&out->e, -EADDRNOTAVAIL,
+				       "RootlessKit port driver \"%s\" does not allow loopback "
+				       "child IP, but network driver has no child IP",
+				       out->driver);
+	}
+	snprintf(out->child_ip, sizeof(out->child_ip), "%s", ip);
+	return 0;
+}
+
+/* Answers 0 and makes *out a published port, or -errno with *e filled in. */
+static int publish(const struct proxy *p, struct client *client, const struct port_spec *to,
+		   struct outcome *out, struct err *e)
+{
+	struct port_spec spec = *to;
+	struct answer_port port = {.id = 0};
+	json_t *body, *answer = NULL;
+	int code;
+
+	spec.parent_port = p->args.host_port;
+	snprintf(spec.proto, sizeof(spec.proto), "%s", p->proto);
+	snprintf(spec.parent_ip, sizeof(spec.parent_ip), "%s", p->args.host_ip);
+	body = codec_spec_encode(&spec);
+	if (!body)
+		return err_errno(e, -ENOMEM, "port spec");
+	code = client_call(client, "POST", "/v1/ports", body, &answer, e);
+	if (!code)
+		code = answer_decode_port(answer, &port, e);
+	json_decref(answer);
+	json_decref(body);
+	if (code)
+		return err_wrap(e, code, "error while calling PortManager.AddPort()");
+	out->port_id = port.id;
+	out->what = PUBLISHED;
+	return 0;
+}
+
+/* By way of a docker-proxy that is to listen in the namespace, on a port of the same number. */
+static int publish_to_proxy(const struct proxy *p, struct client *client, const json_t *info,
+			    struct outcome *out)
+{
+	struct port_spec spec = {.child_port = p->args.host_port};
+	int code;
+
+	if (p->no_program.code) {
+		out->e = p->no_program;
+		return out->e.code;
+	}
+	code = choose_child_ip(p, info, out);
+	if (code)
+		return code;
+	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", out->child_ip);
+	return publish(p, client, &spec, out, &out->e);
+}
+
+/* The network namespace that we are in; 0 when it cannot be told. */
+static uint64_t own_netns_cookie(void)
+{
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		return 0;
+	return cookie;
+}
+
+/* 0, or -errno with *e saying why docker-proxy is needed. A server that does not tell the cookie
+ * has no childListenIP. */
+static int check_direct(const struct proxy *p, const json_t *info, struct err *e)
+{
+	const json_t *net = json_object_get(info, "networkDriver");
+	const json_t *cookie = json_object_get(json_object_get(info, "portDriver"), "netnsCookie");
+
+	if (!docker_proxy_env(DIRECT_ENV, true))
+		return err_set(e, -EPERM, DIRECT_ENV " says so");
+	if (!cookie)
+		return err_set(e, -ENOTSUP, "the port driver cannot listen in the namespace");
+	if ((uint64_t)json_integer_value(cookie) != own_netns_cookie())
+		return err_set(e, -EXDEV, "this is another network namespace than rootlesskit's");
+	return route_is_neighbour(p->args.container_ip,
+				  json_string_value(json_object_get(net, "childIP")), e);
+}
+
+/*
+ * Straight to the container. Our forwarder connects from the namespace that we are in, as
+ * docker-proxy does, so the container sees the same. What docker-proxy offers besides, the port for
+ * those in the namespace and for containers by their gateway's address, the data plane does: it
+ * listens there, too, on the address that was asked for. Docker's own rules of iptables leave out
+ * just that: 127.0.0.0/8, and what comes from the container's own bridge.
+ *
+ * A specific address of the host is mostly none of the namespace; then nobody there misses it.
+ */
+static int publish_direct(const struct proxy *p, struct client *client, const json_t *info,
+			  struct outcome *out)
+{
+	struct port_spec spec = {.child_port = p->args.container_port};
+	int code = check_direct(p, info, &out->not_direct);
+
+	if (code)
+		return err_wrap(&out->not_direct, code, "by way of docker-proxy");
+	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", p->args.container_ip);
+	if (!p->args.use_listen_fd)
+		snprintf(spec.child_listen_ip, sizeof(spec.child_listen_ip), "%s", p->args.host_ip);
+	code = publish(p, client, &spec, out, &out->not_direct);
+	if (code)
+		return err_wrap(&out->not_direct, code, "by way of docker-proxy");
+	out->direct = true;
+	return 0;
+}
+
+static int decide(const struct proxy *p, struct client *client, const json_t *info,
+		  struct outcome *out)
+{
+	const json_t *driver = json_object_get(info, "portDriver");
+	const char *name = json_string_value(json_object_get(driver, "driver"));
+
+	snprintf(out->driver, sizeof(out->driver), "%s", name ? name : "none");
+	if (!strcmp(out->driver, "none") || !strcmp(out->driver, "implicit"))
+		out->what = WITHOUT_US;
+	else if (!driver_takes(driver, p->proto))
+		out->what = DISCARDED;
+	if (out->what != NOTHING)
+		return 0;
+	if (publish_direct(p, client, info, out) == 0)
+		return 0;
+	return publish_to_proxy(p, client, info, out);
+}
+
+void docker_proxy_publish(const struct proxy *p, struct outcome *out)
+{
+	struct client *client = NULL;
+	json_t *info = NULL;
+	int code = client_open(p->socket_path, false, &client, &out->e);
+
+	code = code ? code : ask_info(client, &info, &out->e);
+	if (!code)
+		decide(p, client, info, out);
+	json_decref(info);
+	client_close(client);
+}
+
+void docker_proxy_remove(const struct proxy *p, struct outcome *out)
+{
+	struct client *client = NULL;
+	char path[64];
+	int code = client_open(p->socket_path, false, &client, &out->e);
+
+	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
+	if (!code)
+		code = client_call(client, "DELETE", path, NULL, NULL, &out->e);
+	if (code && code != -ECONNREFUSED && (code != -ENOENT || access(p->socket_path, F_OK) == 0))
+		err_wrap(&out->e, code, "error while calling PortManager.RemovePort()");
+	else
+		out->what = REMOVED;
+	client_close(client);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* route.c: the kernel's answers, and which containers count as neighbours, in a network namespace
+ * of the test's own with a bridge, a gateway and an uplink. */
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ns/netlink.h"
+#include "ns/route.h"
+
+static const char layout[] = "exec 2>&1; set -e; "
+			     "ip link set lo up; "
+			     "ip link add br0 type bridge; ip link set br0 up; "
+			     "ip addr add 172.17.0.1/16 dev br0; "
+			     "ip link add up0 type veth peer name up1; "
+			     "ip link set up0 up; ip link set up1 up; "
+			     "ip addr add 10.0.2.100/24 dev up0; "
+			     "ip route add default via 10.0.2.2; "
+			     "ip route add 192.0.2.0/24 via 172.17.0.9; "
+			     "ip route add 172.18.0.0/16 dev br0; "
+			     "ip route add blackhole 203.0.113.0/24; "
+			     "ip route add unreachable 198.51.100.0/24";
+
+static const char layout6[] = "exec 2>&1; set -e; "
+			      "ip -6 addr add fd00:17::1/64 dev br0 nodad; "
+			      "ip -6 addr add fd00:2::100/64 dev up0 nodad; "
+			      "ip -6 route add default via fd00:2::2; "
+			      "ip -6 route add unreachable fd00:3::/64";
+
+static bool has_ipv6(void)
+{
+	return access("/proc/self/net/if_inet6", R_OK) == 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (system(layout) != 0)
+		return -1;
+	return has_ipv6() && system(layout6) != 0 ? -1 : 0;
+}
+
+static void neighbour(const char *ip)
+{
+	struct err e = {.msg = ""};
+
+	print_message("%s\n", ip);
+	assert_int_equal(route_is_neighbour(ip, "10.0.2.100", &e), 0);
+	assert_string_equal(e.msg, "");
+}
+
+static void no_neighbour(const char *ip, const char *why)
+{
+	struct err e = {.msg = ""};
+
+	print_message("%s\n", ip);
+	assert_true(route_is_neighbour(ip, "10.0.2.100", &e) < 0);
+	e.msg[strlen(why)] = '\0';
+	assert_string_equal(e.msg, why);
+}
+
+static void test_ipv4(void **state)
+{
+	(void)state;
+	neighbour("172.17.0.2");
+	neighbour("172.18.255.1"); /* on the link, though no address of it is ours */
+	no_neighbour("172.17.0.1", "172.17.0.1 is not the address of another machine");
+	no_neighbour("172.17.255.255", "172.17.255.255 is not the address of another machine");
+	no_neighbour("127.0.0.1", "127.0.0.1 is not the address of another machine");
+	no_neighbour("224.0.0.1", "224.0.0.1 is not the address of another machine");
+	no_neighbour("192.0.2.7", "192.0.2.7 is behind a gateway");
+	no_neighbour("8.8.8.8", "8.8.8.8 is behind a gateway");
+	no_neighbour("10.0.2.2", "10.0.2.2 is on the network outside of the namespace");
+	no_neighbour("203.0.113.1", "no route to 203.0.113.1");
+	no_neighbour("198.51.100.1", "no route to 198.51.100.1: No route to host");
+	no_neighbour("172.17.0", "172.17.0 is no IP address");
+}
+
+static void test_ipv6(void **state)
+{
+	(void)state;
+	if (!has_ipv6())
+		skip();
+	neighbour("fd00:17::2");
+	no_neighbour("fd00:17::1", "fd00:17::1 is not the address of another machine");
+	no_neighbour("::1", "::1 is not the address of another machine");
+	no_neighbour("2001:db8::1", "2001:db8::1 is behind a gateway");
+	/* The uplink is known by its IPv4 address, the device is the same. */
+	no_neighbour("fd00:2::3", "fd00:2::3 is on the network outside of the namespace");
+	no_neighbour("fd00:3::1", "no route to fd00:3::1");
+	no_neighbour("fe80::1", "fe80::1 is an address of one link");
+}
+
+/* Without an uplink, or with one that is not there, only the rest is looked at. */
+static void test_uplinks(void **state)
+{
+	static const char *const none[] = {NULL, "", "10.9.9.9", "x"};
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		assert_int_equal(route_is_neighbour("10.0.2.2", none[i], &e), 0);
+}
+
+static void test_what_the_kernel_says(void **state)
+{
+	struct route route;
+
+	(void)state;
+	assert_int_equal(route_look_up("172.17.0.2", &route, NULL), 0);
+	assert_int_equal(route.type, RTN_UNICAST);
+	assert_int_equal(route.ifindex, if_nametoindex("br0"));
+	assert_false(route.gateway);
+	assert_int_equal(route_look_up("8.8.8.8", &route, NULL), 0);
+	assert_int_equal(route.ifindex, if_nametoindex("up0"));
+	assert_true(route.gateway);
+}
+
+static void test_answers_that_are_none(void **state)
+{
+	char buf[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct nlmsgerr *why;
+	struct route route;
+
+	(void)state;
+	assert_int_equal(route_read(buf, 0, &route), -EPROTO);
+	nlh->nlmsg_type = RTM_NEWROUTE; /* but nothing in it */
+	assert_int_equal(route_read(buf, nlh->nlmsg_len, &route), -EPROTO);
+	nlh = mnl_nlmsg_put_header(buf);
+	nlh->nlmsg_type = NLMSG_ERROR;
+	why = mnl_nlmsg_put_extra_header(nlh, sizeof(*why));
+	why->error = -ENETUNREACH;
+	assert_int_equal(route_read(buf, nlh->nlmsg_len, &route), -ENETUNREACH);
+	why->error = 0; /* an acknowledgement, which nobody asked for */
+	assert_int_equal(route_read(buf, nlh->nlmsg_len, &route), -EPROTO);
+}
+
+/* An attribute of the wrong length is no number of a device. */
+static void test_short_attribute(void **state)
+{
+	char buf[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct rtmsg *rt;
+	struct route route;
+
+	(void)state;
+	nlh->nlmsg_type = RTM_NEWROUTE;
+	rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
+	rt->rtm_type = RTN_UNICAST;
+	mnl_attr_put_u16(nlh, RTA_OIF, 1);
+	assert_true(route_read(buf, nlh->nlmsg_len, &route) < 0);
+	mnl_attr_put_u32(nlh, RTA_OIF, 1);
+	assert_true(route_read(buf, nlh->nlmsg_len, &route) < 0);
+}
+
+/* Root in there, so that ip(8) keeps the capabilities when it is executed. */
+static void become_root(unsigned uid)
+{
+	FILE *f = fopen("/proc/self/uid_map", "we");
+
+	if (f) {
+		fprintf(f, "0 %u 1", uid);
+		fclose(f);
+	}
+}
+
+int main(void)
+{
+	unsigned uid = geteuid();
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ipv4),
+		cmocka_unit_test(test_ipv6),
+		cmocka_unit_test(test_uplinks),
+		cmocka_unit_test(test_what_the_kernel_says),
+		cmocka_unit_test(test_answers_that_are_none),
+		cmocka_unit_test(test_short_attribute),
+	};
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
+		printf("skipped: no user namespace may be made here: %s\n", strerror(errno));
+		return 77;
+	}
+	become_root(uid);
+	return cmocka_run_group_tests(tests, setup, NULL);
+}
