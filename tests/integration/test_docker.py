@@ -116,9 +116,9 @@ class Everyday(DockerTestCase):
                     (gateway, 18080, d.netns())):
                 with self.subTest(host=host, port=port, inside=netns):
                     self.assertEcho(host, port, netns=netns)
-            self.assertEqual(udp_echo("127.0.0.1", 18053), b"datagram")
-            self.assertEqual(udp_echo("127.0.0.1", 18053, netns=d.netns()), b"datagram")
-            self.assertEqual(udp_echo(gateway, 18053, netns=d.netns()), b"datagram")
+            self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
+            self.assertEqual(ask("127.0.0.1", 18053, netns=d.netns()), b"datagram")
+            self.assertEqual(ask(gateway, 18053, netns=d.netns()), b"datagram")
             # From another container, and from the one that serves it.
             for how in ("run", "--rm", "bb"), ("exec", "web"):
                 got = d.docker(*how, "sh", "-c", "echo hairpin | nc -w 1 %s 18080" % gateway)
