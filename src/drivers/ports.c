@@ -33,6 +33,7 @@ struct port {
 	ports_added_fn *added; /* until it is live */
 	port_done_fn *removed; /* while it is being removed */
 	void *arg;
+	struct loop_source *again; /* the timer of the next try */
 	UT_hash_handle by_id, by_key;
 	struct port *prev, *next; /* in the order of ids */
 };
@@ -43,7 +44,12 @@ struct ports {
 	int last_id;
 	unsigned n;
 	struct port *by_id, *by_key, *list;
+	struct loop *loop;	/* NULL: nobody is waited for */
+	uint64_t patient_until; /* loop_now_ms() */
 };
+
+/* Between two tries. */
+#define AGAIN_MS 20
 
 int ports_open(const struct port_driver_ops *ops, struct port_driver *drv, struct ports **out)
 {
@@ -57,10 +63,17 @@ int ports_open(const struct port_driver_ops *ops, struct port_driver *drv, struc
 	return 0;
 }
 
+void ports_await_predecessor(struct ports *p, struct loop *loop, int patience_ms)
+{
+	p->loop = loop;
+	p->patient_until = loop_now_ms() + (uint64_t)patience_ms;
+}
+
 static void forget(struct port *port)
 {
 	struct ports *p = port->ports;
 
+	loop_remove(port->again);
 	HASH_DELETE(by_id, p->by_id, port);
 	HASH_DELETE(by_key, p->by_key, port);
 	DL_DELETE(p->list, port);
@@ -142,6 +155,29 @@ static struct port *port_new(struct ports *p, const struct port_spec *spec,
 	return port;
 }
 
+static void on_added(void *arg, const struct err *e);
+
+static void add_again(void *arg, uint32_t events)
+{
+	struct port *port = arg;
+	struct ports *p = port->ports;
+
+	(void)events;
+	port->again = NULL;
+	p->ops->add(p->drv, port->entry.id, &port->entry.spec, on_added, port);
+}
+
+/* Whether it is going to be tried again. */
+static bool is_worth_waiting(struct port *port, const struct err *e)
+{
+	struct ports *p = port->ports;
+
+	if (!e || e->code != -EADDRINUSE || !p->loop || loop_now_ms() >= p->patient_until)
+		return false;
+	port->again = loop_add_timer(p->loop, AGAIN_MS, add_again, port);
+	return port->again != NULL;
+}
+
 static void on_added(void *arg, const struct err *e)
 {
 	struct port *port = arg;
@@ -150,6 +186,8 @@ static void on_added(void *arg, const struct err *e)
 	int id = port->entry.id;
 
 	assert(port->state == PORT_ADDING);
+	if (is_worth_waiting(port, e))
+		return;
 	port->state = PORT_LIVE;
 	port->added = NULL;
 	if (e) {

@@ -19,6 +19,10 @@ struct port_entry {
 /* drv is borrowed and must outlive the table. 0 or -errno. */
 int ports_open(const struct port_driver_ops *ops, struct port_driver *drv, struct ports **out);
 
+/* For patience_ms from now an address that is in use is tried again: an instance that was killed
+ * has left its state directory, and its processes, which hold its ports, end a moment after it. */
+void ports_await_predecessor(struct ports *ports, struct loop *loop, int patience_ms);
+
 /* Requests that wait for the driver fail with -ECANCELED; the driver is not to answer them any
  * more. */
 void ports_close(struct ports *ports);

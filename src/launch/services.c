@@ -16,7 +16,9 @@
 
 /* Ports of the command line: a data plane that does not answer in this time is broken. */
 #define PUBLISH_TIMEOUT_MS 30000
-#define SLIRP_SOCKET	   ".s4nn.sock"
+/* Killed processes end in some milliseconds; a machine under load takes longer. */
+#define PREDECESSOR_MS 5000
+#define SLIRP_SOCKET   ".s4nn.sock"
 
 static const char *binary_option(const struct options *o)
 {
@@ -167,7 +169,11 @@ static int start_port_driver(struct parent *p, struct err *e)
 		return err_wrap(e, code, "failed to start the port driver %s", o->port_driver);
 	}
 	code = ports_open(p->port_ops, p->port, &p->ports);
-	return code ? err_errno(e, code, "table of ports") : 0;
+	if (code)
+		return err_errno(e, code, "table of ports");
+	if (p->state.crashed)
+		ports_await_predecessor(p->ports, p->loop, PREDECESSOR_MS);
+	return 0;
 }
 
 static void published(void *arg, int id, const struct err *e)

@@ -210,6 +210,17 @@ static int claim(const char *path, struct statedir *d, struct err *e)
 	return lock_is_current(d) ? 0 : err_errno(e, -ENOENT, "failed to lock %s/lock", d->path);
 }
 
+/* An instance that had come as far as having ports. */
+static bool has_remains(int dir_fd)
+{
+	static const char *const names[] = {"api.sock", "hosts", "child_pid"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (faccessat(dir_fd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return true;
+	return false;
+}
+
 static int open_named(const char *path, struct statedir *d, struct err *e)
 {
 	int code = -ENOENT;
@@ -220,6 +231,7 @@ static int open_named(const char *path, struct statedir *d, struct err *e)
 		code = claim(path, d, e);
 	if (code)
 		return code;
+	d->crashed = has_remains(d->dir_fd);
 	code = empty_dir(d->dir_fd, LOCK_FILE);
 	return code ? err_errno(e, code, "state directory %s: cannot empty it", d->path) : 0;
 }

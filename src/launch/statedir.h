@@ -15,8 +15,9 @@
 struct statedir {
 	char path[PATH_MAX]; /* absolute; "" when there is none */
 	int dir_fd, lock_fd;
-	bool locked; /* lock_fd holds the lock */
-	bool made;   /* by us: goes even when the set-up failed early */
+	bool locked;  /* lock_fd holds the lock */
+	bool made;    /* by us: goes even when the set-up failed early */
+	bool crashed; /* an instance was killed and has left its files */
 };
 
 #define STATEDIR_NONE ((struct statedir){.dir_fd = -1, .lock_fd = -1})

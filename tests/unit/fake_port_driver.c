@@ -5,19 +5,20 @@
 #include <errno.h>
 #include <string.h>
 
-static void answer(port_done_fn *done, void *arg, long long parent_port)
+static void answer(struct port_driver *drv, port_done_fn *done, void *arg, long long parent_port)
 {
+	bool fails = parent_port == 666 && (!drv->fail_only || drv->added <= drv->fail_only);
 	struct err e;
 
-	if (parent_port == 666)
+	if (fails)
 		err_set(&e, -EADDRINUSE, "listen tcp 127.0.0.1:666: bind: address already in use");
-	done(arg, parent_port == 666 ? &e : NULL);
+	done(arg, fails ? &e : NULL);
 }
 
 static void ask(struct port_driver *drv, long long parent_port, port_done_fn *done, void *arg)
 {
 	if (drv->immediate) {
-		answer(done, arg, parent_port);
+		answer(drv, done, arg, parent_port);
 		return;
 	}
 	assert(drv->n_waiting < 64);
@@ -54,5 +55,5 @@ void fake_answer(struct port_driver *drv)
 
 	assert(drv->n_waiting > 0);
 	memmove(drv->waiting, drv->waiting + 1, --drv->n_waiting * sizeof(drv->waiting[0]));
-	answer(done, arg, parent_port);
+	answer(drv, done, arg, parent_port);
 }

@@ -15,6 +15,7 @@ struct port_driver {
 		long long parent_port;
 	} waiting[64];
 	unsigned added, removed;
+	unsigned fail_only; /* after so many requests port 666 is free; 0: never */
 };
 
 extern const struct port_driver_ops fake_ops;

@@ -177,6 +177,42 @@ static void test_closing_with_requests_pending(void **state)
 	assert_string_equal(last_error, "rootlesskit is ending");
 }
 
+/* An address that is in use is tried again for a while, when that is asked for. */
+static void test_predecessor(void **state)
+{
+	struct loop *loop;
+	uint64_t start;
+
+	(void)state;
+	assert_int_equal(loop_open(&loop), 0);
+	ports_await_predecessor(ports, loop, 200);
+	start = loop_now_ms();
+	add("127.0.0.1:666:80/tcp");
+	assert_int_equal(answers, 0);
+	drv.fail_only = 3;
+	while (!answers)
+		loop_run_once(loop, 1000);
+	assert_int_equal(last_id, 1);
+	assert_int_equal(drv.added, 4);
+
+	drv.fail_only = 0;
+	add("127.0.0.2:666:80/tcp");
+	while (answers < 2)
+		loop_run_once(loop, 1000);
+	assert_true(loop_now_ms() - start >= 200);
+	assert_non_null(strstr(last_error, "already in use"));
+	add("127.0.0.3:666:80/tcp"); /* nobody is waited for any more */
+	assert_int_equal(answers, 3);
+
+	ports_await_predecessor(ports, loop, 10000);
+	add("127.0.0.4:666:80/tcp"); /* teardown gives it up */
+	ports_close(ports);
+	ports = NULL;
+	assert_int_equal(answers, 4);
+	assert_non_null(strstr(last_error, "ending"));
+	loop_close(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +225,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ids, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_driver, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_predecessor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closing_with_requests_pending, setup,
 						teardown),
 	};
