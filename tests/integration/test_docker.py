@@ -18,6 +18,7 @@ from rkit.networks import ask
 from rkit.peers import background, payload_hash, receive, send_payload
 
 TCP_ECHO = ("nc", "-ll", "-p", "80", "-e", "cat")
+TCP_WHO = ("/usr/bin/socat", "TCP4-LISTEN:80,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
 UDP_ECHO = ("/usr/bin/socat", "UDP4-RECVFROM:53,fork", "EXEC:cat")
 
 
@@ -69,6 +70,20 @@ class Everyday(DockerTestCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.storage = "overlay2" if docker.can_overlay() else "vfs"
+
+    def test_container_sees_the_client(self):
+        """The way leads straight to the container, past docker-proxy and through Docker's rules."""
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("who", ["18080:80"], *TCP_WHO)
+
+            def who():
+                try:
+                    with net.connect("192.0.2.1", 18080, netns=client) as c:
+                        return c.recv(100)
+                except OSError:
+                    return None
+            self.assertEqual(wait_for("the server", who, step_s=0.05), b"192.0.2.100\n")
+            self.assertNotIn("did not see the address", d.log())
 
     def test_tcp_udp_and_families(self):
         with net.neighbour("client") as client, self.start() as d:

@@ -107,6 +107,20 @@ static int try_other_ip_option(void)
 	return result(setsockopt(-1, IPPROTO_IP, IP_TTL, &one, sizeof(one)));
 }
 
+static int try_transparent(void)
+{
+	int on = 1;
+
+	return result(setsockopt(-1, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on)));
+}
+
+static int try_mark(void)
+{
+	int mark = 1;
+
+	return result(setsockopt(-1, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)));
+}
+
 static int try_setns(void)
 {
 	return result(syscall(SYS_setns, 0, 0));
@@ -173,26 +187,28 @@ __attribute__((unused)) static void test_system_calls(void **state)
 	static const struct {
 		const char *name;
 		int (*what)(void);
-		int plane, broker; /* errno */
+		int plane, transparent, broker; /* errno */
 	} calls[] = {
-		{"open", try_open, EPERM, EPERM},
-		{"openat2", try_openat2, EPERM, EPERM},
-		{"unix socket", try_unix_socket, EPERM, EPERM},
-		{"raw socket", try_raw_socket, EPERM, EPERM},
-		{"TCP socket", try_tcp_socket, EPERM, 0},
-		{"UDP socket", try_udp6_socket, EPERM, 0},
-		{"exec", try_exec, EPERM, EPERM},
-		{"fork", try_fork, EPERM, EPERM},
-		{"kill", try_kill_parent, EPERM, EPERM},
-		{"bind", try_bind, EPERM, EBADF},
-		{"listen", try_listen, EPERM, EBADF},
-		{"IP_PKTINFO", try_ip_option, EPERM, EBADF},
-		{"IP_TTL", try_other_ip_option, EPERM, EPERM},
-		{"setns", try_setns, EPERM, EPERM},
-		{"executable memory", try_executable_memory, EPERM, EPERM},
-		{"io_uring_setup", try_new_ring, EPERM, EPERM},
-		{"pipe", try_pipe, 0, EPERM},
-		{"memory", try_memory, 0, 0},
+		{"open", try_open, EPERM, EPERM, EPERM},
+		{"openat2", try_openat2, EPERM, EPERM, EPERM},
+		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM},
+		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM},
+		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0},
+		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0},
+		{"exec", try_exec, EPERM, EPERM, EPERM},
+		{"fork", try_fork, EPERM, EPERM, EPERM},
+		{"kill", try_kill_parent, EPERM, EPERM, EPERM},
+		{"bind", try_bind, EPERM, EBADF, EBADF},
+		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EPERM},
+		{"SO_MARK", try_mark, EPERM, EBADF, EBADF},
+		{"listen", try_listen, EPERM, EPERM, EBADF},
+		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EBADF},
+		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM},
+		{"setns", try_setns, EPERM, EPERM, EPERM},
+		{"executable memory", try_executable_memory, EPERM, EPERM, EPERM},
+		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM},
+		{"pipe", try_pipe, 0, 0, EPERM},
+		{"memory", try_memory, 0, 0, 0},
 	};
 
 	(void)state;
@@ -200,6 +216,7 @@ __attribute__((unused)) static void test_system_calls(void **state)
 		print_message("%s\n", calls[i].name);
 		assert_int_equal(attempt(PLANE_URING, calls[i].what), calls[i].plane);
 		assert_int_equal(attempt(PLANE_EPOLL, calls[i].what), calls[i].plane);
+		assert_int_equal(attempt(PLANE_TRANSPARENT, calls[i].what), calls[i].transparent);
 		assert_int_equal(attempt(BROKER, calls[i].what), calls[i].broker);
 	}
 }

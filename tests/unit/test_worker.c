@@ -617,25 +617,24 @@ static void expect_counts(const struct world *x, uint64_t transparent, uint64_t 
 static void test_transparent_places(void **state)
 {
 	static const struct {
-		uint32_t works, target, client;
 		uint32_t (*routes)(uint32_t to);
-		uint32_t bound, mark;
+		uint32_t works, target, client, bound, mark;
 		bool counted; /* as lost, when it is not bound */
 	} cases[] = {
-		{EVERYTHING, INADDR_LOOPBACK, CLIENT, no_routes, CLIENT, 0, true},
-		{EVERYTHING, INADDR_LOOPBACK, OWN, usual_routes, OWN, 0, true},
-		{EVERYTHING, INADDR_LOOPBACK, INADDR_LOOPBACK + 5, usual_routes, 0, 0, false},
-		{EVERYTHING, OWN, CLIENT, usual_routes, CLIENT, TRANSPARENT_MARK, true},
-		{EVERYTHING, OWN, OWN, usual_routes, 0, 0, true},
-		{EVERYTHING, CONTAINER, CLIENT, usual_routes, CLIENT, 0, true},
-		{EVERYTHING, CONTAINER, CLIENT, no_way_out, CLIENT, 0, true},
-		{EVERYTHING, CONTAINER, CLIENT, no_routes, 0, 0, true},
-		{EVERYTHING, CONTAINER, CONTAINER + 7, usual_routes, 0, 0, true},
-		{EVERYTHING, 0x08080808, CLIENT, usual_routes, 0, 0, true},
-		{TRANSPARENT_BIT(TRANSPARENT_BEHIND, 0), INADDR_LOOPBACK, CLIENT, usual_routes, 0,
+		{no_routes, EVERYTHING, INADDR_LOOPBACK, CLIENT, CLIENT, 0, true},
+		{usual_routes, EVERYTHING, INADDR_LOOPBACK, OWN, OWN, 0, true},
+		{usual_routes, EVERYTHING, INADDR_LOOPBACK, INADDR_LOOPBACK + 5, 0, 0, false},
+		{usual_routes, EVERYTHING, OWN, CLIENT, CLIENT, TRANSPARENT_MARK, true},
+		{usual_routes, EVERYTHING, OWN, OWN, 0, 0, true},
+		{usual_routes, EVERYTHING, CONTAINER, CLIENT, CLIENT, 0, true},
+		{no_way_out, EVERYTHING, CONTAINER, CLIENT, CLIENT, 0, true},
+		{no_routes, EVERYTHING, CONTAINER, CLIENT, 0, 0, true},
+		{usual_routes, EVERYTHING, CONTAINER, CONTAINER + 7, 0, 0, true},
+		{usual_routes, EVERYTHING, 0x08080808, CLIENT, 0, 0, true},
+		{usual_routes, TRANSPARENT_BIT(TRANSPARENT_BEHIND, 0), INADDR_LOOPBACK, CLIENT, 0,
 		 0, true},
-		{TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, 0), OWN, CLIENT, usual_routes, 0, 0, true},
-		{TRANSPARENT_BIT(TRANSPARENT_OWN, 0), CONTAINER, CLIENT, usual_routes, 0, 0, true},
+		{usual_routes, TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, 0), OWN, CLIENT, 0, 0, true},
+		{usual_routes, TRANSPARENT_BIT(TRANSPARENT_OWN, 0), CONTAINER, CLIENT, 0, 0, true},
 	};
 
 	(void)state;
