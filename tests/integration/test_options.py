@@ -13,6 +13,12 @@ from rkit.world import SUBID
 NET = ["--net=slirp4netns", "--disable-host-loopback"]
 
 
+def class_text(text, name):
+    """A class with all that is in it, or ""."""
+    found = re.search(r"(?ms)^class %s\b.*?(?=^class |\Z)" % name, text)
+    return found.group() if found else ""
+
+
 class Spelling(rkit.RkTestCase):
     def ok(self, *args):
         got = rootlesskit(*args)
@@ -96,9 +102,12 @@ class Spelling(rkit.RkTestCase):
                 self.assertIn("static void %s(" % name, text, path)
                 continue
             cls, _, method = name.partition(".")
-            found = re.search(r"(?ms)^class %s\b.*?(?=^class |\Z)" % cls, text)
+            found = class_text(text, cls)
             self.assertTrue(found, "%s has no class %s" % (path, cls))
-            self.assertIn("def %s(" % method if method else "class ", found.group(), path)
+            for shared in re.findall(r"\bnetworks\.(\w+)", found.split(":")[0]):
+                with open(tests + "/integration/rkit/networks.py") as f:
+                    found += class_text(f.read(), shared)
+            self.assertIn("def %s(" % method if method else "class ", found, path)
 
     def test_values_that_are_the_default(self):
         self.ok("--copy-up-mode=tmpfs+symlink", "--copy-up=/etc", "touch", "/etc/new")
