@@ -4,7 +4,6 @@
 package liblxc-common, and our DHCP client."""
 
 import contextlib
-import os
 import re
 import signal
 import time
@@ -14,7 +13,7 @@ import rkit
 from rkit import lxc, net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
 from rkit.lxc import Dnsmasq, add_network, bridge, route_back
-from rkit.networks import fake, gone, look, outside, probe, process_named
+from rkit.networks import gone, look, outside, probe, process_named
 from rkit.peers import TcpServer, UdpServer, echo, hello
 from rkit.world import USER, sh, write
 
@@ -264,12 +263,6 @@ class End(LxcCase):
                 gone(pid)
                 rk.forget_state()
 
-    def test_that_of_the_client_is_noticed(self):
-        with bridge(), Dnsmasq(), Rootlesskit(*NET) as rk:
-            os.kill(process_named("rootlesskit", "lxc-dhcp")[0], signal.SIGKILL)
-            wait_for("a word about it", lambda: "lost its network" in rk.log())
-            self.assertIn("DHCP client of lxc-user-nic ended (signal: killed)", rk.log())
-
 
 @rkit.ours("other words")
 class Failures(LxcCase):
@@ -281,11 +274,6 @@ class Failures(LxcCase):
         lines = got.stderr.strip().splitlines()
         self.assertEqual(len(lines), 1, got.stderr)
         self.assertRegex(lines[0], say)
-
-    def test_missing(self):
-        with bridge():
-            self.fails("--lxc-user-nic-binary: cannot run /nowhere/nic: No such file",
-                       "--lxc-user-nic-binary=/nowhere/nic")
 
     def test_no_bridge(self):
         self.fails("there is no bridge lxcbr0: ")
@@ -318,15 +306,6 @@ class Failures(LxcCase):
     def test_no_netmask(self):
         with bridge(), Dnsmasq("--dhcp-option=1"):
             self.fails("an address without a netmask")
-
-    def test_program_fails_hangs_or_does_nothing(self):
-        with bridge():
-            for script, say in (("echo the moon is down >&2; exit 3",
-                                 r"lxc-user-nic ended \(exit status 3\): the moon is down"),
-                                ("exec sleep 1000", "lxc-user-nic has not finished after 10000 ms"),
-                                ("exit 0", "cannot find interface eth0")):
-                with fake("nic", script) as path:
-                    self.fails(say, "--lxc-user-nic-binary=" + path)
 
     def test_interrupted(self):
         with bridge():

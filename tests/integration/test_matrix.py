@@ -5,21 +5,17 @@
 What was seen is compared with SEEN below, and, with RINGKIT_MATRIX=FILE, written there as JSON, of
 which tools/matrix.py makes the table in README.md."""
 
-import contextlib
-import glob
 import json
 import os
-import shutil
 import unittest
 
 import rkit
 from rkit import lxc, net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.networks import outside, probe
+from rkit.networks import PEER, missing, probe, surroundings
 from rkit.peers import TcpServer, UdpServer, echo
 from rkit.world import world
 
-PEER = os.environ.get("RK_VPNKIT_PEER")
 SAFE = ["--copy-up=/etc", "--disable-host-loopback"]
 NETWORKS = ["none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
 PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit"]
@@ -39,39 +35,6 @@ SEEN = {
 }
 # pasta of March 2023 opens only the UDP ports that are there when it starts.
 SEEN_OLD_PASTA = {"implicit": "t"}
-
-
-def missing(network):
-    """Why this network cannot be had, or None."""
-    programs = {"slirp4netns": ["slirp4netns"], "pasta": ["pasta"], "lxc-user-nic": ["dnsmasq"],
-                "vdeplug_slirp": ["vde_plug", "nsenter"]}.get(network, [])
-    for name in programs:
-        if not shutil.which(name):
-            return name + " is not installed"
-    if network == "vdeplug_slirp" and not glob.glob("/usr/lib/*/vdeplug/libvdeplug_slirp.so"):
-        return "libvdeplug-slirp is not installed"
-    if network == "vpnkit" and not PEER and not shutil.which("vpnkit"):
-        return "built without libslirp, and no vpnkit in PATH"
-    if network == "lxc-user-nic" and lxc.unusable():
-        return lxc.unusable()
-    return None if network in ("none", "lxc-user-nic") else world().tun_error
-
-
-@contextlib.contextmanager
-def surroundings(network):
-    """The world outside, and what this network wants of it."""
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(outside())
-        if network == "lxc-user-nic":
-            stack.enter_context(lxc.bridge())
-            stack.enter_context(lxc.Dnsmasq())
-            lxc.route_back(server)
-        if network == "vpnkit" and PEER:
-            path = world().bin + "/vpnkit"
-            shutil.copy(PEER, path)
-            os.chmod(path, 0o755)
-            stack.callback(os.unlink, path)
-        yield
 
 
 def out(rk, netns=None):
@@ -115,8 +78,8 @@ def tries(way, port, deadline_s):
         return False
 
 
-def comes_in(rk, driver, want):
-    """"t" and "u" as they get in. What is expected is given time; the rest is not waited for."""
+def comes_in(rk, driver, want, netns):
+    """"t" and "u" as they get in to servers in this namespace. What is expected is given time; the rest is not waited for."""
     info = rk.api("GET", "/v1/info")[1]["networkDriver"]
     child_ip = info.get("childIP") if driver == "slirp4netns" else None
     inside, ports = 80, {"tcp": 18080, "udp": 18080}
@@ -126,8 +89,8 @@ def comes_in(rk, driver, want):
         for proto, port in ports.items():
             rk.add(port, inside, proto if driver != "slirp4netns" else proto + "4",
                    child_ip=child_ip)
-    with TcpServer(echo, port=inside, host="0.0.0.0", netns=rk.netns()), \
-            UdpServer(port=inside, host="0.0.0.0", netns=rk.netns()):
+    with TcpServer(echo, port=inside, host="0.0.0.0", netns=netns), \
+            UdpServer(port=inside, host="0.0.0.0", netns=netns):
         got = ""
         for letter, way, proto in (("t", tcp_comes_in, "tcp"), ("u", udp_comes_in, "udp")):
             if tries(way, ports[proto], 30 if letter in want else 1):
@@ -177,8 +140,14 @@ class Matrix(rkit.RkTestCase):
                     got = rootlesskit("--net=" + network, "--port-driver=" + driver, *SAFE, "true")
                     self.assertEqual(got.returncode, 1, "%s is not refused" % driver)
                     continue
-                with Rootlesskit("--net=" + network, "--port-driver=" + driver, *SAFE) as rk:
-                    ports[driver] = comes_in(rk, driver, expect_in[driver])
+                options = ["--net=" + network, "--port-driver=" + driver]
+                with Rootlesskit(*options, *SAFE) as rk:
+                    ports[driver] = comes_in(rk, driver, expect_in[driver], rk.netns())
+                # The same with a detached namespace, that no row of the table tells apart.
+                with Rootlesskit(*options, "--detach-netns", *SAFE[1:]) as rk:
+                    got = comes_in(rk, driver, expect_in[driver],
+                                   "/proc/%d/root%s/netns" % (rk.child_pid, rk.state))
+                    self.assertEqual(got, ports[driver], driver + " with --detach-netns")
         self.seen[network] = {"out": sorted(ways), "in": ports,
                               "stand_in": network == "vpnkit" and bool(PEER)}
         self.assertEqual((ways, ports), (expect_out, expect_in))

@@ -325,12 +325,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: vpnkit --ethernet SOCKET --mtu N [--host-ip ADDRESS]\n");
 		return 2;
 	}
-	if (is_fault("no-socket"))
-		sleep(1000);
-	if (is_fault("exit")) {
-		fprintf(stderr, "the moon is down\n");
-		return 3;
-	}
 	listener = listen_on(path);
 	client = accept(listener, NULL, NULL);
 	if (client < 0)

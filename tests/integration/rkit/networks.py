@@ -2,14 +2,18 @@
 """What the tests of the network drivers share: a world to reach, and programs that reach it."""
 
 import contextlib
+import glob
 import os
+import shutil
 import socket
 import struct
 
-from . import leaks, net
+from . import leaks, lxc, net
 from .launch import Rootlesskit, rootlesskit, wait_for
 from .peers import TcpServer, UdpServer, background, echo, hello, receive, send_payload
 from .world import sh, world, write
+
+PEER = os.environ.get("RK_VPNKIT_PEER")  # a stand-in for vpnkit
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -76,6 +80,39 @@ def outside(default_route=True):
                 yield ns
         finally:
             write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+
+
+def missing(network):
+    """Why this network cannot be had, or None."""
+    programs = {"slirp4netns": ["slirp4netns"], "pasta": ["pasta"], "lxc-user-nic": ["dnsmasq"],
+                "vdeplug_slirp": ["vde_plug", "nsenter"]}.get(network, [])
+    for name in programs:
+        if not shutil.which(name):
+            return name + " is not installed"
+    if network == "vdeplug_slirp" and not glob.glob("/usr/lib/*/vdeplug/libvdeplug_slirp.so"):
+        return "libvdeplug-slirp is not installed"
+    if network == "vpnkit" and not PEER and not shutil.which("vpnkit"):
+        return "built without libslirp, and no vpnkit in PATH"
+    if network == "lxc-user-nic" and lxc.unusable():
+        return lxc.unusable()
+    return None if network in ("none", "lxc-user-nic") else world().tun_error
+
+
+@contextlib.contextmanager
+def surroundings(network):
+    """The world outside, and what this network wants of it."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(outside())
+        if network == "lxc-user-nic":
+            stack.enter_context(lxc.bridge())
+            stack.enter_context(lxc.Dnsmasq())
+            lxc.route_back(server)
+        if network == "vpnkit" and PEER:
+            path = world().bin + "/vpnkit"
+            shutil.copy(PEER, path)
+            os.chmod(path, 0o755)
+            stack.callback(os.unlink, path)
+        yield
 
 
 def process_named(name, *words):
