@@ -26,8 +26,10 @@
 /* Longer than it takes a machine that is busy, shorter than it takes a client to lose patience. */
 #define TRY_NS (1000 * WORKER_NS_PER_MS)
 
-/* How long a port does not try. Then one flow does, for all. */
-#define OFF_NS (60000 * WORKER_NS_PER_MS)
+/* How long a port does not try. Then one flow does, for all, and when it is of no use again the
+ * time doubles, this often: what is being set up just now is ready soon, other things never. */
+#define OFF_NS	    (4000 * WORKER_NS_PER_MS)
+#define OFF_DOUBLES 4
 
 /* A server that cannot keep up lets connections wait just the same: where it has worked before,
  * this many have to pass their time. */
@@ -290,7 +292,9 @@ static void timed_out(struct worker *w, struct listener *l)
 	l->transparent_timeouts++;
 	if (l->transparent_worked && l->transparent_timeouts < TIMEOUTS_MAX)
 		return;
-	l->transparent_off_ns = w->now_ns + OFF_NS;
+	l->transparent_off_ns = w->now_ns + (OFF_NS << l->transparent_offs);
+	if (l->transparent_offs < OFF_DOUBLES)
+		l->transparent_offs++;
 	l->transparent_worked = false;
 }
 
@@ -312,7 +316,7 @@ void tcp_transparent_connected(struct worker *w, struct tcp_flow *f)
 	if (f->transparent) {
 		stats_add(&w->stats->tcp_transparent, 1);
 		l->transparent_worked = true;
-		l->transparent_timeouts = 0;
+		l->transparent_timeouts = l->transparent_offs = 0;
 		l->transparent_off_ns = 0;
 	} else if (f->lost) {
 		stats_add(&w->stats->tcp_transparent_lost, 1);

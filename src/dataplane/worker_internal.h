@@ -53,6 +53,7 @@ struct listener {
 	bool transparent; /* servers are to see the address of clients from outside */
 	bool transparent_worked;
 	uint8_t transparent_timeouts; /* since it worked */
+	uint8_t transparent_offs;     /* times that they were not, since it worked */
 	uint64_t transparent_off_ns;  /* they do not until then; 0: they do */
 	union dp_addr target, target2;
 	socklen_t target_len, target2_len;

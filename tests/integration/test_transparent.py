@@ -342,6 +342,15 @@ class Container(TransparentCase):
             self.assertEqual(self.counted(before), (0, 10))
         self.assertEqual(self.rk.log().count("did not see the address of its client"), 1)
 
+    def test_a_way_back_that_comes_later(self):
+        """What has been given up is tried again."""
+        with container(self.rk, routes="true") as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            self.assertEqual(seen(HOST4, 18080, self.client)[0][0], "172.17.0.1")
+            do_inside(self.rk, "nsenter -n -t %d ip route add default via 172.17.0.1" % pid)
+            wait_for("the client's address",
+                     lambda: seen(HOST4, 18080, self.client)[0][0] == CLIENT4, step_s=0.2)
+
     def test_the_container_s_own_connections(self):
         """What it opens to an address like a client's is not caught."""
         with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
