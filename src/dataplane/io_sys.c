@@ -175,7 +175,8 @@ int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_
 	if (connect(fd, to, to_len) < 0)
 		return -errno;
 	code = RESULT(getsockname(fd, source, len));
-	connect(fd, &none, sizeof(none));
+	if (connect(fd, &none, sizeof(none)) < 0)
+		return -errno;
 	return code;
 }
 

@@ -40,8 +40,7 @@ static const char *const reasons[] = {
 	[TCP_LOST_SCOPE] = "it means nothing beyond the link that the client is on",
 	[TCP_LOST_SETUP] = "the namespace could not be prepared for it",
 	[TCP_LOST_NETWORK] =
-		"the server's answers would not come back: it is on the client's network, "
-		"or outside the namespace",
+		"answers would not come back: the server is outside, or on the client's network",
 	[TCP_LOST_FAILED] = "the connection could not be made with it",
 	[TCP_LOST_TIMEOUT] = "the server's answer did not come back",
 	[TCP_LOST_OFF] = "the server's answer did not come back a while ago",
@@ -104,7 +103,7 @@ static void give_up(struct tcp_flow *f, enum tcp_lost why)
 {
 	f->transparent = false;
 	f->second = false;
-	f->lost = why;
+	f->lost = (uint8_t)why;
 }
 
 /* Whether the port tries at all. One that had to stop has a flow try it when its time is up,

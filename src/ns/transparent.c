@@ -202,7 +202,7 @@ static bool same_host(const union address *a, const union address *b)
 /* Whether a server sees the address of the client. 0 or -errno. */
 static int try_connection(bool ipv6, uint32_t mark)
 {
-	union address server, client, seen;
+	union address server, client, seen = {.sa.sa_family = AF_UNSPEC};
 	socklen_t len = test_addresses(ipv6, &server, &client), seen_len = sizeof(seen);
 	auto_fd int listening = test_listen(&server, len), connected = -1, accepted = -1;
 	int code = listening < 0 ? listening : 0;
