@@ -85,6 +85,7 @@ def _binaries(build_dir):
 def _point_at_build(build_dir):
     """Tells the sandbox's world which binaries to copy."""
     os.environ.update(zip(("RK_ROOTLESSKIT", "RK_ROOTLESSCTL"), _binaries(build_dir)))
+    os.environ["RK_DOCKER_PROXY"] = f"{build_dir}/src/ctl/rootlesskit-docker-proxy"
 
 
 def _more_peers(options, programs):

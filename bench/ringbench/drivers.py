@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network and port drivers, each in a group of scenarios of its own.
+"""The network and port drivers, each in a group of scenarios of its own, and Docker's (docker.py).
 
 What a driver needs is looked for and made when it is started, so that a run without it neither
 makes nor misses anything.
@@ -12,6 +12,7 @@ import subprocess
 
 from rkit import lxc
 
+from .docker import DOCKER
 from .host import OUTSIDE_ADDRESS, Skip
 from .peers import REST, SERVICES, RootlessKit, SlirpPorts, need_slirp, need_tun
 from .programs import Failed
@@ -239,6 +240,7 @@ DRIVERS = {
     "port-slirp4netns": SlirpPublished,
     "port-socat": SocatPublished,
     "port-implicit": ImplicitPublished,
+    **DOCKER,
 }
 
 

@@ -41,6 +41,8 @@ METRICS = {
     "idle_cpu_ms_per_s": Metric("CPU ms/s idle", "lower", 2, None),
     "pipes_held": Metric("pipe descriptors more", "lower", 0, None),
     "add_s": Metric("s to add", "lower", 2, 0.10),
+    "remove_s": Metric("s to remove", "lower", 2, 0.10),
+    "pss_kib_per_port": Metric("KiB PSS/port", "lower", 1, 0.10),
     "rss_kib_per_port": Metric("KiB RSS/port", "lower", 2, 0.10),
     "descriptors_per_port": Metric("descriptors/port", "lower", 2, None),
 }

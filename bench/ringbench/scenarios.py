@@ -229,7 +229,7 @@ class Startup(Scenario):
 
 
 @contextmanager
-def _instance(peer, programs, services):
+def instance(peer, programs, services):
     """A second instance of the peer, with its servers, for the time of one sample."""
     own = peer.fresh(services)
     try:
@@ -255,7 +255,7 @@ class Memory(Scenario):
         return not peer.core_only and peer.forwards
 
     def sample(self, peer, programs, seconds):
-        with _instance(peer, programs, {"echo"}) as own:
+        with instance(peer, programs, {"echo"}) as own:
             got = procs.memory(own.forwarder_pids())
         return {"rss_mib": got["rss_kib"] / 1024, "pss_mib": got["pss_kib"] / 1024,
                 "private_mib": got["private_kib"] / 1024, "processes": got["processes"]}
@@ -276,7 +276,7 @@ class Idle(Scenario):
         return super().applies(peer) and not peer.core_only and peer.forwards
 
     def sample(self, peer, programs, seconds):
-        with _instance(peer, programs, {"echo"}) as own:
+        with instance(peer, programs, {"echo"}) as own:
             before = procs.memory(own.forwarder_pids())
             pipes = sum(procs.descriptors(own.forwarder_pids(), "pipe:"))
             argv = programs.client(own, "echo", "idle", f"--conns={self.conns}")
@@ -319,7 +319,7 @@ class AddPorts(Scenario):
         # The last port leads to the echo server, to see that it works.
         inner = [self.FIRST + i for i in range(self.count - 1)] + [SERVICES["echo"]]
         specs = [f"127.0.0.1:{self.FIRST + i}:{port}/tcp" for i, port in enumerate(inner)]
-        with _instance(peer, programs, {"echo"}) as own:
+        with instance(peer, programs, {"echo"}) as own:
             pids = own.forwarder_pids()
             before, held = procs.memory(pids), procs.descriptors(pids)
             start = time.monotonic()

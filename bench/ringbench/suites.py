@@ -3,6 +3,7 @@
 
 from collections import namedtuple
 
+from .docker import DockerBulk, DockerPorts, DockerRequests
 from .drivers import NetworkBulk, PublishedBulk, PublishedRequests
 from .scenarios import AddPorts, Bulk, Http, Idle, Memory, Requests, Startup, Udp
 
@@ -31,6 +32,7 @@ def _full():
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
         Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
         NetworkBulk(1500), NetworkBulk(65520), PublishedBulk(), PublishedRequests(64),
+        DockerBulk(), DockerRequests(1), DockerRequests(64, reconnect=True), DockerPorts(500),
     ]
 
 
@@ -40,6 +42,7 @@ def _smoke():
         Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
         NetworkBulk(1500), NetworkBulk(65520), PublishedBulk(), PublishedRequests(2),
+        DockerBulk(), DockerRequests(2), DockerRequests(2, reconnect=True), DockerPorts(5),
     ]
 
 

@@ -61,6 +61,15 @@ def _list():
         rows += _against(row, ("idle-8000",), "", who=who, held=(">=", 8000),
                          grown_rss_mib=("<=", 6), idle_cpu_ms_per_s=("<=", 0.5),
                          pipes_held=("<=", POOLED_PIPES))
+    row = "container: straight, beside docker-proxy"
+    for key, limits in (("docker-up", {"gbps": (">=", 1.5)}),
+                        ("docker-reqres-1x64", {"p50_us": ("<=", 0.8)}),
+                        ("docker-connreq-64", {"rps": (">=", 1.5)}),
+                        ("docker-ports-500", {"add_s": ("<=", 0.8)})):
+        rows += _against(row, (key,), "docker-proxy", who="docker-direct", **limits)
+    # A published port has two, one for each family, and may have 1 MiB.
+    rows += _against("memory of a container's port", ("docker-ports-500",), "", who="docker-direct",
+                     pss_kib_per_port=("<=", 512))
     row = "10,000 ports"
     rows += _against(row, ("ports-10000",), "rootlesskit", add_s=("<", 1.0),
                      rss_kib_per_port=("<=", 0.4))

@@ -21,7 +21,7 @@ BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 else os.path.join(HERE, "..", "
 class Smoke(unittest.TestCase):
     # All but pasta's: Debian 12's now and then cuts the end of a stream.
     DRIVERS = ("net-slirp4netns", "net-lxc-user-nic", "net-vdeplug_slirp", "net-vpnkit",
-               "port-slirp4netns", "port-socat")
+               "port-slirp4netns", "port-socat", "docker-direct", "docker-proxy")
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -47,14 +47,14 @@ class Smoke(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         with open(self._file(".json"), encoding="utf-8") as file:
             run = json.load(file)
-        self.assertEqual(len(run["results"]), 13)
+        self.assertEqual(len(run["results"]), 17)
         for entry in run["results"]:
             for peer in {"ringkit", "ringkit-epoll", *self.DRIVERS} & set(entry["peers"]):
                 of = entry["peers"][peer]
                 self.assertEqual(of["failures"], [], (entry["scenario"], peer))
                 self.assertEqual(len(of["samples"]), 1, (entry["scenario"], peer))
                 self.assertIn(entry["primary"], of["summary"])
-            if entry["group"] != "Networks":
+            if entry["group"] not in ("Networks", "Docker"):
                 self.assertIn("ringkit", entry["peers"])
         self._drivers(run)
         udp = next(e for e in run["results"] if e["scenario"] == "udp-1400-5")
@@ -75,7 +75,8 @@ class Smoke(unittest.TestCase):
             for peer in set(self.DRIVERS) & set(entry["peers"]):
                 seen.setdefault(peer, set()).add(entry["group"])
         for peer in self.DRIVERS:
-            group = "Networks" if peer.startswith("net-") else "Port drivers"
+            group = {"net": "Networks", "port": "Port drivers",
+                     "docker": "Docker"}[peer.partition("-")[0]]
             if not any(text.startswith(peer + ":") for text in run["skipped"]):
                 self.assertEqual(seen.get(peer), {group}, peer)
 

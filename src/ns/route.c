@@ -130,7 +130,7 @@ static unsigned device_of(const char *ip)
 
 int route_is_neighbour(const char *ip, const char *uplink_ip, struct err *e)
 {
-	struct route route;
+	struct route route = {.type = RTN_UNSPEC};
 	struct in6_addr a6;
 	int code = route_look_up(ip, &route, e);
 

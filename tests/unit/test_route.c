@@ -8,14 +8,14 @@
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "ns/netlink.h"
 #include "ns/route.h"
 
-static const char layout[] = "exec 2>&1; set -e; "
+static const char layout[] = "set -e; "
 			     "ip link set lo up; "
 			     "ip link add br0 type bridge; ip link set br0 up; "
 			     "ip addr add 172.17.0.1/16 dev br0; "
@@ -28,7 +28,7 @@ static const char layout[] = "exec 2>&1; set -e; "
 			     "ip route add blackhole 203.0.113.0/24; "
 			     "ip route add unreachable 198.51.100.0/24";
 
-static const char layout6[] = "exec 2>&1; set -e; "
+static const char layout6[] = "set -e; "
 			      "ip -6 addr add fd00:17::1/64 dev br0 nodad; "
 			      "ip -6 addr add fd00:2::100/64 dev up0 nodad; "
 			      "ip -6 route add default via fd00:2::2; "
@@ -39,12 +39,21 @@ static bool has_ipv6(void)
 	return access("/proc/self/net/if_inet6", R_OK) == 0;
 }
 
+static int run(const char *script)
+{
+	char *argv[] = {"sh", "-c", (char *)(unsigned long)script, NULL};
+	struct err e = {.msg = ""};
+	int code = proc_run(argv, NULL, 0, 10000, &e);
+
+	if (code)
+		print_message("%s\n", e.msg);
+	return code;
+}
+
 static int setup(void **state)
 {
 	(void)state;
-	if (system(layout) != 0)
-		return -1;
-	return has_ipv6() && system(layout6) != 0 ? -1 : 0;
+	return run(layout) || (has_ipv6() && run(layout6)) ? -1 : 0;
 }
 
 static void neighbour(const char *ip)
