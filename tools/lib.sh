@@ -19,7 +19,7 @@ packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl
 
 # To build the Debian packages, and to look at them in CI.
 packages_package=(build-essential debhelper dh-apparmor)
-packages_package_test=(lintian apparmor libcap2-bin systemd bash-completion zsh fish)
+packages_package_test=(lintian apparmor libcap2-bin man-db systemd bash-completion zsh fish)
 
 say() {
 	printf '%s\n' "$*"

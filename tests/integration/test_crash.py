@@ -224,10 +224,11 @@ class Crash(PortTestCase):
                 for _ in range(12):
                     def fresh(role=role, seen=seen):
                         pid = self.find(role)
-                        return pid and (pid, start_of(pid)) not in seen and pid
-                    pid = wait_for("another " + role, fresh, step_s=0.0005)
-                    seen.add((pid, start_of(pid)))
-                    os.kill(pid, signal.SIGKILL)
+                        began = pid and start_of(pid)  # None: just gone
+                        return began and (pid, began) not in seen and (pid, began)
+                    found = wait_for("another " + role, fresh, step_s=0.0005)
+                    seen.add(found)
+                    os.kill(found[0], signal.SIGKILL)
                 self.works()
         self.assertNotRegex(self.rk.log(), "starting it again in [0-9]+ s")
 

@@ -54,14 +54,15 @@ class World:
         copy = self.base + "/etc"
         os.mkdir(copy)
         subprocess.run(["cp", "-a", "/etc/.", copy], check=False, stderr=subprocess.DEVNULL)
+        if not os.path.exists(copy + "/shadow"):  # an ordinary user cannot copy it
+            write(copy + "/shadow", "root:*:19000:0:99999:7:::\n", 0o640)
         sh("mount", "--bind", copy, "/etc")
         self.add_user(USER, UID, SUBID)
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        # Two runs at once must not meet in it; and the root of a user namespace may not write to it.
+        sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
         # Where ip(8) keeps its namespaces; it would make a mount of it at the first use.
-        os.makedirs("/run/netns", exist_ok=True)
-        if self.in_userns:  # whose root may not write to that of the host
-            sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-            os.mkdir("/run/netns")
+        os.mkdir("/run/netns")
         sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
 
     def add_user(self, name, uid, *ranges, home=None):
