@@ -145,6 +145,10 @@ static void want_probe(struct worker *w, bool ipv6)
 {
 	if (w->probe_fd[ipv6] >= 0 || w->probe_wanted[ipv6])
 		return;
+	/* A pool that has some, for a UDP port, gets no new ones that would tell of themselves. */
+	w->probe_fd[ipv6] = sockpool_take(&w->pools[POOL_UDP4 + ipv6]);
+	if (w->probe_fd[ipv6] >= 0)
+		return;
 	w->probe_wanted[ipv6] = true;
 	w->pools[POOL_UDP4 + ipv6].waiting++;
 }
@@ -216,10 +220,9 @@ enum tcp_transparent tcp_transparent_choose(struct worker *w, struct tcp_flow *f
 		give_up(f, TCP_LOST_SETUP);
 		return TCP_TRANSPARENT_NO;
 	}
-	if (w->probe_fd[ipv6] < 0) {
-		want_probe(w, ipv6);
+	want_probe(w, ipv6);
+	if (w->probe_fd[ipv6] < 0)
 		return TCP_TRANSPARENT_WAIT;
-	}
 	how = by_routes(w, f);
 	if (how == TCP_TRANSPARENT_NO)
 		give_up(f, TCP_LOST_NETWORK);

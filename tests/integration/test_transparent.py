@@ -415,6 +415,17 @@ class Options(rkit.RkTestCase):
             self.check(rk, CLIENT4)
             self.assertEqual(rk.log(), "")
 
+    def test_beside_a_udp_port_that_was_there_first(self):
+        """Its sockets are there already when the first connection to a container looks for a way."""
+        with builtin() as rk, container(rk) as pid, server(rk, "172.17.0.2", netns_of=pid):
+            rk.add(18053, 53, proto="udp", parent_ip="0.0.0.0")
+            sockets = lambda: rk.api("GET", "/v1/stats")[1]["total"]["resources"]
+            wait_for("sockets", lambda: 0 < sockets()["socketsRequested"]
+                     == sockets()["socketsReceived"])
+            rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            for _ in range(20):
+                self.assertEqual(seen(HOST4, 18080, self.client, timeout=20)[0][0], CLIENT4)
+
     def test_detached_namespace(self):
         with builtin("-p", "0.0.0.0:18080:80/tcp4", "--detach-netns") as rk:
             self.check(rk, CLIENT4)
