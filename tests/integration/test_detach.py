@@ -59,14 +59,14 @@ class Common:
         return "/proc/%d/ns/net" % leaks.own_processes(rk)["broker"]
 
     def test_state_directory_in_a_copied_up_one(self):
-        os.mkdir("/run/rkit-user")
-        os.chown("/run/rkit-user", UID, UID)
+        os.mkdir(self.world.run_user)
+        os.chown(self.world.run_user, UID, UID)
         try:
-            with self.start("--copy-up=/run", state="/run/rkit-user/state") as rk:
+            with self.start("--copy-up=/run", state=self.world.run_user + "/state") as rk:
                 got = self.inside(rk, "ip", "-o", "link", "show", "lo")
                 self.assertEqual(got.returncode, 0, got.stderr)
         finally:
-            os.rmdir("/run/rkit-user")
+            os.rmdir(self.world.run_user)
 
     def test_after_a_crash(self):
         rk = self.start().ready()

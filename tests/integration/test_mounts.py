@@ -65,14 +65,14 @@ class CopyUp(rkit.RkTestCase):
 
     def test_state_directory_inside_a_copied_up_one(self):
         """Docker's state directory is below $XDG_RUNTIME_DIR, which is below /run."""
-        os.mkdir("/run/rkit-user")
-        os.chown("/run/rkit-user", UID, UID)
+        os.mkdir(self.world.run_user)
+        os.chown(self.world.run_user, UID, UID)
         try:
-            with Rootlesskit("--copy-up=/run", state="/run/rkit-user/state") as rk:
-                got = rk.nsenter("sh", "-c", "ls /run/rkit-user/state", net=False)
+            with Rootlesskit("--copy-up=/run", state=self.world.run_user + "/state") as rk:
+                got = rk.nsenter("sh", "-c", "ls " + rk.state, net=False)
                 self.assertIn("api.sock", got.stdout)
         finally:
-            os.rmdir("/run/rkit-user")
+            os.rmdir(self.world.run_user)
 
     def test_refused(self):
         for path in (*([] if self.world.reference else ["/"]), "/nonexistent", "/etc/passwd", "relative"):

@@ -97,7 +97,7 @@ exec sleep infinity
 class ShapeCase(rkit.RkTestCase):
     def setUp(self):
         super().setUp()
-        self.runtime = "/run/rkit-user"
+        self.runtime = self.world.run_user
         os.mkdir(self.runtime)
         os.chown(self.runtime, UID, UID)
         self.env = self.world.environ(XDG_RUNTIME_DIR=self.runtime)

@@ -38,6 +38,8 @@ class World:
         self.bin = self.base + "/bin"
         self.tmp = self.base + "/tmp"
         self.home = self.base + "/home"
+        # A name for a directory in /run, which files that run at the same time share.
+        self.run_user = "/run/" + os.path.basename(self.base)
         sh("mount", "--make-rshared", "/")
         sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.base)
         for d, mode in ((self.bin, 0o755), (self.tmp, 0o1777), (self.home, 0o700)):
