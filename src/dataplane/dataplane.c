@@ -94,7 +94,7 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 	msg->listen_family = port->spec.inside.ss_family;
 	msg->slot_used = false;
 	msg->transparent = false; /* who is inside is no client from outside */
-	assert(port->n_fds > 1); /* it is the last of them */
+	assert(port->n_fds > 1);  /* it is the last of them */
 	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
 }
 
