@@ -8,8 +8,8 @@
 
 /*
  * libcurl, loaded when the first client opens. Debian's links to some twenty libraries, which cost
- * more than a megabyte and 8 ms. The docker proxy, of which there are two for each published port,
- * does without (apicall.h).
+ * more than a megabyte and 8 ms in every process that has it linked; the docker proxy, of which
+ * there are two for each published port, keeps it out of the process that stays.
  */
 struct curl {
 	__typeof__(&curl_global_init) global_init;

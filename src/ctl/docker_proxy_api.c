@@ -11,7 +11,7 @@
 #include "base/fd.h"
 #include "cli/value.h"
 #include "ctl/answer.h"
-#include "ctl/apicall.h"
+#include "ctl/client.h"
 #include "ctl/docker_proxy_internal.h"
 #include "ns/route.h"
 
@@ -41,10 +41,10 @@ static bool driver_takes(const json_t *driver, const char *proto)
 	return false;
 }
 
-static int ask_info(const struct proxy *p, json_t **out, struct err *e)
+static int ask_info(struct client *client, json_t **out, struct err *e)
 {
 	json_t *answer = NULL;
-	int code = apicall(p->socket_path, "GET", "/v1/info", NULL, &answer, e);
+	int code = client_call(client, "GET", "/v1/info", NULL, &answer, e);
 
 	if (!code) {
 		*out = answer_normalize_info(answer, e);
@@ -75,8 +75,8 @@ static int choose_child_ip(const struct proxy *p, const json_t *info, struct out
 }
 
 /* Answers 0 and makes *out a published port, or -errno with *e filled in. */
-static int publish(const struct proxy *p, const struct port_spec *to, struct outcome *out,
-		   struct err *e)
+static int publish(const struct proxy *p, struct client *client, const struct port_spec *to,
+		   struct outcome *out, struct err *e)
 {
 	struct port_spec spec = *to;
 	struct answer_port port = {.id = 0};
@@ -89,7 +89,7 @@ static int publish(const struct proxy *p, const struct port_spec *to, struct out
 	body = codec_spec_encode(&spec);
 	if (!body)
 		return err_errno(e, -ENOMEM, "port spec");
-	code = apicall(p->socket_path, "POST", "/v1/ports", body, &answer, e);
+	code = client_call(client, "POST", "/v1/ports", body, &answer, e);
 	if (!code)
 		code = answer_decode_port(answer, &port, e);
 	json_decref(answer);
@@ -102,7 +102,8 @@ static int publish(const struct proxy *p, const struct port_spec *to, struct out
 }
 
 /* By way of a docker-proxy that is to listen in the namespace, on a port of the same number. */
-static int publish_to_proxy(const struct proxy *p, const json_t *info, struct outcome *out)
+static int publish_to_proxy(const struct proxy *p, struct client *client, const json_t *info,
+			    struct outcome *out)
 {
 	struct port_spec spec = {.child_port = p->args.host_port};
 	int code;
@@ -115,7 +116,7 @@ static int publish_to_proxy(const struct proxy *p, const json_t *info, struct ou
 	if (code)
 		return code;
 	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", out->child_ip);
-	return publish(p, &spec, out, &out->e);
+	return publish(p, client, &spec, out, &out->e);
 }
 
 /* The network namespace that we are in; 0 when it cannot be told. */
@@ -156,7 +157,8 @@ static int check_direct(const struct proxy *p, const json_t *info, struct err *e
  *
  * A specific address of the host is mostly none of the namespace; then nobody there misses it.
  */
-static int publish_direct(const struct proxy *p, const json_t *info, struct outcome *out)
+static int publish_direct(const struct proxy *p, struct client *client, const json_t *info,
+			  struct outcome *out)
 {
 	struct port_spec spec = {.child_port = p->args.container_port};
 	int code = check_direct(p, info, &out->not_direct);
@@ -166,14 +168,15 @@ static int publish_direct(const struct proxy *p, const json_t *info, struct outc
 	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", p->args.container_ip);
 	if (!p->args.use_listen_fd)
 		snprintf(spec.child_listen_ip, sizeof(spec.child_listen_ip), "%s", p->args.host_ip);
-	code = publish(p, &spec, out, &out->not_direct);
+	code = publish(p, client, &spec, out, &out->not_direct);
 	if (code)
 		return err_wrap(&out->not_direct, code, "by way of docker-proxy");
 	out->direct = true;
 	return 0;
 }
 
-static int decide(const struct proxy *p, const json_t *info, struct outcome *out)
+static int decide(const struct proxy *p, struct client *client, const json_t *info,
+		  struct outcome *out)
 {
 	const json_t *driver = json_object_get(info, "portDriver");
 	const char *name = json_string_value(json_object_get(driver, "driver"));
@@ -185,29 +188,36 @@ static int decide(const struct proxy *p, const json_t *info, struct outcome *out
 		out->what = DISCARDED;
 	if (out->what != NOTHING)
 		return 0;
-	if (publish_direct(p, info, out) == 0)
+	if (publish_direct(p, client, info, out) == 0)
 		return 0;
-	return publish_to_proxy(p, info, out);
+	return publish_to_proxy(p, client, info, out);
 }
 
 void docker_proxy_publish(const struct proxy *p, struct outcome *out)
 {
+	struct client *client = NULL;
 	json_t *info = NULL;
+	int code = client_open(p->socket_path, false, &client, &out->e);
 
-	if (ask_info(p, &info, &out->e) == 0)
-		decide(p, info, out);
+	code = code ? code : ask_info(client, &info, &out->e);
+	if (!code)
+		decide(p, client, info, out);
 	json_decref(info);
+	client_close(client);
 }
 
 void docker_proxy_remove(const struct proxy *p, struct outcome *out)
 {
+	struct client *client = NULL;
 	char path[64];
-	int code;
+	int code = client_open(p->socket_path, false, &client, &out->e);
 
 	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
-	code = apicall(p->socket_path, "DELETE", path, NULL, NULL, &out->e);
-	if (code && code != -ECONNREFUSED && code != -ENOENT)
+	if (!code)
+		code = client_call(client, "DELETE", path, NULL, NULL, &out->e);
+	if (code && code != -ECONNREFUSED && (code != -ENOENT || access(p->socket_path, F_OK) == 0))
 		err_wrap(&out->e, code, "error while calling PortManager.RemovePort()");
 	else
 		out->what = REMOVED;
+	client_close(client);
 }
