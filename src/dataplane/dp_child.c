@@ -196,13 +196,21 @@ static int broker_boot(struct dataplane *dp, const int *channels)
 			   MSG_DONTWAIT);
 }
 
+/* Socket channels: the workers' ends stay in dp->broker_fds until they are handed over. */
+static int broker_pairs(struct dataplane *dp, int *theirs)
+{
+	/* Those of a broker that had not answered yet when this became necessary. */
+	fds_close(dp->broker_fds, dp->workers);
+	return pairs_open(dp->broker_fds, theirs, dp->workers);
+}
+
 /* A new data plane: socket channels for its workers. Without a broker their other end is closed,
  * and the broker that comes brings new ones. */
 static int broker_add_channels(struct dataplane *dp)
 {
 	struct broker_channels msg = {.workers = dp->workers};
 	int theirs[LIMIT_WORKERS];
-	int code = pairs_open(dp->broker_fds, theirs, dp->workers);
+	int code = broker_pairs(dp, theirs);
 
 	if (code)
 		return code;
@@ -458,7 +466,7 @@ static int plane_prepare_again(struct dataplane *dp)
 static int broker_prepare_again(struct dataplane *dp)
 {
 	int theirs[LIMIT_WORKERS];
-	int code = pairs_open(dp->broker_fds, theirs, dp->workers);
+	int code = broker_pairs(dp, theirs);
 
 	if (!code)
 		code = broker_boot(dp, theirs);
@@ -559,7 +567,7 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 				       .name = "socket broker",
 				       .proc = PROC_NONE,
 				       .boot_fd = -1};
-	code = pairs_open(dp->broker_fds, theirs, dp->workers);
+	code = broker_pairs(dp, theirs);
 	if (code)
 		return err_errno(e, code, "socket channels");
 	code = start_both(dp, theirs, e);

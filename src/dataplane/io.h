@@ -128,6 +128,9 @@ int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
 		   uint32_t mark);
 
+/* accept4(2): the new descriptor, close-on-exec and non-blocking, or -errno. */
+int io_sys_accept(int fd);
+
 /* Memory of this size, zeroed, that costs only where it is touched; NULL: there is none. */
 void *io_sys_map(size_t bytes);
 void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */

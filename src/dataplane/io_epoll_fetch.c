@@ -99,11 +99,10 @@ static int receive_one(struct poller *p, int fd, struct io_event *ev)
 
 static int accept_one(struct poller *p, int fd)
 {
-	int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int conn = io_sys_accept(fd);
 
-	if (conn < 0)
-		return -errno;
-	poller_renew(p, conn);
+	if (conn >= 0)
+		poller_renew(p, conn);
 	return conn;
 }
 

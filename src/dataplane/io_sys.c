@@ -144,6 +144,11 @@ void io_sys_tune_accepted(struct io *io, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
+int io_sys_accept(int fd)
+{
+	return RESULT(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
 void *io_sys_map(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,

@@ -5,16 +5,23 @@
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "dataplane/handle.h"
 
 /*
  * The io_uring back end: accept, connect, readiness, datagrams and waiting through a ring; payload
  * in line (io_sys.c).
+ *
+ * Connections are taken by accept4(2) when a poll says that there are some. IORING_OP_ACCEPT would
+ * save that call, but it waits exclusively: the kernel wakes one of those who wait for a listening
+ * socket. The ring of a data plane that was killed goes on waiting until the kernel has cleared it
+ * away, seconds later on a busy machine, and connections would be told to it and to nobody else.
  *
  * The ring belongs to the worker's thread (SINGLE_ISSUER) and runs its task work only when that
  * thread waits (DEFER_TASKRUN, Linux 6.1), so completions come in batches and no inter-processor
@@ -30,11 +37,21 @@
 /* A sockaddr_in6, rounded up so that the control messages after it are aligned. */
 #define NAME_BYTES 32
 
+/* Connections taken from one listener before the next has its turn. */
+#define ACCEPT_TURN 64
+
 /* Completions wait here while the worker is busy: multishot operations deliver many. */
 #define CQ_FACTOR 4
 
+/* An accept operation: a poll that is armed anew until it is cancelled. */
+struct accept_op {
+	int fd;
+	bool cancelled;
+};
+
 struct uring {
-	struct io io; /* first */
+	struct io io;		   /* first */
+	struct accept_op *accepts; /* by the handle's index, LIMIT_PORTS of them */
 	struct io_uring ring;
 	struct io_uring_buf_ring *buf_ring;
 	size_t buf_ring_bytes;
@@ -61,14 +78,6 @@ static struct io_uring_sqe *get_sqe(struct uring *u)
 	return sqe;
 }
 
-static void uring_accept(struct io *io, int fd, uint64_t handle)
-{
-	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
-
-	io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	io_uring_sqe_set_data64(sqe, handle);
-}
-
 static void uring_connect(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
 			  uint64_t handle)
 {
@@ -84,6 +93,18 @@ static void uring_poll(struct io *io, int fd, uint32_t events, uint64_t handle)
 
 	io_uring_prep_poll_add(sqe, fd, events);
 	io_uring_sqe_set_data64(sqe, handle);
+}
+
+static struct accept_op *accept_of(struct uring *u, uint64_t handle)
+{
+	assert(handle_index(handle) < LIMIT_PORTS);
+	return &u->accepts[handle_index(handle)];
+}
+
+static void uring_accept(struct io *io, int fd, uint64_t handle)
+{
+	*accept_of(uring_of(io), handle) = (struct accept_op){.fd = fd};
+	uring_poll(io, fd, POLLIN, handle);
 }
 
 static void uring_recvmsg(struct io *io, int fd, uint64_t handle)
@@ -102,6 +123,8 @@ static void uring_cancel(struct io *io, int fd, uint64_t handle)
 	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
 
 	(void)fd;
+	if (handle_op(handle) == HANDLE_ACCEPT)
+		accept_of(uring_of(io), handle)->cancelled = true;
 	io_uring_prep_cancel64(sqe, handle, 0);
 	io_uring_sqe_set_data64(sqe, handle_pack(HANDLE_NONE, 0, 0, 0));
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -158,6 +181,28 @@ static void fill_event(struct uring *u, const struct io_uring_cqe *cqe, struct i
 		fill_dgram(u, cqe, ev);
 }
 
+/* The poll of an accept operation has completed. Fills in at most max events, at least one. */
+static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe,
+				 struct io_event *events, unsigned max)
+{
+	struct accept_op *op = accept_of(u, cqe->user_data);
+	int fd = cqe->res < 0 ? cqe->res : op->cancelled ? -ECANCELED : 0;
+	unsigned n = 0;
+
+	while (fd >= 0 && n < max && n < ACCEPT_TURN) {
+		fd = io_sys_accept(op->fd);
+		if (fd >= 0)
+			events[n++] = (struct io_event){
+				.handle = cqe->user_data, .res = fd, .more = true};
+	}
+	/* An error that finds no room comes again. */
+	if (fd >= 0 || fd == -EAGAIN || n == max)
+		uring_poll(&u->io, op->fd, POLLIN, cqe->user_data);
+	else
+		events[n++] = (struct io_event){.handle = cqe->user_data, .res = fd};
+	return n;
+}
+
 static int enter(struct uring *u, uint64_t deadline_ns)
 {
 	struct __kernel_timespec ts, *tsp = NULL;
@@ -180,7 +225,7 @@ static int uring_wait(struct io *io, struct io_event *events, unsigned max, uint
 {
 	struct uring *u = uring_of(io);
 	struct io_uring_cqe *cqe;
-	unsigned head, n = 0;
+	unsigned head, seen = 0, n = 0;
 	int code = enter(u, deadline_ns);
 
 	if (code < 0 && code != -ETIME && code != -EINTR && code != -EAGAIN && code != -EBUSY)
@@ -189,9 +234,13 @@ static int uring_wait(struct io *io, struct io_event *events, unsigned max, uint
 	{
 		if (n == max)
 			break;
-		fill_event(u, cqe, &events[n++]);
+		seen++;
+		if (handle_op(cqe->user_data) == HANDLE_ACCEPT)
+			n += take_connections(u, cqe, &events[n], max - n);
+		else
+			fill_event(u, cqe, &events[n++]);
 	}
-	io_uring_cq_advance(&u->ring, n);
+	io_uring_cq_advance(&u->ring, seen);
 	return (int)n;
 }
 
@@ -201,6 +250,7 @@ static void uring_close(struct io *io)
 
 	if (u->ring.ring_fd >= 0)
 		io_uring_queue_exit(&u->ring);
+	io_sys_unmap(u->accepts, LIMIT_PORTS * sizeof(*u->accepts));
 	io_sys_unmap(u->buf_ring, u->buf_ring_bytes);
 	io_sys_unmap(u->bufs, u->n_bufs * u->buf_bytes);
 	free(u);
@@ -231,7 +281,8 @@ static int open_bufs(struct uring *u, const struct io_config *config)
 	u->buf_ring_bytes = config->n_bufs * sizeof(struct io_uring_buf);
 	u->buf_ring = io_sys_map(u->buf_ring_bytes);
 	u->bufs = io_sys_map(u->n_bufs * u->buf_bytes);
-	if (!u->buf_ring || !u->bufs)
+	u->accepts = io_sys_map(LIMIT_PORTS * sizeof(*u->accepts));
+	if (!u->buf_ring || !u->bufs || !u->accepts)
 		return -ENOMEM;
 	reg.ring_addr = (unsigned long)u->buf_ring;
 	io_uring_buf_ring_init(u->buf_ring);
@@ -253,8 +304,8 @@ static int ring_register(struct uring *u, unsigned op, const void *arg, unsigned
  * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). No register operation is allowed. */
 static int lock_ring(struct uring *u)
 {
-	static const uint8_t allowed[] = {IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_POLL_ADD,
-					  IORING_OP_RECVMSG, IORING_OP_ASYNC_CANCEL};
+	static const uint8_t allowed[] = {IORING_OP_CONNECT, IORING_OP_POLL_ADD, IORING_OP_RECVMSG,
+					  IORING_OP_ASYNC_CANCEL};
 	struct io_uring_restriction r[sizeof(allowed) + 1];
 
 	memset(r, 0, sizeof(r));

@@ -84,7 +84,7 @@ static const struct rule rules[] = {
 	CALL(PLANE, getsockopt),
 	CALL_IF(PLANE, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
 	CALL_IF(PLANE, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_CONGESTION)),
-	CALL(EPOLL, accept4),
+	CALL(PLANE, accept4),
 
 	/* That takes a right over the namespace that the socket is of: the user who owns its user
 	 * namespace has it there, without any capability, and nowhere else. */

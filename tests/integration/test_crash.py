@@ -119,6 +119,24 @@ class Crash(PortTestCase):
                 os.kill(self.find(role), signal.SIGKILL)
             self.works()
 
+    def test_data_plane_while_the_broker_starts(self):
+        """What was made for the workers of the one that has died is not kept for ever."""
+        self.rk.add(18080, 80)
+        with TcpServer(echo, netns=self.ns):
+            self.kill("broker")
+            self.kill("dataplane")
+            self.works()
+            before = leaks.fd_counts(self.rk)["parent"]
+            for i in range(30):
+                pids = [wait_for(role, lambda r=role: self.find(r))
+                        for role in ("broker", "dataplane")]
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                    time.sleep(0.0005 * (i % 5))
+                self.works()
+            wait_for("descriptors of the parent: %d" % before,
+                     lambda: leaks.fd_counts(self.rk)["parent"] <= before, 20)
+
     def test_port_stays_bound_all_the_time(self):
         """Connections are never refused: the parent keeps the listening sockets."""
         self.rk.add(18080, 80)

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The two back ends on the real kernel. */
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/handle.h"
+#include "dataplane/io.h"
+
+#define SOON_NS 5000000000ull
+
+static const struct io_config config = {.entries = 16, .n_bufs = 4, .buf_size = 2048};
+
+static struct io *open_io(bool uring)
+{
+	struct io *io = NULL;
+	int code = uring ? io_uring_open(&config, &io) : io_epoll_open(&config, &io);
+
+	if (code < 0) {
+		print_message("io_uring: error %d\n", -code);
+		skip();
+	}
+	return io;
+}
+
+static int listener(struct sockaddr_in *addr)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(*addr);
+
+	*addr = (struct sockaddr_in){.sin_family = AF_INET,
+				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	assert_int_equal(bind(fd, (struct sockaddr *)addr, len), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
+	return fd;
+}
+
+static int client(const struct sockaddr_in *addr)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (const struct sockaddr *)addr, sizeof(*addr)), 0);
+	return fd;
+}
+
+static uint64_t accept_handle(uint32_t gen)
+{
+	return handle_pack(HANDLE_ACCEPT, 0, gen, 3);
+}
+
+/* The next n events; waits for them until SOON_NS from now. Returns how many came. */
+static unsigned next_events(struct io *io, struct io_event *events, unsigned n)
+{
+	uint64_t end_ns = io->ops->now_ns(io) + SOON_NS;
+	unsigned got = 0;
+
+	while (got < n && io->ops->now_ns(io) < end_ns) {
+		int code = io->ops->wait(io, events + got, n - got, end_ns);
+
+		assert_true(code >= 0);
+		got += (unsigned)code;
+	}
+	return got;
+}
+
+/* What has been started is submitted; nothing is to come of it yet. */
+static void submit(struct io *io)
+{
+	struct io_event ev;
+
+	assert_int_equal(io->ops->wait(io, &ev, 1, 0), 0);
+}
+
+static void assert_accepted(struct io *io, const struct io_event *ev, uint64_t handle)
+{
+	assert_true(ev->handle == handle);
+	assert_true(ev->more);
+	assert_true(ev->res >= 0);
+	io->ops->close_fd(io, ev->res);
+}
+
+/* A data plane that is killed leaves its operations behind for a while: the next one, on the same
+ * listening socket, must hear of each connection all the same. */
+static void accept_beside_one_that_is_gone(bool uring)
+{
+	struct sockaddr_in addr;
+	int fd = listener(&addr);
+	struct io *gone = open_io(uring), *io = open_io(uring);
+	struct io_event ev;
+
+	gone->ops->accept(gone, fd, accept_handle(1));
+	submit(gone);
+	io->ops->accept(io, fd, accept_handle(1));
+	submit(io);
+	for (int i = 0; i < 3; i++) {
+		int c = client(&addr);
+
+		assert_int_equal(next_events(io, &ev, 1), 1);
+		assert_accepted(io, &ev, accept_handle(1));
+		close(c);
+	}
+	io->ops->close(io);
+	gone->ops->close(gone);
+	close(fd);
+}
+
+/* More connections than events fit; then the end, once, whether connections wait or not. */
+static void accept_until_cancelled(bool uring)
+{
+	struct sockaddr_in addr;
+	int fd = listener(&addr), clients[5];
+	struct io *io = open_io(uring);
+	struct io_event events[4];
+
+	io->ops->accept(io, fd, accept_handle(1));
+	submit(io);
+	for (int i = 0; i < 5; i++)
+		clients[i] = client(&addr);
+	for (unsigned at = 0; at < 5;) {
+		unsigned n = next_events(io, events, at < 4 ? 2 : 1);
+
+		assert_true(n > 0);
+		for (unsigned i = 0; i < n; i++, at++)
+			assert_accepted(io, &events[i], accept_handle(1));
+	}
+	submit(io);
+	io->ops->cancel(io, fd, accept_handle(1));
+	assert_int_equal(next_events(io, events, 1), 1);
+	assert_false(events[0].more);
+	assert_int_equal(events[0].res, -ECANCELED);
+	submit(io);
+	/* Another life of the same listener. */
+	io->ops->accept(io, fd, accept_handle(2));
+	submit(io);
+	close(clients[0]);
+	clients[0] = client(&addr);
+	io->ops->cancel(io, fd, accept_handle(2));
+	for (bool more = true; more;) {
+		assert_int_equal(next_events(io, events, 1), 1);
+		more = events[0].more;
+		if (more)
+			assert_accepted(io, &events[0], accept_handle(2));
+		else
+			assert_int_equal(events[0].res, -ECANCELED);
+	}
+	submit(io);
+	for (int i = 0; i < 5; i++)
+		close(clients[i]);
+	io->ops->close(io);
+	close(fd);
+}
+
+/* A socket that cannot accept: one event that says so. */
+static void accept_fails(bool uring)
+{
+	struct io *io = open_io(uring);
+	struct sockaddr_in addr;
+	int fd = listener(&addr), c;
+	struct io_event ev;
+
+	c = client(&addr);
+	io->ops->accept(io, c, accept_handle(1));
+	shutdown(c, SHUT_RDWR); /* ready, but no listening socket */
+	assert_int_equal(next_events(io, &ev, 1), 1);
+	assert_false(ev.more);
+	assert_int_equal(ev.res, -EINVAL);
+	io->ops->close(io);
+	close(c);
+	close(fd);
+}
+
+#define BOTH(name)                                                                                 \
+	static void test_uring_##name(void **state)                                                \
+	{                                                                                          \
+		(void)state;                                                                       \
+		name(true);                                                                        \
+	}                                                                                          \
+	static void test_epoll_##name(void **state)                                                \
+	{                                                                                          \
+		(void)state;                                                                       \
+		name(false);                                                                       \
+	}
+
+BOTH(accept_beside_one_that_is_gone)
+BOTH(accept_until_cancelled)
+BOTH(accept_fails)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_uring_accept_beside_one_that_is_gone),
+		cmocka_unit_test(test_epoll_accept_beside_one_that_is_gone),
+		cmocka_unit_test(test_uring_accept_until_cancelled),
+		cmocka_unit_test(test_epoll_accept_until_cancelled),
+		cmocka_unit_test(test_uring_accept_fails),
+		cmocka_unit_test(test_epoll_accept_fails),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
