@@ -113,7 +113,7 @@ static void accept_beside_one_that_is_gone(bool uring)
 static void accept_until_cancelled(bool uring)
 {
 	struct sockaddr_in addr;
-	int fd = listener(&addr), clients[5];
+	int fd = listener(&addr), clients[5] = {0};
 	struct io *io = open_io(uring);
 	struct io_event events[4];
 
