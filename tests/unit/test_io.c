@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -59,6 +60,7 @@ static unsigned next_events(struct io *io, struct io_event *events, unsigned n)
 	uint64_t end_ns = io->ops->now_ns(io) + SOON_NS;
 	unsigned got = 0;
 
+	memset(events, 0, n * sizeof(*events));
 	while (got < n && io->ops->now_ns(io) < end_ns) {
 		int code = io->ops->wait(io, events + got, n - got, end_ns);
 
@@ -113,7 +115,7 @@ static void accept_beside_one_that_is_gone(bool uring)
 static void accept_until_cancelled(bool uring)
 {
 	struct sockaddr_in addr;
-	int fd = listener(&addr), clients[5] = {0};
+	int fd = listener(&addr), clients[5];
 	struct io *io = open_io(uring);
 	struct io_event events[4];
 
