@@ -228,15 +228,12 @@ static void test_batch(void **state)
 
 static void test_batch_wrong(void **state)
 {
-	char many[600] = "[1", *end = many + 2;
+	char many[] = "[1,1,1,1,1]";
 
 	(void)state;
 	assert_has(post_batch(""), "{\"message\":\"EOF\"}");
 	assert_has(post_batch("[]"), "expected an array of 1 to 4 port specs");
 	assert_has(post_batch("{}"), "expected an array of 1 to 4 port specs");
-	for (int i = 0; i < 4; i++)
-		end = stpcpy(end, ",1");
-	strcpy(end, "]");
 	assert_has(post_batch(many), "expected an array of 1 to 4 port specs");
 	assert_has(post_batch("[" SPEC_OF("1") ",7]"),
 		   "port spec 1: json: cannot unmarshal number");
