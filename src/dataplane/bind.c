@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "base/fdpass.h"
+#include "base/sockaddr.h"
 #include "dataplane/sockopt.h"
 
 /*
@@ -34,20 +35,13 @@ static socklen_t addr_len(const struct dataplane_port *port)
 					  : sizeof(struct sockaddr_in6);
 }
 
-static bool is_loopback(const struct sockaddr_storage *ss)
-{
-	if (ss->ss_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)ss)->sin6_addr);
-	return ntohl(((const struct sockaddr_in *)ss)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
 static int set_tcp(int fd, const struct dataplane_port *port)
 {
 	int code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 
 	if (!code)
 		code = sockopt_tcp(fd);
-	if (is_loopback(&port->listen))
+	if (sockaddr_is_loopback((const struct sockaddr *)&port->listen))
 		sockopt_no_pacing(fd);
 	return code;
 }

@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/sockaddr.h"
 #include "dataplane/bind.h"
 #include "dataplane/dataplane_internal.h"
 
@@ -98,20 +99,11 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
 }
 
-static bool is_loopback(const struct sockaddr_storage *ss)
-{
-	union dp_addr a = to_dp_addr(ss);
-
-	if (a.sa.sa_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&a.in6.sin6_addr);
-	return ntohl(a.in4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
 /* Whether it can have clients from outside whose addresses servers are to see. */
 static bool is_transparent(const struct dp_port *port)
 {
 	return port->dp->transparent && port->spec.proto == DATAPLANE_TCP &&
-	       !is_loopback(&port->spec.listen);
+	       !sockaddr_is_loopback((const struct sockaddr *)&port->spec.listen);
 }
 
 /* Sends a request to every worker that has a socket of the port. */

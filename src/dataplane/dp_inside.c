@@ -7,6 +7,7 @@
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "dataplane/dataplane_internal.h"
+#include "dataplane/sockopt.h"
 
 /*
  * Listening sockets in the namespace. The broker makes and binds them, the parent keeps them beside
@@ -29,25 +30,13 @@ int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
 	return code == -ECONNRESET ? -EPIPE : code; /* it has just died */
 }
 
-static bool option_is(int fd, int option, int want)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == want;
-}
-
 /* The broker runs in a namespace that its user rules: what it says is checked. */
 static bool is_as_asked(const struct dataplane *dp, int fd)
 {
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	if (!option_is(fd, SO_PROTOCOL, IPPROTO_UDP) &&
-	    (!option_is(fd, SO_PROTOCOL, IPPROTO_TCP) || !option_is(fd, SO_ACCEPTCONN, 1)))
+	if (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_UDP) &&
+	    (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_TCP) || !sockopt_is(fd, SO_ACCEPTCONN, 1)))
 		return false;
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) == 0 &&
-	       cookie == dp->netns_cookie;
+	return sockopt_in_netns(fd, dp->netns_cookie);
 }
 
 static void take_answer(struct dataplane *dp, const struct broker_listen_reply *reply, int fd)

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/sockaddr.h"
+
 #define RESULT(call)                                                                               \
 	({                                                                                         \
 		__typeof__(call) result_v = (call);                                                \
@@ -113,11 +115,6 @@ static bool address_of(const struct sockaddr_storage *ss, struct in6_addr *out)
 	return true;
 }
 
-static bool is_loopback(const struct in6_addr *a)
-{
-	return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
-}
-
 static bool peer_is_on_this_host(int fd)
 {
 	struct sockaddr_storage peer = {0}, local = {0};
@@ -128,7 +125,7 @@ static bool peer_is_on_this_host(int fd)
 	    getsockname(fd, (struct sockaddr *)&local, &local_len) < 0)
 		return false;
 	return address_of(&peer, &p) && address_of(&local, &l) &&
-	       (is_loopback(&p) || IN6_ARE_ADDR_EQUAL(&p, &l));
+	       (sockaddr_is_loopback((const struct sockaddr *)&peer) || IN6_ARE_ADDR_EQUAL(&p, &l));
 }
 
 void io_sys_tune_accepted(struct io *io, int fd)

@@ -15,7 +15,7 @@
 #include "dataplane/handle.h"
 
 /*
- * The io_uring back end: accept, connect, readiness, datagrams and waiting through a ring; payload
+ * The io_uring back end: connect, readiness, datagrams and waiting through a ring; payload
  * in line (io_sys.c).
  *
  * Connections are taken by accept4(2) when a poll says that there are some. IORING_OP_ACCEPT would

@@ -24,6 +24,22 @@ int sockopt_set(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+bool sockopt_is(int fd, int option, int want)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == want;
+}
+
+bool sockopt_in_netns(int fd, uint64_t cookie)
+{
+	uint64_t own = 0;
+	socklen_t len = sizeof(own);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &own, &len) == 0 && own == cookie;
+}
+
 int sockopt_tcp(int fd)
 {
 	static const struct {

@@ -3,14 +3,22 @@
 #define RINGKIT_DATAPLANE_SOCKOPT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
- * Options that listening sockets (bind.c) and the broker's sockets (broker_socket.c) share. Those
- * that a kernel may lack or refuse are wishes and report nothing.
+ * Options that listening sockets (bind.c) and the broker's sockets (broker_socket.c) share, and
+ * checks of sockets that the broker has sent. Those options that a kernel may lack or refuse are
+ * wishes and report nothing.
  */
 
 /* 0 or -errno. */
 int sockopt_set(int fd, int level, int option, int value);
+
+/* Whether an option of SOL_SOCKET has this value; false also when it cannot be read. */
+bool sockopt_is(int fd, int option, int want);
+
+/* Whether it belongs to the network namespace with this cookie (SO_NETNS_COOKIE, socket(7)). */
+bool sockopt_in_netns(int fd, uint64_t cookie);
 
 /* TCP_NODELAY, SO_KEEPALIVE after 15 s every 15 s as Go's net package does, SO_OOBINLINE.
  * Accepted sockets inherit all of these from their listener (socket(7), tcp(7)). 0 or -errno. */

@@ -5,6 +5,7 @@
 #include <utlist.h>
 
 #include "base/log.h"
+#include "base/sockaddr.h"
 #include "dataplane/worker_internal.h"
 #include "ns/transparent.h"
 
@@ -45,13 +46,6 @@ static const char *const reasons[] = {
 	[TCP_LOST_TIMEOUT] = "the server's answer did not come back",
 	[TCP_LOST_OFF] = "the server's answer did not come back a while ago",
 };
-
-static bool is_loopback(const union dp_addr *a)
-{
-	if (a->sa.sa_family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
-	return ntohl(a->in4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-}
 
 static bool same_host(const union dp_addr *a, const union dp_addr *b)
 {
@@ -123,7 +117,7 @@ void tcp_transparent_begin(struct worker *w, struct tcp_flow *f)
 	struct listener *l = f->listener;
 	union dp_addr client;
 
-	if (!l->transparent || client_of(w, f, &client) < 0 || is_loopback(&client))
+	if (!l->transparent || client_of(w, f, &client) < 0 || sockaddr_is_loopback(&client.sa))
 		return;
 	if (client.sa.sa_family != l->target.sa.sa_family &&
 	    client.sa.sa_family != l->target2.sa.sa_family) {
@@ -155,7 +149,7 @@ static void want_probe(struct worker *w, bool ipv6)
 
 void tcp_transparent_prepare(struct worker *w, const struct listener *l)
 {
-	if (!is_loopback(&l->target))
+	if (!sockaddr_is_loopback(&l->target.sa))
 		want_probe(w, l->target.sa.sa_family == AF_INET6);
 }
 
@@ -214,7 +208,7 @@ enum tcp_transparent tcp_transparent_choose(struct worker *w, struct tcp_flow *f
 
 	if (!f->transparent)
 		return TCP_TRANSPARENT_NO;
-	if (is_loopback(target)) {
+	if (sockaddr_is_loopback(&target->sa)) {
 		if (works(w, TRANSPARENT_LOOPBACK, ipv6))
 			return TCP_TRANSPARENT_YES;
 		give_up(f, TCP_LOST_SETUP);

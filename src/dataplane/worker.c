@@ -11,6 +11,7 @@
 
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "dataplane/sockopt.h"
 #include "dataplane/worker_internal.h"
 
 /*
@@ -207,27 +208,16 @@ static void request_sockets(struct worker *w)
 	}
 }
 
-static bool option_is(int fd, int option, int want)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == want;
-}
-
 /* The broker runs in a namespace that its user rules: what it says is checked. */
 static bool is_as_ordered(const struct worker *w, int fd, const struct broker_reply *reply)
 {
-	uint64_t cookie = 0;
-	socklen_t len = sizeof(cookie);
-
-	if (!option_is(fd, SO_DOMAIN, reply->family) || !option_is(fd, SO_PROTOCOL, reply->proto) ||
-	    !option_is(fd, SO_TYPE, reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM))
+	if (!sockopt_is(fd, SO_DOMAIN, reply->family) ||
+	    !sockopt_is(fd, SO_PROTOCOL, reply->proto) ||
+	    !sockopt_is(fd, SO_TYPE, reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM))
 		return false;
 	if (w->config.netns_cookie == 0)
 		return true;
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) == 0 &&
-	       cookie == w->config.netns_cookie;
+	return sockopt_in_netns(fd, w->config.netns_cookie);
 }
 
 static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)

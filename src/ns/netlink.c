@@ -5,9 +5,6 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-/* The acknowledgement quotes our request after an error, and may have a text of the kernel. */
-#define ANSWER_BYTES 4096
-
 int netlink_parse_address(const char *text, struct netlink_address *out, struct err *e)
 {
 	if (inet_pton(AF_INET, text, out->bytes) == 1) {
@@ -52,16 +49,23 @@ struct nlmsghdr *netlink_request(void *buf, uint16_t type, uint16_t flags)
 	return nlh;
 }
 
-int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
+ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size)
 {
-	char buf[ANSWER_BYTES];
 	ssize_t n;
 
 	do
-		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		n = mnl_socket_recvfrom(nl, buf, size);
 	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
+{
+	char buf[NETLINK_ANSWER_BYTES];
+	ssize_t n = netlink_receive(nl, buf, sizeof(buf));
+
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	if (mnl_cb_run(buf, (size_t)n, seq, mnl_socket_get_portid(nl), NULL, NULL) < 0)
 		return -errno;
 	return 0;

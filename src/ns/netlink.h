@@ -15,6 +15,10 @@
 /* Our requests are of one header and a few attributes. */
 #define NETLINK_REQUEST_BYTES 256
 
+/* An acknowledgement quotes our request after an error, and may have a text of the kernel; other
+ * answers are shorter. */
+#define NETLINK_ANSWER_BYTES 4096
+
 /* An IPv4 or IPv6 address as netlink wants it. */
 struct netlink_address {
 	unsigned char family;
@@ -36,6 +40,9 @@ struct nlmsghdr *netlink_request(void *buf, uint16_t type, uint16_t flags);
 
 /* Sends it and waits for the acknowledgement. 0 or the kernel's -errno. */
 int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh);
+
+/* Takes one message of the kernel's into buf. Its bytes or -errno. */
+ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size);
 
 /* Waits for the acknowledgement of what was sent with this number. 0 or the kernel's -errno. */
 int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq);

@@ -13,10 +13,6 @@
 
 #include "ns/netlink.h"
 
-/* A request has a header and one attribute; the answer is one route. */
-#define REQUEST_BYTES 256
-#define ANSWER_BYTES  4096
-
 struct reading {
 	struct route *out;
 	bool found;
@@ -90,15 +86,13 @@ int route_read(const void *buf, size_t len, struct route *out)
 
 static int talk(struct mnl_socket *nl, const struct nlmsghdr *nlh, struct route *out)
 {
-	char buf[ANSWER_BYTES];
+	char buf[NETLINK_ANSWER_BYTES];
 	ssize_t n;
 
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
-	do
-		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : route_read(buf, (size_t)n, out);
+	n = netlink_receive(nl, buf, sizeof(buf));
+	return n < 0 ? (int)n : route_read(buf, (size_t)n, out);
 }
 
 int route_look_up(const char *ip, struct route *out, struct err *e)
@@ -106,7 +100,7 @@ int route_look_up(const char *ip, struct route *out, struct err *e)
 	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	struct nlmsghdr *nlh;
 	struct netlink_address to;
-	char buf[REQUEST_BYTES];
+	char buf[NETLINK_REQUEST_BYTES];
 	struct rtmsg *rt;
 	int code = netlink_parse_address(ip, &to, e);
 

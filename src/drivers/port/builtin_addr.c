@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/sockaddr.h"
 
 /*
  * Listening, after Go's net.Listen and net.ListenUDP:
@@ -86,11 +87,6 @@ static bool is_wildcard(const struct sockaddr_storage *ss)
 	return ((const struct sockaddr_in *)ss)->sin_addr.s_addr == INADDR_ANY;
 }
 
-static bool is_loopback4(const struct sockaddr_storage *ss)
-{
-	return ntohl(((const struct sockaddr_in *)ss)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
 static void set_any4(struct sockaddr_storage *ss, uint16_t port)
 {
 	set_in4(ss, (struct in_addr){.s_addr = INADDR_ANY}, port);
@@ -147,7 +143,7 @@ static bool depends_on_host(const struct port_spec *spec)
 
 	return !spec->child_ip[0] && spec->parent_ip[0] &&
 	       set_ip(&parent, spec->parent_ip, 1) == 0 && parent.ss_family == AF_INET &&
-	       !is_wildcard(&parent) && !is_loopback4(&parent);
+	       !is_wildcard(&parent) && !sockaddr_is_loopback((const struct sockaddr *)&parent);
 }
 
 /*
@@ -307,8 +303,7 @@ const char *builtin_addr_host_ip(const struct port_spec *spec, char *buf, size_t
 	for (a = all; a && !buf[0]; a = a->ifa_next) {
 		const struct sockaddr_in *in4 = (const struct sockaddr_in *)a->ifa_addr;
 
-		if (!in4 || in4->sin_family != AF_INET ||
-		    ntohl(in4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+		if (!in4 || in4->sin_family != AF_INET || sockaddr_is_loopback(a->ifa_addr))
 			continue;
 		inet_ntop(AF_INET, &in4->sin_addr, buf, (socklen_t)size);
 	}
