@@ -55,10 +55,12 @@ void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 static json_t *net_json(const struct net_result *net)
 {
 	json_t *o = json_object(), *dns = json_array();
+	const char *servers[NET_DNS_MAX];
+	size_t n = net_result_dns(net, servers);
 
 	json_object_set_new(o, "driver", json_string(net->driver));
-	for (int i = 0; i < NET_DNS_MAX && net->dns[i][0]; i++)
-		json_array_append_new(dns, json_string(net->dns[i]));
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(dns, json_string(servers[i]));
 	if (json_array_size(dns))
 		json_object_set(o, "dns", dns);
 	json_decref(dns);

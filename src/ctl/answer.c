@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
-#include <stdio.h>
 
 #include "api/codec.h"
 
@@ -35,23 +34,6 @@ size_t answer_batch_max(const json_t *info)
 		json_object_get(json_object_get(info, "portDriver"), "batchMax"));
 
 	return max > 0 ? (size_t)max : 0;
-}
-
-int answer_refusal(long status, const char *body, size_t len, struct err *e)
-{
-	json_t *decoded = json_loadb(body ? body : "", len, 0, NULL);
-	const char *message = json_string_value(json_object_get(decoded, "message"));
-	char quoted[512], text[384];
-
-	snprintf(text, sizeof(text), "%.*s", (int)(len < sizeof(text) ? len : sizeof(text) - 1),
-		 body ? body : "");
-	if (message)
-		err_set(e, -EREMOTEIO, "%s", message);
-	else
-		err_set(e, -EREMOTEIO, "unexpected HTTP status %ld, body=%s", status,
-			quote_go(text, quoted, sizeof(quoted)));
-	json_decref(decoded);
-	return -EREMOTEIO;
 }
 
 /* Info */

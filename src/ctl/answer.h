@@ -21,10 +21,6 @@ struct answer_port {
 /* {"id":…,"spec":{…}}. 0 or -EPROTO. */
 int answer_decode_port(const json_t *answer, struct answer_port *out, struct err *e);
 
-/* What a server says that refuses: {"message":"..."}, as every handler of the API does; anything
- * else is shown as it is. body has len bytes, NULL: none. Returns -EREMOTEIO. */
-int answer_refusal(long status, const char *body, size_t len, struct err *e);
-
 /* How many ports the server takes in one POST /v1/ports/batch, by its info; 0: it has no such
  * thing. */
 size_t answer_batch_max(const json_t *info);

@@ -10,7 +10,7 @@
 
 #include "base/fd.h"
 #include "base/limits.h"
-#include "ctl/answer.h"
+#include "base/portspec.h"
 #include "ctl/curl.h"
 
 struct client {
@@ -160,6 +160,22 @@ json_t *client_last_answer(const struct client *client)
 	return json_loadb(client->len ? client->answer : "", client->len, 0, NULL);
 }
 
+/* {"message":"..."} is what every handler of the API says; anything else is shown as it is. */
+static int explain_refusal(const struct client *client, long status, struct err *e)
+{
+	json_t *body = client_last_answer(client);
+	const char *message = json_string_value(json_object_get(body, "message"));
+	char quoted[512];
+
+	if (message)
+		err_set(e, -EREMOTEIO, "%s", message);
+	else
+		err_set(e, -EREMOTEIO, "unexpected HTTP status %ld, body=%s", status,
+			quote_go(client->len ? client->answer : "", quoted, sizeof(quoted)));
+	json_decref(body);
+	return -EREMOTEIO;
+}
+
 static void set_request(struct client *client, const char *method, const char *url,
 			const char *body)
 {
@@ -212,7 +228,7 @@ int client_call(struct client *client, const char *method, const char *path, con
 	if (code < 0)
 		return code;
 	if (status < 200 || status > 299)
-		return answer_refusal(status, client->answer, client->len, e);
+		return explain_refusal(client, status, e);
 	if (!out)
 		return 0;
 	*out = json_loadb(client->len ? client->answer : "", client->len, JSON_DECODE_ANY, &why);

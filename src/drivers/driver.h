@@ -65,6 +65,16 @@ struct net_result {
 	bool dynamic_child_ip;			 /* the address comes from DHCP in the child */
 };
 
+/* The name servers, into NET_DNS_MAX pointers into net. Returns how many. */
+static inline size_t net_result_dns(const struct net_result *net, const char **dns)
+{
+	size_t n = 0;
+
+	for (; n < NET_DNS_MAX && net->dns[n][0]; n++)
+		dns[n] = net->dns[n];
+	return n;
+}
+
 struct net_driver; /* each driver's own state */
 
 /* Called when the driver's helper process ends by itself; msg is for the log. */

@@ -164,17 +164,13 @@ static int install_files(const struct child *c, struct err *e)
 	const struct options *o = &c->options;
 	const char *dns[NET_DNS_MAX];
 	enum etcfiles_how how = ETCFILES_BOUND;
-	size_t n_dns = 0;
+	size_t n_dns = net_result_dns(&c->setup.net, dns);
 
 	/* A command in the host's network has the host's resolver and names. */
 	if (c->detached_fd >= 0)
 		how = ETCFILES_KEPT;
 	else if (copyup_covers(o->copy_up, o->n_copy_up, "/etc"))
 		how = ETCFILES_PUT;
-	while (n_dns < NET_DNS_MAX && c->setup.net.dns[n_dns][0]) {
-		dns[n_dns] = c->setup.net.dns[n_dns];
-		n_dns++;
-	}
 	return etcfiles_install(dns, n_dns, how, c->setup.state_dir, e);
 }
 

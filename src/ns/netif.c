@@ -75,9 +75,13 @@ static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t f
 	return netlink_talk(nl, nlh);
 }
 
-/* 0 or -errno with *e. */
-static int find_interface(const char *ifname, unsigned *ifindex, struct err *e)
+/* A socket to change the interface with, and its number. 0 or -errno with *e. */
+static int open_interface(const char *ifname, struct mnl_socket **nl, unsigned *ifindex,
+			  struct err *e)
 {
+	*nl = netlink_open(NETLINK_ROUTE);
+	if (!*nl)
+		return err_errno(e, -errno, "cannot open a netlink socket");
 	*ifindex = if_nametoindex(ifname);
 	if (!*ifindex)
 		return err_errno(e, -errno, "cannot find interface %s", ifname);
@@ -86,13 +90,10 @@ static int find_interface(const char *ifname, unsigned *ifindex, struct err *e)
 
 int netif_up(const char *ifname, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
-	unsigned ifindex;
-	int code;
+	auto_netlink struct mnl_socket *nl = NULL;
+	unsigned ifindex = 0;
+	int code = open_interface(ifname, &nl, &ifindex, e);
 
-	if (!nl)
-		return err_errno(e, -errno, "cannot open a netlink socket");
-	code = find_interface(ifname, &ifindex, e);
 	if (code < 0)
 		return code;
 	code = link_change(nl, ifindex, 0, true);
@@ -177,13 +178,10 @@ static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct net
 
 int netif_configure(const struct netif_config *c, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
-	unsigned ifindex;
-	int code;
+	auto_netlink struct mnl_socket *nl = NULL;
+	unsigned ifindex = 0;
+	int code = open_interface(c->ifname, &nl, &ifindex, e);
 
-	if (!nl)
-		return err_errno(e, -errno, "cannot open a netlink socket");
-	code = find_interface(c->ifname, &ifindex, e);
 	if (code < 0)
 		return code;
 	if (c->mtu) {
@@ -219,13 +217,10 @@ static int delete_gateway(struct mnl_socket *nl, unsigned ifindex, const struct 
 
 int netif_readdress(const struct netif_config *from, const struct netif_config *to, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
-	unsigned ifindex;
-	int code;
+	auto_netlink struct mnl_socket *nl = NULL;
+	unsigned ifindex = 0;
+	int code = open_interface(to->ifname, &nl, &ifindex, e);
 
-	if (!nl)
-		return err_errno(e, -errno, "cannot open a netlink socket");
-	code = find_interface(to->ifname, &ifindex, e);
 	if (code < 0)
 		return code;
 	/* First the old one: one of the same network would be added as its secondary, and go with

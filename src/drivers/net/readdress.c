@@ -108,20 +108,11 @@ static struct netif_config config_of(const struct net_result *net)
 				     .gateway = net->gateway};
 }
 
-static size_t dns_of(const struct net_result *net, const char **dns)
-{
-	size_t n = 0;
-
-	for (; n < NET_DNS_MAX && net->dns[n][0]; n++)
-		dns[n] = net->dns[n];
-	return n;
-}
-
 /* Where the host's file was left as it is, it is none of ours. */
 static int change_resolv_conf(const struct boot *boot, int mnt_ns_fd, struct err *e)
 {
 	const char *old[NET_DNS_MAX], *dns[NET_DNS_MAX];
-	size_t n_old = dns_of(&boot->from, old), n_dns = dns_of(&boot->to, dns);
+	size_t n_old = net_result_dns(&boot->from, old), n_dns = net_result_dns(&boot->to, dns);
 
 	if (!boot->resolv_conf || !n_old || !n_dns ||
 	    !memcmp(boot->from.dns, boot->to.dns, sizeof(boot->to.dns)))
