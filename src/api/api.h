@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "drivers/driver.h"
-#include "drivers/ports.h"
+#include "ports/table.h"
 
 /*
  * The REST API on STATE/api.sock: libmicrohttpd with external polling, driven by the parent's loop.

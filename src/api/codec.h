@@ -5,7 +5,7 @@
 #include <jansson.h>
 
 #include "base/err.h"
-#include "base/portspec.h"
+#include "ports/spec.h"
 
 /*
  * JSON as the API speaks it: RootlessKit's types as Go's encoding/json reads and writes them. Keys

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/portspec.h"
+#include "ports/spec.h"
 
 /* The options of rootlesskit after parsing and validation. Strings point into argv or are literals;
  * those of copy_up are allocated. */

@@ -5,7 +5,7 @@
 #include <jansson.h>
 
 #include "base/err.h"
-#include "base/portspec.h"
+#include "ports/spec.h"
 
 /*
  * What the server says, checked and put into RootlessKit's shape: members in its order, empty ones

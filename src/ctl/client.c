@@ -10,8 +10,8 @@
 
 #include "base/fd.h"
 #include "base/limits.h"
-#include "base/portspec.h"
 #include "ctl/curl.h"
+#include "ports/spec.h"
 
 struct client {
 	const struct curl *lib;

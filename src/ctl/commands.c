@@ -10,11 +10,11 @@
 #include "api/codec.h"
 #include "base/fd.h"
 #include "base/loop.h"
-#include "base/portspec.h"
 #include "ctl/answer.h"
 #include "ctl/client.h"
 #include "ctl/output.h"
 #include "ctl/stats.h"
+#include "ports/spec.h"
 
 /* Between two looks of stats --watch. */
 #define WATCH_S 1

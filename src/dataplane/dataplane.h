@@ -93,7 +93,7 @@ uint64_t dataplane_netns_cookie(const struct dataplane *dp);
 unsigned dataplane_workers(const struct dataplane *dp);
 
 /* The roles' entries: main() calls these in the re-executed process and they do not return to it
- * but with its exit code. Descriptor 3 is the boot channel (dp_proto.h). */
+ * but with its exit code. Descriptor 3 is the boot channel (wire.h). */
 int dataplane_main(void);
 int broker_main(void);
 

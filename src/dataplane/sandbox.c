@@ -18,7 +18,7 @@
  * What is left to each role, in one table (seccomp(2)). Everything that is not in it fails with
  * EPERM: an error that the caller sees and survives, in code that moves other people's bytes.
  *
- * io_uring operations do not pass through this filter. The ring has its own list, in io_uring.c.
+ * io_uring operations do not pass through this filter. The ring has its own list, in io/uring.c.
  */
 
 /* Who may. */

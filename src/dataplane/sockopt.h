@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /*
- * Options that listening sockets (bind.c) and the broker's sockets (broker_socket.c) share, and
+ * Options that listening sockets (bind.c) and the broker's sockets (broker/socket.c) share, and
  * checks of sockets that the broker has sent. Those options that a kernel may lack or refuse are
  * wishes and report nothing.
  */

@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "base/portspec.h"
+#include "ports/spec.h"
 
 /*
  * Network and port drivers. One file a driver under net/ and port/; registry.c holds the one table

@@ -9,9 +9,9 @@
 #include "base/proc.h"
 #include "cli/options.h"
 #include "drivers/driver.h"
-#include "drivers/ports.h"
 #include "launch/spawn.h"
 #include "launch/statedir.h"
+#include "ports/table.h"
 
 /* Everything that the parent holds, in the order in which it comes; parent_teardown goes backwards.
  */

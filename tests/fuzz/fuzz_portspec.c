@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/portspec.h"
+#include "ports/spec.h"
 
 /* Whatever is parsed is either refused with a message, or survives being written and read again. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -4,7 +4,7 @@
 
 #include <netinet/in.h>
 
-#include "dataplane/io.h"
+#include "dataplane/io/io.h"
 
 /*
  * A kernel for tests of the worker: connections, pipes and datagrams in memory, a clock that the

@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "dataplane/handle.h"
-#include "dataplane/io.h"
+#include "dataplane/io/handle.h"
+#include "dataplane/io/io.h"
 
 #define SOON_NS 5000000000ull
 

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "drivers/port/builtin_addr.h"
 #include "drivers/port/slirp4netns_answer.h"
 #include "drivers/port/socat_command.h"
+#include "ports/address.h"
 
 static void socat_of(const char *text, struct socat_command *cmd)
 {
@@ -17,7 +17,7 @@ static void socat_of(const char *text, struct socat_command *cmd)
 	struct err e;
 
 	assert_int_equal(portspec_parse(text, &spec, &e), 0);
-	assert_int_equal(builtin_addr_resolve(&spec, "192.0.2.1", &port, &e), 0);
+	assert_int_equal(port_address_resolve(&spec, "192.0.2.1", &port, &e), 0);
 	socat_build_command(&port, 1500, cmd);
 }
 

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "drivers/ports.h"
 #include "fake_port_driver.h"
+#include "ports/table.h"
 
 static struct port_driver drv;
 static struct ports *ports;

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/portspec.h"
+#include "ports/spec.h"
 
 static void test_good_specs(void **state)
 {

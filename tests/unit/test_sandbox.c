@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ring's operations are asked for through the back end's own ring. */
-#include "dataplane/io_uring.c" /* NOLINT(bugprone-suspicious-include) */
+#include "dataplane/io/uring.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include "cmocka_all.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmocka_all.h"
 
-#include "dataplane/sockpool.h"
+#include "dataplane/worker/sockpool.h"
 
 #include "io_sim.h"
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "dataplane/dataplane.h"
-#include "dataplane/worker_internal.h"
+#include "dataplane/worker/worker_internal.h"
 #include "io_sim.h"
 #include "ns/transparent.h"
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "drivers/port/builtin_addr.h"
+#include "ports/address.h"
 
 static int try_bind(const struct dataplane_port *port)
 {
@@ -32,12 +32,12 @@ static int try_bind(const struct dataplane_port *port)
 int bind_probe(const struct port_spec *spec, const char *host_ip, struct dataplane_port *out,
 	       struct err *e)
 {
-	int code = builtin_addr_resolve(spec, host_ip, out, e);
+	int code = port_address_resolve(spec, host_ip, out, e);
 
 	if (code)
 		return code;
 	code = try_bind(out);
-	if (code == -EAFNOSUPPORT && builtin_addr_without_ipv6(out))
+	if (code == -EAFNOSUPPORT && port_address_without_ipv6(out))
 		code = try_bind(out);
-	return code ? builtin_addr_error(spec, code, builtin_addr_unprivileged_start(), e) : 0;
+	return code ? port_address_error(spec, code, port_address_unprivileged_start(), e) : 0;
 }

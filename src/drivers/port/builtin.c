@@ -9,9 +9,9 @@
 #include "base/log.h"
 #include "dataplane/dataplane.h"
 #include "drivers/driver.h"
-#include "drivers/port/builtin_addr.h"
 #include "drivers/port/builtin_stats.h"
 #include "drivers/registry_internal.h"
+#include "ports/address.h"
 
 /*
  * The port driver "builtin": ports by way of the data plane. Runs in the parent. This file turns
@@ -128,9 +128,9 @@ static void on_added(void *arg, int code)
 	if (code == -ECONNRESET)
 		err_set(&e, code, "the data plane fails again and again: see the log");
 	else if (code && req->spec.child_listen_ip[0])
-		builtin_addr_inside_error(&req->spec, code, &e);
+		port_address_inside_error(&req->spec, code, &e);
 	else if (code)
-		builtin_addr_error(&req->spec, code, -1, &e);
+		port_address_error(&req->spec, code, -1, &e);
 	request_finish(req, code ? &e : NULL);
 }
 
@@ -151,16 +151,16 @@ static int bind_and_hand_over(struct port_driver *drv, struct request *req, stru
 	char host_ip[INET6_ADDRSTRLEN];
 	int code;
 
-	builtin_addr_host_ip(&req->spec, host_ip, sizeof(host_ip));
-	code = builtin_addr_resolve(&req->spec, host_ip, &port, e);
+	port_address_host_ip(&req->spec, host_ip, sizeof(host_ip));
+	code = port_address_resolve(&req->spec, host_ip, &port, e);
 	if (code)
 		return code;
 	code = dataplane_port_add(drv->dp, &port, on_added, req);
-	if (code == -EAFNOSUPPORT && builtin_addr_without_ipv6(&port))
+	if (code == -EAFNOSUPPORT && port_address_without_ipv6(&port))
 		code = dataplane_port_add(drv->dp, &port, on_added, req);
 	if (code == -ECONNRESET)
 		return err_set(e, code, "the data plane fails again and again: see the log");
-	return code ? builtin_addr_error(&req->spec, code, builtin_addr_unprivileged_start(), e)
+	return code ? port_address_error(&req->spec, code, port_address_unprivileged_start(), e)
 		    : 0;
 }
 

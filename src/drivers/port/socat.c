@@ -16,10 +16,10 @@
 #include "drivers/driver.h"
 #include "drivers/net/helper_output.h"
 #include "drivers/port/bind_probe.h"
-#include "drivers/port/builtin_addr.h"
 #include "drivers/port/guard.h"
 #include "drivers/port/socat_command.h"
 #include "drivers/registry_internal.h"
+#include "ports/address.h"
 
 int socat_start_timeout_ms = 10000;
 
@@ -276,7 +276,7 @@ static int add(struct port_driver *drv, int id, const struct port_spec *spec, po
 	int code = check_proto(spec, e);
 
 	if (!code)
-		code = bind_probe(spec, builtin_addr_host_ip(spec, host_ip, sizeof(host_ip)), &port,
+		code = bind_probe(spec, port_address_host_ip(spec, host_ip, sizeof(host_ip)), &port,
 				  e);
 	if (code)
 		return code;

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "dataplane/broker/listen.h"
+#include "dataplane/broker/socket.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/sandbox.h"
+#include "dataplane/wire.h"
+#include "ns/transparent.h"
+
+/*
+ * The socket broker: a process in the user and network namespace of the child. A socket belongs
+ * for life to the network namespace it was made in, so this one makes them, unconnected, and
+ * passes them out to the workers, which connect them from where they are. For the parent it makes
+ * listening sockets there (broker/listen.c).
+ *
+ * It starts as the user, joins both namespaces with the rights that the owner of a user namespace
+ * has in it (user_namespaces(7)), sets up the routing for transparent connections when it is the
+ * first of its kind, and gives its rights up before it answers the first request, all but the one
+ * to bind privileged ports there.
+ */
+
+#define BOOT_FD 3
+
+/* Channels at a time: the workers', and those of a data plane whose end has not been seen yet. */
+#define CHANNELS_MAX (2 * LIMIT_WORKERS)
+
+/* What the parent says once we are up. */
+union parent_message {
+	struct broker_channels channels;
+	struct broker_listen listen;
+};
+
+struct broker {
+	struct pollfd polled[1 + CHANNELS_MAX]; /* the boot channel first */
+	nfds_t n;
+};
+
+static int join(int userns_fd, int netns_fd, struct err *e)
+{
+	if (setns(userns_fd, CLONE_NEWUSER) < 0)
+		return err_errno(e, -errno, "cannot join the user namespace");
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return err_errno(e, -errno, "cannot join the network namespace");
+	return 0;
+}
+
+/* Processes of the container are the same user: without this they could trace the broker, which
+ * is in their namespace. The death signal is set again because a change of credentials clears it
+ * (prctl(2)); a parent that died in between closed the boot channel. */
+static int shield(struct err *e)
+{
+#ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return err_errno(e, -errno, "PR_SET_DUMPABLE");
+#endif
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_errno(e, -errno, "PR_SET_PDEATHSIG");
+	return 0;
+}
+
+static int netns_cookie(uint64_t *cookie, struct err *e)
+{
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(*cookie);
+
+	if (fd < 0)
+		return err_errno(e, -errno, "cannot make a socket in the namespace");
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &len) < 0)
+		return err_errno(e, -errno, "SO_NETNS_COOKIE (Linux 5.14)");
+	return 0;
+}
+
+static void add_channels(struct broker *b, const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (b->n == 1 + CHANNELS_MAX) {
+			log_error("more than %d socket channels", CHANNELS_MAX);
+			close(fds[i]);
+			continue;
+		}
+		b->polled[b->n++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+	}
+}
+
+static void remove_channel(struct broker *b, nfds_t i)
+{
+	close(b->polled[i].fd);
+	b->polled[i] = b->polled[--b->n];
+}
+
+static bool request_is_valid(const struct broker_request *req)
+{
+	return (req->family == AF_INET || req->family == AF_INET6) &&
+	       (req->proto == IPPROTO_TCP || req->proto == IPPROTO_UDP) && req->count > 0 &&
+	       req->count <= FDPASS_MAX;
+}
+
+/* Whether the channel goes on. A worker has a handful of requests under way at most, so a channel
+ * without room for the answer is one that nobody reads. */
+static bool answer(int channel, const struct broker_request *req)
+{
+	struct broker_reply reply = {.family = req->family, .proto = req->proto};
+	int fds[FDPASS_MAX], code;
+
+	while (reply.count < req->count) {
+		int fd = broker_socket_open(req->family, req->proto);
+
+		if (fd < 0) {
+			reply.err = fd;
+			break;
+		}
+		fds[reply.count++] = fd;
+	}
+	code = fdpass_send(channel, &reply, sizeof(reply), fds, reply.count, MSG_DONTWAIT);
+	fdpass_close(fds, reply.count);
+	if (code == -ETOOMANYREFS) {
+		/* unix(7): too many descriptors of this user are in flight. None goes out now. */
+		reply.count = 0;
+		reply.err = code;
+		code = fdpass_send(channel, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+	}
+	if (code < 0 && code != -EPIPE && code != -ECONNRESET)
+		log_warning("socket channel: %s", strerror(-code));
+	return code == 0;
+}
+
+static bool serve_channel(int channel)
+{
+	struct broker_request req;
+	int fds[FDPASS_MAX];
+	size_t n = FDPASS_MAX;
+	ssize_t len = fdpass_recv(channel, &req, sizeof(req), fds, &n, MSG_DONTWAIT);
+
+	if (len == -EAGAIN)
+		return true;
+	if (len > 0)
+		fdpass_close(fds, n); /* nobody should have sent any */
+	if (len == 0 || len == -ECONNRESET)
+		return false;
+	if (len != sizeof(req) || !request_is_valid(&req)) {
+		log_warning("socket channel: a request that makes no sense; closing the channel");
+		return false;
+	}
+	return answer(channel, &req);
+}
+
+/* Whether the message made sense and was answered. Takes over the descriptors if it did. */
+static bool serve_parent(struct broker *b, const union parent_message *msg, size_t len,
+			 const int *fds, size_t n)
+{
+	int code;
+
+	if (len == sizeof(msg->channels) && msg->channels.workers == n) {
+		log_debug("%u new socket channels", msg->channels.workers);
+		add_channels(b, fds, n);
+		return true;
+	}
+	if (len != sizeof(msg->listen) || n > 0)
+		return false;
+	code = broker_listen_answer(BOOT_FD, &msg->listen);
+	if (code < 0)
+		log_error("boot channel: %s", strerror(-code));
+	return code == 0;
+}
+
+/* Whether the parent is still there. */
+static bool serve_boot_channel(struct broker *b)
+{
+	union parent_message msg;
+	int fds[FDPASS_MAX];
+	size_t n = FDPASS_MAX;
+	ssize_t len = fdpass_recv(BOOT_FD, &msg, sizeof(msg), fds, &n, MSG_DONTWAIT);
+
+	if (len == -EAGAIN)
+		return true;
+	if (len > 0 && serve_parent(b, &msg, (size_t)len, fds, n))
+		return true;
+	if (len != 0)
+		log_error("boot channel: %s",
+			  len < 0 ? strerror((int)-len) : "a message that makes no sense");
+	fdpass_close(fds, len > 0 ? n : 0);
+	return false;
+}
+
+static int serve(struct broker *b)
+{
+	for (;;) {
+		if (poll(b->polled, b->n, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			log_error("poll: %s", strerror(errno));
+			return 1;
+		}
+		if (b->polled[0].revents && !serve_boot_channel(b))
+			return 0;
+		for (nfds_t i = b->n - 1; i >= 1; i--) {
+			if (b->polled[i].revents && !serve_channel(b->polled[i].fd))
+				remove_channel(b, i);
+		}
+	}
+}
+
+static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_fd, int *netns_fd,
+			struct err *e)
+{
+	int fds[FDPASS_MAX];
+	size_t n = FDPASS_MAX;
+	ssize_t len = fdpass_recv(BOOT_FD, boot, sizeof(*boot), fds, &n, 0);
+
+	if (len < 0)
+		return err_errno(e, (int)len, "boot channel");
+	if (len != sizeof(*boot) || boot->workers == 0 || boot->workers > LIMIT_WORKERS ||
+	    n != boot->workers + 2)
+		return err_set(e, -EPROTO, "boot channel: a message that makes no sense");
+	b->polled[0] = (struct pollfd){.fd = BOOT_FD, .events = POLLIN};
+	b->n = 1;
+	add_channels(b, fds, boot->workers);
+	*userns_fd = fds[boot->workers];
+	*netns_fd = fds[boot->workers + 1];
+	return 0;
+}
+
+/* Where it does not work, servers see another address, and that is all. */
+static uint32_t set_up_transparent(void)
+{
+	struct err why = {.code = 0};
+	uint32_t works = transparent_set_up(&why);
+
+	if (!(works & TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)))
+		log_warning("servers will not see the addresses of their clients "
+			    "(--source-ip-transparent): %s",
+			    why.msg);
+	else if (why.code)
+		log_debug("transparent connections work in part: %s", why.msg);
+	return works;
+}
+
+static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err *e)
+{
+	auto_fd int userns_fd = -1, netns_fd = -1;
+	struct broker_boot boot;
+	int code = receive_boot(b, &boot, &userns_fd, &netns_fd, e);
+
+	if (!code) {
+		log_init("broker", boot.debug);
+		code = join(userns_fd, netns_fd, e);
+	}
+	if (!code)
+		code = shield(e);
+	if (!code)
+		code = netns_cookie(&reply->netns_cookie, e);
+	if (!code && boot.transparent)
+		reply->transparent = set_up_transparent();
+	if (!code)
+		code = boot.sandbox ? sandbox_broker(e) : sandbox_broker_caps(e);
+	return code;
+}
+
+int broker_main(void)
+{
+	static struct broker broker;
+	struct broker_boot_reply reply = {.err = 0};
+	struct err e = {.code = 0};
+
+	log_init("broker", false);
+	reply.err = set_up(&broker, &reply, &e);
+	if (reply.err)
+		log_error("%s", e.msg);
+	/* Where this fails the parent is gone, and the next poll tells. */
+	fdpass_send(BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
+	return reply.err ? 1 : serve(&broker);
+}

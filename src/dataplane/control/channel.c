@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "dataplane/control/control_internal.h"
+
+/*
+ * Control channels. The parent never waits for a worker: what finds no room is queued and goes out
+ * when the channel has room again.
+ */
+
+/* Answers taken from one channel before the loop's other sources have their turn. */
+#define ANSWERS_A_TURN 64
+
+/* unix(7), ETOOMANYREFS: descriptors in flight are limited for each user. Nothing tells when the
+ * receiver has taken some. */
+#define RETRY_MS 5
+
+void dp_channels_init(struct dataplane *dp)
+{
+	for (unsigned i = 0; i < LIMIT_WORKERS; i++)
+		dp->channels[i] = (struct dp_channel){.dp = dp, .worker = i, .fd = -1};
+}
+
+static void queued_free(struct dp_channel *ch, struct dp_queued *q)
+{
+	DL_DELETE(ch->queue, q);
+	if (q->owned)
+		close_fd(&q->fd);
+	free(q);
+}
+
+/* 0, -EAGAIN when there is no room, -EPIPE and the like when nobody listens. */
+static int send_one(const struct dp_channel *ch, const struct dp_msg *msg, int fd)
+{
+	return fdpass_send(ch->fd, msg, sizeof(*msg), &fd, fd >= 0, MSG_DONTWAIT);
+}
+
+static void flush(struct dp_channel *ch);
+
+static void on_retry(void *arg, uint32_t events)
+{
+	struct dp_channel *ch = arg;
+
+	(void)events;
+	ch->retry = NULL;
+	flush(ch);
+}
+
+/* Sends what is queued, as far as there is room. An error other than that is the end of the data
+ * plane, which the loop will tell. */
+static void flush(struct dp_channel *ch)
+{
+	while (ch->queue) {
+		struct dp_queued *q = ch->queue;
+		int code = send_one(ch, &q->msg, q->fd);
+
+		if (code == -ETOOMANYREFS) {
+			loop_source_set_events(ch->src, EPOLLIN);
+			if (!ch->retry)
+				ch->retry = loop_add_timer(ch->dp->loop, RETRY_MS, on_retry, ch);
+			return;
+		}
+		if (code == -EAGAIN)
+			break;
+		queued_free(ch, q);
+	}
+	loop_source_set_events(ch->src, ch->queue ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, bool owned)
+{
+	struct dp_queued *q;
+
+	if (ch->fd < 0 || (!ch->queue && send_one(ch, msg, fd) == 0)) {
+		if (owned)
+			close_fd(&fd);
+		return 0;
+	}
+	q = calloc(1, sizeof(*q));
+	if (!q) {
+		if (owned)
+			close_fd(&fd);
+		return -ENOMEM;
+	}
+	*q = (struct dp_queued){.msg = *msg, .fd = fd, .owned = owned};
+	DL_APPEND(ch->queue, q);
+	if (ch->src && !ch->queue->next)
+		flush(ch);
+	return 0;
+}
+
+static void channel_ended(struct dp_channel *ch)
+{
+	loop_remove(ch->src);
+	ch->src = NULL;
+	dp_child_hung_up(&ch->dp->plane);
+}
+
+static void on_channel(void *arg, uint32_t events)
+{
+	struct dp_channel *ch = arg;
+
+	if (events & EPOLLOUT)
+		flush(ch);
+	for (unsigned i = 0; i < ANSWERS_A_TURN && ch->src; i++) {
+		struct dp_msg msg;
+		ssize_t len = fdpass_recv(ch->fd, &msg, sizeof(msg), NULL, NULL, MSG_DONTWAIT);
+
+		if (len == -EAGAIN)
+			return;
+		if (len != sizeof(msg) || msg.type != DP_MSG_DONE) {
+			channel_ended(ch);
+			return;
+		}
+		dp_ports_answer(ch->dp, ch->worker, &msg);
+	}
+}
+
+static void channel_close(struct dp_channel *ch)
+{
+	loop_remove(ch->src);
+	loop_remove(ch->retry);
+	ch->src = ch->retry = NULL;
+	while (ch->queue)
+		queued_free(ch, ch->queue);
+	close_fd(&ch->fd);
+}
+
+bool dp_channels_wait(struct dataplane *dp, int timeout_ms)
+{
+	struct pollfd polled[LIMIT_WORKERS];
+
+	for (unsigned i = 0; i < dp->workers; i++) {
+		const struct dp_channel *ch = &dp->channels[i];
+
+		if (!ch->src)
+			return false;
+		polled[i] = (struct pollfd){.fd = ch->fd,
+					    .events = ch->queue ? POLLIN | POLLOUT : POLLIN};
+	}
+	if (poll(polled, dp->workers, timeout_ms) <= 0)
+		return false;
+	for (unsigned i = 0; i < dp->workers; i++)
+		if (polled[i].revents)
+			on_channel(&dp->channels[i],
+				   polled[i].revents & POLLOUT ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	return true;
+}
+
+int dp_channels_open(struct dataplane *dp, const int *fds)
+{
+	int code = 0;
+
+	for (unsigned i = 0; i < dp->workers; i++)
+		dp->channels[i].fd = fds[i];
+	for (unsigned i = 0; i < dp->workers && !code; i++) {
+		struct dp_channel *ch = &dp->channels[i];
+
+		ch->src = loop_add_fd(dp->loop, ch->fd, EPOLLIN, on_channel, ch);
+		if (!ch->src)
+			code = -errno;
+	}
+	if (code)
+		dp_channels_close(dp);
+	return code;
+}
+
+void dp_channels_close(struct dataplane *dp)
+{
+	for (unsigned i = 0; i < dp->workers; i++)
+		channel_close(&dp->channels[i]);
+}

@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/dataplane.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "base/sockaddr.h"
+#include "dataplane/bind.h"
+#include "dataplane/control/control_internal.h"
+
+/*
+ * The door, and the table of ports. Runs in the parent, in its loop.
+ *
+ * A port is bound here, and its sockets stay open here for as long as it lives; the workers get
+ * duplicates. Each worker that holds a socket of it answers every request about it once. When the
+ * data plane dies, no answer comes; the next one is offered every port.
+ */
+
+#define UDP_TIMEOUT_MS 90000
+
+/* Of the descriptors a process may have, listening sockets take three quarters at most: what is
+ * left is for connections, two each, and some for each worker in any case. A port has one for each
+ * worker until a sixteenth is taken, and one in all from then on: some thousand ports are not all
+ * busy, and bound they must be. */
+#define FDS_KEPT		 16
+#define FDS_KEPT_WORKER		 32
+#define LISTENERS_PLENTY(nofile) ((nofile) / 16)
+
+/* More are not counted on, where there is no limit. */
+#define NOFILE_MAX (1u << 20)
+
+/* What 10,000 ports take on a busy machine. */
+#define LET_GO_MS 1000
+
+/* How many data planes may die over a port before it is refused. */
+#define LIVES_MAX 2
+
+/* A port's life */
+
+static struct dp_port *port_find(const struct dataplane *dp, int id)
+{
+	struct dp_port *port;
+
+	HASH_FIND_INT(dp->ports, &id, port);
+	return port;
+}
+
+static void port_free(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+
+	loop_remove(port->timer);
+	if (port->hh.tbl)
+		HASH_DEL(dp->ports, port);
+	fdpass_close(port->fds, port->n_fds);
+	dp_slot_put(dp, port->slot);
+	dp->listeners -= port->n_fds;
+	free(port->fds);
+	free(port);
+}
+
+static void port_finish(struct dp_port *port, int err)
+{
+	dataplane_done_fn *done = port->done;
+	void *arg = port->arg;
+
+	port_free(port);
+	done(arg, err);
+}
+
+static union dp_addr to_dp_addr(const struct sockaddr_storage *ss)
+{
+	union dp_addr a;
+
+	memset(&a, 0, sizeof(a));
+	if (ss->ss_family == AF_INET)
+		memcpy(&a.in4, ss, sizeof(a.in4));
+	else if (ss->ss_family == AF_INET6)
+		memcpy(&a.in6, ss, sizeof(a.in6));
+	return a;
+}
+
+/* Makes of a message about the port one about its socket in the namespace. Returns the worker that
+ * has it: one that has another socket of the port, and has made the slot ready for it. */
+static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
+{
+	msg->port_id = -port->spec.id;
+	msg->listen_family = port->spec.inside.ss_family;
+	msg->slot_used = false;
+	msg->transparent = false; /* who is inside is no client from outside */
+	assert(port->n_fds > 1);  /* it is the last of them */
+	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
+}
+
+/* Whether it can have clients from outside whose addresses servers are to see. */
+static bool is_transparent(const struct dp_port *port)
+{
+	return port->dp->transparent && port->spec.proto == DATAPLANE_TCP &&
+	       !sockaddr_is_loopback((const struct sockaddr *)&port->spec.listen);
+}
+
+/* Sends a request to every worker that has a socket of the port. */
+static void port_post(struct dp_port *port, enum dp_msg_type type)
+{
+	struct dataplane *dp = port->dp;
+	struct dp_msg msg = {.type = type,
+			     .seq = ++dp->seq,
+			     .port_id = port->spec.id,
+			     .proto = port->spec.proto,
+			     .listen_family = port->spec.listen.ss_family,
+			     .slot = port->slot,
+			     .slot_used = port->slot_used,
+			     .transparent = is_transparent(port),
+			     .target = to_dp_addr(&port->spec.target),
+			     .target2 = to_dp_addr(&port->spec.target2)};
+
+	port->seq = dp->seq;
+	port->waiting = port->n_fds;
+	for (unsigned i = 0; i < port->n_fds; i++) {
+		bool inside = port->inside && i == port->n_fds - 1;
+		unsigned worker = inside ? msg_inside(port, &msg) : port->worker + i;
+		struct dp_channel *ch = &dp->channels[worker % dp->workers];
+		int fd = type == DP_MSG_ADD ? port->fds[i] : -1;
+
+		if (dp_channel_post(ch, &msg, fd, false) < 0)
+			dp_child_give_up(&dp->plane, "out of memory for its messages");
+	}
+}
+
+static void port_added(struct dp_port *port)
+{
+	dataplane_done_fn *done = port->done;
+	void *arg = port->arg;
+
+	if (port->err) {
+		port->state = DP_PORT_UNDOING;
+		port_post(port, DP_MSG_REMOVE);
+		return;
+	}
+	port->state = DP_PORT_LIVE;
+	port->done = NULL;
+	done(arg, 0);
+}
+
+/* Every worker concerned has answered. */
+static void port_answered(struct dp_port *port)
+{
+	switch (port->state) {
+	case DP_PORT_ADDING:
+		port_added(port);
+		break;
+	case DP_PORT_UNDOING:
+		port_finish(port, port->err);
+		break;
+	case DP_PORT_REMOVING:
+		port_finish(port, 0);
+		break;
+	case DP_PORT_BINDING:
+	case DP_PORT_LIVE:
+		break;
+	}
+}
+
+void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg)
+{
+	struct dp_port *port = port_find(dp, abs(msg->port_id));
+
+	if (!port || port->seq != msg->seq || port->waiting == 0) {
+		log_debug("worker %u: an answer about port %d that nobody waits for", worker,
+			  msg->port_id);
+		return;
+	}
+	if (msg->err && port->state == DP_PORT_LIVE)
+		log_error("worker %u of the new data plane refused port %d: %s", worker,
+			  msg->port_id, strerror(-msg->err));
+	if (msg->err && port->state == DP_PORT_ADDING)
+		port->err = msg->err;
+	if (--port->waiting == 0)
+		port_answered(port);
+}
+
+void dp_ports_offer(struct dataplane *dp)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->state == DP_PORT_ADDING)
+			port->lives++;
+		if (port->state == DP_PORT_ADDING || port->state == DP_PORT_LIVE)
+			port_post(port, DP_MSG_ADD);
+	}
+}
+
+static void on_finish(void *arg, uint32_t events)
+{
+	struct dp_port *port = arg;
+
+	(void)events;
+	port->timer = NULL;
+	port_finish(port, port->err);
+}
+
+/* Finishes it soon: never within the call that asked for it. */
+static void port_finish_soon(struct dp_port *port, int err)
+{
+	port->err = err;
+	port->waiting = 0;
+	port->timer = loop_add_timer(port->dp->loop, 0, on_finish, port);
+	if (!port->timer)
+		port_finish(port, err);
+}
+
+void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->timer)
+			continue;
+		port->waiting = 0;
+		if (port->state == DP_PORT_REMOVING)
+			port_finish_soon(port, 0);
+		else if (port->state == DP_PORT_UNDOING)
+			port_finish_soon(port, port->err);
+		else if (port->state == DP_PORT_ADDING && (hopeless || port->lives >= LIVES_MAX))
+			port_finish_soon(port, -ECONNRESET);
+	}
+}
+
+/* The socket in the namespace */
+
+/* Asks the broker for it, or finishes the port if it cannot be asked. */
+static void port_ask_broker(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+	int code;
+
+	port->seq = ++dp->seq;
+	code = dp_inside_ask(dp, port);
+	port->asked = code == 0;
+	dp->broker_behind |= code == -EAGAIN;
+	if (code < 0 && code != -EAGAIN && code != -EPIPE)
+		port_finish_soon(port, code);
+}
+
+/* Everything is bound: on to the workers. */
+static void port_hand_over(struct dp_port *port)
+{
+	port->state = DP_PORT_ADDING;
+	port->lives = port->dp->plane.state != DP_CHILD_DOWN;
+	port_post(port, DP_MSG_ADD);
+}
+
+void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int fd)
+{
+	struct dp_port *port = port_find(dp, id);
+
+	if (!port || port->state != DP_PORT_BINDING || port->seq != seq || port->timer) {
+		log_debug("%s: an answer about port %d that nobody waits for", dp->broker.name, id);
+		close_fd(&fd);
+	} else if (fd >= 0) {
+		port->fds[port->n_fds++] = fd;
+		port->inside = true;
+		dp->listeners++;
+		port_hand_over(port);
+	} else if (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT) {
+		log_debug("port %d: the namespace does not have its address", id);
+		port_hand_over(port);
+	} else {
+		port_finish(port, fd);
+	}
+}
+
+void dp_ports_ask_broker(struct dataplane *dp, bool anew)
+{
+	struct dp_port *port, *tmp;
+
+	dp->broker_behind = false;
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		port->asked &= !anew;
+		if (port->state == DP_PORT_BINDING && !port->timer && !port->asked &&
+		    !dp->broker_behind)
+			port_ask_broker(port);
+	}
+}
+
+void dp_ports_broker_hopeless(struct dataplane *dp)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->state == DP_PORT_BINDING && !port->timer)
+			port_finish_soon(port, -ECONNRESET);
+	}
+}
+
+/* Adding and removing */
+
+static unsigned sockets_for_port(const struct dataplane *dp)
+{
+	bool plenty = dp->listeners + dp->workers <= dp->listeners_plenty;
+
+	return plenty ? dp->workers : 1;
+}
+
+/* 0 or -errno. */
+static int port_bind(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+	unsigned n = sockets_for_port(dp), inside = port->spec.inside.ss_family != 0;
+	int code;
+
+	if (dp->listeners + n + inside > dp->listeners_max)
+		return -EMFILE;
+	port->fds = calloc(n + inside, sizeof(*port->fds));
+	if (!port->fds)
+		return -ENOMEM;
+	code = bind_port(&port->spec, port->fds, n);
+	if (code == -EMFILE && n > 1) {
+		n = 1;
+		code = bind_port(&port->spec, port->fds, n);
+	}
+	if (code < 0)
+		return code;
+	port->n_fds = n;
+	dp->listeners += n;
+	port->worker = n == 1 ? dp->next_worker++ % dp->workers : 0;
+	return 0;
+}
+
+/* It dies again and again: what is asked for now would wait for long. */
+static bool is_hopeless(const struct dp_child *child)
+{
+	return child->state == DP_CHILD_DOWN && child->failures >= 4;
+}
+
+int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
+		       dataplane_done_fn *done, void *arg)
+{
+	struct dp_port *port;
+	int code;
+
+	assert(spec->id > 0 && !port_find(dp, spec->id));
+	if (is_hopeless(&dp->plane) || (spec->inside.ss_family && is_hopeless(&dp->broker)))
+		return -ECONNRESET;
+	if (HASH_COUNT(dp->ports) == LIMIT_PORTS)
+		return -ENOSPC;
+	port = calloc(1, sizeof(*port));
+	if (!port)
+		return -ENOMEM;
+	*port = (struct dp_port){.dp = dp,
+				 .state = DP_PORT_BINDING,
+				 .spec = *spec,
+				 .slot = DP_SLOT_NONE,
+				 .done = done,
+				 .arg = arg};
+	code = port_bind(port);
+	if (code < 0) {
+		port_free(port);
+		return code;
+	}
+	HASH_ADD_INT(dp->ports, spec.id, port);
+	dp_slot_get(dp, port);
+	if (spec->inside.ss_family)
+		port_ask_broker(port);
+	else
+		port_hand_over(port);
+	return 0;
+}
+
+int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg)
+{
+	struct dp_port *port = port_find(dp, id);
+
+	if (!port || port->state != DP_PORT_LIVE)
+		return -ENOENT;
+	port->state = DP_PORT_REMOVING;
+	port->done = done;
+	port->arg = arg;
+	if (dp->plane.state == DP_CHILD_DOWN)
+		port_finish_soon(port, 0);
+	else
+		port_post(port, DP_MSG_REMOVE);
+	return 0;
+}
+
+/* Opening and closing */
+
+static unsigned default_workers(void)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		return 1; /* more CPUs than a cpu_set_t has: one will do until someone has such */
+	return (unsigned)CPU_COUNT(&cpus);
+}
+
+static unsigned clamp_workers(unsigned n)
+{
+	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
+}
+
+/* As many descriptors as the user may have, for us and for what we start: the data plane has two
+ * for each connection, and we have the listening sockets. */
+static unsigned raise_nofile(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return 1024;
+	if (rl.rlim_cur < rl.rlim_max) {
+		rlim_t soft = rl.rlim_cur;
+
+		rl.rlim_cur = rl.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+			rl.rlim_cur = soft;
+	}
+	return rl.rlim_cur < NOFILE_MAX ? (unsigned)rl.rlim_cur : NOFILE_MAX;
+}
+
+static unsigned listeners_max(unsigned nofile, unsigned workers)
+{
+	unsigned kept = FDS_KEPT + FDS_KEPT_WORKER * workers;
+	unsigned max = nofile / 4 * 3;
+
+	if (nofile < 2 * kept)
+		return nofile / 4;
+	return max < nofile - kept ? max : nofile - kept;
+}
+
+int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
+		   struct err *e)
+{
+	struct dataplane *dp = calloc(1, sizeof(*dp));
+	unsigned nofile = raise_nofile();
+	int code;
+
+	if (!dp)
+		return err_errno(e, -ENOMEM, "data plane");
+	dp->loop = loop;
+	dp->config = *config;
+	if (dp->config.udp_timeout_ms == 0)
+		dp->config.udp_timeout_ms = UDP_TIMEOUT_MS;
+	dp->workers = clamp_workers(config->workers ? config->workers : default_workers());
+	dp->listeners_max = listeners_max(nofile, dp->workers);
+	dp->listeners_plenty = LISTENERS_PLENTY(nofile);
+	dp_channels_init(dp);
+	code = dp_children_start(dp, e);
+	if (code) {
+		free(dp);
+		return code;
+	}
+	*out = dp;
+	return 0;
+}
+
+static void nobody_waits(void *arg, int err)
+{
+	(void)arg;
+	(void)err;
+}
+
+/* The kernel lets go of a dead process's ring, and with it of the sockets, some time after the
+ * process: whoever starts again at once would find the addresses in use. So the workers give them
+ * up while they live. */
+static void ports_let_go(struct dataplane *dp)
+{
+	uint64_t end_ms = loop_now_ms() + LET_GO_MS;
+	int left_ms = LET_GO_MS;
+
+	do {
+		struct dp_port *port, *tmp;
+
+		HASH_ITER(hh, dp->ports, port, tmp)
+		{
+			if (port->state == DP_PORT_LIVE)
+				dataplane_port_remove(dp, port->spec.id, nobody_waits, NULL);
+			else if (port->state == DP_PORT_BINDING)
+				port_free(port);
+			else
+				port->done = nobody_waits;
+		}
+		left_ms = (int)((int64_t)end_ms - (int64_t)loop_now_ms());
+	} while (dp->ports && left_ms > 0 && dp_channels_wait(dp, left_ms));
+}
+
+void dataplane_close(struct dataplane *dp)
+{
+	struct dp_port *port, *tmp;
+
+	if (!dp)
+		return;
+	if (dp->plane.state == DP_CHILD_UP)
+		ports_let_go(dp);
+	dp_children_end(dp);
+	HASH_ITER(hh, dp->ports, port, tmp)
+	port_free(port);
+	free(dp);
+}
+
+const char *dataplane_backend_name(const struct dataplane *dp)
+{
+	return dp->backend == DATAPLANE_EPOLL ? "epoll" : "io_uring";
+}
+
+uint64_t dataplane_netns_cookie(const struct dataplane *dp)
+{
+	return dp->netns_cookie;
+}
+
+unsigned dataplane_workers(const struct dataplane *dp)
+{
+	return dp->workers;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_CONTROL_CONTROL_INTERNAL_H
+#define RINGKIT_DATAPLANE_CONTROL_CONTROL_INTERNAL_H
+
+#include <uthash.h>
+
+#include "base/limits.h"
+#include "base/proc.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/stats.h"
+#include "dataplane/wire.h"
+
+/*
+ * The parent's half of the data plane, in five files:
+ *   control.c  the door, and the table of ports
+ *   channel.c   control channels: messages to workers, their answers
+ *   process.c  the two processes: start, handshake, end, start again
+ *   inside.c   listening sockets in the namespace, which the broker makes
+ *   stats.c    what the workers count
+ */
+
+/* A message that did not go out at once. */
+struct dp_queued {
+	struct dp_msg msg;
+	int fd;	    /* goes with it; -1: none */
+	bool owned; /* fd is closed when it has gone */
+	struct dp_queued *prev, *next;
+};
+
+struct dp_channel {
+	struct dataplane *dp;
+	unsigned worker;
+	int fd; /* -1: there is no data plane */
+	struct loop_source *src, *retry;
+	struct dp_queued *queue; /* empty unless the channel is full */
+};
+
+enum dp_child_state { DP_CHILD_DOWN, DP_CHILD_STARTING, DP_CHILD_UP };
+
+struct dp_child {
+	struct dataplane *dp;
+	const char *role, *name; /* for the environment; for people */
+	enum dp_child_state state;
+	struct proc proc;
+	int boot_fd;
+	struct loop_source *boot_src, *pid_src;
+	struct loop_source *timer; /* DOWN: the next start; STARTING: the end of patience */
+	unsigned failures;	   /* in a row */
+	bool given_up;		   /* we have killed it */
+	uint64_t started_ms;
+};
+
+enum dp_port_state {
+	DP_PORT_BINDING, /* the broker is to bind the socket in the namespace */
+	DP_PORT_ADDING,
+	DP_PORT_LIVE,
+	DP_PORT_UNDOING, /* a worker refused it: the others give it up */
+	DP_PORT_REMOVING,
+};
+
+struct dp_port {
+	struct dataplane *dp;
+	enum dp_port_state state;
+	struct dataplane_port spec;
+	uint32_t slot;	/* in the statistics file */
+	bool slot_used; /* by an earlier port */
+	int *fds;	/* the listening sockets */
+	unsigned n_fds;
+	bool asked;	  /* BINDING: the broker knows */
+	bool inside;	  /* the last of them is the one in the namespace */
+	unsigned worker;  /* of the first; the others go to those after it */
+	unsigned waiting; /* answers to come */
+	unsigned lives;	  /* data planes that it was offered to while ADDING */
+	uint32_t seq;
+	int err;
+	struct loop_source *timer; /* to be finished outside the call that asked for it */
+	dataplane_done_fn *done;
+	void *arg;
+	UT_hash_handle hh; /* by spec.id */
+};
+
+struct dataplane {
+	struct loop *loop;
+	struct dataplane_config config;
+	enum dataplane_backend backend; /* what runs */
+	unsigned workers;
+	uint64_t netns_cookie;
+	uint32_t transparent; /* mask of what works, ns/transparent.h */
+	struct dp_child plane, broker;
+	struct dp_channel channels[LIMIT_WORKERS];
+	int broker_fds[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
+	int stats_fd;		       /* the statistics file of the data plane that runs */
+	uint64_t slots[LIMIT_PORTS / 64]; /* taken ones have their bit set */
+	unsigned slots_used;		  /* those above never were */
+	unsigned starts;		  /* data planes so far */
+	struct dp_port *ports;
+	unsigned listeners, listeners_max, listeners_plenty;
+	unsigned next_worker;
+	bool broker_behind; /* its channel had no room for a request */
+	uint32_t seq;
+};
+
+#define DP_SLOT_NONE UINT32_MAX
+
+/* stats.c */
+/* Gives the port a slot; there is one, as there are as many as ports. */
+void dp_slot_get(struct dataplane *dp, struct dp_port *port);
+/* DP_SLOT_NONE is allowed. */
+void dp_slot_put(struct dataplane *dp, uint32_t slot);
+
+/* channel.c */
+void dp_channels_init(struct dataplane *dp);
+/* Takes the parent's ends. 0 or -errno. */
+int dp_channels_open(struct dataplane *dp, const int *fds);
+void dp_channels_close(struct dataplane *dp);
+/* Takes the next answers without the loop. False when there are none in time, or none will come. */
+bool dp_channels_wait(struct dataplane *dp, int timeout_ms);
+/* Sends, now or when there is room. fd stays the caller's, unless owned; it must live until the
+ * answer has come. A message to a data plane that is not there is dropped: what comes up next gets
+ * all ports. 0 or -ENOMEM. */
+int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, bool owned);
+
+/* process.c */
+int dp_children_start(struct dataplane *dp, struct err *e);
+void dp_children_end(struct dataplane *dp);
+/* It does not do what it should: it is ended, and started again. */
+void dp_child_give_up(struct dp_child *child, const char *why);
+/* It has closed a channel: it is ending, and helped along. */
+void dp_child_hung_up(struct dp_child *child);
+
+/* inside.c */
+/* Asks the broker for the port's socket in the namespace; dp_port_inside takes the answer. 0;
+ * -EPIPE when there is no broker, and the next one is to be asked; -EAGAIN when it is to be asked
+ * again after its next answer; other -errno. */
+int dp_inside_ask(struct dataplane *dp, const struct dp_port *port);
+/* Takes what the broker has said. */
+void dp_inside_answers(struct dataplane *dp);
+
+/* control.c */
+/* The answer for port id: the descriptor, which it takes over, or -errno. */
+void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int fd);
+/* Asks the broker for what it has not been asked for. anew: there is another one, which knows
+ * nothing. */
+void dp_ports_ask_broker(struct dataplane *dp, bool anew);
+/* There will be no broker soon. */
+void dp_ports_broker_hopeless(struct dataplane *dp);
+void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg);
+/* A new data plane is there: it gets all ports. */
+void dp_ports_offer(struct dataplane *dp);
+/* The data plane is gone, and with it every flow. hopeless: the next one is not to be expected
+ * soon. */
+void dp_ports_plane_died(struct dataplane *dp, bool hopeless);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "dataplane/control/control_internal.h"
+#include "dataplane/sockopt.h"
+
+/*
+ * Listening sockets in the namespace. The broker makes and binds them, the parent keeps them beside
+ * the port's others and hands them to a worker: whoever is in the namespace reaches the port there
+ * as well, and no process of its own serves him.
+ *
+ * Requests and answers go over the broker's boot channel.
+ */
+
+int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
+{
+	struct broker_listen msg = {
+		.port_id = port->spec.id, .seq = port->seq, .proto = port->spec.proto};
+	int code;
+
+	if (dp->broker.state == DP_CHILD_DOWN)
+		return -EPIPE;
+	memcpy(&msg.addr, &port->spec.inside, sizeof(msg.addr));
+	code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
+	return code == -ECONNRESET ? -EPIPE : code; /* it has just died */
+}
+
+/* The broker runs in a namespace that its user rules: what it says is checked. */
+static bool is_as_asked(const struct dataplane *dp, int fd)
+{
+	if (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_UDP) &&
+	    (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_TCP) || !sockopt_is(fd, SO_ACCEPTCONN, 1)))
+		return false;
+	return sockopt_in_netns(fd, dp->netns_cookie);
+}
+
+static void take_answer(struct dataplane *dp, const struct broker_listen_reply *reply, int fd)
+{
+	if (reply->err >= 0 && (fd < 0 || !is_as_asked(dp, fd))) {
+		log_error("the %s sent something else than the socket it was asked for",
+			  dp->broker.name);
+		close_fd(&fd);
+	}
+	if (reply->err < 0)
+		close_fd(&fd);
+	dp_port_inside(dp, reply->port_id, reply->seq,
+		       fd >= 0	    ? fd
+		       : reply->err ? reply->err
+				    : -EPROTO);
+}
+
+/* Whether it still answers. */
+static bool take_answers(struct dataplane *dp)
+{
+	for (;;) {
+		struct broker_listen_reply reply;
+		int fd = -1;
+		size_t n = 1;
+		ssize_t len = fdpass_recv(dp->broker.boot_fd, &reply, sizeof(reply), &fd, &n,
+					  MSG_DONTWAIT);
+
+		if (len == -EAGAIN)
+			return true;
+		if (len == -EMFILE) {
+			/* The message itself is whole. */
+			dp_port_inside(dp, reply.port_id, reply.seq, -EMFILE);
+			continue;
+		}
+		if (len != sizeof(reply)) {
+			if (len > 0 && n == 1)
+				close_fd(&fd);
+			return false;
+		}
+		take_answer(dp, &reply, n == 1 ? fd : -1);
+	}
+}
+
+void dp_inside_answers(struct dataplane *dp)
+{
+	if (!take_answers(dp)) {
+		loop_remove(dp->broker.boot_src);
+		dp->broker.boot_src = NULL;
+		dp_child_hung_up(&dp->broker);
+	} else if (dp->broker_behind) {
+		dp_ports_ask_broker(dp, false);
+	}
+}

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "base/restart.h"
+#include "dataplane/control/control_internal.h"
+
+/*
+ * The two processes under the parent: data plane and socket broker. Both are our own binary in
+ * another role, told over their boot channel what to be. Either may die at any time; the parent
+ * has everything that the next one needs.
+ *
+ * The first start waits for the answers, as without them there is nothing to offer. A start after
+ * a death does not: the answer comes through the loop.
+ */
+
+/* A machine under heavy load takes a second; nothing takes this long. */
+#define HANDSHAKE_MS 10000
+
+static void child_start_again(struct dp_child *child);
+
+static bool is_plane(const struct dp_child *child)
+{
+	return child == &child->dp->plane;
+}
+
+static int socketpair_open(int *ours, int *theirs)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	*ours = fds[0];
+	*theirs = fds[1];
+	return 0;
+}
+
+static void fds_init(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fds[i] = -1;
+}
+
+static void fds_close(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close_fd(&fds[i]);
+}
+
+/* n pairs of a channel. 0 or -errno. */
+static int pairs_open(int *a, int *b, unsigned n)
+{
+	int code = 0;
+
+	fds_init(a, n);
+	fds_init(b, n);
+	for (unsigned i = 0; i < n && !code; i++)
+		code = socketpair_open(&a[i], &b[i]);
+	if (code) {
+		fds_close(a, n);
+		fds_close(b, n);
+	}
+	return code;
+}
+
+/* Processes */
+
+static int child_spawn(struct dp_child *child, struct err *e)
+{
+	char role[64], *argv[] = {"rootlesskit", (char *)(unsigned long)child->role, NULL};
+	auto_free char **env = NULL;
+	auto_fd int theirs = -1;
+	struct proc_spec spec = {.file = "/proc/self/exe",
+				 .argv = argv,
+				 .keep_fds = &theirs,
+				 .n_keep_fds = 1,
+				 .stdout_fd = -1,
+				 .stderr_fd = -1,
+				 .no_new_privs = true,
+				 .death_signal = SIGKILL,
+				 .null_stdin = true};
+	int code = socketpair_open(&child->boot_fd, &theirs);
+
+	if (code < 0)
+		return err_errno(e, code, "cannot start the %s: socketpair", child->name);
+	snprintf(role, sizeof(role), PROC_ROLE_ENV "=%s", child->role);
+	env = proc_role_environ(role);
+	if (!env)
+		return err_errno(e, -ENOMEM, "cannot start the %s", child->name);
+	spec.envp = env;
+	child->state = DP_CHILD_STARTING;
+	child->given_up = false;
+	child->started_ms = loop_now_ms();
+	return proc_start(&child->proc, &spec, e);
+}
+
+/* Lets go of everything that belongs to the process. */
+static void child_clear(struct dp_child *child)
+{
+	loop_remove(child->boot_src);
+	loop_remove(child->pid_src);
+	loop_remove(child->timer);
+	child->boot_src = child->pid_src = child->timer = NULL;
+	close_fd(&child->boot_fd);
+	proc_end(&child->proc, SIGKILL, 0);
+	child->state = DP_CHILD_DOWN;
+	if (is_plane(child)) {
+		dp_channels_close(child->dp);
+		fds_close(child->dp->broker_fds, LIMIT_WORKERS);
+	}
+}
+
+/* Statistics: a file of a fixed size, so that a worker that writes to it cannot fail. */
+static int stats_open(struct dataplane *dp)
+{
+	auto_fd int fd = memfd_create("ringkit-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, (off_t)(dp->workers * STATS_STRIDE)) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	close_fd(&dp->stats_fd);
+	dp->stats_fd = steal_fd(&fd);
+	dp->starts++;
+	return 0;
+}
+
+/* The data plane */
+
+static int plane_send_boot(struct dataplane *dp, const int *control, const int *broker)
+{
+	struct dp_boot boot = {.workers = dp->workers,
+			       .backend = dp->config.backend,
+			       .sandbox = dp->config.sandbox,
+			       .debug = dp->config.debug,
+			       .udp_timeout_ms = dp->config.udp_timeout_ms,
+			       .transparent = dp->transparent,
+			       .netns_cookie = dp->netns_cookie};
+	int fds[1 + 2 * LIMIT_WORKERS];
+
+	static_assert(1 + 2 * LIMIT_WORKERS <= FDPASS_MAX, "one message takes them all");
+	fds[0] = dp->stats_fd;
+	for (unsigned i = 0; i < dp->workers; i++) {
+		fds[1 + 2 * i] = control[i];
+		fds[2 + 2 * i] = broker[i];
+	}
+	return fdpass_send(dp->plane.boot_fd, &boot, sizeof(boot), fds, 1 + 2 * dp->workers,
+			   MSG_DONTWAIT);
+}
+
+/* Makes the control channels and tells the data plane what to be. */
+static int plane_boot(struct dataplane *dp)
+{
+	int ours[LIMIT_WORKERS], theirs[LIMIT_WORKERS];
+	int code = stats_open(dp);
+
+	if (!code)
+		code = pairs_open(ours, theirs, dp->workers);
+	if (code)
+		return code;
+	code = plane_send_boot(dp, theirs, dp->broker_fds);
+	fds_close(theirs, dp->workers);
+	fds_close(dp->broker_fds, dp->workers);
+	if (code) {
+		fds_close(ours, dp->workers);
+		return code;
+	}
+	return dp_channels_open(dp, ours);
+}
+
+/* The broker */
+
+static int broker_boot(struct dataplane *dp, const int *channels)
+{
+	struct broker_boot boot = {.workers = dp->workers,
+				   .sandbox = dp->config.sandbox,
+				   .debug = dp->config.debug,
+				   /* What the first one has set up stays. */
+				   .transparent = dp->config.transparent && dp->netns_cookie == 0};
+	int fds[LIMIT_WORKERS + 2];
+
+	memcpy(fds, channels, dp->workers * sizeof(fds[0]));
+	fds[dp->workers] = dp->config.userns_fd;
+	fds[dp->workers + 1] = dp->config.netns_fd;
+	return fdpass_send(dp->broker.boot_fd, &boot, sizeof(boot), fds, dp->workers + 2,
+			   MSG_DONTWAIT);
+}
+
+/* Socket channels: the workers' ends stay in dp->broker_fds until they are handed over. */
+static int broker_pairs(struct dataplane *dp, int *theirs)
+{
+	/* Those of a broker that had not answered yet when this became necessary. */
+	fds_close(dp->broker_fds, dp->workers);
+	return pairs_open(dp->broker_fds, theirs, dp->workers);
+}
+
+/* A new data plane: socket channels for its workers. Without a broker their other end is closed,
+ * and the broker that comes brings new ones. */
+static int broker_add_channels(struct dataplane *dp)
+{
+	struct broker_channels msg = {.workers = dp->workers};
+	int theirs[LIMIT_WORKERS];
+	int code = broker_pairs(dp, theirs);
+
+	if (code)
+		return code;
+	if (dp->broker.state != DP_CHILD_DOWN)
+		code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), theirs, dp->workers,
+				   MSG_DONTWAIT);
+	fds_close(theirs, dp->workers);
+	return code == -EPIPE ? 0 : code;
+}
+
+/* A new broker: new socket channels for the workers that run. */
+static void broker_announce(struct dataplane *dp)
+{
+	struct dp_msg msg = {.type = DP_MSG_NEW_BROKER};
+
+	for (unsigned i = 0; i < dp->workers; i++)
+		if (dp_channel_post(&dp->channels[i], &msg, steal_fd(&dp->broker_fds[i]), true) < 0)
+			dp_child_give_up(&dp->plane, "out of memory for its messages");
+}
+
+/* Answers */
+
+static int broker_take_reply(struct dataplane *dp, struct err *e)
+{
+	struct broker_boot_reply reply;
+	ssize_t len =
+		fdpass_recv(dp->broker.boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
+
+	if (len == -EAGAIN)
+		return -EAGAIN;
+	if (len != sizeof(reply))
+		return err_set(e, -EPIPE, "the %s ended before it was ready", dp->broker.name);
+	if (reply.err)
+		return err_errno(e, reply.err, "the %s could not start", dp->broker.name);
+	if (dp->netns_cookie && dp->netns_cookie != reply.netns_cookie)
+		return err_set(e, -EXDEV,
+			       "the %s is in another network namespace than the one before",
+			       dp->broker.name);
+	if (dp->netns_cookie == 0)
+		dp->transparent = reply.transparent;
+	dp->netns_cookie = reply.netns_cookie;
+	return 0;
+}
+
+static int plane_take_reply(struct dataplane *dp, struct err *e)
+{
+	struct dp_boot_reply reply;
+	ssize_t len =
+		fdpass_recv(dp->plane.boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
+
+	if (len == -EAGAIN)
+		return -EAGAIN;
+	if (len != sizeof(reply))
+		return err_set(e, -EPIPE, "the %s ended before it was ready", dp->plane.name);
+	if (reply.err && dp->config.backend == DATAPLANE_URING)
+		return err_errno(e, reply.err, "the %s could not start with io_uring",
+				 dp->plane.name);
+	if (reply.err)
+		return err_errno(e, reply.err, "the %s could not start", dp->plane.name);
+	dp->backend = reply.backend == DATAPLANE_EPOLL ? DATAPLANE_EPOLL : DATAPLANE_URING;
+	return 0;
+}
+
+static int child_take_reply(struct dp_child *child, struct err *e)
+{
+	return is_plane(child) ? plane_take_reply(child->dp, e) : broker_take_reply(child->dp, e);
+}
+
+/* Death */
+
+static void on_restart(void *arg, uint32_t events)
+{
+	struct dp_child *child = arg;
+
+	(void)events;
+	child->timer = NULL;
+	child_start_again(child);
+}
+
+static void log_death(const struct dp_child *child, const char *why, unsigned delay_ms)
+{
+	const char *rest = is_plane(child) ? "ports stay bound, open connections are lost"
+					   : "open connections go on";
+	char again[64] = "";
+
+	if (child->failures > 1)
+		snprintf(again, sizeof(again), " (%u times in a row)", child->failures);
+	if (delay_ms >= RESTART_HOPELESS_MS)
+		log_error("the %s ended%s: %s; starting it again in %u s", child->name, again, why,
+			  delay_ms / 1000);
+	else
+		log_warning("the %s ended%s: %s; starting it again, %s", child->name, again, why,
+			    rest);
+}
+
+/* Failures in a row, with this one. An end counts for nothing if it says nothing about how the next
+ * one will do: it ran for some time, or somebody else killed it. */
+static unsigned failures_now(const struct dp_child *child, bool killed)
+{
+	bool by_others = killed && !child->given_up;
+
+	if (child->state == DP_CHILD_UP &&
+	    (by_others || loop_now_ms() - child->started_ms >= RESTART_HEALTHY_MS))
+		return 1;
+	/* Killed while it starts, again and again: no longer pauses, but one. */
+	if (by_others)
+		return child->failures ? 2 : 1;
+	return child->failures + 1;
+}
+
+/* It is gone: clear up, and start it again soon. killed: by SIGKILL. */
+static void child_died(struct dp_child *child, const char *why, bool killed)
+{
+	struct dataplane *dp = child->dp;
+	unsigned delay_ms;
+
+	child->failures = failures_now(child, killed);
+	delay_ms = restart_delay_ms(child->failures);
+	log_death(child, why, delay_ms);
+	child_clear(child);
+	if (!is_plane(child) && delay_ms >= RESTART_HOPELESS_MS)
+		dp_ports_broker_hopeless(dp);
+	child->timer = loop_add_timer(dp->loop, delay_ms, on_restart, child);
+	if (!child->timer)
+		log_error("the %s cannot be started again: %s", child->name, strerror(errno));
+	if (is_plane(child))
+		/* Ports are refused then, rather than kept waiting. */
+		dp_ports_plane_died(dp, delay_ms >= RESTART_HOPELESS_MS || !child->timer);
+}
+
+void dp_child_give_up(struct dp_child *child, const char *why)
+{
+	if (child->proc.pid <= 0)
+		return;
+	log_debug("%s: %s", child->name, why);
+	child->given_up = true;
+	kill(child->proc.pid, SIGKILL);
+}
+
+void dp_child_hung_up(struct dp_child *child)
+{
+	/* The loop sees it end, and learns how from its status: mostly it has ended by itself. */
+	if (child->proc.pid > 0)
+		kill(child->proc.pid, SIGKILL);
+}
+
+static bool was_killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static void on_pidfd(void *arg, uint32_t events)
+{
+	struct dp_child *child = arg;
+	char why[64];
+	int status;
+
+	(void)events;
+	if (proc_reap(&child->proc, &status) == -EAGAIN)
+		return;
+	child_died(child, proc_status_text(status, why, sizeof(why)), was_killed(status));
+}
+
+/* Start */
+
+static void on_broker(void *arg, uint32_t events)
+{
+	(void)events;
+	dp_inside_answers(arg);
+}
+
+/* From now on it answers requests for listening sockets. */
+static void broker_watch(struct dataplane *dp)
+{
+	struct dp_child *broker = &dp->broker;
+
+	broker->boot_src = loop_add_fd(dp->loop, broker->boot_fd, EPOLLIN, on_broker, dp);
+	if (!broker->boot_src)
+		dp_child_give_up(broker, "cannot listen to it");
+}
+
+static void child_is_up(struct dp_child *child)
+{
+	loop_remove(child->boot_src);
+	loop_remove(child->timer);
+	child->boot_src = child->timer = NULL;
+	child->state = DP_CHILD_UP;
+	if (!is_plane(child))
+		broker_watch(child->dp);
+	log_debug("%s: process %d is up after %llu ms", child->name, (int)child->proc.pid,
+		  (unsigned long long)(loop_now_ms() - child->started_ms));
+}
+
+static void on_boot_channel(void *arg, uint32_t events)
+{
+	struct dp_child *child = arg;
+	struct err e = {.code = 0};
+	int code = child_take_reply(child, &e);
+
+	(void)events;
+	if (code == -EAGAIN)
+		return;
+	if (code < 0) {
+		log_debug("%s", e.msg);
+		loop_remove(child->boot_src);
+		child->boot_src = NULL;
+		if (code == -EPIPE)
+			dp_child_hung_up(child);
+		else
+			dp_child_give_up(child, e.msg);
+		return;
+	}
+	child_is_up(child);
+	if (!is_plane(child))
+		broker_announce(child->dp);
+}
+
+static void on_no_answer(void *arg, uint32_t events)
+{
+	struct dp_child *child = arg;
+
+	(void)events;
+	child->timer = NULL;
+	dp_child_give_up(child, "no answer in time");
+}
+
+static int child_watch(struct dp_child *child)
+{
+	child->pid_src = loop_add_fd(child->dp->loop, child->proc.pidfd, EPOLLIN, on_pidfd, child);
+	return child->pid_src ? 0 : -errno;
+}
+
+static int child_await_answer(struct dp_child *child)
+{
+	struct loop *loop = child->dp->loop;
+
+	child->boot_src = loop_add_fd(loop, child->boot_fd, EPOLLIN, on_boot_channel, child);
+	child->timer = loop_add_timer(loop, HANDSHAKE_MS, on_no_answer, child);
+	return child->boot_src && child->timer ? child_watch(child) : -ENOMEM;
+}
+
+static int plane_prepare_again(struct dataplane *dp)
+{
+	int code = broker_add_channels(dp);
+
+	if (!code)
+		code = plane_boot(dp);
+	if (!code)
+		dp_ports_offer(dp);
+	return code;
+}
+
+static int broker_prepare_again(struct dataplane *dp)
+{
+	int theirs[LIMIT_WORKERS];
+	int code = broker_pairs(dp, theirs);
+
+	if (!code)
+		code = broker_boot(dp, theirs);
+	fds_close(theirs, dp->workers);
+	if (!code)
+		dp_ports_ask_broker(dp, true);
+	return code;
+}
+
+/* It ended before it had heard what to do. The way it ended says more than that, and the loop
+ * learns it. */
+static int child_ended_early(struct dp_child *child)
+{
+	dp_child_hung_up(child);
+	return child_watch(child);
+}
+
+static void child_start_again(struct dp_child *child)
+{
+	struct err e = {.code = 0};
+	int code = child_spawn(child, &e);
+
+	if (!code) {
+		code = is_plane(child) ? plane_prepare_again(child->dp)
+				       : broker_prepare_again(child->dp);
+		if (!code)
+			code = child_await_answer(child);
+		else if (code == -EPIPE)
+			code = child_ended_early(child);
+		if (code)
+			err_errno(&e, code, "hand-over");
+	}
+	if (code)
+		child_died(child, e.msg, false);
+}
+
+/* The first start */
+
+static int child_wait_reply(struct dp_child *child, uint64_t end_ms, struct err *e)
+{
+	struct pollfd pfd = {.fd = child->boot_fd, .events = POLLIN};
+	int code = -EAGAIN;
+
+	while (code == -EAGAIN) {
+		uint64_t now = loop_now_ms();
+		int n = poll(&pfd, 1, now < end_ms ? (int)(end_ms - now) : 0);
+
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, -errno, "poll");
+		if (n == 0)
+			return err_set(e, -ETIMEDOUT, "the %s did not answer within %d s",
+				       child->name, HANDSHAKE_MS / 1000);
+		code = child_take_reply(child, e);
+	}
+	if (code)
+		return code;
+	child_is_up(child);
+	code = child_watch(child);
+	return code ? err_errno(e, code, "cannot watch the %s", child->name) : 0;
+}
+
+/* Both start at the same time; the data plane is told last, as it needs the broker's answer. */
+static int start_both(struct dataplane *dp, const int *theirs, struct err *e)
+{
+	uint64_t end_ms = loop_now_ms() + HANDSHAKE_MS;
+	int code = child_spawn(&dp->broker, e);
+
+	if (!code) {
+		code = broker_boot(dp, theirs);
+		if (code)
+			err_errno(e, code, "cannot tell the %s what to do", dp->broker.name);
+	}
+	if (!code)
+		code = child_spawn(&dp->plane, e);
+	if (!code)
+		code = child_wait_reply(&dp->broker, end_ms, e);
+	if (code)
+		return code;
+	code = plane_boot(dp);
+	if (code)
+		return err_errno(e, code, "cannot tell the %s what to do", dp->plane.name);
+	return child_wait_reply(&dp->plane, end_ms, e);
+}
+
+int dp_children_start(struct dataplane *dp, struct err *e)
+{
+	int theirs[LIMIT_WORKERS], code;
+
+	fds_init(dp->broker_fds, LIMIT_WORKERS);
+	dp->stats_fd = -1;
+	dp->plane = (struct dp_child){.dp = dp,
+				      .role = "dataplane",
+				      .name = "data plane",
+				      .proc = PROC_NONE,
+				      .boot_fd = -1};
+	dp->broker = (struct dp_child){.dp = dp,
+				       .role = "broker",
+				       .name = "socket broker",
+				       .proc = PROC_NONE,
+				       .boot_fd = -1};
+	code = broker_pairs(dp, theirs);
+	if (code)
+		return err_errno(e, code, "socket channels");
+	code = start_both(dp, theirs, e);
+	fds_close(theirs, dp->workers);
+	if (code)
+		dp_children_end(dp);
+	return code;
+}
+
+void dp_children_end(struct dataplane *dp)
+{
+	child_clear(&dp->plane);
+	child_clear(&dp->broker);
+	close_fd(&dp->stats_fd);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/io/io.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/sockaddr.h"
+
+#define RESULT(call)                                                                               \
+	({                                                                                         \
+		__typeof__(call) result_v = (call);                                                \
+		result_v < 0 ? -errno : result_v;                                                  \
+	})
+
+uint64_t io_sys_now_ns(struct io *io)
+{
+	struct timespec ts;
+
+	(void)io;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+ssize_t io_sys_recv(struct io *io, int fd, void *buf, size_t len, int flags)
+{
+	(void)io;
+	return RESULT(recv(fd, buf, len, flags | MSG_DONTWAIT));
+}
+
+ssize_t io_sys_send(struct io *io, int fd, const void *buf, size_t len, int flags)
+{
+	(void)io;
+	return RESULT(send(fd, buf, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+ssize_t io_sys_sendmsg(struct io *io, int fd, const struct msghdr *msg, int flags)
+{
+	(void)io;
+	return RESULT(sendmsg(fd, msg, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+ssize_t io_sys_splice(struct io *io, int fd_in, int fd_out, size_t len)
+{
+	(void)io;
+	return RESULT(splice(fd_in, NULL, fd_out, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK));
+}
+
+ssize_t io_sys_pipe_write(struct io *io, int fd, const void *buf, size_t len)
+{
+	(void)io;
+	return RESULT(write(fd, buf, len));
+}
+
+ssize_t io_sys_pipe_open(struct io *io, int fds[2], size_t size)
+{
+	int got = -1;
+
+	(void)io;
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	/* pipe(7): past fs.pipe-user-pages-soft a pipe cannot grow; smaller steps may still fit. */
+	for (; got < 0 && size > 65536; size /= 2)
+		got = fcntl(fds[1], F_SETPIPE_SZ, (int)size);
+	if (got < 0)
+		got = fcntl(fds[1], F_GETPIPE_SZ);
+	return got;
+}
+
+int io_sys_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	(void)io;
+	return RESULT(connect(fd, addr, len));
+}
+
+int io_sys_shutdown_write(struct io *io, int fd)
+{
+	(void)io;
+	return RESULT(shutdown(fd, SHUT_WR));
+}
+
+void io_sys_close_fd(struct io *io, int fd)
+{
+	(void)io;
+	close(fd);
+}
+
+void io_sys_reset_fd(struct io *io, int fd)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	(void)io;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+/* The address as IPv6, so that both families compare alike. */
+static bool address_of(const struct sockaddr_storage *ss, struct in6_addr *out)
+{
+	if (ss->ss_family == AF_INET6) {
+		*out = ((const struct sockaddr_in6 *)ss)->sin6_addr;
+		return true;
+	}
+	if (ss->ss_family != AF_INET)
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->s6_addr32[2] = htonl(0xffff);
+	out->s6_addr32[3] = ((const struct sockaddr_in *)ss)->sin_addr.s_addr;
+	return true;
+}
+
+static bool peer_is_on_this_host(int fd)
+{
+	struct sockaddr_storage peer = {0}, local = {0};
+	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
+	struct in6_addr p, l;
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&local, &local_len) < 0)
+		return false;
+	return address_of(&peer, &p) && address_of(&local, &l) &&
+	       (sockaddr_is_loopback((const struct sockaddr *)&peer) || IN6_ARE_ADDR_EQUAL(&p, &l));
+}
+
+void io_sys_tune_accepted(struct io *io, int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	(void)io;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0 ||
+	    strncmp(name, "bbr", 3) != 0)
+		return;
+	if (peer_is_on_this_host(fd))
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+int io_sys_accept(int fd)
+{
+	return RESULT(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+void *io_sys_map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void io_sys_unmap(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+int io_sys_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+{
+	(void)io;
+	return RESULT(getpeername(fd, addr, len));
+}
+
+int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
+		      struct sockaddr *source, socklen_t *len)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	int code;
+
+	(void)io;
+	/* udp(7): a connect sends nothing, but looks for the way. */
+	if (connect(fd, to, to_len) < 0)
+		return -errno;
+	code = RESULT(getsockname(fd, source, len));
+	if (connect(fd, &none, sizeof(none)) < 0)
+		return -errno;
+	return code;
+}
+
+static int set_option(int fd, int level, int option, uint32_t value)
+{
+	return RESULT(setsockopt(fd, level, option, &value, sizeof(value)));
+}
+
+int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len, uint32_t mark)
+{
+	bool ipv6 = addr->sa_family == AF_INET6;
+	bool has_port = ipv6 ? ((const struct sockaddr_in6 *)addr)->sin6_port
+			     : ((const struct sockaddr_in *)addr)->sin_port;
+	int code;
+
+	(void)io;
+	code = ipv6 ? set_option(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+		    : set_option(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+	if (!code && mark)
+		code = set_option(fd, SOL_SOCKET, SO_MARK, mark);
+	/* The client's port is not to be in the way of a server in the namespace; and one that is
+	 * to be found need only differ from those of connections to the same server (ip(7)). */
+	if (!code)
+		code = has_port ? set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+				: set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	return code ? code : RESULT(bind(fd, addr, len));
+}

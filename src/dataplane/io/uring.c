@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/io/io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "dataplane/io/handle.h"
+
+/*
+ * The io_uring back end: connect, readiness, datagrams and waiting through a ring; payload
+ * in line (io/sys.c).
+ *
+ * Connections are taken by accept4(2) when a poll says that there are some. IORING_OP_ACCEPT would
+ * save that call, but it waits exclusively: the kernel wakes one of those who wait for a listening
+ * socket. The ring of a data plane that was killed goes on waiting until the kernel has cleared it
+ * away, seconds later on a busy machine, and connections would be told to it and to nobody else.
+ *
+ * The ring belongs to the worker's thread (SINGLE_ISSUER) and runs its task work only when that
+ * thread waits (DEFER_TASKRUN, Linux 6.1), so completions come in batches and no inter-processor
+ * interrupt disturbs a worker at work. A kernel without these flags gets the epoll back end.
+ */
+
+/* One group of receive buffers a ring. */
+#define BUF_GROUP 0
+
+/* struct cmsghdr with in6_pktinfo (40 bytes) and UDP_GRO (24), and as much again. */
+#define CONTROL_BYTES 128
+
+/* A sockaddr_in6, rounded up so that the control messages after it are aligned. */
+#define NAME_BYTES 32
+
+/* Connections taken from one listener before the next has its turn. */
+#define ACCEPT_TURN 64
+
+/* Completions wait here while the worker is busy: multishot operations deliver many. */
+#define CQ_FACTOR 4
+
+/* An accept operation: a poll that is armed anew until it is cancelled. */
+struct accept_op {
+	int fd;
+	bool cancelled;
+};
+
+struct uring {
+	struct io io;		   /* first */
+	struct accept_op *accepts; /* by the handle's index, LIMIT_PORTS of them */
+	struct io_uring ring;
+	struct io_uring_buf_ring *buf_ring;
+	size_t buf_ring_bytes;
+	uint8_t *bufs;
+	size_t buf_bytes; /* each: io_uring_recvmsg_out, name, control, payload */
+	unsigned n_bufs;
+	struct msghdr msg; /* the sizes every receive uses */
+};
+
+static struct uring *uring_of(struct io *io)
+{
+	return (struct uring *)io;
+}
+
+static struct io_uring_sqe *get_sqe(struct uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	while (!sqe) {
+		/* Queue full: the kernel consumes all of it. -EBUSY and -EAGAIN pass. */
+		io_uring_submit(&u->ring);
+		sqe = io_uring_get_sqe(&u->ring);
+	}
+	return sqe;
+}
+
+static void uring_connect(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
+			  uint64_t handle)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
+
+	io_uring_prep_connect(sqe, fd, addr, len);
+	io_uring_sqe_set_data64(sqe, handle);
+}
+
+static void uring_poll(struct io *io, int fd, uint32_t events, uint64_t handle)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
+
+	io_uring_prep_poll_add(sqe, fd, events);
+	io_uring_sqe_set_data64(sqe, handle);
+}
+
+static struct accept_op *accept_of(struct uring *u, uint64_t handle)
+{
+	assert(handle_index(handle) < LIMIT_PORTS);
+	return &u->accepts[handle_index(handle)];
+}
+
+static void uring_accept(struct io *io, int fd, uint64_t handle)
+{
+	*accept_of(uring_of(io), handle) = (struct accept_op){.fd = fd};
+	uring_poll(io, fd, POLLIN, handle);
+}
+
+static void uring_recvmsg(struct io *io, int fd, uint64_t handle)
+{
+	struct uring *u = uring_of(io);
+	struct io_uring_sqe *sqe = get_sqe(u);
+
+	io_uring_prep_recvmsg_multishot(sqe, fd, &u->msg, 0);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = BUF_GROUP;
+	io_uring_sqe_set_data64(sqe, handle);
+}
+
+static void uring_cancel(struct io *io, int fd, uint64_t handle)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(io));
+
+	(void)fd;
+	if (handle_op(handle) == HANDLE_ACCEPT)
+		accept_of(uring_of(io), handle)->cancelled = true;
+	io_uring_prep_cancel64(sqe, handle, 0);
+	io_uring_sqe_set_data64(sqe, handle_pack(HANDLE_NONE, 0, 0, 0));
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+static uint8_t *buf_at(struct uring *u, unsigned id)
+{
+	return u->bufs + (size_t)id * u->buf_bytes;
+}
+
+static void uring_buf_put(struct io *io, uint16_t buf_id)
+{
+	struct uring *u = uring_of(io);
+
+	assert(buf_id < u->n_bufs);
+	io_uring_buf_ring_add(u->buf_ring, buf_at(u, buf_id), (unsigned)u->buf_bytes, buf_id,
+			      io_uring_buf_ring_mask(u->n_bufs), 0);
+	io_uring_buf_ring_advance(u->buf_ring, 1);
+}
+
+static void fill_dgram(struct uring *u, const struct io_uring_cqe *cqe, struct io_event *ev)
+{
+	uint16_t id = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+	struct io_uring_recvmsg_out *out;
+
+	assert(id < u->n_bufs);
+	out = io_uring_recvmsg_validate(buf_at(u, id), cqe->res, &u->msg);
+	if (!out) {
+		uring_buf_put(&u->io, id);
+		ev->res = -EMSGSIZE;
+		return;
+	}
+	ev->has_dgram = true;
+	ev->dgram = (struct io_datagram){
+		.name = io_uring_recvmsg_name(out),
+		.name_len = out->namelen,
+		.control = (uint8_t *)io_uring_recvmsg_name(out) + u->msg.msg_namelen,
+		.control_len = out->controllen,
+		.payload = io_uring_recvmsg_payload(out, &u->msg),
+		.len = io_uring_recvmsg_payload_length(out, cqe->res, &u->msg),
+		.truncated = out->flags & MSG_TRUNC,
+		.buf_id = id,
+	};
+	ev->res = (int32_t)ev->dgram.len;
+}
+
+static void fill_event(struct uring *u, const struct io_uring_cqe *cqe, struct io_event *ev)
+{
+	ev->handle = cqe->user_data;
+	ev->res = cqe->res;
+	ev->more = cqe->flags & IORING_CQE_F_MORE;
+	ev->has_dgram = false;
+	if (cqe->flags & IORING_CQE_F_BUFFER)
+		fill_dgram(u, cqe, ev);
+}
+
+/* The poll of an accept operation has completed. Fills in at most max events, at least one. */
+static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe,
+				 struct io_event *events, unsigned max)
+{
+	struct accept_op *op = accept_of(u, cqe->user_data);
+	int fd = cqe->res < 0 ? cqe->res : op->cancelled ? -ECANCELED : 0;
+	unsigned n = 0;
+
+	while (fd >= 0 && n < max && n < ACCEPT_TURN) {
+		fd = io_sys_accept(op->fd);
+		if (fd >= 0)
+			events[n++] = (struct io_event){
+				.handle = cqe->user_data, .res = fd, .more = true};
+	}
+	/* An error that finds no room comes again. */
+	if (fd >= 0 || fd == -EAGAIN || n == max)
+		uring_poll(&u->io, op->fd, POLLIN, cqe->user_data);
+	else
+		events[n++] = (struct io_event){.handle = cqe->user_data, .res = fd};
+	return n;
+}
+
+static int enter(struct uring *u, uint64_t deadline_ns)
+{
+	struct __kernel_timespec ts, *tsp = NULL;
+	struct io_uring_cqe *cqe;
+
+	if (deadline_ns == 0 || io_uring_cq_ready(&u->ring) > 0)
+		return io_uring_submit_and_get_events(&u->ring);
+	if (deadline_ns != UINT64_MAX) {
+		uint64_t now = io_sys_now_ns(&u->io);
+		uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+
+		ts.tv_sec = (long long)(left / 1000000000);
+		ts.tv_nsec = (long long)(left % 1000000000);
+		tsp = &ts;
+	}
+	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, tsp, NULL);
+}
+
+static int uring_wait(struct io *io, struct io_event *events, unsigned max, uint64_t deadline_ns)
+{
+	struct uring *u = uring_of(io);
+	struct io_uring_cqe *cqe;
+	unsigned head, seen = 0, n = 0;
+	int code = enter(u, deadline_ns);
+
+	if (code < 0 && code != -ETIME && code != -EINTR && code != -EAGAIN && code != -EBUSY)
+		return code;
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		if (n == max)
+			break;
+		seen++;
+		if (handle_op(cqe->user_data) == HANDLE_ACCEPT)
+			n += take_connections(u, cqe, &events[n], max - n);
+		else
+			fill_event(u, cqe, &events[n++]);
+	}
+	io_uring_cq_advance(&u->ring, seen);
+	return (int)n;
+}
+
+static void uring_close(struct io *io)
+{
+	struct uring *u = uring_of(io);
+
+	if (u->ring.ring_fd >= 0)
+		io_uring_queue_exit(&u->ring);
+	io_sys_unmap(u->accepts, LIMIT_PORTS * sizeof(*u->accepts));
+	io_sys_unmap(u->buf_ring, u->buf_ring_bytes);
+	io_sys_unmap(u->bufs, u->n_bufs * u->buf_bytes);
+	free(u);
+}
+
+static const struct io_ops uring_ops = {
+	.close = uring_close,
+	.accept = uring_accept,
+	.connect = uring_connect,
+	.poll = uring_poll,
+	.recvmsg = uring_recvmsg,
+	.cancel = uring_cancel,
+	.wait = uring_wait,
+	.buf_put = uring_buf_put,
+	IO_SYS_OPS,
+};
+
+/* The buffers are mapped, not touched: they cost memory only once datagrams come. */
+static int open_bufs(struct uring *u, const struct io_config *config)
+{
+	struct io_uring_buf_reg reg = {.ring_entries = config->n_bufs, .bgid = BUF_GROUP};
+
+	u->msg = (struct msghdr){.msg_namelen = NAME_BYTES, .msg_controllen = CONTROL_BYTES};
+	u->n_bufs = config->n_bufs;
+	u->buf_bytes = sizeof(struct io_uring_recvmsg_out) + u->msg.msg_namelen + CONTROL_BYTES +
+		       config->buf_size;
+	u->buf_bytes = (u->buf_bytes + 63) & ~(size_t)63;
+	u->buf_ring_bytes = config->n_bufs * sizeof(struct io_uring_buf);
+	u->buf_ring = io_sys_map(u->buf_ring_bytes);
+	u->bufs = io_sys_map(u->n_bufs * u->buf_bytes);
+	u->accepts = io_sys_map(LIMIT_PORTS * sizeof(*u->accepts));
+	if (!u->buf_ring || !u->bufs || !u->accepts)
+		return -ENOMEM;
+	reg.ring_addr = (unsigned long)u->buf_ring;
+	io_uring_buf_ring_init(u->buf_ring);
+	for (unsigned i = 0; i < u->n_bufs; i++)
+		io_uring_buf_ring_add(u->buf_ring, buf_at(u, i), (unsigned)u->buf_bytes,
+				      (unsigned short)i, io_uring_buf_ring_mask(u->n_bufs), (int)i);
+	io_uring_buf_ring_advance(u->buf_ring, (int)u->n_bufs);
+	return io_uring_register_buf_ring(&u->ring, &reg, 0);
+}
+
+/* Debian 12's liburing has io_uring_register_restrictions and io_uring_enable_rings in its header
+ * but not in the library (liburing 2.3, liburing.map). */
+static int ring_register(struct uring *u, unsigned op, const void *arg, unsigned n)
+{
+	return syscall(SYS_io_uring_register, u->ring.ring_fd, op, arg, n) < 0 ? -errno : 0;
+}
+
+/* What passes through a ring does not pass through seccomp, so the ring needs a list of its own
+ * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). No register operation is allowed. */
+static int lock_ring(struct uring *u)
+{
+	static const uint8_t allowed[] = {IORING_OP_CONNECT, IORING_OP_POLL_ADD, IORING_OP_RECVMSG,
+					  IORING_OP_ASYNC_CANCEL};
+	struct io_uring_restriction r[sizeof(allowed) + 1];
+
+	memset(r, 0, sizeof(r));
+	for (unsigned i = 0; i < sizeof(allowed); i++) {
+		r[i].opcode = IORING_RESTRICTION_SQE_OP;
+		r[i].sqe_op = allowed[i];
+	}
+	r[sizeof(allowed)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	r[sizeof(allowed)].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+	return ring_register(u, IORING_REGISTER_RESTRICTIONS, r, sizeof(allowed) + 1);
+}
+
+static int open_ring(struct uring *u, const struct io_config *config)
+{
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+		.cq_entries = config->entries * CQ_FACTOR,
+	};
+	int code = io_uring_queue_init_params(config->entries, &u->ring, &p);
+
+	if (code < 0) {
+		u->ring.ring_fd = -1;
+		return code;
+	}
+	code = open_bufs(u, config);
+	if (!code && config->locked)
+		code = lock_ring(u);
+	if (!code)
+		code = ring_register(u, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	return code;
+}
+
+int io_uring_open(const struct io_config *config, struct io **out)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	int code;
+
+	if (!u)
+		return -ENOMEM;
+	u->io.ops = &uring_ops;
+	u->ring.ring_fd = -1;
+	code = open_ring(u, config);
+	if (code < 0) {
+		uring_close(&u->io);
+		return code;
+	}
+	*out = &u->io;
+	return 0;
+}

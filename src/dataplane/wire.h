@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WIRE_H
+#define RINGKIT_DATAPLANE_WIRE_H
+
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdint.h>
+
+/*
+ * Messages between parent, workers and broker, over SOCK_SEQPACKET pairs. Both ends are the same
+ * binary, so layouts need no versions.
+ *
+ *   parent  <-> data plane main   boot channel, descriptor 3: one dp_boot, one dp_boot_reply
+ *   parent  <-> worker i          control channel i
+ *   worker  <-> broker            socket channel i (made by the parent, an end to each)
+ *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply, then a
+ *                                 broker_channels for each new data plane, and broker_listen, each
+ *                                 with its reply
+ */
+
+/* The kernel's sockaddr_in or sockaddr_in6. */
+union dp_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in4;
+	struct sockaddr_in6 in6;
+};
+
+/* Parent to data plane. Descriptors with it: the statistics memfd, then a control channel and a
+ * socket channel for each worker. */
+struct dp_boot {
+	uint32_t workers;
+	uint32_t backend; /* enum dataplane_backend */
+	uint32_t sandbox, debug;
+	uint32_t udp_timeout_ms;
+	uint32_t transparent;  /* mask of what works, ns/transparent.h */
+	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace */
+};
+
+struct dp_boot_reply {
+	int32_t err;	  /* 0 or -errno */
+	uint32_t backend; /* what it chose */
+};
+
+enum dp_msg_type {
+	DP_MSG_ADD = 1,	   /* parent to worker, one listening socket with it */
+	DP_MSG_REMOVE,	   /* parent to worker */
+	DP_MSG_DONE,	   /* worker to parent: err for port id, seq */
+	DP_MSG_NEW_BROKER, /* parent to worker: a new socket channel with it */
+};
+
+struct dp_msg {
+	uint32_t type;	 /* enum dp_msg_type */
+	uint32_t seq;	 /* of the request, repeated in DP_MSG_DONE */
+	int32_t port_id; /* negative: the port's socket in the namespace */
+	int32_t err;
+	uint32_t proto; /* enum dataplane_proto */
+	uint32_t listen_family;
+	uint32_t slot;	      /* of the port in the statistics file */
+	uint32_t slot_used;   /* by an earlier port: to be zeroed */
+	uint32_t transparent; /* servers are to see the addresses of its clients */
+	union dp_addr target;
+	union dp_addr target2; /* sa_family 0: none */
+};
+
+/* Parent to broker; descriptors: one socket channel for each worker, then user and network
+ * namespace. */
+struct broker_boot {
+	uint32_t workers;
+	uint32_t sandbox, debug;
+	uint32_t transparent; /* to be set up in the namespace */
+};
+
+/* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket
+ * channel for each of its workers. No answer. */
+struct broker_channels {
+	uint32_t workers;
+};
+
+/* Parent to broker, any time after broker_boot: a listening socket in the namespace. The answer
+ * repeats port_id and seq and has the socket with it unless err is -errno. The two messages have
+ * different lengths, by which the broker knows them. */
+struct broker_listen {
+	int32_t port_id;
+	uint32_t seq;
+	uint32_t proto; /* enum dataplane_proto */
+	union dp_addr addr;
+};
+
+struct broker_listen_reply {
+	int32_t port_id;
+	uint32_t seq;
+	int32_t err;
+};
+
+struct broker_boot_reply {
+	int32_t err;
+	uint32_t transparent; /* mask of what works of it */
+	uint64_t netns_cookie;
+};
+
+/* Worker to broker: make this many sockets. */
+struct broker_request {
+	uint8_t family; /* AF_INET, AF_INET6 */
+	uint8_t proto;	/* IPPROTO_TCP, IPPROTO_UDP */
+	uint16_t count; /* 1 to FDPASS_MAX */
+};
+
+/* Broker to worker, with the sockets: unbound, non-blocking, options set (which: broker/main.c).
+ * err is -errno when fewer than count could be made. */
+struct broker_reply {
+	uint8_t family, proto;
+	uint16_t count;
+	int32_t err;
+};
+
+static_assert(sizeof(struct broker_request) == 4, "no padding goes over a socket");
+static_assert(sizeof(struct broker_reply) == 8, "no padding goes over a socket");
+static_assert(sizeof(struct broker_listen) != sizeof(struct broker_channels),
+	      "the length tells which it is");
+
+#endif

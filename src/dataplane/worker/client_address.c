@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "base/sockaddr.h"
+#include "dataplane/worker/worker_internal.h"
+#include "ns/transparent.h"
+
+/*
+ * Connections that bear the client's address (IP_TRANSPARENT), so that the server sees who it is
+ * talking to. The namespace has been prepared for it: ns/transparent.c.
+ *
+ * A flow whose client comes from outside tries so first, and with the address that the namespace
+ * has when that fails, whatever the reason: nobody's connection is lost by this. An answer that
+ * leaves for the client instead of coming back shows in nothing but time, so that this attempt has
+ * a limit, and a port where it passed while the ordinary way worked does not try for a while.
+ *
+ * How a server is reached may change at any time, and the kernel is asked: the address that a
+ * datagram socket would have for the way to the server is the server's own when it is in the
+ * namespace (then the connection has a mark). When the way to the client has the same address,
+ * the server's answers would go to the client and not through the namespace.
+ */
+
+/* Longer than it takes a machine that is busy, shorter than it takes a client to lose patience. */
+#define TRY_NS (1000 * WORKER_NS_PER_MS)
+
+/* How long a port does not try. Then one flow does, for all, and when it is of no use again the
+ * time doubles, this often: what is being set up just now is ready soon, other things never. */
+#define OFF_NS	    (4000 * WORKER_NS_PER_MS)
+#define OFF_DOUBLES 4
+
+/* A server that cannot keep up lets connections wait just the same: where it has worked before,
+ * this many have to pass their time. */
+#define TIMEOUTS_MAX 3
+
+static const char *const reasons[] = {
+	[TCP_LOST_FAMILY] = "one has an IPv4 address and the other an IPv6 one",
+	[TCP_LOST_SCOPE] = "it means nothing beyond the link that the client is on",
+	[TCP_LOST_SETUP] = "the namespace could not be prepared for it",
+	[TCP_LOST_NETWORK] =
+		"answers would not come back: the server is outside, or on the client's network",
+	[TCP_LOST_FAILED] = "the connection could not be made with it",
+	[TCP_LOST_TIMEOUT] = "the server's answer did not come back",
+	[TCP_LOST_OFF] = "the server's answer did not come back a while ago",
+};
+
+static bool same_host(const union dp_addr *a, const union dp_addr *b)
+{
+	if (a->sa.sa_family != b->sa.sa_family)
+		return false;
+	if (a->sa.sa_family == AF_INET6)
+		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
+	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+}
+
+static socklen_t len_of(const union dp_addr *a)
+{
+	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
+}
+
+/* An IPv4 address in IPv6's clothes becomes what it is. */
+static void unmap(union dp_addr *a)
+{
+	struct sockaddr_in in4 = {.sin_family = AF_INET};
+
+	if (a->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
+		return;
+	in4.sin_port = a->in6.sin6_port;
+	memcpy(&in4.sin_addr, &a->in6.sin6_addr.s6_addr[12], sizeof(in4.sin_addr));
+	memset(a, 0, sizeof(*a));
+	a->in4 = in4;
+}
+
+/* 0, or -errno: it has gone already. */
+static int client_of(struct worker *w, const struct tcp_flow *f, union dp_addr *client)
+{
+	socklen_t len = sizeof(*client);
+	int code;
+
+	memset(client, 0, sizeof(*client));
+	code = w->io->ops->peer_of(w->io, f->fd[0], &client->sa, &len);
+	if (code < 0)
+		return code;
+	unmap(client);
+	return 0;
+}
+
+static const union dp_addr *target_of(const struct tcp_flow *f)
+{
+	return f->second ? &f->listener->target2 : &f->listener->target;
+}
+
+static void give_up(struct tcp_flow *f, enum tcp_lost why)
+{
+	f->transparent = false;
+	f->second = false;
+	f->lost = (uint8_t)why;
+}
+
+/* Whether the port tries at all. One that had to stop has a flow try it when its time is up,
+ * while the others still go the ordinary way. */
+static bool is_off(struct worker *w, struct listener *l)
+{
+	if (l->transparent_off_ns == 0)
+		return false;
+	if (w->now_ns < l->transparent_off_ns)
+		return true;
+	l->transparent_off_ns = w->now_ns + 2 * TRY_NS;
+	return false;
+}
+
+void client_address_begin(struct worker *w, struct tcp_flow *f)
+{
+	struct listener *l = f->listener;
+	union dp_addr client;
+
+	if (!l->transparent || client_of(w, f, &client) < 0 || sockaddr_is_loopback(&client.sa))
+		return;
+	if (client.sa.sa_family != l->target.sa.sa_family &&
+	    client.sa.sa_family != l->target2.sa.sa_family) {
+		f->lost = TCP_LOST_FAMILY;
+	} else if (client.sa.sa_family == AF_INET6 &&
+		   IN6_IS_ADDR_LINKLOCAL(&client.in6.sin6_addr)) {
+		f->lost = TCP_LOST_SCOPE;
+	} else if (is_off(w, l)) {
+		f->lost = TCP_LOST_OFF;
+	} else {
+		f->transparent = true;
+		f->second = client.sa.sa_family != l->target.sa.sa_family;
+	}
+}
+
+/* The way to the server */
+
+static void want_probe(struct worker *w, bool ipv6)
+{
+	if (w->probe_fd[ipv6] >= 0 || w->probe_wanted[ipv6])
+		return;
+	/* A pool that has some, for a UDP port, gets no new ones that would tell of themselves. */
+	w->probe_fd[ipv6] = sockpool_take(&w->pools[POOL_UDP4 + ipv6]);
+	if (w->probe_fd[ipv6] >= 0)
+		return;
+	w->probe_wanted[ipv6] = true;
+	w->pools[POOL_UDP4 + ipv6].waiting++;
+}
+
+void client_address_prepare(struct worker *w, const struct listener *l)
+{
+	if (!sockaddr_is_loopback(&l->target.sa))
+		want_probe(w, l->target.sa.sa_family == AF_INET6);
+}
+
+void client_address_probe_ready(struct worker *w, int family)
+{
+	bool ipv6 = family == AF_INET6;
+	struct sockpool *pool = &w->pools[POOL_UDP4 + ipv6];
+
+	if (!w->probe_wanted[ipv6] || pool->n == 0)
+		return;
+	w->probe_wanted[ipv6] = false;
+	pool->waiting--;
+	w->probe_fd[ipv6] = sockpool_take(pool);
+	tcp_sockets_ready(w, family);
+}
+
+static int source_for(struct worker *w, const union dp_addr *to, union dp_addr *source)
+{
+	socklen_t len = sizeof(*source);
+
+	return w->io->ops->source_for(w->io, w->probe_fd[to->sa.sa_family == AF_INET6], &to->sa,
+				      len_of(to), &source->sa, &len);
+}
+
+static bool works(const struct worker *w, enum transparent_place place, bool ipv6)
+{
+	return w->config.transparent & TRANSPARENT_BIT(place, ipv6);
+}
+
+/* By what the kernel says of the ways. */
+static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
+{
+	const union dp_addr *target = target_of(f);
+	bool ipv6 = target->sa.sa_family == AF_INET6;
+	union dp_addr client, to_server, to_client;
+
+	if (client_of(w, f, &client) < 0 || same_host(&client, target) ||
+	    source_for(w, target, &to_server) < 0)
+		return CLIENT_ADDRESS_NO;
+	if (same_host(&to_server, target))
+		return works(w, TRANSPARENT_OWN, ipv6) ? CLIENT_ADDRESS_MARKED : CLIENT_ADDRESS_NO;
+	if (!works(w, TRANSPARENT_BEHIND, ipv6))
+		return CLIENT_ADDRESS_NO;
+	/* A client that there is no way to is as good as any. */
+	if (source_for(w, &client, &to_client) == 0 && same_host(&to_client, &to_server))
+		return CLIENT_ADDRESS_NO;
+	return CLIENT_ADDRESS_YES;
+}
+
+enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
+{
+	const union dp_addr *target = target_of(f);
+	bool ipv6 = target->sa.sa_family == AF_INET6;
+	enum client_address how;
+
+	if (!f->transparent)
+		return CLIENT_ADDRESS_NO;
+	if (sockaddr_is_loopback(&target->sa)) {
+		if (works(w, TRANSPARENT_LOOPBACK, ipv6))
+			return CLIENT_ADDRESS_YES;
+		give_up(f, TCP_LOST_SETUP);
+		return CLIENT_ADDRESS_NO;
+	}
+	want_probe(w, ipv6);
+	if (w->probe_fd[ipv6] < 0)
+		return CLIENT_ADDRESS_WAIT;
+	how = by_routes(w, f);
+	if (how == CLIENT_ADDRESS_NO)
+		give_up(f, TCP_LOST_NETWORK);
+	return how;
+}
+
+int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how)
+{
+	union dp_addr client;
+	int code = client_of(w, f, &client);
+
+	if (!code) {
+		if (f->any_port)
+			client.in4.sin_port = 0; /* in6's is at the same place */
+		code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, len_of(&client),
+					   how == CLIENT_ADDRESS_MARKED ? TRANSPARENT_MARK : 0);
+	}
+	if (code)
+		client_address_failed(f, code);
+	return code;
+}
+
+/* The limit */
+
+void client_address_limit(struct worker *w, struct tcp_flow *f)
+{
+	assert(f->transparent && !f->limited);
+	f->limited = true;
+	f->deadline_ns = w->now_ns + TRY_NS;
+	DL_APPEND2(w->tcp_limited, f, queue_prev, queue_next);
+}
+
+void client_address_unlimit(struct worker *w, struct tcp_flow *f)
+{
+	if (!f->limited)
+		return;
+	f->limited = false;
+	DL_DELETE2(w->tcp_limited, f, queue_prev, queue_next);
+}
+
+uint64_t client_address_deadline(const struct worker *w)
+{
+	return w->tcp_limited ? w->tcp_limited->deadline_ns : UINT64_MAX;
+}
+
+void client_address_tick(struct worker *w)
+{
+	while (w->tcp_limited && w->now_ns >= w->tcp_limited->deadline_ns) {
+		struct tcp_flow *f = w->tcp_limited;
+
+		client_address_unlimit(w, f);
+		tcp_cancel_connect(w, f);
+	}
+}
+
+/* The outcome */
+
+void client_address_failed(struct tcp_flow *f, int err)
+{
+	/* The client's port is another connection's: its address is what matters. */
+	if ((err == -EADDRINUSE || err == -EADDRNOTAVAIL) && !f->any_port)
+		f->any_port = true;
+	else
+		give_up(f, err == -ECANCELED ? TCP_LOST_TIMEOUT : TCP_LOST_FAILED);
+}
+
+static void timed_out(struct worker *w, struct listener *l)
+{
+	l->transparent_timeouts++;
+	if (l->transparent_worked && l->transparent_timeouts < TIMEOUTS_MAX)
+		return;
+	l->transparent_off_ns = w->now_ns + (OFF_NS << l->transparent_offs);
+	if (l->transparent_offs < OFF_DOUBLES)
+		l->transparent_offs++;
+	l->transparent_worked = false;
+}
+
+/* Once in the life of the process, whatever the worker. */
+static void complain(enum tcp_lost why)
+{
+	static bool said;
+
+	if (!__atomic_exchange_n(&said, true, __ATOMIC_RELAXED))
+		log_warning("a server did not see the address of its client "
+			    "(--source-ip-transparent): %s; this is said once, and counted",
+			    reasons[why]);
+}
+
+void client_address_connected(struct worker *w, struct tcp_flow *f)
+{
+	struct listener *l = f->listener;
+
+	if (f->transparent) {
+		stats_add(&w->stats->tcp_transparent, 1);
+		l->transparent_worked = true;
+		l->transparent_timeouts = l->transparent_offs = 0;
+		l->transparent_off_ns = 0;
+	} else if (f->lost) {
+		stats_add(&w->stats->tcp_transparent_lost, 1);
+		complain(f->lost);
+		if (f->lost == TCP_LOST_TIMEOUT)
+			timed_out(w, l);
+	}
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/worker/worker_internal.h"
+
+/*
+ * Ports of a worker. Adding arms the socket; removing takes the operation back, closes the flows,
+ * and answers the parent only when the socket is closed, so that the address is free by then.
+ *
+ * A listener that ran into a limit (descriptors, memory, receive buffers) is paused: connections
+ * wait in its backlog until a flow ends or some time has passed.
+ */
+
+#define RESUME_NS   (100 * WORKER_NS_PER_MS)
+#define COMPLAIN_NS (60000 * WORKER_NS_PER_MS)
+
+static struct listener **bucket_of(struct worker *w, int port_id)
+{
+	uint32_t hash = (uint32_t)port_id * 2654435761u;
+
+	return &w->listener_hash[hash & (w->config.listeners_max - 1)];
+}
+
+static struct listener *find(struct worker *w, int port_id)
+{
+	struct listener *l = *bucket_of(w, port_id);
+
+	while (l && l->port_id != port_id)
+		l = l->hash_next;
+	return l;
+}
+
+static struct listener *slot_get(struct worker *w)
+{
+	struct listener *l = w->listeners_free;
+
+	if (l) {
+		w->listeners_free = l->next;
+	} else {
+		if (w->listeners_used == w->config.listeners_max)
+			return NULL;
+		l = &w->listeners[w->listeners_used++];
+	}
+	assert(l->state == LISTENER_FREE);
+	return l;
+}
+
+static void slot_put(struct worker *w, struct listener *l)
+{
+	uint32_t gen = l->gen + 1;
+
+	memset(l, 0, sizeof(*l));
+	l->gen = gen;
+	l->fd = -1;
+	l->next = w->listeners_free;
+	w->listeners_free = l;
+}
+
+static void arm(struct worker *w, struct listener *l)
+{
+	bool tcp = l->proto == DATAPLANE_TCP;
+	uint64_t h = handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
+				 listener_index(w, l));
+
+	assert(!l->armed && l->state == LISTENER_OPEN);
+	l->armed = true;
+	if (tcp)
+		w->io->ops->accept(w->io, l->fd, h);
+	else
+		w->io->ops->recvmsg(w->io, l->fd, h);
+}
+
+/* Armed again at_ns at the latest. */
+static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
+{
+	assert(!l->paused);
+	l->paused = true;
+	if (w->n_paused++ == 0 || at_ns < w->resume_ns)
+		w->resume_ns = at_ns;
+}
+
+static void disarm(struct worker *w, struct listener *l)
+{
+	bool tcp = l->proto == DATAPLANE_TCP;
+
+	w->io->ops->cancel(w->io, l->fd,
+			   handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
+				       listener_index(w, l)));
+}
+
+void listener_pause(struct worker *w, struct listener *l)
+{
+	/* It is paused when the operation has ended (ended()). */
+	if (l->armed && l->state == LISTENER_OPEN && !l->stopping) {
+		l->stopping = true;
+		disarm(w, l);
+	}
+}
+
+void listener_resume(struct worker *w)
+{
+	bool plenty;
+	struct listener *l;
+
+	if (w->n_paused == 0)
+		return;
+	plenty = worker_fds(w) == WORKER_FDS_PLENTY;
+	w->n_paused = 0;
+	DL_FOREACH(w->listeners_open, l)
+	{
+		if (!l->paused)
+			continue;
+		/* Where descriptors are short, connections wait in the backlog. */
+		if (l->proto == DATAPLANE_TCP && !plenty) {
+			w->n_paused++;
+			continue;
+		}
+		l->paused = false;
+		arm(w, l);
+	}
+	w->resume_ns = w->n_paused ? w->now_ns + RESUME_NS : UINT64_MAX;
+}
+
+/* A socket that came from the parent, which has checked that it is what it says. */
+static bool comes_paced(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 &&
+	       strncmp(name, "bbr", 3) == 0;
+}
+
+static socklen_t addr_len(const union dp_addr *a)
+{
+	if (a->sa.sa_family == AF_INET)
+		return sizeof(a->in4);
+	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : 0;
+}
+
+/* The pool that its connections come from. A second target is rarely needed: its pool is filled
+ * when a connection waits for it. */
+static struct sockpool *pool_of(struct worker *w, const struct listener *l)
+{
+	unsigned pool = l->proto == DATAPLANE_TCP ? POOL_TCP4 : POOL_UDP4;
+
+	return &w->pools[pool + (l->target.sa.sa_family == AF_INET6)];
+}
+
+int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
+{
+	struct listener *l, **bucket = bucket_of(w, msg->port_id);
+	bool valid = msg->proto <= DATAPLANE_UDP && addr_len(&msg->target) > 0 &&
+		     msg->slot < w->config.port_slots;
+
+	l = valid && !find(w, msg->port_id) ? slot_get(w) : NULL;
+	if (!l) {
+		w->io->ops->close_fd(w->io, fd);
+		return !valid ? -EINVAL : find(w, msg->port_id) ? -EEXIST : -ENOSPC;
+	}
+	l->state = LISTENER_OPEN;
+	l->fd = fd;
+	l->port_id = msg->port_id;
+	l->proto = msg->proto;
+	l->family = (int)msg->listen_family;
+	l->target = msg->target;
+	l->target_len = addr_len(&msg->target);
+	l->target2 = msg->target2;
+	l->target2_len = addr_len(&msg->target2);
+	l->stats = &w->config.port_stats[msg->slot];
+	if (msg->slot_used)
+		memset(l->stats, 0, sizeof(*l->stats));
+	l->tune = msg->proto == DATAPLANE_TCP && comes_paced(fd);
+	l->transparent = msg->transparent && w->config.transparent;
+	if (l->transparent)
+		client_address_prepare(w, l);
+	l->hash_next = *bucket;
+	*bucket = l;
+	DL_APPEND(w->listeners_open, l);
+	w->n_listeners++;
+	stats_add(&w->stats->listeners, 1);
+	pool_of(w, l)->users++;
+	arm(w, l);
+	return 0;
+}
+
+static void unhash(struct worker *w, struct listener *l)
+{
+	struct listener **p = bucket_of(w, l->port_id);
+
+	while (*p != l)
+		p = &(*p)->hash_next;
+	*p = l->hash_next;
+}
+
+/* Closes it when nothing holds it any more. */
+static void try_finish(struct worker *w, struct listener *l)
+{
+	if (l->state != LISTENER_CLOSING || l->armed || l->n_flows > 0)
+		return;
+	w->io->ops->close_fd(w->io, l->fd);
+	DL_DELETE(w->listeners_closing, l);
+	unhash(w, l);
+	pool_of(w, l)->users--;
+	w->n_listeners--;
+	stats_sub(&w->stats->listeners, 1);
+	worker_send_done(w, l->port_id, l->remove_seq, 0);
+	slot_put(w, l);
+}
+
+int listener_remove(struct worker *w, int port_id, uint32_t seq)
+{
+	struct listener *l = find(w, port_id);
+
+	if (!l || l->state != LISTENER_OPEN)
+		return -ENOENT;
+	l->state = LISTENER_CLOSING;
+	l->remove_seq = seq;
+	DL_DELETE(w->listeners_open, l);
+	DL_APPEND(w->listeners_closing, l);
+	if (l->paused) {
+		l->paused = false;
+		w->n_paused--;
+	}
+	if (l->armed && !l->stopping)
+		disarm(w, l);
+	if (l->proto == DATAPLANE_TCP)
+		tcp_close_listener_flows(w, l);
+	else
+		udp_close_listener_flows(w, l);
+	try_finish(w, l);
+	return 0;
+}
+
+void listener_flow_opened(struct listener *l)
+{
+	l->n_flows++;
+	stats_add(&l->stats->flows, 1);
+	stats_add(&l->stats->opened, 1);
+}
+
+void listener_flow_closed(struct worker *w, struct listener *l)
+{
+	assert(l->n_flows > 0);
+	l->n_flows--;
+	stats_sub(&l->stats->flows, 1);
+	try_finish(w, l);
+	listener_resume(w);
+}
+
+/* The listener an event is for, or NULL: it is of an earlier life of the slot. */
+static struct listener *of_event(struct worker *w, const struct io_event *ev)
+{
+	uint32_t index = handle_index(ev->handle);
+	struct listener *l;
+
+	assert(index < w->listeners_used);
+	l = &w->listeners[index];
+	if (l->state != LISTENER_FREE && handle_is_current(ev->handle, l->gen))
+		return l;
+	stats_add(&w->stats->stale_completions, 1);
+	return NULL;
+}
+
+/* Whether an error was that of one connection or datagram (accept(2), "Error handling"). */
+static bool concerns_one_peer(int why)
+{
+	switch (-why) {
+	case ECONNABORTED:
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case EMSGSIZE:
+	case ENETUNREACH:
+	case EPERM:
+	case EPROTO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Something has run out: descriptors, as a rule. Said once in a while. */
+static void pause_for_want(struct worker *w, struct listener *l)
+{
+	pause_until(w, l, w->now_ns + RESUME_NS);
+	stats_add(&w->stats->accept_paused, 1);
+	if (w->now_ns < w->complain_ns)
+		return;
+	w->complain_ns = w->now_ns + COMPLAIN_NS;
+	log_warning("worker %u: %u connections and %u UDP flows, and no descriptors for more: new "
+		    "connections wait; a higher limit of open files (ulimit -n) would help",
+		    w->config.number, w->tcp_count, w->udp_count);
+}
+
+/* A multishot operation has ended: why says what is to be done. */
+static void ended(struct worker *w, struct listener *l, int why)
+{
+	bool stopping = l->stopping;
+
+	l->armed = l->stopping = false;
+	if (l->state == LISTENER_CLOSING) {
+		try_finish(w, l);
+	} else if (stopping) {
+		pause_for_want(w, l);
+	} else if (why >= 0 || concerns_one_peer(why)) {
+		arm(w, l); /* the kernel ends multishot operations for reasons of its own */
+	} else if (why == -ENOBUFS && l->proto == DATAPLANE_UDP) {
+		pause_until(w, l, w->now_ns); /* the buffers come back at the end of this turn */
+	} else {
+		pause_for_want(w, l);
+	}
+}
+
+void listener_accept_event(struct worker *w, const struct io_event *ev)
+{
+	struct listener *l = of_event(w, ev);
+
+	if (!l || l->state == LISTENER_CLOSING) {
+		if (ev->res >= 0)
+			w->io->ops->reset_fd(w->io, ev->res);
+	} else if (ev->res >= 0) {
+		tcp_accept(w, l, ev->res);
+	}
+	if (l && !ev->more)
+		ended(w, l, ev->res);
+}
+
+void listener_udp_event(struct worker *w, const struct io_event *ev)
+{
+	struct listener *l = of_event(w, ev);
+
+	if (ev->has_dgram) {
+		if (l && l->state == LISTENER_OPEN)
+			udp_from_client(w, l, &ev->dgram);
+		else
+			w->io->ops->buf_put(w->io, ev->dgram.buf_id);
+	}
+	if (l && !ev->more)
+		ended(w, l, ev->res);
+}
+
+void listener_close_all(struct worker *w)
+{
+	struct listener *l;
+
+	DL_FOREACH(w->listeners_open, l)
+	w->io->ops->close_fd(w->io, l->fd);
+	DL_FOREACH(w->listeners_closing, l)
+	w->io->ops->close_fd(w->io, l->fd);
+	w->listeners_open = w->listeners_closing = NULL;
+}

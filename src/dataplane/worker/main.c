@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/io/io.h"
+#include "dataplane/sandbox.h"
+#include "dataplane/wire.h"
+#include "dataplane/worker/worker.h"
+
+/*
+ * The data plane's process. The parent sends what to be and the descriptors to be it with; each
+ * worker opens its ring in its own thread; then everything that can be given up is given up, and
+ * only then does the parent hear that ports may come. The main thread is worker 0.
+ */
+
+#define BOOT_FD 3
+
+/* Operations a worker starts between two waits: a full turn of events with two each. */
+#define RING_ENTRIES 512
+
+/* Receive buffers of a worker: what one turn may take in without pausing a UDP port. Only touched
+ * pages cost memory. */
+#define RECV_BUFS      64
+#define RECV_BUF_BYTES 65536
+
+/* Pages of fs.pipe-user-pages-soft that all workers take at most, as a share: the user's other
+ * processes want pipes too. */
+#define PIPE_SHARE 2
+#define PIPE_PAGES 256 /* of a 1 MiB pipe */
+
+/* Descriptors that are no worker's to hand out: of the process, and of each worker (ring, channels,
+ * and one that a message brings). */
+#define FDS_OTHER  8
+#define FDS_WORKER 8
+
+/* A thread of the data plane calls nothing deep. */
+#define STACK_BYTES (256 * 1024)
+
+struct plane {
+	struct dp_boot boot;
+	struct worker_config config; /* of each worker, but for number and stats */
+	bool uring;
+	uint8_t *stats; /* the statistics file */
+	int control[LIMIT_WORKERS], broker[LIMIT_WORKERS];
+	pthread_barrier_t opened; /* each worker has opened its io, or failed */
+	pthread_barrier_t locked; /* the process is locked down */
+	int err[LIMIT_WORKERS];
+	int verdict; /* 0, or why there will be no data plane */
+};
+
+struct seat {
+	struct plane *plane;
+	unsigned number;
+	struct io *io;
+	struct worker *worker;
+	pthread_t thread;
+};
+
+static int open_io(const struct plane *p, bool uring, struct io **out)
+{
+	struct io_config config = {.entries = RING_ENTRIES,
+				   .n_bufs = RECV_BUFS,
+				   .buf_size = RECV_BUF_BYTES,
+				   .locked = p->boot.sandbox};
+
+	return uring ? io_uring_open(&config, out) : io_epoll_open(&config, out);
+}
+
+static int open_worker(struct seat *s)
+{
+	const struct plane *p = s->plane;
+	struct worker_config config = p->config;
+
+	config.number = s->number;
+	config.stats = (struct stats *)(p->stats + s->number * STATS_STRIDE);
+	config.port_stats =
+		(struct port_stats *)(p->stats + s->number * STATS_STRIDE + STATS_PORTS_AT);
+	config.port_slots = LIMIT_PORTS;
+	return worker_open(&config, s->io, &s->worker);
+}
+
+/* Worker 0's io also answers which back end there is. */
+static int choose_backend(struct plane *p, struct io **out)
+{
+	int code = -ENOSYS;
+
+	if (p->boot.backend != DATAPLANE_EPOLL) {
+		p->uring = true;
+		code = open_io(p, true, out);
+		if (code < 0)
+			log_debug("io_uring: %s", strerror(-code));
+	}
+	if (code < 0 && p->boot.backend != DATAPLANE_URING) {
+		p->uring = false;
+		code = open_io(p, false, out);
+	}
+	return code;
+}
+
+static unsigned clamp(uint64_t n, unsigned min, unsigned max)
+{
+	return n < min ? min : n > max ? max : (unsigned)n;
+}
+
+static unsigned pipes_max(unsigned workers)
+{
+	char text[32];
+	unsigned long soft = 0;
+
+	if (fd_read_file("/proc/sys/fs/pipe-user-pages-soft", text, sizeof(text)) > 0)
+		soft = strtoul(text, NULL, 10);
+	if (soft == 0) /* pipe(7): no limit */
+		return 64;
+	return clamp(soft / PIPE_PAGES / PIPE_SHARE / workers, 2, 64);
+}
+
+static void size_workers(struct plane *p)
+{
+	struct rlimit rl = {.rlim_cur = 1024};
+	uint64_t fds;
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	fds = rl.rlim_cur > 2 * FDS_OTHER ? rl.rlim_cur - FDS_OTHER : rl.rlim_cur / 2;
+	fds = fds / p->boot.workers > FDS_WORKER ? fds / p->boot.workers - FDS_WORKER : 0;
+	p->config = (struct worker_config){
+		.fds_max = clamp(fds, 32, 1u << 21),
+		.tcp_flows_max = clamp(fds / 2, 64, 1u << 20),
+		.udp_flows_max = clamp(fds / 2, 64, 1u << 16),
+		.listeners_max = LIMIT_PORTS,
+		.pipes_max = pipes_max(p->boot.workers),
+		.udp_pending_max = RECV_BUFS / 2,
+		.udp_timeout_ms = p->boot.udp_timeout_ms,
+		.transparent = p->boot.transparent,
+		.netns_cookie = p->boot.netns_cookie,
+	};
+}
+
+static int receive_boot(struct plane *p)
+{
+	int fds[FDPASS_MAX], stats_fd;
+	size_t n = FDPASS_MAX;
+	ssize_t len = fdpass_recv(BOOT_FD, &p->boot, sizeof(p->boot), fds, &n, 0);
+
+	if (len != sizeof(p->boot))
+		return len < 0 ? (int)len : -EPROTO;
+	if (p->boot.workers == 0 || p->boot.workers > LIMIT_WORKERS || n != 1 + 2 * p->boot.workers)
+		return -EPROTO;
+	stats_fd = fds[0];
+	for (unsigned i = 0; i < p->boot.workers; i++) {
+		p->control[i] = fds[1 + 2 * i];
+		p->broker[i] = fds[2 + 2 * i];
+	}
+	p->stats = mmap(NULL, p->boot.workers * STATS_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			stats_fd, 0);
+	close(stats_fd);
+	return p->stats == MAP_FAILED ? -errno : 0;
+}
+
+static int first_error(const struct plane *p)
+{
+	for (unsigned i = 0; i < p->boot.workers; i++)
+		if (p->err[i])
+			return p->err[i];
+	return 0;
+}
+
+static int reply(const struct plane *p, int err)
+{
+	struct dp_boot_reply r = {.err = err,
+				  .backend = p->uring ? DATAPLANE_URING : DATAPLANE_EPOLL};
+	int code = fdpass_send(BOOT_FD, &r, sizeof(r), NULL, 0, 0);
+
+	return err ? err : code;
+}
+
+/* Everything is open: give up what is not needed, and say so to the parent. */
+static int lock_and_reply(struct plane *p)
+{
+	struct err e = {.code = 0};
+	int code = first_error(p);
+
+	if (!code && p->boot.sandbox) {
+		code = sandbox_dataplane(p->uring, p->boot.transparent, &e);
+		if (code < 0)
+			log_error("%s", e.msg);
+	}
+	return reply(p, code);
+}
+
+static void *seat_main(void *arg)
+{
+	struct seat *s = arg;
+	struct plane *p = s->plane;
+	char name[16];
+	int err = 0;
+
+	snprintf(name, sizeof(name), "rk-worker-%u", s->number);
+	prctl(PR_SET_NAME, name);
+	if (!s->io)
+		err = open_io(p, p->uring, &s->io);
+	if (!err)
+		err = open_worker(s);
+	p->err[s->number] = err;
+	pthread_barrier_wait(&p->opened);
+	if (s->number == 0)
+		p->verdict = lock_and_reply(p);
+	pthread_barrier_wait(&p->locked);
+	if (p->verdict < 0)
+		return NULL;
+	worker_set_channels(s->worker, p->control[s->number], p->broker[s->number]);
+	err = worker_run(s->worker);
+	if (err < 0)
+		log_error("worker %u: %s", s->number, strerror(-err));
+	/* A data plane that lacks a worker is none: the parent starts another. */
+	_exit(err < 0);
+}
+
+static int start_threads(struct plane *p, struct seat *seats)
+{
+	pthread_attr_t attr;
+	int code = 0;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	for (unsigned i = 1; i < p->boot.workers && !code; i++)
+		code = -pthread_create(&seats[i].thread, &attr, seat_main, &seats[i]);
+	pthread_attr_destroy(&attr);
+	return code;
+}
+
+static int run(struct plane *p)
+{
+	struct seat seats[LIMIT_WORKERS] = {{.plane = NULL}};
+	int code = choose_backend(p, &seats[0].io);
+
+	if (code < 0)
+		return reply(p, code);
+	size_workers(p);
+	for (unsigned i = 0; i < p->boot.workers; i++) {
+		seats[i].plane = p;
+		seats[i].number = i;
+	}
+	pthread_barrier_init(&p->opened, NULL, p->boot.workers);
+	pthread_barrier_init(&p->locked, NULL, p->boot.workers);
+	code = start_threads(p, seats);
+	if (code < 0)
+		return reply(p, code);
+	seat_main(&seats[0]);
+	return p->verdict;
+}
+
+int dataplane_main(void)
+{
+	static struct plane plane;
+	int code;
+
+	log_init("dataplane", false);
+	/* splice(2) into a socket whose peer is gone raises it, and has no flag against that. */
+	signal(SIGPIPE, SIG_IGN);
+	code = receive_boot(&plane);
+	if (code < 0) {
+		log_error("boot: %s", strerror(-code));
+		return 1;
+	}
+	log_init("dataplane", plane.boot.debug);
+	code = run(&plane);
+	if (code < 0)
+		log_error("%s", strerror(-code));
+	return code < 0 ? 1 : 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+
+#include "dataplane/worker/worker_internal.h"
+
+/*
+ * Moving the bytes of one direction of a TCP flow, in line, until a side has no more to give or to
+ * take. tcp.c says what is copied, what is spliced, and what follows.
+ */
+
+void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir)
+{
+	if (dir->pipe == PIPEPOOL_NONE)
+		return;
+	if (dir->in_pipe)
+		pipepool_discard(&w->pipes, dir->pipe);
+	else
+		pipepool_put(&w->pipes, dir->pipe);
+	dir->pipe = PIPEPOOL_NONE;
+	dir->in_pipe = 0;
+}
+
+static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, size_t n)
+{
+	struct port_stats *port = f->listener->stats;
+
+	stats_add(d == 0 ? &w->stats->tcp_bytes_in : &w->stats->tcp_bytes_out, n);
+	stats_add(d == 0 ? &port->bytes_in : &port->bytes_out, n);
+}
+
+/* What is in the pipe goes first. */
+static enum tcp_pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d)
+{
+	struct tcp_dir *dir = &f->dir[d];
+	struct pipepool_pipe *pipe = pipepool_at(&w->pipes, dir->pipe);
+
+	while (dir->in_pipe) {
+		ssize_t n = w->io->ops->splice(w->io, pipe->fds[0], f->fd[!d], dir->in_pipe);
+
+		if (n == -EAGAIN)
+			return PUMP_WAIT_WRITE;
+		if (n <= 0)
+			return PUMP_WRITE_ERROR;
+		assert((size_t)n <= dir->in_pipe);
+		dir->in_pipe -= (uint32_t)n;
+		count_bytes(w, f, d, (size_t)n);
+	}
+	tcp_drop_pipe(w, dir);
+	return PUMP_MOVED;
+}
+
+static enum tcp_pump read_result(ssize_t n)
+{
+	if (n == 0)
+		return PUMP_END;
+	return n == -EAGAIN ? PUMP_WAIT_READ : PUMP_READ_ERROR;
+}
+
+/* Without a pipe: send what is in the receive queue, then drop from it what was sent. */
+static enum tcp_pump move_peeked(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
+{
+	const struct io_ops *ops = w->io->ops;
+	ssize_t n, sent;
+
+	n = ops->recv(w->io, f->fd[d], w->copy, WORKER_BULK_COPY_BYTES, MSG_PEEK);
+	if (n <= 0)
+		return read_result(n);
+	sent = ops->send(w->io, f->fd[!d], w->copy, (size_t)n, 0);
+	if (sent == -EAGAIN)
+		return PUMP_WAIT_WRITE;
+	if (sent <= 0)
+		return PUMP_WRITE_ERROR;
+	/* tcp(7): MSG_TRUNC drops bytes without copying them. They are there, so this is whole. */
+	n = ops->recv(w->io, f->fd[d], w->copy, (size_t)sent, MSG_TRUNC);
+	if (n != sent)
+		return PUMP_READ_ERROR;
+	*moved += (size_t)sent;
+	count_bytes(w, f, d, (size_t)sent);
+	return PUMP_MOVED;
+}
+
+/* What a send left goes into a pipe: one is there, the caller has made sure. */
+static enum tcp_pump spill(struct worker *w, struct tcp_dir *dir, const uint8_t *rest, size_t len)
+{
+	ssize_t n;
+
+	dir->pipe = (int16_t)pipepool_get(&w->pipes, w->now_ns);
+	assert(dir->pipe != PIPEPOOL_NONE);
+	n = w->io->ops->pipe_write(w->io, pipepool_at(&w->pipes, dir->pipe)->fds[1], rest, len);
+	if (n != (ssize_t)len)
+		return PUMP_WRITE_ERROR;
+	dir->in_pipe = (uint32_t)len;
+	return PUMP_WAIT_WRITE;
+}
+
+static enum tcp_pump move_copied(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
+{
+	const struct io_ops *ops = w->io->ops;
+	struct tcp_dir *dir = &f->dir[d];
+	ssize_t n, sent;
+
+	if (!pipepool_ready(&w->pipes, w->now_ns))
+		return move_peeked(w, f, d, moved);
+	n = ops->recv(w->io, f->fd[d], w->copy, WORKER_COPY_BYTES, 0);
+	if (n <= 0)
+		return read_result(n);
+	sent = ops->send(w->io, f->fd[!d], w->copy, (size_t)n, 0);
+	if (sent < 0 && sent != -EAGAIN)
+		return PUMP_WRITE_ERROR;
+	if (sent < 0)
+		sent = 0;
+	*moved += (size_t)n;
+	count_bytes(w, f, d, (size_t)sent);
+	if (sent < n)
+		return spill(w, dir, w->copy + sent, (size_t)(n - sent));
+	dir->bulk = n == WORKER_COPY_BYTES;
+	/* Less than asked for: the queue is empty, and asking again would only say so, unless the
+	 * end of the stream is behind it. */
+	return dir->bulk || dir->hangup ? PUMP_MOVED : PUMP_WAIT_READ;
+}
+
+static enum tcp_pump move_spliced(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
+{
+	struct tcp_dir *dir = &f->dir[d];
+	struct pipepool_pipe *pipe;
+	ssize_t n;
+
+	dir->pipe = (int16_t)pipepool_get(&w->pipes, w->now_ns);
+	if (dir->pipe == PIPEPOOL_NONE)
+		return move_peeked(w, f, d, moved);
+	pipe = pipepool_at(&w->pipes, dir->pipe);
+	n = w->io->ops->splice(w->io, f->fd[d], pipe->fds[1], pipe->size);
+	if (n > 0) {
+		dir->in_pipe = (uint32_t)n;
+		dir->bulk = n >= WORKER_COPY_BYTES;
+		*moved += (size_t)n;
+		return PUMP_MOVED;
+	}
+	tcp_drop_pipe(w, dir);
+	/* Splice says EAGAIN for ever at an urgent mark (tcp(7), MSG_OOB); recv reads past it. */
+	if (n == -EAGAIN)
+		return move_copied(w, f, d, moved);
+	return read_result(n);
+}
+
+enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d)
+{
+	struct tcp_dir *dir = &f->dir[d];
+	size_t moved = 0;
+
+	for (;;) {
+		enum tcp_pump r = PUMP_MOVED;
+
+		if (dir->in_pipe)
+			r = drain_pipe(w, f, d);
+		if (r == PUMP_MOVED && moved >= WORKER_FLOW_BUDGET)
+			return PUMP_BUDGET;
+		if (r == PUMP_MOVED)
+			r = dir->bulk ? move_spliced(w, f, d, &moved)
+				      : move_copied(w, f, d, &moved);
+		if (r != PUMP_MOVED)
+			return r;
+	}
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "dataplane/worker/worker_internal.h"
+
+/*
+ * UDP flows.
+ *
+ * A flow is known by the client's address, the listener, and the address of ours the client wrote
+ * to; answers go out from that address (ip(7), IP_PKTINFO; ipv6(7), IPV6_PKTINFO), for a client
+ * takes answers from no other. In the namespace it has a connected socket of its own.
+ *
+ * Datagrams arrive in receive buffers, alone or as a run that the kernel put together (UDP_GRO),
+ * and leave as they came or joined with others (udp_send.c), before the turn ends: a buffer is held
+ * for one turn. The first few of a flow that has no socket yet wait (udp_pending.c).
+ *
+ * Flows end after the time-out without traffic. When the table is full the oldest goes, one of
+ * the same listener if that has most of them: forged source addresses cost the others nothing.
+ */
+
+/* Flows are looked at this many times within their time-out. */
+#define CHECKS_PER_TIMEOUT 8
+
+static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
+{
+	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp));
+}
+
+/* Keys */
+
+static void map_ipv4(struct in6_addr *out, const struct in_addr *in)
+{
+	out->s6_addr32[0] = out->s6_addr32[1] = 0;
+	out->s6_addr32[2] = htonl(0xffff);
+	out->s6_addr32[3] = in->s_addr;
+}
+
+static bool key_client(struct udp_key *key, const struct io_datagram *d)
+{
+	union dp_addr name;
+
+	if (d->name_len > sizeof(name) || d->name_len < sizeof(name.in4))
+		return false;
+	memcpy(&name, d->name, d->name_len);
+	if (name.sa.sa_family == AF_INET) {
+		map_ipv4(&key->client, &name.in4.sin_addr);
+		key->client_port = name.in4.sin_port;
+		return true;
+	}
+	if (name.sa.sa_family != AF_INET6)
+		return false;
+	key->client = name.in6.sin6_addr;
+	key->client_port = name.in6.sin6_port;
+	key->client_scope = name.in6.sin6_scope_id;
+	return true;
+}
+
+static void key_local_ipv4(struct udp_key *key, const struct cmsghdr *c)
+{
+	struct in_pktinfo info;
+
+	memcpy(&info, CMSG_DATA(c), sizeof(info));
+	/* The address we have, where the datagram was sent to a broadcast address. */
+	map_ipv4(&key->local, &info.ipi_spec_dst);
+}
+
+static void key_local_ipv6(struct udp_key *key, const struct cmsghdr *c)
+{
+	struct in6_pktinfo info;
+
+	memcpy(&info, CMSG_DATA(c), sizeof(info));
+	if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
+		return;
+	key->local = info.ipi6_addr;
+	/* Elsewhere the route decides, as it does for every other packet. */
+	if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+		key->local_ifindex = info.ipi6_ifindex;
+}
+
+/* Reads the control messages: the local address into key (unless NULL). Returns the length of
+ * a run's datagrams, 0 when it is none. */
+static size_t read_control(const struct io_datagram *d, struct udp_key *key)
+{
+	struct msghdr msg = {.msg_control = (void *)(unsigned long)d->control,
+			     .msg_controllen = d->control_len};
+	int segment = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
+			memcpy(&segment, CMSG_DATA(c), sizeof(segment));
+		else if (key && c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
+			key_local_ipv4(key, c);
+		else if (key && c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+			key_local_ipv6(key, c);
+	}
+	return segment > 0 && (size_t)segment < d->len ? (size_t)segment : 0;
+}
+
+static struct udp_payload payload_of(const struct io_datagram *d, size_t segment)
+{
+	return (struct udp_payload){.data = d->payload,
+				    .len = (uint32_t)d->len,
+				    .segment = (uint16_t)segment,
+				    .buf_id = d->buf_id};
+}
+
+/* Seeded, since clients choose what is in a key. */
+static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
+{
+	uint64_t words[sizeof(*key) / sizeof(uint64_t)], h = w->udp_hash_seed;
+
+	static_assert(sizeof(*key) % sizeof(uint64_t) == 0, "the key has no padding");
+	memcpy(words, key, sizeof(words));
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		unsigned __int128 m = (unsigned __int128)(h ^ words[i]) * 0x9e3779b97f4a7c15ull;
+
+		h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp_hash_seed;
+	}
+	return &w->udp_hash[h & w->udp_hash_mask];
+}
+
+static struct udp_flow *find(struct worker *w, const struct udp_key *key)
+{
+	struct udp_flow *f = w->batch.flow;
+
+	/* Mostly it is the flow that the last one was for. */
+	if (f && memcmp(&f->key, key, sizeof(*key)) == 0)
+		return f;
+	f = *bucket_of(w, key);
+	while (f && memcmp(&f->key, key, sizeof(*key)) != 0)
+		f = f->hash_next;
+	return f;
+}
+
+/* Flows */
+
+static struct udp_flow *slot_get(struct worker *w)
+{
+	struct udp_flow *f = w->udp_free;
+
+	if (f) {
+		w->udp_free = f->next;
+	} else {
+		if (w->udp_used == w->config.udp_flows_max)
+			return NULL;
+		f = &w->udp[w->udp_used++];
+	}
+	assert(f->state == UDP_FLOW_FREE);
+	return f;
+}
+
+static void wait_begin(struct worker *w, struct udp_flow *f)
+{
+	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
+
+	f->state = UDP_FLOW_WAITING;
+	DL_APPEND2(w->udp_waiting[ipv6], f, wait_prev, wait_next);
+	w->pools[POOL_UDP4 + ipv6].waiting++;
+}
+
+static void wait_end(struct worker *w, struct udp_flow *f)
+{
+	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
+
+	DL_DELETE2(w->udp_waiting[ipv6], f, wait_prev, wait_next);
+	w->pools[POOL_UDP4 + ipv6].waiting--;
+}
+
+static void release(struct worker *w, struct udp_flow *f)
+{
+	struct listener *l = f->listener;
+	uint32_t gen = f->gen + 1;
+
+	assert(f->state == UDP_FLOW_CLOSING && !f->armed && f->n_pending == 0);
+	if (f->fd >= 0)
+		w->io->ops->close_fd(w->io, f->fd);
+	DL_DELETE(l->udp_flows, f);
+	w->udp_slots--;
+	memset(f, 0, sizeof(*f));
+	f->gen = gen;
+	f->next = w->udp_free;
+	w->udp_free = f;
+	listener_flow_closed(w, l);
+}
+
+static void unhash(struct worker *w, struct udp_flow *f)
+{
+	struct udp_flow **p = bucket_of(w, &f->key);
+
+	while (*p != f)
+		p = &(*p)->hash_next;
+	*p = f->hash_next;
+}
+
+static void flow_close(struct worker *w, struct udp_flow *f)
+{
+	if (f->state == UDP_FLOW_CLOSING)
+		return;
+	if (w->batch.flow == f)
+		udp_flush(w);
+	if (f->state == UDP_FLOW_WAITING)
+		wait_end(w, f);
+	if (f->paused)
+		DL_DELETE2(w->udp_paused, f, wait_prev, wait_next);
+	f->paused = false;
+	udp_pending_drop(w, f);
+	unhash(w, f);
+	DL_DELETE2(w->udp_ages, f, age_prev, age_next);
+	f->state = UDP_FLOW_CLOSING;
+	w->udp_count--;
+	stats_sub(&w->stats->udp_flows, 1);
+	if (f->armed)
+		w->io->ops->cancel(w->io, f->fd, handle_of(w, f));
+	else
+		release(w, f);
+}
+
+static uint64_t timeout_ns(const struct worker *w)
+{
+	return w->config.udp_timeout_ms * WORKER_NS_PER_MS;
+}
+
+static void age_append(struct worker *w, struct udp_flow *f)
+{
+	f->check_ns = w->now_ns + timeout_ns(w) / CHECKS_PER_TIMEOUT + 1;
+	DL_APPEND2(w->udp_ages, f, age_prev, age_next);
+}
+
+/* Slots above this are for flows on their way out, so that a new one need not wait for them. */
+static unsigned live_max(const struct worker *w)
+{
+	return w->config.udp_flows_max - w->config.udp_flows_max / 8;
+}
+
+static void evict_for(struct worker *w, struct listener *l)
+{
+	struct udp_flow *victim = w->udp_ages;
+
+	if (w->udp_count < live_max(w) && worker_fds(w) == WORKER_FDS_PLENTY)
+		return;
+	if (l->n_flows > live_max(w) / 2)
+		for (victim = l->udp_flows; victim && victim->state == UDP_FLOW_CLOSING;)
+			victim = victim->next;
+	if (!victim)
+		return;
+	stats_add(&w->stats->udp_evicted, 1);
+	flow_close(w, victim);
+}
+
+static void arm(struct worker *w, struct udp_flow *f)
+{
+	f->armed = true;
+	w->io->ops->recvmsg(w->io, f->fd, handle_of(w, f));
+}
+
+/* Connects its socket if there is one; otherwise it waits. False: it has been closed. */
+static bool start(struct worker *w, struct udp_flow *f)
+{
+	const struct listener *l = f->listener;
+	int err;
+
+	f->fd = worker_take_socket(w, l->target.sa.sa_family, SOCK_DGRAM);
+	if (f->fd < 0) {
+		wait_begin(w, f);
+		return true;
+	}
+	f->state = UDP_FLOW_OPEN;
+	err = w->io->ops->connect_now(w->io, f->fd, &l->target.sa, l->target_len);
+	if (err < 0) {
+		flow_close(w, f);
+		return false;
+	}
+	arm(w, f);
+	return true;
+}
+
+static struct udp_flow *flow_new(struct worker *w, struct listener *l, const struct udp_key *key)
+{
+	struct udp_flow *f, **bucket;
+
+	evict_for(w, l);
+	f = worker_fds(w) == WORKER_FDS_OUT ? NULL : slot_get(w);
+	if (!f)
+		return NULL;
+	bucket = bucket_of(w, key);
+	f->key = *key;
+	f->fd = -1;
+	f->listener = l;
+	f->last_ns = w->now_ns;
+	f->hash_next = *bucket;
+	*bucket = f;
+	w->udp_slots++;
+	listener_flow_opened(l);
+	DL_APPEND(l->udp_flows, f);
+	age_append(w, f);
+	w->udp_count++;
+	stats_add(&w->stats->udp_flows, 1);
+	return start(w, f) ? f : NULL;
+}
+
+void udp_count_dropped(struct worker *w, struct listener *l, unsigned datagrams)
+{
+	stats_add(&w->stats->udp_dropped, datagrams);
+	if (l)
+		stats_add(&l->stats->dropped, datagrams);
+}
+
+static void drop(struct worker *w, struct listener *l, const struct io_datagram *d)
+{
+	struct udp_payload payload = payload_of(d, read_control(d, NULL));
+
+	udp_count_dropped(w, l, udp_datagrams(&payload));
+	w->io->ops->buf_put(w->io, d->buf_id);
+}
+
+void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *d)
+{
+	struct udp_key key = {.listener = listener_index(w, l)};
+	size_t segment = read_control(d, &key);
+	struct udp_flow *f = NULL;
+	struct udp_payload payload;
+
+	if (!d->truncated && key_client(&key, d)) {
+		f = find(w, &key);
+		if (!f)
+			f = flow_new(w, l, &key);
+	}
+	if (!f) {
+		drop(w, l, d);
+		return;
+	}
+	payload = payload_of(d, segment);
+	if (f->state == UDP_FLOW_OPEN)
+		udp_send(w, f, false, &payload);
+	else
+		udp_pending_add(w, f, &payload);
+}
+
+void udp_sockets_ready(struct worker *w, int family)
+{
+	struct sockpool *pool = &w->pools[POOL_UDP4 + (family == AF_INET6)];
+	struct udp_flow *f = w->udp_waiting[family == AF_INET6], *next;
+
+	client_address_probe_ready(w, family);
+	for (; f && pool->n > 0; f = next) {
+		next = f->wait_next;
+		wait_end(w, f);
+		if (start(w, f))
+			udp_pending_send(w, f);
+	}
+}
+
+/* Receiving has ended on an open flow. */
+static void receive_ended(struct worker *w, struct udp_flow *f, int why)
+{
+	switch (-why) {
+	case ENOBUFS:
+		f->paused = true;
+		DL_APPEND2(w->udp_paused, f, wait_prev, wait_next);
+		return;
+	case ECONNREFUSED: /* ICMP errors, which UDP clients do not hear of through a proxy */
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case EMSGSIZE:
+	case EPROTO:
+		stats_add(&w->stats->udp_refused, 1);
+		stats_add(&f->listener->stats->errors, 1);
+		arm(w, f);
+		return;
+	default:
+		if (why >= 0)
+			arm(w, f);
+		else
+			flow_close(w, f);
+	}
+}
+
+static void from_server(struct worker *w, struct udp_flow *f, const struct io_datagram *d)
+{
+	struct udp_payload payload = payload_of(d, read_control(d, NULL));
+
+	if (f && f->state == UDP_FLOW_OPEN && !d->truncated)
+		udp_send(w, f, true, &payload);
+	else
+		drop(w, f ? f->listener : NULL, d);
+}
+
+void udp_flow_event(struct worker *w, const struct io_event *ev)
+{
+	uint32_t index = handle_index(ev->handle);
+	struct udp_flow *f;
+
+	assert(index < w->udp_used);
+	f = &w->udp[index];
+	if (f->state == UDP_FLOW_FREE || !handle_is_current(ev->handle, f->gen)) {
+		stats_add(&w->stats->stale_completions, 1);
+		f = NULL;
+	}
+	if (ev->has_dgram)
+		from_server(w, f, &ev->dgram);
+	if (!f || ev->more)
+		return;
+	f->armed = false;
+	if (f->state == UDP_FLOW_CLOSING)
+		release(w, f);
+	else
+		receive_ended(w, f, ev->res);
+}
+
+static void resume_paused(struct worker *w)
+{
+	struct udp_flow *f;
+
+	while ((f = w->udp_paused)) {
+		DL_DELETE2(w->udp_paused, f, wait_prev, wait_next);
+		f->paused = false;
+		arm(w, f);
+	}
+}
+
+void udp_tick(struct worker *w)
+{
+	struct udp_flow *f;
+
+	resume_paused(w);
+	while ((f = w->udp_ages) && f->check_ns <= w->now_ns) {
+		if (w->now_ns - f->last_ns >= timeout_ns(w)) {
+			stats_add(&w->stats->udp_expired, 1);
+			flow_close(w, f);
+			continue;
+		}
+		DL_DELETE2(w->udp_ages, f, age_prev, age_next);
+		age_append(w, f);
+		/* The listener's list too has the least recently checked first. */
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a list has a last one */
+		DL_DELETE(f->listener->udp_flows, f);
+		DL_APPEND(f->listener->udp_flows, f);
+	}
+}
+
+void udp_close_listener_flows(struct worker *w, struct listener *l)
+{
+	struct udp_flow *f, *next;
+
+	for (f = l->udp_flows; f; f = next) {
+		next = f->next;
+		flow_close(w, f);
+	}
+}
+
+void udp_close_all(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->udp_used; i++)
+		if (w->udp[i].state != UDP_FLOW_FREE && w->udp[i].fd >= 0)
+			w->io->ops->close_fd(w->io, w->udp[i].fd);
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+#include "dataplane/worker/worker_internal.h"
+
+/*
+ * Datagrams on their way out, both directions. Consecutive ones of a flow that are equally long
+ * leave as one message (UDP_SEGMENT, udp(7)); the payload is not copied. All of a turn's datagrams
+ * have left when the turn ends.
+ */
+
+union udp_control {
+	struct cmsghdr align;
+	uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t))];
+};
+
+static void add_control(struct msghdr *msg, int level, int type, const void *data, size_t len)
+{
+	struct cmsghdr *c = (void *)((uint8_t *)msg->msg_control + msg->msg_controllen);
+
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), data, len);
+	msg->msg_controllen += CMSG_SPACE(len);
+}
+
+static void add_source_ipv4(struct msghdr *msg, const struct udp_key *key)
+{
+	struct in_pktinfo info = {.ipi_spec_dst.s_addr = key->local.s6_addr32[3]};
+
+	if (info.ipi_spec_dst.s_addr)
+		add_control(msg, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+}
+
+static void add_source_ipv6(struct msghdr *msg, const struct udp_key *key)
+{
+	struct in6_pktinfo info = {.ipi6_addr = key->local, .ipi6_ifindex = key->local_ifindex};
+
+	if (!IN6_IS_ADDR_UNSPECIFIED(&key->local))
+		add_control(msg, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+}
+
+/* Name and source of an answer, in the family of the listener's socket. */
+static void address_to_client(struct msghdr *msg, const struct udp_flow *f, union dp_addr *name)
+{
+	const struct udp_key *key = &f->key;
+
+	memset(name, 0, sizeof(*name));
+	msg->msg_name = name;
+	if (f->listener->family == AF_INET) {
+		name->in4.sin_family = AF_INET;
+		name->in4.sin_port = key->client_port;
+		name->in4.sin_addr.s_addr = key->client.s6_addr32[3];
+		msg->msg_namelen = sizeof(name->in4);
+		add_source_ipv4(msg, key);
+	} else {
+		name->in6.sin6_family = AF_INET6;
+		name->in6.sin6_port = key->client_port;
+		name->in6.sin6_addr = key->client;
+		name->in6.sin6_scope_id = key->client_scope;
+		msg->msg_namelen = sizeof(name->in6);
+		add_source_ipv6(msg, key);
+	}
+}
+
+/* Sends iov as one message, as datagrams of segment bytes each if that is not 0. 0 or -errno. */
+static int send_message(struct worker *w, const struct udp_batch *b, struct iovec *iov, unsigned n,
+			size_t segment)
+{
+	union udp_control control = {.bytes = {0}};
+	union dp_addr name;
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n, .msg_control = control.bytes};
+	int fd = b->to_client ? b->flow->listener->fd : b->flow->fd;
+	uint16_t segment16 = (uint16_t)segment;
+	ssize_t r;
+
+	if (b->to_client)
+		address_to_client(&msg, b->flow, &name);
+	if (segment)
+		add_control(&msg, SOL_UDP, UDP_SEGMENT, &segment16, sizeof(segment16));
+	if (msg.msg_controllen == 0)
+		msg.msg_control = NULL;
+	r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
+	if (r == -ECONNREFUSED && !b->to_client) {
+		/* The answer to an earlier one; saying it has cleared it. */
+		stats_add(&w->stats->udp_refused, 1);
+		stats_add(&b->flow->listener->stats->errors, 1);
+		r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
+	}
+	return r < 0 ? (int)r : 0;
+}
+
+/* One message for each datagram: where segments are too large for the interface, for one. */
+static unsigned send_plain(struct worker *w, const struct udp_batch *b)
+{
+	unsigned lost = 0;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		size_t at = 0;
+
+		do {
+			size_t left = b->iov[i].iov_len - at;
+			size_t len = b->segment && left > b->segment ? b->segment : left;
+			struct iovec one = {.iov_base = (uint8_t *)b->iov[i].iov_base + at,
+					    .iov_len = len};
+
+			if (send_message(w, b, &one, 1, 0) < 0)
+				lost++;
+			at += len;
+		} while (at < b->iov[i].iov_len);
+	}
+	return lost;
+}
+
+static bool cannot_segment(int err)
+{
+	return err == -EINVAL || err == -EMSGSIZE || err == -EIO || err == -EOPNOTSUPP;
+}
+
+static unsigned send_batch(struct worker *w, struct udp_batch *b)
+{
+	bool several = b->datagrams > 1;
+	int err;
+
+	if (several && b->flow->plain)
+		return send_plain(w, b);
+	err = send_message(w, b, b->iov, b->n, several ? b->segment : 0);
+	if (!err)
+		return 0;
+	if (!several || !cannot_segment(err))
+		return b->datagrams;
+	b->flow->plain = true;
+	return send_plain(w, b);
+}
+
+static void count_batch(struct worker *w, const struct udp_batch *b, unsigned lost)
+{
+	struct port_stats *port = b->flow->listener->stats;
+	bool out = b->to_client;
+	unsigned sent = b->datagrams - lost;
+
+	stats_add(out ? &w->stats->udp_datagrams_out : &w->stats->udp_datagrams_in, sent);
+	stats_add(out ? &port->datagrams_out : &port->datagrams_in, sent);
+	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, b->bytes);
+	stats_add(out ? &port->bytes_out : &port->bytes_in, b->bytes);
+	stats_add(&w->stats->udp_dropped, lost);
+	stats_add(&port->dropped, lost);
+}
+
+void udp_flush(struct worker *w)
+{
+	struct udp_batch *b = &w->batch;
+
+	if (!b->flow)
+		return;
+	count_batch(w, b, send_batch(w, b));
+	for (unsigned i = 0; i < b->n; i++)
+		udp_buf_put(w, b->buf_ids[i]);
+	b->flow = NULL;
+}
+
+static bool fits_batch(const struct udp_batch *b, const struct udp_flow *f, bool to_client,
+		       size_t len, size_t segment, size_t datagrams)
+{
+	return b->flow == f && b->to_client == to_client && !b->closed && segment <= b->segment &&
+	       (datagrams == 1 || segment == b->segment) && b->bytes + len <= UDP_PAYLOAD_MAX &&
+	       b->datagrams + datagrams <= UDP_SEGMENTS_MAX;
+}
+
+void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p)
+{
+	struct udp_batch *b = &w->batch;
+	size_t segment = p->segment ? p->segment : p->len;
+	unsigned datagrams = udp_datagrams(p);
+
+	f->last_ns = w->now_ns;
+	if (!fits_batch(b, f, to_client, p->len, segment, datagrams)) {
+		udp_flush(w);
+		b->flow = f;
+		b->to_client = to_client;
+		b->segment = segment;
+		b->n = b->datagrams = 0;
+		b->bytes = 0;
+	}
+	b->iov[b->n] = (struct iovec){.iov_base = p->data, .iov_len = p->len};
+	b->buf_ids[b->n++] = p->buf_id;
+	b->bytes += p->len;
+	b->datagrams += datagrams;
+	/* Only the last may be shorter; an empty one goes alone. */
+	b->closed = p->len == 0 || p->len % b->segment != 0;
+}

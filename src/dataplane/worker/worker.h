@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_WORKER_H
+#define RINGKIT_DATAPLANE_WORKER_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/io/io.h"
+#include "dataplane/stats.h"
+#include "dataplane/wire.h"
+
+/*
+ * A worker: one thread, one io, its own listeners, flows, pools and counters. Nothing in it is
+ * shared with another worker but the statistics file, of which it has a block of its own.
+ */
+struct worker;
+
+struct worker_config {
+	unsigned number;	/* for log lines */
+	unsigned tcp_flows_max; /* each takes two descriptors */
+	unsigned udp_flows_max; /* each takes one */
+	unsigned listeners_max;
+	unsigned fds_max; /* descriptors it may hold: its share of the process's */
+	unsigned pipes_max;
+	unsigned udp_pending_max; /* receive buffers that flows without a socket may hold */
+	uint32_t udp_timeout_ms;
+	uint32_t transparent;	       /* mask of what works, ns/transparent.h; 0: nothing */
+	uint64_t netns_cookie;	       /* sockets of another namespace are rejected; 0: no check */
+	struct stats *stats;	       /* zeroed */
+	struct port_stats *port_stats; /* one for each slot that a port may have */
+	unsigned port_slots;
+};
+
+/* io is borrowed. 0 or -ENOMEM. All memory is taken here. */
+int worker_open(const struct worker_config *config, struct io *io, struct worker **out);
+
+/* Closes every descriptor the worker holds, not io. Only after worker_run has returned. */
+void worker_close(struct worker *w);
+
+/* The two channels of wire.h; owned by the worker from now on. */
+void worker_set_channels(struct worker *w, int control_fd, int broker_fd);
+
+/* Serves until the control channel ends (0) or waiting fails (-errno). */
+int worker_run(struct worker *w);
+
+/* One turn of worker_run: 0, 1 when the control channel has ended, or -errno. For tests. */
+int worker_turn(struct worker *w);
+
+/* What the control channel asks for; the channel's code and the tests call these.
+ * add: fd becomes the worker's, also on failure. 0 or -errno. */
+int worker_port_add(struct worker *w, const struct dp_msg *msg, int fd);
+/* -ENOENT, or 0 and DP_MSG_DONE follows when the flows are gone and the socket is closed. */
+int worker_port_remove(struct worker *w, int port_id, uint32_t seq);
+
+#endif

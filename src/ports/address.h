@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_PORTS_ADDRESS_H
+#define RINGKIT_PORTS_ADDRESS_H
+
+#include "base/err.h"
+#include "dataplane/dataplane.h"
+#include "ports/spec.h"
+
+/*
+ * From a port spec to addresses: where to listen, as Go's net package does (RootlessKit's scripts
+ * depend on it), and where to connect in the namespace, as RootlessKit does.
+ */
+
+/* Fills in everything of port but the id. -EINVAL with RootlessKit's words in *e when the address
+ * does not suit the protocol or the protocol is none of ours.
+ * host_ip: from port_address_host_ip. */
+int port_address_resolve(const struct port_spec *spec, const char *host_ip,
+			 struct dataplane_port *port, struct err *e);
+
+/* What to try when the host has no IPv6 (EAFNOSUPPORT): true when port was dual stack and is now
+ * IPv4 alone. */
+bool port_address_without_ipv6(struct dataplane_port *port);
+
+/* Turns the -errno of a failed bind into RootlessKit's words:
+ * `listen tcp 127.0.0.1:80: bind: address already in use`; for privileged ports, the sysctl's name
+ * and value before it. unprivileged_start: net.ipv4.ip_unprivileged_port_start, < 0: unknown.
+ * Returns code. */
+int port_address_error(const struct port_spec *spec, int code, long long unprivileged_start,
+		       struct err *e);
+
+/* The same for the socket in the namespace, of which RootlessKit has no words. Returns code. */
+int port_address_inside_error(const struct port_spec *spec, int code, struct err *e);
+
+/* net.ipv4.ip_unprivileged_port_start of this namespace, -1 when it cannot be read. */
+long long port_address_unprivileged_start(void);
+
+/* The host's first IPv4 address that is not loopback into buf; "" when it has none, or where this
+ * port goes does not depend on it. Returns buf. */
+const char *port_address_host_ip(const struct port_spec *spec, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ports/spec.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PORT_MAX 65535
+
+static const char *const known_protos[] = {"tcp",  "tcp4", "tcp6",  "udp",  "udp4",
+					   "udp6", "sctp", "sctp4", "sctp6"};
+
+/* Go's words: RootlessKit's messages quote strings with %q, and ports, as it happens, too. */
+
+/* The length of the UTF-8 sequence at s, 0 when it is none; its code point in *rune. */
+static unsigned utf8_at(const char *s, uint32_t *rune)
+{
+	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+	const unsigned char *p = (const unsigned char *)s;
+	unsigned n = p[0] < 0x80       ? 1
+		     : p[0] >> 5 == 6  ? 2
+		     : p[0] >> 4 == 14 ? 3
+		     : p[0] >> 3 == 30 ? 4
+				       : 0;
+	uint32_t r = n == 1 ? p[0] : n ? p[0] & (0x7fu >> n) : 0;
+
+	for (unsigned i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		r = r << 6 | (p[i] & 0x3f);
+	}
+	if (n == 0 || r < smallest[n] || r > 0x10ffff || (r >= 0xd800 && r < 0xe000))
+		return 0;
+	*rune = r;
+	return n;
+}
+
+/* Writes what stands for a control character; false when it is none. */
+static bool escape_control(uint32_t rune, char out[8])
+{
+	static const char letters[] = "abtnvfr"; /* from 7 on */
+
+	if (rune >= 7 && rune <= 13)
+		snprintf(out, 8, "\\%c", letters[rune - 7]);
+	else if (rune < 0x20 || rune == 0x7f)
+		snprintf(out, 8, "\\x%02x", (unsigned)rune);
+	else if (rune >= 0x80 && rune < 0xa0)
+		snprintf(out, 8, "\\u%04x", (unsigned)rune);
+	else
+		return false;
+	return true;
+}
+
+static unsigned quote_one(const char *s, char out[8])
+{
+	uint32_t rune;
+	unsigned n = utf8_at(s, &rune);
+
+	if (n == 0) {
+		snprintf(out, 8, "\\x%02x", (unsigned)(unsigned char)*s);
+		return 1;
+	}
+	if (escape_control(rune, out))
+		return n;
+	if (rune == '"' || rune == '\\')
+		snprintf(out, 8, "\\%c", (char)rune);
+	else
+		snprintf(out, 8, "%.*s", (int)n, s);
+	return n;
+}
+
+const char *quote_go(const char *s, char *buf, size_t size)
+{
+	size_t len = 1;
+
+	if (size < 3)
+		return "";
+	buf[0] = '"';
+	while (*s) {
+		char one[8];
+
+		s += quote_one(s, one);
+		if (len + strlen(one) + 2 > size)
+			break;
+		memcpy(buf + len, one, strlen(one));
+		len += strlen(one);
+	}
+	buf[len++] = '"';
+	buf[len] = '\0';
+	return buf;
+}
+
+static void put_utf8(uint32_t r, char out[8])
+{
+	if (r < 0x80)
+		snprintf(out, 8, "%c", (char)r);
+	else if (r < 0x800)
+		snprintf(out, 8, "%c%c", (char)(0xc0 | r >> 6), (char)(0x80 | (r & 0x3f)));
+	else if (r < 0x10000)
+		snprintf(out, 8, "%c%c%c", (char)(0xe0 | r >> 12), (char)(0x80 | (r >> 6 & 0x3f)),
+			 (char)(0x80 | (r & 0x3f)));
+	else
+		snprintf(out, 8, "%c%c%c%c", (char)(0xf0 | r >> 18),
+			 (char)(0x80 | (r >> 12 & 0x3f)), (char)(0x80 | (r >> 6 & 0x3f)),
+			 (char)(0x80 | (r & 0x3f)));
+}
+
+/* A number the way Go prints a character: RootlessKit shows bad port numbers so. */
+static const char *quote_rune(long long number, char out[16])
+{
+	uint32_t rune = number < 0 || number > 0x10ffff ? 0xfffd : (uint32_t)number;
+	char one[8];
+
+	if (!escape_control(rune, one))
+		put_utf8(rune, one);
+	snprintf(out, 16, "'%s'", one);
+	return out;
+}
+
+/* Parsing */
+
+static bool is_known_proto(const char *proto)
+{
+	for (size_t i = 0; i < sizeof(known_protos) / sizeof(known_protos[0]); i++)
+		if (strcmp(proto, known_protos[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool is_ip(const char *s)
+{
+	struct in6_addr a;
+
+	return inet_pton(AF_INET, s, &a) == 1 || inet_pton(AF_INET6, s, &a) == 1;
+}
+
+/* The four fields from the end: [PARENTIP:]PARENTPORT:[CHILDIP:]CHILDPORT. Brackets keep the
+ * colons of an IPv6 address together. */
+struct fields {
+	char text[4][64];
+	int n;
+};
+
+static int split(const char *s, struct fields *f)
+{
+	bool bracket = false;
+	size_t len = 0;
+
+	*f = (struct fields){.n = 1};
+	for (; *s; s++) {
+		if (*s == '[')
+			bracket = true;
+		else if (*s == ']')
+			bracket = false;
+		if (*s == ':' && !bracket) {
+			if (f->n++ == 4)
+				return -EINVAL;
+			len = 0;
+			continue;
+		}
+		if (len + 1 == sizeof(f->text[0]))
+			return -EINVAL;
+		f->text[f->n - 1][len++] = *s;
+	}
+	return bracket ? -EINVAL : 0;
+}
+
+/* Without the brackets, if it has any. */
+static void copy_ip(char out[64], const char field[64])
+{
+	size_t len = strnlen(field, 63);
+	bool bracketed = len >= 2 && field[0] == '[' && field[len - 1] == ']';
+
+	memset(out, 0, 64);
+	memcpy(out, field + bracketed, bracketed ? len - 2 : len);
+}
+
+static int parse_number(const char *field, const char *what, const char *spec, long long *out,
+			struct err *e)
+{
+	char q1[300], q2[300], *end;
+	long long n;
+
+	errno = 0;
+	n = strtoll(field, &end, 10);
+	if (errno == ERANGE)
+		return err_set(e, -EINVAL,
+			       "unexpected %s in PortSpec string: %s: strconv.Atoi: parsing %s: "
+			       "value out of range",
+			       what, quote_go(spec, q1, sizeof(q1)),
+			       quote_go(field, q2, sizeof(q2)));
+	if (end == field || *end || field[0] == ' ' || field[0] == '\t')
+		return err_set(e, -EINVAL,
+			       "unexpected %s in PortSpec string: %s: strconv.Atoi: parsing %s: "
+			       "invalid syntax",
+			       what, quote_go(spec, q1, sizeof(q1)),
+			       quote_go(field, q2, sizeof(q2)));
+	*out = n;
+	return 0;
+}
+
+/* Which field is what follows from how many there are: with three, the middle one is a port or
+ * an address. */
+static int assign(const struct fields *f, const char *spec, struct port_spec *out, struct err *e)
+{
+	const char *parent_port, *child_ip = "", *parent_ip = "";
+	int code;
+
+	if (f->n == 2) {
+		parent_port = f->text[0];
+	} else if (f->n == 3 && !is_ip(f->text[1]) && f->text[1][0] != '[') {
+		parent_ip = f->text[0];
+		parent_port = f->text[1];
+	} else if (f->n == 3) {
+		parent_port = f->text[0];
+		child_ip = f->text[1];
+	} else {
+		parent_ip = f->text[0];
+		parent_port = f->text[1];
+		child_ip = f->text[2];
+	}
+	copy_ip(out->parent_ip, parent_ip);
+	copy_ip(out->child_ip, child_ip);
+	code = parse_number(parent_port, "ParentPort", spec, &out->parent_port, e);
+	if (!code)
+		code = parse_number(f->text[f->n - 1], "ChildPort", spec, &out->child_port, e);
+	return code;
+}
+
+static int bad_address(const char *what, const char *spec, struct err *e)
+{
+	char q[300];
+
+	return err_set(e, -EINVAL, "unexpected %s in PortSpec string: %s", what,
+		       quote_go(spec, q, sizeof(q)));
+}
+
+int portspec_parse(const char *s, struct port_spec *out, struct err *e)
+{
+	const char *slash = strrchr(s, '/');
+	char head[256], q1[300], q2[100];
+	struct fields f;
+	int code;
+
+	memset(out, 0, sizeof(*out));
+	if (!slash)
+		return err_set(e, -EINVAL, "missing proto in PortSpec string: %s",
+			       quote_go(s, q1, sizeof(q1)));
+	snprintf(out->proto, sizeof(out->proto), "%s", slash + 1);
+	if (!is_known_proto(slash + 1))
+		return err_set(e, -EINVAL, "invalid PortSpec string: %s: unknown proto: %s",
+			       quote_go(s, q1, sizeof(q1)), quote_go(slash + 1, q2, sizeof(q2)));
+	if ((size_t)(slash - s) >= sizeof(head))
+		return bad_address("length", s, e);
+	snprintf(head, sizeof(head), "%.*s", (int)(slash - s), s);
+	if (split(head, &f) < 0)
+		return err_set(e, -EINVAL,
+			       "unexpected PortSpec string: %s, must be like 127.0.0.1:8080:80/tcp "
+			       "or [::1]:8080:[::2]:80/tcp",
+			       quote_go(s, q1, sizeof(q1)));
+	if (f.n < 2)
+		return err_set(e, -EINVAL,
+			       "unexpected PortSpec string: %s, must be like 127.0.0.1:8080:80/tcp",
+			       quote_go(s, q1, sizeof(q1)));
+	code = assign(&f, s, out, e);
+	if (code < 0)
+		return code;
+	if (out->parent_ip[0] && !is_ip(out->parent_ip))
+		return bad_address("ParentIP", s, e);
+	if (out->child_ip[0] && !is_ip(out->child_ip))
+		return bad_address("ChildIP", s, e);
+	return 0;
+}
+
+static bool is_port(long long n)
+{
+	return n >= 1 && n <= PORT_MAX;
+}
+
+int portspec_validate(const struct port_spec *spec, struct err *e)
+{
+	char q[300];
+
+	if (!is_known_proto(spec->proto))
+		return err_set(e, -EINVAL, "unknown proto: %s",
+			       quote_go(spec->proto, q, sizeof(q)));
+	if (spec->parent_ip[0] && !is_ip(spec->parent_ip))
+		return err_set(e, -EINVAL, "invalid ParentIP: %s",
+			       quote_go(spec->parent_ip, q, sizeof(q)));
+	if (!is_port(spec->parent_port))
+		return err_set(e, -EINVAL, "invalid ParentPort: %s",
+			       quote_rune(spec->parent_port, q));
+	if (spec->child_ip[0] && !is_ip(spec->child_ip))
+		return err_set(e, -EINVAL, "invalid ChildIP: %s",
+			       quote_go(spec->child_ip, q, sizeof(q)));
+	if (!is_port(spec->child_port))
+		return err_set(e, -EINVAL, "invalid ChildPort: %s",
+			       quote_rune(spec->child_port, q));
+	if (spec->child_listen_ip[0] && !is_ip(spec->child_listen_ip))
+		return err_set(e, -EINVAL, "invalid ChildListenIP: %s",
+			       quote_go(spec->child_listen_ip, q, sizeof(q)));
+	return 0;
+}
+
+static const char *format_ip(const char *ip, char out[72])
+{
+	const char *colon = ip[0] ? ":" : "";
+
+	if (strchr(ip, ':'))
+		snprintf(out, 72, "[%s]:", ip);
+	else
+		snprintf(out, 72, "%s%s", ip, colon);
+	return out;
+}
+
+const char *portspec_format(const struct port_spec *spec, char *buf, size_t size)
+{
+	char parent[72], child[72];
+
+	snprintf(buf, size, "%s%lld:%s%lld/%s", format_ip(spec->parent_ip, parent),
+		 spec->parent_port, format_ip(spec->child_ip, child), spec->child_port,
+		 spec->proto);
+	return buf;
+}
+
+bool portspec_conflicts(const struct port_spec *a, const struct port_spec *b)
+{
+	return a->parent_port == b->parent_port && strcmp(a->proto, b->proto) == 0 &&
+	       strcmp(a->parent_ip, b->parent_ip) == 0;
+}

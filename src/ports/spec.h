@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_PORTS_SPEC_H
+#define RINGKIT_PORTS_SPEC_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * A port to publish, as the user wrote it: the API answers with the same words.
+ *   [PARENTIP:]PARENTPORT:[CHILDIP:]CHILDPORT/PROTO      IPv6 addresses in brackets
+ * Plain data: copy it by assignment.
+ */
+struct port_spec {
+	char proto[64];	    /* "tcp", "tcp4", "tcp6", "udp", ...; may be unknown until validated */
+	char parent_ip[64]; /* "" when absent */
+	char child_ip[64];  /* "" when absent */
+	long long parent_port;
+	long long
+		child_port; /* wide: the API takes any integer and validation refuses it by value */
+	/* Beyond RootlessKit: the port is served in the namespace, too, at this address and
+	 * parent_port. "" when absent. Not in the string form. */
+	char child_listen_ip[64];
+};
+
+/* Parses the string form. Says what is wrong in RootlessKit's words where it has words for it.
+ * Does not look at port ranges or addresses: portspec_validate does. 0 or -EINVAL. */
+int portspec_parse(const char *s, struct port_spec *out, struct err *e);
+
+/* Checks protocol, addresses and port numbers: 0 or -EINVAL with RootlessKit's words
+ * (`unknown proto: "foo"`, `invalid ParentIP: "x"`, `invalid ParentPort: '\x00'`). sctp is a known
+ * protocol here; that no driver carries it is the driver's to say. */
+int portspec_validate(const struct port_spec *spec, struct err *e);
+
+/* The string form into buf; returns buf. */
+const char *portspec_format(const struct port_spec *spec, char *buf, size_t size);
+
+/* Same protocol string, parent IP and parent port: RootlessKit's notion of a conflict. */
+bool portspec_conflicts(const struct port_spec *a, const struct port_spec *b);
+
+/* s in double quotes with Go's %q escapes, into buf; returns buf. */
+const char *quote_go(const char *s, char *buf, size_t size);
+
+#endif
