@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What helper programs write, in pieces of the size that the first byte says, and the --help of
- * slirp4netns and pasta. */
+/* What helper programs write, in pieces of the size that the first byte says, the --help of
+ * slirp4netns, and pasta's answer to an option that it lacks. */
 #include <string.h>
 
 #include "drivers/net/helper_output.h"
@@ -19,8 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct helper_output out = HELPER_OUTPUT_NONE;
 	struct slirp4netns_features features;
-	struct pasta_features pasta = {0};
-	struct err e;
 	size_t step = size ? (size_t)data[0] + 1 : 1;
 	char *copy = malloc(size + 1);
 
@@ -37,9 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_tail(helper_output_tail(&out));
 	slirp4netns_parse_help(copy, &features);
-	pasta_parse_help(copy, &pasta);
-	if (pasta_check_features(&pasta, &e) == 0)
-		fuzz_assert(strstr(copy, "--config-net"));
+	if (pasta_lacks_option(copy))
+		fuzz_assert(!strstr(copy, "Usage:"));
 	free(copy);
 	return 0;
 }

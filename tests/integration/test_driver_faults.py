@@ -39,9 +39,10 @@ DRIVERS = {
             "hangs": r"slirp4netns is not ready after \d+ ms",
             "dies": r"slirp4netns ended \(signal: killed\).*has lost its network"}),
     "pasta": Driver(
-        "pasta", ["--net=pasta"], answers=ASKED, too_old="echo '  --ns-ifname NAME'; exit 1", says={
+        "pasta", ["--net=pasta"], answers=ASKED,
+        too_old="echo \"pasta: unrecognized option '--config-net'\" >&2; exit 1", says={
             "missing": r"apt-get install passt\).*cannot run pasta: No such file",
-            "too_old": r"unsupported pasta version: it lacks --config-net",
+            "too_old": r"unsupported pasta version: pasta: unrecognized option '--config-net'",
             "exits": r"pasta ended \(exit status 3\): the moon is down",
             "hangs": r"pasta is not ready after \d+ ms",
             "dies": r"pasta ended \(signal: killed\).*has lost its network"}),

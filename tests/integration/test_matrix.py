@@ -12,7 +12,7 @@ import unittest
 import rkit
 from rkit import lxc, net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.networks import PEER, missing, probe, surroundings
+from rkit.networks import PEER, missing, pasta_is_of_2024, probe, surroundings
 from rkit.peers import TcpServer, UdpServer, echo
 from rkit.world import world
 
@@ -98,10 +98,6 @@ def comes_in(rk, driver, want, netns):
     return got
 
 
-def knows_udp():
-    return "--host-lo-to-ns-lo" in rkit.run("sh", "-c", "pasta --help 2>&1").stdout
-
-
 class Matrix(rkit.RkTestCase):
     seen = {}
 
@@ -126,7 +122,7 @@ class Matrix(rkit.RkTestCase):
         if why:
             self.skipTest(why)
         expect_out, expect_in = SEEN[network]
-        if network == "pasta" and not knows_udp():
+        if network == "pasta" and not pasta_is_of_2024():
             expect_in = SEEN_OLD_PASTA
         ways, ports = set(), {}
         with surroundings(network):

@@ -7,36 +7,16 @@
 #include "drivers/net/pasta_internal.h"
 #include "drivers/registry_internal.h"
 
-void pasta_parse_help(const char *help, struct pasta_features *out)
+bool pasta_lacks_option(char *answer)
 {
-	out->config_net = strstr(help, "--config-net") != NULL;
-	out->dns_forward = strstr(help, "--dns-forward") != NULL;
-	out->ns_ifname = strstr(help, "--ns-ifname") != NULL;
-	out->no_map_gw = strstr(help, "--no-map-gw") != NULL;
-	out->stderr_option = strstr(help, "--stderr") != NULL;
-	out->no_netns_quit = strstr(help, "--no-netns-quit") != NULL;
-	out->host_lo_to_ns_lo = strstr(help, "--host-lo-to-ns-lo") != NULL;
-}
+	char *usage = strstr(answer, "Usage:");
 
-int pasta_check_features(const struct pasta_features *have, struct err *e)
-{
-	const struct {
-		bool there;
-		const char *option;
-	} rows[] = {
-		{have->config_net, "--config-net"},
-		{have->ns_ifname, "--ns-ifname"},
-		{have->dns_forward, "--dns-forward"},
-		{have->no_map_gw, "--no-map-gw"},
-	};
-
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (!rows[i].there)
-			return err_set(e, -ENOTSUP,
-				       "unsupported pasta version: it lacks %s; install passt of "
-				       "2023 or later",
-				       rows[i].option);
-	return 0;
+	if (usage) {
+		while (usage > answer && usage[-1] == ' ')
+			usage--;
+		*usage = '\0';
+	}
+	return strcasestr(answer, "option") != NULL;
 }
 
 bool pasta_opens_host_loopback(const struct net_params *params, const struct pasta_features *have)
@@ -47,8 +27,7 @@ bool pasta_opens_host_loopback(const struct net_params *params, const struct pas
 /* A detached namespace comes as standard input: STATE/netns is mounted where only the child sees
  * it, and later versions of pasta close every other descriptor that they inherit. */
 static const char **add_target(const struct net_params *params, const struct net_target *target,
-			       const struct pasta_features *have, struct pasta_command *cmd,
-			       const char **arg)
+			       struct pasta_command *cmd, const char **arg)
 {
 	if (!params->detach_netns) {
 		snprintf(cmd->netns, sizeof(cmd->netns), "%d", (int)target->child_pid);
@@ -56,8 +35,7 @@ static const char **add_target(const struct net_params *params, const struct net
 		return arg;
 	}
 	/* It would look for the name of the namespace to vanish; we end it ourselves. */
-	if (have->no_netns_quit)
-		*arg++ = "--no-netns-quit";
+	*arg++ = "--no-netns-quit";
 	snprintf(cmd->userns, sizeof(cmd->userns), "--userns=/proc/%d/ns/user",
 		 (int)target->child_pid);
 	snprintf(cmd->netns, sizeof(cmd->netns), "--netns=/proc/self/fd/0");
@@ -92,7 +70,8 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	/* It stays our child, so that it dies with us, and says its pid when it is ready. */
 	*arg++ = "--foreground";
 	*arg++ = "--pid=/proc/self/fd/1";
-	if (have->stderr_option)
+	/* Later versions do so by themselves, and say that the option will be dropped. */
+	if (!have->host_lo_to_ns_lo)
 		*arg++ = "--stderr";
 	snprintf(cmd->ifname, sizeof(cmd->ifname), "--ns-ifname=%s",
 		 params->ifname ? params->ifname : net_pasta_ops.default_ifname);
@@ -116,6 +95,6 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	*arg++ = params->auto_ports ? "--udp-ports=auto" : "--udp-ports=none";
 	if (params->auto_ports && have->host_lo_to_ns_lo)
 		*arg++ = "--host-lo-to-ns-lo";
-	arg = add_target(params, target, have, cmd, arg);
+	arg = add_target(params, target, cmd, arg);
 	*arg = NULL;
 }

@@ -7,16 +7,14 @@
 #include "drivers/driver.h"
 #include "drivers/net/cidr.h"
 
-/* What a pasta knows, from its --help. Plain data. */
+/* What not every pasta knows. Plain data. */
 struct pasta_features {
-	bool config_net, dns_forward, ns_ifname, no_map_gw; /* nothing goes without them */
-	bool stderr_option, no_netns_quit, host_lo_to_ns_lo;
+	bool host_lo_to_ns_lo;
 };
 
-void pasta_parse_help(const char *help, struct pasta_features *out);
-
-/* Whether that is enough. 0 or -ENOTSUP with what is missing. */
-int pasta_check_features(const struct pasta_features *have, struct err *e);
+/* Whether it answered, in one line, that it does not know an option. The text on how to use it, if
+ * there is any, is cut off. */
+bool pasta_lacks_option(char *answer);
 
 /* Whether TCP ports of the host's loopback can be reached on the one inside. Debian's version of
  * March 2023 opens no port outside (--tcp-ports=auto) unless it may do this too, as tried; those
@@ -36,7 +34,7 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 			 struct pasta_command *cmd);
 
 /* How long it may take, in milliseconds; tests make it shorter. */
-extern int pasta_help_timeout_ms;
+extern int pasta_ask_timeout_ms;
 extern int pasta_ready_timeout_ms;
 
 #endif

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import struct
+import subprocess
 
 from . import leaks, lxc, net
 from .launch import Rootlesskit, rootlesskit, wait_for
@@ -96,6 +97,12 @@ def missing(network):
     if network == "lxc-user-nic" and lxc.unusable():
         return lxc.unusable()
     return None if network in ("none", "lxc-user-nic") else world().tun_error
+
+
+def pasta_is_of_2024():
+    """Or later. Asked by exit status: versions of 2025 print nothing of --help to a pipe."""
+    return bool(shutil.which("pasta")) and subprocess.run(
+        ["pasta", "--host-lo-to-ns-lo", "--version"], capture_output=True).returncode == 0
 
 
 @contextlib.contextmanager
