@@ -64,7 +64,7 @@ static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
 static void feed_pools(struct world *x)
 {
 	for (unsigned i = 0; i < POOLS; i++) {
-		struct sockpool *p = &x->w->pools[i];
+		struct sockpool *p = &x->w->supply.pools[i];
 		bool udp = i >= POOL_UDP4;
 		unsigned n = sockpool_wanted(p, x->w->now_ns);
 		int fds[FDPASS_MAX];
@@ -75,10 +75,9 @@ static void feed_pools(struct world *x)
 		for (unsigned k = 0; k < n; k++)
 			fds[k] = sim_socket(x->sim, udp);
 		sockpool_fill(p, fds, n, 0, x->w->now_ns);
-		if (udp)
-			udp_sockets_ready(x->w, i == POOL_UDP6 ? AF_INET6 : AF_INET);
-		else
-			tcp_sockets_ready(x->w, i == POOL_TCP6 ? AF_INET6 : AF_INET);
+		supply_probe_ready(x->w);
+		udp_sockets_ready(x->w, i % 2 ? AF_INET6 : AF_INET);
+		tcp_sockets_ready(x->w, i % 2 ? AF_INET6 : AF_INET);
 	}
 }
 
@@ -123,7 +122,7 @@ static unsigned pooled(const struct world *x)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < POOLS; i++)
-		n += x->w->pools[i].n;
+		n += x->w->supply.pools[i].n;
 	return n + 2 * x->w->pipes.n_free;
 }
 
@@ -225,8 +224,8 @@ static void pair_finish(struct world *x, struct pair *p)
 /* Which far end a client's flow was connected to, its slot tells. */
 static void find_servers(struct world *x, struct pair *pairs, unsigned n_pairs)
 {
-	for (uint32_t i = 0; i < x->w->tcp_used; i++) {
-		const struct tcp_flow *f = &x->w->tcp[i];
+	for (uint32_t i = 0; i < x->w->tcp.used; i++) {
+		const struct tcp_flow *f = &x->w->tcp.flows[i];
 
 		if (f->state != TCP_FLOW_OPEN)
 			continue;
@@ -858,7 +857,7 @@ static void test_transparent_removal(void **state)
 	settle(&x);
 	assert_int_equal(x.stats.tcp_flows, 0);
 	assert_int_equal(sim_in_flight(x.sim), 0);
-	assert_null(x.w->tcp_limited);
+	assert_null(x.w->tcp.limited);
 	world_close(&x);
 }
 
@@ -885,16 +884,16 @@ static void run_transparent(uint64_t seed, bool resets, unsigned faults)
 		pass(&x, sim_random(x.sim, 3) ? 0 : SECOND_NS);
 		for (int far = sim_server_accept(x.sim); far >= 0; far = sim_server_accept(x.sim))
 			sim_far_shutdown(x.sim, far);
-		for (uint32_t i = 0; i < x.w->tcp_used; i++)
-			if (x.w->tcp[i].state == TCP_FLOW_OPEN)
-				sim_far_shutdown(x.sim, sim_far_of(x.w->tcp[i].fd[1]));
+		for (uint32_t i = 0; i < x.w->tcp.used; i++)
+			if (x.w->tcp.flows[i].state == TCP_FLOW_OPEN)
+				sim_far_shutdown(x.sim, sim_far_of(x.w->tcp.flows[i].fd[1]));
 	}
 	sim_fail_bound(x.sim, 0);
 	for (int i = 0; i < 5; i++) {
 		pass(&x, SECOND_NS);
-		for (uint32_t k = 0; k < x.w->tcp_used; k++)
-			if (x.w->tcp[k].state == TCP_FLOW_OPEN)
-				sim_far_shutdown(x.sim, sim_far_of(x.w->tcp[k].fd[1]));
+		for (uint32_t k = 0; k < x.w->tcp.used; k++)
+			if (x.w->tcp.flows[k].state == TCP_FLOW_OPEN)
+				sim_far_shutdown(x.sim, sim_far_of(x.w->tcp.flows[k].fd[1]));
 	}
 	assert_int_equal(x.stats.tcp_connected, 60);
 	assert_int_equal(x.stats.tcp_transparent + x.stats.tcp_transparent_lost, 60);
@@ -902,7 +901,7 @@ static void run_transparent(uint64_t seed, bool resets, unsigned faults)
 	assert_int_equal(x.stats.stale_completions, 0);
 	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
 	settle(&x);
-	assert_int_equal(sim_open_fds(x.sim), pooled(&x) + (x.w->probe_fd[0] >= 0));
+	assert_int_equal(sim_open_fds(x.sim), pooled(&x) + (x.w->supply.probe_fd[0] >= 0));
 	world_close(&x);
 }
 
@@ -1051,7 +1050,7 @@ static void test_udp_many_first_datagrams(void **state)
 		send_in(&x, i, &local_a, text, 0);
 		turn(&x);
 	}
-	assert_int_equal(x.w->udp_held, 0);
+	assert_int_equal(x.w->udp.held, 0);
 	settle(&x);
 	for (unsigned i = 0; i < 12; i++) {
 		snprintf(text, sizeof(text), "first %u", i);
@@ -1080,7 +1079,7 @@ static void test_udp_large_first_datagrams(void **state)
 					    sizeof(large), 1000));
 		turn(&x);
 	}
-	assert_int_equal(x.w->udp_held, 8);
+	assert_int_equal(x.w->udp.held, 8);
 	assert_int_equal(x.stats.udp_dropped, 4 * 4);
 	settle(&x);
 	while (sim_datagram_out(x.sim, &d)) {
@@ -1088,7 +1087,7 @@ static void test_udp_large_first_datagrams(void **state)
 		n++;
 	}
 	assert_int_equal(n, 8 * 4);
-	assert_int_equal(x.w->udp_held, 0);
+	assert_int_equal(x.w->udp.held, 0);
 	world_close(&x);
 }
 
@@ -1287,7 +1286,7 @@ static void run_udp(uint64_t seed, bool unused, unsigned faults)
 		udp_take(&r);
 	}
 	assert_int_equal(stats->udp_flows, UDP_CLIENTS);
-	assert_int_equal(r.x.w->udp_held, 0);
+	assert_int_equal(r.x.w->udp.held, 0);
 	assert_int_equal(stats->udp_datagrams_in + stats->udp_datagrams_out + stats->udp_dropped,
 			 r.in + r.out);
 	assert_int_equal(worker_port_remove(r.x.w, r.x.port_id, 1), 0);

@@ -135,43 +135,18 @@ void client_address_begin(struct worker *w, struct tcp_flow *f)
 
 /* The way to the server */
 
-static void want_probe(struct worker *w, bool ipv6)
-{
-	if (w->probe_fd[ipv6] >= 0 || w->probe_wanted[ipv6])
-		return;
-	/* A pool that has some, for a UDP port, gets no new ones that would tell of themselves. */
-	w->probe_fd[ipv6] = sockpool_take(&w->pools[POOL_UDP4 + ipv6]);
-	if (w->probe_fd[ipv6] >= 0)
-		return;
-	w->probe_wanted[ipv6] = true;
-	w->pools[POOL_UDP4 + ipv6].waiting++;
-}
-
 void client_address_prepare(struct worker *w, const struct listener *l)
 {
 	if (!sockaddr_is_loopback(&l->target.sa))
-		want_probe(w, l->target.sa.sa_family == AF_INET6);
-}
-
-void client_address_probe_ready(struct worker *w, int family)
-{
-	bool ipv6 = family == AF_INET6;
-	struct sockpool *pool = &w->pools[POOL_UDP4 + ipv6];
-
-	if (!w->probe_wanted[ipv6] || pool->n == 0)
-		return;
-	w->probe_wanted[ipv6] = false;
-	pool->waiting--;
-	w->probe_fd[ipv6] = sockpool_take(pool);
-	tcp_sockets_ready(w, family);
+		supply_want_probe(w, l->target.sa.sa_family == AF_INET6);
 }
 
 static int source_for(struct worker *w, const union dp_addr *to, union dp_addr *source)
 {
 	socklen_t len = sizeof(*source);
 
-	return w->io->ops->source_for(w->io, w->probe_fd[to->sa.sa_family == AF_INET6], &to->sa,
-				      len_of(to), &source->sa, &len);
+	return w->io->ops->source_for(w->io, w->supply.probe_fd[to->sa.sa_family == AF_INET6],
+				      &to->sa, len_of(to), &source->sa, &len);
 }
 
 static bool works(const struct worker *w, enum transparent_place place, bool ipv6)
@@ -213,8 +188,8 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 		give_up(f, TCP_LOST_SETUP);
 		return CLIENT_ADDRESS_NO;
 	}
-	want_probe(w, ipv6);
-	if (w->probe_fd[ipv6] < 0)
+	supply_want_probe(w, ipv6);
+	if (w->supply.probe_fd[ipv6] < 0)
 		return CLIENT_ADDRESS_WAIT;
 	how = by_routes(w, f);
 	if (how == CLIENT_ADDRESS_NO)
@@ -245,7 +220,7 @@ void client_address_limit(struct worker *w, struct tcp_flow *f)
 	assert(f->transparent && !f->limited);
 	f->limited = true;
 	f->deadline_ns = w->now_ns + TRY_NS;
-	DL_APPEND2(w->tcp_limited, f, queue_prev, queue_next);
+	DL_APPEND2(w->tcp.limited, f, queue_prev, queue_next);
 }
 
 void client_address_unlimit(struct worker *w, struct tcp_flow *f)
@@ -253,22 +228,17 @@ void client_address_unlimit(struct worker *w, struct tcp_flow *f)
 	if (!f->limited)
 		return;
 	f->limited = false;
-	DL_DELETE2(w->tcp_limited, f, queue_prev, queue_next);
+	DL_DELETE2(w->tcp.limited, f, queue_prev, queue_next);
 }
 
 uint64_t client_address_deadline(const struct worker *w)
 {
-	return w->tcp_limited ? w->tcp_limited->deadline_ns : UINT64_MAX;
+	return w->tcp.limited ? w->tcp.limited->deadline_ns : UINT64_MAX;
 }
 
-void client_address_tick(struct worker *w)
+struct tcp_flow *client_address_expired(const struct worker *w)
 {
-	while (w->tcp_limited && w->now_ns >= w->tcp_limited->deadline_ns) {
-		struct tcp_flow *f = w->tcp_limited;
-
-		client_address_unlimit(w, f);
-		tcp_cancel_connect(w, f);
-	}
+	return w->now_ns >= client_address_deadline(w) ? w->tcp.limited : NULL;
 }
 
 /* The outcome */

@@ -24,7 +24,7 @@ static struct listener **bucket_of(struct worker *w, int port_id)
 {
 	uint32_t hash = (uint32_t)port_id * 2654435761u;
 
-	return &w->listener_hash[hash & (w->config.listeners_max - 1)];
+	return &w->listeners.hash[hash & (w->config.listeners_max - 1)];
 }
 
 static struct listener *find(struct worker *w, int port_id)
@@ -38,14 +38,14 @@ static struct listener *find(struct worker *w, int port_id)
 
 static struct listener *slot_get(struct worker *w)
 {
-	struct listener *l = w->listeners_free;
+	struct listener *l = w->listeners.free;
 
 	if (l) {
-		w->listeners_free = l->next;
+		w->listeners.free = l->next;
 	} else {
-		if (w->listeners_used == w->config.listeners_max)
+		if (w->listeners.used == w->config.listeners_max)
 			return NULL;
-		l = &w->listeners[w->listeners_used++];
+		l = &w->listeners.table[w->listeners.used++];
 	}
 	assert(l->state == LISTENER_FREE);
 	return l;
@@ -58,8 +58,8 @@ static void slot_put(struct worker *w, struct listener *l)
 	memset(l, 0, sizeof(*l));
 	l->gen = gen;
 	l->fd = -1;
-	l->next = w->listeners_free;
-	w->listeners_free = l;
+	l->next = w->listeners.free;
+	w->listeners.free = l;
 }
 
 static void arm(struct worker *w, struct listener *l)
@@ -81,8 +81,8 @@ static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
 {
 	assert(!l->paused);
 	l->paused = true;
-	if (w->n_paused++ == 0 || at_ns < w->resume_ns)
-		w->resume_ns = at_ns;
+	if (w->listeners.n_paused++ == 0 || at_ns < w->listeners.resume_ns)
+		w->listeners.resume_ns = at_ns;
 }
 
 static void disarm(struct worker *w, struct listener *l)
@@ -108,23 +108,23 @@ void listener_resume(struct worker *w)
 	bool plenty;
 	struct listener *l;
 
-	if (w->n_paused == 0)
+	if (w->listeners.n_paused == 0)
 		return;
-	plenty = worker_fds(w) == WORKER_FDS_PLENTY;
-	w->n_paused = 0;
-	DL_FOREACH(w->listeners_open, l)
+	plenty = budget_left(w) == BUDGET_PLENTY;
+	w->listeners.n_paused = 0;
+	DL_FOREACH(w->listeners.open, l)
 	{
 		if (!l->paused)
 			continue;
 		/* Where descriptors are short, connections wait in the backlog. */
 		if (l->proto == DATAPLANE_TCP && !plenty) {
-			w->n_paused++;
+			w->listeners.n_paused++;
 			continue;
 		}
 		l->paused = false;
 		arm(w, l);
 	}
-	w->resume_ns = w->n_paused ? w->now_ns + RESUME_NS : UINT64_MAX;
+	w->listeners.resume_ns = w->listeners.n_paused ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
 /* A socket that came from the parent, which has checked that it is what it says. */
@@ -150,7 +150,7 @@ static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 {
 	unsigned pool = l->proto == DATAPLANE_TCP ? POOL_TCP4 : POOL_UDP4;
 
-	return &w->pools[pool + (l->target.sa.sa_family == AF_INET6)];
+	return &w->supply.pools[pool + (l->target.sa.sa_family == AF_INET6)];
 }
 
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
@@ -182,8 +182,8 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 		client_address_prepare(w, l);
 	l->hash_next = *bucket;
 	*bucket = l;
-	DL_APPEND(w->listeners_open, l);
-	w->n_listeners++;
+	DL_APPEND(w->listeners.open, l);
+	w->listeners.count++;
 	stats_add(&w->stats->listeners, 1);
 	pool_of(w, l)->users++;
 	arm(w, l);
@@ -205,10 +205,10 @@ static void try_finish(struct worker *w, struct listener *l)
 	if (l->state != LISTENER_CLOSING || l->armed || l->n_flows > 0)
 		return;
 	w->io->ops->close_fd(w->io, l->fd);
-	DL_DELETE(w->listeners_closing, l);
+	DL_DELETE(w->listeners.closing, l);
 	unhash(w, l);
 	pool_of(w, l)->users--;
-	w->n_listeners--;
+	w->listeners.count--;
 	stats_sub(&w->stats->listeners, 1);
 	worker_send_done(w, l->port_id, l->remove_seq, 0);
 	slot_put(w, l);
@@ -222,11 +222,11 @@ int listener_remove(struct worker *w, int port_id, uint32_t seq)
 		return -ENOENT;
 	l->state = LISTENER_CLOSING;
 	l->remove_seq = seq;
-	DL_DELETE(w->listeners_open, l);
-	DL_APPEND(w->listeners_closing, l);
+	DL_DELETE(w->listeners.open, l);
+	DL_APPEND(w->listeners.closing, l);
 	if (l->paused) {
 		l->paused = false;
-		w->n_paused--;
+		w->listeners.n_paused--;
 	}
 	if (l->armed && !l->stopping)
 		disarm(w, l);
@@ -260,8 +260,8 @@ static struct listener *of_event(struct worker *w, const struct io_event *ev)
 	uint32_t index = handle_index(ev->handle);
 	struct listener *l;
 
-	assert(index < w->listeners_used);
-	l = &w->listeners[index];
+	assert(index < w->listeners.used);
+	l = &w->listeners.table[index];
 	if (l->state != LISTENER_FREE && handle_is_current(ev->handle, l->gen))
 		return l;
 	stats_add(&w->stats->stale_completions, 1);
@@ -290,12 +290,12 @@ static void pause_for_want(struct worker *w, struct listener *l)
 {
 	pause_until(w, l, w->now_ns + RESUME_NS);
 	stats_add(&w->stats->accept_paused, 1);
-	if (w->now_ns < w->complain_ns)
+	if (w->now_ns < w->listeners.complain_ns)
 		return;
-	w->complain_ns = w->now_ns + COMPLAIN_NS;
+	w->listeners.complain_ns = w->now_ns + COMPLAIN_NS;
 	log_warning("worker %u: %u connections and %u UDP flows, and no descriptors for more: new "
 		    "connections wait; a higher limit of open files (ulimit -n) would help",
-		    w->config.number, w->tcp_count, w->udp_count);
+		    w->config.number, w->tcp.count, w->udp.count);
 }
 
 /* A multishot operation has ended: why says what is to be done. */
@@ -349,9 +349,9 @@ void listener_close_all(struct worker *w)
 {
 	struct listener *l;
 
-	DL_FOREACH(w->listeners_open, l)
+	DL_FOREACH(w->listeners.open, l)
 	w->io->ops->close_fd(w->io, l->fd);
-	DL_FOREACH(w->listeners_closing, l)
+	DL_FOREACH(w->listeners.closing, l)
 	w->io->ops->close_fd(w->io, l->fd);
-	w->listeners_open = w->listeners_closing = NULL;
+	w->listeners.open = w->listeners.closing = NULL;
 }

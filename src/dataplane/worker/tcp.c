@@ -50,7 +50,7 @@ static void set_state(struct tcp_flow *f, enum tcp_state state)
 
 static uint32_t index_of(const struct worker *w, const struct tcp_flow *f)
 {
-	return (uint32_t)(f - w->tcp);
+	return (uint32_t)(f - w->tcp.flows);
 }
 
 static uint64_t handle_of(const struct worker *w, const struct tcp_flow *f, enum handle_op op,
@@ -63,14 +63,14 @@ static uint64_t handle_of(const struct worker *w, const struct tcp_flow *f, enum
 
 static struct tcp_flow *slot_get(struct worker *w)
 {
-	struct tcp_flow *f = w->tcp_free;
+	struct tcp_flow *f = w->tcp.free;
 
 	if (f) {
-		w->tcp_free = f->next;
+		w->tcp.free = f->next;
 	} else {
-		if (w->tcp_used == w->config.tcp_flows_max)
+		if (w->tcp.used == w->config.tcp_flows_max)
 			return NULL;
-		f = &w->tcp[w->tcp_used++];
+		f = &w->tcp.flows[w->tcp.used++];
 	}
 	assert(f->state == TCP_FLOW_FREE);
 	return f;
@@ -81,7 +81,7 @@ static void unqueue(struct worker *w, struct tcp_flow *f)
 	if (!f->queued)
 		return;
 	f->queued = false;
-	DL_DELETE2(w->run_queue, f, queue_prev, queue_next);
+	DL_DELETE2(w->tcp.run_queue, f, queue_prev, queue_next);
 }
 
 /* Waiting for a socket of the broker's. */
@@ -97,16 +97,16 @@ static void wait_begin(struct worker *w, struct tcp_flow *f)
 {
 	bool ipv6 = wants_ipv6(f);
 
-	DL_APPEND2(w->tcp_waiting[ipv6], f, queue_prev, queue_next);
-	w->pools[POOL_TCP4 + ipv6].waiting++;
+	DL_APPEND2(w->tcp.waiting[ipv6], f, queue_prev, queue_next);
+	w->supply.pools[POOL_TCP4 + ipv6].waiting++;
 }
 
 static void wait_end(struct worker *w, struct tcp_flow *f)
 {
 	bool ipv6 = wants_ipv6(f);
 
-	DL_DELETE2(w->tcp_waiting[ipv6], f, queue_prev, queue_next);
-	w->pools[POOL_TCP4 + ipv6].waiting--;
+	DL_DELETE2(w->tcp.waiting[ipv6], f, queue_prev, queue_next);
+	w->supply.pools[POOL_TCP4 + ipv6].waiting--;
 }
 
 static void close_sides(struct worker *w, struct tcp_flow *f)
@@ -132,15 +132,15 @@ static void release(struct worker *w, struct tcp_flow *f)
 	stats_add(f->abort ? &w->stats->tcp_aborted : &w->stats->tcp_closed, 1);
 	stats_sub(&w->stats->tcp_flows, 1);
 	DL_DELETE(l->tcp_flows, f);
-	w->tcp_count--;
+	w->tcp.count--;
 	memset(f, 0, sizeof(*f));
 	f->gen = gen;
-	f->next = w->tcp_free;
-	w->tcp_free = f;
+	f->next = w->tcp.free;
+	w->tcp.free = f;
 	listener_flow_closed(w, l);
 }
 
-void tcp_cancel_connect(struct worker *w, struct tcp_flow *f)
+static void cancel_connect(struct worker *w, struct tcp_flow *f)
 {
 	w->io->ops->cancel(w->io, f->fd[1], handle_of(w, f, HANDLE_TCP_CONNECT, 1));
 }
@@ -155,7 +155,7 @@ static void cancel_all(struct worker *w, struct tcp_flow *f)
 				w->io->ops->cancel(w->io, f->fd[side],
 						   handle_of(w, f, ops[i], side));
 	if (f->armed & TCP_ARMED_CONNECT)
-		tcp_cancel_connect(w, f);
+		cancel_connect(w, f);
 }
 
 static void flow_close(struct worker *w, struct tcp_flow *f, bool abort)
@@ -210,7 +210,7 @@ static void requeue(struct worker *w, struct tcp_flow *f, unsigned d)
 	if (f->queued)
 		return;
 	f->queued = true;
-	DL_APPEND2(w->run_queue, f, queue_prev, queue_next);
+	DL_APPEND2(w->tcp.run_queue, f, queue_prev, queue_next);
 }
 
 static void end_of_stream(struct worker *w, struct tcp_flow *f, unsigned d)
@@ -272,11 +272,11 @@ static void pump(struct worker *w, struct tcp_flow *f, unsigned d)
 
 void tcp_run_queue(struct worker *w)
 {
-	struct tcp_flow *last = w->run_queue ? w->run_queue->queue_prev : NULL, *f = NULL;
+	struct tcp_flow *last = w->tcp.run_queue ? w->tcp.run_queue->queue_prev : NULL, *f = NULL;
 
 	/* Those that come back go to the end, behind last, and have their turn next time. */
-	while (f != last && w->run_queue) {
-		f = w->run_queue;
+	while (f != last && w->tcp.run_queue) {
+		f = w->tcp.run_queue;
 		unqueue(w, f);
 		for (unsigned d = 0; d < 2; d++)
 			if (f->state == TCP_FLOW_OPEN && f->dir[d].again)
@@ -312,8 +312,7 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 		enum client_address how = client_address_choose(w, f);
 
 		if (how != CLIENT_ADDRESS_WAIT)
-			f->fd[1] = worker_take_socket(w, wants_ipv6(f) ? AF_INET6 : AF_INET,
-						      SOCK_STREAM);
+			f->fd[1] = supply_take(w, wants_ipv6(f) ? AF_INET6 : AF_INET, SOCK_STREAM);
 		if (f->fd[1] < 0) {
 			set_state(f, TCP_FLOW_WAITING);
 			wait_begin(w, f);
@@ -329,11 +328,11 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 
 void tcp_accept(struct worker *w, struct listener *l, int fd)
 {
-	enum worker_fds fds = worker_fds(w);
-	struct tcp_flow *f = fds == WORKER_FDS_OUT ? NULL : slot_get(w);
+	enum budget fds = budget_left(w);
+	struct tcp_flow *f = fds == BUDGET_OUT ? NULL : slot_get(w);
 
 	stats_add(&w->stats->tcp_accepted, 1);
-	if (fds != WORKER_FDS_PLENTY)
+	if (fds != BUDGET_PLENTY)
 		listener_pause(w, l);
 	if (!f) {
 		stats_add(&w->stats->flows_refused, 1);
@@ -344,7 +343,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd)
 	f->fd[1] = -1;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
-	w->tcp_count++;
+	w->tcp.count++;
 	listener_flow_opened(l);
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->tcp_flows, 1);
@@ -356,13 +355,13 @@ void tcp_accept(struct worker *w, struct listener *l, int fd)
 
 void tcp_sockets_ready(struct worker *w, int family)
 {
-	struct tcp_flow *first = w->tcp_waiting[family == AF_INET6], *f = NULL;
+	struct tcp_flow *first = w->tcp.waiting[family == AF_INET6], *f = NULL;
 	struct tcp_flow *last = first ? first->queue_prev : NULL;
-	struct sockpool *pool = &w->pools[POOL_TCP4 + (family == AF_INET6)];
+	struct sockpool *pool = &w->supply.pools[POOL_TCP4 + (family == AF_INET6)];
 
 	/* Those that wait for something else, too, go to the end, behind last. */
 	while (f != last && pool->n > 0) {
-		f = w->tcp_waiting[family == AF_INET6];
+		f = w->tcp.waiting[family == AF_INET6];
 		wait_end(w, f);
 		start_connect(w, f);
 	}
@@ -461,8 +460,8 @@ void tcp_event(struct worker *w, const struct io_event *ev)
 	uint32_t index = handle_index(ev->handle);
 	struct tcp_flow *f;
 
-	assert(index < w->tcp_used);
-	f = &w->tcp[index];
+	assert(index < w->tcp.used);
+	f = &w->tcp.flows[index];
 	if (f->state == TCP_FLOW_FREE || !handle_is_current(ev->handle, f->gen)) {
 		stats_add(&w->stats->stale_completions, 1);
 		return;
@@ -479,6 +478,16 @@ void tcp_event(struct worker *w, const struct io_event *ev)
 	}
 }
 
+void tcp_tick(struct worker *w)
+{
+	struct tcp_flow *f;
+
+	while ((f = client_address_expired(w))) {
+		client_address_unlimit(w, f);
+		cancel_connect(w, f);
+	}
+}
+
 void tcp_close_listener_flows(struct worker *w, struct listener *l)
 {
 	struct tcp_flow *f, *next;
@@ -491,9 +500,9 @@ void tcp_close_listener_flows(struct worker *w, struct listener *l)
 
 void tcp_close_all(struct worker *w)
 {
-	for (uint32_t i = 0; i < w->tcp_used; i++)
-		if (w->tcp[i].state != TCP_FLOW_FREE) {
-			w->tcp[i].abort = true;
-			close_sides(w, &w->tcp[i]);
+	for (uint32_t i = 0; i < w->tcp.used; i++)
+		if (w->tcp.flows[i].state != TCP_FLOW_FREE) {
+			w->tcp.flows[i].abort = true;
+			close_sides(w, &w->tcp.flows[i]);
 		}
 }

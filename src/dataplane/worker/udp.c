@@ -27,7 +27,7 @@
 
 static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 {
-	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp));
+	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp.flows));
 }
 
 /* Keys */
@@ -111,21 +111,21 @@ static struct udp_payload payload_of(const struct io_datagram *d, size_t segment
 /* Seeded, since clients choose what is in a key. */
 static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
 {
-	uint64_t words[sizeof(*key) / sizeof(uint64_t)], h = w->udp_hash_seed;
+	uint64_t words[sizeof(*key) / sizeof(uint64_t)], h = w->udp.hash_seed;
 
 	static_assert(sizeof(*key) % sizeof(uint64_t) == 0, "the key has no padding");
 	memcpy(words, key, sizeof(words));
 	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		unsigned __int128 m = (unsigned __int128)(h ^ words[i]) * 0x9e3779b97f4a7c15ull;
 
-		h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp_hash_seed;
+		h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp.hash_seed;
 	}
-	return &w->udp_hash[h & w->udp_hash_mask];
+	return &w->udp.hash[h & w->udp.hash_mask];
 }
 
 static struct udp_flow *find(struct worker *w, const struct udp_key *key)
 {
-	struct udp_flow *f = w->batch.flow;
+	struct udp_flow *f = w->udp.batch.flow;
 
 	/* Mostly it is the flow that the last one was for. */
 	if (f && memcmp(&f->key, key, sizeof(*key)) == 0)
@@ -140,14 +140,14 @@ static struct udp_flow *find(struct worker *w, const struct udp_key *key)
 
 static struct udp_flow *slot_get(struct worker *w)
 {
-	struct udp_flow *f = w->udp_free;
+	struct udp_flow *f = w->udp.free;
 
 	if (f) {
-		w->udp_free = f->next;
+		w->udp.free = f->next;
 	} else {
-		if (w->udp_used == w->config.udp_flows_max)
+		if (w->udp.used == w->config.udp_flows_max)
 			return NULL;
-		f = &w->udp[w->udp_used++];
+		f = &w->udp.flows[w->udp.used++];
 	}
 	assert(f->state == UDP_FLOW_FREE);
 	return f;
@@ -158,16 +158,16 @@ static void wait_begin(struct worker *w, struct udp_flow *f)
 	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
 
 	f->state = UDP_FLOW_WAITING;
-	DL_APPEND2(w->udp_waiting[ipv6], f, wait_prev, wait_next);
-	w->pools[POOL_UDP4 + ipv6].waiting++;
+	DL_APPEND2(w->udp.waiting[ipv6], f, wait_prev, wait_next);
+	w->supply.pools[POOL_UDP4 + ipv6].waiting++;
 }
 
 static void wait_end(struct worker *w, struct udp_flow *f)
 {
 	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
 
-	DL_DELETE2(w->udp_waiting[ipv6], f, wait_prev, wait_next);
-	w->pools[POOL_UDP4 + ipv6].waiting--;
+	DL_DELETE2(w->udp.waiting[ipv6], f, wait_prev, wait_next);
+	w->supply.pools[POOL_UDP4 + ipv6].waiting--;
 }
 
 static void release(struct worker *w, struct udp_flow *f)
@@ -179,11 +179,11 @@ static void release(struct worker *w, struct udp_flow *f)
 	if (f->fd >= 0)
 		w->io->ops->close_fd(w->io, f->fd);
 	DL_DELETE(l->udp_flows, f);
-	w->udp_slots--;
+	w->udp.slots--;
 	memset(f, 0, sizeof(*f));
 	f->gen = gen;
-	f->next = w->udp_free;
-	w->udp_free = f;
+	f->next = w->udp.free;
+	w->udp.free = f;
 	listener_flow_closed(w, l);
 }
 
@@ -200,18 +200,18 @@ static void flow_close(struct worker *w, struct udp_flow *f)
 {
 	if (f->state == UDP_FLOW_CLOSING)
 		return;
-	if (w->batch.flow == f)
+	if (w->udp.batch.flow == f)
 		udp_flush(w);
 	if (f->state == UDP_FLOW_WAITING)
 		wait_end(w, f);
 	if (f->paused)
-		DL_DELETE2(w->udp_paused, f, wait_prev, wait_next);
+		DL_DELETE2(w->udp.paused, f, wait_prev, wait_next);
 	f->paused = false;
 	udp_pending_drop(w, f);
 	unhash(w, f);
-	DL_DELETE2(w->udp_ages, f, age_prev, age_next);
+	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
 	f->state = UDP_FLOW_CLOSING;
-	w->udp_count--;
+	w->udp.count--;
 	stats_sub(&w->stats->udp_flows, 1);
 	if (f->armed)
 		w->io->ops->cancel(w->io, f->fd, handle_of(w, f));
@@ -227,7 +227,7 @@ static uint64_t timeout_ns(const struct worker *w)
 static void age_append(struct worker *w, struct udp_flow *f)
 {
 	f->check_ns = w->now_ns + timeout_ns(w) / CHECKS_PER_TIMEOUT + 1;
-	DL_APPEND2(w->udp_ages, f, age_prev, age_next);
+	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
 }
 
 /* Slots above this are for flows on their way out, so that a new one need not wait for them. */
@@ -238,9 +238,9 @@ static unsigned live_max(const struct worker *w)
 
 static void evict_for(struct worker *w, struct listener *l)
 {
-	struct udp_flow *victim = w->udp_ages;
+	struct udp_flow *victim = w->udp.ages;
 
-	if (w->udp_count < live_max(w) && worker_fds(w) == WORKER_FDS_PLENTY)
+	if (w->udp.count < live_max(w) && budget_left(w) == BUDGET_PLENTY)
 		return;
 	if (l->n_flows > live_max(w) / 2)
 		for (victim = l->udp_flows; victim && victim->state == UDP_FLOW_CLOSING;)
@@ -263,7 +263,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 	const struct listener *l = f->listener;
 	int err;
 
-	f->fd = worker_take_socket(w, l->target.sa.sa_family, SOCK_DGRAM);
+	f->fd = supply_take(w, l->target.sa.sa_family, SOCK_DGRAM);
 	if (f->fd < 0) {
 		wait_begin(w, f);
 		return true;
@@ -283,7 +283,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	struct udp_flow *f, **bucket;
 
 	evict_for(w, l);
-	f = worker_fds(w) == WORKER_FDS_OUT ? NULL : slot_get(w);
+	f = budget_left(w) == BUDGET_OUT ? NULL : slot_get(w);
 	if (!f)
 		return NULL;
 	bucket = bucket_of(w, key);
@@ -293,11 +293,11 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	f->last_ns = w->now_ns;
 	f->hash_next = *bucket;
 	*bucket = f;
-	w->udp_slots++;
+	w->udp.slots++;
 	listener_flow_opened(l);
 	DL_APPEND(l->udp_flows, f);
 	age_append(w, f);
-	w->udp_count++;
+	w->udp.count++;
 	stats_add(&w->stats->udp_flows, 1);
 	return start(w, f) ? f : NULL;
 }
@@ -342,10 +342,9 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 
 void udp_sockets_ready(struct worker *w, int family)
 {
-	struct sockpool *pool = &w->pools[POOL_UDP4 + (family == AF_INET6)];
-	struct udp_flow *f = w->udp_waiting[family == AF_INET6], *next;
+	struct sockpool *pool = &w->supply.pools[POOL_UDP4 + (family == AF_INET6)];
+	struct udp_flow *f = w->udp.waiting[family == AF_INET6], *next;
 
-	client_address_probe_ready(w, family);
 	for (; f && pool->n > 0; f = next) {
 		next = f->wait_next;
 		wait_end(w, f);
@@ -360,7 +359,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 	switch (-why) {
 	case ENOBUFS:
 		f->paused = true;
-		DL_APPEND2(w->udp_paused, f, wait_prev, wait_next);
+		DL_APPEND2(w->udp.paused, f, wait_prev, wait_next);
 		return;
 	case ECONNREFUSED: /* ICMP errors, which UDP clients do not hear of through a proxy */
 	case EHOSTUNREACH:
@@ -394,8 +393,8 @@ void udp_flow_event(struct worker *w, const struct io_event *ev)
 	uint32_t index = handle_index(ev->handle);
 	struct udp_flow *f;
 
-	assert(index < w->udp_used);
-	f = &w->udp[index];
+	assert(index < w->udp.used);
+	f = &w->udp.flows[index];
 	if (f->state == UDP_FLOW_FREE || !handle_is_current(ev->handle, f->gen)) {
 		stats_add(&w->stats->stale_completions, 1);
 		f = NULL;
@@ -415,8 +414,8 @@ static void resume_paused(struct worker *w)
 {
 	struct udp_flow *f;
 
-	while ((f = w->udp_paused)) {
-		DL_DELETE2(w->udp_paused, f, wait_prev, wait_next);
+	while ((f = w->udp.paused)) {
+		DL_DELETE2(w->udp.paused, f, wait_prev, wait_next);
 		f->paused = false;
 		arm(w, f);
 	}
@@ -427,13 +426,13 @@ void udp_tick(struct worker *w)
 	struct udp_flow *f;
 
 	resume_paused(w);
-	while ((f = w->udp_ages) && f->check_ns <= w->now_ns) {
+	while ((f = w->udp.ages) && f->check_ns <= w->now_ns) {
 		if (w->now_ns - f->last_ns >= timeout_ns(w)) {
 			stats_add(&w->stats->udp_expired, 1);
 			flow_close(w, f);
 			continue;
 		}
-		DL_DELETE2(w->udp_ages, f, age_prev, age_next);
+		DL_DELETE2(w->udp.ages, f, age_prev, age_next);
 		age_append(w, f);
 		/* The listener's list too has the least recently checked first. */
 		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a list has a last one */
@@ -454,7 +453,7 @@ void udp_close_listener_flows(struct worker *w, struct listener *l)
 
 void udp_close_all(struct worker *w)
 {
-	for (uint32_t i = 0; i < w->udp_used; i++)
-		if (w->udp[i].state != UDP_FLOW_FREE && w->udp[i].fd >= 0)
-			w->io->ops->close_fd(w->io, w->udp[i].fd);
+	for (uint32_t i = 0; i < w->udp.used; i++)
+		if (w->udp.flows[i].state != UDP_FLOW_FREE && w->udp.flows[i].fd >= 0)
+			w->io->ops->close_fd(w->io, w->udp.flows[i].fd);
 }

@@ -11,52 +11,11 @@
  * keeps it, within a limit.
  */
 
-/* Tells a copy from a receive buffer where a buffer is named. */
-#define COPY_BIT 0x8000u
-
-static_assert(UDP_COPIES <= COPY_BIT, "a copy's number fits under the bit");
-
-static uint8_t *copy_at(struct worker *w, unsigned copy)
-{
-	return w->udp_copies + (size_t)copy * UDP_COPY_BYTES;
-}
-
-/* A free copy's number, or -1. */
-static int copy_get(struct worker *w)
-{
-	if (w->udp_copies_free_n > 0)
-		return w->udp_copies_free[--w->udp_copies_free_n];
-	return w->udp_copies_used < UDP_COPIES ? (int)w->udp_copies_used++ : -1;
-}
-
-void udp_buf_put(struct worker *w, uint16_t buf_id)
-{
-	if (buf_id & COPY_BIT)
-		w->udp_copies_free[w->udp_copies_free_n++] = (uint16_t)(buf_id & ~COPY_BIT);
-	else
-		w->io->ops->buf_put(w->io, buf_id);
-	assert(w->udp_copies_free_n <= w->udp_copies_used);
-}
-
-/* Whether the datagram could be moved out of its receive buffer, which is free then. */
-static bool move_to_copy(struct worker *w, struct udp_payload *p)
-{
-	int copy = p->len <= UDP_COPY_BYTES ? copy_get(w) : -1;
-
-	if (copy < 0)
-		return false;
-	memcpy(copy_at(w, (unsigned)copy), p->data, p->len);
-	udp_buf_put(w, p->buf_id);
-	p->data = copy_at(w, (unsigned)copy);
-	p->buf_id = (uint16_t)(COPY_BIT | (unsigned)copy);
-	return true;
-}
-
 static void forget(struct worker *w, struct udp_flow *f)
 {
 	for (unsigned i = 0; i < f->n_pending; i++)
-		if (!(f->pending[i].buf_id & COPY_BIT))
-			w->udp_held--;
+		if (!udp_buf_is_copy(&f->pending[i]))
+			w->udp.held--;
 	f->n_pending = 0;
 }
 
@@ -67,13 +26,13 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 	assert(f->state == UDP_FLOW_WAITING);
 	if (f->n_pending < UDP_PENDING_MAX) {
 		*slot = *p;
-		if (move_to_copy(w, slot)) {
+		if (udp_buf_copy(w, slot)) {
 			f->n_pending++;
 			return;
 		}
-		if (w->udp_held < w->config.udp_pending_max) {
+		if (w->udp.held < w->config.udp_pending_max) {
 			f->n_pending++;
-			w->udp_held++;
+			w->udp.held++;
 			return;
 		}
 	}

@@ -152,7 +152,7 @@ static void count_batch(struct worker *w, const struct udp_batch *b, unsigned lo
 
 void udp_flush(struct worker *w)
 {
-	struct udp_batch *b = &w->batch;
+	struct udp_batch *b = &w->udp.batch;
 
 	if (!b->flow)
 		return;
@@ -172,7 +172,7 @@ static bool fits_batch(const struct udp_batch *b, const struct udp_flow *f, bool
 
 void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p)
 {
-	struct udp_batch *b = &w->batch;
+	struct udp_batch *b = &w->udp.batch;
 	size_t segment = p->segment ? p->segment : p->len;
 	unsigned datagrams = udp_datagrams(p);
 

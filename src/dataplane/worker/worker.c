@@ -11,7 +11,6 @@
 
 #include "base/fdpass.h"
 #include "base/log.h"
-#include "dataplane/sockopt.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -60,13 +59,13 @@ static void carve_all(struct worker *w, struct carve *c)
 {
 	const struct worker_config *config = &w->config;
 
-	w->listeners = carve(c, config->listeners_max, sizeof(struct listener));
-	w->listener_hash = carve(c, config->listeners_max, sizeof(struct listener *));
-	w->tcp = carve(c, config->tcp_flows_max, sizeof(struct tcp_flow));
-	w->udp = carve(c, config->udp_flows_max, sizeof(struct udp_flow));
-	w->udp_hash = carve(c, (size_t)w->udp_hash_mask + 1, sizeof(struct udp_flow *));
+	w->listeners.table = carve(c, config->listeners_max, sizeof(struct listener));
+	w->listeners.hash = carve(c, config->listeners_max, sizeof(struct listener *));
+	w->tcp.flows = carve(c, config->tcp_flows_max, sizeof(struct tcp_flow));
+	w->udp.flows = carve(c, config->udp_flows_max, sizeof(struct udp_flow));
+	w->udp.hash = carve(c, (size_t)w->udp.hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
-	w->udp_copies = carve(c, UDP_COPIES, UDP_COPY_BYTES);
+	w->udp.copies = carve(c, UDP_COPIES, UDP_COPY_BYTES);
 }
 
 /* One mapping for everything. Pages that were never needed are never touched. */
@@ -74,7 +73,7 @@ static int take_memory(struct worker *w)
 {
 	struct carve c = {.base = NULL};
 
-	w->udp_hash_mask = power_of_two(w->config.udp_flows_max) - 1;
+	w->udp.hash_mask = power_of_two(w->config.udp_flows_max) - 1;
 	carve_all(w, &c);
 	w->mapping_bytes = c.at;
 	w->mapping = io_sys_map(w->mapping_bytes);
@@ -84,34 +83,6 @@ static int take_memory(struct worker *w)
 	carve_all(w, &c);
 	assert(c.at == w->mapping_bytes);
 	return 0;
-}
-
-/* Descriptors */
-
-/* The last of them, as a share, are for flows that are under way. */
-#define FDS_RESERVE 16
-
-enum worker_fds worker_fds(const struct worker *w)
-{
-	unsigned max = w->config.fds_max;
-	unsigned n = w->n_listeners + 2 * w->pipes.n_open + w->udp_slots + 2 * w->tcp_count;
-
-	for (unsigned i = 0; i < POOLS; i++)
-		n += sockpool_hold(&w->pools[i]);
-	n += 2; /* another flow */
-	if (n > max)
-		return WORKER_FDS_OUT;
-	return n > max - max / FDS_RESERVE ? WORKER_FDS_LOW : WORKER_FDS_PLENTY;
-}
-
-/* What a pool may hold. */
-static unsigned pool_max(const struct worker_config *config)
-{
-	unsigned max = config->fds_max / FDS_RESERVE;
-
-	if (max < SOCKPOOL_REST)
-		return SOCKPOOL_REST;
-	return max < FDPASS_MAX ? max : FDPASS_MAX;
 }
 
 /* Opening and closing */
@@ -126,180 +97,32 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 	w->config = *config;
 	w->io = io;
 	w->stats = config->stats;
-	w->control_fd = w->broker_fd = w->next_broker_fd = -1;
-	w->probe_fd[0] = w->probe_fd[1] = -1;
-	w->resume_ns = w->trim_ns = UINT64_MAX;
+	w->control_fd = -1;
+	w->listeners.resume_ns = w->trim_ns = UINT64_MAX;
 	w->now_ns = io->ops->now_ns(io);
 	if (take_memory(w) < 0) {
 		free(w);
 		return -ENOMEM;
 	}
-	if (getrandom(&w->udp_hash_seed, sizeof(w->udp_hash_seed), GRND_NONBLOCK) < 0)
-		w->udp_hash_seed = w->now_ns;
+	if (getrandom(&w->udp.hash_seed, sizeof(w->udp.hash_seed), GRND_NONBLOCK) < 0)
+		w->udp.hash_seed = w->now_ns;
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
-	for (unsigned i = 0; i < POOLS; i++)
-		sockpool_init(&w->pools[i], io, pool_max(config));
+	supply_open(w);
 	*out = w;
 	return 0;
 }
 
 void worker_close(struct worker *w)
 {
-	int fds[] = {w->control_fd, w->broker_fd, w->next_broker_fd};
-
 	tcp_close_all(w);
 	udp_close_all(w);
 	listener_close_all(w);
 	pipepool_close(&w->pipes);
-	for (unsigned i = 0; i < POOLS; i++)
-		sockpool_close(&w->pools[i]);
-	for (unsigned i = 0; i < 2; i++)
-		if (w->probe_fd[i] >= 0)
-			w->io->ops->close_fd(w->io, w->probe_fd[i]);
-	for (unsigned i = 0; i < 3; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	supply_close(w);
+	if (w->control_fd >= 0)
+		close(w->control_fd);
 	io_sys_unmap(w->mapping, w->mapping_bytes);
 	free(w);
-}
-
-/* Sockets from the broker */
-
-static unsigned pool_index(int family, int type)
-{
-	return (type == SOCK_STREAM ? POOL_TCP4 : POOL_UDP4) + (family == AF_INET6);
-}
-
-static int pool_family(unsigned pool)
-{
-	return pool == POOL_TCP6 || pool == POOL_UDP6 ? AF_INET6 : AF_INET;
-}
-
-static int pool_proto(unsigned pool)
-{
-	return pool == POOL_TCP4 || pool == POOL_TCP6 ? IPPROTO_TCP : IPPROTO_UDP;
-}
-
-int worker_take_socket(struct worker *w, int family, int type)
-{
-	int fd = sockpool_take(&w->pools[pool_index(family, type)]);
-
-	if (fd < 0)
-		stats_add(&w->stats->pool_empty, 1);
-	return fd;
-}
-
-static void request_sockets(struct worker *w)
-{
-	for (unsigned i = 0; i < POOLS; i++) {
-		struct broker_request req;
-		unsigned n = sockpool_wanted(&w->pools[i], w->now_ns);
-
-		if (n == 0 || w->broker_fd < 0)
-			continue;
-		req = (struct broker_request){.family = (uint8_t)pool_family(i),
-					      .proto = (uint8_t)pool_proto(i),
-					      .count = (uint16_t)n};
-		/* Where this fails the broker is gone or behind; the next turn tries again. */
-		if (fdpass_send(w->broker_fd, &req, sizeof(req), NULL, 0, MSG_DONTWAIT) < 0)
-			continue;
-		sockpool_requested(&w->pools[i], w->now_ns);
-		stats_add(&w->stats->sockets_requested, n);
-	}
-}
-
-/* The broker runs in a namespace that its user rules: what it says is checked. */
-static bool is_as_ordered(const struct worker *w, int fd, const struct broker_reply *reply)
-{
-	if (!sockopt_is(fd, SO_DOMAIN, reply->family) ||
-	    !sockopt_is(fd, SO_PROTOCOL, reply->proto) ||
-	    !sockopt_is(fd, SO_TYPE, reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM))
-		return false;
-	if (w->config.netns_cookie == 0)
-		return true;
-	return sockopt_in_netns(fd, w->config.netns_cookie);
-}
-
-static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)
-{
-	int type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
-	unsigned kept = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		if (is_as_ordered(w, fds[i], reply)) {
-			fds[kept++] = fds[i];
-			continue;
-		}
-		stats_add(&w->stats->sockets_rejected, 1);
-		close(fds[i]);
-	}
-	stats_add(&w->stats->sockets_received, kept);
-	sockpool_fill(&w->pools[pool_index(reply->family, type)], fds, kept,
-		      kept == 0 && !reply->err ? -EIO : reply->err, w->now_ns);
-	if (type == SOCK_STREAM)
-		tcp_sockets_ready(w, reply->family);
-	else
-		udp_sockets_ready(w, reply->family);
-}
-
-static void arm_broker(struct worker *w)
-{
-	w->io->ops->poll(w->io, w->broker_fd, POLLIN,
-			 handle_pack(HANDLE_BROKER, 0, w->broker_gen, 0));
-}
-
-static void broker_open(struct worker *w, int fd)
-{
-	w->broker_fd = fd;
-	w->broker_gen++;
-	for (unsigned i = 0; i < POOLS; i++)
-		sockpool_reset(&w->pools[i]);
-	arm_broker(w);
-}
-
-static void broker_ended(struct worker *w)
-{
-	int next = w->next_broker_fd;
-
-	close(w->broker_fd);
-	w->broker_fd = w->next_broker_fd = -1;
-	if (next >= 0)
-		broker_open(w, next);
-}
-
-/* Out of descriptors: what could not be received is lost, and asked for again in a while. */
-static void refuse_all(struct worker *w)
-{
-	for (unsigned i = 0; i < POOLS; i++)
-		if (w->pools[i].requested)
-			sockpool_fill(&w->pools[i], NULL, 0, -EMFILE, w->now_ns);
-}
-
-static void broker_event(struct worker *w, const struct io_event *ev)
-{
-	if (w->broker_fd < 0 || !handle_is_current(ev->handle, w->broker_gen))
-		return;
-	for (;;) {
-		struct broker_reply reply;
-		int fds[FDPASS_MAX];
-		size_t n = FDPASS_MAX;
-		ssize_t len =
-			fdpass_recv(w->broker_fd, &reply, sizeof(reply), fds, &n, MSG_DONTWAIT);
-
-		if (len == -EAGAIN)
-			break;
-		if (len == -EMFILE) {
-			refuse_all(w);
-			continue;
-		}
-		if (len != sizeof(reply)) {
-			fdpass_close(fds, len > 0 ? n : 0);
-			broker_ended(w);
-			return;
-		}
-		take_reply(w, &reply, fds, n);
-	}
-	arm_broker(w);
 }
 
 /* The parent's requests */
@@ -333,17 +156,6 @@ void worker_send_done(struct worker *w, int port_id, uint32_t seq, int err)
 			  port_id, strerror(-code));
 }
 
-static void replace_broker(struct worker *w, int fd)
-{
-	if (w->broker_fd < 0) {
-		broker_open(w, fd);
-		return;
-	}
-	if (w->next_broker_fd >= 0)
-		close(w->next_broker_fd);
-	w->next_broker_fd = fd;
-}
-
 static void control_message(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	int err;
@@ -360,7 +172,7 @@ static void control_message(struct worker *w, const struct dp_msg *msg, int fd)
 		break;
 	case DP_MSG_NEW_BROKER:
 		if (fd >= 0)
-			replace_broker(w, fd);
+			supply_set_broker(w, fd);
 		break;
 	default:
 		assert(false);
@@ -400,10 +212,18 @@ void worker_set_channels(struct worker *w, int control_fd, int broker_fd)
 {
 	w->control_fd = control_fd;
 	arm_control(w);
-	broker_open(w, broker_fd);
+	supply_set_broker(w, broker_fd);
 }
 
 /* Turns */
+
+static void sockets_ready(struct worker *w)
+{
+	udp_sockets_ready(w, AF_INET);
+	udp_sockets_ready(w, AF_INET6);
+	tcp_sockets_ready(w, AF_INET);
+	tcp_sockets_ready(w, AF_INET6);
+}
 
 static void dispatch(struct worker *w, const struct io_event *ev)
 {
@@ -412,7 +232,8 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 		control_event(w);
 		break;
 	case HANDLE_BROKER:
-		broker_event(w, ev);
+		supply_event(w, ev);
+		sockets_ready(w);
 		break;
 	case HANDLE_ACCEPT:
 		listener_accept_event(w, ev);
@@ -437,10 +258,8 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 static void trim(struct worker *w, bool active)
 {
 	if (w->now_ns >= w->trim_ns) {
-		bool more = pipepool_trim(&w->pipes);
+		bool more = pipepool_trim(&w->pipes) | supply_trim(w);
 
-		for (unsigned i = 0; i < POOLS; i++)
-			more |= sockpool_trim(&w->pools[i]);
 		w->trim_ns = more ? w->now_ns + TRIM_NS : UINT64_MAX;
 	} else if (active && w->trim_ns == UINT64_MAX) {
 		w->trim_ns = w->now_ns + TRIM_NS;
@@ -454,17 +273,15 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t next_deadline(struct worker *w)
 {
-	uint64_t at = earlier(w->trim_ns, w->n_paused ? w->resume_ns : UINT64_MAX);
+	uint64_t at =
+		earlier(w->trim_ns, w->listeners.n_paused ? w->listeners.resume_ns : UINT64_MAX);
 
-	if (w->run_queue || w->udp_paused)
+	if (w->tcp.run_queue || w->udp.paused)
 		return 0;
 	at = earlier(at, client_address_deadline(w));
-	if (w->udp_ages)
-		at = earlier(at, w->udp_ages->check_ns);
-	for (unsigned i = 0; i < POOLS; i++)
-		if (w->pools[i].waiting && w->pools[i].retry_ns > w->now_ns)
-			at = earlier(at, w->pools[i].retry_ns);
-	return at;
+	if (w->udp.ages)
+		at = earlier(at, w->udp.ages->check_ns);
+	return earlier(at, supply_deadline(w));
 }
 
 int worker_turn(struct worker *w)
@@ -479,11 +296,11 @@ int worker_turn(struct worker *w)
 	tcp_run_queue(w);
 	udp_flush(w);
 	udp_tick(w);
-	client_address_tick(w);
-	if (w->n_paused && w->now_ns >= w->resume_ns)
+	tcp_tick(w);
+	if (w->listeners.n_paused && w->now_ns >= w->listeners.resume_ns)
 		listener_resume(w);
 	trim(w, n > 0);
-	request_sockets(w);
+	supply_request(w);
 	return w->ended;
 }
 

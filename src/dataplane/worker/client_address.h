@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_CLIENT_ADDRESS_H
+#define RINGKIT_DATAPLANE_WORKER_CLIENT_ADDRESS_H
+
+#include "dataplane/worker/tcp.h"
+
+/* Why a server does not see its client's address. */
+enum tcp_lost {
+	TCP_LOST_NOT = 0, /* it does, or the client is on this host */
+	TCP_LOST_FAMILY,
+	TCP_LOST_SCOPE,
+	TCP_LOST_SETUP,
+	TCP_LOST_NETWORK,
+	TCP_LOST_FAILED,
+	TCP_LOST_TIMEOUT,
+	TCP_LOST_OFF,
+};
+/* With the client's address, with it and the mark, or when there is a socket to ask the kernel
+ * with. */
+enum client_address {
+	CLIENT_ADDRESS_NO,
+	CLIENT_ADDRESS_YES,
+	CLIENT_ADDRESS_MARKED,
+	CLIENT_ADDRESS_WAIT,
+};
+/* A flow that has just been accepted: whether it is to try, and with which target. */
+void client_address_begin(struct worker *w, struct tcp_flow *f);
+/* How it is to be connected now. May end its trying. */
+enum client_address client_address_choose(struct worker *w, struct tcp_flow *f);
+/* Gives its fd[1] the client's address. 0, or -errno and client_address_failed has been called. */
+int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how);
+/* It did not work: the next attempt is to be another. */
+void client_address_failed(struct tcp_flow *f, int err);
+/* It is connected, one way or the other. */
+void client_address_connected(struct worker *w, struct tcp_flow *f);
+/* From now on its time is limited, or not any more. */
+void client_address_limit(struct worker *w, struct tcp_flow *f);
+void client_address_unlimit(struct worker *w, struct tcp_flow *f);
+uint64_t client_address_deadline(const struct worker *w);
+/* A flow whose time is over, or NULL: its connect is to be taken back. */
+struct tcp_flow *client_address_expired(const struct worker *w);
+/* A listener whose clients will be tried with: gets what that takes. */
+void client_address_prepare(struct worker *w, const struct listener *l);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_FLOW_H
+#define RINGKIT_DATAPLANE_WORKER_FLOW_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/io/io.h"
+#include "dataplane/stats.h"
+#include "dataplane/wire.h"
+
+struct worker;
+struct tcp_flow;
+struct udp_flow;
+
+enum listener_state { LISTENER_FREE = 0, LISTENER_OPEN, LISTENER_CLOSING };
+
+struct listener {
+	enum listener_state state;
+	uint32_t gen;
+	int fd;
+	int port_id;
+	uint32_t proto; /* enum dataplane_proto */
+	uint32_t remove_seq;
+	struct port_stats *stats;
+	int family;	  /* of fd */
+	bool armed;	  /* accept or recvmsg is in flight */
+	bool stopping;	  /* that is being taken back, to pause */
+	bool paused;	  /* to be armed again when descriptors or buffers are there */
+	bool tune;	  /* accepted sockets may come with a congestion control that paces */
+	bool transparent; /* servers are to see the address of clients from outside */
+	bool transparent_worked;
+	uint8_t transparent_timeouts; /* since it worked */
+	uint8_t transparent_offs;     /* times that they were not, since it worked */
+	uint64_t transparent_off_ns;  /* they do not until then; 0: they do */
+	union dp_addr target, target2;
+	socklen_t target_len, target2_len;
+	unsigned n_flows;
+	struct tcp_flow *tcp_flows;
+	struct udp_flow *udp_flows;   /* the least recently checked first */
+	struct listener *prev, *next; /* of the open, or of the free ones */
+	struct listener *hash_next;   /* by port_id */
+};
+
+#endif

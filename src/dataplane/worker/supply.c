@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/worker/supply.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fdpass.h"
+#include "dataplane/sockopt.h"
+#include "dataplane/worker/worker_internal.h"
+
+static unsigned pool_index(int family, int type)
+{
+	return (type == SOCK_STREAM ? POOL_TCP4 : POOL_UDP4) + (family == AF_INET6);
+}
+
+static int pool_family(unsigned pool)
+{
+	return pool == POOL_TCP6 || pool == POOL_UDP6 ? AF_INET6 : AF_INET;
+}
+
+static int pool_proto(unsigned pool)
+{
+	return pool == POOL_TCP4 || pool == POOL_TCP6 ? IPPROTO_TCP : IPPROTO_UDP;
+}
+
+int supply_take(struct worker *w, int family, int type)
+{
+	int fd = sockpool_take(&w->supply.pools[pool_index(family, type)]);
+
+	if (fd < 0)
+		stats_add(&w->stats->pool_empty, 1);
+	return fd;
+}
+
+void supply_request(struct worker *w)
+{
+	for (unsigned i = 0; i < POOLS; i++) {
+		struct broker_request req;
+		unsigned n = sockpool_wanted(&w->supply.pools[i], w->now_ns);
+
+		if (n == 0 || w->supply.broker_fd < 0)
+			continue;
+		req = (struct broker_request){.family = (uint8_t)pool_family(i),
+					      .proto = (uint8_t)pool_proto(i),
+					      .count = (uint16_t)n};
+		/* Where this fails the broker is gone or behind; the next turn tries again. */
+		if (fdpass_send(w->supply.broker_fd, &req, sizeof(req), NULL, 0, MSG_DONTWAIT) < 0)
+			continue;
+		sockpool_requested(&w->supply.pools[i], w->now_ns);
+		stats_add(&w->stats->sockets_requested, n);
+	}
+}
+
+/* The broker runs in a namespace that its user rules: what it says is checked. */
+static bool is_as_ordered(const struct worker *w, int fd, const struct broker_reply *reply)
+{
+	if (!sockopt_is(fd, SO_DOMAIN, reply->family) ||
+	    !sockopt_is(fd, SO_PROTOCOL, reply->proto) ||
+	    !sockopt_is(fd, SO_TYPE, reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM))
+		return false;
+	if (w->config.netns_cookie == 0)
+		return true;
+	return sockopt_in_netns(fd, w->config.netns_cookie);
+}
+
+static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)
+{
+	int type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
+	unsigned kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (is_as_ordered(w, fds[i], reply)) {
+			fds[kept++] = fds[i];
+			continue;
+		}
+		stats_add(&w->stats->sockets_rejected, 1);
+		close(fds[i]);
+	}
+	stats_add(&w->stats->sockets_received, kept);
+	sockpool_fill(&w->supply.pools[pool_index(reply->family, type)], fds, kept,
+		      kept == 0 && !reply->err ? -EIO : reply->err, w->now_ns);
+}
+
+/* Probes */
+
+void supply_want_probe(struct worker *w, bool ipv6)
+{
+	if (w->supply.probe_fd[ipv6] >= 0 || w->supply.probe_wanted[ipv6])
+		return;
+	/* A pool that has some, for a UDP port, gets no new ones that would tell of themselves. */
+	w->supply.probe_fd[ipv6] = sockpool_take(&w->supply.pools[POOL_UDP4 + ipv6]);
+	if (w->supply.probe_fd[ipv6] >= 0)
+		return;
+	w->supply.probe_wanted[ipv6] = true;
+	w->supply.pools[POOL_UDP4 + ipv6].waiting++;
+}
+
+void supply_probe_ready(struct worker *w)
+{
+	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
+		struct sockpool *pool = &w->supply.pools[POOL_UDP4 + ipv6];
+
+		if (!w->supply.probe_wanted[ipv6] || pool->n == 0)
+			continue;
+		w->supply.probe_wanted[ipv6] = false;
+		pool->waiting--;
+		w->supply.probe_fd[ipv6] = sockpool_take(pool);
+	}
+}
+
+/* The broker's channel */
+
+static void arm_broker(struct worker *w)
+{
+	w->io->ops->poll(w->io, w->supply.broker_fd, POLLIN,
+			 handle_pack(HANDLE_BROKER, 0, w->supply.broker_gen, 0));
+}
+
+static void broker_begin(struct worker *w, int fd)
+{
+	w->supply.broker_fd = fd;
+	w->supply.broker_gen++;
+	for (unsigned i = 0; i < POOLS; i++)
+		sockpool_reset(&w->supply.pools[i]);
+	arm_broker(w);
+}
+
+static void broker_ended(struct worker *w)
+{
+	int next = w->supply.next_broker_fd;
+
+	close(w->supply.broker_fd);
+	w->supply.broker_fd = w->supply.next_broker_fd = -1;
+	if (next >= 0)
+		broker_begin(w, next);
+}
+
+/* Out of descriptors: what could not be received is lost, and asked for again in a while. */
+static void refuse_all(struct worker *w)
+{
+	for (unsigned i = 0; i < POOLS; i++)
+		if (w->supply.pools[i].requested)
+			sockpool_fill(&w->supply.pools[i], NULL, 0, -EMFILE, w->now_ns);
+}
+
+void supply_event(struct worker *w, const struct io_event *ev)
+{
+	if (w->supply.broker_fd < 0 || !handle_is_current(ev->handle, w->supply.broker_gen))
+		return;
+	for (;;) {
+		struct broker_reply reply;
+		int fds[FDPASS_MAX];
+		size_t n = FDPASS_MAX;
+		ssize_t len = fdpass_recv(w->supply.broker_fd, &reply, sizeof(reply), fds, &n,
+					  MSG_DONTWAIT);
+
+		if (len == -EAGAIN)
+			break;
+		if (len == -EMFILE) {
+			refuse_all(w);
+			continue;
+		}
+		if (len != sizeof(reply)) {
+			fdpass_close(fds, len > 0 ? n : 0);
+			broker_ended(w);
+			return;
+		}
+		take_reply(w, &reply, fds, n);
+	}
+	arm_broker(w);
+	supply_probe_ready(w);
+}
+
+void supply_set_broker(struct worker *w, int fd)
+{
+	if (w->supply.broker_fd < 0) {
+		broker_begin(w, fd);
+		return;
+	}
+	if (w->supply.next_broker_fd >= 0)
+		close(w->supply.next_broker_fd);
+	w->supply.next_broker_fd = fd;
+}
+
+/* Opening, time, closing */
+
+void supply_open(struct worker *w)
+{
+	struct supply *s = &w->supply;
+
+	s->broker_fd = s->next_broker_fd = -1;
+	s->probe_fd[0] = s->probe_fd[1] = -1;
+	for (unsigned i = 0; i < POOLS; i++)
+		sockpool_init(&s->pools[i], w->io, budget_pool_max(w));
+}
+
+bool supply_trim(struct worker *w)
+{
+	bool more = false;
+
+	for (unsigned i = 0; i < POOLS; i++)
+		more |= sockpool_trim(&w->supply.pools[i]);
+	return more;
+}
+
+uint64_t supply_deadline(const struct worker *w)
+{
+	uint64_t at = UINT64_MAX;
+
+	for (unsigned i = 0; i < POOLS; i++) {
+		const struct sockpool *p = &w->supply.pools[i];
+
+		if (p->waiting && p->retry_ns > w->now_ns && p->retry_ns < at)
+			at = p->retry_ns;
+	}
+	return at;
+}
+
+void supply_close(struct worker *w)
+{
+	for (unsigned i = 0; i < POOLS; i++)
+		sockpool_close(&w->supply.pools[i]);
+	for (unsigned i = 0; i < 2; i++)
+		if (w->supply.probe_fd[i] >= 0)
+			w->io->ops->close_fd(w->io, w->supply.probe_fd[i]);
+	if (w->supply.broker_fd >= 0)
+		close(w->supply.broker_fd);
+	if (w->supply.next_broker_fd >= 0)
+		close(w->supply.next_broker_fd);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_TCP_H
+#define RINGKIT_DATAPLANE_WORKER_TCP_H
+
+#include "dataplane/worker/flow.h"
+
+/* A side of a TCP flow: 0 the client, 1 the server in the namespace. */
+enum tcp_armed {
+	TCP_ARMED_READ0 = 1 << 0, /* shifted left by the side */
+	TCP_ARMED_WRITE0 = 1 << 2,
+	TCP_ARMED_WATCH0 = 1 << 4,
+	TCP_ARMED_CONNECT = 1 << 6,
+};
+
+enum tcp_state {
+	TCP_FLOW_FREE = 0,
+	TCP_FLOW_WAITING, /* for a socket of the broker */
+	TCP_FLOW_CONNECTING,
+	TCP_FLOW_OPEN,
+	TCP_FLOW_CLOSING, /* until nothing is in flight */
+};
+
+/* One direction: from fd[d] to fd[!d]. */
+struct tcp_dir {
+	uint32_t in_pipe; /* bytes */
+	int16_t pipe;	  /* PIPEPOOL_NONE when it has none */
+	bool bulk;	  /* splice rather than copy */
+	bool done;	  /* end of stream forwarded, or given up */
+	bool hangup;	  /* the last poll saw the end of the stream */
+	bool again;	  /* out of budget: in the run queue */
+};
+
+struct tcp_flow {
+	enum tcp_state state;
+	uint32_t gen;
+	uint8_t armed;	  /* enum tcp_armed */
+	bool abort;	  /* it ends with resets */
+	bool second;	  /* target2 is being tried */
+	bool queued;	  /* in the run queue */
+	bool transparent; /* tries to connect with the client's address, or has done it */
+	bool any_port;	  /* but not its port */
+	bool limited;	  /* in the list of those that have little time for it */
+	uint8_t lost;	  /* enum tcp_lost: the server will not see the client's address */
+	uint64_t deadline_ns;
+	int fd[2];
+	struct tcp_dir dir[2];
+	struct listener *listener;
+	struct tcp_flow *prev, *next; /* of its listener; free list */
+	struct tcp_flow *queue_prev,
+		*queue_next; /* of the run queue, of those that wait for a socket, or of tcp_limited
+			      */
+};
+
+/* The TCP flows of a worker. */
+struct tcp_table {
+	struct tcp_flow *flows;
+	struct tcp_flow *free;
+	unsigned used, count; /* slots ever used; taken */
+	struct tcp_flow *run_queue;
+	struct tcp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
+	struct tcp_flow *limited;    /* the earliest deadline first */
+};
+
+void tcp_accept(struct worker *w, struct listener *l, int fd);
+void tcp_event(struct worker *w, const struct io_event *ev);
+/* A socket of this family is there for whoever waits. */
+void tcp_sockets_ready(struct worker *w, int family);
+void tcp_run_queue(struct worker *w);
+void tcp_close_listener_flows(struct worker *w, struct listener *l);
+void tcp_close_all(struct worker *w);
+/* Takes back connects whose time is over. */
+void tcp_tick(struct worker *w);
+
+#endif

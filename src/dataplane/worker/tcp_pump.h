@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_TCP_PUMP_H
+#define RINGKIT_DATAPLANE_WORKER_TCP_PUMP_H
+
+#include "dataplane/worker/tcp.h"
+
+enum tcp_pump {
+	PUMP_MOVED, /* go on */
+	PUMP_WAIT_READ,
+	PUMP_WAIT_WRITE,
+	PUMP_BUDGET, /* has more, but others wait */
+	PUMP_END,    /* end of stream */
+	PUMP_READ_ERROR,
+	PUMP_WRITE_ERROR,
+};
+/* Moves what can be moved from fd[d] to fd[!d]. */
+enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d);
+/* Gives up the direction's pipe, and what is in it. */
+void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir);
+
+#endif

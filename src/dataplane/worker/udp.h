@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_UDP_H
+#define RINGKIT_DATAPLANE_WORKER_UDP_H
+
+#include "dataplane/worker/flow.h"
+
+/* Datagrams of one flow that one send may take along: the kernel's UDP_MAX_SEGMENTS, udp(7). */
+#define UDP_SEGMENTS_MAX 64
+/* The largest UDP payload over IPv4. */
+#define UDP_PAYLOAD_MAX 65507
+/* Datagrams of a flow that has no socket yet. */
+#define UDP_PENDING_MAX 4
+/* Small ones among them are copied: this many of a worker's, this long. Touched when needed. */
+#define UDP_COPIES     1024
+#define UDP_COPY_BYTES 2048
+
+enum udp_state { UDP_FLOW_FREE = 0, UDP_FLOW_WAITING, UDP_FLOW_OPEN, UDP_FLOW_CLOSING };
+
+/* Who wrote to which of our addresses: what a UDP flow is known by. */
+struct udp_key {
+	struct in6_addr client, local; /* IPv4 as mapped addresses */
+	uint32_t client_scope, local_ifindex;
+	uint16_t client_port; /* network order */
+	uint16_t zero;
+	uint32_t listener; /* index */
+};
+
+/* A datagram, or a run of them that are segment bytes each (the last may be shorter; 0: one). */
+struct udp_payload {
+	uint8_t *data;
+	uint32_t len;
+	uint16_t segment;
+	uint16_t buf_id; /* for udp_buf_put */
+};
+
+static inline unsigned udp_datagrams(const struct udp_payload *p)
+{
+	return p->segment ? (p->len + p->segment - 1) / p->segment : 1;
+}
+
+struct udp_flow {
+	enum udp_state state;
+	uint32_t gen;
+	int fd;
+	bool armed;
+	bool paused; /* waits for receive buffers */
+	bool plain;  /* the kernel would not segment for it */
+	uint8_t n_pending;
+	struct udp_payload pending[UDP_PENDING_MAX];
+	struct udp_key key;
+	uint64_t last_ns;
+	uint64_t check_ns; /* when it is looked at for expiry */
+	struct listener *listener;
+	struct udp_flow *prev, *next;		/* of its listener; free list */
+	struct udp_flow *age_prev, *age_next;	/* by check_ns */
+	struct udp_flow *wait_prev, *wait_next; /* those that wait for a socket or for buffers */
+	struct udp_flow *hash_next;
+};
+
+/* Datagrams that go out as one message. */
+struct udp_batch {
+	struct udp_flow *flow; /* NULL: empty */
+	bool to_client;
+	bool closed; /* a short one came: nothing may follow */
+	size_t segment;
+	size_t bytes;
+	unsigned n;
+	struct iovec iov[UDP_SEGMENTS_MAX];
+	uint16_t buf_ids[UDP_SEGMENTS_MAX];
+	unsigned datagrams;
+};
+
+/* The UDP flows of a worker. */
+struct udp_table {
+	struct udp_flow *flows;
+	struct udp_flow *free;
+	struct udp_flow **hash;
+	uint32_t hash_mask;
+	uint64_t hash_seed;
+	unsigned used, count, slots; /* ever used; live; taken */
+	struct udp_flow *ages;
+	struct udp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
+	struct udp_flow *paused;     /* receive ended for want of buffers */
+	unsigned held;		     /* receive buffers in pending */
+	uint8_t *copies;	     /* UDP_COPIES of UDP_COPY_BYTES */
+	uint16_t copies_free[UDP_COPIES];
+	unsigned copies_free_n, copies_used;
+	struct udp_batch batch;
+};
+
+void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
+/* l: of the port they were for; NULL: it has gone. */
+void udp_count_dropped(struct worker *w, struct listener *l, unsigned datagrams);
+void udp_flow_event(struct worker *w, const struct io_event *ev);
+void udp_sockets_ready(struct worker *w, int family);
+/* Arms flows that had no buffers, ends those that are past their time. */
+void udp_tick(struct worker *w);
+void udp_close_listener_flows(struct worker *w, struct listener *l);
+void udp_close_all(struct worker *w);
+
+#endif

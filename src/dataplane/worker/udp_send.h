@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_UDP_SEND_H
+#define RINGKIT_DATAPLANE_WORKER_UDP_SEND_H
+
+#include "dataplane/worker/udp.h"
+
+/* Sends it, soon; its buffer goes back by itself. */
+void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p);
+void udp_flush(struct worker *w);
+
+#endif
