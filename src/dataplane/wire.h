@@ -10,7 +10,9 @@
  * Messages between parent, workers and broker, over SOCK_SEQPACKET pairs. Both ends are the same
  * binary, so layouts need no versions.
  *
- *   parent  <-> data plane main   boot channel, descriptor 3: one dp_boot, one dp_boot_reply
+ *   parent  <-> data plane main   boot channel, descriptor 3: one dp_boot; with a way out one
+ *                                 dp_outward and a dp_outward_worker for each worker; then one
+ *                                 dp_boot_reply comes back
  *   parent  <-> worker i          control channel i
  *   worker  <-> broker            socket channel i (made by the parent, an end to each)
  *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply, then a
@@ -34,6 +36,56 @@ struct dp_boot {
 	uint32_t udp_timeout_ms;
 	uint32_t transparent;  /* mask of what works, ns/transparent.h */
 	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace */
+	uint32_t outward;      /* the messages below follow */
+	uint32_t zero;
+};
+
+/* Where the command may connect to. The rule with the longest prefix decides; of two that are as
+ * long, the one that denies. No rule: allowed. */
+struct dp_outward_rule {
+	uint8_t family, prefix_len, deny, zero;
+	uint16_t port_first, port_last; /* host order */
+	uint8_t addr[16];		/* IPv4: the first 4 */
+};
+
+#define DP_OUTWARD_RULES 64
+#define DP_RESOLVERS	 3
+
+/* Parent to data plane, after dp_boot: the way out of the command's namespace, through the router's
+ * namespace. Descriptors: a raw socket of the router's namespace for each family that has
+ * (IPPROTO_RAW, IP_HDRINCL or IPV6_HDRINCL), IPv4 first. */
+struct dp_outward {
+	uint32_t mark_accept; /* with it plus the worker's number a packet goes to its listener */
+	uint32_t mark_refused, mark_unreachable_host, mark_unreachable_net, mark_prohibited;
+	uint32_t ipv6; /* the namespace has it */
+	uint32_t disable_host_loopback;
+	uint32_t n_resolvers, n_rules;
+	uint64_t netns_cookie; /* of the router's namespace */
+	struct in_addr gateway4, dns4, inside4;
+	struct in6_addr gateway6, dns6, inside6;
+	uint8_t prefix_len4, prefix_len6;
+	union dp_addr outbound4, outbound6;    /* what to connect from; sa_family 0: the kernel's
+						  choice */
+	union dp_addr resolvers[DP_RESOLVERS]; /* with port */
+	struct dp_outward_rule rules[DP_OUTWARD_RULES];
+};
+
+/* Parent to data plane, one for each worker, in order. Descriptors: those of has, in the order of
+ * the bits. */
+enum dp_outward_has {
+	DP_OUTWARD_TCP4 = 1 << 0,  /* listening, IP_TRANSPARENT */
+	DP_OUTWARD_TCP6 = 1 << 1,  /* listening, IPV6_TRANSPARENT */
+	DP_OUTWARD_UDP4 = 1 << 2,  /* IP_TRANSPARENT, IP_RECVORIGDSTADDR, UDP_GRO */
+	DP_OUTWARD_UDP6 = 1 << 3,  /* IPV6_TRANSPARENT, IPV6_RECVORIGDSTADDR, UDP_GRO */
+	DP_OUTWARD_QUEUE = 1 << 4, /* netfilter netlink, bound to the worker's queue, whole packets;
+				      without it connections are accepted first */
+	DP_OUTWARD_CHANNEL = 1 << 5, /* of the router's socket service: broker_request, _reply */
+};
+#define DP_OUTWARD_FDS 6
+
+struct dp_outward_worker {
+	uint32_t number;
+	uint32_t has; /* enum dp_outward_has */
 };
 
 struct dp_boot_reply {
@@ -46,6 +98,9 @@ enum dp_msg_type {
 	DP_MSG_REMOVE,	   /* parent to worker */
 	DP_MSG_DONE,	   /* worker to parent: err for port id, seq */
 	DP_MSG_NEW_BROKER, /* parent to worker: a new socket channel with it */
+	DP_MSG_NEW_ROUTER, /* parent to worker: a new channel of the router's socket service with it
+			    */
+	DP_MSG_RESOLVERS,  /* parent to worker: the resolvers are target, target2 and target3 now */
 };
 
 struct dp_msg {
@@ -60,6 +115,7 @@ struct dp_msg {
 	uint32_t transparent; /* servers are to see the addresses of its clients */
 	union dp_addr target;
 	union dp_addr target2; /* sa_family 0: none */
+	union dp_addr target3; /* DP_MSG_RESOLVERS alone */
 };
 
 /* Parent to broker; descriptors: one socket channel for each worker, then user and network
