@@ -17,7 +17,26 @@
 #define BUF_BYTES    8192
 #define OUT_MAX	     4096
 
-enum kind { KIND_FREE, KIND_LISTENER, KIND_SOCKET, KIND_DATAGRAM, KIND_PIPE };
+#define MSG_BYTES   256
+#define MSG_FDS	    253
+#define CHANNEL_MAX 64
+
+enum kind { KIND_FREE, KIND_LISTENER, KIND_SOCKET, KIND_DATAGRAM, KIND_PIPE, KIND_CHANNEL };
+
+struct message {
+	uint8_t data[MSG_BYTES];
+	size_t len, n_fds;
+	int fds[MSG_FDS];
+	bool fds_lost; /* the receiver was out of descriptors */
+};
+
+/* The worker's end of a channel. */
+struct channel {
+	struct message in[CHANNEL_MAX], out[CHANNEL_MAX];
+	unsigned n_in, n_out;
+	unsigned room; /* messages in out beyond which it is full */
+	bool ended;
+};
 
 struct queue {
 	uint8_t data[PIPE_BYTES];
@@ -39,6 +58,9 @@ struct object {
 	struct sockaddr_in peer; /* of a datagram socket; of an accepted connection */
 	struct sockaddr_in bound;
 	uint32_t mark;
+	struct io_sock is; /* what a socket of the broker's is */
+	bool used;
+	struct channel *channel;
 };
 
 struct op {
@@ -53,6 +75,7 @@ struct op {
 struct sim {
 	struct io io; /* first */
 	uint64_t rng, now_ns;
+	uint64_t until_ns; /* the test's present: the clock goes no further */
 	unsigned fault_percent;
 	bool exhausted;
 	uint16_t refused_port;
@@ -203,10 +226,19 @@ static void emit(struct sim *s, uint64_t handle, int res, bool more)
 	s->ready[s->n_ready++] = (struct io_event){.handle = handle, .res = res, .more = more};
 }
 
+static uint32_t channel_state(const struct channel *c)
+{
+	uint32_t e = c->n_in || c->ended ? POLLIN : 0;
+
+	return c->n_out < c->room ? e | POLLOUT : e;
+}
+
 static uint32_t poll_state(const struct object *o)
 {
 	uint32_t e = 0;
 
+	if (o->kind == KIND_CHANNEL)
+		return channel_state(o->channel);
 	if (o->in->len || o->in_end)
 		e |= POLLIN;
 	if (o->in_end)
@@ -316,8 +348,12 @@ static int sim_wait(struct io *io, struct io_event *events, unsigned max, uint64
 	struct sim *s = sim_of(io);
 	unsigned n;
 
-	(void)deadline_ns;
 	run_ops(s);
+	if (s->n_ready == 0 && deadline_ns > s->now_ns) {
+		/* Nothing happens until then. */
+		s->now_ns = deadline_ns < s->until_ns ? deadline_ns : s->until_ns;
+		return deadline_ns <= s->until_ns ? 0 : -ETIME;
+	}
 	shuffle(s);
 	n = s->n_ready < max ? s->n_ready : max;
 	if (n && fault(s))
@@ -486,6 +522,12 @@ static int sim_shutdown_write(struct io *io, int fd)
 	return 0;
 }
 
+static void channel_free(struct object *o)
+{
+	free(o->channel);
+	o->channel = NULL;
+}
+
 /* Sockets stay until the far end has seen what happened to them; pipes go at once. */
 static void sim_close_fd(struct io *io, int fd)
 {
@@ -506,6 +548,8 @@ static void sim_close_fd(struct io *io, int fd)
 		o->out_reset |= o->in->len > 0;
 		o->out_end = true;
 	} else {
+		if (o->kind == KIND_CHANNEL)
+			channel_free(o);
 		o->kind = KIND_FREE;
 	}
 }
@@ -564,6 +608,91 @@ static int sim_bind_as(struct io *io, int fd, const struct sockaddr *addr, sockl
 	if (s->bind_error && (o->bound.sin_port || s->bind_error != -EADDRINUSE))
 		return s->bind_error;
 	return 0;
+}
+
+/* Channels */
+
+static bool sim_paces(struct io *io, int fd)
+{
+	object_of(sim_of(io), fd);
+	return false;
+}
+
+static uint64_t sim_io_random(struct io *io)
+{
+	return sim_random(sim_of(io), UINT32_MAX);
+}
+
+static struct channel *channel_of(struct sim *s, int fd)
+{
+	struct object *o = object_of(s, fd);
+
+	assert(o->kind == KIND_CHANNEL);
+	return o->channel;
+}
+
+static struct message message_of(const void *data, size_t len, const int *fds, size_t n_fds)
+{
+	struct message m = {.len = len, .n_fds = n_fds};
+
+	assert(len <= MSG_BYTES && n_fds <= MSG_FDS);
+	memcpy(m.data, data, len);
+	if (n_fds)
+		memcpy(m.fds, fds, n_fds * sizeof(fds[0]));
+	return m;
+}
+
+static struct message message_take(struct message *queue, unsigned *n)
+{
+	struct message m = queue[0];
+
+	memmove(queue, queue + 1, --*n * sizeof(queue[0]));
+	return m;
+}
+
+static int sim_msg_send(struct io *io, int fd, const void *buf, size_t len)
+{
+	struct channel *c = channel_of(sim_of(io), fd);
+
+	if (c->ended)
+		return -EPIPE;
+	if (c->n_out >= c->room)
+		return -EAGAIN;
+	c->out[c->n_out++] = message_of(buf, len, NULL, 0);
+	return 0;
+}
+
+static ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds)
+{
+	struct sim *s = sim_of(io);
+	struct channel *c = channel_of(s, fd);
+	struct message m;
+
+	if (c->n_in == 0) {
+		*n_fds = 0;
+		return c->ended ? 0 : -EAGAIN;
+	}
+	m = message_take(c->in, &c->n_in);
+	if (m.len > size || m.n_fds > *n_fds || m.fds_lost) {
+		for (size_t i = 0; i < m.n_fds; i++)
+			io->ops->close_fd(io, m.fds[i]);
+		memcpy(buf, m.data, m.len < size ? m.len : size);
+		*n_fds = 0;
+		return m.len > size ? -EMSGSIZE : -EMFILE;
+	}
+	memcpy(buf, m.data, m.len);
+	memcpy(fds, m.fds, m.n_fds * sizeof(fds[0]));
+	*n_fds = m.n_fds;
+	return (ssize_t)m.len;
+}
+
+static bool sim_sock_check(struct io *io, int fd, const struct io_sock *want)
+{
+	const struct object *o = object_of(sim_of(io), fd);
+
+	return o->is.family == want->family && o->is.type == want->type &&
+	       o->is.protocol == want->protocol &&
+	       (want->netns_cookie == 0 || o->is.netns_cookie == want->netns_cookie) && !o->used;
 }
 
 static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint8_t *data,
@@ -651,6 +780,11 @@ static const struct io_ops sim_ops = {
 	.peer_of = sim_peer_of,
 	.source_for = sim_source_for,
 	.bind_as = sim_bind_as,
+	.paces = sim_paces,
+	.msg_send = sim_msg_send,
+	.msg_recv = sim_msg_recv,
+	.sock_check = sim_sock_check,
+	.random = sim_io_random,
 };
 
 /* The test's side */
@@ -662,7 +796,7 @@ struct sim *sim_open(uint64_t seed, unsigned fault_percent)
 	assert(s);
 	s->io.ops = &sim_ops;
 	s->rng = seed * 0x9e3779b97f4a7c15ull + 1;
-	s->now_ns = 1000000000;
+	s->now_ns = s->until_ns = 1000000000;
 	s->fault_percent = fault_percent;
 	s->last_server = -1;
 	s->sent = calloc(OUT_MAX, sizeof(*s->sent));
@@ -691,9 +825,14 @@ struct io *sim_io(struct sim *s)
 	return &s->io;
 }
 
-void sim_advance_ns(struct sim *s, uint64_t ns)
+uint64_t sim_now(const struct sim *s)
 {
-	s->now_ns += ns;
+	return s->now_ns;
+}
+
+void sim_let_pass(struct sim *s, uint64_t ns)
+{
+	s->until_ns = s->now_ns + ns;
 }
 
 unsigned sim_open_fds(const struct sim *s)
@@ -759,7 +898,78 @@ int sim_listener(struct sim *s)
 
 int sim_socket(struct sim *s, bool datagram)
 {
-	return FD_BASE + object_new(s, datagram ? KIND_DATAGRAM : KIND_SOCKET);
+	struct io_sock is = {.family = AF_INET,
+			     .type = datagram ? SOCK_DGRAM : SOCK_STREAM,
+			     .protocol = datagram ? IPPROTO_UDP : IPPROTO_TCP,
+			     .netns_cookie = SIM_NETNS};
+
+	return sim_socket_like(s, &is, false);
+}
+
+int sim_socket_like(struct sim *s, const struct io_sock *is, bool used)
+{
+	int i = object_new(s, is->type == SOCK_DGRAM ? KIND_DATAGRAM : KIND_SOCKET);
+
+	s->objects[i].is = *is;
+	s->objects[i].used = used;
+	return FD_BASE + i;
+}
+
+int sim_channel(struct sim *s)
+{
+	int i = object_new(s, KIND_CHANNEL);
+
+	s->objects[i].channel = calloc(1, sizeof(struct channel));
+	assert(s->objects[i].channel);
+	s->objects[i].channel->room = CHANNEL_MAX;
+	return FD_BASE + i;
+}
+
+bool sim_channel_open(struct sim *s, int fd)
+{
+	const struct object *o = &s->objects[fd - FD_BASE];
+
+	return o->kind == KIND_CHANNEL && o->open;
+}
+
+void sim_channel_put(struct sim *s, int fd, const void *data, size_t len, const int *fds,
+		     size_t n_fds)
+{
+	struct channel *c = channel_of(s, fd);
+
+	assert(c->n_in < CHANNEL_MAX);
+	c->in[c->n_in++] = message_of(data, len, fds, n_fds);
+}
+
+void sim_channel_lose_fds(struct sim *s, int fd)
+{
+	struct channel *c = channel_of(s, fd);
+
+	c->in[c->n_in - 1].fds_lost = true;
+}
+
+bool sim_channel_get(struct sim *s, int fd, void *data, size_t len)
+{
+	struct channel *c = channel_of(s, fd);
+	struct message m;
+
+	if (c->n_out == 0)
+		return false;
+	m = message_take(c->out, &c->n_out);
+	assert(m.len == len);
+	memcpy(data, m.data, len);
+	return true;
+}
+
+void sim_channel_room(struct sim *s, int fd, unsigned messages)
+{
+	assert(messages <= CHANNEL_MAX);
+	channel_of(s, fd)->room = messages;
+}
+
+void sim_channel_end(struct sim *s, int fd)
+{
+	channel_of(s, fd)->ended = true;
 }
 
 int sim_client_connect(struct sim *s, int listener)

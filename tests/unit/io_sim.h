@@ -19,7 +19,11 @@ struct sim *sim_open(uint64_t seed, unsigned fault_percent);
 void sim_close(struct sim *s);
 struct io *sim_io(struct sim *s);
 uint32_t sim_random(struct sim *s, uint32_t below);
-void sim_advance_ns(struct sim *s, uint64_t ns);
+
+/* The clock. A wait of the worker moves it to its deadline when nothing is ready, but not beyond
+ * what the test lets pass: then the wait ends with -ETIME, as a real one would go on. */
+uint64_t sim_now(const struct sim *s);
+void sim_let_pass(struct sim *s, uint64_t ns);
 
 /* Descriptors that are open: for leak checks. */
 unsigned sim_open_fds(const struct sim *s);
@@ -44,8 +48,25 @@ void sim_stop(struct sim *s);
 unsigned sim_in_flight(const struct sim *s);
 
 int sim_listener(struct sim *s);
-/* An unconnected socket as the broker makes them. */
+/* The cookie of the command's network namespace. */
+#define SIM_NETNS 4711
+/* An unconnected socket as the broker makes them, of IPv4. */
 int sim_socket(struct sim *s, bool datagram);
+/* Any other. used: it is bound, connected or listening. */
+int sim_socket_like(struct sim *s, const struct io_sock *is, bool used);
+
+/* A channel: the worker's end, and what its far end does. */
+int sim_channel(struct sim *s);
+bool sim_channel_open(struct sim *s, int fd); /* the worker has not closed it */
+void sim_channel_put(struct sim *s, int fd, const void *data, size_t len, const int *fds,
+		     size_t n_fds);
+/* The worker has no room for the descriptors of the message that was put last. */
+void sim_channel_lose_fds(struct sim *s, int fd);
+/* The oldest message of the worker's, which must be this long. False: there is none. */
+bool sim_channel_get(struct sim *s, int fd, void *data, size_t len);
+/* It takes no more than this many messages until some have been taken out. */
+void sim_channel_room(struct sim *s, int fd, unsigned messages);
+void sim_channel_end(struct sim *s, int fd);
 
 /* A connection that waits to be accepted. Far ends are numbered by their connection. */
 int sim_client_connect(struct sim *s, int listener);

@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "cmocka_all.h"
 
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/dataplane.h"
-#include "dataplane/worker/worker_internal.h"
-#include "io_sim.h"
 #include "ns/transparent.h"
+#include "worker_world.h"
 
 /*
  * The worker against the simulated kernel. The steps of a run are chosen by a seed; a failing
@@ -23,116 +18,6 @@
 
 #define CLIENTS_MAX 12
 #define STREAM_MAX  60000
-
-struct world {
-	struct sim *sim;
-	struct io *io;
-	struct worker *w;
-	struct stats stats;
-	struct port_stats ports[8];
-	int listener;
-	int port_id;
-	uint32_t target; /* address of the servers; 0: a loopback address */
-	bool no_datagram_sockets;
-};
-
-static void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent,
-			    unsigned fds_max)
-{
-	struct worker_config config = {.tcp_flows_max = 16,
-				       .udp_flows_max = 16,
-				       .listeners_max = 8,
-				       .pipes_max = 3,
-				       .fds_max = fds_max,
-				       .udp_pending_max = 8,
-				       .udp_timeout_ms = 90000};
-
-	memset(x, 0, sizeof(*x));
-	config.stats = &x->stats;
-	config.port_stats = x->ports;
-	config.port_slots = 8;
-	x->sim = sim_open(seed, fault_percent);
-	x->io = sim_io(x->sim);
-	assert_int_equal(worker_open(&config, x->io, &x->w), 0);
-}
-
-static void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
-{
-	world_open_with(x, seed, fault_percent, 1000);
-}
-
-static void feed_pools(struct world *x)
-{
-	for (unsigned i = 0; i < POOLS; i++) {
-		struct sockpool *p = &x->w->supply.pools[i];
-		bool udp = i >= POOL_UDP4;
-		unsigned n = sockpool_wanted(p, x->w->now_ns);
-		int fds[FDPASS_MAX];
-
-		if (n == 0 || (udp && x->no_datagram_sockets))
-			continue;
-		sockpool_requested(p, x->w->now_ns);
-		for (unsigned k = 0; k < n; k++)
-			fds[k] = sim_socket(x->sim, udp);
-		sockpool_fill(p, fds, n, 0, x->w->now_ns);
-		supply_probe_ready(x->w);
-		udp_sockets_ready(x->w, i % 2 ? AF_INET6 : AF_INET);
-		tcp_sockets_ready(x->w, i % 2 ? AF_INET6 : AF_INET);
-	}
-}
-
-static void turn(struct world *x)
-{
-	sim_advance_ns(x->sim, 1000000);
-	assert_int_equal(worker_turn(x->w), 0);
-}
-
-static void settle(struct world *x)
-{
-	for (int i = 0; i < 60; i++) {
-		turn(x);
-		feed_pools(x);
-	}
-}
-
-static void add_port(struct world *x, uint32_t proto, uint16_t target2)
-{
-	struct dp_msg msg = {.type = DP_MSG_ADD,
-			     .port_id = ++x->port_id,
-			     .slot = (uint32_t)x->port_id % 8,
-			     .slot_used = true,
-			     .proto = proto,
-			     .transparent = x->w->config.transparent,
-			     .listen_family = AF_INET};
-
-	msg.target.in4 = (struct sockaddr_in){
-		.sin_family = AF_INET,
-		.sin_port = htons(80),
-		.sin_addr.s_addr = htonl(x->target ? x->target : INADDR_LOOPBACK)};
-	if (target2) {
-		msg.target2.in4 = msg.target.in4;
-		msg.target2.in4.sin_port = htons(target2);
-	}
-	x->listener = sim_listener(x->sim);
-	assert_int_equal(worker_port_add(x->w, &msg, x->listener), 0);
-}
-
-static unsigned pooled(const struct world *x)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < POOLS; i++)
-		n += x->w->supply.pools[i].n;
-	return n + 2 * x->w->pipes.n_free;
-}
-
-static void world_close(struct world *x)
-{
-	sim_stop(x->sim);
-	worker_close(x->w);
-	assert_int_equal(sim_open_fds(x->sim), 0);
-	sim_close(x->sim);
-}
 
 /* One TCP connection as its two far ends see it. */
 struct pair {
@@ -280,7 +165,7 @@ static void run_tcp(uint64_t seed, bool resets, unsigned faults)
 	assert_int_equal(x.stats.stale_completions, 0);
 	assert_int_equal(x.stats.tcp_accepted, PAIRS);
 	assert_int_equal(sim_open_fds(x.sim), 1 + pooled(&x));
-	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+	remove_port(&x);
 	settle(&x);
 	assert_int_equal(sim_open_fds(x.sim), pooled(&x));
 	assert_int_equal(x.stats.listeners, 0);
@@ -333,12 +218,14 @@ static void run_removal(uint64_t seed, bool resets, unsigned faults)
 			if (sim_random(x.sim, 2))
 				feed_pools(&x);
 		}
-		assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
-		assert_int_equal(worker_port_remove(x.w, x.port_id, 1), -ENOENT);
+		remove_port(&x);
+		remove_port(&x);
+		expect_answer(&x, x.port_id, x.seq, -ENOENT);
+		expect_answer(&x, x.port_id, x.seq - 1, 0);
 		settle(&x);
 		assert_int_equal(x.stats.listeners, 0);
 		assert_int_equal(x.stats.tcp_flows, 0);
-		assert_int_equal(sim_in_flight(x.sim), 0);
+		assert_int_equal(sim_in_flight(x.sim), WORLD_OPS);
 		assert_int_equal(sim_open_fds(x.sim), pooled(&x));
 	}
 	world_close(&x);
@@ -453,8 +340,7 @@ static void test_out_of_descriptors_pauses(void **state)
 	assert_int_equal(x.stats.accept_paused, 1); /* and not once a turn */
 	sim_set_exhausted(x.sim, false);
 	for (int i = 0; i < 4; i++) {
-		sim_advance_ns(x.sim, 100000000);
-		settle(&x);
+		pass(&x, 100000000);
 	}
 	assert_int_equal(x.stats.tcp_connected, 1);
 	assert_false(sim_far_saw_reset(x.sim, client));
@@ -479,9 +365,8 @@ static void test_descriptors_go_to_flows_under_way(void **state)
 		feed_pools(&x);
 	}
 	for (int i = 0; i < 5; i++) {
-		sim_advance_ns(x.sim, 200000000);
-		settle(&x);
-		assert_true(sim_open_fds(x.sim) <= 34);
+		pass(&x, 200000000);
+		assert_true(sim_open_fds(x.sim) <= 34 + 2);
 	}
 	assert_true(x.stats.tcp_connected >= 8 && x.stats.tcp_connected < 14);
 	assert_int_equal(x.stats.tcp_flows, x.stats.tcp_connected);
@@ -490,8 +375,7 @@ static void test_descriptors_go_to_flows_under_way(void **state)
 	for (int i = 0; i < 14; i++)
 		sim_far_reset(x.sim, clients[i]);
 	for (int i = 0; i < 10; i++) {
-		sim_advance_ns(x.sim, 200000000);
-		settle(&x);
+		pass(&x, 200000000);
 	}
 	assert_int_equal(x.stats.tcp_flows, 0);
 	assert_int_equal(x.stats.tcp_accepted, 14);
@@ -535,8 +419,7 @@ static void test_idle_flow_holds_no_pipe(void **state)
 	}
 	assert_true(x.stats.pipes_open > 0);
 	for (int i = 0; i < 10; i++) {
-		sim_advance_ns(x.sim, 5000000000ull);
-		turn(&x);
+		pass(&x, 5 * SECOND_NS);
 	}
 	assert_int_equal(x.stats.pipes_open, 0);
 	world_close(&x);
@@ -551,7 +434,6 @@ static void test_idle_flow_holds_no_pipe(void **state)
 #define EVERYTHING                                                                                 \
 	(TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, 0) | TRANSPARENT_BIT(TRANSPARENT_OWN, 0) |          \
 	 TRANSPARENT_BIT(TRANSPARENT_BEHIND, 0))
-#define SECOND_NS 1000000000ull
 
 static uint32_t usual_routes(uint32_t to)
 {
@@ -756,12 +638,6 @@ static void test_transparent_refused(void **state)
 	world_close(&x);
 }
 
-static void pass(struct world *x, uint64_t ns)
-{
-	sim_advance_ns(x->sim, ns);
-	settle(x);
-}
-
 /* The answer does not come back: the connection is made after a moment, those that follow at once,
  * and a while later one of them tries again. */
 static void test_transparent_answer_is_lost(void **state)
@@ -853,10 +729,10 @@ static void test_transparent_removal(void **state)
 		client_from(&x, CLIENT + i);
 	settle(&x);
 	assert_int_equal(x.stats.tcp_flows, 5);
-	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+	remove_port(&x);
 	settle(&x);
 	assert_int_equal(x.stats.tcp_flows, 0);
-	assert_int_equal(sim_in_flight(x.sim), 0);
+	assert_int_equal(sim_in_flight(x.sim), WORLD_OPS);
 	assert_null(x.w->tcp.limited);
 	world_close(&x);
 }
@@ -899,7 +775,7 @@ static void run_transparent(uint64_t seed, bool resets, unsigned faults)
 	assert_int_equal(x.stats.tcp_transparent + x.stats.tcp_transparent_lost, 60);
 	assert_int_equal(x.stats.tcp_flows, 0);
 	assert_int_equal(x.stats.stale_completions, 0);
-	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+	remove_port(&x);
 	settle(&x);
 	assert_int_equal(sim_open_fds(x.sim), pooled(&x) + (x.w->supply.probe_fd[0] >= 0));
 	world_close(&x);
@@ -1101,15 +977,13 @@ static void test_udp_flows_expire(void **state)
 	send_in(&x, 2, &local_a, "b", 0);
 	settle(&x);
 	assert_int_equal(x.stats.udp_flows, 2);
-	sim_advance_ns(x.sim, 60000000000ull);
+	pass(&x, 60 * SECOND_NS);
 	send_in(&x, 2, &local_a, "c", 0);
 	settle(&x);
-	sim_advance_ns(x.sim, 60000000000ull);
-	settle(&x);
+	pass(&x, 60000000000ull);
 	assert_int_equal(x.stats.udp_flows, 1);
 	assert_int_equal(x.stats.udp_expired, 1);
-	sim_advance_ns(x.sim, 120000000000ull);
-	settle(&x);
+	pass(&x, 120000000000ull);
 	assert_int_equal(x.stats.udp_flows, 0);
 	assert_int_equal(sim_open_fds(x.sim), 1 + pooled(&x));
 	world_close(&x);
@@ -1132,7 +1006,7 @@ static void test_udp_spoofed_sources_do_not_grow(void **state)
 	settle(&x);
 	assert_true(x.stats.udp_flows <= 16);
 	assert_true(x.stats.udp_evicted >= 480);
-	assert_int_equal(worker_port_remove(x.w, x.port_id, 1), 0);
+	remove_port(&x);
 	settle(&x);
 	assert_int_equal(x.stats.udp_flows, 0);
 	assert_int_equal(sim_open_fds(x.sim), pooled(&x));
@@ -1289,9 +1163,9 @@ static void run_udp(uint64_t seed, bool unused, unsigned faults)
 	assert_int_equal(r.x.w->udp.held, 0);
 	assert_int_equal(stats->udp_datagrams_in + stats->udp_datagrams_out + stats->udp_dropped,
 			 r.in + r.out);
-	assert_int_equal(worker_port_remove(r.x.w, r.x.port_id, 1), 0);
+	remove_port(&r.x);
 	settle(&r.x);
-	assert_int_equal(sim_in_flight(r.x.sim), 0);
+	assert_int_equal(sim_in_flight(r.x.sim), WORLD_OPS);
 	assert_int_equal(sim_open_fds(r.x.sim), pooled(&r.x));
 	world_close(&r.x);
 }

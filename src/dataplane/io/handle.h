@@ -15,6 +15,7 @@
 enum handle_op {
 	HANDLE_NONE = 0, /* completions nobody waits for, such as that of a cancellation */
 	HANDLE_CONTROL,	 /* the parent's channel is readable */
+	HANDLE_ANSWERS,	 /* the same has room for what waits */
 	HANDLE_BROKER,	 /* the socket channel is readable */
 	HANDLE_ACCEPT,	 /* index: listener */
 	HANDLE_TCP_CONNECT,

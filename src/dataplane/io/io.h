@@ -40,6 +40,13 @@ struct io_event {
 	struct io_datagram dgram; /* recvmsg only */
 };
 
+/* What a socket that was sent to the worker must be. It must also be new: neither bound, connected
+ * nor listening. */
+struct io_sock {
+	int family, type, protocol;
+	uint64_t netns_cookie; /* SO_NETNS_COOKIE of its network namespace; 0: not looked at */
+};
+
 struct io_ops {
 	void (*close)(struct io *io);
 
@@ -103,6 +110,19 @@ struct io_ops {
 	/* Takes congestion control off an accepted connection whose peer is on this host, if the
 	 * host's default paces (BBR); otherwise nothing. */
 	void (*tune_accepted)(struct io *io, int fd);
+	/* Whether connections accepted from this socket come with a congestion control that paces.
+	 */
+	bool (*paces)(struct io *io, int fd);
+
+	/*
+	 * The channels to parent and broker: messages with descriptors (base/fdpass.h). As
+	 * fdpass_send and fdpass_recv, and never blocking.
+	 */
+	int (*msg_send)(struct io *io, int fd, const void *buf, size_t len);
+	ssize_t (*msg_recv)(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
+	bool (*sock_check)(struct io *io, int fd, const struct io_sock *want);
+	/* A number that nobody can guess. */
+	uint64_t (*random)(struct io *io);
 };
 
 struct io {
@@ -127,6 +147,11 @@ int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_
 		      struct sockaddr *source, socklen_t *len);
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
 		   uint32_t mark);
+bool io_sys_paces(struct io *io, int fd);
+int io_sys_msg_send(struct io *io, int fd, const void *buf, size_t len);
+ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
+bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want);
+uint64_t io_sys_random(struct io *io);
 
 /* accept4(2): the new descriptor, close-on-exec and non-blocking, or -errno. */
 int io_sys_accept(int fd);
@@ -142,7 +167,9 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
 	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.peer_of = io_sys_peer_of, .source_for = io_sys_source_for, .bind_as = io_sys_bind_as
+	.peer_of = io_sys_peer_of, .source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
+	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_recv = io_sys_msg_recv,           \
+	.sock_check = io_sys_sock_check, .random = io_sys_random
 /* clang-format on */
 
 struct io_config {

@@ -8,10 +8,13 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "base/sockaddr.h"
+#include "dataplane/sockopt.h"
 
 #define RESULT(call)                                                                               \
 	({                                                                                         \
@@ -128,16 +131,19 @@ static bool peer_is_on_this_host(int fd)
 	       (sockaddr_is_loopback((const struct sockaddr *)&peer) || IN6_ARE_ADDR_EQUAL(&p, &l));
 }
 
-void io_sys_tune_accepted(struct io *io, int fd)
+bool io_sys_paces(struct io *io, int fd)
 {
 	char name[16] = "";
 	socklen_t len = sizeof(name);
 
 	(void)io;
-	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0 ||
-	    strncmp(name, "bbr", 3) != 0)
-		return;
-	if (peer_is_on_this_host(fd))
+	return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 &&
+	       strncmp(name, "bbr", 3) == 0;
+}
+
+void io_sys_tune_accepted(struct io *io, int fd)
+{
+	if (io_sys_paces(io, fd) && peer_is_on_this_host(fd))
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
@@ -205,4 +211,53 @@ int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t
 		code = has_port ? set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)
 				: set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 	return code ? code : RESULT(bind(fd, addr, len));
+}
+
+int io_sys_msg_send(struct io *io, int fd, const void *buf, size_t len)
+{
+	(void)io;
+	return fdpass_send(fd, buf, len, NULL, 0, MSG_DONTWAIT);
+}
+
+ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds)
+{
+	(void)io;
+	return fdpass_recv(fd, buf, size, fds, n_fds, MSG_DONTWAIT);
+}
+
+/* An address or a port shows that a socket has been bound, connected or listened on. */
+static bool is_new(int fd)
+{
+	static const uint8_t zero[sizeof(struct sockaddr_in6)];
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in4;
+		struct sockaddr_in6 in6;
+	} a = {.sa = {.sa_family = AF_UNSPEC}};
+	socklen_t len = sizeof(a);
+
+	if (getsockname(fd, &a.sa, &len) < 0)
+		return false;
+	if (a.sa.sa_family == AF_INET)
+		return a.in4.sin_port == 0 && a.in4.sin_addr.s_addr == 0;
+	return a.sa.sa_family == AF_INET6 && a.in6.sin6_port == 0 &&
+	       memcmp(&a.in6.sin6_addr, zero, sizeof(a.in6.sin6_addr)) == 0;
+}
+
+bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want)
+{
+	(void)io;
+	return sockopt_is(fd, SO_DOMAIN, want->family) && sockopt_is(fd, SO_TYPE, want->type) &&
+	       sockopt_is(fd, SO_PROTOCOL, want->protocol) &&
+	       (want->netns_cookie == 0 || sockopt_in_netns(fd, want->netns_cookie)) && is_new(fd);
+}
+
+uint64_t io_sys_random(struct io *io)
+{
+	uint64_t n = 0;
+
+	/* Without enough entropy yet, early in the life of a machine, the clock has to do. */
+	if (getrandom(&n, sizeof(n), GRND_NONBLOCK) < 0)
+		n = io_sys_now_ns(io);
+	return n;
 }

@@ -10,11 +10,23 @@
 #include "dataplane/stats.h"
 #include "dataplane/wire.h"
 
+/*
+ * The listener, and what TCP and UDP flows do to the one they belong to. A flow knows its listener,
+ * but never calls it: a flow that ends leaves a mark here, and the listeners act on the marks when
+ * the turn is over (listener_tick).
+ */
+
 struct worker;
 struct tcp_flow;
 struct udp_flow;
 
-enum listener_state { LISTENER_FREE = 0, LISTENER_OPEN, LISTENER_CLOSING };
+enum listener_state {
+	LISTENER_FREE = 0,
+	LISTENER_OPEN,	  /* accepts, or receives datagrams */
+	LISTENER_PAUSED,  /* has nothing in flight; opens again when there is room */
+	LISTENER_CLOSING, /* waits for its operation and its flows to end */
+	LISTENER_SETTLED, /* has neither: to be closed at the end of the turn */
+};
 
 struct listener {
 	enum listener_state state;
@@ -27,7 +39,6 @@ struct listener {
 	int family;	  /* of fd */
 	bool armed;	  /* accept or recvmsg is in flight */
 	bool stopping;	  /* that is being taken back, to pause */
-	bool paused;	  /* to be armed again when descriptors or buffers are there */
 	bool tune;	  /* accepted sockets may come with a congestion control that paces */
 	bool transparent; /* servers are to see the address of clients from outside */
 	bool transparent_worked;
@@ -39,8 +50,20 @@ struct listener {
 	unsigned n_flows;
 	struct tcp_flow *tcp_flows;
 	struct udp_flow *udp_flows;   /* the least recently checked first */
-	struct listener *prev, *next; /* of the open, or of the free ones */
+	struct listener *prev, *next; /* of the paused, the settled, or the free ones */
 	struct listener *hash_next;   /* by port_id */
 };
+
+/* The listener has another flow. */
+void flow_opened(struct listener *l);
+
+/* The listener has one flow less. */
+void flow_closed(struct worker *w, struct listener *l);
+
+/* Moves a closing listener that nothing holds any more to the settled ones. */
+void flow_settle(struct worker *w, struct listener *l);
+
+/* Every change of a listener's state goes through here: it must be one that may follow. */
+void flow_set_listener_state(struct listener *l, enum listener_state state);
 
 #endif

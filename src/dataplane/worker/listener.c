@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -10,8 +9,9 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Ports of a worker. Adding arms the socket; removing takes the operation back, closes the flows,
- * and answers the parent only when the socket is closed, so that the address is free by then.
+ * Ports of a worker. Adding arms the socket. Removing takes the operation back and closes the
+ * flows; the parent is answered only when the socket is closed, so that the address is free by
+ * then.
  *
  * A listener that ran into a limit (descriptors, memory, receive buffers) is paused: connections
  * wait in its backlog until a flow ends or some time has passed.
@@ -55,6 +55,7 @@ static void slot_put(struct worker *w, struct listener *l)
 {
 	uint32_t gen = l->gen + 1;
 
+	flow_set_listener_state(l, LISTENER_FREE);
 	memset(l, 0, sizeof(*l));
 	l->gen = gen;
 	l->fd = -1;
@@ -76,12 +77,18 @@ static void arm(struct worker *w, struct listener *l)
 		w->io->ops->recvmsg(w->io, l->fd, h);
 }
 
+/* The paused ones of its protocol. */
+static struct listener **paused_of(struct worker *w, const struct listener *l)
+{
+	return &w->listeners.paused[l->proto == DATAPLANE_UDP];
+}
+
 /* Armed again at_ns at the latest. */
 static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
 {
-	assert(!l->paused);
-	l->paused = true;
-	if (w->listeners.n_paused++ == 0 || at_ns < w->listeners.resume_ns)
+	flow_set_listener_state(l, LISTENER_PAUSED);
+	DL_APPEND(*paused_of(w, l), l);
+	if (at_ns < w->listeners.resume_ns)
 		w->listeners.resume_ns = at_ns;
 }
 
@@ -94,47 +101,33 @@ static void disarm(struct worker *w, struct listener *l)
 				       listener_index(w, l)));
 }
 
-void listener_pause(struct worker *w, struct listener *l)
+/* Takes the operation back; the listener is paused when that has ended (ended()). */
+static void stop(struct worker *w, struct listener *l)
 {
-	/* It is paused when the operation has ended (ended()). */
-	if (l->armed && l->state == LISTENER_OPEN && !l->stopping) {
-		l->stopping = true;
-		disarm(w, l);
-	}
+	if (!l->armed || l->state != LISTENER_OPEN || l->stopping)
+		return;
+	l->stopping = true;
+	disarm(w, l);
 }
 
-void listener_resume(struct worker *w)
+static void resume_all(struct worker *w, struct listener **paused)
 {
-	bool plenty;
 	struct listener *l;
 
-	if (w->listeners.n_paused == 0)
-		return;
-	plenty = budget_left(w) == BUDGET_PLENTY;
-	w->listeners.n_paused = 0;
-	DL_FOREACH(w->listeners.open, l)
-	{
-		if (!l->paused)
-			continue;
-		/* Where descriptors are short, connections wait in the backlog. */
-		if (l->proto == DATAPLANE_TCP && !plenty) {
-			w->listeners.n_paused++;
-			continue;
-		}
-		l->paused = false;
+	while ((l = *paused)) {
+		DL_DELETE(*paused, l);
+		flow_set_listener_state(l, LISTENER_OPEN);
 		arm(w, l);
 	}
-	w->listeners.resume_ns = w->listeners.n_paused ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
-/* A socket that came from the parent, which has checked that it is what it says. */
-static bool comes_paced(int fd)
+/* Arms what was paused. Where descriptors are short, TCP connections stay in the backlog. */
+static void resume(struct worker *w)
 {
-	char name[16] = "";
-	socklen_t len = sizeof(name);
-
-	return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 &&
-	       strncmp(name, "bbr", 3) == 0;
+	resume_all(w, &w->listeners.paused[1]);
+	if (w->listeners.paused[0] && budget_left(w) == BUDGET_PLENTY)
+		resume_all(w, &w->listeners.paused[0]);
+	w->listeners.resume_ns = w->listeners.paused[0] ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
 static socklen_t addr_len(const union dp_addr *a)
@@ -164,7 +157,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 		w->io->ops->close_fd(w->io, fd);
 		return !valid ? -EINVAL : find(w, msg->port_id) ? -EEXIST : -ENOSPC;
 	}
-	l->state = LISTENER_OPEN;
+	flow_set_listener_state(l, LISTENER_OPEN);
 	l->fd = fd;
 	l->port_id = msg->port_id;
 	l->proto = msg->proto;
@@ -176,13 +169,12 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->stats = &w->config.port_stats[msg->slot];
 	if (msg->slot_used)
 		memset(l->stats, 0, sizeof(*l->stats));
-	l->tune = msg->proto == DATAPLANE_TCP && comes_paced(fd);
+	l->tune = msg->proto == DATAPLANE_TCP && w->io->ops->paces(w->io, fd);
 	l->transparent = msg->transparent && w->config.transparent;
 	if (l->transparent)
 		client_address_prepare(w, l);
 	l->hash_next = *bucket;
 	*bucket = l;
-	DL_APPEND(w->listeners.open, l);
 	w->listeners.count++;
 	stats_add(&w->stats->listeners, 1);
 	pool_of(w, l)->users++;
@@ -199,18 +191,16 @@ static void unhash(struct worker *w, struct listener *l)
 	*p = l->hash_next;
 }
 
-/* Closes it when nothing holds it any more. */
-static void try_finish(struct worker *w, struct listener *l)
+/* Nothing holds it any more: closes it, and says so. */
+static void finish(struct worker *w, struct listener *l)
 {
-	if (l->state != LISTENER_CLOSING || l->armed || l->n_flows > 0)
-		return;
 	w->io->ops->close_fd(w->io, l->fd);
-	DL_DELETE(w->listeners.closing, l);
 	unhash(w, l);
 	pool_of(w, l)->users--;
 	w->listeners.count--;
+	w->listeners.n_closing--;
 	stats_sub(&w->stats->listeners, 1);
-	worker_send_done(w, l->port_id, l->remove_seq, 0);
+	answers_send(w, l->port_id, l->remove_seq, 0);
 	slot_put(w, l);
 }
 
@@ -218,40 +208,39 @@ int listener_remove(struct worker *w, int port_id, uint32_t seq)
 {
 	struct listener *l = find(w, port_id);
 
-	if (!l || l->state != LISTENER_OPEN)
+	if (!l || (l->state != LISTENER_OPEN && l->state != LISTENER_PAUSED))
 		return -ENOENT;
-	l->state = LISTENER_CLOSING;
+	if (l->state == LISTENER_PAUSED)
+		DL_DELETE(*paused_of(w, l), l);
+	flow_set_listener_state(l, LISTENER_CLOSING);
+	w->listeners.n_closing++;
 	l->remove_seq = seq;
-	DL_DELETE(w->listeners.open, l);
-	DL_APPEND(w->listeners.closing, l);
-	if (l->paused) {
-		l->paused = false;
-		w->listeners.n_paused--;
-	}
 	if (l->armed && !l->stopping)
 		disarm(w, l);
 	if (l->proto == DATAPLANE_TCP)
 		tcp_close_listener_flows(w, l);
 	else
 		udp_close_listener_flows(w, l);
-	try_finish(w, l);
+	flow_settle(w, l);
 	return 0;
 }
 
-void listener_flow_opened(struct listener *l)
+void listener_tick(struct worker *w)
 {
-	l->n_flows++;
-	stats_add(&l->stats->flows, 1);
-	stats_add(&l->stats->opened, 1);
+	struct listener *l;
+
+	while ((l = w->listeners.settled)) {
+		DL_DELETE(w->listeners.settled, l);
+		finish(w, l);
+	}
+	if (w->listeners.flow_closed || w->now_ns >= w->listeners.resume_ns)
+		resume(w);
+	w->listeners.flow_closed = false;
 }
 
-void listener_flow_closed(struct worker *w, struct listener *l)
+uint64_t listener_deadline(const struct worker *w)
 {
-	assert(l->n_flows > 0);
-	l->n_flows--;
-	stats_sub(&l->stats->flows, 1);
-	try_finish(w, l);
-	listener_resume(w);
+	return w->listeners.resume_ns;
 }
 
 /* The listener an event is for, or NULL: it is of an earlier life of the slot. */
@@ -305,7 +294,7 @@ static void ended(struct worker *w, struct listener *l, int why)
 
 	l->armed = l->stopping = false;
 	if (l->state == LISTENER_CLOSING) {
-		try_finish(w, l);
+		flow_settle(w, l);
 	} else if (stopping) {
 		pause_for_want(w, l);
 	} else if (why >= 0 || concerns_one_peer(why)) {
@@ -325,7 +314,8 @@ void listener_accept_event(struct worker *w, const struct io_event *ev)
 		if (ev->res >= 0)
 			w->io->ops->reset_fd(w->io, ev->res);
 	} else if (ev->res >= 0) {
-		tcp_accept(w, l, ev->res);
+		if (!tcp_accept(w, l, ev->res))
+			stop(w, l);
 	}
 	if (l && !ev->more)
 		ended(w, l, ev->res);
@@ -347,11 +337,7 @@ void listener_udp_event(struct worker *w, const struct io_event *ev)
 
 void listener_close_all(struct worker *w)
 {
-	struct listener *l;
-
-	DL_FOREACH(w->listeners.open, l)
-	w->io->ops->close_fd(w->io, l->fd);
-	DL_FOREACH(w->listeners.closing, l)
-	w->io->ops->close_fd(w->io, l->fd);
-	w->listeners.open = w->listeners.closing = NULL;
+	for (unsigned i = 0; i < w->listeners.used; i++)
+		if (w->listeners.table[i].state != LISTENER_FREE)
+			w->io->ops->close_fd(w->io, w->listeners.table[i].fd);
 }

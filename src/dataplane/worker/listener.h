@@ -7,26 +7,27 @@
 /* The ports of a worker. */
 struct listeners {
 	struct listener *table;
-	struct listener *open, *free, *closing;
-	struct listener **hash; /* by port_id */
-	unsigned used;		/* slots ever used */
-	unsigned count;
-	unsigned n_paused;    /* that wait to be armed */
+	struct listener *free;
+	struct listener *paused[2]; /* TCP, UDP: they wait to be armed */
+	struct listener *settled;   /* to be closed at the end of the turn */
+	struct listener **hash;	    /* by port_id */
+	unsigned used;		    /* slots ever used */
+	unsigned count, n_closing;
+	bool flow_closed;     /* in this turn: there may be room for what is paused */
 	uint64_t resume_ns;   /* when they are armed at the latest */
 	uint64_t complain_ns; /* no complaint before */
 };
 
+/* A new port; fd becomes the worker's, also on failure. 0 or -errno. */
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd);
+/* 0, and the answer to seq follows when the flows are gone and the socket is closed; -ENOENT. */
 int listener_remove(struct worker *w, int port_id, uint32_t seq);
 void listener_accept_event(struct worker *w, const struct io_event *ev);
 void listener_udp_event(struct worker *w, const struct io_event *ev);
-void listener_flow_opened(struct listener *l);
-/* Accepts no more until a flow has ended, or some time has passed. */
-void listener_pause(struct worker *w, struct listener *l);
-/* A flow of it has gone. */
-void listener_flow_closed(struct worker *w, struct listener *l);
-/* Arms listeners that were paused; those of TCP if there are descriptors again. */
-void listener_resume(struct worker *w);
+/* At the end of a turn: closes what has settled, arms what was paused and has room again. */
+void listener_tick(struct worker *w);
+/* When paused listeners are tried again at the latest. */
+uint64_t listener_deadline(const struct worker *w);
 void listener_close_all(struct worker *w);
 
 #endif

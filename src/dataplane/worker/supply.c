@@ -4,10 +4,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/fdpass.h"
-#include "dataplane/sockopt.h"
 #include "dataplane/worker/worker_internal.h"
 
 static unsigned pool_index(int family, int type)
@@ -46,41 +44,49 @@ void supply_request(struct worker *w)
 					      .proto = (uint8_t)pool_proto(i),
 					      .count = (uint16_t)n};
 		/* Where this fails the broker is gone or behind; the next turn tries again. */
-		if (fdpass_send(w->supply.broker_fd, &req, sizeof(req), NULL, 0, MSG_DONTWAIT) < 0)
+		if (w->io->ops->msg_send(w->io, w->supply.broker_fd, &req, sizeof(req)) < 0)
 			continue;
 		sockpool_requested(&w->supply.pools[i], w->now_ns);
 		stats_add(&w->stats->sockets_requested, n);
 	}
 }
 
-/* The broker runs in a namespace that its user rules: what it says is checked. */
-static bool is_as_ordered(const struct worker *w, int fd, const struct broker_reply *reply)
+/* The broker runs in a namespace that its user rules: what comes from it is checked. */
+
+/* The pool that a reply is for; NULL: nothing of the kind is expected. */
+static struct sockpool *pool_of_reply(struct worker *w, const struct broker_reply *reply)
 {
-	if (!sockopt_is(fd, SO_DOMAIN, reply->family) ||
-	    !sockopt_is(fd, SO_PROTOCOL, reply->proto) ||
-	    !sockopt_is(fd, SO_TYPE, reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM))
-		return false;
-	if (w->config.netns_cookie == 0)
-		return true;
-	return sockopt_in_netns(fd, w->config.netns_cookie);
+	for (unsigned i = 0; i < POOLS; i++)
+		if (reply->family == pool_family(i) && reply->proto == pool_proto(i))
+			return w->supply.pools[i].requested ? &w->supply.pools[i] : NULL;
+	return NULL;
+}
+
+static void reject(struct worker *w, int fd)
+{
+	stats_add(&w->stats->sockets_rejected, 1);
+	w->io->ops->close_fd(w->io, fd);
 }
 
 static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)
 {
-	int type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
+	struct sockpool *pool = pool_of_reply(w, reply);
+	struct io_sock want = {.family = reply->family,
+			       .type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM,
+			       .protocol = reply->proto,
+			       .netns_cookie = w->config.netns_cookie};
 	unsigned kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (is_as_ordered(w, fds[i], reply)) {
+		if (pool && w->io->ops->sock_check(w->io, fds[i], &want))
 			fds[kept++] = fds[i];
-			continue;
-		}
-		stats_add(&w->stats->sockets_rejected, 1);
-		close(fds[i]);
+		else
+			reject(w, fds[i]);
 	}
+	if (!pool)
+		return;
 	stats_add(&w->stats->sockets_received, kept);
-	sockpool_fill(&w->supply.pools[pool_index(reply->family, type)], fds, kept,
-		      kept == 0 && !reply->err ? -EIO : reply->err, w->now_ns);
+	sockpool_fill(pool, fds, kept, kept == 0 && !reply->err ? -EIO : reply->err, w->now_ns);
 }
 
 /* Probes */
@@ -131,18 +137,10 @@ static void broker_ended(struct worker *w)
 {
 	int next = w->supply.next_broker_fd;
 
-	close(w->supply.broker_fd);
+	w->io->ops->close_fd(w->io, w->supply.broker_fd);
 	w->supply.broker_fd = w->supply.next_broker_fd = -1;
 	if (next >= 0)
 		broker_begin(w, next);
-}
-
-/* Out of descriptors: what could not be received is lost, and asked for again in a while. */
-static void refuse_all(struct worker *w)
-{
-	for (unsigned i = 0; i < POOLS; i++)
-		if (w->supply.pools[i].requested)
-			sockpool_fill(&w->supply.pools[i], NULL, 0, -EMFILE, w->now_ns);
 }
 
 void supply_event(struct worker *w, const struct io_event *ev)
@@ -153,17 +151,20 @@ void supply_event(struct worker *w, const struct io_event *ev)
 		struct broker_reply reply;
 		int fds[FDPASS_MAX];
 		size_t n = FDPASS_MAX;
-		ssize_t len = fdpass_recv(w->supply.broker_fd, &reply, sizeof(reply), fds, &n,
-					  MSG_DONTWAIT);
+		ssize_t len = w->io->ops->msg_recv(w->io, w->supply.broker_fd, &reply,
+						   sizeof(reply), fds, &n);
 
 		if (len == -EAGAIN)
 			break;
 		if (len == -EMFILE) {
-			refuse_all(w);
-			continue;
+			/* The message is whole, its sockets are lost. */
+			reply.err = -EMFILE;
+			n = 0;
+			len = sizeof(reply);
 		}
 		if (len != sizeof(reply)) {
-			fdpass_close(fds, len > 0 ? n : 0);
+			for (size_t i = 0; len > 0 && i < n; i++)
+				w->io->ops->close_fd(w->io, fds[i]);
 			broker_ended(w);
 			return;
 		}
@@ -180,7 +181,7 @@ void supply_set_broker(struct worker *w, int fd)
 		return;
 	}
 	if (w->supply.next_broker_fd >= 0)
-		close(w->supply.next_broker_fd);
+		w->io->ops->close_fd(w->io, w->supply.next_broker_fd);
 	w->supply.next_broker_fd = fd;
 }
 
@@ -226,7 +227,7 @@ void supply_close(struct worker *w)
 		if (w->supply.probe_fd[i] >= 0)
 			w->io->ops->close_fd(w->io, w->supply.probe_fd[i]);
 	if (w->supply.broker_fd >= 0)
-		close(w->supply.broker_fd);
+		w->io->ops->close_fd(w->io, w->supply.broker_fd);
 	if (w->supply.next_broker_fd >= 0)
-		close(w->supply.next_broker_fd);
+		w->io->ops->close_fd(w->io, w->supply.next_broker_fd);
 }

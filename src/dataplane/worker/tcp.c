@@ -137,7 +137,7 @@ static void release(struct worker *w, struct tcp_flow *f)
 	f->gen = gen;
 	f->next = w->tcp.free;
 	w->tcp.free = f;
-	listener_flow_closed(w, l);
+	flow_closed(w, l);
 }
 
 static void cancel_connect(struct worker *w, struct tcp_flow *f)
@@ -326,31 +326,30 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 	}
 }
 
-void tcp_accept(struct worker *w, struct listener *l, int fd)
+bool tcp_accept(struct worker *w, struct listener *l, int fd)
 {
 	enum budget fds = budget_left(w);
 	struct tcp_flow *f = fds == BUDGET_OUT ? NULL : slot_get(w);
 
 	stats_add(&w->stats->tcp_accepted, 1);
-	if (fds != BUDGET_PLENTY)
-		listener_pause(w, l);
 	if (!f) {
 		stats_add(&w->stats->flows_refused, 1);
 		w->io->ops->reset_fd(w->io, fd);
-		return;
+		return fds == BUDGET_PLENTY;
 	}
 	f->fd[0] = fd;
 	f->fd[1] = -1;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
 	w->tcp.count++;
-	listener_flow_opened(l);
+	flow_opened(l);
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->tcp_flows, 1);
 	if (l->tune)
 		w->io->ops->tune_accepted(w->io, fd);
 	client_address_begin(w, f);
 	start_connect(w, f);
+	return fds == BUDGET_PLENTY;
 }
 
 void tcp_sockets_ready(struct worker *w, int family)

@@ -61,7 +61,8 @@ struct tcp_table {
 	struct tcp_flow *limited;    /* the earliest deadline first */
 };
 
-void tcp_accept(struct worker *w, struct listener *l, int fd);
+/* A new connection. False: descriptors run low, and no more should be accepted. */
+bool tcp_accept(struct worker *w, struct listener *l, int fd);
 void tcp_event(struct worker *w, const struct io_event *ev);
 /* A socket of this family is there for whoever waits. */
 void tcp_sockets_ready(struct worker *w, int family);

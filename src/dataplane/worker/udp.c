@@ -25,6 +25,20 @@
 /* Flows are looked at this many times within their time-out. */
 #define CHECKS_PER_TIMEOUT 8
 
+/* From each state, the ones that may follow. */
+static const uint8_t state_after[] = {
+	[UDP_FLOW_FREE] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN,
+	[UDP_FLOW_WAITING] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN | 1 << UDP_FLOW_CLOSING,
+	[UDP_FLOW_OPEN] = 1 << UDP_FLOW_CLOSING,
+	[UDP_FLOW_CLOSING] = 0,
+};
+
+static void set_state(struct udp_flow *f, enum udp_state state)
+{
+	assert(state_after[f->state] & 1 << state);
+	f->state = state;
+}
+
 static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 {
 	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp.flows));
@@ -157,7 +171,7 @@ static void wait_begin(struct worker *w, struct udp_flow *f)
 {
 	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
 
-	f->state = UDP_FLOW_WAITING;
+	set_state(f, UDP_FLOW_WAITING);
 	DL_APPEND2(w->udp.waiting[ipv6], f, wait_prev, wait_next);
 	w->supply.pools[POOL_UDP4 + ipv6].waiting++;
 }
@@ -184,7 +198,7 @@ static void release(struct worker *w, struct udp_flow *f)
 	f->gen = gen;
 	f->next = w->udp.free;
 	w->udp.free = f;
-	listener_flow_closed(w, l);
+	flow_closed(w, l);
 }
 
 static void unhash(struct worker *w, struct udp_flow *f)
@@ -210,7 +224,7 @@ static void flow_close(struct worker *w, struct udp_flow *f)
 	udp_pending_drop(w, f);
 	unhash(w, f);
 	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
-	f->state = UDP_FLOW_CLOSING;
+	set_state(f, UDP_FLOW_CLOSING);
 	w->udp.count--;
 	stats_sub(&w->stats->udp_flows, 1);
 	if (f->armed)
@@ -268,7 +282,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 		wait_begin(w, f);
 		return true;
 	}
-	f->state = UDP_FLOW_OPEN;
+	set_state(f, UDP_FLOW_OPEN);
 	err = w->io->ops->connect_now(w->io, f->fd, &l->target.sa, l->target_len);
 	if (err < 0) {
 		flow_close(w, f);
@@ -294,7 +308,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	f->hash_next = *bucket;
 	*bucket = f;
 	w->udp.slots++;
-	listener_flow_opened(l);
+	flow_opened(l);
 	DL_APPEND(l->udp_flows, f);
 	age_append(w, f);
 	w->udp.count++;
@@ -302,18 +316,11 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	return start(w, f) ? f : NULL;
 }
 
-void udp_count_dropped(struct worker *w, struct listener *l, unsigned datagrams)
-{
-	stats_add(&w->stats->udp_dropped, datagrams);
-	if (l)
-		stats_add(&l->stats->dropped, datagrams);
-}
-
 static void drop(struct worker *w, struct listener *l, const struct io_datagram *d)
 {
 	struct udp_payload payload = payload_of(d, read_control(d, NULL));
 
-	udp_count_dropped(w, l, udp_datagrams(&payload));
+	udp_send_dropped(w, l, udp_datagrams(&payload));
 	w->io->ops->buf_put(w->io, d->buf_id);
 }
 

@@ -89,8 +89,6 @@ struct udp_table {
 };
 
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
-/* l: of the port they were for; NULL: it has gone. */
-void udp_count_dropped(struct worker *w, struct listener *l, unsigned datagrams);
 void udp_flow_event(struct worker *w, const struct io_event *ev);
 void udp_sockets_ready(struct worker *w, int family);
 /* Arms flows that had no buffers, ends those that are past their time. */

@@ -36,7 +36,7 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 			return;
 		}
 	}
-	udp_count_dropped(w, f->listener, udp_datagrams(p));
+	udp_send_dropped(w, f->listener, udp_datagrams(p));
 	udp_buf_put(w, p->buf_id);
 }
 
@@ -55,7 +55,7 @@ void udp_pending_drop(struct worker *w, struct udp_flow *f)
 
 	forget(w, f);
 	for (unsigned i = 0; i < n; i++) {
-		udp_count_dropped(w, f->listener, udp_datagrams(&f->pending[i]));
+		udp_send_dropped(w, f->listener, udp_datagrams(&f->pending[i]));
 		udp_buf_put(w, f->pending[i].buf_id);
 	}
 }

@@ -66,6 +66,13 @@ static void address_to_client(struct msghdr *msg, const struct udp_flow *f, unio
 	}
 }
 
+void udp_send_dropped(struct worker *w, struct listener *l, unsigned datagrams)
+{
+	stats_add(&w->stats->udp_dropped, datagrams);
+	if (l)
+		stats_add(&l->stats->dropped, datagrams);
+}
+
 /* Sends iov as one message, as datagrams of segment bytes each if that is not 0. 0 or -errno. */
 static int send_message(struct worker *w, const struct udp_batch *b, struct iovec *iov, unsigned n,
 			size_t segment)
@@ -146,8 +153,7 @@ static void count_batch(struct worker *w, const struct udp_batch *b, unsigned lo
 	stats_add(out ? &port->datagrams_out : &port->datagrams_in, sent);
 	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, b->bytes);
 	stats_add(out ? &port->bytes_out : &port->bytes_in, b->bytes);
-	stats_add(&w->stats->udp_dropped, lost);
-	stats_add(&port->dropped, lost);
+	udp_send_dropped(w, b->flow->listener, lost);
 }
 
 void udp_flush(struct worker *w)

@@ -7,5 +7,7 @@
 /* Sends it, soon; its buffer goes back by itself. */
 void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p);
 void udp_flush(struct worker *w);
+/* Counts what was not sent. l: of the port it was for; NULL: that has gone. */
+void udp_send_dropped(struct worker *w, struct listener *l, unsigned datagrams);
 
 #endif

@@ -3,14 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
-#include "base/fdpass.h"
-#include "base/log.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -20,10 +14,6 @@
 
 /* Pools are cut back to what was used once in this time. */
 #define TRIM_NS (2000 * WORKER_NS_PER_MS)
-
-/* How long a worker waits for the parent to read its answers. The parent never waits for a worker,
- * so this is what the parent's longest turn may last. */
-#define DONE_PATIENCE_MS 5000
 
 /* Memory */
 
@@ -65,6 +55,7 @@ static void carve_all(struct worker *w, struct carve *c)
 	w->udp.flows = carve(c, config->udp_flows_max, sizeof(struct udp_flow));
 	w->udp.hash = carve(c, (size_t)w->udp.hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
+	w->answers.queue = carve(c, w->answers.max, sizeof(struct answer));
 	w->udp.copies = carve(c, UDP_COPIES, UDP_COPY_BYTES);
 }
 
@@ -97,15 +88,15 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 	w->config = *config;
 	w->io = io;
 	w->stats = config->stats;
-	w->control_fd = -1;
+	w->answers.fd = -1;
+	w->answers.max = answers_max(config->listeners_max);
 	w->listeners.resume_ns = w->trim_ns = UINT64_MAX;
 	w->now_ns = io->ops->now_ns(io);
 	if (take_memory(w) < 0) {
 		free(w);
 		return -ENOMEM;
 	}
-	if (getrandom(&w->udp.hash_seed, sizeof(w->udp.hash_seed), GRND_NONBLOCK) < 0)
-		w->udp.hash_seed = w->now_ns;
+	w->udp.hash_seed = io->ops->random(io);
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
 	supply_open(w);
 	*out = w;
@@ -119,99 +110,16 @@ void worker_close(struct worker *w)
 	listener_close_all(w);
 	pipepool_close(&w->pipes);
 	supply_close(w);
-	if (w->control_fd >= 0)
-		close(w->control_fd);
+	if (w->answers.fd >= 0)
+		w->io->ops->close_fd(w->io, w->answers.fd);
 	io_sys_unmap(w->mapping, w->mapping_bytes);
 	free(w);
 }
 
-/* The parent's requests */
-
-int worker_port_add(struct worker *w, const struct dp_msg *msg, int fd)
-{
-	return listener_add(w, msg, fd);
-}
-
-int worker_port_remove(struct worker *w, int port_id, uint32_t seq)
-{
-	return listener_remove(w, port_id, seq);
-}
-
-void worker_send_done(struct worker *w, int port_id, uint32_t seq, int err)
-{
-	struct dp_msg msg = {.type = DP_MSG_DONE, .seq = seq, .port_id = port_id, .err = err};
-	int code;
-
-	if (w->control_fd < 0)
-		return;
-	code = fdpass_send(w->control_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
-	if (code == -EAGAIN) {
-		struct pollfd pfd = {.fd = w->control_fd, .events = POLLOUT};
-
-		poll(&pfd, 1, DONE_PATIENCE_MS);
-		code = fdpass_send(w->control_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
-	}
-	if (code < 0 && code != -EPIPE)
-		log_error("worker %u: no answer to the parent about port %d: %s", w->config.number,
-			  port_id, strerror(-code));
-}
-
-static void control_message(struct worker *w, const struct dp_msg *msg, int fd)
-{
-	int err;
-
-	switch (msg->type) {
-	case DP_MSG_ADD:
-		err = fd >= 0 ? worker_port_add(w, msg, fd) : -EBADF;
-		worker_send_done(w, msg->port_id, msg->seq, err);
-		break;
-	case DP_MSG_REMOVE:
-		err = worker_port_remove(w, msg->port_id, msg->seq);
-		if (err < 0)
-			worker_send_done(w, msg->port_id, msg->seq, err);
-		break;
-	case DP_MSG_NEW_BROKER:
-		if (fd >= 0)
-			supply_set_broker(w, fd);
-		break;
-	default:
-		assert(false);
-	}
-}
-
-static void arm_control(struct worker *w)
-{
-	w->io->ops->poll(w->io, w->control_fd, POLLIN, handle_pack(HANDLE_CONTROL, 0, 0, 0));
-}
-
-static void control_event(struct worker *w)
-{
-	for (;;) {
-		struct dp_msg msg;
-		int fd = -1;
-		size_t n = 1;
-		ssize_t len = fdpass_recv(w->control_fd, &msg, sizeof(msg), &fd, &n, MSG_DONTWAIT);
-
-		if (len == -EAGAIN)
-			break;
-		if (len == -EMFILE) {
-			/* The message itself is whole: the parent hears that it did not work. */
-			control_message(w, &msg, -1);
-			continue;
-		}
-		if (len != sizeof(msg)) {
-			w->ended = true;
-			return;
-		}
-		control_message(w, &msg, n == 1 ? fd : -1);
-	}
-	arm_control(w);
-}
-
 void worker_set_channels(struct worker *w, int control_fd, int broker_fd)
 {
-	w->control_fd = control_fd;
-	arm_control(w);
+	w->answers.fd = control_fd;
+	requests_open(w);
 	supply_set_broker(w, broker_fd);
 }
 
@@ -229,7 +137,10 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 {
 	switch (handle_op(ev->handle)) {
 	case HANDLE_CONTROL:
-		control_event(w);
+		requests_event(w);
+		break;
+	case HANDLE_ANSWERS:
+		answers_event(w);
 		break;
 	case HANDLE_BROKER:
 		supply_event(w, ev);
@@ -273,8 +184,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t next_deadline(struct worker *w)
 {
-	uint64_t at =
-		earlier(w->trim_ns, w->listeners.n_paused ? w->listeners.resume_ns : UINT64_MAX);
+	uint64_t at = earlier(w->trim_ns, listener_deadline(w));
 
 	if (w->tcp.run_queue || w->udp.paused)
 		return 0;
@@ -297,11 +207,11 @@ int worker_turn(struct worker *w)
 	udp_flush(w);
 	udp_tick(w);
 	tcp_tick(w);
-	if (w->listeners.n_paused && w->now_ns >= w->listeners.resume_ns)
-		listener_resume(w);
+	listener_tick(w);
+	requests_resume(w);
 	trim(w, n > 0);
 	supply_request(w);
-	return w->ended;
+	return w->requests.ended;
 }
 
 int worker_run(struct worker *w)

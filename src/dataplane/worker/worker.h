@@ -46,10 +46,4 @@ int worker_run(struct worker *w);
 /* One turn of worker_run: 0, 1 when the control channel has ended, or -errno. For tests. */
 int worker_turn(struct worker *w);
 
-/* What the control channel asks for; the channel's code and the tests call these.
- * add: fd becomes the worker's, also on failure. 0 or -errno. */
-int worker_port_add(struct worker *w, const struct dp_msg *msg, int fd);
-/* -ENOENT, or 0 and DP_MSG_DONE follows when the flows are gone and the socket is closed. */
-int worker_port_remove(struct worker *w, int port_id, uint32_t seq);
-
 #endif

@@ -3,11 +3,13 @@
 #define RINGKIT_DATAPLANE_WORKER_WORKER_INTERNAL_H
 
 #include "dataplane/io/handle.h"
+#include "dataplane/worker/answers.h"
 #include "dataplane/worker/budget.h"
 #include "dataplane/worker/client_address.h"
 #include "dataplane/worker/flow.h"
 #include "dataplane/worker/listener.h"
 #include "dataplane/worker/pipepool.h"
+#include "dataplane/worker/requests.h"
 #include "dataplane/worker/supply.h"
 #include "dataplane/worker/tcp.h"
 #include "dataplane/worker/tcp_pump.h"
@@ -35,9 +37,9 @@ struct worker {
 	struct io *io;
 	struct stats *stats;
 	uint64_t now_ns; /* of this turn */
-	int control_fd;
-	bool ended;
 
+	struct requests requests;
+	struct answers answers;
 	struct listeners listeners;
 	struct tcp_table tcp;
 	struct udp_table udp;
@@ -57,7 +59,5 @@ static inline uint32_t listener_index(const struct worker *w, const struct liste
 {
 	return (uint32_t)(l - w->listeners.table);
 }
-
-void worker_send_done(struct worker *w, int port_id, uint32_t seq, int err);
 
 #endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/worker/flow.h"
+
+#include <assert.h>
+#include <utlist.h>
+
+#include "dataplane/worker/worker_internal.h"
+
+/* From each state of a listener, the ones that may follow. */
+static const uint8_t state_after[] = {
+	[LISTENER_FREE] = 1 << LISTENER_OPEN,
+	[LISTENER_OPEN] = 1 << LISTENER_PAUSED | 1 << LISTENER_CLOSING,
+	[LISTENER_PAUSED] = 1 << LISTENER_OPEN | 1 << LISTENER_CLOSING,
+	[LISTENER_CLOSING] = 1 << LISTENER_SETTLED,
+	[LISTENER_SETTLED] = 1 << LISTENER_FREE,
+};
+
+void flow_set_listener_state(struct listener *l, enum listener_state state)
+{
+	assert(state_after[l->state] & 1 << state);
+	l->state = state;
+}
+
+void flow_opened(struct listener *l)
+{
+	l->n_flows++;
+	stats_add(&l->stats->flows, 1);
+	stats_add(&l->stats->opened, 1);
+}
+
+void flow_settle(struct worker *w, struct listener *l)
+{
+	if (l->state != LISTENER_CLOSING || l->armed || l->n_flows > 0)
+		return;
+	flow_set_listener_state(l, LISTENER_SETTLED);
+	DL_APPEND(w->listeners.settled, l);
+}
+
+void flow_closed(struct worker *w, struct listener *l)
+{
+	assert(l->n_flows > 0);
+	l->n_flows--;
+	stats_sub(&l->stats->flows, 1);
+	w->listeners.flow_closed = true;
+	flow_settle(w, l);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker_world.h"
+
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "dataplane/dataplane.h"
+
+void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, unsigned fds_max)
+{
+	struct worker_config config = {.tcp_flows_max = 16,
+				       .udp_flows_max = 16,
+				       .listeners_max = 8,
+				       .pipes_max = 3,
+				       .fds_max = fds_max,
+				       .udp_pending_max = 8,
+				       .udp_timeout_ms = 90000,
+				       .netns_cookie = SIM_NETNS};
+
+	memset(x, 0, sizeof(*x));
+	config.stats = &x->stats;
+	config.port_stats = x->ports;
+	config.port_slots = 8;
+	x->sim = sim_open(seed, fault_percent);
+	x->io = sim_io(x->sim);
+	assert_int_equal(worker_open(&config, x->io, &x->w), 0);
+	x->control = sim_channel(x->sim);
+	x->broker = sim_channel(x->sim);
+	worker_set_channels(x->w, x->control, x->broker);
+}
+
+void world_open(struct world *x, uint64_t seed, unsigned fault_percent)
+{
+	world_open_with(x, seed, fault_percent, 1000);
+}
+
+void world_close(struct world *x)
+{
+	sim_stop(x->sim);
+	worker_close(x->w);
+	assert_int_equal(sim_open_fds(x->sim), 0);
+	sim_close(x->sim);
+}
+
+/* One turn. Time passes up to end_ns. */
+static void turn_until(struct world *x, uint64_t end_ns)
+{
+	int code;
+
+	sim_let_pass(x->sim, end_ns - sim_now(x->sim));
+	code = worker_turn(x->w);
+	assert_true(code == 0 || code == -ETIME);
+}
+
+void turn(struct world *x)
+{
+	turn_until(x, sim_now(x->sim) + MS_NS);
+}
+
+static void answer_request(struct world *x, const struct broker_request *req)
+{
+	bool udp = req->proto == IPPROTO_UDP;
+	struct broker_reply reply = {
+		.family = req->family, .proto = req->proto, .count = req->count};
+	struct io_sock is = {.family = req->family,
+			     .type = udp ? SOCK_DGRAM : SOCK_STREAM,
+			     .protocol = req->proto,
+			     .netns_cookie = SIM_NETNS};
+	int fds[FDPASS_MAX];
+
+	assert_true(req->count >= 1 && req->count <= FDPASS_MAX);
+	for (unsigned i = 0; i < req->count; i++)
+		fds[i] = sim_socket_like(x->sim, &is, false);
+	sim_channel_put(x->sim, x->broker, &reply, sizeof(reply), fds, req->count);
+}
+
+void feed_pools(struct world *x)
+{
+	unsigned kept = 0, n;
+
+	if (!sim_channel_open(x->sim, x->broker))
+		return;
+	while (sim_channel_get(x->sim, x->broker, &x->requests[x->n_requests],
+			       sizeof(x->requests[0])))
+		assert_true(++x->n_requests < WORLD_REQUESTS);
+	n = x->n_requests;
+	for (unsigned i = 0; i < n; i++) {
+		bool udp = x->requests[i].proto == IPPROTO_UDP;
+
+		if (x->no_sockets || (udp && x->no_datagram_sockets))
+			x->requests[kept++] = x->requests[i];
+		else
+			answer_request(x, &x->requests[i]);
+	}
+	x->n_requests = kept;
+}
+
+void settle(struct world *x)
+{
+	for (int i = 0; i < 60; i++) {
+		turn(x);
+		feed_pools(x);
+	}
+}
+
+void pass(struct world *x, uint64_t ns)
+{
+	uint64_t end_ns = sim_now(x->sim) + ns;
+
+	for (unsigned i = 0; sim_now(x->sim) < end_ns; i++) {
+		assert_true(i < 100000); /* the worker does not spin */
+		turn_until(x, end_ns);
+		feed_pools(x);
+	}
+	settle(x);
+}
+
+void ask_add(struct world *x, const struct dp_msg *msg, int fd)
+{
+	struct dp_msg m = *msg;
+
+	m.type = DP_MSG_ADD;
+	m.seq = ++x->seq;
+	sim_channel_put(x->sim, x->control, &m, sizeof(m), &fd, fd >= 0);
+}
+
+void ask_remove(struct world *x, int port_id)
+{
+	struct dp_msg m = {.type = DP_MSG_REMOVE, .seq = ++x->seq, .port_id = port_id};
+
+	sim_channel_put(x->sim, x->control, &m, sizeof(m), NULL, 0);
+}
+
+bool next_answer(struct world *x, struct dp_msg *answer)
+{
+	return sim_channel_get(x->sim, x->control, answer, sizeof(*answer));
+}
+
+void expect_answer(struct world *x, int port_id, uint32_t seq, int err)
+{
+	struct dp_msg answer;
+
+	for (int i = 0; !next_answer(x, &answer); i++) {
+		assert_true(i < 1000);
+		turn(x);
+	}
+	assert_int_equal(answer.type, DP_MSG_DONE);
+	assert_int_equal(answer.port_id, port_id);
+	assert_int_equal(answer.seq, seq);
+	assert_int_equal(answer.err, err);
+}
+
+struct dp_msg port_msg(struct world *x, uint32_t proto, uint16_t target2)
+{
+	struct dp_msg msg = {.port_id = ++x->port_id,
+			     .slot = (uint32_t)x->port_id % 8,
+			     .slot_used = true,
+			     .proto = proto,
+			     .transparent = x->w->config.transparent,
+			     .listen_family = AF_INET};
+
+	msg.target.in4 = (struct sockaddr_in){
+		.sin_family = AF_INET,
+		.sin_port = htons(80),
+		.sin_addr.s_addr = htonl(x->target ? x->target : INADDR_LOOPBACK)};
+	if (target2) {
+		msg.target2.in4 = msg.target.in4;
+		msg.target2.in4.sin_port = htons(target2);
+	}
+	return msg;
+}
+
+void add_port(struct world *x, uint32_t proto, uint16_t target2)
+{
+	struct dp_msg msg = port_msg(x, proto, target2);
+
+	x->listener = sim_listener(x->sim);
+	ask_add(x, &msg, x->listener);
+	expect_answer(x, x->port_id, x->seq, 0);
+}
+
+void remove_port(struct world *x)
+{
+	ask_remove(x, x->port_id);
+}
+
+unsigned pooled(const struct world *x)
+{
+	unsigned n = 2;
+
+	for (unsigned i = 0; i < POOLS; i++)
+		n += x->w->supply.pools[i].n;
+	return n + 2 * x->w->pipes.n_free;
+}
