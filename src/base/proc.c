@@ -39,15 +39,31 @@ char **proc_role_environ(const char *role)
 	return env;
 }
 
-static void reset_signals(void)
+/* What a shielded process does not hear. Faults, and what a program's own timers, children and
+ * descriptors raise, are left to it. */
+static void shield_signals(sigset_t *out)
+{
+	static const int heard[] = {SIGABRT, SIGALRM, SIGBUS,  SIGCHLD, SIGCONT,  SIGFPE,
+				    SIGILL,  SIGIO,   SIGPIPE, SIGPROF, SIGSEGV,  SIGSYS,
+				    SIGTRAP, SIGURG,  SIGXCPU, SIGXFSZ, SIGVTALRM};
+
+	sigfillset(out);
+	for (size_t i = 0; i < sizeof(heard) / sizeof(heard[0]); i++)
+		sigdelset(out, heard[i]);
+}
+
+static void reset_signals(bool shielded)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
-	sigset_t none;
+	sigset_t mask;
 
 	for (int s = 1; s < NSIG; s++)
 		sigaction(s, &dfl, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (shielded)
+		shield_signals(&mask);
+	else
+		sigemptyset(&mask);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
 /* Makes keep_fds 3, 4, ... First all go above the range, so that none is overwritten. */
@@ -76,9 +92,10 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 {
 	int code;
 
-	reset_signals();
-	if (spec->own_group && setpgid(0, 0) < 0)
+	/* The session first: what is sent to the group before that finds the mask still closed. */
+	if (spec->shielded && setsid() < 0)
 		return -errno;
+	reset_signals(spec->shielded);
 	if (spec->death_signal) {
 		if (prctl(PR_SET_PDEATHSIG, spec->death_signal) < 0)
 			return -errno;

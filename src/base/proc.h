@@ -27,8 +27,13 @@ struct proc_spec {
 	bool no_new_privs;	  /* PR_SET_NO_NEW_PRIVS: file capabilities do not come along */
 	int death_signal;	  /* PR_SET_PDEATHSIG; 0: none. Also checks that we still live */
 	bool null_stdin;
-	int stdin_fd;	/* becomes standard input; 0: ours, or /dev/null with null_stdin */
-	bool own_group; /* setpgid(2): a signal to -pid reaches it and what it starts */
+	int stdin_fd; /* becomes standard input; 0: ours, or /dev/null with null_stdin */
+	/* It works for the command, and has to outlive what asks the command to end. It leads a
+	 * session of its own (setsid(2); a signal to -pid reaches it and what it starts), so that
+	 * no key of the terminal and no signal to our process group comes to it. Signals that
+	 * people and service managers send, to a whole cgroup for example, are blocked; the mask
+	 * stays over exec. SIGKILL ends it. */
+	bool shielded;
 };
 
 /* Tells our own binary, started again, which part it plays. */
@@ -41,7 +46,8 @@ char **proc_role_environ(const char *role);
 /*
  * Starts it and waits until exec has happened, so a command that is missing is an error here and
  * not an exit code later. 0 or -errno with *e filled in (the name and why).
- * The signal mask is emptied and every disposition reset to default in the new process.
+ * In the new process every disposition is reset to default, and the signal mask is empty unless it
+ * is shielded.
  */
 int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e);
 

@@ -9,7 +9,7 @@ import signal
 import time
 
 import rkit
-from rkit import leaks
+from rkit import leaks, net
 from rkit.launch import Rootlesskit, popen, processes_of, rootlesskit, run, wait_for
 from rkit.world import write
 
@@ -206,6 +206,76 @@ class EverySignal(rkit.RkTestCase):
                     self.assertFalse(os.path.exists(rk.state))
             os.unlink(fake + "/" + program)
         os.rmdir(fake)
+
+
+class SignalsToAll(rkit.RkTestCase):
+    """Ctrl-C reaches a whole process group, and a service manager's SIGTERM a whole cgroup. A server that
+    goes on until it has given its answer must be able to give it."""
+
+    SERVER = """if 1:
+        import signal, socket
+        told = []
+        for n in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            signal.signal(n, lambda *_: told.append(1))
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("", 80))
+        s.listen()
+        c = s.accept()[0]
+        c.sendall(c.recv(64))
+        while not told:
+            signal.sigtimedwait([], 0.05)
+        c.sendall(b"told " + c.recv(64))
+        c.close()
+    """
+
+    def talk(self, send, *options):
+        """What the client gets: an echo, and after send(rk) the answer to its second word."""
+        rk = Rootlesskit("--disable-host-loopback", "-p", "127.0.0.1:18080:80/tcp", *options,
+                         command=("python3", "-c", self.SERVER), start_new_session=True).ready()
+        try:
+            def first():
+                try:
+                    c = net.connect("127.0.0.1", 18080)
+                    c.sendall(b"one")
+                    if c.recv(64) == b"one":
+                        return c
+                except OSError:
+                    pass
+                return None
+            with wait_for("the server", first) as c:
+                send(rk)
+                c.sendall(b"two")
+                self.assertEqual(c.recv(64), b"told two", rk.log())
+            self.assertEqual(rk.wait(), 0, rk.log())
+        finally:
+            rk.stop()
+        self.assertNotIn("starting it again", rk.log())
+
+    def ways(self):
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            yield number, lambda rk, n=number: os.killpg(rk.pid, n)
+        def everybody(rk):
+            for pid in [*processes_of(rk.pid), rk.pid]:
+                os.kill(pid, signal.SIGTERM)
+        yield "SIGTERM to each process", everybody
+
+    @rkit.ours("has one process for all of it")
+    def test_builtin(self):
+        for name, send in self.ways():
+            for backend in "io_uring", "epoll":
+                with self.subTest(name, backend=backend):
+                    self.talk(send, "--net=none", "--port-driver=builtin", "--dataplane=" + backend)
+
+    @rkit.ours("its slirp4netns ends")
+    @rkit.needs("slirp4netns")
+    def test_programs_of_others(self):
+        if self.world.tun_error:
+            self.skipTest(self.world.tun_error)
+        for name, send in self.ways():
+            for driver in "slirp4netns", "socat":
+                with self.subTest(name, driver=driver):
+                    self.talk(send, "--net=slirp4netns", "--port-driver=" + driver)
 
 
 class Terminal(rkit.RkTestCase):

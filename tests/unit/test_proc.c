@@ -170,6 +170,34 @@ static void start(struct proc *p, char *const *argv)
 	assert_int_equal(proc_start(p, &spec, &e), 0);
 }
 
+/* Neither a signal to it nor one to the group that started it ends a shielded process; SIGKILL
+ * does. */
+static void test_shielded(void **state)
+{
+	const int sent[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
+			    SIGUSR2, SIGTSTP, SIGPWR,  SIGRTMIN};
+	struct proc_spec spec = {.file = "sleep",
+				 .argv = (char *const[]){"sleep", "1000", NULL},
+				 .stdout_fd = -1,
+				 .stderr_fd = -1,
+				 .shielded = true};
+	struct proc p;
+	int status;
+
+	(void)state;
+	assert_int_equal(proc_start(&p, &spec, &e), 0);
+	assert_int_equal(getsid(p.pid), p.pid);
+	for (size_t i = 0; i < sizeof(sent) / sizeof(sent[0]); i++)
+		assert_int_equal(kill(p.pid, sent[i]), 0);
+	/* Had one of them ended it, it would be gone by the time that another process has run. */
+	assert_int_equal(proc_run(SH("true"), NULL, 0, 20000, &e), 0);
+	assert_int_equal(proc_reap(&p, &status), -EAGAIN);
+	assert_int_equal(kill(p.pid, SIGKILL), 0);
+	assert_int_equal(poll(&(struct pollfd){.fd = p.pidfd, .events = POLLIN}, 1, 20000), 1);
+	assert_int_equal(proc_reap(&p, &status), 0);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
 static void test_end(void **state)
 {
 	struct proc p;
@@ -213,6 +241,7 @@ int main(void)
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_jobs_side_by_side, setup),
 		cmocka_unit_test_setup(test_what_the_process_gets, setup),
+		cmocka_unit_test_setup(test_shielded, setup),
 		cmocka_unit_test_setup(test_end, setup),
 		cmocka_unit_test_setup(test_words, setup),
 	};

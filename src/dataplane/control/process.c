@@ -89,7 +89,8 @@ static int child_spawn(struct dp_child *child, struct err *e)
 				 .stderr_fd = -1,
 				 .no_new_privs = true,
 				 .death_signal = SIGKILL,
-				 .null_stdin = true};
+				 .null_stdin = true,
+				 .shielded = true};
 	int code = socketpair_open(&child->boot_fd, &theirs);
 
 	if (code < 0)

@@ -38,7 +38,7 @@ int helper_start(struct helper *h, struct proc_spec *spec, struct err *e)
 	if (code < 0)
 		return err_errno(e, code, "pipe");
 	spec->death_signal = SIGKILL;
-	spec->own_group = true;
+	spec->shielded = true;
 	spec->stderr_fd = output_w;
 	if (spec->stdout_fd < 0) {
 		/* What it says there is no error, and would push the reason of one out of the

@@ -24,9 +24,10 @@ struct helper {
 void helper_init(struct helper *h, const char *name, const char *log_name, const char *noise);
 
 /*
- * Starts it with PR_SET_PDEATHSIG SIGKILL, in a process group of its own, since a key of the
- * terminal that the command lives through is not to end its network; stderr is taken over, and
- * stdout where spec->stdout_fd is -1: to the debug log, or nowhere when that is off. 0 or -errno.
+ * Starts it with PR_SET_PDEATHSIG SIGKILL, and shielded (base/proc.h): a key of the terminal, or a
+ * signal to all that the command lives through, is not to end its network. stderr is taken over,
+ * and stdout where spec->stdout_fd is -1: to the debug log, or nowhere when that is off. 0 or
+ * -errno.
  */
 int helper_start(struct helper *h, struct proc_spec *spec, struct err *e);
 

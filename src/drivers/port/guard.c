@@ -36,7 +36,8 @@ int guard_start(struct guard *guard, const char *const *argv, const int *keep_fd
 				 .stdout_fd = stderr_fd,
 				 .stderr_fd = stderr_fd,
 				 .no_new_privs = true,
-				 .null_stdin = true};
+				 .null_stdin = true,
+				 .shielded = true};
 	size_t n = 0;
 
 	*guard = GUARD_NONE;
@@ -84,7 +85,7 @@ static int start_command(char **argv, struct proc *command)
 				 .stderr_fd = -1,
 				 .death_signal = SIGKILL,
 				 .null_stdin = true,
-				 .own_group = true};
+				 .shielded = true};
 	struct err e = {.code = 0};
 	int code;
 
@@ -124,12 +125,8 @@ int guard_main(int argc, char **argv)
 {
 	struct pollfd fds[2] = {{.fd = LEASH_FD, .events = POLLIN}, {.events = POLLIN}};
 	struct proc command;
-	sigset_t all;
 
 	log_init("guard", false);
-	/* Keys of the terminal go to the whole foreground group; the leash decides alone. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
 	unsetenv(PROC_ROLE_ENV);
 	fd_set_cloexec(LEASH_FD, true);
 	if (argc < 2 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ||
