@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,23 +136,14 @@ static int resolve_listen(const struct proto *proto, const struct port_spec *spe
 	return 0;
 }
 
-static bool depends_on_host(const struct port_spec *spec)
-{
-	struct sockaddr_storage parent;
-
-	return !spec->child_ip[0] && spec->parent_ip[0] &&
-	       set_ip(&parent, spec->parent_ip, 1) == 0 && parent.ss_family == AF_INET &&
-	       !is_wildcard(&parent) && !sockaddr_is_loopback((const struct sockaddr *)&parent);
-}
-
 /*
- * Connecting. A child IP is taken at its word. Without one, RootlessKit goes to 127.0.0.1, or to
- * the address that the port was published on when that is a specific one: a server in the namespace
- * that listens on 127.0.0.2 is published with 127.0.0.2. The host's own address does not count, as
- * nobody has it in the namespace; the same goes for the IPv6 addresses of the host, but for ::1.
+ * Connecting. A child IP is taken at its word. Without one the server is looked for on 127.0.0.1,
+ * or on the parent IP when that is another loopback address: a server in the namespace that listens
+ * on 127.0.0.2 is published with 127.0.0.2. No other parent IP says anything of the namespace,
+ * which has none of the host's addresses: a connection to one would leave the namespace, and could
+ * reach a service of the host.
  */
-static int resolve_target(const struct port_spec *spec, const char *host_ip,
-			  struct dataplane_port *port, struct err *e)
+static int resolve_target(const struct port_spec *spec, struct dataplane_port *port, struct err *e)
 {
 	const struct in_addr loop4 = {.s_addr = htonl(INADDR_LOOPBACK)};
 	uint16_t child_port = (uint16_t)spec->child_port;
@@ -169,16 +159,13 @@ static int resolve_target(const struct port_spec *spec, const char *host_ip,
 	set_in4(&port->target, loop4, child_port);
 	if (!spec->parent_ip[0] || set_ip(&parent, spec->parent_ip, child_port) < 0)
 		return 0;
-	if (parent.ss_family == AF_INET6) {
+	if (parent.ss_family == AF_INET6)
 		set_in6(&port->target2, &in6addr_loopback, child_port);
-		if (IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&parent)->sin6_addr)) {
-			port->target2 = port->target;
-			port->target = parent;
-		}
+	if (!sockaddr_is_loopback((const struct sockaddr *)&parent))
 		return 0;
-	}
-	if (!is_wildcard(&parent) && strcmp(spec->parent_ip, host_ip) != 0)
-		port->target = parent;
+	if (parent.ss_family == AF_INET6)
+		port->target2 = port->target;
+	port->target = parent;
 	return 0;
 }
 
@@ -199,8 +186,7 @@ static int resolve_inside(const struct proto *proto, const struct port_spec *spe
 	return 0;
 }
 
-int port_address_resolve(const struct port_spec *spec, const char *host_ip,
-			 struct dataplane_port *port, struct err *e)
+int port_address_resolve(const struct port_spec *spec, struct dataplane_port *port, struct err *e)
 {
 	const struct proto *proto = proto_find(spec->proto);
 	int code;
@@ -213,7 +199,7 @@ int port_address_resolve(const struct port_spec *spec, const char *host_ip,
 	port->proto = proto->proto;
 	code = resolve_listen(proto, spec, port, e);
 	code = code ? code : resolve_inside(proto, spec, port, e);
-	return code ? code : resolve_target(spec, host_ip, port, e);
+	return code ? code : resolve_target(spec, port, e);
 }
 
 bool port_address_without_ipv6(struct dataplane_port *port)
@@ -291,22 +277,4 @@ long long port_address_unprivileged_start(void)
 	if (fd_read_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", text, sizeof(text)) <= 0)
 		return -1;
 	return strtoll(text, NULL, 10);
-}
-
-const char *port_address_host_ip(const struct port_spec *spec, char *buf, size_t size)
-{
-	struct ifaddrs *all, *a;
-
-	buf[0] = '\0';
-	if (!depends_on_host(spec) || getifaddrs(&all) < 0)
-		return buf;
-	for (a = all; a && !buf[0]; a = a->ifa_next) {
-		const struct sockaddr_in *in4 = (const struct sockaddr_in *)a->ifa_addr;
-
-		if (!in4 || in4->sin_family != AF_INET || sockaddr_is_loopback(a->ifa_addr))
-			continue;
-		inet_ntop(AF_INET, &in4->sin_addr, buf, (socklen_t)size);
-	}
-	freeifaddrs(all);
-	return buf;
 }

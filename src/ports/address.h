@@ -8,14 +8,13 @@
 
 /*
  * From a port spec to addresses: where to listen, as Go's net package does (RootlessKit's scripts
- * depend on it), and where to connect in the namespace, as RootlessKit does.
+ * depend on it), and where to connect in the namespace, as RootlessKit
+ * does but for parent IPs of the host: resolve_target says why.
  */
 
 /* Fills in everything of port but the id. -EINVAL with RootlessKit's words in *e when the address
- * does not suit the protocol or the protocol is none of ours.
- * host_ip: from port_address_host_ip. */
-int port_address_resolve(const struct port_spec *spec, const char *host_ip,
-			 struct dataplane_port *port, struct err *e);
+ * does not suit the protocol or the protocol is none of ours. */
+int port_address_resolve(const struct port_spec *spec, struct dataplane_port *port, struct err *e);
 
 /* What to try when the host has no IPv6 (EAFNOSUPPORT): true when port was dual stack and is now
  * IPv4 alone. */
@@ -33,9 +32,5 @@ int port_address_inside_error(const struct port_spec *spec, int code, struct err
 
 /* net.ipv4.ip_unprivileged_port_start of this namespace, -1 when it cannot be read. */
 long long port_address_unprivileged_start(void);
-
-/* The host's first IPv4 address that is not loopback into buf; "" when it has none, or where this
- * port goes does not depend on it. Returns buf. */
-const char *port_address_host_ip(const struct port_spec *spec, char *buf, size_t size);
 
 #endif

@@ -104,6 +104,60 @@ class Refused(PortTestCase):
 
 
 @both_backends
+@rkit.ours("looks for a server at most addresses of the host in the namespace")
+class HostAddresses(PortTestCase):
+    """Whatever address of the host a port is published on, its server is in the namespace."""
+
+    ADDRESSES = ("192.0.2.1", "192.0.2.2", "::ffff:192.0.2.2", "2001:db8::1", "2001:db8::2")
+    not_reference = "looks for a server at most addresses of the host in the namespace"
+
+    def asked(self, address, proto):
+        """The first word that a server says to a client of address:18080."""
+        host = address.removeprefix("::ffff:")
+        if proto == "udp":
+            with net.udp_client(host, 18080) as c:
+                c.send(b"namespace")
+                return c.recv(64)
+        with net.connect(host, 18080) as c:
+            return c.recv(64)
+
+    def each(self, address):
+        for proto in "tcp", "udp":
+            with self.subTest(address, proto=proto):
+                port = self.rk.add(18080, 80, proto=proto, parent_ip=address)
+                self.assertEqual(self.asked(address, proto), b"namespace")
+                self.rk.remove(port)
+
+    def test_lead_into_the_namespace(self):
+        """And not to a service of the host on the same address and port."""
+        with net.neighbour(), TcpServer(hello("host"), host="192.0.2.2"), \
+                TcpServer(hello("host"), host="2001:db8::2"), \
+                TcpServer(hello("namespace"), host="::", netns=self.ns, v6only=False), \
+                UdpServer(host="0.0.0.0", port=80, netns=self.ns):
+            for address in self.ADDRESSES:
+                self.each(address)
+
+    def test_addresses_that_come_and_go(self):
+        """A port that is published on an address that is the first or the only one just now."""
+        with net.neighbour(), TcpServer(hello("namespace"), netns=self.ns), \
+                UdpServer(port=80, netns=self.ns):
+            self.rk.add(18080, 80, parent_ip="192.0.2.2")
+            sh("ip", "addr", "del", "192.0.2.1/24", "dev", "to-client")
+            sh("ip", "addr", "add", "192.0.2.2/24", "dev", "to-client")
+            self.assertEqual(self.asked("192.0.2.2", "tcp"), b"namespace")
+            sh("ip", "addr", "add", "192.0.2.1/24", "dev", "to-client")
+            self.each("192.0.2.1")
+
+    def test_another_loopback_address_is_kept(self):
+        for address, other in (("127.0.0.2", "127.0.0.1"), ("::ffff:127.0.0.3", "127.0.0.1")):
+            own = address.removeprefix("::ffff:")
+            with TcpServer(hello("namespace"), host=own, netns=self.ns), \
+                    TcpServer(hello("other"), host=other, netns=self.ns), \
+                    UdpServer(host=own, port=80, netns=self.ns):
+                self.each(address)
+
+
+@both_backends
 class Many(PortTestCase):
     COUNT = 500
 

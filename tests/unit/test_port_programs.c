@@ -17,7 +17,7 @@ static void socat_of(const char *text, struct socat_command *cmd)
 	struct err e;
 
 	assert_int_equal(portspec_parse(text, &spec, &e), 0);
-	assert_int_equal(port_address_resolve(&spec, "192.0.2.1", &port, &e), 0);
+	assert_int_equal(port_address_resolve(&spec, &port, &e), 0);
 	socat_build_command(&port, 1500, cmd);
 }
 

@@ -29,10 +29,9 @@ static int try_bind(const struct dataplane_port *port)
 	return 0;
 }
 
-int bind_probe(const struct port_spec *spec, const char *host_ip, struct dataplane_port *out,
-	       struct err *e)
+int bind_probe(const struct port_spec *spec, struct dataplane_port *out, struct err *e)
 {
-	int code = port_address_resolve(spec, host_ip, out, e);
+	int code = port_address_resolve(spec, out, e);
 
 	if (code)
 		return code;

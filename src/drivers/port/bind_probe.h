@@ -10,11 +10,10 @@
  * Whether a program of this user could listen for a port now: binds the address and lets it go. For
  * drivers whose program says too little about why it could not.
  *
- * *out takes the addresses, as port_address_resolve gives them (host_ip is for it), IPv4 alone
- * where the host has no IPv6. 0, or -errno with RootlessKit's words (`listen tcp 127.0.0.1:80:
+ * *out takes the addresses, as port_address_resolve gives them, IPv4 alone where the host has no
+ * IPv6. 0, or -errno with RootlessKit's words (`listen tcp 127.0.0.1:80:
  * bind: permission denied`).
  */
-int bind_probe(const struct port_spec *spec, const char *host_ip, struct dataplane_port *out,
-	       struct err *e);
+int bind_probe(const struct port_spec *spec, struct dataplane_port *out, struct err *e);
 
 #endif

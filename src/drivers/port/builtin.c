@@ -148,11 +148,8 @@ static void on_removed(void *arg, int code)
 static int bind_and_hand_over(struct port_driver *drv, struct request *req, struct err *e)
 {
 	struct dataplane_port port = {.id = req->id};
-	char host_ip[INET6_ADDRSTRLEN];
-	int code;
+	int code = port_address_resolve(&req->spec, &port, e);
 
-	port_address_host_ip(&req->spec, host_ip, sizeof(host_ip));
-	code = port_address_resolve(&req->spec, host_ip, &port, e);
 	if (code)
 		return code;
 	code = dataplane_port_add(drv->dp, &port, on_added, req);

@@ -157,7 +157,7 @@ static void explain(const struct port_spec *spec, const char *refused, struct er
 	else if (strstr(refused, "arguments.guest_addr"))
 		what = "the child IP must be an IPv4 address";
 	snprintf(as_ipv4.proto, sizeof(as_ipv4.proto), "%s4", slirp_proto(spec->proto));
-	if (!what && bind_probe(&as_ipv4, "", &port, &bind_error) < 0)
+	if (!what && bind_probe(&as_ipv4, &port, &bind_error) < 0)
 		what = bind_error.msg;
 	err_set(e, -EREMOTEIO, "reply.Error: map[desc:%s]%s%s", refused, what ? ": " : "",
 		what ? what : "");

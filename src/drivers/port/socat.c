@@ -271,13 +271,11 @@ static int add(struct port_driver *drv, int id, const struct port_spec *spec, po
 	       void *arg, struct err *e)
 {
 	struct dataplane_port port = {.id = id};
-	char host_ip[INET6_ADDRSTRLEN];
 	struct socat *s;
 	int code = check_proto(spec, e);
 
 	if (!code)
-		code = bind_probe(spec, port_address_host_ip(spec, host_ip, sizeof(host_ip)), &port,
-				  e);
+		code = bind_probe(spec, &port, e);
 	if (code)
 		return code;
 	s = calloc(1, sizeof(*s));
