@@ -3,8 +3,9 @@
 #define RINGKIT_DATAPLANE_WIRE_H
 
 #include <assert.h>
-#include <netinet/in.h>
 #include <stdint.h>
+
+#include "base/sockaddr.h"
 
 /*
  * Messages between parent, workers and broker, over SOCK_SEQPACKET pairs. Both ends are the same
@@ -19,13 +20,6 @@
  *                                 broker_channels for each new data plane, and broker_listen, each
  *                                 with its reply
  */
-
-/* The kernel's sockaddr_in or sockaddr_in6. */
-union dp_addr {
-	struct sockaddr sa;
-	struct sockaddr_in in4;
-	struct sockaddr_in6 in6;
-};
 
 /* Parent to data plane. Descriptors with it: the statistics memfd, then a control channel and a
  * socket channel for each worker. */

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 
 import rkit
@@ -218,6 +219,40 @@ class Namespace(TransparentCase):
             got, me = seen(HOST4, 18080)
         self.assertEqual(got, me)
         self.assertEqual(me[0], HOST4)
+
+    def test_clients_that_are_gone_when_they_are_accepted(self):
+        """A client that has sent and reset at once is never taken for one on loopback."""
+        self.rk.add(18080, 80, parent_ip="0.0.0.0")
+        seen_by = []
+        listening = net.bound(socket.SOCK_STREAM, "127.0.0.1", 80, netns=self.ns)
+        listening.settimeout(0.2)
+
+        def shoot():
+            for _ in range(100):
+                s = socket.create_connection((HOST4, 18080), DEADLINE_S)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                s.send(b"FLUSHALL\r\n")
+                s.close()
+
+        def look():
+            try:
+                while True:
+                    c, address = listening.accept()
+                    with c:
+                        c.settimeout(DEADLINE_S)
+                        try:
+                            if c.recv(100):
+                                seen_by.append(address[0])
+                        except ConnectionResetError:
+                            pass
+            except TimeoutError:
+                pass
+        with listening:
+            for _ in range(5):
+                net.in_netns(self.client, shoot)
+                look()
+            wait_for("all flows to end", lambda: self.counters()["flows"] == 0)
+        self.assertEqual(set(seen_by) - {CLIENT4}, set())
 
     def test_one_client_port_to_two_ports(self):
         """The second connection cannot have the client's port, but still its address."""

@@ -281,6 +281,7 @@ static bool op_run(struct sim *s, struct op *op)
 		s->objects[o->backlog[0]].open = true;
 		e = fault(s);
 		emit(s, op->handle, FD_BASE + o->backlog[0], !e);
+		s->ready[s->n_ready - 1].peer.in4 = s->objects[o->backlog[0]].peer;
 		memmove(o->backlog, o->backlog + 1, --o->n_backlog * sizeof(o->backlog[0]));
 		return e;
 	case OP_CONNECT:
@@ -568,16 +569,9 @@ static void sim_tune_accepted(struct io *io, int fd)
 	object_of(sim_of(io), fd);
 }
 
-static int sim_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+static bool sim_is_reset(struct io *io, int fd)
 {
-	struct object *o = object_of(sim_of(io), fd);
-
-	if (o->peer.sin_family == 0)
-		return -ENOTCONN;
-	assert(*len >= sizeof(o->peer));
-	memcpy(addr, &o->peer, sizeof(o->peer));
-	*len = sizeof(o->peer);
-	return 0;
+	return object_of(sim_of(io), fd)->in_reset;
 }
 
 static int sim_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
@@ -777,7 +771,7 @@ static const struct io_ops sim_ops = {
 	.close_fd = sim_close_fd,
 	.reset_fd = sim_reset_fd,
 	.tune_accepted = sim_tune_accepted,
-	.peer_of = sim_peer_of,
+	.is_reset = sim_is_reset,
 	.source_for = sim_source_for,
 	.bind_as = sim_bind_as,
 	.paces = sim_paces,
@@ -982,6 +976,7 @@ int sim_client_connect(struct sim *s, int listener)
 	i = object_new(s, KIND_SOCKET);
 	s->objects[i].open = false; /* until it is accepted */
 	make_connection(&s->objects[i]);
+	sim_client_from(s, i, INADDR_LOOPBACK, 1);
 	l->backlog[l->n_backlog++] = i;
 	return i;
 }

@@ -31,8 +31,8 @@ unsigned sim_open_fds(const struct sim *s);
 void sim_set_exhausted(struct sim *s, bool on);
 /* While set, the connect of an address with this port is refused. */
 void sim_refuse_port(struct sim *s, uint16_t port);
-/* Where a connection that waits to be accepted comes from; host order. Without this nobody can say.
- */
+/* Where a connection that waits to be accepted comes from; host order. Without this it is from
+ * 127.0.0.1. */
 void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port);
 /* Which address the namespace has on the way to another, 0: there is none. */
 void sim_routes(struct sim *s, uint32_t (*source_for)(uint32_t to));

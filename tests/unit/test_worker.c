@@ -534,18 +534,46 @@ static void test_transparent_places(void **state)
 	}
 }
 
-/* A client that has gone before anybody asked for its name is served like any other. */
-static void test_transparent_client_without_a_name(void **state)
+/* A client that has sent and reset before it was accepted: its server hears what it sent, from the
+ * client's address. */
+static void test_transparent_client_that_has_gone(void **state)
 {
 	struct world x;
-	int client;
+	uint32_t mark;
+	int client, server;
 
 	(void)state;
 	transparent_world(&x, EVERYTHING, INADDR_LOOPBACK);
-	client = sim_client_connect(x.sim, x.listener);
+	client = client_from(&x, CLIENT);
+	sim_far_write(x.sim, client, "hello", 5);
+	sim_far_reset(x.sim, client);
 	settle(&x);
-	expect_bound(&x, client, 0, 0, 0);
-	expect_counts(&x, 0, 0);
+	server = sim_server_accept(x.sim);
+	assert_true(server >= 0);
+	assert_int_equal(ntohl(sim_bound(x.sim, server, &mark).sin_addr.s_addr), CLIENT);
+	expect_counts(&x, 1, 0);
+	world_close(&x);
+}
+
+/* Such a client where its address cannot be had: nothing of it is delivered from another one. */
+static void test_transparent_gone_and_lost(void **state)
+{
+	struct world x;
+	uint8_t got[8];
+	int client, server;
+
+	(void)state;
+	transparent_world(&x, EVERYTHING, INADDR_LOOPBACK);
+	sim_fail_bind(x.sim, -EACCES);
+	client = client_from(&x, CLIENT);
+	sim_far_write(x.sim, client, "hello", 5);
+	sim_far_reset(x.sim, client);
+	settle(&x);
+	server = sim_server_accept(x.sim);
+	if (server >= 0)
+		assert_int_equal(sim_far_read(x.sim, server, got, sizeof(got)), 0);
+	assert_int_equal(x.stats.tcp_flows, 0);
+	assert_int_equal(x.stats.tcp_aborted, 1);
 	world_close(&x);
 }
 
@@ -1191,7 +1219,8 @@ int main(void)
 		cmocka_unit_test(test_full_table_refuses),
 		cmocka_unit_test(test_idle_flow_holds_no_pipe),
 		cmocka_unit_test(test_transparent_places),
-		cmocka_unit_test(test_transparent_client_without_a_name),
+		cmocka_unit_test(test_transparent_client_that_has_gone),
+		cmocka_unit_test(test_transparent_gone_and_lost),
 		cmocka_unit_test(test_transparent_waits_for_its_probe),
 		cmocka_unit_test(test_transparent_port_is_taken),
 		cmocka_unit_test(test_transparent_failures),

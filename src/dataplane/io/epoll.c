@@ -474,7 +474,7 @@ static const struct io_ops poller_ops = {
 	.close_fd = poller_close_fd,
 	.reset_fd = poller_reset_fd,
 	.tune_accepted = io_sys_tune_accepted,
-	.peer_of = io_sys_peer_of,
+	.is_reset = io_sys_is_reset,
 	.source_for = io_sys_source_for,
 	.bind_as = io_sys_bind_as,
 };

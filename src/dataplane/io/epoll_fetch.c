@@ -97,9 +97,9 @@ static int receive_one(struct poller *p, int fd, struct io_event *ev)
 	return (int)n;
 }
 
-static int accept_one(struct poller *p, int fd)
+static int accept_one(struct poller *p, int fd, struct io_event *ev)
 {
-	int conn = io_sys_accept(fd);
+	int conn = io_sys_accept(fd, &ev->peer);
 
 	if (conn >= 0)
 		poller_renew(p, conn);
@@ -117,7 +117,7 @@ bool multishot_run(struct poller *p, int fd)
 
 		if (p->n_out == p->max_out)
 			return true;
-		ev.res = op->kind == OP_ACCEPT ? accept_one(p, fd) : receive_one(p, fd, &ev);
+		ev.res = op->kind == OP_ACCEPT ? accept_one(p, fd, &ev) : receive_one(p, fd, &ev);
 		if (ev.res == -EAGAIN) {
 			s->ready &= ~(uint32_t)EPOLLIN;
 			return false;

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "base/sockaddr.h"
+
 /*
  * What a worker asks of the kernel: completions for accept, connect, readiness and datagrams, and
  * the calls that move bytes in line. Three implementations: io_uring (io/uring.c), epoll
@@ -37,7 +39,10 @@ struct io_event {
 	int32_t res; /* as that of the io_uring operation: >= 0, or -errno */
 	bool more;   /* a multishot operation goes on; false: it has ended */
 	bool has_dgram;
-	struct io_datagram dgram; /* recvmsg only */
+	union {
+		struct io_datagram dgram; /* recvmsg only */
+		union dp_addr peer;	  /* accept only: who has connected */
+	};
 };
 
 /* What a socket that was sent to the worker must be. It must also be new: neither bound, connected
@@ -55,8 +60,9 @@ struct io_ops {
 	 * There is always room for another: a full queue is submitted first.
 	 */
 
-	/* Multishot. res: the new descriptor, close-on-exec and non-blocking, or -errno and the
-	 * end. */
+	/* Multishot. res: the new descriptor, close-on-exec and non-blocking, with its peer; or
+	 * -errno and the end. A client that has reset its connection since has an address here, and
+	 * nowhere else. */
 	void (*accept)(struct io *io, int fd, uint64_t handle);
 	/* addr must stay where it is until the next wait. res: 0 or -errno. */
 	void (*connect)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
@@ -96,8 +102,8 @@ struct io_ops {
 	/* Closes a TCP socket with a reset instead of a FIN: SO_LINGER with a time of 0, socket(7).
 	 */
 	void (*reset_fd)(struct io *io, int fd);
-	/* The far end's address. 0 or -errno. */
-	int (*peer_of)(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
+	/* Whether a connection is over: its far end has reset it. */
+	bool (*is_reset)(struct io *io, int fd);
 	/* The address that datagrams of this socket would have on the way to another. It is
 	 * unconnected before and after. 0 or -errno: there is no way. */
 	int (*source_for)(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
@@ -142,7 +148,7 @@ int io_sys_shutdown_write(struct io *io, int fd);
 void io_sys_close_fd(struct io *io, int fd);
 void io_sys_reset_fd(struct io *io, int fd);
 void io_sys_tune_accepted(struct io *io, int fd);
-int io_sys_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
+bool io_sys_is_reset(struct io *io, int fd);
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
 		      struct sockaddr *source, socklen_t *len);
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
@@ -153,8 +159,9 @@ ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds,
 bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want);
 uint64_t io_sys_random(struct io *io);
 
-/* accept4(2): the new descriptor, close-on-exec and non-blocking, or -errno. */
-int io_sys_accept(int fd);
+/* accept4(2): the new descriptor, close-on-exec and non-blocking, and who has connected; or -errno.
+ */
+int io_sys_accept(int fd, union dp_addr *peer);
 
 /* Memory of this size, zeroed, that costs only where it is touched; NULL: there is none. */
 void *io_sys_map(size_t bytes);
@@ -167,7 +174,7 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
 	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.peer_of = io_sys_peer_of, .source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
+	.is_reset = io_sys_is_reset, .source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
 	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_recv = io_sys_msg_recv,           \
 	.sock_check = io_sys_sock_check, .random = io_sys_random
 /* clang-format on */

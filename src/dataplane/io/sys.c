@@ -147,9 +147,11 @@ void io_sys_tune_accepted(struct io *io, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
-int io_sys_accept(int fd)
+int io_sys_accept(int fd, union dp_addr *peer)
 {
-	return RESULT(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+	socklen_t len = sizeof(*peer);
+
+	return RESULT(accept4(fd, &peer->sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
 void *io_sys_map(size_t bytes)
@@ -166,10 +168,14 @@ void io_sys_unmap(void *p, size_t bytes)
 		munmap(p, bytes);
 }
 
-int io_sys_peer_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+bool io_sys_is_reset(struct io *io, int fd)
 {
+	union dp_addr peer;
+	socklen_t len = sizeof(peer);
+
 	(void)io;
-	return RESULT(getpeername(fd, addr, len));
+	/* A socket whose connection is over has no peer any more, whatever it has received. */
+	return getpeername(fd, &peer.sa, &len) < 0;
 }
 
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,

@@ -190,10 +190,11 @@ static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe
 	unsigned n = 0;
 
 	while (fd >= 0 && n < max && n < ACCEPT_TURN) {
-		fd = io_sys_accept(op->fd);
+		struct io_event ev = {.handle = cqe->user_data, .more = true};
+
+		fd = ev.res = io_sys_accept(op->fd, &ev.peer);
 		if (fd >= 0)
-			events[n++] = (struct io_event){
-				.handle = cqe->user_data, .res = fd, .more = true};
+			events[n++] = ev;
 	}
 	/* An error that finds no room comes again. */
 	if (fd >= 0 || fd == -EAGAIN || n == max)

@@ -74,20 +74,6 @@ static void unmap(union dp_addr *a)
 	a->in4 = in4;
 }
 
-/* 0, or -errno: it has gone already. */
-static int client_of(struct worker *w, const struct tcp_flow *f, union dp_addr *client)
-{
-	socklen_t len = sizeof(*client);
-	int code;
-
-	memset(client, 0, sizeof(*client));
-	code = w->io->ops->peer_of(w->io, f->fd[0], &client->sa, &len);
-	if (code < 0)
-		return code;
-	unmap(client);
-	return 0;
-}
-
 static const union dp_addr *target_of(const struct tcp_flow *f)
 {
 	return f->second ? &f->listener->target2 : &f->listener->target;
@@ -115,21 +101,22 @@ static bool is_off(struct worker *w, struct listener *l)
 void client_address_begin(struct worker *w, struct tcp_flow *f)
 {
 	struct listener *l = f->listener;
-	union dp_addr client;
+	const union dp_addr *client = &f->client;
 
-	if (!l->transparent || client_of(w, f, &client) < 0 || sockaddr_is_loopback(&client.sa))
+	unmap(&f->client);
+	if (!l->transparent || sockaddr_is_loopback(&client->sa))
 		return;
-	if (client.sa.sa_family != l->target.sa.sa_family &&
-	    client.sa.sa_family != l->target2.sa.sa_family) {
+	if (client->sa.sa_family != l->target.sa.sa_family &&
+	    client->sa.sa_family != l->target2.sa.sa_family) {
 		f->lost = TCP_LOST_FAMILY;
-	} else if (client.sa.sa_family == AF_INET6 &&
-		   IN6_IS_ADDR_LINKLOCAL(&client.in6.sin6_addr)) {
+	} else if (client->sa.sa_family == AF_INET6 &&
+		   IN6_IS_ADDR_LINKLOCAL(&client->in6.sin6_addr)) {
 		f->lost = TCP_LOST_SCOPE;
 	} else if (is_off(w, l)) {
 		f->lost = TCP_LOST_OFF;
 	} else {
 		f->transparent = true;
-		f->second = client.sa.sa_family != l->target.sa.sa_family;
+		f->second = client->sa.sa_family != l->target.sa.sa_family;
 	}
 }
 
@@ -159,17 +146,16 @@ static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
 {
 	const union dp_addr *target = target_of(f);
 	bool ipv6 = target->sa.sa_family == AF_INET6;
-	union dp_addr client, to_server, to_client;
+	union dp_addr to_server, to_client;
 
-	if (client_of(w, f, &client) < 0 || same_host(&client, target) ||
-	    source_for(w, target, &to_server) < 0)
+	if (same_host(&f->client, target) || source_for(w, target, &to_server) < 0)
 		return CLIENT_ADDRESS_NO;
 	if (same_host(&to_server, target))
 		return works(w, TRANSPARENT_OWN, ipv6) ? CLIENT_ADDRESS_MARKED : CLIENT_ADDRESS_NO;
 	if (!works(w, TRANSPARENT_BEHIND, ipv6))
 		return CLIENT_ADDRESS_NO;
 	/* A client that there is no way to is as good as any. */
-	if (source_for(w, &client, &to_client) == 0 && same_host(&to_client, &to_server))
+	if (source_for(w, &f->client, &to_client) == 0 && same_host(&to_client, &to_server))
 		return CLIENT_ADDRESS_NO;
 	return CLIENT_ADDRESS_YES;
 }
@@ -199,15 +185,13 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 
 int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how)
 {
-	union dp_addr client;
-	int code = client_of(w, f, &client);
+	union dp_addr client = f->client;
+	int code;
 
-	if (!code) {
-		if (f->any_port)
-			client.in4.sin_port = 0; /* in6's is at the same place */
-		code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, len_of(&client),
-					   how == CLIENT_ADDRESS_MARKED ? TRANSPARENT_MARK : 0);
-	}
+	if (f->any_port)
+		client.in4.sin_port = 0; /* in6's is at the same place */
+	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, len_of(&client),
+				   how == CLIENT_ADDRESS_MARKED ? TRANSPARENT_MARK : 0);
 	if (code)
 		client_address_failed(f, code);
 	return code;

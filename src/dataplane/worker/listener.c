@@ -314,7 +314,7 @@ void listener_accept_event(struct worker *w, const struct io_event *ev)
 		if (ev->res >= 0)
 			w->io->ops->reset_fd(w->io, ev->res);
 	} else if (ev->res >= 0) {
-		if (!tcp_accept(w, l, ev->res))
+		if (!tcp_accept(w, l, ev->res, &ev->peer))
 			stop(w, l);
 	}
 	if (l && !ev->more)

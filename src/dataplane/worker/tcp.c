@@ -326,7 +326,7 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 	}
 }
 
-bool tcp_accept(struct worker *w, struct listener *l, int fd)
+bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client)
 {
 	enum budget fds = budget_left(w);
 	struct tcp_flow *f = fds == BUDGET_OUT ? NULL : slot_get(w);
@@ -339,6 +339,7 @@ bool tcp_accept(struct worker *w, struct listener *l, int fd)
 	}
 	f->fd[0] = fd;
 	f->fd[1] = -1;
+	f->client = *client;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
 	w->tcp.count++;
@@ -402,6 +403,11 @@ static void connected(struct worker *w, struct tcp_flow *f, int res)
 	client_address_unlimit(w, f);
 	if (res < 0) {
 		connect_failed(w, f, res);
+		return;
+	}
+	/* A client that has gone is not to be heard under another address than its own. */
+	if (f->lost && w->io->ops->is_reset(w->io, f->fd[0])) {
+		flow_close(w, f, true);
 		return;
 	}
 	set_state(f, TCP_FLOW_OPEN);

@@ -43,6 +43,7 @@ struct tcp_flow {
 	uint8_t lost;	  /* enum tcp_lost: the server will not see the client's address */
 	uint64_t deadline_ns;
 	int fd[2];
+	union dp_addr client; /* IPv4 as such, not mapped */
 	struct tcp_dir dir[2];
 	struct listener *listener;
 	struct tcp_flow *prev, *next; /* of its listener; free list */
@@ -62,7 +63,7 @@ struct tcp_table {
 };
 
 /* A new connection. False: descriptors run low, and no more should be accepted. */
-bool tcp_accept(struct worker *w, struct listener *l, int fd);
+bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
 void tcp_event(struct worker *w, const struct io_event *ev);
 /* A socket of this family is there for whoever waits. */
 void tcp_sockets_ready(struct worker *w, int family);
