@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fib_rules.h>
-#include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -14,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "ns/localroute.h"
 #include "ns/netif.h"
 #include "ns/netlink.h"
 
@@ -27,11 +26,7 @@
  * What the command opens by itself has neither, and goes where it always did.
  */
 
-/* Behind the kernel's own rule for the local table (0), before all that others are likely to add.
- */
-#define RULE_MARK     101
-#define RULE_LOOPBACK 102
-#define TABLE	      0x524b54
+#define RULE_LOOPBACK (LOCALROUTE_PRIORITY + 1)
 
 /* Within lo the answer is there when connect(2) returns, unless the machine is out of breath. */
 #define TEST_MS 1000
@@ -66,61 +61,17 @@ static int family_of(bool ipv6)
 	return ipv6 ? AF_INET6 : AF_INET;
 }
 
-static int talk_once(struct mnl_socket *nl, const struct nlmsghdr *nlh)
-{
-	int code = netlink_talk(nl, nlh);
-
-	return code == -EEXIST ? 0 : code;
-}
-
-static struct nlmsghdr *rule_begin(void *buf, bool ipv6, uint8_t src_len, uint32_t priority)
-{
-	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
-	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(nlh, sizeof(*rule));
-
-	rule->family = (uint8_t)family_of(ipv6);
-	rule->action = FR_ACT_TO_TBL;
-	rule->src_len = src_len;
-	mnl_attr_put_u32(nlh, FRA_PRIORITY, priority);
-	mnl_attr_put_u32(nlh, FRA_TABLE, TABLE);
-	return nlh;
-}
-
-static int add_mark_rule(struct mnl_socket *nl, bool ipv6)
-{
-	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = rule_begin(buf, ipv6, 0, RULE_MARK);
-
-	mnl_attr_put_u32(nlh, FRA_FWMARK, TRANSPARENT_MARK);
-	return talk_once(nl, nlh);
-}
-
 static int add_loopback_rule(struct mnl_socket *nl, bool ipv6)
 {
 	const struct in_addr net4 = {.s_addr = htonl(INADDR_LOOPBACK & IN_CLASSA_NET)};
 	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = rule_begin(buf, ipv6, ipv6 ? 128 : 8, RULE_LOOPBACK);
+	struct nlmsghdr *nlh = localroute_rule(buf, ipv6, ipv6 ? 128 : 8, RULE_LOOPBACK);
 
 	if (ipv6)
 		mnl_attr_put(nlh, FRA_SRC, sizeof(in6addr_loopback), &in6addr_loopback);
 	else
 		mnl_attr_put(nlh, FRA_SRC, sizeof(net4), &net4);
-	return talk_once(nl, nlh);
-}
-
-static int add_local_route(struct mnl_socket *nl, bool ipv6)
-{
-	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
-	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
-
-	rt->rtm_family = (uint8_t)family_of(ipv6);
-	rt->rtm_protocol = RTPROT_STATIC;
-	rt->rtm_scope = RT_SCOPE_HOST;
-	rt->rtm_type = RTN_LOCAL;
-	mnl_attr_put_u32(nlh, RTA_TABLE, TABLE);
-	mnl_attr_put_u32(nlh, RTA_OIF, if_nametoindex("lo"));
-	return talk_once(nl, nlh);
+	return localroute_talk(nl, nlh);
 }
 
 /* The test. Its client has an address of those for documentation, RFC 5737 and RFC 3849. */
@@ -225,11 +176,11 @@ static int try_connection(bool ipv6, uint32_t mark)
 
 static int route_marked(struct mnl_socket *nl, bool ipv6, struct err *e)
 {
-	int code = add_mark_rule(nl, ipv6);
+	int code = localroute_add_mark(nl, ipv6, TRANSPARENT_MARK);
 
 	if (code)
 		return err_errno(e, code, "cannot add a routing rule");
-	code = add_local_route(nl, ipv6);
+	code = localroute_add(nl, ipv6);
 	return code ? err_errno(e, code, "cannot add a route") : 0;
 }
 

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ns/nft.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables_compat.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/xt_NFQUEUE.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ns/netlink.h"
+
+/* The longest message of ours is a rule of a dozen expressions. */
+#define MESSAGE_BYTES_MAX 1024
+
+/* Messages. */
+
+static struct nlmsghdr *message(struct nft_batch *b, uint16_t type, uint16_t flags, uint8_t family,
+				uint16_t res_id, const char *needs)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(b->buf + b->used);
+	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
+
+	assert(b->used + MESSAGE_BYTES_MAX <= sizeof(b->buf) && b->seq < NFT_BATCH_MESSAGES);
+	b->needs[b->seq] = needs;
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
+	nlh->nlmsg_seq = b->seq++;
+	nfg->nfgen_family = family;
+	nfg->version = NFNETLINK_V0;
+	nfg->res_id = htons(res_id);
+	return nlh;
+}
+
+static void finish(struct nft_batch *b, const struct nlmsghdr *nlh)
+{
+	assert(nlh->nlmsg_len <= MESSAGE_BYTES_MAX);
+	b->used += NLMSG_ALIGN(nlh->nlmsg_len);
+}
+
+static void put_border(struct nft_batch *b, uint16_t type)
+{
+	finish(b, message(b, type, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES, "nf_tables"));
+}
+
+static struct nlmsghdr *command(struct nft_batch *b, unsigned type, uint16_t flags,
+				const char *needs)
+{
+	b->last = message(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_CREATE | flags,
+			  NFPROTO_INET, 0, needs);
+	return b->last;
+}
+
+static void put_be32(struct nlmsghdr *nlh, uint16_t type, uint32_t value)
+{
+	mnl_attr_put_u32(nlh, type, htonl(value));
+}
+
+struct nft_batch *nft_batch_new(const char *table)
+{
+	struct nft_batch *b = calloc(1, sizeof(*b));
+	struct nlmsghdr *nlh;
+
+	if (!b)
+		return NULL;
+	b->table = table;
+	put_border(b, NFNL_MSG_BATCH_BEGIN);
+	nlh = command(b, NFT_MSG_NEWTABLE, 0, "nf_tables");
+	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, table);
+	finish(b, nlh);
+	return b;
+}
+
+void nft_chain(struct nft_batch *b, const char *name, int priority)
+{
+	struct nlmsghdr *nlh = command(b, NFT_MSG_NEWCHAIN, 0, "nf_tables_inet");
+	struct nlattr *hook;
+
+	mnl_attr_put_strz(nlh, NFTA_CHAIN_TABLE, b->table);
+	mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, name);
+	mnl_attr_put_strz(nlh, NFTA_CHAIN_TYPE, "filter");
+	hook = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
+	put_be32(nlh, NFTA_HOOK_HOOKNUM, NF_INET_PRE_ROUTING);
+	put_be32(nlh, NFTA_HOOK_PRIORITY, (uint32_t)priority);
+	mnl_attr_nest_end(nlh, hook);
+	finish(b, nlh);
+}
+
+/* The first thing that the kernel says: an error of any message, or the acknowledgement of the last
+ * command. 0 or -errno, with the message's number. */
+static int take_answer(struct mnl_socket *nl, uint32_t *seq)
+{
+	char buf[NETLINK_ANSWER_BYTES];
+	const struct nlmsghdr *nlh = (const struct nlmsghdr *)buf;
+	ssize_t n = netlink_receive(nl, buf, sizeof(buf));
+
+	if (n < 0)
+		return (int)n;
+	if (!mnl_nlmsg_ok(nlh, (int)n) || nlh->nlmsg_type != NLMSG_ERROR ||
+	    mnl_nlmsg_get_payload_len(nlh) < sizeof(struct nlmsgerr))
+		return -EPROTO;
+	*seq = nlh->nlmsg_seq;
+	return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(nlh))->error;
+}
+
+int nft_commit(struct nft_batch *b, struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
+	uint32_t seq = 0;
+	int code;
+
+	if (!nl)
+		return err_errno(e, -errno, "cannot open a netfilter socket (modprobe nfnetlink)");
+	b->last->nlmsg_flags |= NLM_F_ACK;
+	put_border(b, NFNL_MSG_BATCH_END);
+	if (mnl_socket_sendto(nl, b->buf, b->used) < 0)
+		return err_errno(e, -errno, "cannot send nftables rules");
+	code = take_answer(nl, &seq);
+	if (!code)
+		return 0;
+	return err_errno(e, code, "cannot add nftables rules, which need %s (modprobe %s)",
+			 seq < b->seq ? b->needs[seq] : "nf_tables",
+			 seq < b->seq ? b->needs[seq] : "nf_tables");
+}
+
+/* Rules. */
+
+struct nft_rule nft_rule_begin(struct nft_batch *b, const char *chain, const char *needs)
+{
+	struct nft_rule r = {.batch = b};
+
+	r.nlh = command(b, NFT_MSG_NEWRULE, NLM_F_APPEND, needs);
+	mnl_attr_put_strz(r.nlh, NFTA_RULE_TABLE, b->table);
+	mnl_attr_put_strz(r.nlh, NFTA_RULE_CHAIN, chain);
+	r.list = mnl_attr_nest_start(r.nlh, NFTA_RULE_EXPRESSIONS);
+	return r;
+}
+
+void nft_rule_end(struct nft_rule *r)
+{
+	mnl_attr_nest_end(r->nlh, r->list);
+	finish(r->batch, r->nlh);
+}
+
+/* Expressions: a name and its data. */
+struct expr {
+	struct nlattr *elem, *data;
+};
+
+static struct expr expr_begin(struct nft_rule *r, const char *name)
+{
+	struct expr e = {.elem = mnl_attr_nest_start(r->nlh, NFTA_LIST_ELEM)};
+
+	mnl_attr_put_strz(r->nlh, NFTA_EXPR_NAME, name);
+	e.data = mnl_attr_nest_start(r->nlh, NFTA_EXPR_DATA);
+	return e;
+}
+
+static void expr_end(struct nft_rule *r, struct expr e)
+{
+	mnl_attr_nest_end(r->nlh, e.data);
+	mnl_attr_nest_end(r->nlh, e.elem);
+}
+
+static void put_value(struct nft_rule *r, uint16_t type, const void *value, size_t len)
+{
+	struct nlattr *data = mnl_attr_nest_start(r->nlh, type);
+
+	mnl_attr_put(r->nlh, NFTA_DATA_VALUE, len, value);
+	mnl_attr_nest_end(r->nlh, data);
+}
+
+static void put_meta(struct nft_rule *r, enum nft_meta_keys key, uint16_t reg_attr)
+{
+	struct expr e = expr_begin(r, "meta");
+
+	put_be32(r->nlh, NFTA_META_KEY, key);
+	put_be32(r->nlh, reg_attr, NFT_REG_1);
+	expr_end(r, e);
+}
+
+void nft_meta(struct nft_rule *r, enum nft_meta_keys key)
+{
+	put_meta(r, key, NFTA_META_DREG);
+}
+
+void nft_mark(struct nft_rule *r)
+{
+	put_meta(r, NFT_META_MARK, NFTA_META_SREG);
+}
+
+void nft_mark_with(struct nft_rule *r, uint32_t mark)
+{
+	nft_value(r, &mark, sizeof(mark));
+	nft_mark(r);
+}
+
+void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offset, uint32_t len)
+{
+	struct expr e = expr_begin(r, "payload");
+
+	put_be32(r->nlh, NFTA_PAYLOAD_DREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_PAYLOAD_BASE, base);
+	put_be32(r->nlh, NFTA_PAYLOAD_OFFSET, offset);
+	put_be32(r->nlh, NFTA_PAYLOAD_LEN, len);
+	expr_end(r, e);
+}
+
+void nft_value(struct nft_rule *r, const void *value, size_t len)
+{
+	struct expr e = expr_begin(r, "immediate");
+
+	put_be32(r->nlh, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	put_value(r, NFTA_IMMEDIATE_DATA, value, len);
+	expr_end(r, e);
+}
+
+void nft_socket_transparent(struct nft_rule *r)
+{
+	struct expr e = expr_begin(r, "socket");
+
+	put_be32(r->nlh, NFTA_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
+	put_be32(r->nlh, NFTA_SOCKET_DREG, NFT_REG_1);
+	expr_end(r, e);
+}
+
+void nft_mask(struct nft_rule *r, const void *mask, size_t len)
+{
+	static const uint8_t zero[16];
+	struct expr e = expr_begin(r, "bitwise");
+
+	put_be32(r->nlh, NFTA_BITWISE_SREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_BITWISE_DREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_BITWISE_LEN, (uint32_t)len);
+	put_value(r, NFTA_BITWISE_MASK, mask, len);
+	put_value(r, NFTA_BITWISE_XOR, zero, len);
+	expr_end(r, e);
+}
+
+void nft_hash(struct nft_rule *r, uint32_t len, uint32_t modulus, uint32_t first)
+{
+	struct expr e = expr_begin(r, "hash");
+
+	put_be32(r->nlh, NFTA_HASH_SREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_HASH_DREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_HASH_LEN, len);
+	put_be32(r->nlh, NFTA_HASH_MODULUS, modulus);
+	put_be32(r->nlh, NFTA_HASH_OFFSET, first);
+	put_be32(r->nlh, NFTA_HASH_TYPE, NFT_HASH_JENKINS);
+	expr_end(r, e);
+}
+
+void nft_compare(struct nft_rule *r, enum nft_cmp_ops op, const void *value, size_t len)
+{
+	struct expr e = expr_begin(r, "cmp");
+
+	put_be32(r->nlh, NFTA_CMP_SREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_CMP_OP, op);
+	put_value(r, NFTA_CMP_DATA, value, len);
+	expr_end(r, e);
+}
+
+void nft_compare_meta(struct nft_rule *r, enum nft_meta_keys key, enum nft_cmp_ops op,
+		      uint32_t value)
+{
+	nft_meta(r, key);
+	nft_compare(r, op, &value, sizeof(value));
+}
+
+static void compare_meta8(struct nft_rule *r, enum nft_meta_keys key, uint8_t value)
+{
+	nft_meta(r, key);
+	nft_compare(r, NFT_CMP_EQ, &value, sizeof(value));
+}
+
+void nft_is_proto(struct nft_rule *r, uint8_t proto)
+{
+	compare_meta8(r, NFT_META_L4PROTO, proto);
+}
+
+void nft_is_family(struct nft_rule *r, uint8_t family)
+{
+	compare_meta8(r, NFT_META_NFPROTO, family);
+}
+
+void nft_tproxy(struct nft_rule *r, uint16_t port)
+{
+	uint16_t be = htons(port);
+	struct expr e;
+
+	nft_value(r, &be, sizeof(be));
+	e = expr_begin(r, "tproxy");
+	put_be32(r->nlh, NFTA_TPROXY_FAMILY, NFPROTO_UNSPEC);
+	put_be32(r->nlh, NFTA_TPROXY_REG_PORT, NFT_REG_1);
+	expr_end(r, e);
+}
+
+void nft_reject(struct nft_rule *r, enum nft_reject_types type, uint8_t code)
+{
+	struct expr e = expr_begin(r, "reject");
+
+	put_be32(r->nlh, NFTA_REJECT_TYPE, type);
+	mnl_attr_put_u8(r->nlh, NFTA_REJECT_ICMP_CODE, code);
+	expr_end(r, e);
+}
+
+void nft_verdict(struct nft_rule *r, int verdict)
+{
+	struct expr e = expr_begin(r, "immediate");
+	struct nlattr *data, *inner;
+
+	put_be32(r->nlh, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+	data = mnl_attr_nest_start(r->nlh, NFTA_IMMEDIATE_DATA);
+	inner = mnl_attr_nest_start(r->nlh, NFTA_DATA_VERDICT);
+	put_be32(r->nlh, NFTA_VERDICT_CODE, (uint32_t)verdict);
+	mnl_attr_nest_end(r->nlh, inner);
+	mnl_attr_nest_end(r->nlh, data);
+	expr_end(r, e);
+}
+
+static void queue_by_target(struct nft_rule *r, uint16_t number)
+{
+	/* x_tables counts sizes in units of 8 bytes. */
+	union {
+		struct xt_NFQ_info_v3 info;
+		uint64_t aligned;
+	} u = {.info = {.queuenum = number, .queues_total = 1}};
+	struct expr e = expr_begin(r, "target");
+
+	mnl_attr_put_strz(r->nlh, NFTA_TARGET_NAME, "NFQUEUE");
+	put_be32(r->nlh, NFTA_TARGET_REV, 3);
+	mnl_attr_put(r->nlh, NFTA_TARGET_INFO, sizeof(u), &u);
+	expr_end(r, e);
+}
+
+void nft_queue(struct nft_rule *r, uint16_t number, bool by_target)
+{
+	struct expr e;
+
+	if (by_target) {
+		queue_by_target(r, number);
+		return;
+	}
+	e = expr_begin(r, "queue");
+	mnl_attr_put_u16(r->nlh, NFTA_QUEUE_NUM, htons(number));
+	mnl_attr_put_u16(r->nlh, NFTA_QUEUE_TOTAL, htons(1));
+	expr_end(r, e);
+}

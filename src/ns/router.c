@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ns/router.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "ns/localroute.h"
+#include "ns/netif.h"
+#include "ns/netlink.h"
+
+/*
+ * What the namespace is to do other than a new one does. Some is inherited from the host, where it
+ * may be anything. Where /proc/sys cannot be written to (a container), the router works all the
+ * same: what is lost stands beside each.
+ */
+static const struct {
+	const char *path, *value;
+} settings[] = {
+	/* A filter by source would drop what containers inside send with addresses of their own. */
+	{"ipv4/conf/all/rp_filter", "0"},
+	{"ipv4/conf/default/rp_filter", "0"},
+	/* Nothing is forwarded: what no rule takes has been answered. */
+	{"ipv4/ip_forward", "0"},
+	/* The host's log is not for the command to fill. */
+	{"ipv4/conf/all/log_martians", "0"},
+	{"ipv4/conf/default/log_martians", "0"},
+	/* The command must not change the router's ways. */
+	{"ipv4/conf/all/accept_redirects", "0"},
+	{"ipv4/conf/default/accept_redirects", "0"},
+	{"ipv6/conf/all/accept_redirects", "0"},
+	{"ipv6/conf/default/accept_redirects", "0"},
+	{"ipv6/conf/default/accept_ra", "0"},
+	{"ipv6/conf/default/autoconf", "0"},
+	/* Every refusal is told, not one in a second. */
+	{"ipv4/icmp_ratelimit", "0"},
+	{"ipv6/icmp/ratelimit", "0"},
+	/* No time is lost until the link's own address may be used. */
+	{"ipv6/conf/default/accept_dad", "0"},
+};
+
+static void write_settings(void)
+{
+	char path[96];
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		auto_fd int fd = -1;
+
+		snprintf(path, sizeof(path), "/proc/sys/net/%s", settings[i].path);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 || fd_write_all(fd, settings[i].value, 1) < 0)
+			log_debug("router: %s stays as it is: %s", path, strerror(errno));
+	}
+}
+
+/* A pair of interfaces: one here, its peer in the command's namespace. */
+static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct err *e)
+{
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+	struct nlattr *info, *data, *peer;
+	int code;
+
+	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, ROUTER_IFNAME);
+	mnl_attr_put_u32(nlh, IFLA_MTU, (uint32_t)c->mtu);
+	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "veth");
+	data = mnl_attr_nest_start(nlh, IFLA_INFO_DATA);
+	peer = mnl_attr_nest_start(nlh, VETH_INFO_PEER);
+	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, c->ifname);
+	mnl_attr_put_u32(nlh, IFLA_MTU, (uint32_t)c->mtu);
+	mnl_attr_put_u32(nlh, IFLA_NET_NS_FD, (uint32_t)c->netns_fd);
+	mnl_attr_nest_end(nlh, peer);
+	mnl_attr_nest_end(nlh, data);
+	mnl_attr_nest_end(nlh, info);
+	code = netlink_talk(nl, nlh);
+	if (code == -EEXIST)
+		return err_errno(e, code, "cannot make interface %s", c->ifname);
+	return code ? err_errno(e, code,
+				"cannot make interface %s, a veth (modprobe veth; "
+				"--net=slirp4netns does without)",
+				c->ifname)
+		    : 0;
+}
+
+/* An address of the router's, and a default route to the command if gateway is not NULL. */
+static int add_address(const struct router_config *c, const char *ip, int prefix_len,
+		       const char *gateway, struct err *e)
+{
+	struct netif_config config = {.ifname = ROUTER_IFNAME,
+				      .mtu = c->mtu,
+				      .ip = ip,
+				      .prefix_len = prefix_len,
+				      .gateway = gateway};
+
+	return netif_configure(&config, e);
+}
+
+static int add_family(struct mnl_socket *nl, const struct router_config *c, bool ipv6,
+		      struct err *e)
+{
+	const char *gateway = ipv6 ? c->gateway6 : c->gateway4;
+	int code = add_address(c, gateway, ipv6 ? c->prefix_len6 : c->prefix_len4,
+			       ipv6 ? c->inside6 : c->inside4, e);
+
+	if (!code)
+		code = add_address(c, ipv6 ? c->dns6 : c->dns4, ipv6 ? 128 : 32, NULL, e);
+	if (code)
+		return code;
+	code = localroute_add_mark(nl, ipv6, ROUTER_MARK_ROUTED);
+	if (code)
+		return err_errno(e, code, "cannot add a routing rule (CONFIG_IP_MULTIPLE_TABLES)");
+	code = localroute_add(nl, ipv6);
+	return code ? err_errno(e, code, "cannot add a route") : 0;
+}
+
+int router_set_up(const struct router_config *config, enum router_queue *queue, struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
+	int code;
+
+	if (!nl)
+		return err_errno(e, -errno, "cannot open a netlink socket");
+	code = netif_loopback_up(e);
+	if (code)
+		return code;
+	write_settings();
+	code = router_add_rules(config, queue, e);
+	/* With the namespace the pair goes, so the command's is as it was when this fails. */
+	code = code ? code : add_veth(nl, config, e);
+	code = code ? code : add_family(nl, config, false, e);
+	if (!code && config->gateway6)
+		code = add_family(nl, config, true, e);
+	return code;
+}

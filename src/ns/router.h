@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_NS_ROUTER_H
+#define RINGKIT_NS_ROUTER_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * The router's namespace (--net=builtin): a network namespace beside the command's, owned by the
+ * same user namespace and joined to it by a veth pair. To the command it is the next hop of an
+ * ordinary network. Here, what it sends for any address comes to transparent sockets of ours
+ * (Documentation/networking/tproxy.rst of the kernel), which the data plane reads: no rule of ours
+ * is in the command's namespace.
+ *
+ * The rules, router_nft.c, decide by marks; a mark does not survive the way between namespaces.
+ */
+
+/* The interface at the router's end. */
+#define ROUTER_IFNAME "inside"
+
+/* Marks of packets. */
+#define ROUTER_MARK_ROUTED	     0x524b5000u /* goes to a local socket */
+#define ROUTER_MARK_REFUSED	     0x524b5001u /* to be answered with a TCP reset */
+#define ROUTER_MARK_UNREACHABLE_HOST 0x524b5002u /* with ICMP */
+#define ROUTER_MARK_UNREACHABLE_NET  0x524b5003u
+#define ROUTER_MARK_PROHIBITED	     0x524b5004u
+#define ROUTER_MARK_ACCEPT	     0x524b5100u /* + i: goes to the listener of worker i */
+
+/* Number of worker 0's queue; that of worker i follows. The namespace is ours alone. */
+#define ROUTER_QUEUE 0
+
+/* Ports of the transparent sockets, in a namespace where nobody else has any. */
+#define ROUTER_TCP_PORT 10000 /* + i: worker i's listener, of either family */
+#define ROUTER_UDP_PORT 9999  /* of all workers, with SO_REUSEPORT */
+
+/* Which part of the kernel holds back the first packet of a connection. */
+enum router_queue {
+	ROUTER_QUEUE_EXPR,   /* nft_queue */
+	ROUTER_QUEUE_TARGET, /* xt_NFQUEUE by nft_compat */
+	ROUTER_QUEUE_NONE,   /* neither: connections are accepted before they are connected */
+};
+
+/* Addresses in text; a family has its addresses or "". */
+struct router_config {
+	int netns_fd;	    /* the command's; borrowed */
+	const char *ifname; /* there */
+	int mtu;
+	unsigned workers;
+	const char *gateway4, *dns4, *inside4;
+	int prefix_len4;
+	const char *gateway6, *dns6, *inside6; /* NULL: no IPv6 */
+	int prefix_len6;
+};
+
+/* Makes the current network namespace, which is new, the router of the command's, which gets an
+ * interface (not yet up). *queue says what is there of it. 0 or -errno; then nothing is left in the
+ * command's. */
+int router_set_up(const struct router_config *config, enum router_queue *queue, struct err *e);
+
+/* router_nft.c */
+int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ns/router.c: a command's namespace (the box) and a router's beside it, in a user namespace of the
+ * test's own. That connections go where they should is tests/integration/test_net_builtin.py's to
+ * show. */
+#include "cmocka_all.h"
+
+#include <cap-ng.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "netns_box.h"
+#include "ns/netif.h"
+#include "ns/router.h"
+
+static struct netns_box box;
+static bool have_box;
+
+static struct router_config config(unsigned workers, bool ipv6)
+{
+	return (struct router_config){
+		.netns_fd = box.netns_fd,
+		.ifname = "tap0",
+		.mtu = 65520,
+		.workers = workers,
+		.gateway4 = "10.0.2.2",
+		.dns4 = "10.0.2.3",
+		.inside4 = "10.0.2.100",
+		.prefix_len4 = 24,
+		.gateway6 = ipv6 ? "fd00::2" : NULL,
+		.dns6 = ipv6 ? "fd00::3" : NULL,
+		.inside6 = ipv6 ? "fd00::100" : NULL,
+		.prefix_len6 = 64,
+	};
+}
+
+static void run(int (*fn)(void *arg), void *arg)
+{
+	if (!have_box) {
+		print_message("no user namespace\n");
+		skip();
+	}
+	assert_int_equal(netns_box_run(&box, fn, arg), 0);
+}
+
+static int fails(const char *what, const struct err *e)
+{
+	fprintf(stderr, "%s: %s\n", what, e->msg);
+	return 1;
+}
+
+/* The namespace of the box has an interface of this name: 0 or 1; else 2. */
+static int box_has(const char *ifname)
+{
+	if (setns(box.netns_fd, CLONE_NEWNET) < 0)
+		return 2;
+	return if_nametoindex(ifname) > 0;
+}
+
+static int set_up(void *arg)
+{
+	const struct router_config *c = arg;
+	struct err e = {.code = 0};
+	enum router_queue queue;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	if (router_set_up(c, &queue, &e))
+		return fails("set-up", &e);
+	if (!if_nametoindex(ROUTER_IFNAME))
+		return 3;
+	return box_has(c->ifname) == 1 ? 0 : 4;
+}
+
+static void test_set_up(void **state)
+{
+	(void)state;
+	for (unsigned workers = 1; workers <= 64; workers = workers * 8) {
+		struct router_config c = config(workers, true);
+		char name[IFNAMSIZ];
+
+		snprintf(name, sizeof(name), "tap%u", workers);
+		c.ifname = name;
+		run(set_up, &c);
+	}
+}
+
+static int name_taken(void *arg)
+{
+	struct router_config c = config(2, false);
+	struct err e = {.code = 0};
+	enum router_queue queue;
+
+	(void)arg;
+	c.ifname = "lo";
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	if (router_set_up(&c, &queue, &e) == 0 || !strstr(e.msg, "interface lo"))
+		return fails("a name that is taken", &e);
+	return 0;
+}
+
+static void test_name_taken(void **state)
+{
+	(void)state;
+	run(name_taken, NULL);
+}
+
+static int without_rights(void *arg)
+{
+	struct router_config c = config(2, false);
+	struct err e = {.code = 0};
+	enum router_queue queue;
+
+	(void)arg;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return 2;
+	return router_set_up(&c, &queue, &e) < 0 && e.msg[0] ? 0 : 3;
+}
+
+static void test_without_rights(void **state)
+{
+	(void)state;
+	run(without_rights, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_set_up),
+		cmocka_unit_test(test_name_taken),
+		cmocka_unit_test(test_without_rights),
+	};
+	int code;
+
+	have_box = netns_box_open(&box) == 0;
+	code = cmocka_run_group_tests(tests, NULL, NULL);
+	netns_box_close(&box);
+	return code;
+}
