@@ -1,14 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/log_output.h"
+
+#define LINE_MAX_BYTES 2048
+
+/* A line, and one before it that tells of lost ones, go by one write(2) to a pipe. */
+#define NOTICE_MAX_BYTES 128
+static_assert(LINE_MAX_BYTES + NOTICE_MAX_BYTES <= PIPE_BUF, "not written at once");
 
 static const char *log_tag = "parent";
 static bool log_debug_on;
+static bool log_is_open;
+static atomic_uint lost; /* lines that did not go since the last one that did */
 
 static const char *const level_words[] = {
 	[LOG_LEVEL_ERROR] = "error: ",
@@ -21,6 +33,9 @@ void log_init(const char *tag, bool debug)
 {
 	log_tag = tag;
 	log_debug_on = debug;
+	if (!log_is_open)
+		log_output_open();
+	log_is_open = true;
 }
 
 bool log_is_debug(void)
@@ -37,28 +52,54 @@ static void make_printable(char *line, size_t len)
 			line[i] = ' ';
 }
 
+/* The line in buf, with its newline. Returns its length. */
+static size_t format_line(enum log_level level, const char *fmt, va_list ap, char *buf, size_t size)
+	__attribute__((format(printf, 2, 0)));
+
+static size_t format_line(enum log_level level, const char *fmt, va_list ap, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "[rootlesskit:%s] %s", log_tag, level_words[level]);
+	size_t len = (size_t)n;
+
+	n = vsnprintf(buf + len, size - len - 1, fmt, ap);
+	len += (size_t)n;
+	if (n < 0 || len > size - 2)
+		len = size - 2;
+	make_printable(buf, len);
+	buf[len++] = '\n';
+	return len;
+}
+
+/* Says first how many were lost, if any were. */
+static void put_line(const char *line, size_t len)
+{
+	unsigned n = atomic_exchange(&lost, 0);
+	char both[NOTICE_MAX_BYTES + LINE_MAX_BYTES];
+	int notice = 0;
+
+	if (n)
+		notice = snprintf(both, NOTICE_MAX_BYTES,
+				  "[rootlesskit:%s] warning: %u log lines were lost here: standard "
+				  "error took no more\n",
+				  log_tag, n);
+	memcpy(both + notice, line, len);
+	/* One that cannot be written has nowhere to be reported but before the next. */
+	if (log_output_write(both, (size_t)notice + len) < 0)
+		atomic_fetch_add(&lost, n + 1);
+}
+
 void log_print(enum log_level level, const char *fmt, ...)
 {
+	char line[LINE_MAX_BYTES];
 	int saved = errno;
-	char line[2048];
 	size_t len;
 	va_list ap;
-	int n;
 
 	if (level == LOG_LEVEL_DEBUG && !log_debug_on)
 		return;
-	n = snprintf(line, sizeof(line), "[rootlesskit:%s] %s", log_tag, level_words[level]);
-	len = (size_t)n;
 	va_start(ap, fmt);
-	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+	len = format_line(level, fmt, ap, line, sizeof(line));
 	va_end(ap);
-	len += (size_t)n;
-	if (n < 0 || len > sizeof(line) - 2)
-		len = sizeof(line) - 2;
-	make_printable(line, len);
-	line[len++] = '\n';
-	/* A log line that cannot be written has nowhere to be reported. */
-	if (write(STDERR_FILENO, line, len) < 0)
-		errno = saved;
+	put_line(line, len);
 	errno = saved;
 }

@@ -74,7 +74,8 @@ static const struct rule rules[] = {
 	CALL(ALL, sendmsg),
 	CALL(PLANE | RELAY, recvfrom),
 	CALL(PLANE | RELAY, sendto),
-	CALL(PLANE, splice),
+	CALL(ALL, splice),   /* payload; log lines, too: base/log_output.c */
+	CALL(ALL, pwritev2), /* log lines */
 
 	/* Sockets that are there. */
 	CALL(PLANE, connect),

@@ -4,29 +4,59 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
+#include "base/log_output.h"
+
+static int real_stderr = -1;
+
+/* fd becomes standard error; -1: as it was. A write that waits ends the test. */
+static void redirect(int fd)
+{
+	if (real_stderr < 0)
+		real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	dup2(fd < 0 ? real_stderr : fd, STDERR_FILENO);
+	log_output_open();
+	alarm(fd < 0 ? 0 : 60);
+}
+
+/* All there is to read. */
+static const char *drained(int fd)
+{
+	static char text[1 << 20];
+	size_t len = 0;
+	ssize_t n;
+
+	assert_int_equal(fd_set_nonblock(fd, true), 0);
+	while ((n = read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	return text;
+}
 
 /* What say() writes to stderr. */
 static const char *said(void (*say)(void))
 {
-	static char text[8192];
-	int fds[2], saved = dup(STDERR_FILENO);
-	ssize_t n;
+	const char *text;
+	int fds[2];
 
 	assert_int_equal(pipe(fds), 0);
-	assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
-	dup2(fds[1], STDERR_FILENO);
+	redirect(fds[1]);
 	say();
-	dup2(saved, STDERR_FILENO);
-	n = read(fds[0], text, sizeof(text) - 1);
-	text[n > 0 ? n : 0] = '\0';
+	redirect(-1);
+	text = drained(fds[0]);
 	close(fds[0]);
 	close(fds[1]);
-	close(saved);
 	return text;
 }
 
@@ -93,6 +123,107 @@ static void test_errno_is_kept(void **state)
 	assert_int_equal(errno, EXDEV);
 }
 
+#define LINES 20000
+
+static unsigned count(const char *text, const char *word)
+{
+	unsigned n = 0;
+
+	for (const char *at = strstr(text, word); at; at = strstr(at + 1, word))
+		n++;
+	return n;
+}
+
+/* Nobody reads, then somebody does: what went is whole, and the next line says how many did not. */
+static void check_full(int in, int out)
+{
+	const char *text;
+	unsigned went;
+	char notice[200];
+
+	log_init("parent", false);
+	redirect(out);
+	for (int i = 0; i < LINES; i++)
+		log_info("line %d", i);
+	text = drained(in);
+	went = count(text, "] line ");
+	assert_in_range(went, 8, LINES - 1);
+	assert_int_equal(count(text, "\n"), went);
+	assert_null(strstr(text, "lost"));
+	log_info("after");
+	log_info("later");
+	redirect(-1);
+	snprintf(notice, sizeof(notice),
+		 "[rootlesskit:parent] warning: %u log lines were lost here: standard error took "
+		 "no more\n[rootlesskit:parent] after\n[rootlesskit:parent] later\n",
+		 LINES - went);
+	assert_string_equal(drained(in), notice);
+}
+
+static void test_full_pipe(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	check_full(fds[0], fds[1]);
+	/* The other holders of the pipe have it as it was. */
+	assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Of another user: it cannot be opened again. */
+static void test_full_pipe_of_another_user(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(fchmod(fds[1], 0), 0);
+	setfsuid(65534);
+	check_full(fds[0], fds[1]);
+	setfsuid(geteuid());
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_full_socket(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	check_full(fds[0], fds[1]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_stopped_terminal(void **state)
+{
+	int outer = posix_openpt(O_RDWR | O_NOCTTY), inner;
+	const char *text;
+
+	(void)state;
+	assert_true(outer >= 0 && grantpt(outer) == 0 && unlockpt(outer) == 0);
+	inner = open(ptsname(outer), O_RDWR | O_NOCTTY);
+	assert_true(inner >= 0);
+	log_init("parent", false);
+	redirect(inner);
+	assert_int_equal(tcflow(inner, TCOOFF), 0); /* Ctrl-S */
+	for (int i = 0; i < 3; i++)
+		log_info("nobody sees this");
+	assert_int_equal(tcflow(inner, TCOON), 0);
+	log_info("after");
+	redirect(-1);
+	text = drained(outer);
+	assert_null(strstr(text, "nobody"));
+	assert_non_null(strstr(text, "3 log lines were lost"));
+	assert_non_null(strstr(text, "] after\r\n"));
+	close(inner);
+	close(outer);
+}
+
 static void test_errors(void **state)
 {
 	struct err e;
@@ -116,8 +247,14 @@ static void test_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),	  cmocka_unit_test(test_one_line),
-		cmocka_unit_test(test_long_line), cmocka_unit_test(test_errno_is_kept),
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_one_line),
+		cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_errno_is_kept),
+		cmocka_unit_test(test_full_pipe),
+		cmocka_unit_test(test_full_pipe_of_another_user),
+		cmocka_unit_test(test_full_socket),
+		cmocka_unit_test(test_stopped_terminal),
 		cmocka_unit_test(test_errors),
 	};
 

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "cli/option_table.h"
 #include "cli/options.h"
 #include "cli/value.h"
@@ -509,9 +510,11 @@ static const char *captured(int fd, void (*fn)(const void *), const void *arg)
 	fflush(stdout);
 	assert_non_null(tmp);
 	dup2(fileno(tmp), fd);
+	log_output_open();
 	fn(arg);
 	fflush(stdout);
 	dup2(saved, fd);
+	log_output_open();
 	close(saved);
 	rewind(tmp);
 	n = fread(buf, 1, sizeof(buf) - 1, tmp);

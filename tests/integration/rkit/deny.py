@@ -14,9 +14,11 @@ import struct
 import sys
 
 X86_64 = {"mount": 165, "io_uring_setup": 425, "setns": 308, "pidfd_open": 434, "move_mount": 429,
-          "fsmount": 432, "sethostname": 170, "splice": 275, "unshare": 272, "socketpair": 53, "clone": 56}
+          "fsmount": 432, "sethostname": 170, "splice": 275, "unshare": 272, "socketpair": 53, "clone": 56,
+          "pwritev2": 328}
 AARCH64 = {"mount": 40, "io_uring_setup": 425, "setns": 268, "pidfd_open": 434, "move_mount": 429,
-           "fsmount": 432, "sethostname": 161, "splice": 76, "unshare": 97, "socketpair": 199, "clone": 220}
+           "fsmount": 432, "sethostname": 161, "splice": 76, "unshare": 97, "socketpair": 199, "clone": 220,
+           "pwritev2": 287}
 NUMBERS = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), {})
 
 LOAD_NR, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06

@@ -102,7 +102,7 @@ class Rootlesskit:
         argv = [*before, binary or w.path["rootlesskit"], "--state-dir=" + self.state, *args, *command]
         with open(self.log_path, "wb") as log, open(self.out_path, "wb") as out:
             self.proc = popen(argv, env=env, uid=uid, stdin=kw.pop("stdin", subprocess.DEVNULL),
-                              stdout=out, stderr=log, **kw)
+                              stdout=out, stderr=kw.pop("stderr", log), **kw)
         self.pid = self.proc.pid
 
     def __enter__(self):
