@@ -79,6 +79,16 @@ static int set_ip(struct sockaddr_storage *ss, const char *ip, uint16_t port)
 	return 0;
 }
 
+const char *port_address_unmapped(const char *ip, char buf[INET_ADDRSTRLEN])
+{
+	struct sockaddr_storage ss = {0};
+
+	if (!strchr(ip, ':') || set_ip(&ss, ip, 0) < 0 || ss.ss_family != AF_INET)
+		return ip;
+	inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, buf, INET_ADDRSTRLEN);
+	return buf;
+}
+
 static bool is_wildcard(const struct sockaddr_storage *ss)
 {
 	if (ss->ss_family == AF_INET6)

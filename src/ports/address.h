@@ -16,6 +16,10 @@
  * does not suit the protocol or the protocol is none of ours. */
 int port_address_resolve(const struct port_spec *spec, struct dataplane_port *port, struct err *e);
 
+/* An IPv4 address in the form of IPv6 (::ffff:10.0.2.100), as dockerd may send it, in its usual
+ * form, written to buf; any other text as it is. For programs that take IPv4 addresses alone. */
+const char *port_address_unmapped(const char *ip, char buf[INET_ADDRSTRLEN]);
+
 /* What to try when the host has no IPv6 (EAFNOSUPPORT): true when port was dual stack and is now
  * IPv4 alone. */
 bool port_address_without_ipv6(struct dataplane_port *port);

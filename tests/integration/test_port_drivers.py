@@ -110,6 +110,21 @@ class OfBoth:
             with net.connect("127.0.0.1", 18080) as c:
                 self.assertEqual(receive_exactly(c, 3), b"tap")
 
+    @rkit.ours("slirp4netns refuses the address")
+    def test_mapped_addresses(self):
+        """As dockerd 28 sends them; they are listed as they were sent."""
+        for parent in ("127.0.0.1", "::ffff:127.0.0.1"):
+            with self.subTest(parent), Rootlesskit(*self.options) as rk, \
+                    TcpServer(hello("tap"), host=CHILD, netns=rk.netns()), \
+                    UdpServer(host=CHILD, netns=rk.netns()):
+                rk.add(18080, 80, parent_ip=parent, child_ip="::ffff:" + CHILD)
+                with net.connect("127.0.0.1", 18080) as c:
+                    self.assertEqual(receive_exactly(c, 3), b"tap")
+                rk.add(18053, 53, proto="udp", parent_ip=parent, child_ip="::ffff:" + CHILD)
+                self.assertEqual(ask_over_udp(18053, b"question"), b"question")
+                self.assertEqual([(p["spec"]["parentIP"], p["spec"]["childIP"])
+                                  for p in rk.ports()], [(parent, "::ffff:" + CHILD)] * 2)
+
     def test_every_address(self):
         with net.neighbour("client") as client, Rootlesskit(*self.options) as rk, \
                 TcpServer(hello("in"), host="0.0.0.0", netns=rk.netns()):
@@ -448,8 +463,9 @@ class Slirp4netns(OfBoth, rkit.RkTestCase):
     @rkit.ours("says nothing")
     def test_loopback_child_ip_is_warned_of(self):
         with Rootlesskit(*SLIRP) as rk:
-            rk.add(18080, 80, child_ip="127.0.0.1")
-            self.assertRegex(rk.log(), "warning: .*leave the child IP 127.0.0.1 out")
+            for port, ip in ((18080, "127.0.0.1"), (18081, "::ffff:127.0.0.2")):
+                rk.add(port, 80, child_ip=ip)
+                self.assertRegex(rk.log(), "warning: .*leave the child IP %s out" % ip)
 
     def test_sandboxed(self):
         with Rootlesskit(*SLIRP, "--slirp4netns-sandbox=true", "--slirp4netns-seccomp=true") as rk, \

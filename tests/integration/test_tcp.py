@@ -316,8 +316,9 @@ class Addresses(PortTestCase):
             self.rk.add(18083, 80, parent_ip="127.0.0.2")  # a specific one is kept
             self.rk.add(18084, 80, parent_ip="0.0.0.0")
             self.rk.add(18085, 80, parent_ip="")
+            self.rk.add(18086, 80, parent_ip="::ffff:127.0.0.1", child_ip="::ffff:127.0.0.2")
             for port, word in ((18080, "one"), (18081, "two"), (18082, "six"), (18084, "one"),
-                               (18085, "one")):
+                               (18085, "one"), (18086, "two")):
                 self.assertEqual(self.fetch("127.0.0.1", port), word)
             if not self.world.reference:
                 self.assertEqual(self.fetch("127.0.0.2", 18083), "two")

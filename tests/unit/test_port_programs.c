@@ -63,6 +63,23 @@ static void test_socat_commands(void **state)
 		     "-t 600 STDIN,shut-down TCP4:127.0.0.1:80,nodelay");
 }
 
+static void test_mapped_addresses(void **state)
+{
+	char buf[INET_ADDRSTRLEN];
+
+	(void)state;
+	assert_socat("[::ffff:127.0.0.1]:8080:[::ffff:10.0.2.100]:80/tcp",
+		     "TCP4-LISTEN:8080,bind=127.0.0.1,reuseaddr,fork,max-children=1024,backlog="
+		     "4096,nodelay",
+		     "-t 600 STDIN,shut-down TCP4:10.0.2.100:80,nodelay");
+	assert_string_equal(port_address_unmapped("::ffff:10.0.2.100", buf), "10.0.2.100");
+	assert_string_equal(port_address_unmapped("::FFFF:7f00:1", buf), "127.0.0.1");
+	assert_string_equal(port_address_unmapped("10.0.2.100", buf), "10.0.2.100");
+	assert_string_equal(port_address_unmapped("::1", buf), "::1");
+	assert_string_equal(port_address_unmapped("no:address", buf), "no:address");
+	assert_string_equal(port_address_unmapped("", buf), "");
+}
+
 /* The longest addresses there are fit. */
 static void test_socat_longest(void **state)
 {
@@ -189,9 +206,10 @@ static void test_no_answers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_socat_commands), cmocka_unit_test(test_socat_longest),
-		cmocka_unit_test(test_socat_errors),   cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_no_answers),
+		cmocka_unit_test(test_socat_commands), cmocka_unit_test(test_mapped_addresses),
+		cmocka_unit_test(test_socat_longest),  cmocka_unit_test(test_socat_errors),
+		cmocka_unit_test(test_answers),	       cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_no_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
 #include "drivers/port/bind_probe.h"
 #include "drivers/port/slirp4netns_api.h"
 #include "drivers/registry_internal.h"
+#include "ports/address.h"
 
 #define RECONCILE_RETRY_MS 2000
 
@@ -111,15 +112,18 @@ static bool is_udp(const struct port_spec *spec)
 static char *add_text(const struct forward *f)
 {
 	const struct port_spec *spec = &f->spec;
+	char host[INET_ADDRSTRLEN], guest[INET_ADDRSTRLEN];
 	json_t *args = json_pack("{ss, sI, ss, sI}", "proto", slirp_proto(spec->proto), "host_port",
 				 (json_int_t)spec->parent_port, "guest_addr",
-				 spec->child_ip[0] ? spec->child_ip : f->drv->child_ip,
+				 spec->child_ip[0] ? port_address_unmapped(spec->child_ip, guest)
+						   : f->drv->child_ip,
 				 "guest_port", (json_int_t)spec->child_port);
 	json_t *root;
 	char *text;
 
 	if (args && spec->parent_ip[0])
-		json_object_set_new(args, "host_addr", json_string(spec->parent_ip));
+		json_object_set_new(args, "host_addr",
+				    json_string(port_address_unmapped(spec->parent_ip, host)));
 	root = json_pack("{ss, so}", "execute", "add_hostfwd", "arguments", args);
 	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);
@@ -165,7 +169,9 @@ static void explain(const struct port_spec *spec, const char *refused, struct er
 
 static void warn_about(struct port_driver *drv, const struct port_spec *spec)
 {
-	if (!strncmp(spec->child_ip, "127.", 4))
+	char ip[INET_ADDRSTRLEN];
+
+	if (!strncmp(port_address_unmapped(spec->child_ip, ip), "127.", 4))
 		log_warning("--port-driver=slirp4netns does not reach loopback addresses of the "
 			    "namespace: leave the child IP %s out, or say %s",
 			    spec->child_ip, drv->child_ip);
