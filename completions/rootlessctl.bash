@@ -8,7 +8,7 @@ _rootlessctl() {
 
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
-		--socket | -socket) ((i++)) ;;
+		--socket | -socket | --timeout | -timeout) ((i++)) ;;
 		-*) ;;
 		*)
 			command=${words[i]}
@@ -23,7 +23,7 @@ _rootlessctl() {
 	case $command in
 	'')
 		if [[ $cur == -* ]]; then
-			COMPREPLY=($(compgen -W '--socket= --debug --help --version' -- "$cur"))
+			COMPREPLY=($(compgen -W '--socket= --timeout= --debug --help --version' -- "$cur"))
 			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		else
 			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats help' -- "$cur"))

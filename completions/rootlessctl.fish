@@ -5,6 +5,7 @@ set -l commands list-ports add-ports remove-ports info stats help
 
 complete -c rootlessctl -f
 complete -c rootlessctl -l socket -r -F -d 'path of api.sock'
+complete -c rootlessctl -l timeout -x -d 'how long to wait for an answer'
 complete -c rootlessctl -l debug -d 'debug mode'
 complete -c rootlessctl -l help -s h -d 'show help'
 complete -c rootlessctl -l version -s v -d 'print the version'

@@ -8,7 +8,7 @@ source_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 # To compile. A dependency added to meson.build is added here, too.
 packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
 	liburing-dev libseccomp-dev libmicrohttpd-dev libjansson-dev libmnl-dev libcap-ng-dev
-	libcurl4-openssl-dev uthash-dev libcmocka-dev)
+	libhttp-parser-dev uthash-dev libcmocka-dev)
 # To run: newuidmap, setpriv.
 packages_run=(uidmap util-linux)
 # For networks that are not --net=none.

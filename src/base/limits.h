@@ -30,6 +30,10 @@
  * no API. */
 #define LIMIT_CTL_ANSWER_BYTES (64 << 20)
 
+/* How long rootlessctl waits for an answer unless told: 256 ports take 30 ms, and a server whose
+ * disk or terminal is stuck for half a minute is not going to answer soon. */
+#define LIMIT_CTL_ANSWER_MS 30000
+
 /* An answer of slirp4netns: its list of LIMIT_PORTS ports, 130 bytes each, is 8.5 MB. */
 #define LIMIT_SLIRP4NETNS_ANSWER_BYTES (16 << 20)
 

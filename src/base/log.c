@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log_output.h"
+#include "base/text.h"
 
 #define LINE_MAX_BYTES 2048
 
@@ -43,15 +44,6 @@ bool log_is_debug(void)
 	return log_debug_on;
 }
 
-/* A message quotes what others wrote, the words of a command for one: it stays one line, and does
- * not speak to the terminal. */
-static void make_printable(char *line, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-			line[i] = ' ';
-}
-
 /* The line in buf, with its newline. Returns its length. */
 static size_t format_line(enum log_level level, const char *fmt, va_list ap, char *buf, size_t size)
 	__attribute__((format(printf, 2, 0)));
@@ -65,7 +57,8 @@ static size_t format_line(enum log_level level, const char *fmt, va_list ap, cha
 	len += (size_t)n;
 	if (n < 0 || len > size - 2)
 		len = size - 2;
-	make_printable(buf, len);
+	buf[len] = '\0';
+	len = strlen(text_make_printable(buf));
 	buf[len++] = '\n';
 	return len;
 }

@@ -2,89 +2,110 @@
 #include "ctl/args.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "cli/value.h"
-
-static const char *const command_names[] = {
-	[CTL_LIST_PORTS] = "list-ports",
-	[CTL_ADD_PORTS] = "add-ports",
-	[CTL_REMOVE_PORTS] = "remove-ports",
-	[CTL_INFO] = "info",
-	[CTL_STATS] = "stats",
-	[CTL_HELP] = "help",
-};
-
-#define N_COMMANDS (int)(sizeof(command_names) / sizeof(command_names[0]))
-
-enum ctl_command args_command(const char *name)
-{
-	if (strcmp(name, "h") == 0)
-		return CTL_HELP;
-	for (int i = CTL_NONE + 1; i < N_COMMANDS; i++)
-		if (strcmp(name, command_names[i]) == 0)
-			return (enum ctl_command)i;
-	return CTL_NONE;
-}
 
 struct option {
 	const char *name;
 	const char *letter;
-	bool *flag;	    /* one of the two */
-	const char **value; /* takes a value, may not be empty-handed */
+	bool *flag; /* one of the four */
+	const char **value;
+	int *duration_ms;
+	unsigned bit;
 };
 
-/* "-name", "--name": what follows the dashes up to the "=". */
-static bool names_option(const struct option *opt, const char *name, size_t len)
+static int set_flag(const struct option *opt, const char *value, struct ctl_args *out,
+		    struct err *e)
 {
-	return (strlen(opt->name) == len && memcmp(opt->name, name, len) == 0) ||
-	       (opt->letter && len == 1 && name[0] == *opt->letter);
-}
+	bool on = true;
 
-static int set_flag(const struct option *opt, const char *value, struct err *e)
-{
-	if (!value) {
-		*opt->flag = true;
-		return 0;
-	}
-	if (value_parse_bool(value, opt->flag) < 0)
+	if (value && value_parse_bool(value, &on) < 0)
 		return err_set(e, -EINVAL, "--%s takes true or false, not \"%s\"", opt->name,
 			       value);
+	if (opt->flag)
+		*opt->flag = on;
+	else if (on)
+		out->options |= opt->bit;
+	else
+		out->options &= ~opt->bit;
 	return 0;
+}
+
+static int set_value(const struct option *opt, const char *value, struct err *e)
+{
+	if (!value)
+		return err_set(e, -EINVAL, "--%s needs a value: --%s %s", opt->name, opt->name,
+			       opt->duration_ms ? "30s" : "PATH");
+	if (opt->value)
+		*opt->value = value;
+	else if (value_parse_duration_ms(value, opt->duration_ms) < 0 || *opt->duration_ms < 0)
+		return err_set(e, -EINVAL,
+			       "--%s takes a duration such as 5s or 500ms, or 0 for none, not "
+			       "\"%s\"",
+			       opt->name, value);
+	return 0;
+}
+
+/* "-name", "--name": what follows the dashes up to the "=". */
+static bool names_option(const char *option, const char *letter, const char *name, size_t len)
+{
+	return (strlen(option) == len && memcmp(option, name, len) == 0) ||
+	       (letter && len == 1 && name[0] == *letter);
+}
+
+/* Those of every command, then the commands' own. False when there is no such option. */
+static bool find_option(struct ctl_args *out, const char *name, size_t len, struct option *found)
+{
+	const struct option global[] = {
+		{.name = "socket", .value = &out->socket},
+		{.name = "timeout", .duration_ms = &out->timeout_ms},
+		{.name = "debug", .flag = &out->debug},
+		{.name = "help", .letter = "h", .flag = &out->help},
+		{.name = "version", .letter = "v", .flag = &out->version},
+	};
+
+	for (size_t i = 0; i < sizeof(global) / sizeof(global[0]); i++) {
+		*found = global[i];
+		if (names_option(found->name, found->letter, name, len))
+			return true;
+	}
+	for (const struct ctl_option_row *row = ctl_options; row->name; row++) {
+		*found = (struct option){.name = row->name, .bit = row->bit};
+		if (names_option(row->name, NULL, name, len))
+			return true;
+	}
+	return false;
+}
+
+static int unknown_option(const char *arg, size_t len, struct err *e)
+{
+	char own[128] = "";
+	size_t used = 0;
+
+	for (const struct ctl_option_row *row = ctl_options; row->name; row++)
+		used += (size_t)snprintf(own + used, sizeof(own) - used, ", --%s", row->name);
+	return err_set(e, -EINVAL,
+		       "unknown option %.*s: the options are --socket PATH, --timeout DURATION, "
+		       "--debug%s, --help, --version",
+		       (int)len, arg, own);
 }
 
 /* Takes the option at argv[*i], and the value after it, moving *i on. */
 static int take_option(struct ctl_args *out, char **argv, int *i, struct err *e)
 {
-	const struct option options[] = {
-		{.name = "socket", .value = &out->socket},
-		{.name = "debug", .flag = &out->debug},
-		{.name = "json", .flag = &out->json},
-		{.name = "watch", .flag = &out->watch},
-		{.name = "help", .letter = "h", .flag = &out->help},
-		{.name = "version", .letter = "v", .flag = &out->version},
-	};
 	const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1);
 	const char *eq = strchr(name, '=');
 	size_t len = eq ? (size_t)(eq - name) : strlen(name);
+	struct option opt;
 
-	for (size_t k = 0; k < sizeof(options) / sizeof(options[0]); k++) {
-		const struct option *opt = &options[k];
-
-		if (!names_option(opt, name, len))
-			continue;
-		if (opt->flag)
-			return set_flag(opt, eq ? eq + 1 : NULL, e);
-		*opt->value = eq ? eq + 1 : argv[++*i];
-		if (!*opt->value)
-			return err_set(e, -EINVAL, "--%s needs a value: --%s PATH", opt->name,
-				       opt->name);
-		return 0;
-	}
-	return err_set(e, -EINVAL,
-		       "unknown option %.*s: the options are --socket PATH, --debug, --json, "
-		       "--watch, --help, --version",
-		       (int)(name + len - argv[*i]), argv[*i]);
+	if (!find_option(out, name, len, &opt))
+		return unknown_option(argv[*i], (size_t)(name - argv[*i]) + len, e);
+	if (opt.flag || opt.bit)
+		return set_flag(&opt, eq ? eq + 1 : NULL, out, e);
+	return set_value(&opt, eq ? eq + 1 : argv[++*i], e);
 }
 
 static bool is_option(const char *arg)
@@ -92,34 +113,34 @@ static bool is_option(const char *arg)
 	return arg[0] == '-' && arg[1] != '\0';
 }
 
-static bool takes_json(enum ctl_command command)
+/* An option of other commands. */
+static int check_options(const struct ctl_args *args, struct err *e)
 {
-	return command == CTL_LIST_PORTS || command == CTL_ADD_PORTS || command == CTL_INFO ||
-	       command == CTL_STATS;
+	char names[256];
+
+	for (const struct ctl_option_row *row = ctl_options; row->name; row++)
+		if (args->options & row->bit & ~args->command->options)
+			return err_set(e, -EINVAL, "%s has no --%s: it is an option of %s",
+				       args->command->name, row->name,
+				       commands_names(row->bit, names, sizeof(names)));
+	return 0;
 }
 
 /* The first word is the command. */
 static int take_command(struct ctl_args *out, struct err *e)
 {
 	const char *name = out->n_words > 0 ? out->words[0] : NULL;
+	char names[256];
 
 	if (!name)
 		return 0;
-	out->command = args_command(name);
-	if (out->command == CTL_NONE)
-		return err_set(e, -EINVAL,
-			       "unknown command \"%s\": the commands are list-ports, add-ports, "
-			       "remove-ports, info, stats, help",
-			       name);
+	out->command = commands_find(name);
+	if (!out->command)
+		return err_set(e, -ENOSYS, "unknown command \"%s\": the commands are %s", name,
+			       commands_names(0, names, sizeof(names)));
 	out->words++;
 	out->n_words--;
-	if (out->json && !out->help && !takes_json(out->command))
-		return err_set(e, -EINVAL,
-			       "%s has no --json: list-ports, add-ports, info and stats have it",
-			       name);
-	if (out->watch && !out->help && out->command != CTL_STATS)
-		return err_set(e, -EINVAL, "%s has no --watch: stats has it", name);
-	return 0;
+	return out->help ? 0 : check_options(out, e);
 }
 
 int args_parse(int argc, char **argv, struct ctl_args *out, struct err *e)
@@ -127,7 +148,7 @@ int args_parse(int argc, char **argv, struct ctl_args *out, struct err *e)
 	bool only_words = false;
 	int n = 0;
 
-	*out = (struct ctl_args){.words = argv + 1};
+	*out = (struct ctl_args){.words = argv + 1, .timeout_ms = LIMIT_CTL_ANSWER_MS};
 	for (int i = 1; i < argc; i++) {
 		int code;
 

@@ -2,96 +2,44 @@
 #include "ctl/client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/fd.h"
-#include "base/limits.h"
-#include "ctl/curl.h"
+#include "base/loop.h"
+#include "ctl/http.h"
 #include "ports/spec.h"
 
+/* Between two tries to connect, while the server's backlog is full. */
+#define AGAIN_MS 10
+
 struct client {
-	const struct curl *lib;
-	CURL *curl;
-	struct curl_slist *headers;
-	const char *socket_path;
-	bool debug;
-	char *answer; /* of the request in hand, with a NUL */
-	size_t len, size;
-	char curl_error[CURL_ERROR_SIZE];
+	struct client_options options;
+	int fd; /* -1: not connected */
+	struct http_reader answer;
 };
 
-/* Doubles the buffer: the list of 65,536 ports is 7 MB. */
-static size_t on_answer(char *data, size_t one, size_t n, void *arg)
+int client_open(const struct client_options *options, struct client **out, struct err *e)
 {
-	struct client *client = arg;
-	size_t need = client->len + n + 1;
-
-	(void)one; /* always 1: CURLOPT_WRITEFUNCTION(3) */
-	if (need > LIMIT_CTL_ANSWER_BYTES)
-		return 0;
-	if (need > client->size) {
-		size_t size = need < 4096 ? 4096 : need * 2;
-		char *answer = realloc(client->answer, size);
-
-		if (!answer)
-			return 0;
-		client->answer = answer;
-		client->size = size;
-	}
-	memcpy(client->answer + client->len, data, n);
-	client->len += n;
-	client->answer[client->len] = '\0';
-	return n;
-}
-
-static void set_options(struct client *client)
-{
-	const struct curl *lib = client->lib;
-	CURL *curl = client->curl;
-
-	lib->easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
-	lib->easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever http_proxy says */
-	lib->easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	lib->easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	lib->easy_setopt(curl, CURLOPT_HTTPHEADER, client->headers);
-	lib->easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_answer);
-	lib->easy_setopt(curl, CURLOPT_WRITEDATA, client);
-	lib->easy_setopt(curl, CURLOPT_ERRORBUFFER, client->curl_error);
-	lib->easy_setopt(curl, CURLOPT_USERAGENT, "rootlessctl");
-}
-
-int client_open(const char *socket_path, bool debug, struct client **out, struct err *e)
-{
+	const char *path = options->socket_path;
 	struct client *client;
 
-	if (strlen(socket_path) >= sizeof((struct sockaddr_un){0}.sun_path))
+	if (strlen(path) >= sizeof((struct sockaddr_un){0}.sun_path))
 		return err_set(
 			e, -ENAMETOOLONG,
 			"%s is too long for the path of a socket, which has at most %zu bytes",
-			socket_path, sizeof((struct sockaddr_un){0}.sun_path) - 1);
+			path, sizeof((struct sockaddr_un){0}.sun_path) - 1);
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		return err_errno(e, -ENOMEM, "rootlessctl");
-	client->socket_path = socket_path;
-	client->debug = debug;
-	client->lib = curl_load(e);
-	if (!client->lib) {
-		free(client);
-		return -ENOENT;
-	}
-	/* Nothing but sockets: TLS would take more time to set up than all the rest. */
-	if (client->lib->global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
-		client->curl = client->lib->easy_init();
-	client->headers = client->lib->slist_append(NULL, "Content-Type: application/json");
-	if (!client->curl || !client->headers) {
-		client_close(client);
-		return err_set(e, -ENOMEM, "libcurl cannot be set up");
-	}
-	set_options(client);
+	client->options = *options;
+	client->fd = -1;
 	*out = client;
 	return 0;
 }
@@ -100,21 +48,33 @@ void client_close(struct client *client)
 {
 	if (!client)
 		return;
-	client->lib->easy_cleanup(client->curl);
-	client->lib->slist_free_all(client->headers);
-	client->lib->global_cleanup();
-	free(client->answer);
+	close_fd(&client->fd);
+	http_reader_free(&client->answer);
 	free(client);
 }
 
-/* Why nobody answers at that path, and what would be right. */
-static int explain_no_connection(const struct client *client, struct err *e)
+/* Connecting */
+
+static int explain_time(const struct client *client, int code, struct err *e)
 {
-	const char *path = client->socket_path;
-	long os_errno = 0;
+	const char *path = client->options.socket_path;
+
+	if (code == -ECANCELED)
+		return err_set(e, code, "%s had not answered when a signal asked for an end", path);
+	if (code == -ETIMEDOUT)
+		return err_set(e, code,
+			       "%s does not answer within %g s: the rootlesskit there is stopped, "
+			       "or busy",
+			       path, client->options.timeout_ms / 1000.0);
+	return err_errno(e, code, "cannot wait for %s", path);
+}
+
+/* Why nobody answers at that path, and what would be right. */
+static int explain_no_connection(const struct client *client, int code, struct err *e)
+{
+	const char *path = client->options.socket_path;
 	struct stat st;
 
-	client->lib->easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
 	if (stat(path, &st) < 0)
 		return err_set(e, -errno,
 			       "cannot connect to %s: %s (it is api.sock in the --state-dir of a "
@@ -126,42 +86,80 @@ static int explain_no_connection(const struct client *client, struct err *e)
 			       path);
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(e, -ENOTSOCK, "cannot connect to %s: it is not a socket", path);
-	if (os_errno == ECONNREFUSED)
-		return err_set(e, -ECONNREFUSED,
+	if (code == -ECONNREFUSED)
+		return err_set(e, code,
 			       "cannot connect to %s: connection refused: the rootlesskit that "
 			       "made it does not run any more",
 			       path);
-	if (os_errno == EACCES)
-		return err_set(e, -EACCES,
+	if (code == -EACCES)
+		return err_set(e, code,
 			       "cannot connect to %s: permission denied: it belongs to user id %u",
 			       path, (unsigned)st.st_uid);
-	return err_errno(e, os_errno > 0 ? -(int)os_errno : -EIO, "cannot connect to %s", path);
+	return err_errno(e, code, "cannot connect to %s", path);
 }
 
-static int explain_transfer(const struct client *client, CURLcode code, const char *method,
-			    const char *path, struct err *e)
+static int connect_to(const struct client *client, struct http_limit *limit, struct err *e)
 {
-	const char *why =
-		client->curl_error[0] ? client->curl_error : client->lib->easy_strerror(code);
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (code == CURLE_COULDNT_CONNECT)
-		return explain_no_connection(client, e);
-	if (code == CURLE_OUT_OF_MEMORY)
-		return err_errno(e, -ENOMEM, "%s %s", method, path);
-	if (code == CURLE_WRITE_ERROR)
-		return err_set(e, -EFBIG, "%s %s: the answer has more than %d bytes", method, path,
-			       LIMIT_CTL_ANSWER_BYTES);
-	return err_set(e, -EPROTO, "%s %s: %s does not answer as RootlessKit's API does: %s",
-		       method, path, client->socket_path, why);
+	if (fd < 0)
+		return err_errno(e, -errno, "socket");
+	memcpy(addr.sun_path, client->options.socket_path, strlen(client->options.socket_path));
+	while (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		int code = 0;
+
+		if (errno == EAGAIN) /* unix(7): the backlog is full, and poll(2) cannot tell */
+			code = http_wait(-1, 0, AGAIN_MS, limit);
+		else if (errno != EINTR)
+			return explain_no_connection(client, -errno, e);
+		if (code < 0)
+			return explain_time(client, code, e);
+	}
+	return steal_fd(&fd);
+}
+
+/* Whether the server has hung up meanwhile, or said something that nobody has asked for. */
+static bool is_stale(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) != 0;
+}
+
+bool client_is_connected(const struct client *client)
+{
+	return client->fd >= 0 && !is_stale(client->fd);
+}
+
+static int ensure_connected(struct client *client, struct http_limit *limit, struct err *e)
+{
+	int fd;
+
+	if (client_is_connected(client))
+		return 0;
+	close_fd(&client->fd);
+	fd = connect_to(client, limit, e);
+	if (fd < 0)
+		return fd;
+	client->fd = fd;
+	return 0;
+}
+
+/* Requests */
+
+static const char *answer_text(const struct client *client)
+{
+	return client->answer.len ? client->answer.body : "";
 }
 
 json_t *client_last_answer(const struct client *client)
 {
-	return json_loadb(client->len ? client->answer : "", client->len, 0, NULL);
+	return json_loadb(answer_text(client), client->answer.len, 0, NULL);
 }
 
 /* {"message":"..."} is what every handler of the API says; anything else is shown as it is. */
-static int explain_refusal(const struct client *client, long status, struct err *e)
+static int explain_refusal(const struct client *client, struct err *e)
 {
 	json_t *body = client_last_answer(client);
 	const char *message = json_string_value(json_object_get(body, "message"));
@@ -170,68 +168,91 @@ static int explain_refusal(const struct client *client, long status, struct err 
 	if (message)
 		err_set(e, -EREMOTEIO, "%s", message);
 	else
-		err_set(e, -EREMOTEIO, "unexpected HTTP status %ld, body=%s", status,
-			quote_go(client->len ? client->answer : "", quoted, sizeof(quoted)));
+		err_set(e, -EREMOTEIO, "unexpected HTTP status %u, body=%s", client->answer.status,
+			quote_go(answer_text(client), quoted, sizeof(quoted)));
 	json_decref(body);
 	return -EREMOTEIO;
 }
 
-static void set_request(struct client *client, const char *method, const char *url,
-			const char *body)
+/* The host part is RootlessKit's own; a server takes any. */
+static int format_request(const char *method, const char *path, const char *body, char **out)
 {
-	const struct curl *lib = client->lib;
-	CURL *curl = client->curl;
+	char length[64] = "";
 
-	lib->easy_setopt(curl, CURLOPT_URL, url);
-	lib->easy_setopt(curl, CURLOPT_HTTPGET, 1L); /* undoes the POST of the last one */
-	if (body) {
-		lib->easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
-		lib->easy_setopt(curl, CURLOPT_POSTFIELDS, body);
-	}
-	lib->easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+	if (body)
+		snprintf(length, sizeof(length), "Content-Length: %zu\r\n", strlen(body));
+	return asprintf(out,
+			"%s %s HTTP/1.1\r\nHost: rootlesskit\r\nUser-Agent: rootlessctl\r\n"
+			"Content-Type: application/json\r\n%s\r\n%s",
+			method, path, length, body ? body : "");
 }
 
-static int transfer(struct client *client, const char *method, const char *path, const char *body,
-		    long *status, struct err *e)
+static double now_ms(void)
 {
-	double seconds = 0;
-	char url[256];
-	CURLcode code;
+	struct timespec ts;
 
-	/* The host part is RootlessKit's own; a server takes any. */
-	snprintf(url, sizeof(url), "http://rootlesskit%s", path);
-	set_request(client, method, url, body);
-	client->len = 0;
-	client->curl_error[0] = '\0';
-	code = client->lib->easy_perform(client->curl);
-	if (code != CURLE_OK)
-		return explain_transfer(client, code, method, path, e);
-	client->lib->easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, status);
-	client->lib->easy_getinfo(client->curl, CURLINFO_TOTAL_TIME, &seconds);
-	if (client->debug)
-		fprintf(stderr, "debug: %s %s: %ld, %zu bytes, %.3f ms\n", method, path, *status,
-			client->len, seconds * 1e3);
-	return 0;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* Says which request it was that failed; for one that was not answered, a sentence of its own. */
+static int explain_exchange(const struct client *client, int code, const char *method,
+			    const char *path, struct err *e)
+{
+	if (code == -EPROTO)
+		err_wrap(e, code, "%s does not answer as RootlessKit's API does",
+			 client->options.socket_path);
+	else if (code != -EFBIG && code != -ENOMEM)
+		explain_time(client, code, e);
+	return err_wrap(e, code, "%s %s", method, path);
+}
+
+static int exchange(struct client *client, const char *method, const char *path, const char *body,
+		    struct err *e)
+{
+	const struct client_options *o = &client->options;
+	struct http_limit limit = {.abort_fd = o->abort_fd};
+	auto_free char *request = NULL;
+	int len = format_request(method, path, body, &request), code;
+
+	if (len < 0) {
+		request = NULL;
+		return err_errno(e, -ENOMEM, "%s %s", method, path);
+	}
+	if (o->timeout_ms)
+		limit.deadline_ms = loop_now_ms() + (uint64_t)o->timeout_ms;
+	code = ensure_connected(client, &limit, e);
+	if (code < 0)
+		return code;
+	http_reader_free(&client->answer);
+	http_reader_init(&client->answer);
+	code = http_exchange(client->fd, request, (size_t)len, &limit, &client->answer, e);
+	if (code < 0 || !client->answer.keep_alive)
+		close_fd(&client->fd);
+	return code < 0 ? explain_exchange(client, code, method, path, e) : 0;
 }
 
 int client_call(struct client *client, const char *method, const char *path, const json_t *body,
 		json_t **out, struct err *e)
 {
 	auto_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	double started_ms = now_ms();
 	json_error_t why;
-	long status = 0;
 	int code;
 
 	if (body && !text)
 		return err_set(e, -EINVAL, "%s %s: cannot be written as JSON", method, path);
-	code = transfer(client, method, path, text, &status, e);
+	code = exchange(client, method, path, text, e);
 	if (code < 0)
 		return code;
-	if (status < 200 || status > 299)
-		return explain_refusal(client, status, e);
+	if (client->options.debug)
+		fprintf(stderr, "debug: %s %s: %u, %zu bytes, %.3f ms\n", method, path,
+			client->answer.status, client->answer.len, now_ms() - started_ms);
+	if (client->answer.status > 299)
+		return explain_refusal(client, e);
 	if (!out)
 		return 0;
-	*out = json_loadb(client->len ? client->answer : "", client->len, JSON_DECODE_ANY, &why);
+	*out = json_loadb(answer_text(client), client->answer.len, JSON_DECODE_ANY, &why);
 	if (!*out)
 		return err_set(e, -EPROTO, "%s %s: the answer is not JSON: %s", method, path,
 			       why.text);

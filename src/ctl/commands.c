@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/commands.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "api/codec.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "ctl/answer.h"
+#include "ctl/args.h"
 #include "ctl/client.h"
 #include "ctl/output.h"
 #include "ctl/stats.h"
@@ -21,6 +22,16 @@
 
 /* From this many ports on they go many to a request, if the server takes them so. */
 #define BATCH_WORTH 16
+
+static bool is_json(const struct ctl_args *args)
+{
+	return args->options & CTL_JSON;
+}
+
+static bool is_watch(const struct ctl_args *args)
+{
+	return args->options & CTL_WATCH;
+}
 
 static int run_info(struct client *client, const struct ctl_args *args, struct err *e)
 {
@@ -34,7 +45,7 @@ static int run_info(struct client *client, const struct ctl_args *args, struct e
 	if (!info)
 		code = -EPROTO;
 	else
-		code = args->json ? output_json_indented(info, e) : output_info(info, e);
+		code = is_json(args) ? output_json_indented(info, e) : output_info(info, e);
 	json_decref(info);
 	json_decref(answer);
 	return code;
@@ -44,11 +55,11 @@ static int run_info(struct client *client, const struct ctl_args *args, struct e
 static int print_stats(const json_t *stats, const json_t *before, uint64_t elapsed_ms,
 		       const struct ctl_args *args, struct err *e)
 {
-	if (args->json && args->watch)
+	if (is_json(args) && is_watch(args))
 		return output_json(stats, e);
-	if (args->json)
+	if (is_json(args))
 		return output_json_indented(stats, e);
-	if (args->watch && isatty(STDOUT_FILENO))
+	if (is_watch(args) && isatty(STDOUT_FILENO))
 		fputs("\033[H\033[J", stdout);
 	else if (before)
 		putchar('\n');
@@ -74,7 +85,7 @@ static int run_stats(struct client *client, const struct ctl_args *args, struct 
 		code = print_stats(stats, before, asked_ms - before_ms, args, e);
 		json_decref(before);
 		before = stats;
-	} while (args->watch && !code);
+	} while (is_watch(args) && !code);
 	json_decref(before);
 	return code;
 }
@@ -120,7 +131,7 @@ static int run_list(struct client *client, const struct ctl_args *args, struct e
 	for (size_t i = 0; i < n && !code; i++)
 		code = answer_decode_port(json_array_get(answer, i), &ports[i], e);
 	if (!code)
-		code = print_ports(ports, n, args->json, e);
+		code = print_ports(ports, n, is_json(args), e);
 	json_decref(answer);
 	return code;
 }
@@ -212,52 +223,46 @@ static int choose_batch(struct client *client, size_t n, size_t *batch, struct e
 	return code;
 }
 
-static int run_add(struct client *client, const struct ctl_args *args,
-		   const struct port_spec *specs, struct err *e)
+static int add_ports(struct client *client, const struct port_spec *specs, size_t n, bool json,
+		     struct err *e)
 {
-	size_t n = (size_t)args->n_words, batch, step;
+	size_t batch, step;
 	int code = choose_batch(client, n, &batch, e);
 
 	for (size_t i = 0; i < n && !code; i += step) {
 		step = batch < 2 ? 1 : n - i < batch ? n - i : batch;
-		code = step > 1 ? add_batch(client, &specs[i], step, args->json, e)
-				: add_one(client, &specs[i], args->json, e);
+		code = step > 1 ? add_batch(client, &specs[i], step, json, e)
+				: add_one(client, &specs[i], json, e);
 	}
 	return code;
 }
 
-static int run_remove(struct client *client, const long long *ids, int n, struct err *e)
+static int run_add(struct client *client, const struct ctl_args *args, struct err *e)
 {
-	int code = 0;
-
-	assert(ids);
-	for (int i = 0; i < n && !code; i++) {
-		char path[64];
-
-		snprintf(path, sizeof(path), "/v1/ports/%lld", ids[i]);
-		code = client_call(client, "DELETE", path, NULL, NULL, e);
-		if (!code)
-			code = output_id(ids[i], e);
-	}
-	return code;
-}
-
-static int parse_specs(const struct ctl_args *args, struct port_spec **out, struct err *e)
-{
-	auto_free struct port_spec *specs = calloc((size_t)args->n_words + 1, sizeof(*specs));
+	size_t n = (size_t)args->n_words;
+	auto_free struct port_spec *specs = calloc(n + 1, sizeof(*specs));
 
 	if (!specs)
 		return err_errno(e, -ENOMEM, "ports");
-	if (args->n_words == 0)
+	if (n == 0)
 		return err_set(e, -EINVAL, "no port specified");
-	for (int i = 0; i < args->n_words; i++) {
+	for (size_t i = 0; i < n; i++) {
 		int code = portspec_parse(args->words[i], &specs[i], e);
 
 		if (code < 0)
 			return code;
 	}
-	*out = steal_ptr(specs);
-	return 0;
+	return add_ports(client, specs, n, is_json(args), e);
+}
+
+static int remove_port(struct client *client, long long id, struct err *e)
+{
+	char path[64];
+	int code;
+
+	snprintf(path, sizeof(path), "/v1/ports/%lld", id);
+	code = client_call(client, "DELETE", path, NULL, NULL, e);
+	return code ? code : output_id(id, e);
 }
 
 /* As strconv.Atoi takes it: decimal, with a sign, nothing around it. */
@@ -274,49 +279,92 @@ static int parse_id(const char *word, long long *out, struct err *e)
 	return 0;
 }
 
-static int parse_ids(const struct ctl_args *args, long long **out, struct err *e)
+static int run_remove(struct client *client, const struct ctl_args *args, struct err *e)
 {
-	auto_free long long *ids = calloc((size_t)args->n_words + 1, sizeof(*ids));
+	int n = args->n_words, code = 0;
+	auto_free long long *ids = calloc((size_t)n + 1, sizeof(*ids));
 
 	if (!ids)
 		return err_errno(e, -ENOMEM, "ids");
-	if (args->n_words == 0)
+	if (n == 0)
 		return err_set(e, -EINVAL, "no ID specified");
-	for (int i = 0; i < args->n_words; i++) {
-		int code = parse_id(args->words[i], &ids[i], e);
-
-		if (code < 0)
-			return code;
-	}
-	*out = steal_ptr(ids);
-	return 0;
+	for (int i = 0; i < n && !code; i++)
+		code = parse_id(args->words[i], &ids[i], e);
+	for (int i = 0; i < n && !code; i++)
+		code = remove_port(client, ids[i], e);
+	return code;
 }
 
-int commands_run(const struct ctl_args *args, const char *socket_path, struct err *e)
-{
-	auto_free struct port_spec *specs = NULL;
-	auto_free long long *ids = NULL;
-	struct client *client = NULL;
-	int code = 0;
+/* The table */
 
-	if (args->command == CTL_ADD_PORTS)
-		code = parse_specs(args, &specs, e);
-	else if (args->command == CTL_REMOVE_PORTS)
-		code = parse_ids(args, &ids, e);
-	if (!code)
-		code = client_open(socket_path, args->debug, &client, e);
-	if (code < 0)
-		return code;
-	if (args->command == CTL_INFO)
-		code = run_info(client, args, e);
-	else if (args->command == CTL_STATS)
-		code = run_stats(client, args, e);
-	else if (args->command == CTL_LIST_PORTS)
-		code = run_list(client, args, e);
-	else if (args->command == CTL_ADD_PORTS)
-		code = run_add(client, args, specs, e);
-	else
-		code = run_remove(client, ids, args->n_words, e);
-	client_close(client);
-	return code;
+const struct ctl_option_row ctl_options[] = {
+	{CTL_JSON, "json", "Prints as JSON"},
+	{CTL_WATCH, "watch", "Repeats it every second"},
+	{.name = NULL},
+};
+
+const struct ctl_command ctl_commands[] = {
+	{.name = "list-ports",
+	 .brief = "List ports",
+	 .usage = "[flags]",
+	 .options = CTL_JSON,
+	 .run = run_list},
+	{.name = "add-ports",
+	 .brief = "Add ports",
+	 .usage = "[flags] PARENTIP:PARENTPORT:CHILDPORT/PROTO "
+		  "[PARENTIP:PARENTPORT:CHILDPORT/PROTO...]",
+	 .text = "   Add exposed ports. The port spec is similar to `docker run -p`. "
+		 "e.g. \"127.0.0.1:8080:80/tcp\",\n"
+		 "   \"127.0.0.1:8080:10.0.2.100:80/tcp\", \"[::1]:8080:[::2]:80/udp\". "
+		 "Ports are added in the order\n"
+		 "   given; the first that fails ends it, and those before it stay.\n",
+	 .options = CTL_JSON,
+	 .takes_words = true,
+	 .run = run_add},
+	{.name = "remove-ports",
+	 .brief = "Remove ports",
+	 .usage = "[flags] ID [ID...]",
+	 .takes_words = true,
+	 .run = run_remove},
+	{.name = "info",
+	 .brief = "Show info",
+	 .usage = "[flags]",
+	 .options = CTL_JSON,
+	 .run = run_info},
+	{.name = "stats",
+	 .brief = "Show what the port driver has counted",
+	 .usage = "[flags]",
+	 .text = "   Totals of the data plane and of each port. With --watch once a second, and "
+		 "what each port does\n"
+		 "   in a second; with --json and --watch one object a line. ringkit's own: "
+		 "RootlessKit has no such\n"
+		 "   request.\n",
+	 .options = CTL_JSON | CTL_WATCH,
+	 .run = run_stats},
+	{.name = "help",
+	 .alias = "h",
+	 .brief = "Shows a list of commands or help for one command",
+	 .usage = "[command]",
+	 .takes_words = true},
+	{.name = NULL},
+};
+
+const struct ctl_command *commands_find(const char *name)
+{
+	for (const struct ctl_command *c = ctl_commands; c->name; c++)
+		if (!strcmp(name, c->name) || (c->alias && !strcmp(name, c->alias)))
+			return c;
+	return NULL;
+}
+
+const char *commands_names(unsigned option, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	buf[0] = '\0';
+	for (const struct ctl_command *c = ctl_commands; c->name; c++)
+		if ((!option || c->options & option) && len < size)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "",
+						c->name);
+	return buf;
 }

@@ -12,12 +12,12 @@
  * writes there when all is well.
  *
  * There are two such processes for each published port, one a family, for as long as the container
- * runs. So what takes memory, speaking to the API, is done in processes that end (in_child).
+ * runs: what they link to is little, and their heap is given back before they wait.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,10 +28,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "api/codec.h"
 #include "base/fd.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "config.h"
+#include "ctl/client.h"
 #include "ctl/docker_proxy_internal.h"
 
 #define STATUS_FD    3
@@ -60,7 +61,10 @@ static const char usage[] =
 
 static void say(const char *level, const char *text)
 {
-	fprintf(stderr, "[rootlesskit-docker-proxy] %s: %s\n", level, text);
+	char line[sizeof(((struct err *)0)->msg)];
+
+	snprintf(line, sizeof(line), "%s", text);
+	fprintf(stderr, "[rootlesskit-docker-proxy] %s: %s\n", level, text_make_printable(line));
 }
 
 /* The verdict for dockerd. Whoever runs us by hand has not given us a descriptor 3. */
@@ -114,41 +118,6 @@ static int find_real(struct proxy *p, struct err *e)
 	return err_set(e, -ENOENT, "exec: \"" REAL_PROXY "\": executable file not found in $PATH");
 }
 
-/* Runs job in a process of its own and takes over what came of it. 0 or -errno, as out->e says. */
-static int in_child(const struct proxy *p, void (*job)(const struct proxy *, struct outcome *),
-		    struct outcome *out)
-{
-	auto_fd int r = -1, w = -1;
-	ssize_t n = 0;
-	int fds[2];
-	pid_t pid;
-
-	*out = (struct outcome){.what = NOTHING};
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return err_errno(&out->e, -errno, "pipe");
-	r = fds[0];
-	w = fds[1];
-	pid = fork();
-	if (pid < 0)
-		return err_errno(&out->e, -errno, "fork");
-	if (pid == 0) {
-		job(p, out);
-		_exit(fd_write_all(w, out, sizeof(*out)) < 0);
-	}
-	close_fd(&w);
-	do
-		n = read(r, out, sizeof(*out)); /* less than PIPE_BUF: whole or not at all */
-	while (n < 0 && errno == EINTR);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (n == (ssize_t)sizeof(*out))
-		return out->what == NOTHING ? out->e.code : 0;
-	*out = (struct outcome){.what = NOTHING};
-	return err_set(&out->e, -EPROTO, "the process that calls rootlesskit's API has died");
-}
-
-static_assert(sizeof(struct outcome) <= PIPE_BUF, "one write(2) hands it over");
-
 /* From now on the signals that ask for our end wait until they are read. */
 static int block_signals(struct proxy *p, struct err *e)
 {
@@ -197,10 +166,10 @@ static int wait_for_end(struct proxy *p)
 
 static void unpublish(struct proxy *p)
 {
-	struct outcome out;
+	struct err e;
 
-	if (in_child(p, docker_proxy_remove, &out) < 0)
-		say("error", out.e.msg);
+	if (docker_proxy_remove(p, &e) < 0)
+		say("error", e.msg);
 }
 
 /* Whether nothing is left for docker-proxy. A socket that dockerd has made and bound in the
@@ -216,13 +185,13 @@ static int run_port(struct proxy *p, const struct outcome *published, int *exit_
 {
 	int code = 0;
 
-	p->port_id = published->port_id;
 	if (is_served(p, published))
 		tell_dockerd(NULL);
 	else
 		code = start_real(p, published->child_ip, e);
 	if (!code) {
 		close(STATUS_FD);
+		malloc_trim(0);
 		*exit_code = wait_for_end(p);
 	}
 	unpublish(p);
@@ -284,10 +253,10 @@ static int run(struct proxy *p, int *exit_code, struct err *e)
 		return code;
 	find_real(p, &p->no_program);
 	docker_proxy_args_proto(&p->args, p->proto);
-	code = in_child(p, docker_proxy_publish, &out);
-	if (code) {
+	docker_proxy_publish(p, &out);
+	if (out.what == NOTHING) {
 		*e = out.e;
-		return code;
+		return out.e.code;
 	}
 	if (out.what == WITHOUT_US)
 		return become_real(p, e);
@@ -321,6 +290,7 @@ int main(int argc, char **argv)
 		say("error", e.msg);
 		tell_dockerd(e.msg);
 	}
+	client_close(p.client);
 	free(p.socket_path);
 	close_fd(&p.signal_fd);
 	return exit_code;

@@ -16,8 +16,16 @@
 #include "ns/route.h"
 
 /*
- * What the docker proxy asks of the API. All of this runs in a process that ends after it.
+ * What the docker proxy asks of the API.
+ *
+ * A port must not outlive its proxy: the next container with that address would get its
+ * connections. Where the server has leases (portLeases in its info), the port belongs to the
+ * connection that it was asked for on, which is kept open for as long as we live, and which the
+ * kernel closes however we end.
  */
+
+/* dockerd waits 16 s for our verdict. */
+#define TIMEOUT_MS 10000
 
 #define DIRECT_ENV "ROOTLESSKIT_DOCKER_PROXY_DIRECT"
 
@@ -75,7 +83,7 @@ static int choose_child_ip(const struct proxy *p, const json_t *info, struct out
 }
 
 /* Answers 0 and makes *out a published port, or -errno with *e filled in. */
-static int publish(const struct proxy *p, struct client *client, const struct port_spec *to,
+static int publish(struct proxy *p, const json_t *info, const struct port_spec *to,
 		   struct outcome *out, struct err *e)
 {
 	struct port_spec spec = *to;
@@ -89,21 +97,23 @@ static int publish(const struct proxy *p, struct client *client, const struct po
 	body = codec_spec_encode(&spec);
 	if (!body)
 		return err_errno(e, -ENOMEM, "port spec");
-	code = client_call(client, "POST", "/v1/ports", body, &answer, e);
+	p->leased = json_is_true(json_object_get(info, "portLeases"));
+	if (p->leased)
+		json_object_set_new(body, "lease", json_string("connection"));
+	code = client_call(p->client, "POST", "/v1/ports", body, &answer, e);
 	if (!code)
 		code = answer_decode_port(answer, &port, e);
 	json_decref(answer);
 	json_decref(body);
 	if (code)
 		return err_wrap(e, code, "error while calling PortManager.AddPort()");
-	out->port_id = port.id;
+	p->port_id = port.id;
 	out->what = PUBLISHED;
 	return 0;
 }
 
 /* By way of a docker-proxy that is to listen in the namespace, on a port of the same number. */
-static int publish_to_proxy(const struct proxy *p, struct client *client, const json_t *info,
-			    struct outcome *out)
+static int publish_to_proxy(struct proxy *p, const json_t *info, struct outcome *out)
 {
 	struct port_spec spec = {.child_port = p->args.host_port};
 	int code;
@@ -116,7 +126,7 @@ static int publish_to_proxy(const struct proxy *p, struct client *client, const 
 	if (code)
 		return code;
 	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", out->child_ip);
-	return publish(p, client, &spec, out, &out->e);
+	return publish(p, info, &spec, out, &out->e);
 }
 
 /* The network namespace that we are in; 0 when it cannot be told. */
@@ -157,8 +167,7 @@ static int check_direct(const struct proxy *p, const json_t *info, struct err *e
  *
  * A specific address of the host is mostly none of the namespace; then nobody there misses it.
  */
-static int publish_direct(const struct proxy *p, struct client *client, const json_t *info,
-			  struct outcome *out)
+static int publish_direct(struct proxy *p, const json_t *info, struct outcome *out)
 {
 	struct port_spec spec = {.child_port = p->args.container_port};
 	int code = check_direct(p, info, &out->not_direct);
@@ -168,15 +177,14 @@ static int publish_direct(const struct proxy *p, struct client *client, const js
 	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", p->args.container_ip);
 	if (!p->args.use_listen_fd)
 		snprintf(spec.child_listen_ip, sizeof(spec.child_listen_ip), "%s", p->args.host_ip);
-	code = publish(p, client, &spec, out, &out->not_direct);
+	code = publish(p, info, &spec, out, &out->not_direct);
 	if (code)
 		return err_wrap(&out->not_direct, code, "by way of docker-proxy");
 	out->direct = true;
 	return 0;
 }
 
-static int decide(const struct proxy *p, struct client *client, const json_t *info,
-		  struct outcome *out)
+static int decide(struct proxy *p, const json_t *info, struct outcome *out)
 {
 	const json_t *driver = json_object_get(info, "portDriver");
 	const char *name = json_string_value(json_object_get(driver, "driver"));
@@ -188,36 +196,58 @@ static int decide(const struct proxy *p, struct client *client, const json_t *in
 		out->what = DISCARDED;
 	if (out->what != NOTHING)
 		return 0;
-	if (publish_direct(p, client, info, out) == 0)
+	if (publish_direct(p, info, out) == 0)
 		return 0;
-	return publish_to_proxy(p, client, info, out);
+	return publish_to_proxy(p, info, out);
 }
 
-void docker_proxy_publish(const struct proxy *p, struct outcome *out)
+static int open_client(struct proxy *p, struct err *e)
 {
-	struct client *client = NULL;
+	const struct client_options options = {
+		.socket_path = p->socket_path, .timeout_ms = TIMEOUT_MS, .abort_fd = p->signal_fd};
+
+	return p->client ? 0 : client_open(&options, &p->client, e);
+}
+
+static void close_client(struct proxy *p)
+{
+	client_close(p->client);
+	p->client = NULL;
+}
+
+void docker_proxy_publish(struct proxy *p, struct outcome *out)
+{
 	json_t *info = NULL;
-	int code = client_open(p->socket_path, false, &client, &out->e);
+	int code;
 
-	code = code ? code : ask_info(client, &info, &out->e);
+	*out = (struct outcome){.what = NOTHING};
+	code = open_client(p, &out->e);
+	code = code ? code : ask_info(p->client, &info, &out->e);
 	if (!code)
-		decide(p, client, info, out);
+		decide(p, info, out);
 	json_decref(info);
-	client_close(client);
+	if (out->what != PUBLISHED || !p->leased)
+		close_client(p);
 }
 
-void docker_proxy_remove(const struct proxy *p, struct outcome *out)
+/* Whether nobody is left who could have the port. */
+static bool is_gone(const struct proxy *p, int code)
 {
-	struct client *client = NULL;
+	return code == -ECONNREFUSED || (code == -ENOENT && access(p->socket_path, F_OK) != 0);
+}
+
+int docker_proxy_remove(struct proxy *p, struct err *e)
+{
 	char path[64];
-	int code = client_open(p->socket_path, false, &client, &out->e);
+	int code = 0;
 
 	snprintf(path, sizeof(path), "/v1/ports/%d", p->port_id);
-	if (!code)
-		code = client_call(client, "DELETE", path, NULL, NULL, &out->e);
-	if (code && code != -ECONNREFUSED && (code != -ENOENT || access(p->socket_path, F_OK) == 0))
-		err_wrap(&out->e, code, "error while calling PortManager.RemovePort()");
-	else
-		out->what = REMOVED;
-	client_close(client);
+	if (!p->leased || client_is_connected(p->client)) {
+		code = open_client(p, e);
+		code = code ? code : client_call(p->client, "DELETE", path, NULL, NULL, e);
+	}
+	close_client(p);
+	if (!code || is_gone(p, code))
+		return 0;
+	return err_wrap(e, code, "error while calling PortManager.RemovePort()");
 }

@@ -8,9 +8,13 @@
 #include <stdlib.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 #include "ctl/args.h"
-#include "ctl/commands.h"
+#include "ctl/client.h"
 #include "ctl/help.h"
+
+/* RootlessKit's for a command that there is not. */
+#define EXIT_NO_COMMAND 3
 
 static int find_socket(const struct ctl_args *args, char **out, struct err *e)
 {
@@ -31,18 +35,44 @@ static int find_socket(const struct ctl_args *args, char **out, struct err *e)
 /* help [command], command --help, --help: which one it is about. */
 static int run_help(const struct ctl_args *args, struct err *e)
 {
-	enum ctl_command topic = args->command;
+	const struct ctl_command *topic = args->command;
+	char names[256];
 
-	if (args->command == CTL_HELP && !args->help) {
-		topic = args->n_words > 0 ? args_command(args->words[0]) : CTL_NONE;
-		if (args->n_words > 0 && topic == CTL_NONE)
-			return err_set(e, -EINVAL,
-				       "no help topic \"%s\": the commands are list-ports, "
-				       "add-ports, remove-ports, info, stats, help",
-				       args->words[0]);
+	if (topic && !topic->run && !args->help) {
+		topic = args->n_words > 0 ? commands_find(args->words[0]) : NULL;
+		if (args->n_words > 0 && !topic)
+			return err_set(e, -ENOSYS, "no help topic \"%s\": the commands are %s",
+				       args->words[0], commands_names(0, names, sizeof(names)));
 	}
 	help_print(topic);
 	return 0;
+}
+
+/* RootlessKit ignores them, and scripts may rely on that; here it is not done silently. */
+static void warn_of_words(const struct ctl_args *args)
+{
+	char line[256];
+
+	if (args->command->takes_words || args->n_words == 0)
+		return;
+	snprintf(line, sizeof(line), "%s", args->words[0]);
+	fprintf(stderr, "warning: %s takes no words: \"%s\" is ignored%s\n", args->command->name,
+		text_make_printable(line), args->n_words > 1 ? ", and so are those after it" : "");
+}
+
+static int ask(const struct ctl_args *args, const char *socket_path, struct err *e)
+{
+	const struct client_options options = {.socket_path = socket_path,
+					       .timeout_ms = args->timeout_ms,
+					       .abort_fd = -1,
+					       .debug = args->debug};
+	struct client *client = NULL;
+	int code = client_open(&options, &client, e);
+
+	if (!code)
+		code = args->command->run(client, args, e);
+	client_close(client);
+	return code;
 }
 
 static int run(int argc, char **argv, struct err *e)
@@ -58,11 +88,12 @@ static int run(int argc, char **argv, struct err *e)
 		help_print_version();
 		return 0;
 	}
-	if (args.help || args.command == CTL_NONE || args.command == CTL_HELP)
+	if (args.help || !args.command || !args.command->run)
 		return run_help(&args, e);
+	warn_of_words(&args);
 	code = find_socket(&args, &socket_path, e);
 	if (!code)
-		code = commands_run(&args, socket_path, e);
+		code = ask(&args, socket_path, e);
 	return code;
 }
 
@@ -72,6 +103,6 @@ int main(int argc, char **argv)
 
 	if (run(argc, argv, &e) == 0)
 		return 0;
-	fprintf(stderr, "error: %s\n", e.msg);
-	return 1;
+	fprintf(stderr, "error: %s\n", text_make_printable(e.msg));
+	return e.code == -ENOSYS ? EXIT_NO_COMMAND : 1;
 }

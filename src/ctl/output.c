@@ -2,11 +2,13 @@
 #include "ctl/output.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 #include "ctl/table.h"
 
 int output_finish(struct err *e)
@@ -22,19 +24,26 @@ int output_id(long long id, struct err *e)
 	return output_finish(e);
 }
 
-/* Go's encoder writes these so; they stand nowhere but in strings. */
+/* What stands in strings only, and is written by its number: as Go's encoder does it, and the
+ * control characters that neither it nor jansson minds, which a terminal would obey. */
+static bool is_escaped(uint32_t rune)
+{
+	return rune == '<' || rune == '>' || rune == '&' || rune == 0x2028 || rune == 0x2029 ||
+	       (rune >= 0x7f && rune < 0xa0);
+}
+
 static void put_json_text(const char *s)
 {
-	for (; *s; s++) {
-		if (*s == '<' || *s == '>' || *s == '&') {
-			printf("\\u%04x", (unsigned)*s);
-		} else if (strncmp(s, "\xe2\x80\xa8", 3) == 0 ||
-			   strncmp(s, "\xe2\x80\xa9", 3) == 0) {
-			printf("\\u202%x", (unsigned char)s[2] & 0xf);
-			s += 2;
-		} else {
-			putchar(*s);
-		}
+	while (*s) {
+		uint32_t rune = 0;
+		unsigned n = text_utf8_at(s, &rune);
+
+		n = n ? n : 1; /* jansson writes nothing but UTF-8 */
+		if (is_escaped(rune))
+			printf("\\u%04x", (unsigned)rune);
+		else
+			fwrite(s, 1, n, stdout);
+		s += n;
 	}
 	putchar('\n');
 }
@@ -92,31 +101,44 @@ static const char *text_of(const json_t *object, const char *key)
 	return s ? s : "";
 }
 
+static void put_line(const char *label, const char *text)
+{
+	printf("%s: ", label);
+	text_put_printable(text, stdout);
+	putchar('\n');
+}
+
 static void put_list(const char *label, const json_t *array)
 {
 	const json_t *item;
 	size_t i;
 
 	printf("  - %s: [", label);
-	json_array_foreach(array, i, item) printf("%s%s", i ? " " : "", json_string_value(item));
+	json_array_foreach(array, i, item)
+	{
+		fputs(i ? " " : "", stdout);
+		text_put_printable(json_string_value(item), stdout);
+	}
 	printf("]\n");
 }
 
 static void put_network(const json_t *net)
 {
-	printf("- Network Driver: %s\n", text_of(net, "driver"));
+	put_line("- Network Driver", text_of(net, "driver"));
 	put_list("DNS", json_object_get(net, "dns"));
 	if (*text_of(net, "childIP"))
-		printf("  - IP: %s\n", text_of(net, "childIP"));
+		put_line("  - IP", text_of(net, "childIP"));
 }
 
 /* Of our own server's. */
 static void put_dataplane(const json_t *port)
 {
-	if (*text_of(port, "dataplane"))
-		printf("  - Data plane: %s, workers: %" JSON_INTEGER_FORMAT "\n",
-		       text_of(port, "dataplane"),
-		       json_integer_value(json_object_get(port, "workers")));
+	if (!*text_of(port, "dataplane"))
+		return;
+	fputs("  - Data plane: ", stdout);
+	text_put_printable(text_of(port, "dataplane"), stdout);
+	printf(", workers: %" JSON_INTEGER_FORMAT "\n",
+	       json_integer_value(json_object_get(port, "workers")));
 }
 
 int output_info(const json_t *info, struct err *e)
@@ -124,15 +146,15 @@ int output_info(const json_t *info, struct err *e)
 	const json_t *net = json_object_get(info, "networkDriver");
 	const json_t *port = json_object_get(info, "portDriver");
 
-	printf("- REST API version: %s\n", text_of(info, "apiVersion"));
-	printf("- Implementation version: %s\n", text_of(info, "version"));
-	printf("- State Directory: %s\n", text_of(info, "stateDir"));
+	put_line("- REST API version", text_of(info, "apiVersion"));
+	put_line("- Implementation version", text_of(info, "version"));
+	put_line("- State Directory", text_of(info, "stateDir"));
 	printf("- Child PID: %" JSON_INTEGER_FORMAT "\n",
 	       json_integer_value(json_object_get(info, "childPID")));
 	if (net)
 		put_network(net);
 	if (port) {
-		printf("- Port Driver: %s\n", text_of(port, "driver"));
+		put_line("- Port Driver", text_of(port, "driver"));
 		put_list("Supported protocols", json_object_get(port, "protos"));
 		put_dataplane(port);
 	}

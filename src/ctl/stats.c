@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/text.h"
 #include "ctl/output.h"
 #include "ctl/table.h"
 
@@ -163,12 +164,15 @@ int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, 
 {
 	const json_t *total = json_object_get(stats, "total");
 	const json_t *ports = json_object_get(stats, "ports");
+	const char *name;
 
 	if (!json_is_object(total) || !json_is_array(ports))
 		return err_set(e, -EPROTO, "GET /v1/stats: not an answer of ringkit's API");
-	printf("- Data plane: %s, workers: %zu, starts: %.0f\n",
-	       json_string_value(json_object_get(stats, "dataplane")),
-	       json_array_size(json_object_get(stats, "workers")), number(stats, "starts"));
+	name = json_string_value(json_object_get(stats, "dataplane"));
+	fputs("- Data plane: ", stdout);
+	text_put_printable(name ? name : "", stdout);
+	printf(", workers: %zu, starts: %.0f\n", json_array_size(json_object_get(stats, "workers")),
+	       number(stats, "starts"));
 	put_tcp(json_object_get(total, "tcp"));
 	put_udp(json_object_get(total, "udp"));
 	put_resources(json_object_get(total, "resources"));

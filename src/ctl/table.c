@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
+
 #define PADDING	    4
 #define COLUMNS_MAX 16
 
@@ -40,8 +42,9 @@ void table_cell(struct table *t, const char *fmt, ...)
 		return;
 	}
 	va_start(ap, fmt);
-	vsnprintf(t->text[t->cells++], sizeof(*t->text), fmt, ap);
+	vsnprintf(t->text[t->cells], sizeof(*t->text), fmt, ap);
 	va_end(ap);
+	text_make_printable(t->text[t->cells++]);
 }
 
 /* In characters, not bytes. */

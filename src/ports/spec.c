@@ -7,35 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #define PORT_MAX 65535
 
 static const char *const known_protos[] = {"tcp",  "tcp4", "tcp6",  "udp",  "udp4",
 					   "udp6", "sctp", "sctp4", "sctp6"};
 
 /* Go's words: RootlessKit's messages quote strings with %q, and ports, as it happens, too. */
-
-/* The length of the UTF-8 sequence at s, 0 when it is none; its code point in *rune. */
-static unsigned utf8_at(const char *s, uint32_t *rune)
-{
-	static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-	const unsigned char *p = (const unsigned char *)s;
-	unsigned n = p[0] < 0x80       ? 1
-		     : p[0] >> 5 == 6  ? 2
-		     : p[0] >> 4 == 14 ? 3
-		     : p[0] >> 3 == 30 ? 4
-				       : 0;
-	uint32_t r = n == 1 ? p[0] : n ? p[0] & (0x7fu >> n) : 0;
-
-	for (unsigned i = 1; i < n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		r = r << 6 | (p[i] & 0x3f);
-	}
-	if (n == 0 || r < smallest[n] || r > 0x10ffff || (r >= 0xd800 && r < 0xe000))
-		return 0;
-	*rune = r;
-	return n;
-}
 
 /* Writes what stands for a control character; false when it is none. */
 static bool escape_control(uint32_t rune, char out[8])
@@ -56,7 +35,7 @@ static bool escape_control(uint32_t rune, char out[8])
 static unsigned quote_one(const char *s, char out[8])
 {
 	uint32_t rune;
-	unsigned n = utf8_at(s, &rune);
+	unsigned n = text_utf8_at(s, &rune);
 
 	if (n == 0) {
 		snprintf(out, 8, "\\x%02x", (unsigned)(unsigned char)*s);

@@ -139,10 +139,23 @@ class Recording:
                    (answer_head + "\r\n\r\n" + answer_body).encode())
 
 
-class Replayer:
-    """An API that gives the recorded answers."""
+def answer(status, body=None):
+    text = json.dumps(body) if body is not None else ""
+    return ("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (status, len(text), text)).encode()
 
-    def __init__(self, path, answers):
+
+INFO = {"apiVersion": "1.1.1", "version": "x", "stateDir": "/", "childPID": 1,
+        "portDriver": {"driver": "builtin", "protos": ["tcp", "tcp4", "udp"]}}
+SPEC = {"proto": "tcp4", "parentIP": "127.0.0.1", "parentPort": 18080, "childPort": 18080,
+        "childIP": "127.0.0.1"}
+
+
+class Replayer:
+    """An API that gives the recorded answers. What it sees of a connection's end is kept: None."""
+
+    def __init__(self, path, answers, keep_ends=False):
+        self.keep_ends = keep_ends
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.bind(path)
         os.chmod(path, 0o777)
@@ -165,7 +178,9 @@ class Replayer:
                     body = stream.read(length)
                     self.seen.append((*line.decode().split()[:2],
                                       json.loads(body) if body else None))
-                    conn.sendall(self.answers[len(self.seen) - 1])
+                    conn.sendall(self.answers.pop(0))
+            if self.keep_ends:
+                self.seen.append(None)
 
     def close(self):
         self.sock.shutdown(socket.SHUT_RDWR)
@@ -211,6 +226,89 @@ class Recorded(ProxyTestCase):
                               called="docker-proxy " + " ".join(recording.words))
                 else:
                     self.play(name, recording)
+
+
+@rkit.ours("waits for ever, and leaves ports behind")
+class Scripted(ProxyTestCase):
+    """Against a server of the test's own."""
+
+    def setUp(self):
+        super().setUp()
+        self.state = self.world.tmp + "/state"
+        os.mkdir(self.state)
+        os.chmod(self.state, 0o755)
+        self.api = None
+
+    def tearDown(self):
+        if self.api:
+            self.api.close()
+        shutil.rmtree(self.state)
+        super().tearDown()
+
+    def start(self, *answers):
+        self.api = Replayer(self.state + "/api.sock", answers, keep_ends=True)
+        return Proxy(proxy_words(), self.state, env=self.env)
+
+    def published(self, info, posted, sig, code, *rest):
+        proxy = self.start(answer("200 OK", info), answer("201 Created", {"id": 7, "spec": SPEC}),
+                           answer("200 OK"))
+        self.assertEqual(proxy.verdict(), "0\n", proxy.err())
+        before = [("GET", "/v1/info", None), ("POST", "/v1/ports", posted)]
+        self.assertEqual(self.api.seen[:2], before)
+        self.assertEqual(proxy.end(sig), code, proxy.err())
+        wait_for("the connection's end", lambda: self.api.seen == before + list(rest))
+
+    def test_lease(self):
+        """The port ends with the connection: it is open as long as we live, and no longer."""
+        leased = dict(SPEC, lease="connection")
+        self.published(dict(INFO, portLeases=True), leased, signal.SIGTERM, 0,
+                       ("DELETE", "/v1/ports/7", None), None)
+
+    def test_lease_of_a_killed_proxy(self):
+        leased = dict(SPEC, lease="connection")
+        self.published(dict(INFO, portLeases=True), leased, signal.SIGKILL, -signal.SIGKILL, None)
+
+    def test_no_lease(self):
+        """As RootlessKit has it: no member that it does not know, no connection that is kept."""
+        self.published(INFO, SPEC, signal.SIGTERM, 0, None, ("DELETE", "/v1/ports/7", None), None)
+
+    def test_server_that_does_not_answer(self):
+        """A signal is heard all the same; dockerd is told."""
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(sig), socket.socket(socket.AF_UNIX) as sock:
+                path = self.state + "/api.sock"
+                sock.bind(path)
+                os.chmod(path, 0o777)
+                sock.listen(5)
+                proxy = Proxy(proxy_words(), self.state, env=self.env)
+                conn, _ = sock.accept()
+                conn.recv(4096)
+                proxy.proc.send_signal(sig)
+                self.assertRegex(proxy.verdict(), r"\A1\n.*had not answered when a signal")
+                self.assertEqual(proxy.end(None), 1)
+                conn.close()
+                os.unlink(path)
+
+    def test_signal_while_the_port_is_published(self):
+        """The answer is still waited for, and the port taken back."""
+        path = self.state + "/api.sock"
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(path)
+            os.chmod(path, 0o777)
+            sock.listen(5)
+            proxy = Proxy(proxy_words(), self.state, env=self.env)
+            conn, _ = sock.accept()
+            conn.recv(4096)
+            conn.sendall(answer("200 OK", INFO))
+            conn.recv(4096)
+            proxy.proc.send_signal(signal.SIGTERM)
+            conn.sendall(answer("201 Created", {"id": 7, "spec": SPEC}))
+            again, _ = sock.accept()
+            self.assertTrue(again.recv(4096).startswith(b"DELETE /v1/ports/7 "))
+            again.sendall(answer("200 OK"))
+            self.assertEqual(proxy.end(None), 0)
+            conn.close()
+            again.close()
 
 
 @rkit.needs("slirp4netns", "tun")
@@ -304,15 +402,19 @@ class WithFake(ProxyTestCase):
             self.assertIn("address already in use", proxy.err())
 
     def test_killed(self):
-        """docker-proxy goes with it. The port cannot; but it does not stand in the way for ever."""
+        """docker-proxy goes with it, and so does the port, where the server has leases. Elsewhere it
+        does not stand in the way for ever."""
         with Rootlesskit(*BUILTIN) as rk:
             proxy = self.proxy(rk, *proxy_words())
             self.assertEqual(proxy.verdict(), "0\n")
             self.assertEqual(proxy.end(signal.SIGKILL), -signal.SIGKILL)
             wait_for("the end of docker-proxy", lambda: not [
                 p for p, c in leaks.processes().items() if "1000" in c])
-            self.assertEqual(len(rk.ports()), 1)
-            rk.remove(1)
+            if rk.api("GET", "/v1/info")[1].get("portLeases"):
+                wait_for("the end of the port", lambda: not rk.ports())
+            else:
+                self.assertEqual(len(rk.ports()), 1)
+                rk.remove(1)
 
 
 @rkit.needs("unshare", "nsenter", "ip")

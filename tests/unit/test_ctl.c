@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "test_ctl_server.h"
@@ -44,16 +46,21 @@ static void run(const char *const *words)
 	result = ctl_run(words, NULL, -1);
 }
 
-/* Exit code 1, nothing on stdout, one line on stderr with these words. */
-static void assert_error(const char *words)
+/* This exit code, nothing on stdout, one line on stderr with these words. */
+static void assert_failure(int status, const char *words)
 {
 	if (!strstr(result.err, words))
 		print_error("expected %s in:\n%s", words, result.err);
 	assert_non_null(strstr(result.err, words));
 	assert_string_equal(result.out, "");
-	assert_int_equal(result.status, 1);
+	assert_int_equal(result.status, status);
 	assert_memory_equal(result.err, "error: ", 7);
 	assert_int_equal(strcspn(result.err, "\n"), strlen(result.err) - 1);
+}
+
+static void assert_error(const char *words)
+{
+	assert_failure(1, words);
 }
 
 static void test_no_api(void **state)
@@ -213,7 +220,7 @@ static void wrong(const char *words, const char *want)
 	fake_server_stop(server);
 	assert_int_equal(fake_server_requests(server), 0);
 	fake_server_free(server);
-	assert_error(want);
+	assert_non_null(strstr(result.err, want));
 	free(copy);
 }
 
@@ -221,6 +228,9 @@ static void test_wrong_words(void **state)
 {
 	(void)state;
 	wrong("infos", "unknown command \"infos\"");
+	assert_failure(3, "the commands are list-ports, add-ports, remove-ports, info, stats");
+	wrong("help nothing", "no help topic \"nothing\"");
+	assert_failure(3, "the commands are list-ports");
 	wrong("list-ports --jsn", "unknown option --jsn");
 	wrong("remove-ports --json 1", "remove-ports has no --json");
 	wrong("list-ports --json=maybe", "--json takes true or false");
@@ -231,7 +241,159 @@ static void test_wrong_words(void **state)
 	wrong("remove-ports", "no ID specified");
 	wrong("remove-ports 1 two", "invalid ID \"two\"");
 	wrong("remove-ports 99999999999999999999", "invalid ID");
-	wrong("help nothing", "no help topic \"nothing\"");
+	wrong("list-ports --timeout soon", "--timeout takes a duration such as 5s");
+	wrong("list-ports --timeout", "--timeout needs a value: --timeout 30s");
+	assert_error("--timeout needs a value");
+}
+
+/* As with RootlessKit they change nothing; but it is said. */
+static void test_words_too_many(void **state)
+{
+	(void)state;
+	ask(OK_JSON("null"), "list-ports", "foo\033]0;x");
+	assert_int_equal(result.status, 0);
+	assert_string_equal(result.err,
+			    "warning: list-ports takes no words: \"foo ]0;x\" is ignored\n");
+	ask(OK_JSON("null"), "list-ports", "--json");
+	assert_string_equal(result.err, "");
+}
+
+/* Every way in which HTTP/1.1 lets a server end its answer. */
+static void test_http(void **state)
+{
+	static const char *const answers[] = {
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nnull\n",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+		"2\r\nnu\r\n2;x=y\r\nll\r\n0\r\nA: b\r\n\r\n",
+		"HTTP/1.0 200 OK\r\n\r\nnull",
+		"HTTP/1.1 200\r\nConnection: close\r\n\r\nnull",
+	};
+	static const char *const bad[] = {
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nnull\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nnull\n",
+		"HTTP/1.1 100 Continue\r\n\r\n",
+		"HTTP/1.1 2",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		ask(answers[i], "list-ports", "--json");
+		assert_string_equal(result.err, "");
+		assert_int_equal(result.status, 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		ask(bad[i], "list-ports", "--json");
+		assert_error("does not answer as RootlessKit's API does");
+	}
+}
+
+/* One connection for all requests; another one when the server has hung up in between. */
+static void test_connections(void **state)
+{
+	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+	(void)state;
+	for (int hangs_up = 0; hangs_up < 2; hangs_up++) {
+		struct fake_answer answers[3] = {
+			[0 ... 2] = {.bytes = ok, .len = sizeof(ok) - 1, .close = hangs_up}};
+		struct fake_server *server = fake_server_start(answers, 3, false);
+		const char *words[] = {
+			"--socket", fake_server_path(server), "remove-ports", "1", "2", "3", NULL};
+
+		run(words);
+		fake_server_stop(server);
+		assert_string_equal(result.err, "");
+		assert_string_equal(result.out, "1\n2\n3\n");
+		assert_int_equal(fake_server_connections(server), hangs_up ? 3 : 1);
+		fake_server_free(server);
+	}
+}
+
+static void test_server_that_does_not_answer(void **state)
+{
+	static const char half[] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{";
+	struct fake_answer answers[] = {{.bytes = half, .len = sizeof(half) - 1},
+					{.bytes = "", .len = 0, .hold = true}};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct fake_server *server = fake_server_start(&answers[i], 1, true);
+		const char *words[] = {"--timeout", "0.1", "--socket", fake_server_path(server),
+				       "info",	    NULL};
+
+		run(words);
+		assert_error("does not answer within 0.1 s");
+		fake_server_stop(server);
+		fake_server_free(server);
+	}
+}
+
+/* Nobody accepts: the connections of others fill the backlog. */
+static void test_server_that_does_not_accept(void **state)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), others[2];
+	const char *words[] = {"--timeout=100ms", "--socket", addr.sun_path, "info", NULL};
+
+	(void)state;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/test_ctl.%d.sock", (int)getpid());
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	for (int i = 0; i < 2; i++) {
+		others[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		connect(others[i], (struct sockaddr *)&addr, sizeof(addr));
+	}
+	run(words);
+	unlink(addr.sun_path);
+	assert_error("does not answer within 0.1 s");
+	close(others[0]);
+	close(others[1]);
+	close(fd);
+}
+
+/* Of C0, of C1 in UTF-8 and bare, and DEL: none reaches the terminal. */
+#define NASTY "a\033]0;t\007\302\233b\177"
+
+static void assert_no_control(const char *text)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		assert_true((c >= ' ' && c < 0x7f) || c == '\n');
+	}
+}
+
+static void test_control_characters(void **state)
+{
+	static const char *const bodies[][2] = {
+		{"info",
+		 OK_JSON("{\"version\":\"a\\u001b]0;t\\u0007\\u009bb\\u007f\","
+			 "\"stateDir\":\"\xc2\x9b\",\"networkDriver\":{\"dns\":[\"\\u009b\"]},"
+			 "\"portDriver\":{\"driver\":\"\\u001b\",\"dataplane\":\"\\u001b\"}}")},
+		{"list-ports", OK_JSON("[{\"id\":1,\"spec\":{\"proto\":\"t\\u001b[2J\","
+				       "\"parentIP\":\"\\u009b2J\"}}]")},
+		{"stats", OK_JSON("{\"dataplane\":\"\\u001bc\",\"total\":{},\"ports\":[{\"id\":1,"
+				  "\"spec\":{\"proto\":\"\\u001b\",\"parentIP\":\"\\u009b\"}}]}")},
+		{"info", ANSWER("400 No", "{\"message\":\""
+					  "a\\u001b]0;t\\u0007\\u009bb\\u007f"
+					  "\"}")},
+		{"info", ANSWER("500 No", NASTY)},
+		{"info", ANSWER("200 OK", "{\"childPID\":1" NASTY "}")},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		ask(bodies[i][1], bodies[i][0], NULL);
+		assert_no_control(result.out);
+		assert_no_control(result.err);
+		ask(bodies[i][1], bodies[i][0], "--json");
+		assert_no_control(result.out);
+		assert_no_control(result.err);
+	}
+	ask(OK_JSON("{\"version\":\"\xc2\x9b\x7f\xc3\xa9\"}"), "info", "--json");
+	assert_non_null(strstr(result.out, "\"\\u009b\\u007f\xc3\xa9\""));
 }
 
 static void test_options_anywhere(void **state)
@@ -296,6 +458,12 @@ int main(void)
 		TEST(test_socket),
 		TEST(test_state_dir_in_the_environment),
 		TEST(test_wrong_words),
+		TEST(test_words_too_many),
+		TEST(test_http),
+		TEST(test_connections),
+		TEST(test_server_that_does_not_answer),
+		TEST(test_server_that_does_not_accept),
+		TEST(test_control_characters),
 		TEST(test_options_anywhere),
 		TEST(test_help),
 		TEST(test_stdout_that_is_full),

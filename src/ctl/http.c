@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/http.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/limits.h"
+#include "base/loop.h"
+
+#define READ_BYTES 4096
+
+/* Reading */
+
+static int on_begin(http_parser *parser)
+{
+	struct http_reader *r = parser->data;
+
+	r->len = 0;
+	return 0;
+}
+
+/* Doubles the buffer: the list of 65,536 ports is 7 MB. */
+static int make_room(struct http_reader *r, size_t need)
+{
+	size_t size = need < 4096 ? 4096 : need * 2;
+	char *body;
+
+	if (need <= r->size)
+		return 0;
+	body = realloc(r->body, size);
+	if (!body)
+		return -ENOMEM;
+	r->body = body;
+	r->size = size;
+	return 0;
+}
+
+static int on_body(http_parser *parser, const char *data, size_t n)
+{
+	struct http_reader *r = parser->data;
+	size_t need = r->len + n + 1;
+
+	r->failed = need > LIMIT_CTL_ANSWER_BYTES ? -EFBIG : make_room(r, need);
+	if (r->failed)
+		return -1;
+	memcpy(r->body + r->len, data, n);
+	r->len += n;
+	r->body[r->len] = '\0';
+	return 0;
+}
+
+/* "100 Continue" and its like come before the answer. */
+static int on_complete(http_parser *parser)
+{
+	struct http_reader *r = parser->data;
+
+	if (parser->status_code < 200)
+		return 0;
+	r->status = parser->status_code;
+	r->keep_alive = http_should_keep_alive(parser) != 0;
+	r->complete = true;
+	http_parser_pause(parser, 1);
+	return 0;
+}
+
+void http_reader_init(struct http_reader *r)
+{
+	*r = (struct http_reader){.complete = false};
+	http_parser_init(&r->parser, HTTP_RESPONSE);
+	r->parser.data = r;
+}
+
+void http_reader_free(struct http_reader *r)
+{
+	free(r->body);
+	r->body = NULL;
+}
+
+int http_reader_feed(struct http_reader *r, const char *data, size_t len, struct err *e)
+{
+	static const http_parser_settings settings = {.on_message_begin = on_begin,
+						      .on_body = on_body,
+						      .on_message_complete = on_complete};
+	size_t used = http_parser_execute(&r->parser, &settings, data, len);
+	enum http_errno code = HTTP_PARSER_ERRNO(&r->parser);
+
+	if (r->complete) {
+		r->keep_alive = r->keep_alive && len && used == len;
+		return 0;
+	}
+	if (r->failed == -EFBIG)
+		return err_set(e, -EFBIG, "the answer has more than %d bytes",
+			       LIMIT_CTL_ANSWER_BYTES);
+	if (r->failed)
+		return err_errno(e, r->failed, "answer");
+	if (code != HPE_OK)
+		return err_set(e, -EPROTO, "%s", http_errno_description(code));
+	if (len == 0)
+		return err_set(e, -EPROTO, "it hangs up without an answer");
+	return 0;
+}
+
+/* Waiting */
+
+static uint64_t time_left_ms(const struct http_limit *limit)
+{
+	uint64_t now = loop_now_ms();
+
+	if (!limit->deadline_ms)
+		return UINT64_MAX;
+	return limit->deadline_ms > now ? limit->deadline_ms - now : 0;
+}
+
+/* Somebody wants an end: what is left is the grace. */
+static void shorten(struct http_limit *limit)
+{
+	if (time_left_ms(limit) > HTTP_ABORT_GRACE_MS)
+		limit->deadline_ms = loop_now_ms() + HTTP_ABORT_GRACE_MS;
+}
+
+static bool is_aborted(const struct http_limit *limit)
+{
+	struct pollfd p = {.fd = limit->abort_fd, .events = POLLIN};
+
+	return limit->abort_fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/* One poll(2): what it returns. -EINTR counts as nothing. */
+static int wait_once(struct pollfd p[2], int step_ms, uint64_t left_ms)
+{
+	int n;
+
+	if (step_ms >= 0 && (uint64_t)step_ms < left_ms)
+		left_ms = (uint64_t)step_ms;
+	n = poll(p, 2, left_ms > INT32_MAX ? -1 : (int)left_ms);
+	if (n < 0)
+		p[0].revents = p[1].revents = 0;
+	return n < 0 ? -errno : n;
+}
+
+int http_wait(int fd, short events, int step_ms, struct http_limit *limit)
+{
+	bool aborted = is_aborted(limit);
+
+	for (;;) {
+		struct pollfd p[] = {{.fd = fd, .events = events},
+				     {.fd = aborted ? -1 : limit->abort_fd, .events = POLLIN}};
+		uint64_t left_ms;
+		int n;
+
+		if (aborted)
+			shorten(limit);
+		left_ms = time_left_ms(limit);
+		if (left_ms == 0)
+			return aborted ? -ECANCELED : -ETIMEDOUT;
+		n = wait_once(p, step_ms, left_ms);
+		if (n < 0 && n != -EINTR)
+			return n;
+		if (p[0].revents || (n == 0 && step_ms >= 0))
+			return p[0].revents;
+		aborted = aborted || p[1].revents;
+	}
+}
+
+/* An exchange */
+
+/* Part of the request goes out. What is wrong with the connection shows when the answer is read:
+ * a server may refuse a request before it has all of it. */
+static size_t send_some(int fd, const char *data, size_t len)
+{
+	ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+	if (n >= 0)
+		return (size_t)n;
+	return errno == EAGAIN || errno == EINTR ? 0 : len;
+}
+
+static int receive_some(int fd, struct http_reader *reader, struct err *e)
+{
+	char data[READ_BYTES];
+	ssize_t n = recv(fd, data, sizeof(data), 0);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n < 0)
+		return err_errno(e, -EPROTO, "%s", strerror(errno));
+	return http_reader_feed(reader, data, (size_t)n, e);
+}
+
+int http_exchange(int fd, const char *request, size_t len, struct http_limit *limit,
+		  struct http_reader *reader, struct err *e)
+{
+	size_t sent = send_some(fd, request, len);
+	int code = 0;
+
+	while (!reader->complete && code == 0) {
+		int got = http_wait(fd, sent < len ? POLLIN | POLLOUT : POLLIN, -1, limit);
+
+		if (got < 0)
+			return err_errno(e, got, "no answer");
+		if (got & POLLOUT)
+			sent += send_some(fd, request + sent, len - sent);
+		if (got & ~POLLOUT)
+			code = receive_some(fd, reader, e);
+	}
+	return code;
+}

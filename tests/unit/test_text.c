@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Text that others wrote, on its way to a terminal. */
+#include "cmocka_all.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+static const char *const cases[][2] = {
+	{"", ""},
+	{"plain", "plain"},
+	{"a\tb\nc\033[2Jd\177", "a b c [2Jd "},
+	{"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+	{"\xc2\x80|\xc2\x9b|\xc2\x9f|\xc2\xa0", " | | |\xc2\xa0"}, /* C1, and what follows it */
+	{"\x9b|\xff|\xc3", " | | "},				   /* no UTF-8 */
+	{"\xc0\x9b", "  "},					   /* an overlong ESC [ */
+	{"\xe2\x82", "  "},					   /* cut */
+};
+
+static void test_make_printable(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s", cases[i][0]);
+		assert_string_equal(text_make_printable(text), cases[i][1]);
+	}
+}
+
+static void test_put_printable(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *text = NULL;
+		size_t len = 0;
+		FILE *file = open_memstream(&text, &len);
+
+		assert_non_null(file);
+		text_put_printable(cases[i][0], file);
+		fclose(file);
+		assert_string_equal(text, cases[i][1]);
+		free(text);
+	}
+}
+
+static void test_utf8(void **state)
+{
+	uint32_t rune = 0;
+
+	(void)state;
+	assert_int_equal(text_utf8_at("\xe2\x82\xac", &rune), 3);
+	assert_int_equal(rune, 0x20ac);
+	assert_int_equal(text_utf8_at("\xed\xa0\x80", &rune), 0); /* a surrogate */
+	assert_int_equal(text_utf8_at("\xf4\x90\x80\x80", &rune), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_make_printable),
+		cmocka_unit_test(test_put_printable),
+		cmocka_unit_test(test_utf8),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
