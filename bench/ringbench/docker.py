@@ -6,10 +6,9 @@ and rootlesskit-docker-proxy is started as dockerd starts it, one process after 
 waited for.
 """
 
+import json
 import os
-import select
 import shutil
-import signal
 import subprocess
 import time
 
@@ -36,9 +35,33 @@ ip addr add {CONTAINER}/16 dev eth0
 ip link set eth0 up
 ip route add default via 172.31.0.1
 """
-# dockerd gives it a descriptor 3, and waits for "0\n" there.
-_AS_DOCKERD = 'exec "$@" 3>&1 >/dev/null'
+# dockerd's part: starts a proxy for each line that asks for one, waits for its verdict on the
+# descriptor 3 that it gave it, and ends those that it is told to end. One process for all, so that no nsenter or shell is measured.
+_DOCKERD = """
+import json, os, select, signal, sys
+null = os.open("/dev/null", os.O_RDWR)
+for line in sys.stdin:
+    job = json.loads(line)
+    if "end" in job:
+        for pid in job["end"]:
+            os.kill(pid, signal.SIGINT)
+        for pid in job["end"]:
+            os.waitpid(pid, 0)
+        answer = ["", ""]
+    else:
+        r, w = os.pipe()
+        actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1),
+                   (os.POSIX_SPAWN_DUP2, w, 3)]
+        pid = os.posix_spawn(job["argv"][0], job["argv"], dict(os.environ, **job["env"]),
+                             file_actions=actions)
+        os.close(w)
+        ready, _, _ = select.select([r], [], [], job["patience_s"])
+        answer = [pid, os.read(r, 1000).decode(errors="replace") if ready else "nothing"]
+        os.close(r)
+    print(json.dumps(answer), flush=True)
+"""
 _PATIENCE_S = 20
+_PYTHON = "/usr/bin/python3"  # the one that we run on may be out of the user's reach
 
 
 class Docker(RootlessKit):
@@ -49,15 +72,15 @@ class Docker(RootlessKit):
     over_loopback = False  # over the bridge
     can = frozenset({"bulk", "echo", "close"})
 
-    def __init__(self, host, name, index, program, proxy, label, env=()):
+    def __init__(self, host, name, index, program, proxy, label, env=None):
         super().__init__(host, name, index, program, None, label=label)
         if not proxy or not os.access(proxy, os.X_OK):
             raise Skip(f"{name}: there is no rootlesskit-docker-proxy")
-        self.proxy, self.env = proxy, list(env)
+        self.proxy, self.env = proxy, env or {}
 
     def _forget(self):
         super()._forget()
-        self.container = self.outer_pid = None
+        self.container = self.outer_pid = self.dockerd = None
         self.proxies = []
 
     def command(self):
@@ -90,39 +113,42 @@ class Docker(RootlessKit):
             self.publish(self.port(service), SERVICES[service])
         super().after_start(programs)
 
+    def _ask(self, **job):
+        if not self.dockerd:
+            argv = ["nsenter", "--user", "--preserve-credentials", "--mount", "--net", "--target",
+                    str(self.outer_pid), _PYTHON, "-c", _DOCKERD]
+            self.dockerd = subprocess.Popen(self.host.as_user(self.user, argv), text=True,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=self.log)
+        self.dockerd.stdin.write(json.dumps(job) + "\n")
+        self.dockerd.stdin.flush()
+        line = self.dockerd.stdout.readline()
+        if not line:
+            raise Skip(f"{self.name}: the stand-in for dockerd has ended")
+        return json.loads(line)
+
     def publish(self, port, container_port):
-        argv = ["nsenter", "--user", "--preserve-credentials", "--mount", "--net", "--target",
-                str(self.outer_pid), "env", f"ROOTLESSKIT_STATE_DIR={self.state_dir()}", *self.env,
-                "sh", "-c", _AS_DOCKERD, "sh", self.proxy, "-proto", "tcp", "-host-ip",
-                "127.0.0.1", "-host-port", str(port), "-container-ip", CONTAINER,
-                "-container-port", str(container_port)]
-        proxy = subprocess.Popen(self.host.as_user(self.user, argv), stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=self.log)
-        self.proxies.append(proxy)
-        ready, _, _ = select.select([proxy.stdout], [], [], _PATIENCE_S)
-        said = os.read(proxy.stdout.fileno(), 1000) if ready else b"nothing"
-        if said != b"0\n":
-            raise Skip(f"{self.name}: docker proxy: {said.decode(errors='replace').strip()}")
+        argv = [self.proxy, "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", str(port),
+                "-container-ip", CONTAINER, "-container-port", str(container_port)]
+        pid, said = self._ask(argv=argv, patience_s=_PATIENCE_S,
+                              env={"ROOTLESSKIT_STATE_DIR": self.state_dir(), **self.env})
+        self.proxies.append(pid)
+        if said != "0\n":
+            raise Skip(f"{self.name}: docker proxy: {said.strip()}")
 
     def unpublish(self, proxies):
         """As dockerd does it, but all at once."""
-        for proxy in proxies:
-            proxy.send_signal(signal.SIGINT)
-        for proxy in proxies:
-            try:
-                proxy.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                proxy.kill()
-                proxy.wait()
-            proxy.stdout.close()
-            self.proxies.remove(proxy)
+        self._ask(end=proxies)
+        self.proxies = [pid for pid in self.proxies if pid not in proxies]
 
     def forwarder_pids(self):
         own = super().forwarder_pids()
-        return own + [pid for proxy in self.proxies for pid in procs.tree(proxy.pid)]
+        return own + [pid for proxy in self.proxies for pid in procs.tree(proxy)]
 
     def stop(self):
-        self.unpublish(list(self.proxies))
+        if self.dockerd:
+            self.unpublish(list(self.proxies))
+            self.dockerd.communicate()
         container = self.container
         super().stop()
         if container:
@@ -144,7 +170,7 @@ def _by_docker_proxy(host, name, index):
     _need_docker_proxy(name)
     return Docker(host, name, index, host.world.path["rootlesskit"],
                   host.world.path.get("rootlesskit-docker-proxy"), "ringkit, docker-proxy",
-                  ["ROOTLESSKIT_DOCKER_PROXY_DIRECT=false"])
+                  {"ROOTLESSKIT_DOCKER_PROXY_DIRECT": "false"})
 
 
 def _rootlesskit(host, name, index):

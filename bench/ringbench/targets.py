@@ -67,6 +67,9 @@ def _list():
                         ("docker-connreq-64", {"rps": (">=", 1.5)}),
                         ("docker-ports-500", {"add_s": ("<=", 1.0)})):
         rows += _against(row, (key,), "docker-proxy", who="docker-direct", **limits)
+    rows += _against("publishing ports of a container", ("docker-ports-500",),
+                     "docker-rootlesskit", who="docker-direct", add_s=("<=", 0.7),
+                     remove_s=("<=", 0.7))
     # A published port has two, one for each family, and may have 1 MiB.
     rows += _against("memory of a container's port", ("docker-ports-500",), "", who="docker-direct",
                      pss_kib_per_port=("<=", 512))
