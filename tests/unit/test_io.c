@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "dataplane/io/handle.h"
 #include "dataplane/io/io.h"
 
@@ -176,6 +178,105 @@ static void accept_fails(bool uring)
 	close(fd);
 }
 
+/* Every back end has every call: a worker asks none of them whether it has one. */
+static void has_every_call(bool uring)
+{
+	struct io *io = open_io(uring);
+	void *const *calls = (void *const *)io->ops;
+
+	for (size_t i = 0; i < sizeof(*io->ops) / sizeof(void *); i++)
+		assert_non_null(calls[i]);
+	io->ops->close(io);
+}
+
+/* A message on a channel: its end is polled, read, full, and has room again. */
+static void channel(bool uring)
+{
+	struct io *io = open_io(uring);
+	uint64_t in = handle_pack(HANDLE_CONTROL, 0, 0, 0);
+	uint64_t out = handle_pack(HANDLE_ANSWERS, 0, 0, 0);
+	int fds[2], got[2];
+	size_t n = 2;
+	struct io_event ev;
+	char buf[2048] = "";
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+	io->ops->poll(io, fds[0], POLLIN, in);
+	submit(io);
+	assert_int_equal(fdpass_send(fds[1], "hello", 5, &fds[1], 1, 0), 0);
+	assert_int_equal(next_events(io, &ev, 1), 1);
+	assert_true(ev.handle == in && ev.res & POLLIN);
+	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n), 5);
+	assert_int_equal(n, 1);
+	io->ops->close_fd(io, got[0]);
+	n = 2;
+	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n), -EAGAIN);
+	while (io->ops->msg_send(io, fds[0], buf, sizeof(buf)) == 0)
+		;
+	assert_int_equal(io->ops->msg_send(io, fds[0], buf, sizeof(buf)), -EAGAIN);
+	io->ops->poll(io, fds[0], POLLIN, in);
+	io->ops->poll(io, fds[0], POLLOUT, out);
+	submit(io);
+	while (recv(fds[1], buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(next_events(io, &ev, 1), 1);
+	assert_true(ev.handle == out && ev.res & POLLOUT);
+	close(fds[1]);
+	assert_int_equal(next_events(io, &ev, 1), 1);
+	assert_true(ev.handle == in);
+	n = 2;
+	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n), 0);
+	io->ops->close_fd(io, fds[0]);
+	io->ops->close(io);
+}
+
+static uint64_t cookie_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len), 0);
+	return cookie;
+}
+
+/* Only a new socket of the family, the type, the protocol and the namespace that are wanted. */
+static void socket_check(bool uring)
+{
+	struct io *io = open_io(uring);
+	struct sockaddr_in addr, any = {.sin_family = AF_INET};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int server = listener(&addr), connected = client(&addr);
+	struct io_sock tcp4 = {AF_INET, SOCK_STREAM, IPPROTO_TCP, cookie_of(fd)}, want = tcp4;
+
+	assert_true(io->ops->sock_check(io, fd, &tcp4));
+	assert_false(io->ops->sock_check(io, udp, &tcp4));
+	assert_false(io->ops->sock_check(io, server, &tcp4));
+	assert_false(io->ops->sock_check(io, connected, &tcp4));
+	assert_false(io->ops->sock_check(io, -1, &tcp4));
+	want.family = AF_INET6;
+	assert_false(io->ops->sock_check(io, fd, &want));
+	want = tcp4;
+	want.protocol = IPPROTO_SCTP;
+	assert_false(io->ops->sock_check(io, fd, &want));
+	want = tcp4;
+	want.netns_cookie++;
+	assert_false(io->ops->sock_check(io, fd, &want));
+	want.netns_cookie = 0;
+	assert_true(io->ops->sock_check(io, fd, &want));
+	assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+	assert_false(io->ops->sock_check(io, fd, &tcp4));
+	want = (struct io_sock){AF_INET, SOCK_DGRAM, IPPROTO_UDP, tcp4.netns_cookie};
+	assert_true(io->ops->sock_check(io, udp, &want));
+	assert_int_equal(connect(udp, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_false(io->ops->sock_check(io, udp, &want));
+	io->ops->close(io);
+	close(fd);
+	close(udp);
+	close(server);
+	close(connected);
+}
+
 #define BOTH(name)                                                                                 \
 	static void test_uring_##name(void **state)                                                \
 	{                                                                                          \
@@ -191,6 +292,9 @@ static void accept_fails(bool uring)
 BOTH(accept_beside_one_that_is_gone)
 BOTH(accept_until_cancelled)
 BOTH(accept_fails)
+BOTH(has_every_call)
+BOTH(channel)
+BOTH(socket_check)
 
 int main(void)
 {
@@ -201,6 +305,12 @@ int main(void)
 		cmocka_unit_test(test_epoll_accept_until_cancelled),
 		cmocka_unit_test(test_uring_accept_fails),
 		cmocka_unit_test(test_epoll_accept_fails),
+		cmocka_unit_test(test_uring_has_every_call),
+		cmocka_unit_test(test_epoll_has_every_call),
+		cmocka_unit_test(test_uring_channel),
+		cmocka_unit_test(test_epoll_channel),
+		cmocka_unit_test(test_uring_socket_check),
+		cmocka_unit_test(test_epoll_socket_check),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

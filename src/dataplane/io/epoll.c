@@ -475,6 +475,11 @@ static const struct io_ops poller_ops = {
 	.reset_fd = poller_reset_fd,
 	.tune_accepted = io_sys_tune_accepted,
 	.is_reset = io_sys_is_reset,
+	.paces = io_sys_paces,
+	.msg_send = io_sys_msg_send,
+	.msg_recv = io_sys_msg_recv,
+	.sock_check = io_sys_sock_check,
+	.random = io_sys_random,
 	.source_for = io_sys_source_for,
 	.bind_as = io_sys_bind_as,
 };

@@ -43,9 +43,11 @@ void supply_request(struct worker *w)
 		req = (struct broker_request){.family = (uint8_t)pool_family(i),
 					      .proto = (uint8_t)pool_proto(i),
 					      .count = (uint16_t)n};
-		/* Where this fails the broker is gone or behind; the next turn tries again. */
-		if (w->io->ops->msg_send(w->io, w->supply.broker_fd, &req, sizeof(req)) < 0)
+		/* Where this fails the broker is gone, which its channel tells, or behind. */
+		if (w->io->ops->msg_send(w->io, w->supply.broker_fd, &req, sizeof(req)) < 0) {
+			sockpool_fill(&w->supply.pools[i], NULL, 0, -EAGAIN, w->now_ns);
 			continue;
+		}
 		sockpool_requested(&w->supply.pools[i], w->now_ns);
 		stats_add(&w->stats->sockets_requested, n);
 	}
