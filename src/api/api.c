@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/state_names.h"
 
 /*
  * The HTTP half of the API: connections, bodies, answers. What is asked and answered is in
@@ -226,7 +227,8 @@ static void run_soon(struct api *api)
 
 /* Opening and closing */
 
-static int listen_at(const char *path, struct err *e)
+/* By descriptor: the name of the directory may lead elsewhere by now. */
+static int listen_in(int dir_fd, struct err *e)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -235,18 +237,14 @@ static int listen_at(const char *path, struct err *e)
 
 	if (fd < 0)
 		return err_errno(e, -errno, "API socket");
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return err_set(e, -ENAMETOOLONG,
-			       "the path of the API socket is longer than %zu bytes, choose a "
-			       "shorter --state-dir: %s",
-			       sizeof(addr.sun_path) - 1, path);
-	memcpy(addr.sun_path, path, strlen(path));
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_API_SOCKET,
+		 dir_fd);
 	/* It is never open to others, not for a moment: whoever can connect rules the ports. */
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
 	umask(mask);
 	if (r < 0 || listen(fd, SOMAXCONN) < 0)
-		return err_errno(e, -errno, "API socket %s", path);
+		return err_errno(e, -errno, "API socket " STATE_API_SOCKET);
 	return steal_fd(&fd);
 }
 
@@ -282,20 +280,20 @@ static int start(struct api *api, struct err *e)
 	return api->source ? 0 : err_errno(e, -errno, "API");
 }
 
-int api_open(struct loop *loop, const char *socket_path, const struct api_info *info,
-	     struct api **out, struct err *e)
+int api_open(struct loop *loop, int dir_fd, const struct api_info *info, struct api **out,
+	     struct err *e)
 {
 	struct api *api = calloc(1, sizeof(*api));
 	int code;
 
 	if (!api)
 		return err_errno(e, -ENOMEM, "API");
-	*api = (struct api){.loop = loop, .info = *info, .listen_fd = -1};
+	*api = (struct api){.loop = loop, .info = *info, .listen_fd = -1, .dir_fd = -1};
 	api->mhd = mhd_load(e);
-	code = api->mhd ? listen_at(socket_path, e) : -ENOENT;
+	code = api->mhd ? listen_in(dir_fd, e) : -ENOENT;
 	if (code >= 0) {
 		api->listen_fd = code;
-		snprintf(api->path, sizeof(api->path), "%s", socket_path);
+		api->dir_fd = dir_fd;
 		code = start(api, e);
 	}
 	if (code < 0) {
@@ -322,7 +320,7 @@ void api_close(struct api *api)
 	if (api->daemon)
 		api->mhd->stop_daemon(api->daemon);
 	close_fd(&api->listen_fd);
-	if (api->path[0])
-		unlink(api->path);
+	if (api->dir_fd >= 0)
+		unlinkat(api->dir_fd, STATE_API_SOCKET, 0);
 	free(api);
 }

@@ -21,9 +21,10 @@ struct api_info {
 	struct ports *ports;	      /* NULL: no port driver */
 };
 
-/* Makes the socket (mode 0600) and serves it. 0 or -errno. */
-int api_open(struct loop *loop, const char *socket_path, const struct api_info *info,
-	     struct api **out, struct err *e);
+/* Makes the socket (mode 0600) in the state directory dir_fd, which must outlive the server, and
+ * serves it. 0 or -errno. */
+int api_open(struct loop *loop, int dir_fd, const struct api_info *info, struct api **out,
+	     struct err *e);
 
 /* Answers what is in hand no more, removes the socket. */
 void api_close(struct api *api);

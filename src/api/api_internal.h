@@ -44,7 +44,7 @@ struct api {
 	unsigned long n_evicted;
 	bool run_again; /* it has turned away from its listening socket */
 	int listen_fd;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int dir_fd; /* the state directory's, once the socket is in it; else -1 */
 };
 
 /* routes.c: answers the request now, or later. */

@@ -34,6 +34,10 @@
  * disk or terminal is stuck for half a minute is not going to answer soon. */
 #define LIMIT_CTL_ANSWER_MS 30000
 
+/* Symbolic links on the way to a state directory: as many as the kernel follows in a path
+ * (path_resolution(7)). More are a loop. */
+#define LIMIT_STATE_DIR_LINKS 40
+
 /* An answer of slirp4netns: its list of LIMIT_PORTS ports, 130 bytes each, is 8.5 MB. */
 #define LIMIT_SLIRP4NETNS_ANSWER_BYTES (16 << 20)
 

@@ -5,6 +5,7 @@
  * command.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,11 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/state_names.h"
 #include "launch/command.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
@@ -151,15 +154,24 @@ static void configure_ipv6(struct child *c)
 		log_warning("--ipv6: %s", e.msg);
 }
 
-static int name_detached_netns(const struct child *c, struct err *e)
+/* The parent's descriptor would not do: nothing of another mount namespace can be bind-mounted. The
+ * links that a copy-up has made are followed; what counts is that they lead there. */
+static int open_state_dir(const struct hs_setup *setup, int *out, struct err *e)
 {
-	char path[PATH_MAX + 8];
+	auto_fd int fd = open(setup->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
 
-	snprintf(path, sizeof(path), "%s/netns", c->setup.state_dir);
-	return netns_bind(c->detached_fd, path, e);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(e, -errno, "state directory %s", setup->state_dir);
+	if (st.st_dev != setup->state_dev || st.st_ino != setup->state_ino)
+		return err_set(e, -ESTALE,
+			       "state directory %s: another directory has been put there",
+			       setup->state_dir);
+	*out = steal_fd(&fd);
+	return 0;
 }
 
-static int install_files(const struct child *c, struct err *e)
+static int install_files(const struct child *c, int state_fd, struct err *e)
 {
 	const struct options *o = &c->options;
 	const char *dns[NET_DNS_MAX];
@@ -171,11 +183,12 @@ static int install_files(const struct child *c, struct err *e)
 		how = ETCFILES_KEPT;
 	else if (copyup_covers(o->copy_up, o->n_copy_up, "/etc"))
 		how = ETCFILES_PUT;
-	return etcfiles_install(dns, n_dns, how, c->setup.state_dir, e);
+	return etcfiles_install(dns, n_dns, how, state_fd, e);
 }
 
 static int configure_network(struct child *c, struct err *e)
 {
+	auto_fd int state_fd = -1;
 	int code = 0;
 
 	if (!c->has_netns)
@@ -186,9 +199,10 @@ static int configure_network(struct child *c, struct err *e)
 		return code;
 	if (c->setup.net.configure && c->setup.net.ip6[0])
 		configure_ipv6(c);
-	if (c->detached_fd >= 0)
-		code = name_detached_netns(c, e);
-	return code ? code : install_files(c, e);
+	code = open_state_dir(&c->setup, &state_fd, e);
+	if (!code && c->detached_fd >= 0)
+		code = netns_bind(c->detached_fd, state_fd, STATE_NETNS, e);
+	return code ? code : install_files(c, state_fd, e);
 }
 
 static int set_environment(const struct hs_setup *setup)

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "drivers/driver.h"
@@ -41,6 +42,8 @@ struct hs_setup {
 	sigset_t sigmask; /* the mask that the parent was started with */
 	uint32_t parent_euid, parent_egid;
 	char state_dir[PATH_MAX];
+	dev_t state_dev; /* of the directory that this path is to lead to */
+	ino_t state_ino;
 	struct net_result net;
 };
 

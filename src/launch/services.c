@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/state_names.h"
 #include "launch/handshake.h"
 #include "launch/parent_internal.h"
 
@@ -18,7 +20,6 @@
 #define PUBLISH_TIMEOUT_MS 30000
 /* Killed processes end in some milliseconds; a machine under load takes longer. */
 #define PREDECESSOR_MS 5000
-#define SLIRP_SOCKET   ".s4nn.sock"
 
 static const char *binary_option(const struct options *o)
 {
@@ -65,17 +66,17 @@ static int start_driver(struct parent *p, struct err *e)
 	int code;
 
 	if (p->options->detach_netns) {
-		code = statedir_path(&p->state, "netns", netns_path, sizeof(netns_path));
+		code = statedir_path(&p->state, STATE_NETNS, netns_path, sizeof(netns_path));
 		if (code)
 			return err_errno(e, code, "netns");
 		target.netns_path = netns_path;
 	}
 	p->net_ops = net_driver_find(p->options->net);
 	if (!strcmp(p->options->port_driver, "slirp4netns")) {
-		code = statedir_path(&p->state, SLIRP_SOCKET, p->slirp_socket,
+		code = statedir_path(&p->state, STATE_SLIRP4NETNS_SOCKET, p->slirp_socket,
 				     sizeof(p->slirp_socket));
 		if (code)
-			return err_errno(e, code, "%s", SLIRP_SOCKET);
+			return err_errno(e, code, "%s", STATE_SLIRP4NETNS_SOCKET);
 	}
 	params = net_params(p);
 	code = p->net_ops->start(&params, &target, &p->net, &p->net_result, e);
@@ -96,8 +97,11 @@ static void net_died(void *arg, const char *msg)
 static int send_setup(struct parent *p, struct err *e)
 {
 	struct hs_setup setup;
+	struct stat st;
 	int code;
 
+	if (fstat(p->state.dir_fd, &st) < 0)
+		return err_errno(e, -errno, "state directory %s", p->state.path);
 	/* Padding too: what goes over the channel is defined. */
 	memset(&setup, 0, sizeof(setup));
 	setup.kind = HS_SETUP;
@@ -106,6 +110,8 @@ static int send_setup(struct parent *p, struct err *e)
 	setup.parent_euid = (uint32_t)geteuid();
 	setup.parent_egid = (uint32_t)getegid();
 	snprintf(setup.state_dir, sizeof(setup.state_dir), "%s", p->state.path);
+	setup.state_dev = st.st_dev;
+	setup.state_ino = st.st_ino;
 	setup.net = p->net_result;
 	code = fdpass_send(p->sock, &setup, sizeof(setup), NULL, 0, MSG_NOSIGNAL);
 	return code ? err_errno(e, code, "message to the child") : 0;
@@ -230,16 +236,11 @@ int services_start_ports(struct parent *p, struct err *e)
 
 int services_start_api(struct parent *p, struct err *e)
 {
-	char path[PATH_MAX];
-	int code = statedir_path(&p->state, "api.sock", path, sizeof(path));
-
-	if (code)
-		return err_errno(e, code, "api.sock");
 	p->api_info = (struct api_info){.state_dir = p->state.path,
 					.child_pid = p->child.pid,
 					.net = p->net_ops ? &p->net_result : NULL,
 					.ports = p->ports};
-	return api_open(p->loop, path, &p->api_info, &p->api, e);
+	return api_open(p->loop, p->state.dir_fd, &p->api_info, &p->api, e);
 }
 
 void services_stop(struct parent *p)

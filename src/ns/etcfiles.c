@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/state_names.h"
 
 /* hosts(5) files of ad blockers have some hundred thousand lines; 16 MiB holds them. */
 #define HOSTS_MAX (16 * 1024 * 1024)
@@ -64,14 +65,25 @@ static int make_hosts(char **out, struct err *e)
 	return 0;
 }
 
-/* With this mode whatever the umask, which is the command's and stays as it is. */
-static int write_file(const char *path, const char *text)
+/* With this mode whatever the umask, which is the command's and stays as it is. The descriptor, or
+ * -errno. */
+static int write_at(int dir_fd, const char *name, const char *text)
 {
-	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	auto_fd int fd =
+		openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	int code;
 
 	if (fd < 0 || fchmod(fd, 0644) < 0)
 		return -errno;
-	return fd_write_all(fd, text, strlen(text));
+	code = fd_write_all(fd, text, strlen(text));
+	return code ? code : steal_fd(&fd);
+}
+
+static int write_file(const char *path, const char *text)
+{
+	auto_fd int fd = write_at(AT_FDCWD, path, text);
+
+	return fd < 0 ? fd : 0;
 }
 
 /* In a copied-up /etc the name is a link to the host's file: the link goes, a file of ours comes.
@@ -86,31 +98,19 @@ static int put_file(const char *path, const char *text, struct err *e)
 	return code ? err_errno(e, code, "cannot write %s", path) : 0;
 }
 
-static int join_path(const char *dir, const char *name, char *out, size_t size, struct err *e)
+/* The file written into the state directory is the one mounted, whatever its name leads to by
+ * then. path NULL: it is not mounted. */
+static int install_file(int dir_fd, const char *name, const char *text, const char *path,
+			struct err *e)
 {
-	if ((size_t)snprintf(out, size, "%s/%s", dir, name) >= size)
-		return err_errno(e, -ENAMETOOLONG, "%s", dir);
-	return 0;
-}
+	auto_fd int fd = write_at(dir_fd, name, text);
+	char source[32];
 
-static int write_in(const char *dir, const char *name, const char *text, struct err *e)
-{
-	char path[PATH_MAX];
-	int code = join_path(dir, name, path, sizeof(path), e);
-
-	if (code)
-		return code;
-	code = write_file(path, text);
-	return code ? err_errno(e, code, "cannot write %s", path) : 0;
-}
-
-static int bind_file(const char *dir, const char *name, const char *path, struct err *e)
-{
-	char source[PATH_MAX];
-	int code = join_path(dir, name, source, sizeof(source), e);
-
-	if (code)
-		return code;
+	if (fd < 0)
+		return err_errno(e, fd, "cannot write %s in the state directory", name);
+	if (!path)
+		return 0;
+	snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
 	if (mount(source, path, NULL, MS_BIND, NULL) < 0)
 		return err_errno(e, -errno,
 				 "failed to create bind mount on %s (--copy-up=/etc avoids it)",
@@ -118,27 +118,19 @@ static int bind_file(const char *dir, const char *name, const char *path, struct
 	return 0;
 }
 
-static int bind_files(bool resolv, const char *dir, struct err *e)
+static void warn_bound(void)
 {
-	int code = 0;
-
-	if (resolv) {
-		log_warning(
-			"Mounting /etc/resolv.conf without copying-up /etc. "
-			"Note that /etc/resolv.conf in the namespace will be unmounted when it is "
-			"recreated on the host. "
-			"Unless /etc/resolv.conf is statically configured, copying-up /etc is "
-			"highly recommended.");
-		code = bind_file(dir, "resolv.conf", "/etc/resolv.conf", e);
-	}
-	if (!code && access("/etc/hosts", F_OK) == 0)
-		code = bind_file(dir, "hosts", "/etc/hosts", e);
-	return code;
+	log_warning("Mounting /etc/resolv.conf without copying-up /etc. "
+		    "Note that /etc/resolv.conf in the namespace will be unmounted when it is "
+		    "recreated on the host. "
+		    "Unless /etc/resolv.conf is statically configured, copying-up /etc is "
+		    "highly recommended.");
 }
 
-int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how, const char *dir,
+int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how, int dir_fd,
 		     struct err *e)
 {
+	const bool bound = how == ETCFILES_BOUND;
 	auto_free char *hosts = NULL;
 	char resolv[RESOLV_MAX];
 	int code;
@@ -150,13 +142,17 @@ int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how
 	if (code)
 		return code;
 	assert(hosts);
+	if (bound && n_dns)
+		warn_bound();
 	if (n_dns)
-		code = write_in(dir, "resolv.conf", resolv, e);
-	code = code ? code : write_in(dir, "hosts", hosts, e);
-	if (code || how == ETCFILES_KEPT)
+		code = install_file(dir_fd, STATE_RESOLV_CONF, resolv,
+				    bound ? "/etc/resolv.conf" : NULL, e);
+	if (!code)
+		code = install_file(dir_fd, STATE_HOSTS, hosts,
+				    bound && access("/etc/hosts", F_OK) == 0 ? "/etc/hosts" : NULL,
+				    e);
+	if (code || how != ETCFILES_PUT)
 		return code;
-	if (how == ETCFILES_BOUND)
-		return bind_files(n_dns > 0, dir, e);
 	if (n_dns)
 		code = put_file("/etc/resolv.conf", resolv, e);
 	return code ? code : put_file("/etc/hosts", hosts, e);

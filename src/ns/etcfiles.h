@@ -24,10 +24,11 @@ enum etcfiles_how {
 	ETCFILES_KEPT,	/* for whoever enters a detached network namespace */
 };
 
-/* Writes DIR/resolv.conf and DIR/hosts, DIR being the state directory (documented since RootlessKit
- * 2.0, and read by BuildKit and nerdctl), and puts them in place. n_dns 0: no resolv.conf, and that
+/* Writes resolv.conf and hosts into the state directory dir_fd (documented since RootlessKit 2.0,
+ * and read by BuildKit and nerdctl), and puts them in place. To be mounted, dir_fd must have been
+ * opened in this mount namespace. n_dns 0: no resolv.conf, and that
  * of /etc stays as it is. 0 or -errno. */
-int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how, const char *dir,
+int etcfiles_install(const char *const *dns, size_t n_dns, enum etcfiles_how how, int dir_fd,
 		     struct err *e);
 
 /* Puts other name servers into the /etc/resolv.conf that etcfiles_install made. 0; -EEXIST with *e

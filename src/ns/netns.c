@@ -114,16 +114,16 @@ int netns_join(int userns_fd, int netns_fd, struct err *e)
 	return 0;
 }
 
-int netns_bind(int netns_fd, const char *path, struct err *e)
+int netns_bind(int netns_fd, int dir_fd, const char *name, struct err *e)
 {
-	char source[32];
-	int fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0444);
+	auto_fd int fd = openat(dir_fd, name, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0444);
+	char source[32], target[32];
 
 	if (fd < 0)
-		return err_errno(e, -errno, "cannot make %s", path);
-	close(fd);
+		return err_errno(e, -errno, "cannot make %s", name);
 	snprintf(source, sizeof(source), "/proc/self/fd/%d", netns_fd);
-	if (mount(source, path, NULL, MS_BIND, NULL) < 0)
-		return err_errno(e, -errno, "failed to bind the network namespace to %s", path);
+	snprintf(target, sizeof(target), "/proc/self/fd/%d", fd);
+	if (mount(source, target, NULL, MS_BIND, NULL) < 0)
+		return err_errno(e, -errno, "failed to bind the network namespace to %s", name);
 	return 0;
 }

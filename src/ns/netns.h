@@ -21,7 +21,8 @@ int netns_run(int netns_fd, int (*fn)(void *arg, struct err *e), void *arg, stru
 /* Puts the caller, who has one thread, into both namespaces, for good. 0 or -errno. */
 int netns_join(int userns_fd, int netns_fd, struct err *e);
 
-/* Makes path (a new file) a name of the namespace, by bind mount. 0 or -errno. */
-int netns_bind(int netns_fd, const char *path, struct err *e);
+/* Makes name (a new file in the directory dir_fd, which must have been opened in this mount
+ * namespace) a name of the network namespace, by bind mount. 0 or -errno. */
+int netns_bind(int netns_fd, int dir_fd, const char *name, struct err *e);
 
 #endif

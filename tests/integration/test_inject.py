@@ -22,7 +22,7 @@ CALLS = {
     "socketpair": ("EMFILE", 4), "socket": ("ENFILE", 14), "bind": ("EACCES", 10),
     "listen": ("EADDRINUSE", 4), "connect": ("ENETDOWN", 4), "accept4": ("EMFILE", 4), "epoll_create1": ("EMFILE", 3), "epoll_ctl": ("ENOMEM", 6),
     "signalfd4": ("EMFILE", 2), "flock": ("ENOLCK", 2), "symlinkat": ("ENOSPC", 2),
-    "mkdirat": ("ENOSPC", 1), "mkdir": ("EDQUOT", 2), "fchmod": ("EPERM", 2),
+    "mkdirat": ("EDQUOT", 3), "mkdir": ("EDQUOT", 2), "fchmod": ("EPERM", 2),
     "renameat": ("EIO", 1), "prctl": ("EINVAL", 4), "ioctl": ("EBUSY", 4), "sendmsg": ("ENOBUFS", 6),
     "recvmsg": ("ENOMEM", 6), "sendto": ("ENOBUFS", 14), "readlink": ("EACCES", 2),
     "getdents64": ("EIO", 3), "umount2": ("EBUSY", 1), "setsid": ("EPERM", 1),

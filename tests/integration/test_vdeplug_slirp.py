@@ -146,8 +146,9 @@ class Failures(VdeplugCase):
             self.fails("the gateway does not answer after 10000 ms")
 
     def test_a_long_state_directory(self):
-        self.fails("choose a shorter --state-dir",
-                   "--state-dir=%s/%s" % (world().tmp, "x" * 90))
+        path = world().tmp + "/"
+        path += "x" * (107 - len("/api.sock") - len(path))  # which has room
+        self.fails("vdeplug-ptp.sock.* choose a shorter --state-dir", "--state-dir=" + path)
 
 
 if __name__ == "__main__":

@@ -208,8 +208,9 @@ class Failures(VpnkitCase):
         self.fails(r"vpnkit ended \(exit status 7\): no addresses today", fault="die-on-dhcp")
 
     def test_a_long_state_directory(self):
-        path = "%s/%s" % (world().tmp, "x" * 80)
-        self.fails("choose a shorter --state-dir", "--state-dir=" + path)
+        path = world().tmp + "/"
+        path += "x" * (107 - len("/api.sock") - len(path))  # which has room
+        self.fails("vpnkit-ethernet.sock.* choose a shorter --state-dir", "--state-dir=" + path)
 
     def test_interrupted(self):
         rk = Rootlesskit(*SAFE, env=world().environ(VPNKIT_PEER_FAULT="hang"))

@@ -2,6 +2,7 @@
 #include "cmocka_all.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ static struct port_driver drv;
 static struct ports *ports;
 static struct api *api;
 static char dir[64], path[100];
+static int dir_fd;
 
 static int open_server(bool with_ports)
 {
@@ -36,8 +38,9 @@ static int open_server(bool with_ports)
 	if (!mkdtemp(dir) || loop_open(&loop) < 0 || ports_open(&fake_ops, &drv, &ports) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s/api.sock", dir);
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	info.ports = with_ports ? ports : NULL;
-	if (api_open(loop, path, &info, &api, &e) < 0) {
+	if (api_open(loop, dir_fd, &info, &api, &e) < 0) {
 		print_error("%s\n", e.msg);
 		return -1;
 	}
@@ -62,6 +65,7 @@ static int teardown(void **state)
 	api_close(api);
 	ports_close(ports);
 	loop_close(loop);
+	close(dir_fd);
 	return rmdir(dir); /* fails when the socket is still there */
 }
 

@@ -320,10 +320,11 @@ static int do_bind(void)
 {
 	const char *dns[] = {"10.0.2.3"};
 	char before[4096] = "";
+	auto_fd int dir_fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct err e = {0};
 
 	fd_read_file("/etc/hosts", before, sizeof(before));
-	CHECK(etcfiles_install(dns, 1, ETCFILES_BOUND, scratch, &e) == 0);
+	CHECK(etcfiles_install(dns, 1, ETCFILES_BOUND, dir_fd, &e) == 0);
 	CHECK(!strcmp(read_text("/etc/resolv.conf"), "nameserver 10.0.2.3\n"));
 	CHECK(!strncmp(read_text("/etc/hosts"), before, strlen(before)));
 	CHECK(strstr(read_text("/etc/hosts"), "\n::1 "));
@@ -395,6 +396,7 @@ static int do_netns(void)
 {
 	struct err e = {0};
 	struct stat mine, made;
+	auto_fd int dir_fd = open(scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int fd = -1;
 
 	CHECK(netns_create(&fd, &e) == 0);
@@ -404,7 +406,7 @@ static int do_netns(void)
 	CHECK(netns_run(fd, compare_netns, &made, &e) == 0);
 	CHECK(netns_run(fd, compare_netns, &mine, &e) == -ENOENT);
 	CHECK(!strcmp(e.msg, "another namespace"));
-	CHECK(netns_bind(fd, in_scratch("netns"), &e) == 0);
+	CHECK(netns_bind(fd, dir_fd, "netns", &e) == 0);
 	CHECK(stat(in_scratch("netns"), &mine) == 0 && mine.st_ino == made.st_ino);
 	CHECK(waitpid(-1, NULL, WNOHANG) == -1);
 	return 0;

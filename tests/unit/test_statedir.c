@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -96,36 +97,220 @@ static void test_second_instance_is_refused(void **state)
 	statedir_close(&second);
 }
 
-static void test_leftovers_go(void **state)
+/* Refused with this code and these words, and the directory is as it was. */
+static void open_refused(const char *path, int code, const char *words)
 {
 	struct statedir d;
+	struct err e = {0};
+
+	assert_int_equal(statedir_open(path, &d, &e), code);
+	if (!strstr(e.msg, words))
+		fail_msg("no \"%s\" in: %s", words, e.msg);
+	assert_int_equal(d.lock_fd, -1);
+	assert_int_equal(d.dir_fd, -1);
+}
+
+static void make_dir(const char *path)
+{
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+static void make_socket(const char *path)
+{
+	assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+}
+
+static void test_leftovers_go(void **state)
+{
+	static const char *const files[] = {"child_pid", ".child_pid", "netns", "hosts",
+					    "resolv.conf"};
+	static const char *const sockets[] = {"api.sock",
+					      ".s4nn.sock",
+					      "vpnkit-ethernet.sock",
+					      "vdeplug-ptp.sock",
+					      "vdeplug-ptp.sock+",
+					      ".pasta.sock",
+					      ".bp.sock",
+					      "gvisortapvsock/tap.sock"};
+	struct statedir d;
+	char name[32];
 
 	(void)state;
-	assert_int_equal(mkdir(in_scratch("s"), 0755), 0);
-	assert_int_equal(mkdir(in_scratch("s/dir"), 0755), 0);
-	assert_int_equal(mkdir(in_scratch("s/dir/deep"), 0755), 0);
-	write_text(in_scratch("s/dir/deep/file"), "x");
-	write_text(in_scratch("s/child_pid"), "4711");
+	make_dir(in_scratch("s"));
+	make_dir(in_scratch("s/gvisortapvsock"));
 	write_text(in_scratch("s/lock"), "");
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(name, sizeof(name), "s/%s", files[i]);
+		write_text(in_scratch(name), "4711");
+	}
+	for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++) {
+		snprintf(name, sizeof(name), "s/%s", sockets[i]);
+		make_socket(in_scratch(name));
+	}
+	assert_int_equal(mkfifo(in_scratch("s/.bp-ready.pipe"), 0600), 0);
 	open_ok(in_scratch("s"), &d);
-	assert_false(exists(in_scratch("s/dir")));
-	assert_false(exists(in_scratch("s/child_pid")));
+	assert_true(d.crashed);
 	assert_true(exists(in_scratch("s/lock")));
+	assert_int_equal(unlink(in_scratch("s/lock")), 0);
+	assert_int_equal(rmdir(in_scratch("s")), 0); /* there was nothing else */
 	statedir_close(&d);
 }
 
-static void test_links_are_not_followed(void **state)
+static void test_what_is_not_ours_stays(void **state)
 {
 	struct statedir d;
 
 	(void)state;
-	assert_int_equal(mkdir(in_scratch("s"), 0755), 0);
-	assert_int_equal(mkdir(in_scratch("precious"), 0755), 0);
-	write_text(in_scratch("precious/file"), "x");
-	assert_int_equal(symlink(in_scratch("precious"), in_scratch("s/link")), 0);
-	open_ok(in_scratch("s"), &d);
+	make_dir(in_scratch("s"));
+	make_dir(in_scratch("s/dir"));
+	write_text(in_scratch("s/dir/file"), "x");
+	write_text(in_scratch("s/child_pid"), "4711");
+	write_text(in_scratch("s/lock"), "");
+	for (int i = 0; i < 2; i++) { /* the lock stays, too, or the second would be refused */
+		open_ok(in_scratch("s"), &d);
+		assert_false(exists(in_scratch("s/child_pid")));
+		write_text(in_scratch("s/hosts"), "");
+		statedir_close(&d);
+		assert_false(exists(in_scratch("s/hosts")));
+		assert_string_equal(read_text(in_scratch("s/dir/file")), "x");
+	}
+}
+
+static void test_directory_of_something_else(void **state)
+{
+	(void)state;
+	make_dir(in_scratch("proj"));
+	write_text(in_scratch("proj/hosts"), "precious");
+	open_refused(in_scratch("proj"), -ENOTEMPTY, "hosts is in it");
+	write_text(in_scratch("proj/lock"), "a lock of another program");
+	open_refused(in_scratch("proj"), -EEXIST, "lock in it is not");
+	assert_int_equal(unlink(in_scratch("proj/lock")), 0);
+	assert_int_equal(symlink("/dev/null", in_scratch("proj/lock")), 0);
+	open_refused(in_scratch("proj"), -EEXIST, "lock in it is not");
+	assert_int_equal(unlink(in_scratch("proj/lock")), 0);
+	make_dir(in_scratch("proj/lock"));
+	open_refused(in_scratch("proj"), -EEXIST, "lock in it is not");
+	assert_int_equal(rmdir(in_scratch("proj/lock")), 0);
+	make_socket(in_scratch("proj/lock"));
+	open_refused(in_scratch("proj"), -EEXIST, "lock in it is not");
+	assert_string_equal(read_text(in_scratch("proj/hosts")), "precious");
+}
+
+static void test_directory_with_a_name_of_ours(void **state)
+{
+	static const char *const names[] = {"s/api.sock", "s/gvisortapvsock"};
+
+	(void)state;
+	make_dir(in_scratch("s"));
+	write_text(in_scratch("s/lock"), "");
+	for (int i = 0; i < 2; i++) {
+		char file[64];
+
+		snprintf(file, sizeof(file), "%s/file", names[i]);
+		make_dir(in_scratch(names[i]));
+		write_text(in_scratch(file), "x");
+		open_refused(in_scratch("s"), -EEXIST, "rm -rf ");
+		assert_true(exists(in_scratch("s/lock")));
+		assert_int_equal(unlink(in_scratch(file)), 0);
+		assert_int_equal(rmdir(in_scratch(names[i])), 0);
+	}
+}
+
+static void test_others_may_write(void **state)
+{
+	struct statedir d;
+
+	(void)state;
+	make_dir(in_scratch("s"));
+	for (mode_t mode = 0020; mode; mode = mode == 0020 ? 0002 : mode == 0002 ? 01777 : 0) {
+		assert_int_equal(chmod(in_scratch("s"), 0755 | mode), 0);
+		open_refused(in_scratch("s"), -EPERM, mode == 01777 ? "one in it" : "chmod go-w");
+		assert_false(exists(in_scratch("s/lock")));
+	}
+	open_refused("/tmp", -EPERM, "others may write it");
+	/* In such a directory it is safe. */
+	open_ok(in_scratch("s/own"), &d);
 	statedir_close(&d);
-	assert_true(exists(in_scratch("precious/file")));
+}
+
+static void test_links_of_ones_own(void **state)
+{
+	struct statedir d;
+
+	(void)state;
+	make_dir(in_scratch("data"));
+	assert_int_equal(symlink(in_scratch("data/rk"), in_scratch("rk")), 0);
+	assert_int_equal(symlink("data/../rk", in_scratch("again")), 0);
+	for (int i = 0; i < 2; i++) { /* whether it leads to something or not */
+		open_ok(in_scratch(i ? "again" : "rk"), &d);
+		assert_string_equal(d.path, in_scratch("data/rk"));
+		statedir_close(&d);
+		assert_false(exists(in_scratch("data/rk")));
+		assert_true(exists(in_scratch("rk")));
+	}
+	open_ok(in_scratch("again/./deep//er/"), &d);
+	assert_string_equal(d.path, in_scratch("data/rk/deep/er"));
+	statedir_close(&d);
+	assert_int_equal(symlink("loop", in_scratch("loop")), 0);
+	open_refused(in_scratch("loop/x"), -ELOOP, "loop");
+	/* Within the directory they are things like others. */
+	make_dir(in_scratch("s"));
+	write_text(in_scratch("s/lock"), "");
+	write_text(in_scratch("data/file"), "x");
+	assert_int_equal(symlink(in_scratch("data"), in_scratch("s/link")), 0);
+	assert_int_equal(symlink(in_scratch("data/file"), in_scratch("s/hosts")), 0);
+	open_ok(in_scratch("s"), &d);
+	assert_false(exists(in_scratch("s/hosts")));
+	statedir_close(&d);
+	assert_true(exists(in_scratch("s/link")));
+	assert_string_equal(read_text(in_scratch("data/file")), "x");
+}
+
+#define NEIGHBOUR 20002
+
+static void test_links_and_directories_of_others(void **state)
+{
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("only root can make what another user owns\n");
+		skip();
+	}
+	make_dir(in_scratch("docs"));
+	write_text(in_scratch("docs/lock"), "");
+	assert_int_equal(symlink("docs", in_scratch("link")), 0);
+	assert_int_equal(lchown(in_scratch("link"), NEIGHBOUR, NEIGHBOUR), 0);
+	open_refused(in_scratch("link"), -EPERM, "symbolic link");
+	open_refused(in_scratch("link/deep"), -EPERM, "symbolic link");
+	assert_false(exists(in_scratch("docs/deep")));
+	make_dir(in_scratch("theirs"));
+	assert_int_equal(chown(in_scratch("theirs"), NEIGHBOUR, NEIGHBOUR), 0);
+	open_refused(in_scratch("theirs"), -EPERM, "another user (uid 20002)");
+	open_refused(in_scratch("theirs/deep"), -EPERM, "another user (uid 20002)");
+	assert_false(exists(in_scratch("theirs/deep")));
+	make_dir(in_scratch("d"));
+	write_text(in_scratch("d/lock"), "");
+	assert_int_equal(chown(in_scratch("d/lock"), NEIGHBOUR, NEIGHBOUR), 0);
+	open_refused(in_scratch("d"), -EEXIST, "lock in it is not");
+}
+
+static void test_path_too_long(void **state)
+{
+	char name[128];
+	struct statedir d;
+	int room;
+
+	(void)state;
+	room = 107 - (int)strlen("/api.sock") - (int)strlen(in_scratch("a/b/"));
+	snprintf(name, sizeof(name), "a/b/%0*d", room + 1, 0);
+	open_refused(in_scratch(name), -ENAMETOOLONG, "at most 107");
+	assert_false(exists(in_scratch("a"))); /* what was made for it has gone */
+	snprintf(name, sizeof(name), "a/b/%0*d", room, 0);
+	open_ok(in_scratch(name), &d);
+	statedir_close(&d);
+	setenv("TMPDIR", in_scratch(name), 1);
+	assert_int_equal(mkdir(in_scratch(name), 0755), 0);
+	open_refused(NULL, -ENAMETOOLONG, "TMPDIR");
+	assert_int_equal(rmdir(in_scratch(name)), 0); /* nothing is left in it */
 }
 
 static void test_home_is_not_emptied(void **state)
@@ -141,9 +326,19 @@ static void test_home_is_not_emptied(void **state)
 	assert_int_equal(statedir_open(in_scratch("h/user"), &d, &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "home directory"));
 	assert_int_equal(statedir_open(in_scratch("h"), &d, &e), -EINVAL);
-	assert_int_equal(statedir_open("/", &d, &e), -EINVAL);
+	open_refused("/", -EINVAL, "home directory");
 	assert_true(exists(in_scratch("h/user/diary")));
 	assert_false(exists(in_scratch("h/user/lock")));
+	/* An empty one is one, too, also when only the list of users tells. */
+	make_dir(in_scratch("h/empty"));
+	setenv("HOME", in_scratch("h/empty"), 1);
+	open_refused(in_scratch("h/empty"), -EINVAL, "home directory");
+	assert_int_equal(symlink("h/empty", in_scratch("alias")), 0);
+	open_refused(in_scratch("alias"), -EINVAL, "home directory");
+	unsetenv("HOME");
+	if (exists(getpwuid(geteuid())->pw_dir))
+		open_refused(getpwuid(geteuid())->pw_dir, -EINVAL, "home directory");
+	setenv("HOME", in_scratch("h/user"), 1);
 	/* Beside it is fine. */
 	open_ok(in_scratch("h/use"), &d);
 	statedir_close(&d);
@@ -226,7 +421,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_temporary, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_second_instance_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leftovers_go, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_links_are_not_followed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_not_ours_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_directory_of_something_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_directory_with_a_name_of_ours, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_others_may_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_links_of_ones_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_links_and_directories_of_others, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_path_too_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_home_is_not_emptied, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_child_pid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_made, setup, teardown),

@@ -17,6 +17,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/state_names.h"
 #include "drivers/net/link_probe.h"
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
@@ -28,7 +29,6 @@
 #define PREFIX_LEN 24
 #define MTU	   1500
 
-#define SOCKET_NAME	  "vdeplug-ptp.sock"
 #define SOCKET_TIMEOUT_MS 10000
 #define PROBE_TIMEOUT_MS  10000
 #define TURN_MS		  50
@@ -50,13 +50,14 @@ static const char *interface_name(const struct net_params *p)
 static int make_socket_name(struct net_driver *drv, const char *state_dir, struct err *e)
 {
 	size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 2;
-	int n = snprintf(drv->socket, sizeof(drv->socket), "%s/" SOCKET_NAME, state_dir);
+	int n = snprintf(drv->socket, sizeof(drv->socket), "%s/" STATE_VDEPLUG_SOCKET, state_dir);
 
 	if (n >= 0 && (size_t)n <= max)
 		return 0;
 	drv->socket[0] = '\0';
 	return err_set(e, -ENAMETOOLONG,
-		       "%s/" SOCKET_NAME ": a socket's path has at most %zu characters here: "
+		       "%s/" STATE_VDEPLUG_SOCKET
+		       ": a socket's path has at most %zu characters here: "
 		       "choose a shorter --state-dir",
 		       state_dir, max);
 }
@@ -187,18 +188,11 @@ static void fill_result(const struct net_params *p, struct net_result *result)
 
 static void vdeplug_slirp_stop(struct net_driver *drv)
 {
-	char second[sizeof(drv->socket) + 1];
-
 	if (!drv)
 		return;
 	inside_stop(&drv->probe);
 	helper_stop(&drv->tap);
 	helper_stop(&drv->slirp);
-	if (drv->socket[0]) {
-		snprintf(second, sizeof(second), "%s+", drv->socket);
-		unlink(drv->socket);
-		unlink(second);
-	}
 	free(drv);
 }
 

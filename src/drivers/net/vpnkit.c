@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/state_names.h"
 #include "drivers/net/tap.h"
 #include "drivers/net/vpnkit_internal.h"
 #include "drivers/registry_internal.h"
@@ -23,7 +24,6 @@
 #define GATEWAY	   "192.168.65.1"
 #define PREFIX_LEN 24
 
-#define SOCKET_NAME	  "vpnkit-ethernet.sock"
 #define SOCKET_TIMEOUT_MS 10000
 #define RELAY_TIMEOUT_MS  10000
 /* More than the relay's own time-out, which says what it waited for. */
@@ -45,10 +45,11 @@ static int make_address(struct net_driver *drv, const char *state_dir, struct er
 	struct sockaddr_un *a = &drv->address;
 
 	a->sun_family = AF_UNIX;
-	if ((size_t)snprintf(a->sun_path, sizeof(a->sun_path), "%s/" SOCKET_NAME, state_dir) >=
-	    sizeof(a->sun_path))
+	if ((size_t)snprintf(a->sun_path, sizeof(a->sun_path), "%s/" STATE_VPNKIT_SOCKET,
+			     state_dir) >= sizeof(a->sun_path))
 		return err_set(e, -ENAMETOOLONG,
-			       "%s/" SOCKET_NAME ": a socket's path has at most %zu characters: "
+			       "%s/" STATE_VPNKIT_SOCKET
+			       ": a socket's path has at most %zu characters: "
 			       "choose a shorter --state-dir",
 			       state_dir, sizeof(a->sun_path) - 1);
 	return 0;
@@ -151,8 +152,6 @@ static void vpnkit_stop(struct net_driver *drv)
 		return;
 	inside_stop(&drv->relay);
 	helper_stop(&drv->vpnkit);
-	if (drv->address.sun_path[0])
-		unlink(drv->address.sun_path);
 	free(drv);
 }
 

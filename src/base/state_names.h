@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_BASE_STATE_NAMES_H
+#define RINGKIT_BASE_STATE_NAMES_H
+
+/*
+ * What a state directory may hold. Its owner removes these names and no others
+ * (launch/statedir.c), so whatever makes a file there names it here.
+ */
+#define STATE_LOCK	    "lock"
+#define STATE_CHILD_PID	    "child_pid"
+#define STATE_CHILD_PID_NEW ".child_pid" /* until it is whole */
+#define STATE_API_SOCKET    "api.sock"
+#define STATE_NETNS	    "netns"
+#define STATE_RESOLV_CONF   "resolv.conf"
+#define STATE_HOSTS	    "hosts"
+
+#define STATE_SLIRP4NETNS_SOCKET ".s4nn.sock"
+#define STATE_VPNKIT_SOCKET	 "vpnkit-ethernet.sock"
+#define STATE_VDEPLUG_SOCKET	 "vdeplug-ptp.sock"
+#define STATE_VDEPLUG_SOCKET_2	 STATE_VDEPLUG_SOCKET "+" /* the second end's */
+#define STATE_PASTA_SOCKET	 ".pasta.sock"		  /* pasta's --conf-path */
+
+/* RootlessKit's, which a crash of it leaves behind. */
+#define STATE_ROOTLESSKIT_PORT_SOCKET ".bp.sock"
+#define STATE_ROOTLESSKIT_PORT_PIPE   ".bp-ready.pipe"
+#define STATE_ROOTLESSKIT_GVISOR      "gvisortapvsock"
+#define STATE_ROOTLESSKIT_GVISOR_TAP  "tap.sock" /* in that directory */
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_LAUNCH_STATEDIR_NAMES_H
+#define RINGKIT_LAUNCH_STATEDIR_NAMES_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/*
+ * The names in a state directory that are ours: which of them are there, and their removal. The
+ * lock is not among them.
+ */
+
+/* Whether an instance had come as far as having ports. */
+bool statedir_names_remain(int dir_fd);
+
+/* Removes them. A directory of such a name stays, and is an error: -EEXIST. Goes on after a failure
+ * and returns the first one. path: of the directory, for *e. */
+int statedir_names_remove(int dir_fd, const char *path, struct err *e);
+
+/* The name of something in the directory other than the lock, into name. 0, -ENOENT when there is
+ * nothing, -errno. */
+int statedir_names_other(int dir_fd, char name[NAME_MAX + 1]);
+
+#endif
