@@ -80,8 +80,16 @@ void request_answer(struct request *r, unsigned status, const char *type, char *
 
 /* Requests */
 
+static bool asks_to_close(const struct api *api, struct MHD_Connection *conn)
+{
+	const char *word = api->mhd->lookup_connection_value(conn, MHD_HEADER_KIND,
+							     MHD_HTTP_HEADER_CONNECTION);
+
+	return word && strcasestr(word, "close");
+}
+
 static struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *url,
-				   const char *method)
+				   const char *method, const char *version)
 {
 	struct request *r = calloc(1, sizeof(*r));
 	const char *length;
@@ -95,6 +103,7 @@ static struct request *request_new(struct api *api, struct MHD_Connection *conn,
 	length = api->mhd->lookup_connection_value(conn, MHD_HEADER_KIND,
 						   MHD_HTTP_HEADER_CONTENT_LENGTH);
 	r->too_long = length && strtoull(length, NULL, 10) > LIMIT_API_BODY_BYTES;
+	r->closes = strcmp(version, MHD_HTTP_VERSION_1_1) != 0 || asks_to_close(api, conn);
 	DL_APPEND(api->requests, r);
 	clients_spoke(api, conn);
 	return r;
@@ -157,9 +166,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	struct api *api = cls;
 	struct request *r = *state;
 
-	(void)version;
 	if (!r) {
-		r = request_new(api, conn, url, method);
+		r = request_new(api, conn, url, method, version);
 		*state = r;
 		if (!r)
 			return MHD_NO;
@@ -269,7 +277,7 @@ static int start(struct api *api, struct err *e)
 		on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
 		api->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
 		MHD_OPTION_NOTIFY_CONNECTION, clients_notify, api, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)LIMIT_API_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)(LIMIT_API_CONNECTIONS + LIMIT_API_LEASES), MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)LIMIT_API_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
 	if (!api->daemon)
@@ -310,6 +318,7 @@ void api_close(struct api *api)
 
 	if (!api)
 		return;
+	api->closing = true;
 	loop_remove(api->source);
 	loop_remove(api->timer);
 	/* A daemon cannot be stopped while a connection is suspended. */

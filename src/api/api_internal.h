@@ -14,6 +14,14 @@ struct pending {
 	struct request *request; /* NULL: nobody waits for it */
 };
 
+/* A connection. */
+struct client {
+	struct MHD_Connection *conn;
+	int fd; /* libmicrohttpd's */
+	struct lease *leases;
+	struct client *prev, *next; /* in one of api's two lists */
+};
+
 struct request {
 	struct api *api;
 	struct MHD_Connection *conn;
@@ -24,6 +32,9 @@ struct request {
 	bool too_long;
 	bool served;	/* routes_serve has had it */
 	bool suspended; /* waits for request_answer */
+	bool closes;	/* its connection ends with the answer */
+	bool lease;	/* the port that it adds is to belong to the connection */
+	long long port; /* that it removes */
 	struct pending *pending;
 	/* The answer; status 0: not yet. */
 	unsigned status;
@@ -39,9 +50,12 @@ struct api {
 	struct MHD_Daemon *daemon;
 	struct loop_source *source, *timer;
 	struct request *requests;
-	struct client *clients; /* clients.c */
-	int n_clients;
+	struct client *clients; /* without a lease, the one that has been silent longest first */
+	struct client *holders; /* with one */
+	int n_clients, n_holders;
 	unsigned long n_evicted;
+	struct lease *leases; /* by the number of their port */
+	bool closing;
 	bool run_again; /* it has turned away from its listening socket */
 	int listen_fd;
 	int dir_fd; /* the state directory's, once the socket is in it; else -1 */
@@ -63,7 +77,22 @@ void batch_add(struct request *r);
  * each request on one. */
 void clients_notify(void *cls, struct MHD_Connection *conn, void **context,
 		    enum MHD_ConnectionNotificationCode what);
-void clients_spoke(struct api *api, const struct MHD_Connection *conn);
+void clients_spoke(struct api *api, struct MHD_Connection *conn);
+/* The record of a connection; NULL when there was no memory for one. */
+struct client *client_of(const struct api *api, struct MHD_Connection *conn);
+/* It has got its first lease, or lost its last. */
+void client_leases_changed(struct api *api, struct client *client);
+
+/* leases.c: ports that belong to a connection. Whether the request may have one: 0 or -errno. */
+int lease_check(const struct request *r, struct err *e);
+/* The port belongs to the request's connection from now on. 0 or -ENOMEM. */
+int lease_take(const struct request *r, int id);
+/* The port was removed, if it was. */
+void lease_forget(struct api *api, long long id);
+/* The connection has closed: removes its ports. */
+void leases_end(struct api *api, struct client *client);
+/* Removes a port that nobody waits for. */
+void lease_remove_port(struct api *api, int id);
 
 /* api.c: the answer; body becomes the server's (malloc), NULL: none. type: a literal or NULL. */
 void request_answer(struct request *r, unsigned status, const char *type, char *body);

@@ -8,16 +8,11 @@
 #include "base/log.h"
 
 /*
- * The connections of the API, the one that has been silent longest first. With
- * LIMIT_API_CONNECTIONS of them open libmicrohttpd accepts no more: so that clients which are stuck
- * hold nobody up, the first of the list is closed for each one that comes then.
+ * The connections of the API. With LIMIT_API_CONNECTIONS of them open, each one that comes closes
+ * the one that has been silent longest, so that clients which are stuck hold nobody up. A
+ * connection that has a lease on a port is silent by its nature: it does not count, and is never
+ * closed for another or for its silence. LIMIT_API_LEASES bounds these.
  */
-
-struct client {
-	struct MHD_Connection *conn;
-	int fd; /* libmicrohttpd's */
-	struct client *prev, *next;
-};
 
 static bool waits_for_driver(const struct api *api, const struct client *client)
 {
@@ -43,7 +38,7 @@ static void close_silent(struct api *api, const struct client *newcomer)
 		shutdown(client->fd, SHUT_RDWR);
 		if (!api->n_evicted++)
 			log_warning(
-				"API: %d connections are open, and no more can be: the one that "
+				"API: %d connections are open, and no more are to be: the one that "
 				"has been silent longest is closed, now and whenever that "
 				"happens again",
 				LIMIT_API_CONNECTIONS);
@@ -51,62 +46,83 @@ static void close_silent(struct api *api, const struct client *newcomer)
 	}
 }
 
-static void client_new(struct api *api, struct MHD_Connection *conn)
+static void client_new(struct api *api, struct MHD_Connection *conn, void **context)
 {
 	const union MHD_ConnectionInfo *info =
 		api->mhd->get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct client *client = calloc(1, sizeof(*client));
 
 	if (!client || !info) {
-		free(client); /* not to be closed early, that is all */
+		free(client); /* not to be closed early, and without leases: that is all */
 		return;
 	}
 	client->conn = conn;
 	client->fd = info->connect_fd;
+	*context = client;
 	DL_APPEND(api->clients, client);
 	if (++api->n_clients >= LIMIT_API_CONNECTIONS)
 		close_silent(api, client);
 }
 
-static struct client *client_find(const struct api *api, const struct MHD_Connection *conn)
+struct client *client_of(const struct api *api, struct MHD_Connection *conn)
 {
-	struct client *client;
+	const union MHD_ConnectionInfo *info =
+		api->mhd->get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
-	DL_FOREACH(api->clients, client)
-	{
-		if (client->conn == conn)
-			return client;
-	}
-	return NULL;
+	return info ? info->socket_context : NULL;
 }
 
-void clients_spoke(struct api *api, const struct MHD_Connection *conn)
+void clients_spoke(struct api *api, struct MHD_Connection *conn)
 {
-	struct client *client = client_find(api, conn);
+	struct client *client = client_of(api, conn);
 
-	if (!client)
+	if (!client || client->leases)
 		return;
 	DL_DELETE(api->clients, client);
 	DL_APPEND(api->clients, client);
+}
+
+static void set_timeout(struct api *api, struct MHD_Connection *conn, unsigned seconds)
+{
+	api->mhd->set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
+}
+
+void client_leases_changed(struct api *api, struct client *client)
+{
+	if (client->leases) {
+		DL_DELETE(api->clients, client);
+		DL_APPEND(api->holders, client);
+		api->n_clients--;
+		api->n_holders++;
+		set_timeout(api, client->conn, 0);
+	} else {
+		DL_DELETE(api->holders, client);
+		DL_APPEND(api->clients, client);
+		api->n_holders--;
+		api->n_clients++;
+		set_timeout(api, client->conn, LIMIT_API_IDLE_S);
+	}
+}
+
+static void client_free(struct api *api, struct client *client)
+{
+	/* At the limit libmicrohttpd does not wait for the listening socket; the next run begins
+	 * again. */
+	if (api->n_clients + api->n_holders >= LIMIT_API_CONNECTIONS + LIMIT_API_LEASES)
+		api->run_again = true;
+	leases_end(api, client);
+	DL_DELETE(api->clients, client);
+	api->n_clients--;
+	free(client);
 }
 
 void clients_notify(void *cls, struct MHD_Connection *conn, void **context,
 		    enum MHD_ConnectionNotificationCode what)
 {
 	struct api *api = cls;
-	struct client *client;
 
-	(void)context;
-	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		client_new(api, conn);
-		return;
-	}
-	client = client_find(api, conn);
-	if (!client)
-		return;
-	DL_DELETE(api->clients, client);
-	/* At the limit it does not wait for the listening socket; the next run begins again. */
-	if (api->n_clients-- >= LIMIT_API_CONNECTIONS)
-		api->run_again = true;
-	free(client);
+	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+		client_new(api, conn, context);
+	else if (*context)
+		client_free(api, *context);
 }

@@ -130,6 +130,33 @@ int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struc
 	return code;
 }
 
+/* 1 for "connection", 0 for none. */
+static int lease_of(const json_t *spec, struct err *e)
+{
+	const char *key, *word = "";
+	const json_t *v;
+
+	json_object_foreach((json_t *)spec, key, v)
+	{
+		if (strcasecmp(key, "lease") != 0)
+			continue;
+		word = json_is_null(v) ? "" : json_string_value(v);
+		if (!word || (word[0] && strcmp(word, "connection") != 0))
+			return err_set(e, -EINVAL,
+				       "unknown lease: the only one there is is \"connection\"");
+	}
+	return word[0] != '\0';
+}
+
+int codec_lease_decode(const char *body, size_t len, struct err *e)
+{
+	json_t *root = json_loadb(body, len, JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY, NULL);
+	int code = json_is_object(root) ? lease_of(root, e) : 0;
+
+	json_decref(root);
+	return code;
+}
+
 static int take_specs(const json_t *list, size_t max, struct port_spec **out, size_t *n,
 		      struct err *e)
 {
@@ -142,8 +169,11 @@ static int take_specs(const json_t *list, size_t max, struct port_spec **out, si
 	if (!specs)
 		return err_errno(e, -ENOMEM, "port specs");
 	for (size_t i = 0; i < len; i++) {
-		int code = codec_spec_take(json_array_get(list, i), &specs[i], e);
+		const json_t *spec = json_array_get(list, i);
+		int code = codec_spec_take(spec, &specs[i], e);
 
+		if (code == 0 && json_is_object(spec) && lease_of(spec, e) != 0)
+			code = err_set(e, -EINVAL, "a port of a batch cannot have a lease");
 		if (code < 0)
 			return err_wrap(e, code, "port spec %zu", i);
 	}

@@ -16,6 +16,10 @@
 /* A port spec from a request's body. 0 or -EINVAL with Go's words for it. Does not validate. */
 int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struct err *e);
 
+/* Whether a spec in a request's body asks for a lease: {"lease": "connection", ...}, which is no
+ * part of RootlessKit's API. 1, 0, or -EINVAL for another value. */
+int codec_lease_decode(const char *body, size_t len, struct err *e);
+
 /* Specs from a body that is an array of them. *out has *n of them, 1 to max, and is to be freed. 0,
  * -EINVAL with what is wrong with which, or -ENOMEM. */
 int codec_specs_decode(const char *body, size_t len, size_t max, struct port_spec **out, size_t *n,

@@ -99,8 +99,10 @@ static void get_info(struct request *r)
 	json_object_set_new(o, "childPID", json_integer(info->child_pid));
 	if (info->net)
 		json_object_set_new(o, "networkDriver", net_json(info->net));
-	if (info->ports)
+	if (info->ports) {
 		json_object_set_new(o, "portDriver", port_driver_json(info->ports));
+		json_object_set_new(o, "portLeases", json_true());
+	}
 	routes_answer(r, MHD_HTTP_OK, o);
 }
 
@@ -171,9 +173,25 @@ static void on_added(void *arg, int id, const struct err *e)
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
 		return;
 	}
+	if (r->lease && lease_take(r, id) < 0) {
+		lease_remove_port(r->api, id);
+		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+		return;
+	}
 	/* It could be read before, so it can be again. */
 	codec_spec_decode(r->body, r->body_len, &spec, NULL);
 	routes_answer(r, MHD_HTTP_CREATED, codec_port_encode(id, &spec));
+}
+
+/* What the body asks for. 0 or -errno. */
+static int read_spec(struct request *r, struct port_spec *spec, struct err *e)
+{
+	const char *body = r->body ? r->body : "";
+	int code = codec_spec_decode(body, r->body_len, spec, e);
+
+	code = code ? code : codec_lease_decode(body, r->body_len, e);
+	r->lease = code > 0;
+	return code > 0 ? lease_check(r, e) : code;
 }
 
 static void post_ports(struct request *r)
@@ -184,7 +202,7 @@ static void post_ports(struct request *r)
 
 	if (!need_ports(r))
 		return;
-	if (codec_spec_decode(r->body ? r->body : "", r->body_len, &spec, &e) < 0) {
+	if (read_spec(r, &spec, &e) < 0) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;
 	}
@@ -205,27 +223,28 @@ static void on_removed(void *arg, const struct err *e)
 
 	if (!r)
 		return;
-	if (e)
+	if (e) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
-	else
-		request_answer(r, MHD_HTTP_OK, NULL, NULL);
+		return;
+	}
+	lease_forget(r->api, r->port);
+	request_answer(r, MHD_HTTP_OK, NULL, NULL);
 }
 
 static void delete_port(struct request *r, const char *id_text)
 {
 	struct err e = {.code = 0};
 	struct pending *p;
-	long long id;
 
 	if (!need_ports(r))
 		return;
-	if (codec_id_decode(id_text, &id, &e) < 0) {
+	if (codec_id_decode(id_text, &r->port, &e) < 0) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;
 	}
 	p = pending_new(r);
 	if (p)
-		ports_remove(r->api->info.ports, id, on_removed, p);
+		ports_remove(r->api->info.ports, r->port, on_removed, p);
 }
 
 /* GET /v1/stats */

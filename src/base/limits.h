@@ -23,6 +23,10 @@
 /* Connections to the API at a time: each costs a descriptor and about 4 KiB. */
 #define LIMIT_API_CONNECTIONS 64
 
+/* Ports that belong to a connection of the API: each costs a descriptor and 20 KiB as long as it is
+ * there, beside LIMIT_API_CONNECTIONS. Docker with so many published ports has as many proxies. */
+#define LIMIT_API_LEASES 4096
+
 /* A client of the API that sends nothing for this long is dropped. */
 #define LIMIT_API_IDLE_S 60
 

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import time
 
 import rkit
@@ -73,6 +74,31 @@ class Api(PortTestCase):
         conn.request("DELETE", "/v1/ports/%d" % number)
         self.assertEqual(conn.getresponse().read(), b"")
         conn.close()
+
+    @rkit.ours("knows no leases")
+    def test_a_killed_client_leaves_no_leased_port(self):
+        self.assertIs(self.rk.api("GET", "/v1/info")[1]["portLeases"], True)
+        code = """if 1:
+            import json, sys, time
+            sys.path.insert(0, %r)
+            from rkit.launch import UnixConnection
+            conn = UnixConnection(sys.argv[1])
+            conn.request("POST", "/v1/ports", json.dumps(dict(%r, lease="connection")))
+            print(conn.getresponse().status, flush=True)
+            time.sleep(600)
+        """ % (os.path.dirname(os.path.abspath(__file__)), SPEC)
+        for _ in range(3):
+            client = subprocess.Popen(["python3", "-c", code, self.rk.state + "/api.sock"],
+                                      stdout=subprocess.PIPE)
+            self.assertEqual(client.stdout.readline(), b"201\n")
+            self.assertEqual(len(self.rk.ports()), 1)
+            client.kill()
+            client.wait()
+            client.stdout.close()
+            wait_for("the port to go", lambda: not self.rk.ports())
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("127.0.0.1", 18080))
 
     def test_malformed_bodies(self):
         for body in ("", "{", "[]", "null", '"x"', "{}", "\0", "{" * 10000, '{"proto":5}',
