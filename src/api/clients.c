@@ -82,9 +82,12 @@ void clients_spoke(struct api *api, struct MHD_Connection *conn)
 	DL_APPEND(api->clients, client);
 }
 
-static void set_timeout(struct api *api, struct MHD_Connection *conn, unsigned seconds)
+/* Not of one that has closed: libmicrohttpd has taken it out of its lists of time-outs. */
+static void set_timeout(struct api *api, const struct client *client, unsigned seconds)
 {
-	api->mhd->set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
+	if (client->conn)
+		api->mhd->set_connection_option(client->conn, MHD_CONNECTION_OPTION_TIMEOUT,
+						seconds);
 }
 
 void client_leases_changed(struct api *api, struct client *client)
@@ -94,13 +97,13 @@ void client_leases_changed(struct api *api, struct client *client)
 		DL_APPEND(api->holders, client);
 		api->n_clients--;
 		api->n_holders++;
-		set_timeout(api, client->conn, 0);
+		set_timeout(api, client, 0);
 	} else {
 		DL_DELETE(api->holders, client);
 		DL_APPEND(api->clients, client);
 		api->n_holders--;
 		api->n_clients++;
-		set_timeout(api, client->conn, LIMIT_API_IDLE_S);
+		set_timeout(api, client, LIMIT_API_IDLE_S);
 	}
 }
 
@@ -110,6 +113,7 @@ static void client_free(struct api *api, struct client *client)
 	 * again. */
 	if (api->n_clients + api->n_holders >= LIMIT_API_CONNECTIONS + LIMIT_API_LEASES)
 		api->run_again = true;
+	client->conn = NULL;
 	leases_end(api, client);
 	DL_DELETE(api->clients, client);
 	api->n_clients--;
