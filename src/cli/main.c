@@ -24,6 +24,8 @@ static int role_main(const char *role, int argc, char **argv)
 		return dataplane_main();
 	if (!strcmp(role, "broker"))
 		return broker_main();
+	if (!strcmp(role, "router"))
+		return router_main();
 	if (!strcmp(role, "guard"))
 		return guard_main(argc, argv);
 	if (!strcmp(role, "vpnkit-relay"))

@@ -156,6 +156,7 @@ int options_validate(struct options *o, struct err *e)
 
 	if (o->help || o->version || o->print_semver)
 		return 0;
+	o->ipv6_given = given(o, OPT_IPV6);
 	if (!o->command[0])
 		return err_set(e, -EINVAL, "no command specified");
 	if (o->n_copy_up && is(o->propagation, "rshared"))

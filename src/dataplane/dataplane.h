@@ -20,6 +20,8 @@
  */
 struct dataplane;
 
+struct dataplane_outward;
+
 enum dataplane_backend { DATAPLANE_AUTO, DATAPLANE_URING, DATAPLANE_EPOLL };
 
 struct dataplane_config {
@@ -31,7 +33,15 @@ struct dataplane_config {
 			   */
 	uint32_t udp_timeout_ms; /* 0: 90 s */
 	bool debug;
+	/* The way out of the namespace, with as many workers; NULL: none. Borrowed (outward.h). */
+	struct dataplane_outward *outward;
 };
+
+/* How many workers there will be when so many are asked for (0: one for each CPU). */
+unsigned dataplane_worker_count(unsigned asked);
+
+/* The name servers of config->outward are others now. */
+void dataplane_resolvers_changed(struct dataplane *dp);
 
 /* 0 or -errno, with both processes up and no port. */
 int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,

@@ -30,6 +30,7 @@ struct net_params {
 	const char *cidr;   /* NULL: the driver's default */
 	bool disable_host_loopback;
 	bool ipv6;
+	bool ipv6_auto; /* neither asked for nor refused: where the host has a way */
 	bool detach_netns;
 	bool auto_ports;     /* ports that are open inside are to be so outside (implicit) */
 	const char *binary;  /* --slirp4netns-binary etc; NULL: default */
@@ -37,6 +38,7 @@ struct net_params {
 	const char *seccomp; /* likewise */
 	const char *bridge;  /* lxc-user-nic */
 	const char *state_dir;
+	int workers;		/* of the data plane; 0: as many as there are CPUs */
 	const char *api_socket; /* slirp4netns: path for its API socket, NULL when not needed */
 };
 
@@ -75,7 +77,8 @@ static inline size_t net_result_dns(const struct net_result *net, const char **d
 	return n;
 }
 
-struct net_driver; /* each driver's own state */
+struct dataplane_outward; /* dataplane/outward.h */
+struct net_driver;	  /* each driver's own state */
 
 /* Called when the driver's helper process ends by itself; msg is for the log. */
 typedef void net_died_fn(void *arg, const char *msg);
@@ -99,6 +102,8 @@ struct net_driver_ops {
 	 * namespaces. 0 or -errno. */
 	int (*follow)(struct net_driver *drv, struct loop *loop, net_changed_fn *changed,
 		      void *arg);
+	/* Optional: what the data plane is to carry. It lives as long as the driver. */
+	struct dataplane_outward *(*outward)(struct net_driver *drv);
 	/* Ends its helper and frees it. */
 	void (*stop)(struct net_driver *drv);
 };
@@ -128,6 +133,7 @@ struct port_params {
 	int udp_timeout_ms;
 	bool dataplane_sandbox;
 	bool debug;
+	struct dataplane_outward *outward; /* the network driver's, or NULL */
 };
 
 struct port_driver_ops {

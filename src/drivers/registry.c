@@ -22,6 +22,7 @@ static const struct net_row net_table[] = {
 	{"lxc-user-nic", &net_lxc_user_nic_ops},
 	{"vdeplug_slirp", &net_vdeplug_slirp_ops},
 	{"pasta", &net_pasta_ops},
+	{"builtin", &net_builtin_ops},
 };
 
 /* Which networks a port driver goes with. */

@@ -33,6 +33,7 @@ struct parent {
 	struct net_result net_result;
 	const struct port_driver_ops *port_ops;
 	struct port_driver *port;
+	struct port_driver *way_out; /* the data plane, where it carries no ports: --net=builtin */
 	struct ports *ports;
 	struct api_info api_info;
 	struct api *api;

@@ -21,6 +21,8 @@
 /* Killed processes end in some milliseconds; a machine under load takes longer. */
 #define PREDECESSOR_MS 5000
 
+#define PORT_DRIVER_BUILTIN "builtin"
+
 static const char *binary_option(const struct options *o)
 {
 	if (!strcmp(o->net, "slirp4netns"))
@@ -51,6 +53,8 @@ static struct net_params net_params(const struct parent *p)
 		.seccomp = o->slirp4netns_seccomp,
 		.bridge = o->lxc_user_nic_bridge,
 		.state_dir = p->state.path,
+		.workers = o->workers,
+		.ipv6_auto = !o->ipv6_given,
 		.api_socket = p->slirp_socket[0] ? p->slirp_socket : NULL,
 	};
 }
@@ -147,7 +151,7 @@ int services_start_network(struct parent *p, struct err *e)
 	return code ? code : send_setup(p, e);
 }
 
-static int start_port_driver(struct parent *p, struct err *e)
+static struct port_params port_params(struct parent *p)
 {
 	const struct options *o = p->options;
 	struct port_params params = {
@@ -165,14 +169,24 @@ static int start_port_driver(struct parent *p, struct err *e)
 		.dataplane_sandbox = o->dataplane_sandbox,
 		.debug = o->debug,
 	};
+
+	if (p->net_ops && p->net_ops->outward)
+		params.outward = p->net_ops->outward(p->net);
+	snprintf(params.child_ip, sizeof(params.child_ip), "%s", p->net_result.ip);
+	return params;
+}
+
+static int start_port_driver(struct parent *p, struct err *e)
+{
+	struct port_params params = port_params(p);
 	int code;
 
-	p->port_ops = port_driver_find(o->port_driver);
-	snprintf(params.child_ip, sizeof(params.child_ip), "%s", p->net_result.ip);
+	p->port_ops = port_driver_find(p->options->port_driver);
 	code = p->port_ops->start(&params, &p->port, e);
 	if (code) {
 		p->port_ops = NULL;
-		return err_wrap(e, code, "failed to start the port driver %s", o->port_driver);
+		return err_wrap(e, code, "failed to start the port driver %s",
+				p->options->port_driver);
 	}
 	code = ports_open(p->port_ops, p->port, &p->ports);
 	if (code)
@@ -224,10 +238,25 @@ static int publish_all(struct parent *p, struct err *e)
 	return 0;
 }
 
-int services_start_ports(struct parent *p, struct err *e)
+/* The data plane carries what the command sends out also when it has no ports. */
+static int start_way_out(struct parent *p, struct err *e)
 {
+	struct port_params params = port_params(p);
 	int code;
 
+	if (!params.outward || !strcmp(p->options->port_driver, PORT_DRIVER_BUILTIN))
+		return 0;
+	code = port_driver_find(PORT_DRIVER_BUILTIN)->start(&params, &p->way_out, e);
+	return code ? err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net)
+		    : 0;
+}
+
+int services_start_ports(struct parent *p, struct err *e)
+{
+	int code = start_way_out(p, e);
+
+	if (code)
+		return code;
 	if (!port_driver_find(p->options->port_driver))
 		return 0; /* none and implicit */
 	code = start_port_driver(p, e);
@@ -251,10 +280,13 @@ void services_stop(struct parent *p)
 		ports_close(p->ports);
 	if (p->port_ops)
 		p->port_ops->stop(p->port);
+	if (p->way_out)
+		port_driver_find(PORT_DRIVER_BUILTIN)->stop(p->way_out);
 	if (p->net_ops)
 		p->net_ops->stop(p->net);
 	p->api = NULL;
 	p->ports = NULL;
 	p->port_ops = NULL;
+	p->way_out = NULL;
 	p->net_ops = NULL;
 }

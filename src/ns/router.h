@@ -60,6 +60,10 @@ struct router_config {
  * command's. */
 int router_set_up(const struct router_config *config, enum router_queue *queue, struct err *e);
 
+/* router_queue.c: the socket of a queue of the current namespace, non-blocking, with whole packets.
+ * The caller closes it. 0 or -errno. */
+int router_queue_open(uint16_t number, int *out, struct err *e);
+
 /* router_nft.c */
 int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e);
 

@@ -14,6 +14,7 @@
 #include "base/sockaddr.h"
 #include "dataplane/bind.h"
 #include "dataplane/control/control_internal.h"
+#include "dataplane/outward.h"
 
 /*
  * The door, and the table of ports. Runs in the parent, in its loop.
@@ -406,8 +407,10 @@ static unsigned default_workers(void)
 	return (unsigned)CPU_COUNT(&cpus);
 }
 
-static unsigned clamp_workers(unsigned n)
+unsigned dataplane_worker_count(unsigned asked)
 {
+	unsigned n = asked ? asked : default_workers();
+
 	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
 }
 
@@ -452,7 +455,8 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 	dp->config = *config;
 	if (dp->config.udp_timeout_ms == 0)
 		dp->config.udp_timeout_ms = UDP_TIMEOUT_MS;
-	dp->workers = clamp_workers(config->workers ? config->workers : default_workers());
+	dp->workers = dataplane_worker_count(config->workers);
+	assert(!config->outward || config->outward->workers == dp->workers);
 	dp->listeners_max = listeners_max(nofile, dp->workers);
 	dp->listeners_plenty = LISTENERS_PLENTY(nofile);
 	dp_channels_init(dp);
@@ -461,6 +465,8 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 		free(dp);
 		return code;
 	}
+	if (dp->config.outward)
+		dp->config.outward->dataplane = dp;
 	*out = dp;
 	return 0;
 }
@@ -501,12 +507,26 @@ void dataplane_close(struct dataplane *dp)
 
 	if (!dp)
 		return;
+	if (dp->config.outward)
+		dp->config.outward->dataplane = NULL;
 	if (dp->plane.state == DP_CHILD_UP)
 		ports_let_go(dp);
 	dp_children_end(dp);
 	HASH_ITER(hh, dp->ports, port, tmp)
 	port_free(port);
 	free(dp);
+}
+
+void dataplane_resolvers_changed(struct dataplane *dp)
+{
+	const union dp_addr *a = dp->config.outward->config.resolvers;
+	struct dp_msg msg = {
+		.type = DP_MSG_RESOLVERS, .target = a[0], .target2 = a[1], .target3 = a[2]};
+
+	/* The next data plane is told at its start. */
+	for (unsigned i = 0; i < dp->workers; i++)
+		if (dp_channel_post(&dp->channels[i], &msg, -1, false) < 0)
+			dp_child_give_up(&dp->plane, "out of memory for its messages");
 }
 
 const char *dataplane_backend_name(const struct dataplane *dp)
@@ -516,7 +536,7 @@ const char *dataplane_backend_name(const struct dataplane *dp)
 
 uint64_t dataplane_netns_cookie(const struct dataplane *dp)
 {
-	return dp->netns_cookie;
+	return dp->broker.cookie;
 }
 
 unsigned dataplane_workers(const struct dataplane *dp)

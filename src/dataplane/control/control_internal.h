@@ -11,10 +11,11 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in five files:
+ * The parent's half of the data plane, in six files:
  *   control.c  the door, and the table of ports
  *   channel.c   control channels: messages to workers, their answers
- *   process.c  the two processes: start, handshake, end, start again
+ *   process.c  the processes: start, handshake, end, start again
+ *   brokers.c  what it tells the socket brokers
  *   inside.c   listening sockets in the namespace, which the broker makes
  *   stats.c    what the workers count
  */
@@ -48,6 +49,10 @@ struct dp_child {
 	unsigned failures;	   /* in a row */
 	bool given_up;		   /* we have killed it */
 	uint64_t started_ms;
+	/* A broker's. */
+	int netns_fd;		     /* where it goes; borrowed */
+	uint64_t cookie;	     /* of that namespace; 0: not known yet */
+	int channels[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
 };
 
 enum dp_port_state {
@@ -84,12 +89,11 @@ struct dataplane {
 	struct dataplane_config config;
 	enum dataplane_backend backend; /* what runs */
 	unsigned workers;
-	uint64_t netns_cookie;
 	uint32_t transparent; /* mask of what works, ns/transparent.h */
 	struct dp_child plane, broker;
+	struct dp_child router; /* the broker of the router's namespace, with config.outward */
 	struct dp_channel channels[LIMIT_WORKERS];
-	int broker_fds[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
-	int stats_fd;		       /* the statistics file of the data plane that runs */
+	int stats_fd;			  /* the statistics file of the data plane that runs */
 	uint64_t slots[LIMIT_PORTS / 64]; /* taken ones have their bit set */
 	unsigned slots_used;		  /* those above never were */
 	unsigned starts;		  /* data planes so far */
@@ -127,6 +131,23 @@ void dp_children_end(struct dataplane *dp);
 void dp_child_give_up(struct dp_child *child, const char *why);
 /* It has closed a channel: it is ending, and helped along. */
 void dp_child_hung_up(struct dp_child *child);
+
+/* brokers.c */
+/* Of the two the one of the command's namespace, which also makes listening sockets. */
+bool dp_is_broker(const struct dp_child *child);
+/* Tells a broker that has just been started what to be. 0 or -errno. */
+int dp_broker_prepare(struct dp_child *broker);
+/* -EAGAIN: not yet. 0, or -errno with *e. */
+int dp_broker_take_reply(struct dp_child *broker, struct err *e);
+/* A new data plane: socket channels for its workers, in broker->channels. 0 or -errno. */
+int dp_broker_add_channels(struct dp_child *broker);
+/* A new broker: the workers that run get their channels to it. */
+void dp_broker_announce(struct dp_child *broker);
+/* Pairs of a channel. 0 or -errno. */
+int dp_socketpair_open(int *ours, int *theirs);
+int dp_pairs_open(int *a, int *b, unsigned n);
+void dp_fds_init(int *fds, size_t n);
+void dp_fds_close(int *fds, size_t n);
 
 /* inside.c */
 /* Asks the broker for the port's socket in the namespace; dp_port_inside takes the answer. 0;

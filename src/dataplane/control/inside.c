@@ -36,7 +36,7 @@ static bool is_as_asked(const struct dataplane *dp, int fd)
 	if (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_UDP) &&
 	    (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_TCP) || !sockopt_is(fd, SO_ACCEPTCONN, 1)))
 		return false;
-	return sockopt_in_netns(fd, dp->netns_cookie);
+	return sockopt_in_netns(fd, dp->broker.cookie);
 }
 
 static void take_answer(struct dataplane *dp, const struct broker_listen_reply *reply, int fd)

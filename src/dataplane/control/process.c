@@ -15,11 +15,12 @@
 #include "base/log.h"
 #include "base/restart.h"
 #include "dataplane/control/control_internal.h"
+#include "dataplane/outward.h"
 
 /*
- * The two processes under the parent: data plane and socket broker. Both are our own binary in
- * another role, told over their boot channel what to be. Either may die at any time; the parent
- * has everything that the next one needs.
+ * The processes under the parent: data plane, socket broker, and with a way out another broker, in
+ * the router's namespace. They are our own binary in another role, told over their boot channel
+ * what to be. Each may die at any time; the parent has everything that the next one needs.
  *
  * The first start waits for the answers, as without them there is nothing to offer. A start after
  * a death does not: the answer comes through the loop.
@@ -35,43 +36,9 @@ static bool is_plane(const struct dp_child *child)
 	return child == &child->dp->plane;
 }
 
-static int socketpair_open(int *ours, int *theirs)
+static bool has_router(const struct dataplane *dp)
 {
-	int fds[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-		return -errno;
-	*ours = fds[0];
-	*theirs = fds[1];
-	return 0;
-}
-
-static void fds_init(int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		fds[i] = -1;
-}
-
-static void fds_close(int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		close_fd(&fds[i]);
-}
-
-/* n pairs of a channel. 0 or -errno. */
-static int pairs_open(int *a, int *b, unsigned n)
-{
-	int code = 0;
-
-	fds_init(a, n);
-	fds_init(b, n);
-	for (unsigned i = 0; i < n && !code; i++)
-		code = socketpair_open(&a[i], &b[i]);
-	if (code) {
-		fds_close(a, n);
-		fds_close(b, n);
-	}
-	return code;
+	return dp->config.outward != NULL;
 }
 
 /* Processes */
@@ -91,7 +58,7 @@ static int child_spawn(struct dp_child *child, struct err *e)
 				 .death_signal = SIGKILL,
 				 .null_stdin = true,
 				 .shielded = true};
-	int code = socketpair_open(&child->boot_fd, &theirs);
+	int code = dp_socketpair_open(&child->boot_fd, &theirs);
 
 	if (code < 0)
 		return err_errno(e, code, "cannot start the %s: socketpair", child->name);
@@ -118,7 +85,8 @@ static void child_clear(struct dp_child *child)
 	child->state = DP_CHILD_DOWN;
 	if (is_plane(child)) {
 		dp_channels_close(child->dp);
-		fds_close(child->dp->broker_fds, LIMIT_WORKERS);
+		dp_fds_close(child->dp->broker.channels, LIMIT_WORKERS);
+		dp_fds_close(child->dp->router.channels, LIMIT_WORKERS);
 	}
 }
 
@@ -138,7 +106,7 @@ static int stats_open(struct dataplane *dp)
 
 /* The data plane */
 
-static int plane_send_boot(struct dataplane *dp, const int *control, const int *broker)
+static int plane_send_boot(struct dataplane *dp, const int *control)
 {
 	struct dp_boot boot = {.workers = dp->workers,
 			       .backend = dp->config.backend,
@@ -146,17 +114,22 @@ static int plane_send_boot(struct dataplane *dp, const int *control, const int *
 			       .debug = dp->config.debug,
 			       .udp_timeout_ms = dp->config.udp_timeout_ms,
 			       .transparent = dp->transparent,
-			       .netns_cookie = dp->netns_cookie};
-	int fds[1 + 2 * LIMIT_WORKERS];
+			       .netns_cookie = dp->broker.cookie,
+			       .outward = has_router(dp)};
+	int fds[1 + 2 * LIMIT_WORKERS], code;
 
 	static_assert(1 + 2 * LIMIT_WORKERS <= FDPASS_MAX, "one message takes them all");
 	fds[0] = dp->stats_fd;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		fds[1 + 2 * i] = control[i];
-		fds[2 + 2 * i] = broker[i];
+		fds[2 + 2 * i] = dp->broker.channels[i];
 	}
-	return fdpass_send(dp->plane.boot_fd, &boot, sizeof(boot), fds, 1 + 2 * dp->workers,
+	code = fdpass_send(dp->plane.boot_fd, &boot, sizeof(boot), fds, 1 + 2 * dp->workers,
 			   MSG_DONTWAIT);
+	if (code || !has_router(dp))
+		return code;
+	return outward_send(dp->config.outward, dp->plane.boot_fd, dp->router.channels,
+			    MSG_DONTWAIT);
 }
 
 /* Makes the control channels and tells the data plane what to be. */
@@ -166,95 +139,21 @@ static int plane_boot(struct dataplane *dp)
 	int code = stats_open(dp);
 
 	if (!code)
-		code = pairs_open(ours, theirs, dp->workers);
+		code = dp_pairs_open(ours, theirs, dp->workers);
 	if (code)
 		return code;
-	code = plane_send_boot(dp, theirs, dp->broker_fds);
-	fds_close(theirs, dp->workers);
-	fds_close(dp->broker_fds, dp->workers);
+	code = plane_send_boot(dp, theirs);
+	dp_fds_close(theirs, dp->workers);
+	dp_fds_close(dp->broker.channels, dp->workers);
+	dp_fds_close(dp->router.channels, dp->workers);
 	if (code) {
-		fds_close(ours, dp->workers);
+		dp_fds_close(ours, dp->workers);
 		return code;
 	}
 	return dp_channels_open(dp, ours);
 }
 
-/* The broker */
-
-static int broker_boot(struct dataplane *dp, const int *channels)
-{
-	struct broker_boot boot = {.workers = dp->workers,
-				   .sandbox = dp->config.sandbox,
-				   .debug = dp->config.debug,
-				   /* What the first one has set up stays. */
-				   .transparent = dp->config.transparent && dp->netns_cookie == 0};
-	int fds[LIMIT_WORKERS + 2];
-
-	memcpy(fds, channels, dp->workers * sizeof(fds[0]));
-	fds[dp->workers] = dp->config.userns_fd;
-	fds[dp->workers + 1] = dp->config.netns_fd;
-	return fdpass_send(dp->broker.boot_fd, &boot, sizeof(boot), fds, dp->workers + 2,
-			   MSG_DONTWAIT);
-}
-
-/* Socket channels: the workers' ends stay in dp->broker_fds until they are handed over. */
-static int broker_pairs(struct dataplane *dp, int *theirs)
-{
-	/* Those of a broker that had not answered yet when this became necessary. */
-	fds_close(dp->broker_fds, dp->workers);
-	return pairs_open(dp->broker_fds, theirs, dp->workers);
-}
-
-/* A new data plane: socket channels for its workers. Without a broker their other end is closed,
- * and the broker that comes brings new ones. */
-static int broker_add_channels(struct dataplane *dp)
-{
-	struct broker_channels msg = {.workers = dp->workers};
-	int theirs[LIMIT_WORKERS];
-	int code = broker_pairs(dp, theirs);
-
-	if (code)
-		return code;
-	if (dp->broker.state != DP_CHILD_DOWN)
-		code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), theirs, dp->workers,
-				   MSG_DONTWAIT);
-	fds_close(theirs, dp->workers);
-	return code == -EPIPE ? 0 : code;
-}
-
-/* A new broker: new socket channels for the workers that run. */
-static void broker_announce(struct dataplane *dp)
-{
-	struct dp_msg msg = {.type = DP_MSG_NEW_BROKER};
-
-	for (unsigned i = 0; i < dp->workers; i++)
-		if (dp_channel_post(&dp->channels[i], &msg, steal_fd(&dp->broker_fds[i]), true) < 0)
-			dp_child_give_up(&dp->plane, "out of memory for its messages");
-}
-
 /* Answers */
-
-static int broker_take_reply(struct dataplane *dp, struct err *e)
-{
-	struct broker_boot_reply reply;
-	ssize_t len =
-		fdpass_recv(dp->broker.boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
-
-	if (len == -EAGAIN)
-		return -EAGAIN;
-	if (len != sizeof(reply))
-		return err_set(e, -EPIPE, "the %s ended before it was ready", dp->broker.name);
-	if (reply.err)
-		return err_errno(e, reply.err, "the %s could not start", dp->broker.name);
-	if (dp->netns_cookie && dp->netns_cookie != reply.netns_cookie)
-		return err_set(e, -EXDEV,
-			       "the %s is in another network namespace than the one before",
-			       dp->broker.name);
-	if (dp->netns_cookie == 0)
-		dp->transparent = reply.transparent;
-	dp->netns_cookie = reply.netns_cookie;
-	return 0;
-}
 
 static int plane_take_reply(struct dataplane *dp, struct err *e)
 {
@@ -277,7 +176,7 @@ static int plane_take_reply(struct dataplane *dp, struct err *e)
 
 static int child_take_reply(struct dp_child *child, struct err *e)
 {
-	return is_plane(child) ? plane_take_reply(child->dp, e) : broker_take_reply(child->dp, e);
+	return is_plane(child) ? plane_take_reply(child->dp, e) : dp_broker_take_reply(child, e);
 }
 
 /* Death */
@@ -332,7 +231,7 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	delay_ms = restart_delay_ms(child->failures);
 	log_death(child, why, delay_ms);
 	child_clear(child);
-	if (!is_plane(child) && delay_ms >= RESTART_HOPELESS_MS)
+	if (dp_is_broker(child) && delay_ms >= RESTART_HOPELESS_MS)
 		dp_ports_broker_hopeless(dp);
 	child->timer = loop_add_timer(dp->loop, delay_ms, on_restart, child);
 	if (!child->timer)
@@ -399,7 +298,7 @@ static void child_is_up(struct dp_child *child)
 	loop_remove(child->timer);
 	child->boot_src = child->timer = NULL;
 	child->state = DP_CHILD_UP;
-	if (!is_plane(child))
+	if (dp_is_broker(child))
 		broker_watch(child->dp);
 	log_debug("%s: process %d is up after %llu ms", child->name, (int)child->proc.pid,
 		  (unsigned long long)(loop_now_ms() - child->started_ms));
@@ -426,7 +325,7 @@ static void on_boot_channel(void *arg, uint32_t events)
 	}
 	child_is_up(child);
 	if (!is_plane(child))
-		broker_announce(child->dp);
+		dp_broker_announce(child);
 }
 
 static void on_no_answer(void *arg, uint32_t events)
@@ -455,8 +354,10 @@ static int child_await_answer(struct dp_child *child)
 
 static int plane_prepare_again(struct dataplane *dp)
 {
-	int code = broker_add_channels(dp);
+	int code = dp_broker_add_channels(&dp->broker);
 
+	if (!code && has_router(dp))
+		code = dp_broker_add_channels(&dp->router);
 	if (!code)
 		code = plane_boot(dp);
 	if (!code)
@@ -464,16 +365,12 @@ static int plane_prepare_again(struct dataplane *dp)
 	return code;
 }
 
-static int broker_prepare_again(struct dataplane *dp)
+static int broker_prepare_again(struct dp_child *broker)
 {
-	int theirs[LIMIT_WORKERS];
-	int code = broker_pairs(dp, theirs);
+	int code = dp_broker_prepare(broker);
 
-	if (!code)
-		code = broker_boot(dp, theirs);
-	fds_close(theirs, dp->workers);
-	if (!code)
-		dp_ports_ask_broker(dp, true);
+	if (!code && dp_is_broker(broker))
+		dp_ports_ask_broker(broker->dp, true);
 	return code;
 }
 
@@ -492,7 +389,7 @@ static void child_start_again(struct dp_child *child)
 
 	if (!code) {
 		code = is_plane(child) ? plane_prepare_again(child->dp)
-				       : broker_prepare_again(child->dp);
+				       : broker_prepare_again(child);
 		if (!code)
 			code = child_await_answer(child);
 		else if (code == -EPIPE)
@@ -529,21 +426,30 @@ static int child_wait_reply(struct dp_child *child, uint64_t end_ms, struct err 
 	return code ? err_errno(e, code, "cannot watch the %s", child->name) : 0;
 }
 
-/* Both start at the same time; the data plane is told last, as it needs the broker's answer. */
-static int start_both(struct dataplane *dp, const int *theirs, struct err *e)
+static int broker_start(struct dp_child *broker, struct err *e)
+{
+	int code = child_spawn(broker, e);
+
+	if (code)
+		return code;
+	code = dp_broker_prepare(broker);
+	return code ? err_errno(e, code, "cannot tell the %s what to do", broker->name) : 0;
+}
+
+/* All start at the same time; the data plane is told last, as it needs the broker's answer. */
+static int start_all(struct dataplane *dp, struct err *e)
 {
 	uint64_t end_ms = loop_now_ms() + HANDSHAKE_MS;
-	int code = child_spawn(&dp->broker, e);
+	int code = broker_start(&dp->broker, e);
 
-	if (!code) {
-		code = broker_boot(dp, theirs);
-		if (code)
-			err_errno(e, code, "cannot tell the %s what to do", dp->broker.name);
-	}
+	if (!code && has_router(dp))
+		code = broker_start(&dp->router, e);
 	if (!code)
 		code = child_spawn(&dp->plane, e);
 	if (!code)
 		code = child_wait_reply(&dp->broker, end_ms, e);
+	if (!code && has_router(dp))
+		code = child_wait_reply(&dp->router, end_ms, e);
 	if (code)
 		return code;
 	code = plane_boot(dp);
@@ -552,27 +458,28 @@ static int start_both(struct dataplane *dp, const int *theirs, struct err *e)
 	return child_wait_reply(&dp->plane, end_ms, e);
 }
 
+static void child_init(struct dataplane *dp, struct dp_child *child, const char *role,
+		       const char *name, int netns_fd)
+{
+	*child = (struct dp_child){.dp = dp,
+				   .role = role,
+				   .name = name,
+				   .proc = PROC_NONE,
+				   .boot_fd = -1,
+				   .netns_fd = netns_fd};
+	dp_fds_init(child->channels, LIMIT_WORKERS);
+}
+
 int dp_children_start(struct dataplane *dp, struct err *e)
 {
-	int theirs[LIMIT_WORKERS], code;
+	int code;
 
-	fds_init(dp->broker_fds, LIMIT_WORKERS);
 	dp->stats_fd = -1;
-	dp->plane = (struct dp_child){.dp = dp,
-				      .role = "dataplane",
-				      .name = "data plane",
-				      .proc = PROC_NONE,
-				      .boot_fd = -1};
-	dp->broker = (struct dp_child){.dp = dp,
-				       .role = "broker",
-				       .name = "socket broker",
-				       .proc = PROC_NONE,
-				       .boot_fd = -1};
-	code = broker_pairs(dp, theirs);
-	if (code)
-		return err_errno(e, code, "socket channels");
-	code = start_both(dp, theirs, e);
-	fds_close(theirs, dp->workers);
+	child_init(dp, &dp->plane, "dataplane", "data plane", -1);
+	child_init(dp, &dp->broker, "broker", "socket broker", dp->config.netns_fd);
+	child_init(dp, &dp->router, "broker", "router's socket broker",
+		   has_router(dp) ? dp->config.outward->netns_fd : -1);
+	code = start_all(dp, e);
 	if (code)
 		dp_children_end(dp);
 	return code;
@@ -582,5 +489,6 @@ void dp_children_end(struct dataplane *dp)
 {
 	child_clear(&dp->plane);
 	child_clear(&dp->broker);
+	child_clear(&dp->router);
 	close_fd(&dp->stats_fd);
 }

@@ -4,6 +4,7 @@
 
 /* The network drivers' roles of the binary, started through inside.h; each returns the exit code.
  */
+int router_main(void);
 int vpnkit_relay_main(void);
 int lxc_dhcp_main(void);
 int link_probe_main(void);

@@ -60,6 +60,7 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 		.transparent = params->source_ip_transparent,
 		.udp_timeout_ms = params->udp_timeout_ms > 0 ? (uint32_t)params->udp_timeout_ms : 0,
 		.debug = params->debug,
+		.outward = params->outward,
 	};
 	struct port_driver *drv;
 	int code;

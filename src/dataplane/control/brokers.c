@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "dataplane/control/control_internal.h"
+
+/*
+ * What the parent tells a socket broker, and the channels between brokers and workers. There is one
+ * in the command's namespace, and with a way out one in the router's.
+ */
+
+bool dp_is_broker(const struct dp_child *child)
+{
+	return child == &child->dp->broker;
+}
+
+int dp_socketpair_open(int *ours, int *theirs)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	*ours = fds[0];
+	*theirs = fds[1];
+	return 0;
+}
+
+void dp_fds_init(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		fds[i] = -1;
+}
+
+void dp_fds_close(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close_fd(&fds[i]);
+}
+
+/* n pairs of a channel. 0 or -errno. */
+int dp_pairs_open(int *a, int *b, unsigned n)
+{
+	int code = 0;
+
+	dp_fds_init(a, n);
+	dp_fds_init(b, n);
+	for (unsigned i = 0; i < n && !code; i++)
+		code = dp_socketpair_open(&a[i], &b[i]);
+	if (code) {
+		dp_fds_close(a, n);
+		dp_fds_close(b, n);
+	}
+	return code;
+}
+
+/* A broker */
+
+static int broker_boot(struct dp_child *broker, const int *theirs)
+{
+	struct dataplane *dp = broker->dp;
+	struct broker_boot boot = {.workers = dp->workers,
+				   .sandbox = dp->config.sandbox,
+				   .debug = dp->config.debug,
+				   /* What the first one has set up stays. */
+				   .transparent = dp_is_broker(broker) && dp->config.transparent &&
+						  broker->cookie == 0};
+	int fds[LIMIT_WORKERS + 2];
+
+	memcpy(fds, theirs, dp->workers * sizeof(fds[0]));
+	fds[dp->workers] = dp->config.userns_fd;
+	fds[dp->workers + 1] = broker->netns_fd;
+	return fdpass_send(broker->boot_fd, &boot, sizeof(boot), fds, dp->workers + 2,
+			   MSG_DONTWAIT);
+}
+
+/* Socket channels: the workers' ends stay in broker->channels until they are handed over. */
+static int broker_pairs(struct dp_child *broker, int *theirs)
+{
+	/* Those of a broker that had not answered yet when this became necessary. */
+	dp_fds_close(broker->channels, broker->dp->workers);
+	return dp_pairs_open(broker->channels, theirs, broker->dp->workers);
+}
+
+/* A new data plane: socket channels for its workers. Without a broker their other end is closed,
+ * and the broker that comes brings new ones. */
+int dp_broker_add_channels(struct dp_child *broker)
+{
+	struct broker_channels msg = {.workers = broker->dp->workers};
+	int theirs[LIMIT_WORKERS];
+	int code = broker_pairs(broker, theirs);
+
+	if (code)
+		return code;
+	if (broker->state != DP_CHILD_DOWN)
+		code = fdpass_send(broker->boot_fd, &msg, sizeof(msg), theirs, msg.workers,
+				   MSG_DONTWAIT);
+	dp_fds_close(theirs, msg.workers);
+	return code == -EPIPE ? 0 : code;
+}
+
+/* A new broker: new socket channels for the workers that run. */
+void dp_broker_announce(struct dp_child *broker)
+{
+	struct dp_msg msg = {.type = dp_is_broker(broker) ? DP_MSG_NEW_BROKER : DP_MSG_NEW_ROUTER};
+	struct dataplane *dp = broker->dp;
+
+	for (unsigned i = 0; i < dp->workers; i++)
+		if (dp_channel_post(&dp->channels[i], &msg, steal_fd(&broker->channels[i]), true) <
+		    0)
+			dp_child_give_up(&dp->plane, "out of memory for its messages");
+}
+
+int dp_broker_take_reply(struct dp_child *broker, struct err *e)
+{
+	struct dataplane *dp = broker->dp;
+	struct broker_boot_reply reply;
+	ssize_t len = fdpass_recv(broker->boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
+
+	if (len == -EAGAIN)
+		return -EAGAIN;
+	if (len != sizeof(reply))
+		return err_set(e, -EPIPE, "the %s ended before it was ready", broker->name);
+	if (reply.err)
+		return err_errno(e, reply.err, "the %s could not start", broker->name);
+	if (broker->cookie && broker->cookie != reply.netns_cookie)
+		return err_set(e, -EXDEV,
+			       "the %s is in another network namespace than the one before",
+			       broker->name);
+	if (dp_is_broker(broker) && broker->cookie == 0)
+		dp->transparent = reply.transparent;
+	broker->cookie = reply.netns_cookie;
+	return 0;
+}
+
+int dp_broker_prepare(struct dp_child *broker)
+{
+	int theirs[LIMIT_WORKERS];
+	int code = broker_pairs(broker, theirs);
+
+	if (!code)
+		code = broker_boot(broker, theirs);
+	dp_fds_close(theirs, broker->dp->workers);
+	return code;
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * --net=builtin: the data plane carries what the command sends out. This is the parent's half: it
+ * says which addresses there are, has the role "router" make the namespace between the command's
+ * and the data plane (builtin_router.c, ns/router.h), keeps what that has made, and follows the
+ * host's resolv.conf. No program of others runs, and /dev/net/tun is not needed.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/outward.h"
+#include "drivers/net/builtin_internal.h"
+#include "drivers/net/cidr.h"
+#include "drivers/registry_internal.h"
+#include "ns/router.h"
+
+#define DEFAULT_CIDR   "10.0.2.0/24"
+#define DEFAULT_IFNAME "eth0"
+#define DEFAULT_MTU    65520
+
+/* Addresses of --cidr, as slirp4netns has them. */
+#define OFFSET_GATEWAY 2
+#define OFFSET_DNS     3
+#define OFFSET_INSIDE  100
+
+#define PREFIX6	    "fd00::"
+#define PREFIX6_LEN 64
+
+/* Below this there is no IPv6 (RFC 8200). */
+#define IPV6_MTU_MIN 1280
+
+#define RESOLV_CONF	  "/etc/resolv.conf"
+#define RESOLV_CONF_BYTES 16384
+
+/* How long the set-up may take: a loaded machine takes a second, modules that are to be loaded some
+ * more. */
+int builtin_ready_timeout_ms = 20000;
+
+struct net_driver {
+	struct inside router;
+	struct dataplane_outward outward;
+	int resolv_fd; /* inotify(7) */
+	struct loop_source *resolv_src;
+};
+
+/* Addresses */
+
+static struct in_addr address4(const struct cidr *cidr, uint32_t offset)
+{
+	return (struct in_addr){.s_addr = htonl(cidr->base + offset)};
+}
+
+static struct in6_addr address6(uint8_t low_high, uint8_t low)
+{
+	struct in6_addr a;
+
+	inet_pton(AF_INET6, PREFIX6, &a);
+	a.s6_addr[14] = low_high;
+	a.s6_addr[15] = low;
+	return a;
+}
+
+/* Whether the host has a way to IPv6 addresses of the Internet: connect(2) of a datagram socket
+ * sends nothing. */
+static bool host_has_ipv6(void)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
+	auto_fd int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	a.sin6_addr.s6_addr[0] = 0x20; /* 2000::/3, what is given out */
+	a.sin6_addr.s6_addr[15] = 1;
+	return fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+}
+
+static bool wants_ipv6(const struct net_params *params, int mtu)
+{
+	if (mtu < IPV6_MTU_MIN)
+		return false;
+	return params->ipv6 || (params->ipv6_auto && host_has_ipv6());
+}
+
+static void read_resolvers(struct dp_outward *o)
+{
+	char text[RESOLV_CONF_BYTES];
+
+	if (fd_read_file(RESOLV_CONF, text, sizeof(text)) < 0)
+		text[0] = '\0';
+	memset(o->resolvers, 0, sizeof(o->resolvers));
+	o->n_resolvers = builtin_resolvers(text, o->resolvers);
+}
+
+static void fill_marks(struct dp_outward *o)
+{
+	o->mark_accept = ROUTER_MARK_ACCEPT;
+	o->mark_refused = ROUTER_MARK_REFUSED;
+	o->mark_unreachable_host = ROUTER_MARK_UNREACHABLE_HOST;
+	o->mark_unreachable_net = ROUTER_MARK_UNREACHABLE_NET;
+	o->mark_prohibited = ROUTER_MARK_PROHIBITED;
+}
+
+static void fill_config(const struct net_params *params, const struct cidr *cidr, int mtu,
+			struct dp_outward *o)
+{
+	fill_marks(o);
+	o->disable_host_loopback = params->disable_host_loopback;
+	o->gateway4 = address4(cidr, OFFSET_GATEWAY);
+	o->dns4 = address4(cidr, OFFSET_DNS);
+	o->inside4 = address4(cidr, OFFSET_INSIDE);
+	o->prefix_len4 = (uint8_t)cidr->prefix_len;
+	o->ipv6 = wants_ipv6(params, mtu);
+	if (o->ipv6) {
+		o->gateway6 = address6(0, OFFSET_GATEWAY);
+		o->dns6 = address6(0, OFFSET_DNS);
+		o->inside6 = address6(1, 0); /* fd00::100 */
+		o->prefix_len6 = PREFIX6_LEN;
+	}
+	read_resolvers(o);
+}
+
+/* The router */
+
+static int take_namespace(struct net_driver *drv, enum router_queue *queue, struct err *e)
+{
+	struct router_answer answer;
+	size_t n = 1;
+	ssize_t len = fdpass_recv(drv->router.channel, &answer, sizeof(answer),
+				  &drv->outward.netns_fd, &n, 0);
+
+	if (len == 0 && helper_ends_within(&drv->router.helper, 1000))
+		return helper_ended(&drv->router.helper, e);
+	if (len != (ssize_t)sizeof(answer))
+		return err_errno(e, len < 0 ? (int)len : -EPROTO, "message from the router");
+	if (answer.head.err.code) {
+		*e = answer.head.err;
+		return e->code;
+	}
+	*queue = answer.queue;
+	return n == 1 ? 0 : err_errno(e, -EPROTO, "message from the router");
+}
+
+static int make_router(struct net_driver *drv, const struct router_boot *boot,
+		       const struct net_target *target, enum router_queue *queue, struct err *e)
+{
+	int code = inside_start(&drv->router, "router", target, boot, sizeof(*boot), -1, e);
+
+	if (!code)
+		code = helper_wait(&drv->router.helper, drv->router.channel, target->abort_fd,
+				   builtin_ready_timeout_ms, "is not ready", e);
+	if (!code)
+		code = take_namespace(drv, queue, e);
+	if (code)
+		return code;
+	code = outward_receive(&drv->outward, drv->router.channel);
+	return code ? err_errno(e, code, "sockets of the router") : 0;
+}
+
+static void say_queue(enum router_queue queue)
+{
+	if (queue == ROUTER_QUEUE_NONE)
+		log_warning("--net=builtin: the kernel has neither nft_queue nor xt_NFQUEUE with "
+			    "nft_compat (modprobe nft_queue): a connection is accepted before its "
+			    "server has answered, so one that is refused shows as a reset");
+}
+
+static void fill_result(const struct dp_outward *o, const struct router_boot *boot,
+			struct net_result *result)
+{
+	memset(result, 0, sizeof(*result));
+	snprintf(result->driver, sizeof(result->driver), "builtin");
+	snprintf(result->ifname, sizeof(result->ifname), "%s", boot->ifname);
+	result->mtu = boot->mtu;
+	result->configure = true;
+	result->prefix_len = o->prefix_len4;
+	inet_ntop(AF_INET, &o->inside4, result->ip, sizeof(result->ip));
+	inet_ntop(AF_INET, &o->gateway4, result->gateway, sizeof(result->gateway));
+	inet_ntop(AF_INET, &o->dns4, result->dns[0], sizeof(result->dns[0]));
+	if (!o->ipv6)
+		return;
+	result->prefix_len6 = o->prefix_len6;
+	inet_ntop(AF_INET6, &o->inside6, result->ip6, sizeof(result->ip6));
+	inet_ntop(AF_INET6, &o->gateway6, result->gateway6, sizeof(result->gateway6));
+}
+
+static void builtin_stop(struct net_driver *drv)
+{
+	if (!drv)
+		return;
+	loop_remove(drv->resolv_src);
+	close_fd(&drv->resolv_fd);
+	inside_stop(&drv->router);
+	outward_close(&drv->outward);
+	free(drv);
+}
+
+static struct net_driver *driver_new(const struct net_params *params,
+				     const struct net_target *target)
+{
+	struct net_driver *drv = calloc(1, sizeof(*drv));
+
+	if (!drv)
+		return NULL;
+	inside_init(&drv->router, "the router's set-up", "router");
+	outward_init(&drv->outward);
+	drv->outward.workers =
+		dataplane_worker_count(params->workers > 0 ? (unsigned)params->workers : 0);
+	drv->outward.userns_fd = target->userns_fd;
+	drv->resolv_fd = -1;
+	return drv;
+}
+
+static int builtin_start(const struct net_params *params, const struct net_target *target,
+			 struct net_driver **out, struct net_result *result, struct err *e)
+{
+	struct router_boot boot = {.mtu = params->mtu ? params->mtu : DEFAULT_MTU,
+				   .debug = log_is_debug()};
+	enum router_queue queue = ROUTER_QUEUE_NONE;
+	struct net_driver *drv;
+	struct cidr cidr;
+	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
+
+	if (code)
+		return code;
+	drv = driver_new(params, target);
+	if (!drv)
+		return err_errno(e, -ENOMEM, "network driver builtin");
+	boot.workers = drv->outward.workers;
+	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
+		 params->ifname ? params->ifname : DEFAULT_IFNAME);
+	fill_config(params, &cidr, boot.mtu, &boot.config);
+	code = make_router(drv, &boot, target, &queue, e);
+	/* Its work is done. */
+	inside_stop(&drv->router);
+	if (code) {
+		builtin_stop(drv);
+		return code;
+	}
+	say_queue(queue);
+	fill_result(&boot.config, &boot, result);
+	*out = drv;
+	return 0;
+}
+
+/* Name servers that change. The file is often replaced, and may be a link to one that is: both
+ * directories are watched. */
+
+static void watch_directory_of(int fd, const char *path)
+{
+	char dir[PATH_MAX], *slash;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash && slash != dir)
+		*slash = '\0';
+	if (inotify_add_watch(fd, dir, IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE) < 0)
+		log_debug("%s is not watched: %s", dir, strerror(errno));
+}
+
+static void resolv_changed(void *arg, uint32_t events)
+{
+	struct net_driver *drv = arg;
+	struct dp_outward *o = &drv->outward.config;
+	union dp_addr before[DP_RESOLVERS];
+	char buf[4096];
+
+	(void)events;
+	while (read(drv->resolv_fd, buf, sizeof(buf)) > 0)
+		;
+	memcpy(before, o->resolvers, sizeof(before));
+	read_resolvers(o);
+	if (!memcmp(before, o->resolvers, sizeof(before)))
+		return;
+	log_debug("%s has other name servers now", RESOLV_CONF);
+	if (drv->outward.dataplane)
+		dataplane_resolvers_changed(drv->outward.dataplane);
+}
+
+static int builtin_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
+{
+	char real[PATH_MAX];
+
+	(void)died;
+	(void)arg;
+	drv->resolv_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (drv->resolv_fd < 0) {
+		log_warning("changes of %s will not be seen: %s", RESOLV_CONF, strerror(errno));
+		return 0;
+	}
+	watch_directory_of(drv->resolv_fd, RESOLV_CONF);
+	if (realpath(RESOLV_CONF, real) && strcmp(real, RESOLV_CONF) != 0)
+		watch_directory_of(drv->resolv_fd, real);
+	drv->resolv_src = loop_add_fd(loop, drv->resolv_fd, EPOLLIN, resolv_changed, drv);
+	return drv->resolv_src ? 0 : -errno;
+}
+
+static struct dataplane_outward *builtin_outward(struct net_driver *drv)
+{
+	return &drv->outward;
+}
+
+const struct net_driver_ops net_builtin_ops = {
+	.name = "builtin",
+	.default_ifname = DEFAULT_IFNAME,
+	.default_mtu = DEFAULT_MTU,
+	.takes_cidr = true,
+	.takes_ipv6 = true,
+	.start = builtin_start,
+	.watch = builtin_watch,
+	.outward = builtin_outward,
+	.stop = builtin_stop,
+};

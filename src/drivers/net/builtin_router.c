@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The role "router": makes the router's namespace (ns/router.h) beside the command's, opens the
+ * sockets in it, passes all of that to the parent and ends. The descriptors keep the namespace.
+ *
+ * As the user who owns the command's user namespace it joins that and has every right there; it is
+ * not dumpable, so that the command could not trace it even if there was one already.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/fdpass.h"
+#include "base/log.h"
+#include "dataplane/outward.h"
+#include "drivers/net/builtin_internal.h"
+#include "drivers/net/roles.h"
+#include "ns/router.h"
+
+/* Addresses in text. */
+struct texts {
+	char v4[3][INET_ADDRSTRLEN], v6[3][INET6_ADDRSTRLEN];
+};
+
+static const char *text4(const struct in_addr *a, char *buf)
+{
+	return inet_ntop(AF_INET, a, buf, INET_ADDRSTRLEN);
+}
+
+static const char *text6(const struct in6_addr *a, char *buf)
+{
+	return inet_ntop(AF_INET6, a, buf, INET6_ADDRSTRLEN);
+}
+
+static struct router_config router_config(const struct router_boot *boot, int netns_fd,
+					  struct texts *t)
+{
+	const struct dp_outward *o = &boot->config;
+	struct router_config c = {.netns_fd = netns_fd,
+				  .ifname = boot->ifname,
+				  .mtu = boot->mtu,
+				  .workers = boot->workers,
+				  .gateway4 = text4(&o->gateway4, t->v4[0]),
+				  .dns4 = text4(&o->dns4, t->v4[1]),
+				  .inside4 = text4(&o->inside4, t->v4[2]),
+				  .prefix_len4 = o->prefix_len4,
+				  .prefix_len6 = o->prefix_len6};
+
+	if (o->ipv6) {
+		c.gateway6 = text6(&o->gateway6, t->v6[0]);
+		c.dns6 = text6(&o->dns6, t->v6[1]);
+		c.inside6 = text6(&o->inside6, t->v6[2]);
+	}
+	return c;
+}
+
+static int read_cookie(uint64_t *cookie, struct err *e)
+{
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(*cookie);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &len) < 0)
+		return err_errno(e, -errno, "SO_NETNS_COOKIE (Linux 5.14)");
+	return 0;
+}
+
+static int make(const struct router_boot *boot, int netns_fd, struct dataplane_outward *o,
+		enum router_queue *queue, struct err *e)
+{
+	struct texts texts;
+	struct router_config config = router_config(boot, netns_fd, &texts);
+	int code = 0;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return err_errno(e, -errno, "cannot make the router's network namespace");
+	o->netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (o->netns_fd < 0)
+		return err_errno(e, -errno, "cannot open the router's network namespace");
+	code = router_set_up(&config, queue, e);
+	o->workers = boot->workers;
+	o->config = boot->config;
+	if (!code)
+		code = read_cookie(&o->config.netns_cookie, e);
+	return code ? code : outward_open(o, *queue != ROUTER_QUEUE_NONE, e);
+}
+
+static void answer(const struct err *e, enum router_queue queue, const struct dataplane_outward *o)
+{
+	struct router_answer msg;
+	int code;
+
+	memset(&msg, 0, sizeof(msg));
+	msg.head.err = *e;
+	msg.queue = queue;
+	code = fdpass_send(INSIDE_CHANNEL, &msg, sizeof(msg), &o->netns_fd, e->code == 0,
+			   MSG_NOSIGNAL);
+	if (!code && !e->code)
+		code = outward_send(o, INSIDE_CHANNEL, NULL, MSG_NOSIGNAL);
+	if (code)
+		log_debug("router: message to the parent: %s", strerror(-code));
+}
+
+int router_main(void)
+{
+	static struct dataplane_outward outward;
+	enum router_queue queue = ROUTER_QUEUE_NONE;
+	struct router_boot boot;
+	struct err e = {.code = 0};
+	int netns_fd = -1, code = inside_enter(&boot, sizeof(boot), NULL, &e);
+
+	outward_init(&outward);
+	if (!code) {
+		log_init("router", boot.debug);
+		code = inside_shield(&e);
+	}
+	/* The command's namespace, which this process is in now and leaves. */
+	if (!code) {
+		netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+		code = netns_fd < 0 ? err_errno(&e, -errno, "/proc/thread-self/ns/net") : 0;
+	}
+	code = code ? code : make(&boot, netns_fd, &outward, &queue, &e);
+	e.code = code;
+	answer(&e, queue, &outward);
+	return code != 0;
+}
