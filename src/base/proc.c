@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,6 +96,8 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 	/* The session first: what is sent to the group before that finds the mask still closed. */
 	if (spec->shielded && setsid() < 0)
 		return -errno;
+	if (spec->shielded)
+		umask(077);
 	reset_signals(spec->shielded);
 	if (spec->death_signal) {
 		if (prctl(PR_SET_PDEATHSIG, spec->death_signal) < 0)

@@ -32,7 +32,8 @@ struct proc_spec {
 	 * session of its own (setsid(2); a signal to -pid reaches it and what it starts), so that
 	 * no key of the terminal and no signal to our process group comes to it. Signals that
 	 * people and service managers send, to a whole cgroup for example, are blocked; the mask
-	 * stays over exec. SIGKILL ends it. */
+	 * stays over exec. SIGKILL ends it. What it makes, sockets above all, is for our user alone
+	 * (umask 077), whatever the umask that the command is to have. */
 	bool shielded;
 };
 

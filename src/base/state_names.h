@@ -17,8 +17,8 @@
 #define STATE_SLIRP4NETNS_SOCKET ".s4nn.sock"
 #define STATE_VPNKIT_SOCKET	 "vpnkit-ethernet.sock"
 #define STATE_VDEPLUG_SOCKET	 "vdeplug-ptp.sock"
-#define STATE_VDEPLUG_SOCKET_2	 STATE_VDEPLUG_SOCKET "+" /* the second end's */
-#define STATE_PASTA_SOCKET	 ".pasta.sock"		  /* pasta's --conf-path */
+#define STATE_VDEPLUG_SOCKET_2	 "vdeplug-ptp.sock+" /* the second end's */
+#define STATE_PASTA_SOCKET	 ".pasta.sock"	     /* pasta's --conf-path */
 
 /* RootlessKit's, which a crash of it leaves behind. */
 #define STATE_ROOTLESSKIT_PORT_SOCKET ".bp.sock"

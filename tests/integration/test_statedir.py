@@ -7,11 +7,12 @@ import multiprocessing
 import os
 import re
 import shutil
+import stat
 import subprocess
 
 import rkit
-from rkit.launch import Rootlesskit, run, rootlesskit
-from rkit.world import SUBID, UID
+from rkit.launch import Rootlesskit, popen, run, rootlesskit, wait_for
+from rkit.world import SUBID, UID, USER
 
 NEIGHBOUR = 20002
 
@@ -279,6 +280,73 @@ class Neighbour(Common):
         self.run_against_flips(self.trap + "/deep")
 
 
+    def swap(self, stop, state):
+        """Everybody may write to the directory that it is in: it is replaced as fast as it goes."""
+        os.setgroups([])
+        os.setresgid(*[NEIGHBOUR] * 3)
+        os.setresuid(*[NEIGHBOUR] * 3)
+        shared = os.path.dirname(state)
+        for name in ("mine", "link"):
+            try:
+                os.mkdir(shared + "/mine") if name == "mine" else os.symlink(self.docs, shared + "/link")
+            except OSError:
+                pass
+        for name in ("hosts", "resolv.conf"):
+            with open(shared + "/mine/" + name, "w") as f:
+                f.write("6.6.6.6 bank\n")
+        number = 0
+        while not stop.is_set():
+            number += 1
+            for other in ("mine", "link"):
+                for old, new in ((state, "%s/away-%d" % (shared, number)), (shared + "/" + other, state),
+                                 (state, shared + "/" + other)):
+                    try:
+                        os.rename(old, new)
+                    except OSError:
+                        pass
+
+    def test_a_directory_that_is_replaced(self):
+        shared = self.mkdir("shared", 0o777)
+        state = shared + "/rk"
+        self.write(self.docs + "/lock")
+        self.before = self.look()
+        stop = multiprocessing.Event()
+        swapper = multiprocessing.Process(target=self.swap, args=(stop, state))
+        swapper.start()
+        try:
+            for _ in range(60):
+                got = rootlesskit("--state-dir=" + state, "--net=none", "cat", "/etc/hosts")
+                self.assertIn(got.returncode, (0, 1), got.stderr)
+                self.assertNotIn("6.6.6.6", got.stdout)
+                self.assertEqual(self.look(), self.before)
+        finally:
+            stop.set()
+            swapper.join()
+        self.assertEqual(open(shared + "/mine/hosts").read(), "6.6.6.6 bank\n")
+
+    def test_such_a_directory_is_warned_of(self):
+        shared = self.mkdir("shared", 0o777)
+        self.assertIn("replace it", self.accepted(shared + "/rk").stderr)
+
+    def test_umask_opens_nothing(self):
+        """The umask is the command's. The programs of the drivers would make their sockets with it."""
+        drivers = [["--net=none", "--port-driver=builtin"]]
+        if not self.world.tun_error and shutil.which("slirp4netns"):
+            drivers.append(["--net=slirp4netns", "--disable-host-loopback", "--port-driver=slirp4netns"])
+        if not self.world.tun_error and shutil.which("vde_plug"):
+            drivers.append(["--net=vdeplug_slirp"])
+        for options in drivers:
+            with self.subTest(options):
+                with Rootlesskit(*options, before=("sh", "-c", 'umask 0; exec "$@"', "sh"),
+                                 command=("sh", "-c", "umask; exec sleep infinity")) as rk:
+                    wait_for("the command", rk.out)
+                    self.assertEqual(rk.out(), "0000\n")
+                    for name in [".", *os.listdir(rk.state)]:
+                        mode = os.lstat(rk.state + "/" + name).st_mode
+                        self.assertEqual(mode & (0o077 if stat.S_ISSOCK(mode) else 0o022), 0,
+                                         "%s %o" % (name, mode))
+
+
 @rkit.ours("leaves files behind")
 class NoSpace(Common):
     """A full filesystem is named, and nothing stays on it."""
@@ -322,6 +390,32 @@ class NoSpace(Common):
             self.check(got)
             codes.append(got.returncode)
         self.assertEqual(codes[-1], 0)
+
+    @rkit.needs("strace")
+    def test_quota_on_each_file(self):
+        path = self.world.tmp + "/state-quota"
+        for number in range(1, 30):
+            trace = self.world.base + "/quota.trace"
+            proc = popen(["strace", "-f", "-qq", "-u", USER, "-o", trace, "-P", path, "-e",
+                          "inject=openat,write,fchmod,bind:error=EDQUOT:when=%d" % number,
+                          self.world.path["rootlesskit"], "--state-dir=" + path, "--net=none",
+                          "--port-driver=builtin", "echo", "RAN"], uid=0, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            out, err = proc.communicate(timeout=90)
+            with open(trace, errors="replace") as f:
+                hit = "(INJECTED)" in f.read()
+            with self.subTest(number):
+                if "cannot remove" in err:  # to list or to leave it is no matter of quotas
+                    os.rmdir(path)
+                self.assertNothingLeft()
+                if proc.returncode == 0:
+                    self.assertEqual(out, "RAN\n")
+                else:
+                    self.assertEqual((proc.returncode, out), (1, ""), err)
+                    self.assertIn("Disk quota exceeded", err)
+            if not hit:
+                break
+        self.assertGreater(number, 5)
 
     def test_quota(self):
         """tmpfs has quotas since Linux 6.6."""
