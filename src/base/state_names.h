@@ -26,4 +26,7 @@
 #define STATE_ROOTLESSKIT_GVISOR      "gvisortapvsock"
 #define STATE_ROOTLESSKIT_GVISOR_TAP  "tap.sock" /* in that directory */
 
+/* A script of Usernetes writes it, and takes what is in it for the pid of the present instance. */
+#define STATE_USERNETES_READY "_child_pid.u7s-ready"
+
 #endif

@@ -96,6 +96,8 @@ static int check_owner(const struct statedir *d, struct err *e)
 			       is_tmp(&st) ? ", such as one in it"
 					   : ", or take that away (chmod go-w ",
 			       is_tmp(&st) ? "" : d->path, is_tmp(&st) ? "" : ")");
+	if (faccessat(d->dir_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return err_errno(e, -errno, "state directory %s: cannot write to it", d->path);
 	return 0;
 }
 

@@ -27,6 +27,7 @@ static const char *const names[] = {
 	STATE_ROOTLESSKIT_PORT_SOCKET,
 	STATE_ROOTLESSKIT_PORT_PIPE,
 	STATE_ROOTLESSKIT_GVISOR,
+	STATE_USERNETES_READY,
 };
 
 #define N_NAMES	  (sizeof(names) / sizeof(names[0]))

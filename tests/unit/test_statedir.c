@@ -122,8 +122,8 @@ static void make_socket(const char *path)
 
 static void test_leftovers_go(void **state)
 {
-	static const char *const files[] = {"child_pid", ".child_pid", "netns", "hosts",
-					    "resolv.conf"};
+	static const char *const files[] = {"child_pid", ".child_pid",	"netns",
+					    "hosts",	 "resolv.conf", "_child_pid.u7s-ready"};
 	static const char *const sockets[] = {"api.sock",
 					      ".s4nn.sock",
 					      "vpnkit-ethernet.sock",
