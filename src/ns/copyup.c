@@ -59,14 +59,12 @@ int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e)
 }
 
 /* Moves the old content, as the mount tree it is, below the new tmpfs and links to it. */
-static int fill(const char *dir, int tree, struct err *e)
+static int fill(int top, int tree, struct err *e)
 {
-	auto_fd int top = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), sub_fd = -1;
+	auto_fd int sub_fd = -1;
 	unsigned number;
 	char sub[24];
 
-	if (top < 0)
-		return err_errno(e, -errno, "cannot open the new tmpfs");
 	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
 		return err_errno(e, -errno, "getrandom");
 	snprintf(sub, sizeof(sub), ".ro%u", number);
@@ -80,24 +78,62 @@ static int fill(const char *dir, int tree, struct err *e)
 	return copyup_link_entries(top, sub_fd, sub, e);
 }
 
+/* A tmpfs that is not mounted anywhere yet. The descriptor, of O_PATH, or -errno. */
+static int make_tmpfs(mode_t mode)
+{
+	auto_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	char octal[16];
+	int fd;
+
+	snprintf(octal, sizeof(octal), "%o", (unsigned)mode & 07777);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", "none", 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", octal, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static int mount_tmpfs(int dir_fd, mode_t mode, int *out)
+{
+	auto_fd int top = make_tmpfs(mode);
+
+	if (top < 0)
+		return top;
+	if (move_mount(top, "", dir_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return -errno;
+	*out = steal_fd(&top);
+	return 0;
+}
+
+/* A mount on the root directory would be seen by nobody. */
+static bool is_root(const struct stat *st)
+{
+	struct stat root;
+
+	return stat("/", &root) == 0 && st->st_dev == root.st_dev && st->st_ino == root.st_ino;
+}
+
+/* The path is looked up once: whoever may change a part of it does not get one directory copied and
+ * another one covered. */
 int copyup_dir(const char *dir, struct err *e)
 {
-	auto_fd int tree = -1;
+	auto_fd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), tree = -1, top = -1;
 	struct stat st;
-	char mode[24];
 	int code;
 
-	if (stat(dir, &st) < 0)
+	if (fd >= 0)
+		tree = open_tree(
+			fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+	if (tree < 0 || fstat(fd, &st) < 0)
 		return err_errno(e, -errno, "failed to create bind mount on %s", dir);
-	if (!S_ISDIR(st.st_mode))
-		return err_errno(e, -ENOTDIR, "failed to create bind mount on %s", dir);
-	tree = open_tree(AT_FDCWD, dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-	if (tree < 0)
-		return err_errno(e, -errno, "failed to create bind mount on %s", dir);
-	snprintf(mode, sizeof(mode), "mode=%o", (unsigned)st.st_mode & 07777);
-	if (mount("none", dir, "tmpfs", 0, mode) < 0)
-		return err_errno(e, -errno, "failed to mount tmpfs on %s", dir);
-	code = fill(dir, tree, e);
+	if (is_root(&st))
+		return err_set(e, -EINVAL, "failed to copy-up %s: name directories in it instead",
+			       dir);
+	code = mount_tmpfs(fd, st.st_mode, &top);
+	if (code)
+		return err_errno(e, code, "failed to mount tmpfs on %s", dir);
+	code = fill(top, tree, e);
 	return code ? err_wrap(e, code, "failed to copy-up %s", dir) : 0;
 }
 
