@@ -54,7 +54,7 @@ _rootlesskit() {
 	fi
 	case $prev in
 	--net | -net)
-		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta' -- "$cur"))
+		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta builtin auto' -- "$cur"))
 		return
 		;;
 	--port-driver | -port-driver)
@@ -93,11 +93,11 @@ _rootlesskit() {
 		_filedir
 		return
 		;;
-	--ifname | --lxc-user-nic-bridge)
+	--ifname | --lxc-user-nic-bridge | --outbound-addr)
 		_available_interfaces
 		return
 		;;
-	--mtu | --cidr | --publish | -p | --workers | --udp-timeout | --evacuate-cgroup2)
+	--mtu | --cidr | --egress-deny | --egress-allow | --publish | -p | --workers | --udp-timeout | --evacuate-cgroup2)
 		return
 		;;
 	esac
@@ -109,7 +109,8 @@ _rootlesskit() {
 	if [[ $cur == -* ]]; then
 		COMPREPLY=($(compgen -W '--debug --help --version --print-semver= --copy-up=
 			--copy-up-mode= --propagation= --net= --mtu= --cidr= --ifname=
-			--disable-host-loopback --ipv6 --detach-netns --lxc-user-nic-binary=
+			--disable-host-loopback --ipv6 --detach-netns --egress-deny= --egress-allow=
+			--outbound-addr= --lxc-user-nic-binary=
 			--lxc-user-nic-bridge= --pasta-binary= --slirp4netns-binary=
 			--slirp4netns-sandbox= --slirp4netns-seccomp= --vpnkit-binary=
 			--port-driver= --publish= --source-ip-transparent= --dataplane= --workers=

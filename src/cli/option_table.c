@@ -10,6 +10,7 @@ const char *const option_group_names[GROUP_COUNT] = {
 	[GROUP_MISC] = "Misc",
 	[GROUP_MOUNT] = "Mount",
 	[GROUP_NETWORK] = "Network",
+	[GROUP_BUILTIN] = "Network [builtin]",
 	[GROUP_LXC_USER_NIC] = "Network [lxc-user-nic]",
 	[GROUP_PASTA] = "Network [pasta]",
 	[GROUP_SLIRP4NETNS] = "Network [slirp4netns]",
@@ -56,25 +57,36 @@ const struct option_def option_table[OPT_COUNT] = {
 	[OPT_NET] = {ROW(STRING, NETWORK, "net", net), .fallback = "host",
 		     .usage = "network driver"},
 	[OPT_MTU] = {ROW(INT, NETWORK, "mtu", mtu), .fallback = "0",
-		     .usage = "MTU for non-host network; 0 means 65520 for slirp4netns and pasta, "
-			      "1500 for others"},
+		     .usage =
+			     "MTU for non-host network; 0 means 65520 for builtin, slirp4netns and "
+			     "pasta, 1500 for others"},
 	[OPT_CIDR] =
 		{ROW(STRING, NETWORK, "cidr", cidr),
-		 .usage = "network address for slirp4netns and pasta, 10.0.2.0/24 unless given"},
+		 .usage = "network address for builtin, slirp4netns and pasta, 10.0.2.0/24 unless "
+			  "given"},
 	[OPT_IFNAME] = {ROW(STRING, NETWORK, "ifname", ifname),
-			.usage =
-				"network interface name, tap0 unless given, eth0 for lxc-user-nic"},
+			.usage = "network interface name, tap0 unless given, eth0 for builtin and "
+				 "lxc-user-nic"},
 	[OPT_DISABLE_HOST_LOOPBACK] = {ROW(BOOL, NETWORK, "disable-host-loopback",
 					   disable_host_loopback),
 				       .fallback = "false",
 				       .usage = "prohibit connecting to 127.0.0.1:* on the host "
 						"namespace"},
 	[OPT_IPV6] = {ROW(BOOL, NETWORK, "ipv6", ipv6), .fallback = "false",
-		      .usage = "enable IPv6 routing, for slirp4netns and pasta. Unrelated to port "
-			       "forwarding"},
+		      .usage = "enable IPv6 routing, for slirp4netns and pasta; builtin has it "
+			       "where the "
+			       "host has. Unrelated to port forwarding"},
 	[OPT_DETACH_NETNS] = {ROW(BOOL, NETWORK, "detach-netns", detach_netns), .fallback = "false",
 			      .usage = "keep the network namespace at STATE/netns and run the "
 				       "command in the host's"},
+
+	[OPT_EGRESS_DENY] = {ROW(EGRESS, BUILTIN, "egress-deny", egress),
+			     .usage = "refuse connections to a network, with or without ports. "
+				      "e.g. \"169.254.169.254/32\", \"10.0.0.0/8:1-1023\""},
+	[OPT_EGRESS_ALLOW] = {ROW(EGRESS, BUILTIN, "egress-allow", egress),
+			      .usage = "allow what a shorter prefix of --egress-deny refuses"},
+	[OPT_OUTBOUND_ADDR] = {ROW(STRING, BUILTIN, "outbound-addr", outbound_addr),
+			       .usage = "address or interface of the host to connect from"},
 
 	[OPT_LXC_USER_NIC_BINARY] = {ROW(STRING, LXC_USER_NIC, "lxc-user-nic-binary",
 					 lxc_user_nic_binary),

@@ -14,6 +14,7 @@
 #include "cli/option_table.h"
 #include "cli/validate.h"
 #include "cli/value.h"
+#include "drivers/net/egress.h"
 
 static void *member(struct options *o, const struct option_def *def)
 {
@@ -157,6 +158,34 @@ static int set_ports(struct options *o, const char *value, struct err *e)
 	return code;
 }
 
+/* One rule, or several separated by commas. */
+static int set_egress(struct options *o, const struct option_def *def, const char *value,
+		      struct err *e)
+{
+	bool deny = option_id(def) == OPT_EGRESS_DENY;
+	auto_free char *copy = strdup(value);
+	char *rest = copy, *text;
+
+	if (!o->egress)
+		o->egress = calloc(DP_OUTWARD_RULES, sizeof(*o->egress));
+	if (!copy || !o->egress)
+		return err_set(e, -ENOMEM, "out of memory");
+	while ((text = strsep(&rest, ","))) {
+		int code;
+
+		if (o->n_egress == DP_OUTWARD_RULES)
+			return err_set(e, -EINVAL,
+				       "--%s %.64s: there may be %d rules of --egress-deny and "
+				       "--egress-allow together",
+				       def->name, text, DP_OUTWARD_RULES);
+		code = egress_parse(text, deny, &o->egress[o->n_egress], e);
+		if (code)
+			return code;
+		o->n_egress++;
+	}
+	return 0;
+}
+
 static int set_value(struct options *o, const struct option_def *def, const char *value,
 		     struct err *e)
 {
@@ -180,6 +209,8 @@ static int set_value(struct options *o, const struct option_def *def, const char
 		return set_dirs(o, def, value, e);
 	case OPTION_PORTS:
 		return set_ports(o, value, e);
+	case OPTION_EGRESS:
+		return set_egress(o, def, value, e);
 	}
 	return err_set(e, -EINVAL, "--%s: no such kind of option", def->name);
 }
@@ -283,7 +314,9 @@ void options_free(struct options *o)
 		free((void *)(unsigned long)o->copy_up[i]);
 	free(o->copy_up);
 	free(o->publish);
+	free(o->egress);
 	o->copy_up = NULL;
 	o->publish = NULL;
-	o->n_copy_up = o->n_publish = 0;
+	o->egress = NULL;
+	o->n_copy_up = o->n_publish = o->n_egress = 0;
 }

@@ -23,8 +23,11 @@ struct options {
 	const char *cidr;   /* NULL: default */
 	const char *ifname; /* NULL: default */
 	bool disable_host_loopback, ipv6;
-	bool ipv6_given;      /* --ipv6 was on the command line */
-	const char **copy_up; /* allocated, and so are its n_copy_up strings */
+	struct dp_outward_rule *egress; /* allocated */
+	size_t n_egress;
+	const char *outbound_addr; /* NULL: the kernel's choice */
+	bool ipv6_given;	   /* --ipv6 was on the command line */
+	const char **copy_up;	   /* allocated, and so are its n_copy_up strings */
 	size_t n_copy_up;
 	const char *copy_up_mode;
 	const char *port_driver;

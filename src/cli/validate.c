@@ -91,10 +91,24 @@ static int check_cidr(const struct options *o, struct err *e)
 		return 0;
 	if (!ops || !ops->takes_cidr)
 		return err_set(e, -EINVAL,
-			       "custom cidr is supported only for --net=slirp4netns and "
-			       "--net=pasta, not for --net=%s",
+			       "custom cidr is supported only for --net=slirp4netns, --net=pasta "
+			       "and --net=builtin, not for --net=%s",
 			       o->net);
 	return cidr_parse(o->cidr, &cidr, e);
+}
+
+/* Rules that nobody follows would be worse than none. */
+static int check_egress(const struct options *o, struct err *e)
+{
+	static const enum option_id ids[] = {OPT_EGRESS_DENY, OPT_EGRESS_ALLOW, OPT_OUTBOUND_ADDR};
+	const struct net_driver_ops *ops = net_driver_find(o->net);
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+		if (given(o, ids[i]) && (!ops || !ops->takes_egress))
+			return err_set(e, -EINVAL,
+				       "--%s goes with --net=builtin, not with --net=%s",
+				       option_table[ids[i]].name, o->net);
+	return 0;
 }
 
 /* It becomes the name of one directory. */
@@ -169,6 +183,8 @@ int options_validate(struct options *o, struct err *e)
 		code = check_ifname(o, e);
 	if (code == 0)
 		code = check_cidr(o, e);
+	if (code == 0)
+		code = check_egress(o, e);
 	if (code == 0)
 		code = check_process(o, e);
 	if (code == 0)

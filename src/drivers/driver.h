@@ -32,12 +32,16 @@ struct net_params {
 	bool ipv6;
 	bool ipv6_auto; /* neither asked for nor refused: where the host has a way */
 	bool detach_netns;
-	bool auto_ports;     /* ports that are open inside are to be so outside (implicit) */
-	const char *binary;  /* --slirp4netns-binary etc; NULL: default */
-	const char *sandbox; /* "auto", "true", "false" */
-	const char *seccomp; /* likewise */
-	const char *bridge;  /* lxc-user-nic */
+	const char *port_driver; /* the name */
+	bool auto_ports;	 /* ports that are open inside are to be so outside (implicit) */
+	const char *binary;	 /* --slirp4netns-binary etc; NULL: default */
+	const char *sandbox;	 /* "auto", "true", "false" */
+	const char *seccomp;	 /* likewise */
+	const char *bridge;	 /* lxc-user-nic */
 	const char *state_dir;
+	const char *outbound_addr;	      /* NULL: the kernel's choice */
+	const struct dp_outward_rule *egress; /* dataplane/wire.h */
+	size_t n_egress;
 	int workers;		/* of the data plane; 0: as many as there are CPUs */
 	const char *api_socket; /* slirp4netns: path for its API socket, NULL when not needed */
 };
@@ -77,6 +81,7 @@ static inline size_t net_result_dns(const struct net_result *net, const char **d
 	return n;
 }
 
+struct dp_outward_rule;
 struct dataplane_outward; /* dataplane/outward.h */
 struct net_driver;	  /* each driver's own state */
 
@@ -91,6 +96,7 @@ struct net_driver_ops {
 	const char *default_ifname;
 	int default_mtu;
 	bool takes_cidr, takes_ipv6;
+	bool takes_egress; /* rules of where to, and --outbound-addr */
 	/* Starts it; returns when packets flow or it failed (bounded by a time-out of its own).
 	 * 0 or -errno, then nothing is left running. */
 	int (*start)(const struct net_params *params, const struct net_target *target,

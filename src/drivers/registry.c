@@ -23,6 +23,7 @@ static const struct net_row net_table[] = {
 	{"vdeplug_slirp", &net_vdeplug_slirp_ops},
 	{"pasta", &net_pasta_ops},
 	{"builtin", &net_builtin_ops},
+	{"auto", &net_auto_ops},
 };
 
 /* Which networks a port driver goes with. */

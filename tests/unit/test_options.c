@@ -20,6 +20,7 @@
 #include "cli/options.h"
 #include "cli/value.h"
 #include "config.h"
+#include "dataplane/wire.h"
 
 #define WORDS_MAX 16
 
@@ -263,6 +264,31 @@ static void test_cidr(void **state)
 	bad("--net=slirp4netns --cidr=10.0.3.0/26 true", "must be 1 to 25");
 	bad("--net=slirp4netns --cidr=fd00::/64 true", "it must be an IPv4 network");
 	bad("--net=slirp4netns --cidr=x true", "invalid CIDR address: x");
+}
+
+static void test_egress(void **state)
+{
+	struct options o = good("--net=builtin --egress-deny=0.0.0.0/0 "
+				"--egress-allow=192.0.2.0/24,[2001:db8::/32]:80 true");
+	char many[512] = "--net=builtin --egress-deny=";
+
+	(void)state;
+	assert_int_equal(o.n_egress, 3);
+	assert_true(o.egress[0].deny && !o.egress[1].deny && !o.egress[2].deny);
+	assert_int_equal(o.egress[2].port_first, 80);
+	options_free(&o);
+	o = good("--net=auto --egress-deny=::1 --outbound-addr=eth0 true");
+	assert_string_equal(o.outbound_addr, "eth0");
+	options_free(&o);
+	bad("--net=pasta --egress-deny=::1 true", "goes with --net=builtin, not with --net=pasta");
+	bad("--egress-allow=::1 true", "--egress-allow goes with --net=builtin");
+	bad("--net=none --outbound-addr=eth0 true", "--outbound-addr goes with --net=builtin");
+	bad("--net=builtin --egress-deny= true", "it must be a network");
+	bad("--net=builtin --egress-deny=::1,x true", "--egress-deny x: it must be a network");
+	for (int i = 0; i <= DP_OUTWARD_RULES; i++)
+		strcat(many, i ? ",::1" : "::1");
+	strcat(many, " true");
+	bad(many, "there may be 64 rules");
 }
 
 static void test_ifname(void **state)
@@ -658,7 +684,8 @@ static void test_table(void **state)
 		if (def->letter)
 			assert_ptr_equal(option_find(&def->letter, 1), def);
 		for (int j = 0; j < i; j++)
-			assert_true(option_table[j].offset != def->offset);
+			assert_true(def->kind == OPTION_EGRESS ||
+				    option_table[j].offset != def->offset);
 	}
 	assert_null(option_find("ne", 2));
 	assert_null(option_find("", 0));
@@ -728,20 +755,35 @@ static void test_value_duration(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_forms),
-		cmocka_unit_test(test_command),	      cmocka_unit_test(test_booleans),
-		cmocka_unit_test(test_unknown),	      cmocka_unit_test(test_missing_value),
-		cmocka_unit_test(test_mtu),	      cmocka_unit_test(test_network),
-		cmocka_unit_test(test_cidr),	      cmocka_unit_test(test_ifname),
-		cmocka_unit_test(test_slirp4netns),   cmocka_unit_test(test_copy_up),
-		cmocka_unit_test(test_propagation),   cmocka_unit_test(test_publish),
-		cmocka_unit_test(test_port_drivers),  cmocka_unit_test(test_source_ip_transparent),
-		cmocka_unit_test(test_processes),     cmocka_unit_test(test_subid_source),
-		cmocka_unit_test(test_state_dir),     cmocka_unit_test(test_dataplane),
-		cmocka_unit_test(test_informational), cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_debug),	      cmocka_unit_test(test_help),
-		cmocka_unit_test(test_version),	      cmocka_unit_test(test_table),
-		cmocka_unit_test(test_value_int),     cmocka_unit_test(test_value_duration),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_command),
+		cmocka_unit_test(test_booleans),
+		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_missing_value),
+		cmocka_unit_test(test_mtu),
+		cmocka_unit_test(test_network),
+		cmocka_unit_test(test_cidr),
+		cmocka_unit_test(test_egress),
+		cmocka_unit_test(test_ifname),
+		cmocka_unit_test(test_slirp4netns),
+		cmocka_unit_test(test_copy_up),
+		cmocka_unit_test(test_propagation),
+		cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_port_drivers),
+		cmocka_unit_test(test_source_ip_transparent),
+		cmocka_unit_test(test_processes),
+		cmocka_unit_test(test_subid_source),
+		cmocka_unit_test(test_state_dir),
+		cmocka_unit_test(test_dataplane),
+		cmocka_unit_test(test_informational),
+		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_debug),
+		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_version),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_value_int),
+		cmocka_unit_test(test_value_duration),
 	};
 
 	log_init("parent", false);

@@ -22,6 +22,7 @@
 #include "dataplane/outward.h"
 #include "drivers/net/builtin_internal.h"
 #include "drivers/net/cidr.h"
+#include "drivers/net/egress.h"
 #include "drivers/registry_internal.h"
 #include "ns/router.h"
 
@@ -109,11 +110,23 @@ static void fill_marks(struct dp_outward *o)
 	o->mark_prohibited = ROUTER_MARK_PROHIBITED;
 }
 
+/* Options have seen to it that there are no more rules than that. */
+static int fill_policy(const struct net_params *params, struct dp_outward *o, struct err *e)
+{
+	o->disable_host_loopback = params->disable_host_loopback;
+	o->n_rules = (uint32_t)(params->n_egress < DP_OUTWARD_RULES ? params->n_egress
+								    : DP_OUTWARD_RULES);
+	for (uint32_t i = 0; i < o->n_rules; i++)
+		o->rules[i] = params->egress[i];
+	if (!params->outbound_addr)
+		return 0;
+	return egress_outbound(params->outbound_addr, &o->outbound4, &o->outbound6, e);
+}
+
 static void fill_config(const struct net_params *params, const struct cidr *cidr, int mtu,
 			struct dp_outward *o)
 {
 	fill_marks(o);
-	o->disable_host_loopback = params->disable_host_loopback;
 	o->gateway4 = address4(cidr, OFFSET_GATEWAY);
 	o->dns4 = address4(cidr, OFFSET_DNS);
 	o->inside4 = address4(cidr, OFFSET_INSIDE);
@@ -229,6 +242,7 @@ static int builtin_start(const struct net_params *params, const struct net_targe
 	struct cidr cidr;
 	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
 
+	code = code ? code : fill_policy(params, &boot.config, e);
 	if (code)
 		return code;
 	drv = driver_new(params, target);
@@ -314,6 +328,7 @@ const struct net_driver_ops net_builtin_ops = {
 	.default_mtu = DEFAULT_MTU,
 	.takes_cidr = true,
 	.takes_ipv6 = true,
+	.takes_egress = true,
 	.start = builtin_start,
 	.watch = builtin_watch,
 	.outward = builtin_outward,

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * --net=auto: the first of the network drivers below that works here and goes with the port driver.
+ * The log says which, and why not the ones before it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "drivers/registry_internal.h"
+
+struct net_driver {
+	const struct net_driver_ops *ops;
+	struct net_driver *inner;
+};
+
+/* Best first. */
+static const struct net_driver_ops *const candidates[] = {&net_builtin_ops, &net_pasta_ops,
+							  &net_slirp4netns_ops};
+
+#define COUNT (sizeof(candidates) / sizeof(candidates[0]))
+
+/* Whether it can be told to do what was asked for. */
+static bool suits(const struct net_driver_ops *ops, const struct net_params *params,
+		  struct err *why)
+{
+	if (driver_check_combination(ops->name, params->port_driver, why))
+		return false;
+	if (ops == &net_builtin_ops || (!params->n_egress && !params->outbound_addr))
+		return true;
+	err_set(why, -EINVAL, "it has no --egress-deny, --egress-allow and --outbound-addr");
+	return false;
+}
+
+static int auto_start(const struct net_params *params, const struct net_target *target,
+		      struct net_driver **out, struct net_result *result, struct err *e)
+{
+	struct net_driver *drv = calloc(1, sizeof(*drv));
+	int code = -ENOENT;
+
+	if (!drv)
+		return err_errno(e, -ENOMEM, "network driver auto");
+	for (size_t i = 0; i < COUNT; i++) {
+		struct err why = {.code = 0};
+
+		drv->ops = candidates[i];
+		if (suits(drv->ops, params, &why))
+			code = drv->ops->start(params, target, &drv->inner, result, &why);
+		else
+			code = why.code;
+		if (!code) {
+			log_info("--net=auto: %s", drv->ops->name);
+			*out = drv;
+			return 0;
+		}
+		log_info("--net=auto: not %s: %s", drv->ops->name, why.msg);
+		if (code == -ECANCELED)
+			break;
+	}
+	free(drv);
+	return err_set(e, code, "neither builtin nor pasta nor slirp4netns works here: see above");
+}
+
+static int auto_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
+{
+	return drv->ops->watch(drv->inner, loop, died, arg);
+}
+
+static struct dataplane_outward *auto_outward(struct net_driver *drv)
+{
+	return drv->ops->outward ? drv->ops->outward(drv->inner) : NULL;
+}
+
+static void auto_stop(struct net_driver *drv)
+{
+	drv->ops->stop(drv->inner);
+	free(drv);
+}
+
+const struct net_driver_ops net_auto_ops = {
+	.name = "auto",
+	.takes_cidr = true,
+	.takes_ipv6 = true,
+	.takes_egress = true,
+	.start = auto_start,
+	.watch = auto_watch,
+	.outward = auto_outward,
+	.stop = auto_stop,
+};

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DRIVERS_NET_EGRESS_H
+#define RINGKIT_DRIVERS_NET_EGRESS_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "dataplane/wire.h"
+
+/* What the command line says about where the command may connect to, and from which address. */
+
+/* CIDR[:PORTS] of --egress-deny and --egress-allow: 10.0.0.0/8, 192.0.2.1:443,
+ * [2001:db8::/32]:1-1023. An address alone means itself. 0 or -EINVAL with what would be right. */
+int egress_parse(const char *text, bool deny, struct dp_outward_rule *out, struct err *e);
+
+/* --outbound-addr: an address of the host's, or an interface, whose first addresses are meant;
+ * several separated by commas. A family that is not named stays as it is. 0 or -errno. */
+int egress_outbound(const char *text, union dp_addr *v4, union dp_addr *v6, struct err *e);
+
+#endif
