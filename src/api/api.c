@@ -37,7 +37,8 @@ static void run_soon(struct api *api);
 
 /* Answers */
 
-static int queue(struct request *r, unsigned status, const char *type, char *body)
+/* last: the connection closes after it. */
+static int queue(struct request *r, unsigned status, const char *type, char *body, bool last)
 {
 	const struct mhd *mhd = r->api->mhd;
 	struct MHD_Response *resp = mhd->create_response_from_buffer(body ? strlen(body) : 0, body,
@@ -51,6 +52,8 @@ static int queue(struct request *r, unsigned status, const char *type, char *bod
 	}
 	if (type)
 		mhd->add_response_header(resp, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	if (last)
+		mhd->add_response_header(resp, MHD_HTTP_HEADER_CONNECTION, "close");
 	ret = (int)mhd->queue_response(r->conn, status, resp);
 	mhd->destroy_response(resp);
 	return ret;
@@ -62,7 +65,7 @@ static int queue_answer(struct request *r)
 	char *body = r->body_out;
 
 	r->body_out = NULL;
-	return queue(r, r->status, r->type, body);
+	return queue(r, r->status, r->type, body, r->refused);
 }
 
 void request_answer(struct request *r, unsigned status, const char *type, char *body)
@@ -98,7 +101,7 @@ static struct request *request_new(struct api *api, struct MHD_Connection *conn,
 		return NULL;
 	r->api = api;
 	r->conn = conn;
-	snprintf(r->url, sizeof(r->url), "%s", url);
+	snprintf(r->url, sizeof(r->url), "%s", strict_path(url));
 	snprintf(r->method, sizeof(r->method), "%s", method);
 	length = api->mhd->lookup_connection_value(conn, MHD_HEADER_KIND,
 						   MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -138,6 +141,50 @@ static int take_body(struct request *r, const char *data, size_t len)
 	return 0;
 }
 
+/* Requests that libmicrohttpd takes and nobody should */
+
+static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name,
+				size_t name_len, const char *value, size_t value_len)
+{
+	(void)kind;
+	strict_field(cls, name, name_len, value, value_len);
+	return MHD_YES;
+}
+
+/* True when there is an answer: in text, as Go's server has it before a handler hears of it. */
+static bool refuse(struct request *r, const char *method, const char *version)
+{
+	static const struct strict_target unknown;
+	const struct client *client = client_of(r->api, r->conn);
+	const struct strict_target *target = client ? &client->target : &unknown;
+	struct strict_refusal no = strict_line(method, target, version);
+	struct strict_header header = {.hosts = 0};
+	char *text = NULL;
+
+	if (target->has_encoded_nul)
+		r->url[0] = '\0'; /* there is no such thing */
+	if (!no.status) {
+		r->api->mhd->get_connection_values_n(r->conn, MHD_HEADER_KIND, on_field, &header);
+		no = strict_header_end(&header, version);
+	}
+	if (!no.status)
+		return false;
+	r->refused = true;
+	if (asprintf(&text, "%u: %s\n", no.status, no.why) < 0)
+		text = NULL;
+	request_answer(r, no.status, "text/plain; charset=utf-8", text);
+	return true;
+}
+
+static void *on_target(void *cls, const char *target, struct MHD_Connection *conn)
+{
+	struct client *client = client_of(cls, conn);
+
+	if (client)
+		client->target = strict_target_read(target);
+	return NULL;
+}
+
 static int too_long(struct request *r)
 {
 	routes_fail(r, MHD_HTTP_CONTENT_TOO_LARGE, "the request body is longer than %d bytes",
@@ -171,6 +218,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 		*state = r;
 		if (!r)
 			return MHD_NO;
+		if (refuse(r, method, version))
+			return (enum MHD_Result)queue_answer(r);
 		/* Announced too long: say so instead of "100 Continue". */
 		return r->too_long ? (enum MHD_Result)too_long(r) : MHD_YES;
 	}
@@ -276,7 +325,8 @@ static int start(struct api *api, struct err *e)
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 		on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
 		api->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-		MHD_OPTION_NOTIFY_CONNECTION, clients_notify, api, MHD_OPTION_CONNECTION_LIMIT,
+		MHD_OPTION_NOTIFY_CONNECTION, clients_notify, api, MHD_OPTION_URI_LOG_CALLBACK,
+		on_target, api, MHD_OPTION_CONNECTION_LIMIT,
 		(unsigned)(LIMIT_API_CONNECTIONS + LIMIT_API_LEASES), MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)LIMIT_API_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);

@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "api/mhd.h"
+#include "api/strict.h"
 
 /* What a port driver was asked; outlives the request if its client goes away. */
 struct pending {
@@ -19,7 +20,8 @@ struct client {
 	struct MHD_Connection *conn;
 	int fd; /* libmicrohttpd's */
 	struct lease *leases;
-	struct client *prev, *next; /* in one of api's two lists */
+	struct strict_target target; /* of its last request */
+	struct client *prev, *next;  /* in one of api's two lists */
 };
 
 struct request {
@@ -30,6 +32,7 @@ struct request {
 	char *body; /* body_len bytes, no NUL */
 	size_t body_len, body_seen;
 	bool too_long;
+	bool refused;	/* before it was read as a whole: nothing more is heard on its connection */
 	bool served;	/* routes_serve has had it */
 	bool suspended; /* waits for request_answer */
 	bool closes;	/* its connection ends with the answer */

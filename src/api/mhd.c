@@ -20,6 +20,7 @@ static const struct library_symbol symbols[] = {
 	{"MHD_suspend_connection", offsetof(struct mhd, suspend_connection)},
 	{"MHD_resume_connection", offsetof(struct mhd, resume_connection)},
 	{"MHD_lookup_connection_value", offsetof(struct mhd, lookup_connection_value)},
+	{"MHD_get_connection_values_n", offsetof(struct mhd, get_connection_values_n)},
 	{"MHD_set_connection_option", offsetof(struct mhd, set_connection_option)},
 };
 

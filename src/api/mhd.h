@@ -25,6 +25,7 @@ struct mhd {
 	__typeof__(&MHD_suspend_connection) suspend_connection;
 	__typeof__(&MHD_resume_connection) resume_connection;
 	__typeof__(&MHD_lookup_connection_value) lookup_connection_value;
+	__typeof__(&MHD_get_connection_values_n) get_connection_values_n;
 	__typeof__(&MHD_set_connection_option) set_connection_option;
 };
 

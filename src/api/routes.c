@@ -303,7 +303,9 @@ void routes_serve(struct request *r)
 	const char *id =
 		strncmp(r->url, ports, sizeof(ports) - 1) ? NULL : r->url + sizeof(ports) - 1;
 
-	if (!strcmp(r->url, "/v1/info")) {
+	if (!strcmp(r->url, "*") && !strcmp(r->method, "OPTIONS")) {
+		request_answer(r, MHD_HTTP_OK, NULL, NULL);
+	} else if (!strcmp(r->url, "/v1/info")) {
 		get ? get_info(r) : wrong_method(r);
 	} else if (!strcmp(r->url, "/v1/stats")) {
 		get ? get_stats(r) : wrong_method(r);
