@@ -96,8 +96,6 @@ static int check_owner(const struct statedir *d, struct err *e)
 			       is_tmp(&st) ? ", such as one in it"
 					   : ", or take that away (chmod go-w ",
 			       is_tmp(&st) ? "" : d->path, is_tmp(&st) ? "" : ")");
-	if (faccessat(d->dir_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
-		return err_errno(e, -errno, "state directory %s: cannot write to it", d->path);
 	return 0;
 }
 
@@ -240,6 +238,8 @@ static int take_dir(int fd, bool made, struct statedir *d, struct err *e)
 	/* Nobody lives in what has just been made. */
 	if (!code && !made)
 		code = check_no_home(d, e);
+	if (!code && faccessat(d->dir_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		code = err_errno(e, -errno, "state directory %s: cannot write to it", d->path);
 	return code ? code : lock_dir(d, e);
 }
 
