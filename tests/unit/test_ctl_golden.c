@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rootlessctl against recorded exchanges of RootlessKit 1.1.0's: given the same command line and
  * the same answers it must send the same requests and print the same bytes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "cmocka_all.h"
 
 #include <glob.h>
 #include <jansson.h>

@@ -2,12 +2,7 @@
 /* The manual page and the completions know every option and every fixed value, and no others. They
  * are written by hand; the table in option_table.c is what they are held against. The arguments are
  * the files. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "cmocka_all.h"
 
 #include <ctype.h>
 #include <stdbool.h>

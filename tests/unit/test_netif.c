@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* netif.c in a user and network namespace of the test's own; what it did is read back from
  * getifaddrs and /proc/net, not through netlink of our own. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "cmocka_all.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

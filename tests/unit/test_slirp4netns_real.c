@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The slirp4netns driver with the real slirp4netns, in a namespace that the test makes: bytes go
  * from inside to a server outside, and nothing stays behind. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "cmocka_all.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
