@@ -15,7 +15,8 @@ packages_run=(uidmap util-linux)
 packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
-	socat rootlesskit systemd libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug libvdeplug-slirp acl)
+	socat runc rootlesskit systemd libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
+	libvdeplug-slirp acl)
 
 # To build the Debian packages, and to look at them in CI.
 packages_package=(build-essential debhelper dh-apparmor)
@@ -39,6 +40,13 @@ packages_missing() {
 			missing+=("$name")
 	done
 	printf '%s' "${missing[*]}"
+}
+
+# Prints what decides the outcome of a configuration: the versions of the packages that meson looks for.
+packages_state() {
+	command -v dpkg-query >/dev/null || return 0
+	dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' "${packages_build[@]}" \
+		"${packages_test[@]}" 2>/dev/null | grep '^.i' | sort
 }
 
 # apt-get as root; without root and sudo it fails and says what root would have to do.
@@ -109,10 +117,11 @@ build_choose() {
 			"directory to build in"
 }
 
-# build_run DIR TARGETS [MESON-OPTION...]: sets DIR up if it is not, and builds the targets (one
-# word, separated by blanks; empty for all). Two at once wait for each other.
+# build_run DIR TARGETS [MESON-OPTION...]: sets DIR up if it is not, or if packages have come since, and
+# builds the targets (one word, separated by blanks; empty for all, and what the tests need). Two at
+# once wait for each other.
 build_run() {
-	local dir=$1 targets=$2 setup=() status=0 tool
+	local dir=$1 targets=${2:-all meson-test-prereq} setup=() status=0 tool
 	shift 2
 
 	for tool in meson ninja python3; do
@@ -126,6 +135,10 @@ build_run() {
 		setup=(meson setup "$@" "$dir" "$source_dir")
 	elif ! grep -qsF "\"source\": \"$source_dir\"" "$dir/meson-info/meson-info.json"; then
 		setup=(meson setup --wipe "$@" "$dir" "$source_dir") # the tree was moved
+	elif [ "$(packages_state)" != "$(cat "$dir/.packages" 2>/dev/null)" ]; then
+		# meson remembers what it found.
+		meson configure --clearcache "$dir" >"$dir/setup.log" 2>&1 </dev/null 9>&-
+		setup=(meson setup --reconfigure "$@" "$dir" "$source_dir")
 	fi
 	if [ "${#setup[@]}" != 0 ]; then
 		"${setup[@]}" >"$dir/setup.log" 2>&1 </dev/null 9>&- || {
@@ -133,6 +146,7 @@ build_run() {
 			tail -n 20 "$dir/setup.log" | sed 's/^/    /'
 			say "    failed: ${setup[*]}"
 		}
+		[ "$status" != 0 ] || packages_state >"$dir/.packages"
 	fi
 	if [ "$status" = 0 ]; then
 		# shellcheck disable=SC2086 # a list of names
