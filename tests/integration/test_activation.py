@@ -45,14 +45,11 @@ class Activation(rkit.RkTestCase):
         self.sockets = [net.bound(socket.SOCK_STREAM, "127.0.0.1", 0),
                         socket.socket(socket.AF_UNIX),
                         net.bound(socket.SOCK_DGRAM, "127.0.0.1", 0)]
-        self.sockets[1].bind(self.path)
-        self.sockets[1].listen()
-
-    def tearDown(self):
         for s in self.sockets:
-            s.close()
-        os.unlink(self.path)
-        super().tearDown()
+            self.addCleanup(s.close)
+        self.sockets[1].bind(self.path)
+        self.addCleanup(os.unlink, self.path)
+        self.sockets[1].listen()
 
     def start(self, *args, command=None, names="web:local:dns"):
         fds = [s.fileno() for s in self.sockets]

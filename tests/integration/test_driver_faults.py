@@ -74,7 +74,8 @@ DRIVERS = {
     "socat": Driver(
         "socat", ["--net=slirp4netns", "--port-driver=socat", "-p", "127.0.0.1:18080:80/tcp"],
         net="slirp4netns", answers='[ "$1" = -V ] && exit 0\n',
-        too_old="[ $1 = -V ] && exit 0; echo '2026/01/01 00:00:00 socat[1] E unknown option \"max-children\"' >&2; exit 1",
+        too_old="[ $1 = -V ] && exit 0; "
+                "echo '2026/01/01 00:00:00 socat[1] E unknown option \"max-children\"' >&2; exit 1",
         says={
             "missing": r"install it \(sudo apt-get install socat\).*cannot run socat",
             "too_old": r'18080.*socat ended \(exit status 1\): unknown option "max-children"',
@@ -95,10 +96,7 @@ class DriverFaults(rkit.RkTestCase):
         super().setUp()
         self.dir = world().base + "/fakes"
         os.mkdir(self.dir)
-
-    def tearDown(self):
-        shutil.rmtree(self.dir)
-        super().tearDown()
+        self.addCleanup(shutil.rmtree, self.dir)
 
     def real(self, d):
         if d.program == "vpnkit":

@@ -3,6 +3,7 @@
 """A step of the set-up fails: the message names it, the exit code is 1, nothing is left."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -19,12 +20,7 @@ class Faults(rkit.RkTestCase):
         super().setUp()
         self.fake = self.world.base + "/fake"
         os.mkdir(self.fake)
-
-    def tearDown(self):
-        for name in os.listdir(self.fake):
-            os.unlink(self.fake + "/" + name)
-        os.rmdir(self.fake)
-        super().tearDown()
+        self.addCleanup(shutil.rmtree, self.fake)
 
     def program(self, name, script):
         """A program that is found before the real one."""

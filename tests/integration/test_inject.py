@@ -11,8 +11,8 @@ import signal
 import subprocess
 
 import rkit
-from rkit.launch import check_log, popen, wait_for
-from rkit.world import UID, USER
+from rkit.launch import check_log, popen
+from rkit.world import USER
 
 # system call: the error, and how many of its calls in a process fail, one after the other.
 CALLS = {
@@ -20,7 +20,8 @@ CALLS = {
     "setns": ("EPERM", 2), "unshare": ("ENOSPC", 1), "clone": ("EAGAIN", 5),
     "execve": ("ENOENT", 2), "pidfd_open": ("EMFILE", 4), "pipe2": ("EMFILE", 6),
     "socketpair": ("EMFILE", 4), "socket": ("ENFILE", 14), "bind": ("EACCES", 10),
-    "listen": ("EADDRINUSE", 4), "connect": ("ENETDOWN", 4), "accept4": ("EMFILE", 4), "epoll_create1": ("EMFILE", 3), "epoll_ctl": ("ENOMEM", 6),
+    "listen": ("EADDRINUSE", 4), "connect": ("ENETDOWN", 4), "accept4": ("EMFILE", 4),
+    "epoll_create1": ("EMFILE", 3), "epoll_ctl": ("ENOMEM", 6),
     "signalfd4": ("EMFILE", 2), "flock": ("ENOLCK", 2), "symlinkat": ("ENOSPC", 2),
     "mkdirat": ("EDQUOT", 3), "mkdir": ("EDQUOT", 2), "fchmod": ("EPERM", 2),
     "renameat": ("EIO", 1), "prctl": ("EINVAL", 4), "ioctl": ("EBUSY", 4), "sendmsg": ("ENOBUFS", 6),

@@ -33,12 +33,9 @@ class Vpnkit(test_inject.Inject):
 
     def setUp(self):
         shutil.copy(PEER, world().bin + "/vpnkit")
+        self.addCleanup(os.unlink, world().bin + "/vpnkit")
         os.chmod(world().bin + "/vpnkit", 0o755)
         super().setUp()
-
-    def tearDown(self):
-        super().tearDown()
-        os.unlink(world().bin + "/vpnkit")
 
 
 @unittest.skipIf(lxc.unusable(), lxc.unusable())
@@ -54,15 +51,9 @@ class LxcUserNic(test_inject.Inject):
 
     def setUp(self):
         lxc.prepare()
-        self.bridge = lxc.bridge(quota=1000)
-        self.bridge.__enter__()
-        self.dnsmasq = lxc.Dnsmasq().__enter__()
+        self.enterContext(lxc.bridge(quota=1000))
+        self.dnsmasq = self.enterContext(lxc.Dnsmasq())
         super().setUp()
-
-    def tearDown(self):
-        super().tearDown()
-        self.dnsmasq.__exit__(None, None, None)
-        self.bridge.__exit__(None, None, None)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def tries(way, port, deadline_s):
 
 
 def comes_in(rk, driver, want, netns):
-    """"t" and "u" as they get in to servers in this namespace. What is expected is given time; the rest is not waited for."""
+    """"t" and "u" as they get in to servers in this namespace. What is expected is given time; the rest is
+    not waited for."""
     info = rk.api("GET", "/v1/info")[1]["networkDriver"]
     child_ip = info.get("childIP") if driver == "slirp4netns" else None
     inside, ports = 80, {"tcp": 18080, "udp": 18080}

@@ -68,7 +68,6 @@ class Spelling(rkit.RkTestCase):
         for name in names.split():
             self.assertIn("--" + name, text)
 
-
     @rkit.ours("it has other options")
     def test_every_option_is_tried_by_some_test(self):
         """An option that nobody tries is one that nobody knows to work."""

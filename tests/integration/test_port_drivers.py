@@ -154,8 +154,8 @@ class OfBoth:
     @rkit.ours("says only that it failed")
     def test_refused_ports_say_why_and_leave_nothing(self):
         with Rootlesskit(*self.options) as rk, \
-                net.bound(socket.SOCK_STREAM, "127.0.0.1", 18099) as _tcp, \
-                net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18099) as _udp:
+                net.bound(socket.SOCK_STREAM, "127.0.0.1", 18099), \
+                net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18099):
             rk.wait_for_command()
             before = leaks.descriptors(rk.pid), len(processes_of(rk.pid))
             for why, spec in (("address already in use", {"parent_port": 18099}),
@@ -316,8 +316,8 @@ class Socat(OfBoth, rkit.RkTestCase):
                     kill(pid)
                 self.assertEqual(c.recv(1), b"")
             wait_for("words about it", lambda: all(
-                "port %d: socat ended (exit status 137) and said nothing; starting it again" % number in rk.log()
-                for number in (1, 2)))
+                "port %d: socat ended (exit status 137) and said nothing; starting it again" % number
+                in rk.log() for number in (1, 2)))
             wait_for("the port", lambda: listens(18080))
             self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
             self.assertEqual(ask_over_udp(18080, b"again"), b"again")

@@ -74,9 +74,9 @@ class Reaper(rkit.RkTestCase):
         return count
 
     def test_orphans_are_reaped(self):
-        with Rootlesskit("--pidns", command=("sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do "
-                         "setsid sh -c 'sleep 0.1 & exit'; done; touch $HOME/done; "
-                         "exec sleep infinity")) as rk:
+        script = ("for i in 1 2 3 4 5 6 7 8 9; do setsid sh -c 'sleep 0.1 & exit'; done; "
+                  "touch $HOME/done; exec sleep infinity")
+        with Rootlesskit("--pidns", command=("sh", "-c", script)) as rk:
             wait_for("the orphans to be made", lambda: os.path.exists(self.world.home + "/done"))
             os.unlink(self.world.home + "/done")
             wait_for("orphans to be gone", lambda: len(processes_of(rk.child_pid)) == 2)
@@ -213,7 +213,7 @@ class SignalsToAll(rkit.RkTestCase):
     goes on until it has given its answer must be able to give it."""
 
     SERVER = """if 1:
-        import signal, socket
+        import os, signal, socket
         told = []
         for n in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
             signal.signal(n, lambda *_: told.append(1))
@@ -227,6 +227,7 @@ class SignalsToAll(rkit.RkTestCase):
             signal.sigtimedwait([], 0.05)
         c.sendall(b"told " + c.recv(64))
         c.close()
+        os._exit(0)  # Python would undo its handlers first, and the signal comes twice
     """
 
     def talk(self, send, *options):
@@ -255,6 +256,7 @@ class SignalsToAll(rkit.RkTestCase):
     def ways(self):
         for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
             yield number, lambda rk, n=number: os.killpg(rk.pid, n)
+
         def everybody(rk):
             for pid in [*processes_of(rk.pid), rk.pid]:
                 os.kill(pid, signal.SIGTERM)

@@ -37,7 +37,7 @@ class Outgoing(rkit.RkTestCase):
                               "from rkit.peers import send_payload\n"
                               "s = socket.create_connection(('192.0.2.100', 80)); "
                               "send_payload(s, %d); s.shutdown(1); s.recv(1)"
-                              % (os.path.dirname(os.path.abspath(__file__)), size))
+                              % (self.world.lib, size))
             self.assertEqual(got.returncode, 0, got.stderr)
             self.assertEqual(server.result(), (size, payload_hash(size)))
 

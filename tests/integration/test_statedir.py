@@ -279,7 +279,6 @@ class Neighbour(Common):
         self.run_against_flips(self.trap)
         self.run_against_flips(self.trap + "/deep")
 
-
     def swap(self, stop, state):
         """Everybody may write to the directory that it is in: it is replaced as fast as it goes."""
         os.setgroups([])
@@ -421,7 +420,8 @@ class NoSpace(Common):
         """tmpfs has quotas since Linux 6.6."""
         base = self.mkdir("quota")
         limit = "usrquota,usrquota_inode_hardlimit=4"
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", base], capture_output=True).returncode:
+        mount = ["mount", "-t", "tmpfs", "-o", limit, "tmpfs", base]
+        if subprocess.run(mount, capture_output=True).returncode:
             self.skipTest("the machine has no quotas on tmpfs")
         subprocess.run(["umount", base], check=True)
         os.rmdir(base)

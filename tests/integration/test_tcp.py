@@ -130,6 +130,7 @@ class Ends(PortTestCase):
 
     def test_half_closed_idle_connection_stays(self):
         go = []
+
         def serve(conn, _):
             receive(conn)
             while not go:

@@ -17,6 +17,7 @@ from rkit.world import UID, USER
 
 # As neighbour() has them: this host and the machine beside it.
 HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
+PORT = 30000  # of a client; below those that the kernel gives to others
 
 # Prints "ready"; each connection gets its own address back, and then what it sends.
 SERVER = """
@@ -153,7 +154,6 @@ class TransparentCase(PortTestCase):
         now = self.counters()
         return tuple(now[k] - before[k] for k in ("transparent", "transparentLost"))
 
-
     def killed(self, role):
         pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
         os.kill(pid, signal.SIGKILL)
@@ -263,7 +263,7 @@ class Namespace(TransparentCase):
             s = socket.socket()
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.settimeout(DEADLINE_S)
-            s.bind((CLIENT4, 40000))
+            s.bind((CLIENT4, PORT))
             s.connect((HOST4, port))
             return s
         with server(self.rk):
@@ -271,7 +271,7 @@ class Namespace(TransparentCase):
                     net.in_netns(self.client, lambda: connect(18081)) as b:
                 lines = sorted(s.makefile().readline().split() for s in (a, b))
         self.assertEqual([address for address, _ in lines], [CLIENT4, CLIENT4])
-        self.assertIn("40000", [port for _, port in lines])
+        self.assertIn(str(PORT), [port for _, port in lines])
         self.assertNotEqual(lines[0], lines[1])
 
     def test_the_client_s_port_stays_free_for_servers(self):
@@ -416,13 +416,8 @@ class Options(rkit.RkTestCase):
     """Instances of their own."""
 
     def setUp(self):
+        self.client = self.enterContext(net.neighbour())
         super().setUp()
-        self.wire = net.neighbour()
-        self.client = self.wire.__enter__()
-
-    def tearDown(self):
-        self.wire.__exit__(None, None, None)
-        super().tearDown()
 
     def check(self, rk, address, child="127.0.0.1", to=HOST4, port=18080):
         with server(rk, child):
@@ -515,8 +510,11 @@ class Options(rkit.RkTestCase):
             with net.connect(HOST4, 18080, netns=self.client):
                 with s.accept()[0]:
                     pass
-            tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
-            self.assertEqual((tcp["connected"], tcp["transparentLost"]), (1, 1))
+
+            def counted():
+                tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+                return tcp["connected"] == tcp["transparentLost"] == 1
+            wait_for("the counters", counted)  # after the connection itself
             self.assertIn("transparent: 0, transparentLost: 1,", rk.ctl("stats").stdout)
 
     @rkit.needs("tun", "slirp4netns")
@@ -554,8 +552,8 @@ class SetUp(rkit.RkTestCase):
         """The address that the server saw; None: the call was one that nothing works without."""
         trace = self.world.base + "/transparent.trace"
         rk = builtin("-p", "0.0.0.0:18080:80/tcp4", "--workers=1", uid=0, before=(
-                "strace", "-D", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
-                "inject=%s:error=%s:when=%d" % (call, error, number)))
+            "strace", "-D", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
+            "inject=%s:error=%s:when=%d" % (call, error, number)))
         wait_for("the start", lambda: rk.proc.poll() is not None
                  or os.path.exists(rk.state + "/child_pid"))
         if rk.proc.poll() is not None:

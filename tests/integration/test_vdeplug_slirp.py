@@ -63,6 +63,7 @@ class Outgoing(networks.Reaching, VdeplugCase):
 class Ports(networks.Publishing, VdeplugCase):
     options, child_ip = SAFE, "10.0.2.100"
 
+
 @rkit.ours("left out in 1.0")
 class Options(VdeplugCase):
     def test_defaults(self):

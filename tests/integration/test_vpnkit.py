@@ -33,12 +33,8 @@ class VpnkitCase(rkit.RkTestCase):
         super().setUp()
         if self.peer:
             shutil.copy(self.peer, world().bin + "/vpnkit")
+            self.addCleanup(os.unlink, world().bin + "/vpnkit")
             os.chmod(world().bin + "/vpnkit", 0o755)
-
-    def tearDown(self):
-        super().tearDown()
-        if self.peer:
-            os.unlink(world().bin + "/vpnkit")
 
 
 @rkit.ours("not in the package of Debian")
@@ -84,6 +80,7 @@ class Outgoing(networks.Reaching, VpnkitCase):
 @rkit.ours("not in the package of Debian")
 class Ports(networks.Publishing, VpnkitCase):
     options, child_ip = SAFE, "192.168.65.3"
+
 
 @rkit.ours("not in the package of Debian")
 class Options(VpnkitCase):

@@ -12,7 +12,7 @@ import unittest
 import urllib.request
 
 import installed
-from installed import OURS, UID, USER, apt, deb, root, user_env
+from installed import OURS, UID, USER, apt, deb, user_env
 
 import rkit
 from rkit.launch import processes_of, wait_for

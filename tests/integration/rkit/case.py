@@ -45,29 +45,41 @@ def _missing(programs):
 
 
 def needs(*programs):
-    """The test (or every test of a class) runs other programs, or needs "tun"."""
+    """The test (or every test of a class) runs other programs, or needs "tun". Where one is missing the
+    test is skipped before any of its set-up, that of the class included."""
     def wrap(test):
+        test.rk_needs = vars(test).get("rk_needs", ()) + programs
         if isinstance(test, type):
-            for name in dir(test):
-                if name.startswith("test"):
-                    setattr(test, name, wrap(getattr(test, name)))
-            return test
-
-        @functools.wraps(test)
-        def inner(self, *args):
-            missing = _missing(programs)
-            if missing:
-                self.skipTest(missing)
-            return test(self, *args)
-        return inner
+            for name in ("setUpClass", "tearDownClass"):
+                if hasattr(test, name):
+                    setattr(test, name, _unless_missing(getattr(test, name).__func__))
+        return test
     return wrap
 
 
+def _class_missing(cls):
+    return _missing([name for c in cls.__mro__ for name in vars(c).get("rk_needs", ())])
+
+
+def _unless_missing(method):
+    return classmethod(lambda cls: None if _class_missing(cls) else method(cls))
+
+
 class RkTestCase(unittest.TestCase):
-    """Each test must leave nothing behind: no process, mount or temporary file."""
+    """Each test must leave nothing behind: no process, mount or temporary file.
+
+    What a setUp() makes it has removed by addCleanup(), which also works when the rest of the set-up
+    fails or skips; tearDown() is not called then. Cleanups run after tearDown()."""
 
     maxDiff = None
     failed = False
+
+    def _callSetUp(self):
+        method = getattr(self, self._testMethodName)
+        missing = _class_missing(type(self)) or _missing(getattr(method, "rk_needs", ()))
+        if missing:
+            self.skipTest(missing)
+        super()._callSetUp()
 
     def _callTestMethod(self, method):
         try:

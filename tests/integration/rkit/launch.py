@@ -44,7 +44,7 @@ def run(*argv, env=None, uid=UID, timeout=DEADLINE_S, input=None, **kw):
 
 def denying(*denied):
     """Words to put before a command, run as root, so that system calls fail: "mount=EPERM"."""
-    return ["env", "PYTHONPATH=" + os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    return ["env", "PYTHONPATH=" + world().lib,
             "python3", "-m", "rkit.deny", str(UID), *denied, "--"]
 
 

@@ -16,8 +16,6 @@ from .world import sh, world, write
 
 PEER = os.environ.get("RK_VPNKIT_PEER")  # a stand-in for vpnkit
 
-TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
 # Runs inside: "tcp HOST PORT [SECONDS]", "udp HOST PORT", "name NAME", "ping HOST"; each prints what it got.
 PROBE = r"""
 import socket, sys, time

@@ -28,14 +28,21 @@ def write(path, text, mode=0o644):
     return path
 
 
+def _is_ours(path, fields):
+    """Whether a line has our user's name or number. In the shadow files the third field is another."""
+    return fields[0] == USER or ("shadow" not in path and fields[2:3] == [str(UID)])
+
+
 class World:
-    """base: a tmpfs that vanishes with us; bin: copies of the binaries, that any user may run."""
+    """base: a tmpfs that vanishes with us; bin, lib: copies of the binaries and of this package, which
+    any user may use, wherever the sources are."""
 
     def __init__(self):
         self.base = os.environ["RKIT_BASE"]
         self.uid = UID
         self.in_userns = "RKIT_USERNS" in os.environ
         self.bin = self.base + "/bin"
+        self.lib = self.base + "/lib"
         self.tmp = self.base + "/tmp"
         self.home = self.base + "/home"
         # A name for a directory in /run, which files that run at the same time share.
@@ -47,6 +54,8 @@ class World:
             os.chmod(d, mode)
         self._etc()
         os.chown(self.home, UID, UID)
+        shutil.copytree(os.path.dirname(os.path.abspath(__file__)), self.lib + "/rkit",
+                        ignore=shutil.ignore_patterns("__pycache__"))
         self._binaries()
         self.tun_error = self._tun()
         self._net()
@@ -59,13 +68,27 @@ class World:
         if not os.path.exists(copy + "/shadow"):  # an ordinary user cannot copy it
             write(copy + "/shadow", "root:*:19000:0:99999:7:::\n", 0o640)
         sh("mount", "--bind", copy, "/etc")
+        self._forget_users()
         self.add_user(USER, UID, SUBID)
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        write("/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n")  # Debian's minbase has none
         # Two runs at once must not meet in it; and the root of a user namespace may not write to it.
         sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
         # Where ip(8) keeps its namespaces; it would make a mount of it at the first use.
         os.mkdir("/run/netns")
         sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
+
+    def _forget_users(self):
+        """Of this machine: one may have our user's name or number. root and the like stay."""
+        for path in ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"):
+            if os.path.exists(path):
+                lines = open(path).read().splitlines(keepends=True)
+                mode = os.stat(path).st_mode & 0o777
+                write(path, "".join(l for l in lines if not _is_ours(path, l.split(":"))), mode)
+        for path in ("/etc/subuid", "/etc/subgid"):
+            write(path, "")
+        # Nor may a directory service know one.
+        write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 
     def add_user(self, name, uid, *ranges, home=None):
         with open("/etc/passwd", "a") as f:
