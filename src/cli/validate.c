@@ -201,28 +201,75 @@ static void warn_network(const struct options *o)
 		log_warning("unsupported mtu for --net=%s: %d", o->net, o->mtu);
 	if (o->ipv6 && (!ops || !ops->takes_ipv6))
 		log_warning("--ipv6 is discarded for --net=%s", o->net);
+	if (o->disable_host_loopback && is(o->net, "host"))
+		log_warning(
+			"--disable-host-loopback has no effect with --net=host: the command is in "
+			"the host's network and reaches 127.0.0.1:* there");
 	if (carries && !o->disable_host_loopback)
 		log_warning("specifying --disable-host-loopback is highly recommended to prohibit "
 			    "connecting to 127.0.0.1:* on the host namespace");
 }
 
-static void warn_dataplane(const struct options *o)
-{
-	static const enum option_id ids[] = {OPT_DATAPLANE, OPT_WORKERS, OPT_UDP_TIMEOUT,
-					     OPT_DATAPLANE_SANDBOX, OPT_SOURCE_IP_TRANSPARENT};
+/* An option that has an effect with some networks or port drivers only. */
+struct effect {
+	enum option_id id;
+	const char *net[2], *port_driver; /* those with which it has; either */
+	const char *asks_nothing[2];	  /* values that are right with all others, too */
+};
 
-	if (is(o->port_driver, "builtin")) {
-		if (!o->dataplane_sandbox)
-			log_warning(
-				"--dataplane-sandbox=false: the data plane runs without seccomp "
-				"and ring restrictions");
-		return;
+/* What is not here has an effect with everything, is refused where it has none (check_network and
+ * its like), or has a warning of its own in warn_network. */
+static const struct effect effects[] = {
+	{OPT_LXC_USER_NIC_BINARY, {"lxc-user-nic"}, NULL, {NULL}},
+	{OPT_LXC_USER_NIC_BRIDGE, {"lxc-user-nic"}, NULL, {NULL}},
+	{OPT_PASTA_BINARY, {"pasta"}, NULL, {NULL}},
+	{OPT_SLIRP4NETNS_BINARY, {"slirp4netns"}, NULL, {NULL}},
+	{OPT_SLIRP4NETNS_SANDBOX, {"slirp4netns"}, NULL, {"auto", "false"}},
+	{OPT_SLIRP4NETNS_SECCOMP, {"slirp4netns"}, NULL, {"auto", "false"}},
+	{OPT_VPNKIT_BINARY, {"vpnkit"}, NULL, {NULL}},
+	{OPT_SOURCE_IP_TRANSPARENT, {NULL}, "builtin", {"false"}},
+	{OPT_DATAPLANE, {"builtin"}, "builtin", {NULL}},
+	{OPT_WORKERS, {"builtin"}, "builtin", {NULL}},
+	{OPT_UDP_TIMEOUT, {NULL}, "builtin", {NULL}},
+	{OPT_DATAPLANE_SANDBOX, {"builtin"}, "builtin", {NULL}},
+};
+
+static const char *value_of(const struct options *o, enum option_id id)
+{
+	const void *member = (const char *)o + option_table[id].offset;
+
+	if (option_table[id].kind == OPTION_BOOL)
+		return *(const bool *)member ? "true" : "false";
+	return option_table[id].kind == OPTION_STRING ? *(const char *const *)member : "";
+}
+
+static bool has_effect(const struct options *o, const struct effect *f)
+{
+	for (size_t i = 0; i < 2; i++)
+		if ((f->net[i] && is(o->net, f->net[i])) ||
+		    (f->asks_nothing[i] && is(value_of(o, f->id), f->asks_nothing[i])))
+			return true;
+	return f->port_driver && is(o->port_driver, f->port_driver);
+}
+
+static void warn_effects(const struct options *o)
+{
+	for (size_t i = 0; i < sizeof(effects) / sizeof(effects[0]); i++) {
+		const struct effect *f = &effects[i];
+
+		if (!given(o, f->id) || has_effect(o, f))
+			continue;
+		log_warning("--%s has no effect with --%s=%s: it is for --%s=%s",
+			    option_table[f->id].name, f->port_driver ? "port-driver" : "net",
+			    f->port_driver ? o->port_driver : o->net,
+			    f->port_driver ? "port-driver" : "net",
+			    f->port_driver ? f->port_driver : f->net[0]);
 	}
-	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
-		if (given(o, ids[i]) &&
-		    (ids[i] != OPT_SOURCE_IP_TRANSPARENT || o->source_ip_transparent))
-			log_warning("--%s has no effect with --port-driver=%s",
-				    option_table[ids[i]].name, o->port_driver);
+	if (given(o, OPT_COPY_UP_MODE) && !o->n_copy_up)
+		log_warning("--copy-up-mode has no effect without --copy-up");
+	if (!o->dataplane_sandbox && is(o->port_driver, "builtin"))
+		log_warning("--dataplane-sandbox=false: the data plane runs without seccomp and "
+			    "ring restrictions");
 }
 
 void options_warn(const struct options *o)
@@ -238,5 +285,5 @@ void options_warn(const struct options *o)
 		log_warning(
 			"running as the root user is not supported: run it as an ordinary user");
 	warn_network(o);
-	warn_dataplane(o);
+	warn_effects(o);
 }

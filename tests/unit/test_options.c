@@ -574,6 +574,38 @@ static void warns_not(const char *line, const char *say)
 		fail_msg("%s: \"%s\" says \"%s\"", line, text, say);
 }
 
+/* Every option of one network's, with that network and with others. */
+static void test_options_of_other_networks(void **state)
+{
+	static const struct {
+		const char *option, *net;
+	} rows[] = {{"--slirp4netns-sandbox=true", "slirp4netns"},
+		    {"--slirp4netns-seccomp=true", "slirp4netns"},
+		    {"--slirp4netns-binary=x", "slirp4netns"},
+		    {"--pasta-binary=x", "pasta"},
+		    {"--vpnkit-binary=x", "vpnkit"},
+		    {"--lxc-user-nic-binary=x", "lxc-user-nic"},
+		    {"--lxc-user-nic-bridge=x", "lxc-user-nic"}};
+	static const char *const nets[] = {"host",  "none",   "slirp4netns",
+					   "pasta", "vpnkit", "lxc-user-nic"};
+	char line[200], say[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t n = 0; n < sizeof(nets) / sizeof(nets[0]); n++) {
+			snprintf(line, sizeof(line), "--net=%s %s true", nets[n], rows[i].option);
+			snprintf(say, sizeof(say),
+				 "%.*s has no effect with --net=%s: it is for --net=%s",
+				 (int)strcspn(rows[i].option, "="), rows[i].option, nets[n],
+				 rows[i].net);
+			(strcmp(nets[n], rows[i].net) ? warns : warns_not)(line, say);
+		}
+	/* What dockerd-rootless.sh says whatever the network is. */
+	warns_not("--net=pasta --slirp4netns-sandbox=auto --slirp4netns-seccomp=auto true",
+		  "no effect");
+	warns_not("--net=none --slirp4netns-sandbox=false true", "no effect");
+}
+
 static void test_warnings(void **state)
 {
 	(void)state;
@@ -595,6 +627,12 @@ static void test_warnings(void **state)
 	warns("--workers=2 true", "--workers has no effect with --port-driver=none");
 	warns("--udp-timeout=2 true", "--udp-timeout has no effect");
 	warns_not(NET "--workers=2 true", "workers");
+	warns("--disable-host-loopback true",
+	      "--disable-host-loopback has no effect with --net=host");
+	warns_not("--net=none --disable-host-loopback true", "loopback");
+	warns("--copy-up-mode=tmpfs+symlink true",
+	      "--copy-up-mode has no effect without --copy-up");
+	warns_not("--copy-up-mode=tmpfs+symlink --copy-up=/etc true", "copy-up");
 	if (geteuid() == 0)
 		warns("true", "running as the root user");
 	else
@@ -773,6 +811,7 @@ int main(void)
 		cmocka_unit_test(test_dataplane),
 		cmocka_unit_test(test_informational),
 		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_options_of_other_networks),
 		cmocka_unit_test(test_debug),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_version),
