@@ -56,4 +56,8 @@
  * cut it. */
 #define LIMIT_SOCAT_BLOCK_BYTES 65536
 
+/* Connections of the way out that a worker may be making at a time. A client's packet waits for
+ * each, in a queue of 4,096 (ns/router.c), which must not be what runs out. */
+#define LIMIT_OUT_PENDING 2048
+
 #endif

@@ -21,6 +21,10 @@
  * io_uring operations do not pass through this filter. The ring has its own list, in io/uring.c.
  */
 
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
 /* Who may. */
 enum {
 	PLANE = 1 << 0,	      /* data plane, either back end */
@@ -30,6 +34,7 @@ enum {
 	TOOL = 1 << 4,	      /* any role, in a build with a sanitizer */
 	RELAY = 1 << 5,	      /* network drivers' own processes */
 	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
+	OUTWARD = 1 << 7,     /* data plane with a way out of the namespace */
 	ALL = PLANE | BROKER | RELAY,
 };
 
@@ -65,6 +70,11 @@ struct rule {
 		(n), PROT_EXEC, 0                                                                  \
 	}
 
+/* socket(2), of one kind. */
+#define SOCKET(w, family, type, proto)                                                             \
+	CALL_IF(w, socket, ARG(0, family), ARG(1, (type) | SOCK_CLOEXEC | SOCK_NONBLOCK),          \
+		ARG(2, proto))
+
 static const struct rule rules[] = {
 	/* Bytes. */
 	CALL(ALL, read),
@@ -89,22 +99,38 @@ static const struct rule rules[] = {
 
 	/* That takes a right over the namespace that the socket is of: the user who owns its user
 	 * namespace has it there, without any capability, and nowhere else. */
-	CALL(TRANSPARENT, bind),
-	CALL_IF(TRANSPARENT, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_TRANSPARENT)),
-	CALL_IF(TRANSPARENT, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_TRANSPARENT)),
-	CALL_IF(TRANSPARENT, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_BIND_ADDRESS_NO_PORT)),
+	CALL(TRANSPARENT | OUTWARD, bind),
+	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_TRANSPARENT)),
+	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_TRANSPARENT)),
+	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, IPPROTO_IP),
+		ARG(2, IP_BIND_ADDRESS_NO_PORT)),
 	CALL_IF(TRANSPARENT, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_MARK)),
-	CALL_IF(TRANSPARENT, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_REUSEADDR)),
+	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_REUSEADDR)),
+
+	/* The host's side of the way out: TCP, UDP, and the sockets of ping (icmp(7),
+	 * ping_group_range). */
+	SOCKET(OUTWARD, AF_INET, SOCK_STREAM, IPPROTO_TCP),
+	SOCKET(OUTWARD, AF_INET6, SOCK_STREAM, IPPROTO_TCP),
+	SOCKET(OUTWARD, AF_INET, SOCK_DGRAM, IPPROTO_UDP),
+	SOCKET(OUTWARD, AF_INET6, SOCK_DGRAM, IPPROTO_UDP),
+	SOCKET(OUTWARD, AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
+	SOCKET(OUTWARD, AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_NODELAY)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_KEEPIDLE)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_KEEPINTVL)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_KEEPALIVE)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_OOBINLINE)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_RCVBUF)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_SNDBUF)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, IPPROTO_UDP), ARG(2, UDP_GRO)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_RECVERR)),
+	CALL_IF(OUTWARD, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_RECVERR)),
 
 	/* Sockets that the broker makes: these kinds and no other. */
-	CALL_IF(BROKER, socket, ARG(0, AF_INET), ARG(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
-		ARG(2, IPPROTO_TCP)),
-	CALL_IF(BROKER, socket, ARG(0, AF_INET6),
-		ARG(1, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK), ARG(2, IPPROTO_TCP)),
-	CALL_IF(BROKER, socket, ARG(0, AF_INET), ARG(1, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
-		ARG(2, IPPROTO_UDP)),
-	CALL_IF(BROKER, socket, ARG(0, AF_INET6), ARG(1, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK),
-		ARG(2, IPPROTO_UDP)),
+	SOCKET(BROKER, AF_INET, SOCK_STREAM, IPPROTO_TCP),
+	SOCKET(BROKER, AF_INET6, SOCK_STREAM, IPPROTO_TCP),
+	SOCKET(BROKER, AF_INET, SOCK_DGRAM, IPPROTO_UDP),
+	SOCKET(BROKER, AF_INET6, SOCK_DGRAM, IPPROTO_UDP),
 	CALL_IF(BROKER, setsockopt, ARG(1, SOL_SOCKET)),
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_TCP)),
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_UDP)),
@@ -292,10 +318,11 @@ int sandbox_broker_caps(struct err *e)
 	return drop_caps_but(1ull << CAP_NET_BIND_SERVICE, e);
 }
 
-int sandbox_dataplane(bool uring, bool transparent, struct err *e)
+int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
 {
 	int code = sandbox_drop_caps(e);
-	unsigned who = PLANE | (uring ? URING : EPOLL) | (transparent ? TRANSPARENT : 0);
+	unsigned who = PLANE | (uring ? URING : EPOLL) | (transparent ? TRANSPARENT : 0) |
+		       (outward ? OUTWARD : 0);
 
 	return code ? code : apply(who, e);
 }

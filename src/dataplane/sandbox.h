@@ -14,8 +14,8 @@
  */
 
 /* uring: what a worker with io_uring needs; false: with epoll. transparent: what connections with
- * the addresses of clients take. */
-int sandbox_dataplane(bool uring, bool transparent, struct err *e);
+ * the addresses of clients take. outward: sockets of the host's side, TCP, UDP and ping. */
+int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e);
 
 /* The broker, once it is in the namespaces of the child. */
 int sandbox_broker(struct err *e);

@@ -49,6 +49,23 @@ struct stats {
 	uint64_t pipes_open;	/* now */
 	uint64_t pipes_refused; /* wanted and not had: the flow was copied */
 	uint64_t listeners;	/* now */
+
+	/* The way out: TCP */
+	uint64_t out_tcp_syns; /* opening packets that the queue has shown, repeated ones too */
+	uint64_t out_tcp_connected;   /* connections that reached their server */
+	uint64_t out_tcp_refused;     /* by the server, or nothing is served there */
+	uint64_t out_tcp_unreachable; /* no route */
+	uint64_t out_tcp_prohibited;  /* by a rule, or the address is nobody's to reach */
+	uint64_t out_tcp_timed_out;   /* the server did not answer before the client gave up */
+	uint64_t out_tcp_failed;      /* for another reason */
+	uint64_t out_tcp_dropped;     /* opening packets for which there was no room */
+	uint64_t out_tcp_evicted;     /* connects given up for newer ones */
+	uint64_t out_tcp_pending;     /* connects under way, now */
+	uint64_t out_tcp_aborted, out_tcp_closed;
+	uint64_t out_tcp_bytes_up;   /* out of the namespace */
+	uint64_t out_tcp_bytes_down; /* to it */
+	uint64_t out_tcp_flows;	     /* now */
+	uint64_t out_packets_odd;    /* of the queue, that made no sense */
 };
 
 /* Of a port, or a worker's share of it. */

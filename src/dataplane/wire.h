@@ -49,9 +49,11 @@ struct dp_outward_rule {
  * namespace. Descriptors: a raw socket of the router's namespace for each family that has
  * (IPPROTO_RAW, IP_HDRINCL or IPV6_HDRINCL), IPv4 first. */
 struct dp_outward {
+	uint32_t queue_base;  /* worker i's queue has the number queue_base + i */
 	uint32_t mark_accept; /* with it plus the worker's number a packet goes to its listener */
 	uint32_t mark_refused, mark_unreachable_host, mark_unreachable_net, mark_prohibited;
 	uint32_t ipv6; /* the namespace has it */
+	uint32_t zero;
 	uint32_t disable_host_loopback;
 	uint32_t n_resolvers, n_rules;
 	uint64_t netns_cookie; /* of the router's namespace */

@@ -59,6 +59,41 @@ static int try_udp6_socket(void)
 	return result(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_UDP));
 }
 
+/* Whether this user may have one is another question (icmp(7), ping_group_range). */
+static int try_ping_socket(void)
+{
+	int code = result(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMP));
+
+	return code == EACCES ? 0 : code;
+}
+
+static int try_blocking_socket(void)
+{
+	return result(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
+}
+
+static int try_sctp_socket(void)
+{
+	return result(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_SCTP));
+}
+
+static int try_netlink_socket(void)
+{
+	return result(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+static int try_packet_socket(void)
+{
+	return result(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+static int try_recverr(void)
+{
+	int on = 1;
+
+	return result(setsockopt(-1, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)));
+}
+
 static int try_exec(void)
 {
 	char *argv[] = {"true", NULL};
@@ -155,14 +190,15 @@ static int try_memory(void)
 	return p == MAP_FAILED ? errno : 0;
 }
 
-enum role { PLANE_URING, PLANE_EPOLL, PLANE_TRANSPARENT, BROKER };
+enum role { PLANE_URING, PLANE_EPOLL, PLANE_TRANSPARENT, PLANE_OUTWARD, BROKER };
 
 static int lock_down(enum role role)
 {
 	struct err e = {.code = 0};
 	int code = role == BROKER
 			   ? sandbox_broker(&e)
-			   : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT, &e);
+			   : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT,
+					       role == PLANE_OUTWARD, &e);
 
 	if (code)
 		fprintf(stderr, "%s\n", e.msg);
@@ -187,28 +223,34 @@ __attribute__((unused)) static void test_system_calls(void **state)
 	static const struct {
 		const char *name;
 		int (*what)(void);
-		int plane, transparent, broker; /* errno */
+		int plane, transparent, outward, broker; /* errno */
 	} calls[] = {
-		{"open", try_open, EPERM, EPERM, EPERM},
-		{"openat2", try_openat2, EPERM, EPERM, EPERM},
-		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM},
-		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM},
-		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0},
-		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0},
-		{"exec", try_exec, EPERM, EPERM, EPERM},
-		{"fork", try_fork, EPERM, EPERM, EPERM},
-		{"kill", try_kill_parent, EPERM, EPERM, EPERM},
-		{"bind", try_bind, EPERM, EBADF, EBADF},
-		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EPERM},
-		{"SO_MARK", try_mark, EPERM, EBADF, EBADF},
-		{"listen", try_listen, EPERM, EPERM, EBADF},
-		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EBADF},
-		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM},
-		{"setns", try_setns, EPERM, EPERM, EPERM},
-		{"executable memory", try_executable_memory, EPERM, EPERM, EPERM},
-		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM},
-		{"pipe", try_pipe, 0, 0, EPERM},
-		{"memory", try_memory, 0, 0, 0},
+		{"open", try_open, EPERM, EPERM, EPERM, EPERM},
+		{"openat2", try_openat2, EPERM, EPERM, EPERM, EPERM},
+		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM, EPERM},
+		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM, EPERM},
+		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0, 0},
+		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0, 0},
+		{"ping socket", try_ping_socket, EPERM, EPERM, 0, EPERM},
+		{"blocking TCP socket", try_blocking_socket, EPERM, EPERM, EPERM, EPERM},
+		{"SCTP socket", try_sctp_socket, EPERM, EPERM, EPERM, EPERM},
+		{"netlink socket", try_netlink_socket, EPERM, EPERM, EPERM, EPERM},
+		{"packet socket", try_packet_socket, EPERM, EPERM, EPERM, EPERM},
+		{"IP_RECVERR", try_recverr, EPERM, EPERM, EBADF, EPERM},
+		{"exec", try_exec, EPERM, EPERM, EPERM, EPERM},
+		{"fork", try_fork, EPERM, EPERM, EPERM, EPERM},
+		{"kill", try_kill_parent, EPERM, EPERM, EPERM, EPERM},
+		{"bind", try_bind, EPERM, EBADF, EBADF, EBADF},
+		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EBADF, EPERM},
+		{"SO_MARK", try_mark, EPERM, EBADF, EPERM, EBADF},
+		{"listen", try_listen, EPERM, EPERM, EPERM, EBADF},
+		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EPERM, EBADF},
+		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM, EPERM},
+		{"setns", try_setns, EPERM, EPERM, EPERM, EPERM},
+		{"executable memory", try_executable_memory, EPERM, EPERM, EPERM, EPERM},
+		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM, EPERM},
+		{"pipe", try_pipe, 0, 0, 0, EPERM},
+		{"memory", try_memory, 0, 0, 0, 0},
 	};
 
 	(void)state;
@@ -217,6 +259,7 @@ __attribute__((unused)) static void test_system_calls(void **state)
 		assert_int_equal(attempt(PLANE_URING, calls[i].what), calls[i].plane);
 		assert_int_equal(attempt(PLANE_EPOLL, calls[i].what), calls[i].plane);
 		assert_int_equal(attempt(PLANE_TRANSPARENT, calls[i].what), calls[i].transparent);
+		assert_int_equal(attempt(PLANE_OUTWARD, calls[i].what), calls[i].outward);
 		assert_int_equal(attempt(BROKER, calls[i].what), calls[i].broker);
 	}
 }

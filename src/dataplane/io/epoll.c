@@ -427,6 +427,15 @@ static void forget_fd(struct poller *p, int fd)
 	s->ready = 0;
 }
 
+static int poller_socket_open(struct io *io, int family, int type, int proto)
+{
+	int fd = io_sys_socket_open(io, family, type, proto);
+
+	if (fd >= 0)
+		poller_renew(poller_of(io), fd);
+	return fd;
+}
+
 static void poller_close_fd(struct io *io, int fd)
 {
 	forget_fd(poller_of(io), fd);
@@ -480,6 +489,10 @@ static const struct io_ops poller_ops = {
 	.msg_recv = io_sys_msg_recv,
 	.sock_check = io_sys_sock_check,
 	.random = io_sys_random,
+	.local_of = io_sys_local_of,
+	.error_of = io_sys_error_of,
+	.socket_open = poller_socket_open,
+	.bind_from = io_sys_bind_from,
 	.source_for = io_sys_source_for,
 	.bind_as = io_sys_bind_as,
 };

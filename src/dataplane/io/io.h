@@ -95,7 +95,7 @@ struct io_ops {
 	ssize_t (*pipe_write)(struct io *io, int fd, const void *buf, size_t len);
 	/* A pipe of size bytes or what can be had. Returns its size in bytes. */
 	ssize_t (*pipe_open)(struct io *io, int fds[2], size_t size);
-	/* connect(2) of a datagram socket, which is immediate. */
+	/* connect(2): of a datagram socket it is immediate, of others -EINPROGRESS. */
 	int (*connect_now)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
 	int (*shutdown_write)(struct io *io, int fd);
 	void (*close_fd)(struct io *io, int fd);
@@ -104,6 +104,15 @@ struct io_ops {
 	void (*reset_fd)(struct io *io, int fd);
 	/* Whether a connection is over: its far end has reset it. */
 	bool (*is_reset)(struct io *io, int fd);
+	/* This end's address. 0 or -errno. */
+	int (*local_of)(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
+	/* SO_ERROR, socket(7): 0 or -errno. Reading it clears it. */
+	int (*error_of)(struct io *io, int fd);
+	/* A socket of the host's side, close-on-exec and non-blocking, with the options of its kind
+	 * set. The descriptor or -errno. */
+	int (*socket_open)(struct io *io, int family, int type, int proto);
+	/* Gives it an address of the host's to send from; the port is found later. 0 or -errno. */
+	int (*bind_from)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
 	/* The address that datagrams of this socket would have on the way to another. It is
 	 * unconnected before and after. 0 or -errno: there is no way. */
 	int (*source_for)(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
@@ -149,6 +158,10 @@ void io_sys_close_fd(struct io *io, int fd);
 void io_sys_reset_fd(struct io *io, int fd);
 void io_sys_tune_accepted(struct io *io, int fd);
 bool io_sys_is_reset(struct io *io, int fd);
+int io_sys_local_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
+int io_sys_error_of(struct io *io, int fd);
+int io_sys_socket_open(struct io *io, int family, int type, int proto);
+int io_sys_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
 		      struct sockaddr *source, socklen_t *len);
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
@@ -174,7 +187,9 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
 	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.is_reset = io_sys_is_reset, .source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
+	.is_reset = io_sys_is_reset, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                  \
+	.socket_open = io_sys_socket_open, .bind_from = io_sys_bind_from,                          \
+	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
 	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_recv = io_sys_msg_recv,           \
 	.sock_check = io_sys_sock_check, .random = io_sys_random
 /* clang-format on */

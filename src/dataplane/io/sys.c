@@ -178,6 +178,36 @@ bool io_sys_is_reset(struct io *io, int fd)
 	return getpeername(fd, &peer.sa, &len) < 0;
 }
 
+int io_sys_local_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+{
+	(void)io;
+	return RESULT(getsockname(fd, addr, len));
+}
+
+int io_sys_error_of(struct io *io, int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	(void)io;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? -errno : -err;
+}
+
+int io_sys_socket_open(struct io *io, int family, int type, int proto)
+{
+	int fd = RESULT(socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, proto));
+	int code = fd;
+
+	(void)io;
+	if (fd >= 0 && type == SOCK_STREAM)
+		code = sockopt_tcp(fd);
+	else if (fd >= 0)
+		sockopt_udp(fd);
+	if (code < 0 && fd >= 0)
+		close(fd);
+	return code < 0 ? code : fd;
+}
+
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
 		      struct sockaddr *source, socklen_t *len)
 {
@@ -197,6 +227,14 @@ int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_
 static int set_option(int fd, int level, int option, uint32_t value)
 {
 	return RESULT(setsockopt(fd, level, option, &value, sizeof(value)));
+}
+
+int io_sys_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int code = set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+
+	(void)io;
+	return code ? code : RESULT(bind(fd, addr, len));
 }
 
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len, uint32_t mark)

@@ -40,6 +40,7 @@ struct listener {
 	bool armed;	  /* accept or recvmsg is in flight */
 	bool stopping;	  /* that is being taken back, to pause */
 	bool tune;	  /* accepted sockets may come with a congestion control that paces */
+	bool outward;	  /* of the router: its flows leave the namespace */
 	bool transparent; /* servers are to see the address of clients from outside */
 	bool transparent_worked;
 	uint8_t transparent_timeouts; /* since it worked */

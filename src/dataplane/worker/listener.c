@@ -77,10 +77,12 @@ static void arm(struct worker *w, struct listener *l)
 		w->io->ops->recvmsg(w->io, l->fd, h);
 }
 
-/* The paused ones of its protocol. */
+/* The paused ones of its kind. */
 static struct listener **paused_of(struct worker *w, const struct listener *l)
 {
-	return &w->listeners.paused[l->proto == DATAPLANE_UDP];
+	if (l->outward)
+		return &w->listeners.paused[LISTENERS_OUTWARD];
+	return &w->listeners.paused[l->proto == DATAPLANE_UDP ? LISTENERS_UDP : LISTENERS_TCP];
 }
 
 /* Armed again at_ns at the latest. */
@@ -124,10 +126,16 @@ static void resume_all(struct worker *w, struct listener **paused)
 /* Arms what was paused. Where descriptors are short, TCP connections stay in the backlog. */
 static void resume(struct worker *w)
 {
-	resume_all(w, &w->listeners.paused[1]);
-	if (w->listeners.paused[0] && budget_left(w) == BUDGET_PLENTY)
-		resume_all(w, &w->listeners.paused[0]);
-	w->listeners.resume_ns = w->listeners.paused[0] ? w->now_ns + RESUME_NS : UINT64_MAX;
+	struct listener **paused = w->listeners.paused;
+	bool some;
+
+	resume_all(w, &paused[LISTENERS_UDP]);
+	if (paused[LISTENERS_TCP] && budget_left(w) == BUDGET_PLENTY)
+		resume_all(w, &paused[LISTENERS_TCP]);
+	if (paused[LISTENERS_OUTWARD] && out_tcp_has_room(w))
+		resume_all(w, &paused[LISTENERS_OUTWARD]);
+	some = paused[LISTENERS_TCP] || paused[LISTENERS_OUTWARD];
+	w->listeners.resume_ns = some ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
 static socklen_t addr_len(const union dp_addr *a)
@@ -178,6 +186,24 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	w->listeners.count++;
 	stats_add(&w->stats->listeners, 1);
 	pool_of(w, l)->users++;
+	arm(w, l);
+	return 0;
+}
+
+int listener_add_outward(struct worker *w, int fd, int family, struct port_stats *stats)
+{
+	struct listener *l = slot_get(w);
+
+	if (!l) {
+		w->io->ops->close_fd(w->io, fd);
+		return -ENOSPC;
+	}
+	flow_set_listener_state(l, LISTENER_OPEN);
+	l->fd = fd;
+	l->proto = DATAPLANE_TCP;
+	l->family = family;
+	l->stats = stats;
+	l->outward = true;
 	arm(w, l);
 	return 0;
 }
@@ -313,6 +339,9 @@ void listener_accept_event(struct worker *w, const struct io_event *ev)
 	if (!l || l->state == LISTENER_CLOSING) {
 		if (ev->res >= 0)
 			w->io->ops->reset_fd(w->io, ev->res);
+	} else if (ev->res >= 0 && l->outward) {
+		if (!out_tcp_accept(w, l, ev->res, &ev->peer))
+			stop(w, l);
 	} else if (ev->res >= 0) {
 		if (!tcp_accept(w, l, ev->res, &ev->peer))
 			stop(w, l);

@@ -4,15 +4,17 @@
 
 #include "dataplane/worker/flow.h"
 
+enum listener_kind { LISTENERS_TCP, LISTENERS_UDP, LISTENERS_OUTWARD, LISTENER_KINDS };
+
 /* The ports of a worker. */
 struct listeners {
 	struct listener *table;
 	struct listener *free;
-	struct listener *paused[2]; /* TCP, UDP: they wait to be armed */
-	struct listener *settled;   /* to be closed at the end of the turn */
-	struct listener **hash;	    /* by port_id */
-	unsigned used;		    /* slots ever used */
-	unsigned count, n_closing;
+	struct listener *paused[LISTENER_KINDS]; /* they wait to be armed */
+	struct listener *settled;		 /* to be closed at the end of the turn */
+	struct listener **hash;			 /* by port_id */
+	unsigned used;				 /* slots ever used */
+	unsigned count, n_closing;		 /* of ports */
 	bool flow_closed;     /* in this turn: there may be room for what is paused */
 	uint64_t resume_ns;   /* when they are armed at the latest */
 	uint64_t complain_ns; /* no complaint before */
@@ -20,6 +22,8 @@ struct listeners {
 
 /* A new port; fd becomes the worker's, also on failure. 0 or -errno. */
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd);
+/* A listening socket of the router's; fd becomes the worker's, also on failure. 0 or -errno. */
+int listener_add_outward(struct worker *w, int fd, int family, struct port_stats *stats);
 /* 0, and the answer to seq follows when the flows are gone and the socket is closed; -ENOENT. */
 int listener_remove(struct worker *w, int port_id, uint32_t seq);
 void listener_accept_event(struct worker *w, const struct io_event *ev);

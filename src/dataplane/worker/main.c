@@ -19,6 +19,7 @@
 #include "dataplane/io/io.h"
 #include "dataplane/sandbox.h"
 #include "dataplane/wire.h"
+#include "dataplane/worker/boot_outward.h"
 #include "dataplane/worker/worker.h"
 
 /*
@@ -52,6 +53,8 @@
 
 struct plane {
 	struct dp_boot boot;
+	struct boot_outward outward; /* with boot.outward */
+	struct out_ports out_ports;
 	struct worker_config config; /* of each worker, but for number and stats */
 	bool uring;
 	uint8_t *stats; /* the statistics file */
@@ -80,6 +83,17 @@ static int open_io(const struct plane *p, bool uring, struct io **out)
 	return uring ? io_uring_open(&config, out) : io_epoll_open(&config, out);
 }
 
+/* The worker's own sockets of the way out. */
+static void give_outward(struct out_config *out, const int *fds)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		out->tcp_fd[i] = fds[i];
+		out->udp_fd[i] = fds[2 + i];
+	}
+	out->queue_fd = fds[4];
+	out->channel_fd = fds[5];
+}
+
 static int open_worker(struct seat *s)
 {
 	const struct plane *p = s->plane;
@@ -90,6 +104,8 @@ static int open_worker(struct seat *s)
 	config.port_stats =
 		(struct port_stats *)(p->stats + s->number * STATS_STRIDE + STATS_PORTS_AT);
 	config.port_slots = LIMIT_PORTS;
+	if (p->boot.outward)
+		give_outward(&config.out, p->outward.fds[s->number]);
 	return worker_open(&config, s->io, &s->worker);
 }
 
@@ -128,6 +144,37 @@ static unsigned pipes_max(unsigned workers)
 	return clamp(soft / PIPE_PAGES / PIPE_SHARE / workers, 2, 64);
 }
 
+/* Half of the ports that the kernel gives to connections. */
+static unsigned out_ports_max(void)
+{
+	unsigned first = 32768, last = 60999; /* ip(7) */
+	char text[64];
+
+	if (fd_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) > 0)
+		sscanf(text, "%u %u", &first, &last);
+	return last > first ? clamp((last - first + 1) / 2, 64, 32768) : 64;
+}
+
+/* The way out gets half of the descriptors: what floods it leaves the ports theirs. */
+static void size_outward(struct plane *p)
+{
+	struct worker_config *c = &p->config;
+	unsigned fds = c->fds_max / 2;
+
+	p->out_ports.max = out_ports_max();
+	c->fds_max -= fds;
+	c->tcp_flows_max = clamp(c->fds_max / 2, 64, 1u << 20);
+	c->udp_flows_max = clamp(c->fds_max / 2, 64, 1u << 16);
+	c->out = (struct out_config){
+		.policy = &p->outward.policy,
+		.ports = &p->out_ports,
+		.raw_fd = {p->outward.raw4, p->outward.raw6},
+		.fds_max = fds,
+		.tcp_flows_max = clamp(fds / 2, 64, p->out_ports.max),
+		.pending_max = clamp(fds / 4, 64, LIMIT_OUT_PENDING),
+	};
+}
+
 static void size_workers(struct plane *p)
 {
 	struct rlimit rl = {.rlim_cur = 1024};
@@ -147,6 +194,8 @@ static void size_workers(struct plane *p)
 		.transparent = p->boot.transparent,
 		.netns_cookie = p->boot.netns_cookie,
 	};
+	if (p->boot.outward)
+		size_outward(p);
 }
 
 static int receive_boot(struct plane *p)
@@ -167,7 +216,9 @@ static int receive_boot(struct plane *p)
 	p->stats = mmap(NULL, p->boot.workers * STATS_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED,
 			stats_fd, 0);
 	close(stats_fd);
-	return p->stats == MAP_FAILED ? -errno : 0;
+	if (p->stats == MAP_FAILED)
+		return -errno;
+	return p->boot.outward ? boot_outward_receive(BOOT_FD, p->boot.workers, &p->outward) : 0;
 }
 
 static int first_error(const struct plane *p)
@@ -194,7 +245,7 @@ static int lock_and_reply(struct plane *p)
 	int code = first_error(p);
 
 	if (!code && p->boot.sandbox) {
-		code = sandbox_dataplane(p->uring, p->boot.transparent, &e);
+		code = sandbox_dataplane(p->uring, p->boot.transparent, p->boot.outward, &e);
 		if (code < 0)
 			log_error("%s", e.msg);
 	}

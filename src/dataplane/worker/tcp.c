@@ -33,7 +33,7 @@
 
 /* From each state, the ones that may follow. */
 static const uint8_t state_after[] = {
-	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING,
+	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING | 1 << TCP_FLOW_OPEN,
 	[TCP_FLOW_WAITING] =
 		1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING | 1 << TCP_FLOW_CLOSING,
 	[TCP_FLOW_CONNECTING] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING |
@@ -68,7 +68,7 @@ static struct tcp_flow *slot_get(struct worker *w)
 	if (f) {
 		w->tcp.free = f->next;
 	} else {
-		if (w->tcp.used == w->config.tcp_flows_max)
+		if (w->tcp.used == w->config.tcp_flows_max + w->config.out.tcp_flows_max)
 			return NULL;
 		f = &w->tcp.flows[w->tcp.used++];
 	}
@@ -122,6 +122,19 @@ static void close_sides(struct worker *w, struct tcp_flow *f)
 	}
 }
 
+static void count_end(struct worker *w, const struct tcp_flow *f)
+{
+	if (f->listener->outward) {
+		stats_add(f->abort ? &w->stats->out_tcp_aborted : &w->stats->out_tcp_closed, 1);
+		stats_sub(&w->stats->out_tcp_flows, 1);
+		out_tcp_flow_closed(w);
+	} else {
+		stats_add(f->abort ? &w->stats->tcp_aborted : &w->stats->tcp_closed, 1);
+		stats_sub(&w->stats->tcp_flows, 1);
+		w->tcp.count--;
+	}
+}
+
 static void release(struct worker *w, struct tcp_flow *f)
 {
 	struct listener *l = f->listener;
@@ -129,10 +142,8 @@ static void release(struct worker *w, struct tcp_flow *f)
 
 	assert(f->state == TCP_FLOW_CLOSING && f->armed == 0 && !f->queued && !f->limited);
 	close_sides(w, f);
-	stats_add(f->abort ? &w->stats->tcp_aborted : &w->stats->tcp_closed, 1);
-	stats_sub(&w->stats->tcp_flows, 1);
+	count_end(w, f);
 	DL_DELETE(l->tcp_flows, f);
-	w->tcp.count--;
 	memset(f, 0, sizeof(*f));
 	f->gen = gen;
 	f->next = w->tcp.free;
@@ -329,7 +340,8 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client)
 {
 	enum budget fds = budget_left(w);
-	struct tcp_flow *f = fds == BUDGET_OUT ? NULL : slot_get(w);
+	bool room = fds != BUDGET_OUT && w->tcp.count < w->config.tcp_flows_max;
+	struct tcp_flow *f = room ? slot_get(w) : NULL;
 
 	stats_add(&w->stats->tcp_accepted, 1);
 	if (!f) {
@@ -351,6 +363,23 @@ bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_add
 	client_address_begin(w, f);
 	start_connect(w, f);
 	return fds == BUDGET_PLENTY;
+}
+
+void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd)
+{
+	struct tcp_flow *f = slot_get(w);
+
+	assert(f); /* out_tcp.c has counted */
+	f->fd[0] = client_fd;
+	f->fd[1] = server_fd;
+	f->listener = l;
+	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
+	flow_opened(l);
+	DL_APPEND(l->tcp_flows, f);
+	stats_add(&w->stats->out_tcp_flows, 1);
+	set_state(f, TCP_FLOW_OPEN);
+	arm_read(w, f, 1);
+	pump(w, f, 0);
 }
 
 void tcp_sockets_ready(struct worker *w, int family)

@@ -4,7 +4,8 @@
 
 #include "dataplane/worker/flow.h"
 
-/* A side of a TCP flow: 0 the client, 1 the server in the namespace. */
+/* A side of a TCP flow: 0 the client, 1 the server in the namespace. On the way out: 0 the client
+ * in the namespace, 1 the server. */
 enum tcp_armed {
 	TCP_ARMED_READ0 = 1 << 0, /* shifted left by the side */
 	TCP_ARMED_WRITE0 = 1 << 2,
@@ -56,7 +57,7 @@ struct tcp_flow {
 struct tcp_table {
 	struct tcp_flow *flows;
 	struct tcp_flow *free;
-	unsigned used, count; /* slots ever used; taken */
+	unsigned used, count; /* slots ever used; taken, but for those of the way out */
 	struct tcp_flow *run_queue;
 	struct tcp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
 	struct tcp_flow *limited;    /* the earliest deadline first */
@@ -64,6 +65,8 @@ struct tcp_table {
 
 /* A new connection. False: descriptors run low, and no more should be accepted. */
 bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
+/* A flow of two connected sockets: of the way out. There is a slot for it. */
+void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd);
 void tcp_event(struct worker *w, const struct io_event *ev);
 /* A socket of this family is there for whoever waits. */
 void tcp_sockets_ready(struct worker *w, int family);

@@ -25,7 +25,10 @@ static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, 
 {
 	struct port_stats *port = f->listener->stats;
 
-	stats_add(d == 0 ? &w->stats->tcp_bytes_in : &w->stats->tcp_bytes_out, n);
+	if (f->listener->outward)
+		stats_add(d == 0 ? &w->stats->out_tcp_bytes_up : &w->stats->out_tcp_bytes_down, n);
+	else
+		stats_add(d == 0 ? &w->stats->tcp_bytes_in : &w->stats->tcp_bytes_out, n);
 	stats_add(d == 0 ? &port->bytes_in : &port->bytes_out, n);
 }
 

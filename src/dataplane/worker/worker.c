@@ -51,12 +51,17 @@ static void carve_all(struct worker *w, struct carve *c)
 
 	w->listeners.table = carve(c, config->listeners_max, sizeof(struct listener));
 	w->listeners.hash = carve(c, config->listeners_max, sizeof(struct listener *));
-	w->tcp.flows = carve(c, config->tcp_flows_max, sizeof(struct tcp_flow));
+	w->tcp.flows = carve(c, (size_t)config->tcp_flows_max + config->out.tcp_flows_max,
+			     sizeof(struct tcp_flow));
 	w->udp.flows = carve(c, config->udp_flows_max, sizeof(struct udp_flow));
 	w->udp.hash = carve(c, (size_t)w->udp.hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
 	w->answers.queue = carve(c, w->answers.max, sizeof(struct answer));
 	w->udp.copies = carve(c, UDP_COPIES, UDP_COPY_BYTES);
+	if (!config->out.policy)
+		return;
+	w->out.tcp.table = carve(c, config->out.pending_max, sizeof(struct out_pending));
+	w->out.tcp.hash = carve(c, (size_t)w->out.tcp.hash_mask + 1, sizeof(struct out_pending *));
 }
 
 /* One mapping for everything. Pages that were never needed are never touched. */
@@ -65,6 +70,7 @@ static int take_memory(struct worker *w)
 	struct carve c = {.base = NULL};
 
 	w->udp.hash_mask = power_of_two(w->config.udp_flows_max) - 1;
+	w->out.tcp.hash_mask = power_of_two(w->config.out.pending_max) - 1;
 	carve_all(w, &c);
 	w->mapping_bytes = c.at;
 	w->mapping = io_sys_map(w->mapping_bytes);
@@ -81,6 +87,7 @@ static int take_memory(struct worker *w)
 int worker_open(const struct worker_config *config, struct io *io, struct worker **out)
 {
 	struct worker *w = calloc(1, sizeof(*w));
+	int code;
 
 	assert(config->listeners_max && !(config->listeners_max & (config->listeners_max - 1)));
 	if (!w)
@@ -99,6 +106,11 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 	w->udp.hash_seed = io->ops->random(io);
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
 	supply_open(w);
+	code = out_open(w);
+	if (code) {
+		worker_close(w);
+		return code;
+	}
 	*out = w;
 	return 0;
 }
@@ -107,6 +119,7 @@ void worker_close(struct worker *w)
 {
 	tcp_close_all(w);
 	udp_close_all(w);
+	out_close(w);
 	listener_close_all(w);
 	pipepool_close(&w->pipes);
 	supply_close(w);
@@ -161,6 +174,10 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 	case HANDLE_TCP_WATCH:
 		tcp_event(w, ev);
 		break;
+	case HANDLE_OUT_GATE:
+	case HANDLE_OUT_CONNECT:
+		out_event(w, ev);
+		break;
 	default:
 		break; /* a cancellation that came too late */
 	}
@@ -191,6 +208,7 @@ static uint64_t next_deadline(struct worker *w)
 	at = earlier(at, client_address_deadline(w));
 	if (w->udp.ages)
 		at = earlier(at, w->udp.ages->check_ns);
+	at = earlier(at, out_deadline(w));
 	return earlier(at, supply_deadline(w));
 }
 
@@ -207,6 +225,7 @@ int worker_turn(struct worker *w)
 	udp_flush(w);
 	udp_tick(w);
 	tcp_tick(w);
+	out_tick(w);
 	listener_tick(w);
 	requests_resume(w);
 	trim(w, n > 0);

@@ -8,6 +8,7 @@
 #include "dataplane/io/io.h"
 #include "dataplane/stats.h"
 #include "dataplane/wire.h"
+#include "dataplane/worker/out.h"
 
 /*
  * A worker: one thread, one io, its own listeners, flows, pools and counters. Nothing in it is
@@ -29,6 +30,7 @@ struct worker_config {
 	struct stats *stats;	       /* zeroed */
 	struct port_stats *port_stats; /* one for each slot that a port may have */
 	unsigned port_slots;
+	struct out_config out;
 };
 
 /* io is borrowed. 0 or -ENOMEM. All memory is taken here. */

@@ -8,6 +8,7 @@
 #include "dataplane/worker/client_address.h"
 #include "dataplane/worker/flow.h"
 #include "dataplane/worker/listener.h"
+#include "dataplane/worker/out.h"
 #include "dataplane/worker/pipepool.h"
 #include "dataplane/worker/requests.h"
 #include "dataplane/worker/supply.h"
@@ -45,6 +46,7 @@ struct worker {
 	struct udp_table udp;
 	struct pipepool pipes;
 	struct supply supply;
+	struct out out;
 	uint64_t trim_ns;
 
 	uint8_t *copy; /* WORKER_BULK_COPY_BYTES */

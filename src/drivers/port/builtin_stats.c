@@ -29,6 +29,10 @@ struct counter {
 	{                                                                                          \
 		"resources", n, offsetof(struct stats, field)                                      \
 	}
+#define OUT(n, field)                                                                              \
+	{                                                                                          \
+		"outward", n, offsetof(struct stats, out_##field)                                  \
+	}
 #define PORT(n, field)                                                                             \
 	{                                                                                          \
 		NULL, n, offsetof(struct port_stats, field)                                        \
@@ -69,6 +73,23 @@ static const struct counter worker_counters[] = {
 	RESOURCE("socketsRejected", sockets_rejected),
 	RESOURCE("socketPoolEmpty", pool_empty),
 	RESOURCE("staleCompletions", stale_completions),
+
+	OUT("tcpFlows", tcp_flows),
+	OUT("tcpPending", tcp_pending),
+	OUT("tcpSyns", tcp_syns),
+	OUT("tcpConnected", tcp_connected),
+	OUT("tcpClosed", tcp_closed),
+	OUT("tcpAborted", tcp_aborted),
+	OUT("tcpRefused", tcp_refused),
+	OUT("tcpUnreachable", tcp_unreachable),
+	OUT("tcpProhibited", tcp_prohibited),
+	OUT("tcpTimedOut", tcp_timed_out),
+	OUT("tcpFailed", tcp_failed),
+	OUT("tcpDropped", tcp_dropped),
+	OUT("tcpEvicted", tcp_evicted),
+	OUT("tcpBytesUp", tcp_bytes_up),
+	OUT("tcpBytesDown", tcp_bytes_down),
+	OUT("packetsOdd", packets_odd),
 };
 
 static const struct counter port_counters[] = {

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <netinet/in.h> /* before linux/netfilter.h, which has the same names */
+
+#include <assert.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <poll.h>
+#include <string.h>
+
+#include "dataplane/worker/gate_packet.h"
+#include "dataplane/worker/worker_internal.h"
+
+/*
+ * The queue: packets that open connections wait in it until it is known what becomes of them. A
+ * verdict lets one go on with a mark, by which the router's rules tell what is to be done with it:
+ * the worker's own listener, a reset, or an ICMP message.
+ *
+ * A turn's verdicts leave together. The kernel answers a verdict only when it is for nothing, and
+ * that is passed over: packets may go by themselves, with an interface for one.
+ */
+
+/* Messages read before others have their turn. */
+#define GATE_TURN 64
+
+/* Ids count up from 1 (nfnetlink_queue): two steps, so that both halves are behind the first. */
+static const uint32_t all_packets[] = {0x7fffffff, 0xffffffff};
+
+static void arm(struct worker *w)
+{
+	w->io->ops->poll(w->io, w->out.gate.fd, POLLIN, handle_pack(HANDLE_OUT_GATE, 0, 0, 0));
+}
+
+static struct nlmsghdr *add_message(struct worker *w, uint16_t type, uint32_t verdict,
+				    uint32_t packet)
+{
+	struct gate *g = &w->out.gate;
+	struct nfqnl_msg_verdict_hdr hdr = {.verdict = htonl(verdict), .id = htonl(packet)};
+	struct nlmsghdr *nlh;
+	struct nfgenmsg *nfg;
+
+	if (sizeof(g->verdicts) - g->len < GATE_VERDICT_BYTES)
+		gate_flush(w);
+	nlh = mnl_nlmsg_put_header(g->verdicts + g->len);
+	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_QUEUE << 8 | type);
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
+	nfg->version = NFNETLINK_V0;
+	nfg->res_id = htons((uint16_t)(w->out.policy.queue_base + w->config.number));
+	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof(hdr), &hdr);
+	return nlh;
+}
+
+static void message_done(struct worker *w, const struct nlmsghdr *nlh)
+{
+	w->out.gate.len += MNL_ALIGN(nlh->nlmsg_len);
+	assert(w->out.gate.len <= sizeof(w->out.gate.verdicts));
+}
+
+static uint32_t mark_of(const struct worker *w, enum gate_verdict verdict)
+{
+	const struct dp_outward *policy = &w->out.policy;
+
+	switch (verdict) {
+	case GATE_ACCEPT:
+		return policy->mark_accept + w->config.number;
+	case GATE_REFUSE:
+		return policy->mark_refused;
+	case GATE_UNREACHABLE_HOST:
+		return policy->mark_unreachable_host;
+	case GATE_UNREACHABLE_NET:
+		return policy->mark_unreachable_net;
+	case GATE_PROHIBIT:
+		return policy->mark_prohibited;
+	case GATE_DROP:
+		break;
+	}
+	return 0;
+}
+
+void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict)
+{
+	struct nlmsghdr *nlh = add_message(w, NFQNL_MSG_VERDICT,
+					   verdict == GATE_DROP ? NF_DROP : NF_ACCEPT, packet);
+
+	if (verdict != GATE_DROP)
+		mnl_attr_put_u32(nlh, NFQA_MARK, htonl(mark_of(w, verdict)));
+	message_done(w, nlh);
+}
+
+void gate_flush(struct worker *w)
+{
+	struct gate *g = &w->out.gate;
+
+	if (g->len)
+		w->io->ops->send(w->io, g->fd, g->verdicts, g->len, 0);
+	g->len = 0;
+}
+
+/* Packets */
+
+static void take_packet(struct worker *w, const struct gate_message *msg)
+{
+	struct gate_packet packet;
+
+	if (!gate_packet_parse(msg->packet, msg->len, &packet)) {
+		stats_add(&w->stats->out_packets_odd, 1);
+		gate_decide(w, msg->id, GATE_DROP);
+		return;
+	}
+	if (packet.kind == GATE_SYN)
+		out_tcp_syn(w, &packet, msg->id);
+	else
+		gate_decide(w, msg->id, GATE_DROP);
+}
+
+void gate_event(struct worker *w, const struct io_event *ev)
+{
+	/* An error is that of the kernel's for one packet: it is read like any other message. */
+	(void)ev;
+	for (unsigned i = 0; i < GATE_TURN; i++) {
+		ssize_t len =
+			w->io->ops->recv(w->io, w->out.gate.fd, w->copy, WORKER_BULK_COPY_BYTES, 0);
+		struct gate_message msg;
+		size_t at = 0;
+
+		if (len == -ENOBUFS)
+			continue; /* packets were lost: their senders try again */
+		if (len <= 0)
+			break;
+		while (gate_message_next(w->copy, (size_t)len, &at, &msg))
+			take_packet(w, &msg);
+	}
+	arm(w);
+}
+
+/* Up to this one. The mark that the rules gave it would keep it out of the queue. */
+static void repeat_all(struct worker *w, uint32_t packet)
+{
+	struct nlmsghdr *nlh = add_message(w, NFQNL_MSG_VERDICT_BATCH, NF_REPEAT, packet);
+
+	mnl_attr_put_u32(nlh, NFQA_MARK, 0);
+	message_done(w, nlh);
+}
+
+void gate_open(struct worker *w)
+{
+	if (w->out.gate.fd < 0)
+		return;
+	/* Those that a data plane before this one has seen and not judged come again. */
+	for (unsigned i = 0; i < 2; i++)
+		repeat_all(w, all_packets[i]);
+	gate_flush(w);
+	arm(w);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_GATE_H
+#define RINGKIT_DATAPLANE_WORKER_GATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct worker;
+struct io_event;
+
+/* A verdict's message, and how many leave together. */
+#define GATE_VERDICT_BYTES 48
+#define GATE_VERDICTS	   64
+
+struct gate {
+	int fd; /* netfilter netlink, bound to the worker's queue; -1: there is none */
+	size_t len;
+	uint8_t verdicts[GATE_VERDICTS * GATE_VERDICT_BYTES] __attribute__((aligned(8)));
+};
+
+enum gate_verdict {
+	GATE_ACCEPT, /* goes on to the worker's own listener */
+	GATE_DROP,
+	GATE_REFUSE,
+	GATE_UNREACHABLE_HOST,
+	GATE_UNREACHABLE_NET,
+	GATE_PROHIBIT,
+};
+
+void gate_open(struct worker *w);
+void gate_event(struct worker *w, const struct io_event *ev);
+/* What becomes of a packet of the queue, soon. */
+void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
+void gate_flush(struct worker *w);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/worker/out.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "dataplane/worker/worker_internal.h"
+
+bool out_has_fds(const struct worker *w, unsigned n)
+{
+	return w->out.fds + n <= w->config.out.fds_max;
+}
+
+static int open_listeners(struct worker *w)
+{
+	static const int families[] = {AF_INET, AF_INET6};
+
+	for (unsigned i = 0; i < 2; i++) {
+		int code, fd = w->config.out.tcp_fd[i];
+
+		if (fd < 0)
+			continue;
+		w->config.out.tcp_fd[i] = -1; /* taken, whatever comes of it */
+		code = listener_add_outward(w, fd, families[i], &w->out.port_stats);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+int out_open(struct worker *w)
+{
+	const struct out_config *config = &w->config.out;
+
+	w->out.gate.fd = -1;
+	if (!config->policy)
+		return 0;
+	w->out.on = true;
+	w->out.policy = *config->policy;
+	w->out.gate.fd = config->queue_fd;
+	w->out.tcp.hash_seed = w->udp.hash_seed;
+	gate_open(w);
+	return open_listeners(w);
+}
+
+void out_close(struct worker *w)
+{
+	if (!w->out.on)
+		return;
+	out_tcp_close_all(w);
+	if (w->out.gate.fd >= 0)
+		w->io->ops->close_fd(w->io, w->out.gate.fd);
+}
+
+void out_event(struct worker *w, const struct io_event *ev)
+{
+	switch (handle_op(ev->handle)) {
+	case HANDLE_OUT_GATE:
+		gate_event(w, ev);
+		break;
+	case HANDLE_OUT_CONNECT:
+		out_tcp_connect_event(w, ev);
+		break;
+	default:
+		break;
+	}
+}
+
+void out_tick(struct worker *w)
+{
+	if (!w->out.on)
+		return;
+	out_tcp_tick(w);
+	gate_flush(w);
+}
+
+uint64_t out_deadline(const struct worker *w)
+{
+	return w->out.on ? out_tcp_deadline(w) : UINT64_MAX;
+}

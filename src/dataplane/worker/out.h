@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_OUT_H
+#define RINGKIT_DATAPLANE_WORKER_OUT_H
+
+#include <stdbool.h>
+
+#include "dataplane/stats.h"
+#include "dataplane/worker/gate.h"
+#include "dataplane/worker/out_tcp.h"
+
+/*
+ * The way out of the command's namespace (--net=builtin): what a worker has of it. Packets come out
+ * of the namespace through the router's; there, TCP connections reach the worker's transparent
+ * listeners, datagrams its transparent socket, and opened connections and echo requests its
+ * netfilter queue first. The worker makes the sockets of the host's side itself.
+ *
+ * Descriptors and slots are counted apart from those of published ports: whatever floods the way
+ * out, the ports keep what is theirs.
+ */
+
+struct worker;
+struct io_event;
+
+/* Ports of the host that all workers together may take for connections, and for UDP mappings: half
+ * of the ephemeral ones (ip(7), ip_local_port_range), so that the host's own programs find some.
+ * Shared by the workers. */
+struct out_ports {
+	unsigned max;
+	unsigned tcp, udp; /* taken; atomic */
+};
+
+struct out_config {
+	const struct dp_outward *policy; /* NULL: there is no way out */
+	struct out_ports *ports;
+	int tcp_fd[2], udp_fd[2]; /* IPv4, IPv6; -1: none */
+	int queue_fd, channel_fd;
+	int raw_fd[2];		/* shared by the workers, never closed */
+	unsigned fds_max;	/* descriptors beside those of published ports */
+	unsigned tcp_flows_max; /* each takes two descriptors */
+	unsigned pending_max;	/* connections that are being made; a descriptor each */
+};
+
+struct out {
+	bool on;
+	struct dp_outward policy;
+	unsigned fds; /* held, and what is under way will need */
+	struct port_stats port_stats;
+	struct gate gate;
+	struct out_tcp tcp;
+};
+
+/* Takes the configuration's descriptors. 0 or -errno. */
+int out_open(struct worker *w);
+void out_close(struct worker *w);
+/* Anything of HANDLE_OUT_*. */
+void out_event(struct worker *w, const struct io_event *ev);
+/* The end of a turn. */
+void out_tick(struct worker *w);
+uint64_t out_deadline(const struct worker *w);
+/* Whether there are this many descriptors more. */
+bool out_has_fds(const struct worker *w, unsigned n);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_OUT_TCP_H
+#define RINGKIT_DATAPLANE_WORKER_OUT_TCP_H
+
+#include "base/sockaddr.h"
+#include "dataplane/worker/egress.h"
+
+struct worker;
+struct io_event;
+struct gate_packet;
+struct listener;
+
+enum out_state {
+	OUT_FREE = 0,
+	OUT_CONNECTING, /* the packet is held, or the client has been accepted */
+	OUT_CONNECTED,	/* the packet has gone on: the client is about to be accepted */
+	OUT_CLOSING,	/* until the connect has ended */
+};
+
+/* A connection on its way out that is no flow yet. */
+struct out_pending {
+	enum out_state state;
+	uint32_t gen;
+	bool armed; /* the connect is in flight */
+	bool held;  /* packet is */
+	enum egress_kind kind;
+	unsigned resolver; /* EGRESS_DNS: how many have been tried */
+	int fd;		   /* outside */
+	int client_fd;	   /* accepted already; -1: not yet */
+	struct listener *listener;
+	uint32_t packet; /* the SYN that waits in the queue */
+	uint32_t seq;
+	uint64_t begun_ns, seen_ns;	 /* the first and the last SYN */
+	union dp_addr client, dest;	 /* as the client sees it */
+	union dp_addr to;		 /* outside */
+	struct out_pending *prev, *next; /* the oldest first; free list */
+	struct out_pending *hash_next;
+};
+
+struct out_tcp {
+	struct out_pending *table;
+	struct out_pending *list, *free;
+	struct out_pending **hash;
+	uint32_t hash_mask;
+	uint64_t hash_seed;
+	unsigned used, count; /* slots ever used; taken */
+	unsigned flows;
+	uint64_t check_ns; /* when those that are pending are looked at for expiry */
+};
+
+/* A SYN in the queue. */
+void out_tcp_syn(struct worker *w, const struct gate_packet *p, uint32_t packet);
+/* A connection that came to a listener of the router. False: no more should be accepted now. */
+bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
+void out_tcp_connect_event(struct worker *w, const struct io_event *ev);
+/* A flow has gone, with its two descriptors. */
+void out_tcp_flow_closed(struct worker *w);
+/* Whether its listeners may accept. */
+bool out_tcp_has_room(const struct worker *w);
+void out_tcp_tick(struct worker *w);
+uint64_t out_tcp_deadline(const struct worker *w);
+void out_tcp_close_all(struct worker *w);
+
+#endif
