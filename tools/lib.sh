@@ -103,6 +103,7 @@ build_choose() {
 		build_dir=$(cd -- "$build_dir" && pwd -P)
 		return
 	fi
+	local home=${HOME:-}
 	build_dir=$source_dir/build
 	if [ -d "$build_dir" ]; then
 		[ -w "$build_dir" ] && [ -O "$build_dir" ] && return
@@ -110,9 +111,11 @@ build_choose() {
 		return
 	fi
 	# The path of the tree is part of the name: two trees must not share a build directory.
-	build_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ringkit/build-$(
+	# Never in /tmp under a name that others can guess: what is in it is run.
+	[ -n "$home" ] || home=$(getent passwd "$(id -u)" | cut -d : -f 6)
+	build_dir=${XDG_CACHE_HOME:-$home/.cache}/ringkit/build-$(
 		printf '%s' "$source_dir" | cksum | cut -d ' ' -f 1)
-	mkdir -p "$build_dir" ||
+	{ mkdir -p "$build_dir" && [ -O "$build_dir" ]; } ||
 		die "cannot write to $source_dir/build nor make $build_dir; set RINGKIT_BUILD to a" \
 			"directory to build in"
 }

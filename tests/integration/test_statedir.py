@@ -174,6 +174,21 @@ class OnesOwn(Common):
         self.accepted(state)
         self.assertFalse(os.path.exists(state))
 
+    @rkit.needs("slirp4netns", "tun", "/usr/bin/rootlesskit")
+    def test_leftovers_of_rootlesskit(self):
+        """A machine that changes over after a crash."""
+        state = self.world.tmp + "/changed-over"
+        self.ours.append(state)
+        rk = Rootlesskit("--net=slirp4netns", "--disable-host-loopback", "--port-driver=builtin", state=state,
+                         binary="/usr/bin/rootlesskit").ready()
+        wait_for("the API", lambda: os.path.exists(state + "/api.sock"))
+        rk.proc.kill()
+        rk.wait()
+        wait_for("the end", lambda: not self.left_processes())
+        self.assertLessEqual({"lock", "api.sock", "child_pid"}, set(os.listdir(state)))
+        self.accepted(state, "--net=none", "--port-driver=builtin")
+        self.assertFalse(os.path.exists(state))
+
     def test_too_long_is_said_first(self):
         """Before network and ports are there, with nothing left of the directories."""
         path = self.world.tmp + "/new/" + "d" * 100
