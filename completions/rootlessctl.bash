@@ -32,13 +32,16 @@ _rootlessctl() {
 	stats)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --watch --help' -- "$cur"))
 		;;
-	list-ports | add-ports | info)
+	list-ports)
+		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --all --help' -- "$cur"))
+		;;
+	add-ports | info)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --help' -- "$cur"))
 		;;
 	remove-ports)
 		# The ids of the ports that are there, when the socket is known.
-		COMPREPLY=($(compgen -W "$(rootlessctl list-ports --json 2>/dev/null |
-			sed -n 's/.*"id":\([0-9]*\).*/\1/p')" -- "$cur"))
+		COMPREPLY=($(compgen -W "$(rootlessctl list-ports 2>/dev/null |
+			sed -n 's/^\([0-9][0-9-]*\) .*/\1/p')" -- "$cur"))
 		;;
 	help)
 		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats' -- "$cur"))

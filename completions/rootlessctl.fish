@@ -16,5 +16,6 @@ complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a info -
 complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a stats -d 'show counters'
 complete -c rootlessctl -n "not __fish_seen_subcommand_from $commands" -a help -d 'show help'
 complete -c rootlessctl -n '__fish_seen_subcommand_from list-ports add-ports info stats' -l json -d 'print as JSON'
-complete -c rootlessctl -n '__fish_seen_subcommand_from remove-ports' -a "(rootlessctl list-ports --json 2>/dev/null | string replace -rf '.*\"id\":(\d+).*' '\$1')"
+complete -c rootlessctl -n '__fish_seen_subcommand_from list-ports' -l all -d 'list each port of a range'
+complete -c rootlessctl -n '__fish_seen_subcommand_from remove-ports' -a "(rootlessctl list-ports 2>/dev/null | string replace -rf '^(\d[\d-]*) .*' '\$1')"
 complete -c rootlessctl -n '__fish_seen_subcommand_from stats' -l watch -d 'repeat every second'

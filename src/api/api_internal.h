@@ -37,7 +37,7 @@ struct request {
 	bool suspended; /* waits for request_answer */
 	bool closes;	/* its connection ends with the answer */
 	bool lease;	/* the port that it adds is to belong to the connection */
-	long long port; /* that it removes */
+	long long port, last_port; /* that it removes */
 	struct pending *pending;
 	/* The answer; status 0: not yet. */
 	unsigned status;

@@ -9,7 +9,9 @@
  * POST /v1/ports/batch: many ports by one request, for `rootlessctl add-ports` with thousands of
  * them. It comes to what the same number of requests would, sent one after the other until one
  * fails; but the driver is asked for all of them before it has answered for the first. Where it
- * refuses one, those after it are taken back.
+ * refuses one, those after it are taken back. A range is one of them: it is there as a whole or not
+ * at all; since the driver has as much to answer for as it takes with one range, nothing is asked
+ * beside it.
  */
 
 struct item {
@@ -21,9 +23,11 @@ struct item {
 struct batch {
 	struct pending pending;
 	struct ports *ports;
-	size_t n;
-	size_t waiting; /* answers of the driver that are to come, and one for the loop that asks */
-	size_t failed;	/* the first one that was refused; n: none */
+	size_t n, next;
+	size_t waiting; /* answers that are to come, and one for whoever asks */
+	bool range;	/* one of them is for a range */
+	bool pumping;
+	size_t failed; /* the first one that was refused; n: none */
 	struct err why;
 	bool ending;
 	struct item items[];
@@ -90,9 +94,39 @@ static void settle(struct batch *b)
 		if (b->items[i].id == 0)
 			continue;
 		b->waiting++;
-		ports_remove(b->ports, b->items[i].id, on_undone, b);
+		ports_remove_range(b->ports, b->items[i].id,
+				   b->items[i].id + (int)portspec_count(&b->items[i].spec) - 1,
+				   on_undone, b);
 	}
 	on_undone(b, NULL);
+}
+
+static void on_added(void *arg, int id, const struct err *e);
+
+/* Whether the next may be asked for. */
+static bool may_ask(const struct batch *b)
+{
+	if (b->next == b->n || b->failed < b->n)
+		return false;
+	return b->waiting == 1 || (!b->range && b->items[b->next].spec.count < 2);
+}
+
+static void pump(struct batch *b)
+{
+	if (b->pumping)
+		return;
+	b->pumping = true;
+	b->waiting++;
+	while (may_ask(b)) {
+		struct item *item = &b->items[b->next++];
+
+		b->range = item->spec.count > 1;
+		b->waiting++;
+		ports_add(b->ports, &item->spec, on_added, item);
+	}
+	b->pumping = false;
+	if (--b->waiting == 0)
+		settle(b);
 }
 
 static void on_added(void *arg, int id, const struct err *e)
@@ -108,8 +142,8 @@ static void on_added(void *arg, int id, const struct err *e)
 		/* The table is being closed: there is nothing to take back any more. */
 		b->ending |= e->code == -ECANCELED;
 	}
-	if (--b->waiting == 0)
-		settle(b);
+	b->waiting--;
+	pump(b);
 }
 
 void batch_add(struct request *r)
@@ -132,11 +166,5 @@ void batch_add(struct request *r)
 		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
 		return;
 	}
-	b->waiting = 1;
-	for (size_t i = 0; i < n && b->failed == n; i++) {
-		b->waiting++;
-		ports_add(ports, &b->items[i].spec, on_added, &b->items[i]);
-	}
-	if (--b->waiting == 0)
-		settle(b);
+	pump(b);
 }

@@ -74,6 +74,8 @@ static int take_member(const char *key, const json_t *v, struct port_spec *out, 
 		return take_integer(v, "parentPort", &out->parent_port, e);
 	if (!strcasecmp(key, "childPort"))
 		return take_integer(v, "childPort", &out->child_port, e);
+	if (!strcasecmp(key, "count"))
+		return take_integer(v, "count", &out->count, e);
 	return 0;
 }
 
@@ -214,6 +216,8 @@ json_t *codec_spec_encode(const struct port_spec *spec)
 		bad |= put(o, "childIP", json_string(spec->child_ip));
 	if (spec->child_listen_ip[0])
 		bad |= put(o, "childListenIP", json_string(spec->child_listen_ip));
+	if (spec->count > 1)
+		bad |= put(o, "count", json_integer(spec->count));
 	if (!bad)
 		return o;
 	json_decref(o);
@@ -266,4 +270,20 @@ int codec_id_decode(const char *s, long long *out, struct err *e)
 			       "bad id %s: strconv.Atoi: parsing %s: value out of range", s,
 			       quote_go(s, q, sizeof(q)));
 	return 0;
+}
+
+int codec_ids_decode(const char *s, long long *first, long long *last, struct err *e)
+{
+	size_t digits = strspn(s, "0123456789");
+	char text[32];
+	int code;
+
+	if (!digits || digits >= sizeof(text) || s[digits] != '-') {
+		code = codec_id_decode(s, first, e);
+		*last = *first;
+		return code;
+	}
+	snprintf(text, sizeof(text), "%.*s", (int)digits, s);
+	code = codec_id_decode(text, first, e);
+	return code ? code : codec_id_decode(s + digits + 1, last, e);
 }

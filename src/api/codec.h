@@ -37,6 +37,9 @@ json_t *codec_port_encode(int id, const struct port_spec *spec);
 /* {"message":…}. A new reference, NULL when out of memory. Bytes that are no UTF-8 are replaced. */
 json_t *codec_message_encode(const char *message);
 
+/* A number, or FIRST-LAST for all from one to the other. 0 or -EINVAL. */
+int codec_ids_decode(const char *s, long long *first, long long *last, struct err *e);
+
 /* A decimal number as Go's strconv.Atoi takes it, with its words: `bad id abc: …`. */
 int codec_id_decode(const char *s, long long *out, struct err *e);
 

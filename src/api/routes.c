@@ -84,6 +84,7 @@ static json_t *port_driver_json(const struct ports *table)
 		json_object_set_new(o, "disallowLoopbackChildIP", json_true());
 	if (ops->batch_max)
 		json_object_set_new(o, "batchMax", json_integer(ops->batch_max));
+	json_object_set_new(o, "ranges", json_true());
 	ports_describe(table, o);
 	return o;
 }
@@ -116,9 +117,18 @@ static bool need_ports(struct request *r)
 	return false;
 }
 
+static json_t *entry_json(const struct port_entry *entry)
+{
+	json_t *o = codec_port_encode(entry->id, &entry->spec);
+
+	if (entry->range)
+		json_object_set_new(o, "range", json_integer(entry->range));
+	return o;
+}
+
 static int append_port(void *arg, const struct port_entry *entry)
 {
-	return json_array_append_new(arg, codec_port_encode(entry->id, &entry->spec));
+	return json_array_append_new(arg, entry_json(entry));
 }
 
 static void get_ports(struct request *r)
@@ -191,6 +201,8 @@ static int read_spec(struct request *r, struct port_spec *spec, struct err *e)
 
 	code = code ? code : codec_lease_decode(body, r->body_len, e);
 	r->lease = code > 0;
+	if (r->lease && spec->count > 1)
+		return err_set(e, -EINVAL, "a range cannot have a lease: ask for single ports");
 	return code > 0 ? lease_check(r, e) : code;
 }
 
@@ -227,7 +239,8 @@ static void on_removed(void *arg, const struct err *e)
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
 		return;
 	}
-	lease_forget(r->api, r->port);
+	for (long long id = r->port; id <= r->last_port; id++)
+		lease_forget(r->api, id);
 	request_answer(r, MHD_HTTP_OK, NULL, NULL);
 }
 
@@ -238,13 +251,17 @@ static void delete_port(struct request *r, const char *id_text)
 
 	if (!need_ports(r))
 		return;
-	if (codec_id_decode(id_text, &r->port, &e) < 0) {
+	if (codec_ids_decode(id_text, &r->port, &r->last_port, &e) < 0) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;
 	}
 	p = pending_new(r);
-	if (p)
+	if (!p)
+		return;
+	if (r->port == r->last_port)
 		ports_remove(r->api->info.ports, r->port, on_removed, p);
+	else
+		ports_remove_range(r->api->info.ports, r->port, r->last_port, on_removed, p);
 }
 
 /* GET /v1/stats */
@@ -258,7 +275,7 @@ struct stats_merge {
 static int append_stats(void *arg, const struct port_entry *entry)
 {
 	struct stats_merge *m = arg;
-	json_t *o = codec_port_encode(entry->id, &entry->spec);
+	json_t *o = entry_json(entry);
 	char key[16];
 
 	snprintf(key, sizeof(key), "%d", entry->id);

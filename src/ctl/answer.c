@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
 
 #include "api/codec.h"
 
@@ -11,6 +10,12 @@ static int wrong_type(const char *key, const char *want, struct err *e)
 {
 	return err_set(e, -EPROTO, "not an answer of RootlessKit's API: \"%s\" is not %s", key,
 		       want);
+}
+
+/* Whether one can count on its numbers. What is nonsense is shown as it is, but is no range. */
+static bool is_sound(const struct port_spec *spec)
+{
+	return portspec_validate(spec, NULL) == 0;
 }
 
 int answer_decode_port(const json_t *answer, struct answer_port *out, struct err *e)
@@ -25,6 +30,10 @@ int answer_decode_port(const json_t *answer, struct answer_port *out, struct err
 	out->id = (int)n;
 	if (codec_spec_take(json_object_get(answer, "spec"), &out->spec, e) < 0)
 		return err_wrap(e, -EPROTO, "not an answer of RootlessKit's API");
+	n = json_integer_value(json_object_get(answer, "range"));
+	out->range = n > 0 && n <= INT_MAX && is_sound(&out->spec) ? (int)n : 0;
+	if (!is_sound(&out->spec))
+		out->spec.count = 0;
 	return 0;
 }
 
@@ -34,6 +43,11 @@ size_t answer_batch_max(const json_t *info)
 		json_object_get(json_object_get(info, "portDriver"), "batchMax"));
 
 	return max > 0 ? (size_t)max : 0;
+}
+
+bool answer_has_ranges(const json_t *info)
+{
+	return json_is_true(json_object_get(json_object_get(info, "portDriver"), "ranges"));
 }
 
 /* Info */

@@ -3,6 +3,7 @@
 #define RINGKIT_CTL_ANSWER_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 #include "ports/spec.h"
@@ -15,6 +16,7 @@
 
 struct answer_port {
 	int id;
+	int range; /* the id of the first port of its range; 0: none */
 	struct port_spec spec;
 };
 
@@ -24,6 +26,9 @@ int answer_decode_port(const json_t *answer, struct answer_port *out, struct err
 /* How many ports the server takes in one POST /v1/ports/batch, by its info; 0: it has no such
  * thing. */
 size_t answer_batch_max(const json_t *info);
+
+/* Whether the server, by its info, knows ranges of ports. */
+bool answer_has_ranges(const json_t *info);
 
 /* The answer of GET /v1/info put in order, a new reference. NULL with *e filled in when it has
  * members of the wrong type. */

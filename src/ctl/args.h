@@ -21,6 +21,11 @@ struct ctl_args {
 	int n_words;
 };
 
+static inline bool args_has(const struct ctl_args *args, enum ctl_option option)
+{
+	return args->options & option;
+}
+
 /* Reorders argv (options leave, words stay in order) and fills in *out, which borrows from it.
  * 0; -EINVAL; -ENOSYS when there is no such command. Words that the command has no use for are
  * left in: the caller warns of them. */

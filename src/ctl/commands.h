@@ -18,6 +18,7 @@ struct ctl_args;
 enum ctl_option {
 	CTL_JSON = 1 << 0,
 	CTL_WATCH = 1 << 1,
+	CTL_ALL = 1 << 2,
 };
 
 struct ctl_option_row {

@@ -18,9 +18,12 @@ int output_finish(struct err *e)
 	return err_errno(e, errno ? -errno : -EIO, "cannot write to stdout");
 }
 
-int output_id(long long id, struct err *e)
+int output_ids(long long first, long long count, struct err *e)
 {
-	printf("%lld\n", id);
+	printf("%lld", first);
+	if (count > 1)
+		printf("-%lld", first + count - 1);
+	putchar('\n');
 	return output_finish(e);
 }
 
@@ -68,6 +71,14 @@ int output_json_indented(const json_t *value, struct err *e)
 	return put_json(value, JSON_INDENT(4), e);
 }
 
+static void number_cell(struct table *t, long long first, long long count)
+{
+	if (count > 1)
+		table_cell(t, "%lld-%lld", first, first + count - 1);
+	else
+		table_cell(t, "%lld", first);
+}
+
 int output_table(const struct answer_port *ports, size_t n, struct err *e)
 {
 	static const char *const head[] = {"ID",	 "PROTO",   "PARENTIP",
@@ -79,13 +90,14 @@ int output_table(const struct answer_port *ports, size_t n, struct err *e)
 		table_cell(&t, "%s", head[i]);
 	for (size_t i = 0; i < n; i++) {
 		const struct port_spec *spec = &ports[i].spec;
+		long long count = (long long)portspec_count(spec);
 
-		table_cell(&t, "%d", ports[i].id);
+		number_cell(&t, ports[i].id, count);
 		table_cell(&t, "%s", spec->proto);
 		table_cell(&t, "%s", spec->parent_ip);
-		table_cell(&t, "%lld", spec->parent_port);
+		number_cell(&t, spec->parent_port, count);
 		table_cell(&t, "%s", spec->child_ip);
-		table_cell(&t, "%lld", spec->child_port);
+		number_cell(&t, spec->child_port, count);
 	}
 	if (table_print(&t) < 0)
 		return err_errno(e, -ENOMEM, "table of ports");

@@ -16,7 +16,8 @@
 /* What has been printed goes out. */
 int output_finish(struct err *e);
 
-int output_id(long long id, struct err *e);
+/* An id, or those of a range: FIRST-LAST. */
+int output_ids(long long first, long long count, struct err *e);
 
 /* On one line. */
 int output_json(const json_t *value, struct err *e);

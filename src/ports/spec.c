@@ -180,12 +180,56 @@ static int parse_number(const char *field, const char *what, const char *spec, l
 	return 0;
 }
 
+/* A number, or FIRST-LAST. *count is 0 for a number. */
+static int parse_range(const char *field, const char *what, const char *spec, long long *out,
+		       long long *count, struct err *e)
+{
+	const char *dash = field[0] ? strchr(field + 1, '-') : NULL;
+	char first[64], q[300];
+	long long last = 0;
+	int code;
+
+	*count = 0;
+	if (!dash)
+		return parse_number(field, what, spec, out, e);
+	snprintf(first, sizeof(first), "%.*s", (int)(dash - field), field);
+	code = parse_number(first, what, spec, out, e);
+	if (!code)
+		code = parse_number(dash + 1, what, spec, &last, e);
+	if (code)
+		return code;
+	if (*out < 1 || last > PORT_MAX || *out > last)
+		return err_set(e, -EINVAL,
+			       "unexpected %s in PortSpec string: %s: a range goes up, from 1 to "
+			       "65535 at most",
+			       what, quote_go(spec, q, sizeof(q)));
+	*count = last > *out ? last - *out + 1 : 0;
+	return 0;
+}
+
+static int parse_ports(const char *parent, const char *child, const char *spec,
+		       struct port_spec *out, struct err *e)
+{
+	long long n_child = 0;
+	int code = parse_range(parent, "ParentPort", spec, &out->parent_port, &out->count, e);
+	char q[300];
+
+	if (!code)
+		code = parse_range(child, "ChildPort", spec, &out->child_port, &n_child, e);
+	if (code || n_child == out->count)
+		return code;
+	return err_set(e, -EINVAL,
+		       "unexpected ChildPort in PortSpec string: %s: both ports must be ranges of "
+		       "the same length, but these are %lld and %lld ports",
+		       quote_go(spec, q, sizeof(q)), out->count ? out->count : 1,
+		       n_child ? n_child : 1);
+}
+
 /* Which field is what follows from how many there are: with three, the middle one is a port or
  * an address. */
 static int assign(const struct fields *f, const char *spec, struct port_spec *out, struct err *e)
 {
 	const char *parent_port, *child_ip = "", *parent_ip = "";
-	int code;
 
 	if (f->n == 2) {
 		parent_port = f->text[0];
@@ -202,10 +246,7 @@ static int assign(const struct fields *f, const char *spec, struct port_spec *ou
 	}
 	copy_ip(out->parent_ip, parent_ip);
 	copy_ip(out->child_ip, child_ip);
-	code = parse_number(parent_port, "ParentPort", spec, &out->parent_port, e);
-	if (!code)
-		code = parse_number(f->text[f->n - 1], "ChildPort", spec, &out->child_port, e);
-	return code;
+	return parse_ports(parent_port, f->text[f->n - 1], spec, out, e);
 }
 
 static int bad_address(const char *what, const char *spec, struct err *e)
@@ -258,6 +299,19 @@ static bool is_port(long long n)
 	return n >= 1 && n <= PORT_MAX;
 }
 
+/* Of a spec whose first ports are right. */
+static int validate_range(const struct port_spec *spec, struct err *e)
+{
+	long long first =
+		spec->parent_port > spec->child_port ? spec->parent_port : spec->child_port;
+
+	if (spec->count < 0 || spec->count > PORT_MAX || first + spec->count - 1 > PORT_MAX)
+		return err_set(e, -EINVAL,
+			       "invalid count: %lld: no port of a range is higher than %d",
+			       spec->count, PORT_MAX);
+	return 0;
+}
+
 int portspec_validate(const struct port_spec *spec, struct err *e)
 {
 	char q[300];
@@ -280,7 +334,17 @@ int portspec_validate(const struct port_spec *spec, struct err *e)
 	if (spec->child_listen_ip[0] && !is_ip(spec->child_listen_ip))
 		return err_set(e, -EINVAL, "invalid ChildListenIP: %s",
 			       quote_go(spec->child_listen_ip, q, sizeof(q)));
-	return 0;
+	return spec->count ? validate_range(spec, e) : 0;
+}
+
+struct port_spec portspec_at(const struct port_spec *spec, size_t i)
+{
+	struct port_spec one = *spec;
+
+	one.parent_port += (long long)i;
+	one.child_port += (long long)i;
+	one.count = 0;
+	return one;
 }
 
 static const char *format_ip(const char *ip, char out[72])
@@ -294,18 +358,30 @@ static const char *format_ip(const char *ip, char out[72])
 	return out;
 }
 
+/* "80", "8000-8009" */
+static const char *format_port(long long port, long long count, char out[48])
+{
+	if (count > 1)
+		snprintf(out, 48, "%lld-%lld", port, port + count - 1);
+	else
+		snprintf(out, 48, "%lld", port);
+	return out;
+}
+
 const char *portspec_format(const struct port_spec *spec, char *buf, size_t size)
 {
-	char parent[72], child[72];
+	char parent[72], child[72], parent_port[48], child_port[48];
 
-	snprintf(buf, size, "%s%lld:%s%lld/%s", format_ip(spec->parent_ip, parent),
-		 spec->parent_port, format_ip(spec->child_ip, child), spec->child_port,
-		 spec->proto);
+	snprintf(buf, size, "%s%s:%s%s/%s", format_ip(spec->parent_ip, parent),
+		 format_port(spec->parent_port, spec->count, parent_port),
+		 format_ip(spec->child_ip, child),
+		 format_port(spec->child_port, spec->count, child_port), spec->proto);
 	return buf;
 }
 
 bool portspec_conflicts(const struct port_spec *a, const struct port_spec *b)
 {
-	return a->parent_port == b->parent_port && strcmp(a->proto, b->proto) == 0 &&
-	       strcmp(a->parent_ip, b->parent_ip) == 0;
+	return a->parent_port < b->parent_port + (long long)portspec_count(b) &&
+	       b->parent_port < a->parent_port + (long long)portspec_count(a) &&
+	       strcmp(a->proto, b->proto) == 0 && strcmp(a->parent_ip, b->parent_ip) == 0;
 }

@@ -11,6 +11,7 @@
 /*
  * A port to publish, as the user wrote it: the API answers with the same words.
  *   [PARENTIP:]PARENTPORT:[CHILDIP:]CHILDPORT/PROTO      IPv6 addresses in brackets
+ * Beyond RootlessKit, both ports may be ranges of the same length, FIRST-LAST.
  * Plain data: copy it by assignment.
  */
 struct port_spec {
@@ -23,11 +24,22 @@ struct port_spec {
 	/* Beyond RootlessKit: the port is served in the namespace, too, at this address and
 	 * parent_port. "" when absent. Not in the string form. */
 	char child_listen_ip[64];
+	long long
+		count; /* ports of a range, from parent_port and child_port on; 0 or 1: no range */
 };
 
 /* Parses the string form. Says what is wrong in RootlessKit's words where it has words for it.
  * Does not look at port ranges or addresses: portspec_validate does. 0 or -EINVAL. */
 int portspec_parse(const char *s, struct port_spec *out, struct err *e);
+
+/* How many ports it is: 1, or those of a range. */
+static inline size_t portspec_count(const struct port_spec *spec)
+{
+	return spec->count > 1 ? (size_t)spec->count : 1;
+}
+
+/* The i-th port of a range, as a spec of its own. */
+struct port_spec portspec_at(const struct port_spec *spec, size_t i);
 
 /* Checks protocol, addresses and port numbers: 0 or -EINVAL with RootlessKit's words
  * (`unknown proto: "foo"`, `invalid ParentIP: "x"`, `invalid ParentPort: '\x00'`). sctp is a known
@@ -37,7 +49,8 @@ int portspec_validate(const struct port_spec *spec, struct err *e);
 /* The string form into buf; returns buf. */
 const char *portspec_format(const struct port_spec *spec, char *buf, size_t size);
 
-/* Same protocol string, parent IP and parent port: RootlessKit's notion of a conflict. */
+/* Same protocol string and parent IP, and a parent port in common: RootlessKit's notion of a
+ * conflict. */
 bool portspec_conflicts(const struct port_spec *a, const struct port_spec *b);
 
 /* s in double quotes with Go's %q escapes, into buf; returns buf. */

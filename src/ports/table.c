@@ -7,46 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/limits.h"
-
-enum port_state {
-	PORT_ADDING,
-	PORT_LIVE,
-	PORT_REMOVING,
-};
-
-/* What two ports must not share: the words of the user, as RootlessKit compares them. */
-struct port_key {
-	char proto[64];
-	char parent_ip[64];
-	long long parent_port;
-};
-
-struct port {
-	struct ports *ports;
-	struct port_entry entry;
-	enum port_state state;
-	struct port_key key;
-	ports_added_fn *added; /* until it is live */
-	port_done_fn *removed; /* while it is being removed */
-	void *arg;
-	struct loop_source *again; /* the timer of the next try */
-	UT_hash_handle by_id, by_key;
-	struct port *prev, *next; /* in the order of ids */
-};
-
-struct ports {
-	const struct port_driver_ops *ops;
-	struct port_driver *drv;
-	int last_id;
-	unsigned n;
-	struct port *by_id, *by_key, *list;
-	struct loop *loop;	/* NULL: nobody is waited for */
-	uint64_t patient_until; /* loop_now_ms() */
-};
+#include "ports/bulk.h"
+#include "ports/table_internal.h"
 
 /* Between two tries. */
 #define AGAIN_MS 20
@@ -69,7 +34,7 @@ void ports_await_predecessor(struct ports *p, struct loop *loop, int patience_ms
 	p->patient_until = loop_now_ms() + (uint64_t)patience_ms;
 }
 
-static void forget(struct port *port)
+void port_forget(struct port *port)
 {
 	struct ports *p = port->ports;
 
@@ -87,7 +52,7 @@ static void give_up(struct port *port)
 	struct err e;
 
 	err_set(&e, -ECANCELED, "rootlesskit is ending");
-	if (port->state == PORT_ADDING)
+	if (port->state == PORT_ADDING && port->added)
 		port->added(port->arg, 0, &e);
 	else if (port->state == PORT_REMOVING)
 		port->removed(port->arg, &e);
@@ -99,10 +64,11 @@ void ports_close(struct ports *p)
 
 	if (!p)
 		return;
+	p->closing = true;
 	DL_FOREACH_SAFE(p->list, port, tmp)
 	{
 		give_up(port);
-		forget(port);
+		port_forget(port);
 	}
 	free(p);
 }
@@ -115,11 +81,10 @@ static void key_of(const struct port_spec *spec, struct port_key *key)
 	key->parent_port = spec->parent_port;
 }
 
-/* 0, or why it cannot be asked of the driver. */
-static int check(struct ports *p, const struct port_spec *spec, const struct port_key *key,
-		 struct err *e)
+int port_check(struct ports *p, const struct port_spec *spec, struct err *e)
 {
 	struct port *twin;
+	struct port_key key;
 	int code = portspec_validate(spec, e);
 
 	if (code < 0)
@@ -129,7 +94,8 @@ static int check(struct ports *p, const struct port_spec *spec, const struct por
 			       "the port driver %s does not listen in the namespace, so there can "
 			       "be no childListenIP: builtin does",
 			       p->ops->name);
-	HASH_FIND(by_key, p->by_key, key, sizeof(*key), twin);
+	key_of(spec, &key);
+	HASH_FIND(by_key, p->by_key, &key, sizeof(key), twin);
 	if (twin)
 		return err_set(e, -EEXIST, "conflict with ID %d", twin->entry.id);
 	if (p->n >= LIMIT_PORTS)
@@ -137,8 +103,7 @@ static int check(struct ports *p, const struct port_spec *spec, const struct por
 	return 0;
 }
 
-static struct port *port_new(struct ports *p, const struct port_spec *spec,
-			     const struct port_key *key)
+struct port *port_new(struct ports *p, const struct port_spec *spec)
 {
 	struct port *port = calloc(1, sizeof(*port));
 
@@ -146,7 +111,7 @@ static struct port *port_new(struct ports *p, const struct port_spec *spec,
 		return NULL;
 	port->ports = p;
 	port->entry = (struct port_entry){.id = ++p->last_id, .spec = *spec};
-	port->key = *key;
+	key_of(spec, &port->key);
 	port->state = PORT_ADDING;
 	HASH_ADD(by_id, p->by_id, entry.id, sizeof(int), port);
 	HASH_ADD(by_key, p->by_key, key, sizeof(port->key), port);
@@ -192,34 +157,43 @@ static void on_added(void *arg, const struct err *e)
 	port->added = NULL;
 	if (e) {
 		/* RootlessKit numbers only the ports that came to be. */
-		if (id == port->ports->last_id)
+		if (id == port->ports->last_id && !port->hidden)
 			port->ports->last_id--;
-		forget(port);
+		port_forget(port);
 		id = 0;
 	}
 	added(added_arg, id, e);
 }
 
+void port_ask(struct port *port, ports_added_fn *done, void *arg)
+{
+	struct ports *p = port->ports;
+
+	port->added = done;
+	port->arg = arg;
+	p->ops->add(p->drv, port->entry.id, &port->entry.spec, on_added, port);
+}
+
 void ports_add(struct ports *p, const struct port_spec *spec, ports_added_fn *done, void *arg)
 {
 	struct err e = {.code = 0};
-	struct port_key key;
 	struct port *port;
 
-	key_of(spec, &key);
-	if (check(p, spec, &key, &e) < 0) {
+	if (portspec_count(spec) > 1) {
+		bulk_add(p, spec, done, arg);
+		return;
+	}
+	if (port_check(p, spec, &e) < 0) {
 		done(arg, 0, &e);
 		return;
 	}
-	port = port_new(p, spec, &key);
+	port = port_new(p, spec);
 	if (!port) {
 		err_set(&e, -ENOMEM, "out of memory");
 		done(arg, 0, &e);
 		return;
 	}
-	port->added = done;
-	port->arg = arg;
-	p->ops->add(p->drv, port->entry.id, spec, on_added, port);
+	port_ask(port, done, arg);
 }
 
 static void on_removed(void *arg, const struct err *e)
@@ -232,28 +206,49 @@ static void on_removed(void *arg, const struct err *e)
 	if (e)
 		port->state = PORT_LIVE;
 	else
-		forget(port);
+		port_forget(port);
 	removed(removed_arg, e);
 }
 
-void ports_remove(struct ports *p, long long id, port_done_fn *done, void *arg)
+void port_withdraw(struct port *port, port_done_fn *done, void *arg)
+{
+	struct ports *p = port->ports;
+
+	assert(port->state == PORT_LIVE);
+	port->state = PORT_REMOVING;
+	port->removed = done;
+	port->arg = arg;
+	p->ops->remove(p->drv, port->entry.id, on_removed, port);
+}
+
+struct port *port_find(struct ports *p, long long id, struct err *e)
 {
 	struct port *port = NULL;
 	int key = (int)id;
 
 	if (id == key)
 		HASH_FIND(by_id, p->by_id, &key, sizeof(key), port);
-	if (!port || port->state != PORT_LIVE) {
-		struct err e;
+	if (port && port->state == PORT_LIVE && !port->hidden)
+		return port;
+	err_set(e, -ENOENT, "unknown id: %lld", id);
+	return NULL;
+}
 
-		err_set(&e, -ENOENT, "unknown id: %lld", id);
+void ports_remove(struct ports *p, long long id, port_done_fn *done, void *arg)
+{
+	struct err e;
+	struct port *port = port_find(p, id, &e);
+
+	if (port)
+		port_withdraw(port, done, arg);
+	else
 		done(arg, &e);
-		return;
-	}
-	port->state = PORT_REMOVING;
-	port->removed = done;
-	port->arg = arg;
-	p->ops->remove(p->drv, port->entry.id, on_removed, port);
+}
+
+void ports_remove_range(struct ports *p, long long first, long long last, port_done_fn *done,
+			void *arg)
+{
+	bulk_remove(p, first, last, done, arg);
 }
 
 int ports_each(const struct ports *p, int (*fn)(void *arg, const struct port_entry *), void *arg)
@@ -262,7 +257,8 @@ int ports_each(const struct ports *p, int (*fn)(void *arg, const struct port_ent
 
 	DL_FOREACH(p->list, port)
 	{
-		int r = port->state == PORT_LIVE ? fn(arg, &port->entry) : 0;
+		bool shows = port->state == PORT_LIVE && !port->hidden;
+		int r = shows ? fn(arg, &port->entry) : 0;
 
 		if (r)
 			return r;

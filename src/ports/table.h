@@ -13,6 +13,7 @@ struct ports;
 
 struct port_entry {
 	int id;
+	int range; /* the number of the first port of the range that it came with; 0: none */
 	struct port_spec spec;
 };
 
@@ -27,12 +28,19 @@ void ports_await_predecessor(struct ports *ports, struct loop *loop, int patienc
  * more. */
 void ports_close(struct ports *ports);
 
-/* done's id is the new port's, or 0 when e says why not. Called exactly once. */
+/* done's id is the new port's, or 0 when e says why not. Called exactly once. A range is a port for
+ * each of its numbers: their ids follow each other, id is the first one's; there are all of them or
+ * none, and e names the first that could not be had. */
 typedef void ports_added_fn(void *arg, int id, const struct err *e);
 void ports_add(struct ports *ports, const struct port_spec *spec, ports_added_fn *done, void *arg);
 
 /* `unknown id: N` when there is none. */
 void ports_remove(struct ports *ports, long long id, port_done_fn *done, void *arg);
+
+/* Removes those from first to last. Where one is not there, none is touched. One that the driver
+ * cannot remove stays, and e says so. */
+void ports_remove_range(struct ports *ports, long long first, long long last, port_done_fn *done,
+			void *arg);
 
 /* Calls fn for every live port, in the order of their ids. Stops when fn returns nonzero and
  * returns that. fn must not add or remove. */

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishing and removing: conflicts, ports that cannot be had, many of them, -p at the start."""
 
+import json
 import os
 import shutil
 import socket
@@ -210,7 +211,72 @@ class Many(PortTestCase):
                 taken.close()
 
 
+@rkit.ours("knows no ranges")
+@both_backends
+class Ranges(PortTestCase):
+    def assertServed(self, port, word):
+        with net.connect("127.0.0.1", port) as client:
+            self.assertEqual(client.recv(10), word)
+
+    def test_by_one_spec(self):
+        """Each port leads to its own; whoever lists by the API sees single ports."""
+        with TcpServer(hello("a"), port=80, netns=self.ns), \
+                TcpServer(hello("b"), port=579, netns=self.ns):
+            got = self.rk.ctl("add-ports", "127.0.0.1:20000-20499:80-579/tcp")
+            self.assertEqual(got.returncode, 0, got.stderr)
+            first = int(got.stdout.split("-")[0])
+            self.assertEqual(got.stdout, "%d-%d\n" % (first, first + 499))
+            self.assertServed(20000, b"a")
+            self.assertServed(20499, b"b")
+            ports = self.rk.ports()
+            self.assertEqual([p["id"] for p in ports], list(range(first, first + 500)))
+            self.assertEqual([p["spec"]["childPort"] for p in ports], list(range(80, 580)))
+            self.assertEqual(len(self.rk.ctl("list-ports").stdout.splitlines()), 2)
+            self.assertEqual(len(self.rk.ctl("list-ports", "--all").stdout.splitlines()), 501)
+            # A part of it goes, then the rest in pieces.
+            self.rk.ctl("remove-ports", str(first + 100))
+            self.assertEqual([json.loads(line)["id"] for line in
+                              self.rk.ctl("list-ports", "--json").stdout.splitlines()],
+                             [first, first + 101])
+            whole = self.rk.ctl("remove-ports", "127.0.0.1:20000-20499:80-579/tcp")
+            self.assertIn("only 499 of its ports", whole.stderr)
+            self.assertEqual(whole.returncode, 1)
+            got = self.rk.ctl("remove-ports", "%d-%d" % (first, first + 99),
+                              "127.0.0.1:20101-20499:181-579/tcp")
+            self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertEqual(self.rk.ports(), [])
+        for port in (20000, 20100, 20499):
+            net.bound(socket.SOCK_STREAM, "127.0.0.1", port).close()
+
+    def test_all_or_nothing(self):
+        """Another program has one of the addresses, or another port of ours."""
+        taken = net.bound(socket.SOCK_STREAM, "127.0.0.1", 20300)
+        got = self.rk.ctl("add-ports", "127.0.0.1:20000-20499:1-500/tcp")
+        self.assertEqual((got.returncode, got.stdout), (1, ""))
+        self.assertIn("127.0.0.1:20300: bind: address already in use", got.stderr)
+        self.assertEqual(self.rk.ports(), [])
+        for port in (20000, 20299, 20301, 20499):
+            net.bound(socket.SOCK_STREAM, "127.0.0.1", port).close()
+        taken.close()
+        one = self.rk.add(20400, 80)
+        got = self.rk.ctl("add-ports", "127.0.0.1:20000-20499:1-500/tcp")
+        self.assertEqual((got.returncode, got.stderr),
+                         (1, "error: port 20400: conflict with ID %d\n" % one))
+        self.rk.remove(one)
+        self.assertEqual(self.rk.ctl("add-ports", "127.0.0.1:20000-20499:1-500/udp").returncode, 0)
+        self.assertEqual(self.rk.ctl("remove-ports", "127.0.0.1:20000-20499:1-500/udp").returncode,
+                         0)
+
+
 class AtStart(rkit.RkTestCase):
+    @rkit.ours("knows no ranges")
+    def test_range_on_the_command_line(self):
+        with builtin("-p", "127.0.0.1:18080-18179:80-179/tcp") as rk, \
+                TcpServer(hello("in"), port=179, netns=rk.netns()):
+            self.assertEqual(len(rk.ports()), 100)
+            with net.connect("127.0.0.1", 18179) as client:
+                self.assertEqual(client.recv(10), b"in")
+
     def test_published_on_the_command_line(self):
         with builtin("-p", "127.0.0.1:18080:80/tcp", "-p=127.0.0.1:18053:53/udp",
                      "-p", "127.0.0.1:18081:127.0.0.2:80/tcp") as rk:

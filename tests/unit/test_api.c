@@ -327,6 +327,59 @@ static void test_batch_closing_under_it(void **state)
 	close(waiting);
 }
 
+#define RANGE_OF(first, n)                                                                         \
+	"{\"proto\":\"tcp\",\"parentPort\":" first ",\"childPort\":" first ",\"count\":" n "}"
+
+static void test_ranges(void **state)
+{
+	const char *a;
+
+	(void)state;
+	a = post_batch("[" SPEC_OF("1") "," RANGE_OF("20", "9") "," SPEC_OF("2") "]");
+	assert_has(a, "HTTP/1.1 201 Created\r\n");
+	assert_has(a, "[" PORT_OF("1", "1") ",{\"id\":2,\"spec\":" RANGE_OF("20", "9") "}," PORT_OF(
+			      "11", "2") "]");
+	/* Whoever lists sees single ports. */
+	assert_list("{\"id\":3,\"spec\":{\"proto\":\"tcp\",\"parentPort\":21,\"childPort\":21},"
+		    "\"range\":2}");
+	a = post_batch("[" SPEC_OF("3") "," RANGE_OF("28", "3") "]");
+	assert_has(a, "{\"message\":\"port 28: conflict with ID 10\",\"ports\":[" PORT_OF(
+			      "12", "3") "]}");
+	a = post_batch("[" RANGE_OF("30", "5") "," SPEC_OF("666") "]");
+	assert_has(a, "address already in use\",\"ports\":[{\"id\":13,");
+	assert_has(post(RANGE_OF("40", "2")), "{\"id\":18,\"spec\":" RANGE_OF("40", "2") "}");
+	assert_has(post_batch("[" RANGE_OF("65535", "2") "]"), "invalid count: 2");
+	assert_has(ask_once("DELETE /v1/ports/13-20 HTTP/1.1\r\nHost: x\r\n\r\n"),
+		   "unknown id: 20");
+	assert_has(ask_once("DELETE /v1/ports/13- HTTP/1.1\r\nHost: x\r\n\r\n"), "bad id");
+	assert_has(ask_once("DELETE /v1/ports/2-1 HTTP/1.1\r\nHost: x\r\n\r\n"), "no range of ids");
+	assert_has(ask_once("DELETE /v1/ports/1-19 HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 OK");
+	assert_list("null");
+	assert_has(post("{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":1,\"count\":2,"
+			"\"lease\":\"connection\"}"),
+		   "a range cannot have a lease");
+}
+
+/* A range that is refused goes again; what comes after it is not begun. */
+static void test_range_taken_back(void **state)
+{
+	int waiting = dial();
+
+	(void)state;
+	drv.immediate = false;
+	put_text(waiting,
+		 post_request("/v1/ports/batch", "[" RANGE_OF("664", "5") "," SPEC_OF("1") "]"));
+	while (!drv.n_waiting)
+		turn(1);
+	assert_int_equal(drv.n_waiting, 4);
+	while (drv.n_waiting)
+		fake_answer(&drv);
+	assert_has(get(waiting), "address already in use\",\"ports\":[]}");
+	assert_int_equal(drv.removed, 4);
+	assert_list("null");
+	close(waiting);
+}
+
 static void test_info(void **state)
 {
 	const char *a = ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -336,7 +389,7 @@ static void test_info(void **state)
 	assert_has(a, "\"childPID\":123,\"networkDriver\":{\"driver\":\"slirp4netns\",\"dns\":["
 		      "\"10.0.2.3\"],"
 		      "\"childIP\":\"10.0.2.100\"},\"portDriver\":{\"driver\":\"fake\",\"protos\":["
-		      "\"tcp\",\"udp\"],\"batchMax\":4},\"portLeases\":true}");
+		      "\"tcp\",\"udp\"],\"batchMax\":4,\"ranges\":true},\"portLeases\":true}");
 }
 
 static void test_paths_and_methods(void **state)
@@ -698,6 +751,8 @@ int main(void)
 		WITH(test_ports),
 		WITH(test_batch),
 		WITH(test_batch_wrong),
+		WITH(test_ranges),
+		WITH(test_range_taken_back),
 		WITH(test_batch_slow_driver),
 		WITH(test_batch_client_leaves),
 		WITH(test_batch_closing),

@@ -126,6 +126,123 @@ static size_t add_20(const char *const *bytes, size_t n, bool repeat, struct fak
 	return n_requests;
 }
 
+static void wrong(const char *words, const char *want);
+
+#define IN_RANGE(id, port, child)                                                                  \
+	"{\"id\":" #id ",\"spec\":{\"proto\":\"tcp\",\"parentPort\":" #port                        \
+	",\"childPort\":" #child "},\"range\":1}"
+
+/* What follows each other in a range is one line. */
+static void test_ranges_in_the_list(void **state)
+{
+	static const char list[] =
+		OK_JSON("[" IN_RANGE(1, 10, 20) "," IN_RANGE(2, 11, 21) "," IN_RANGE(
+			4, 13, 23) "," IN_RANGE(5, 15, 25) "," PORT(6) "," PORT(7) "]");
+
+	(void)state;
+	ask(list, "list-ports", "--json");
+	assert_string_equal(
+		result.out,
+		"{\"id\":1,\"spec\":{\"proto\":\"tcp\",\"parentPort\":10,\"childPort\":20,"
+		"\"count\":2}}\n"
+		"{\"id\":4,\"spec\":{\"proto\":\"tcp\",\"parentPort\":13,\"childPort\":23}}\n"
+		"{\"id\":5,\"spec\":{\"proto\":\"tcp\",\"parentPort\":15,\"childPort\":25}}\n"
+		"{\"id\":6,\"spec\":{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":2}}\n"
+		"{\"id\":7,\"spec\":{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":2}}\n");
+	ask(list, "list-ports", NULL);
+	assert_non_null(strstr(result.out, "\n1-2    tcp                  10-11                    "
+					   "20-21        \n4      tcp"));
+	ask(list, "list-ports", "--all");
+	assert_non_null(strstr(result.out, "\n2     tcp                  11"));
+	/* Numbers with which nobody can count. */
+	ask(OK_JSON("[{\"id\":2147483647,\"range\":1,\"spec\":{\"parentPort\":9223372036854775807,"
+		    "\"count\":9223372036854775807}},{\"id\":-5,\"range\":9999999999}]"),
+	    "list-ports", NULL);
+	assert_int_equal(result.status, 0);
+}
+
+/* Runs words against a server with these answers; returns how many requests it took. */
+static size_t converse(const char *const *bytes, size_t n, const char *words,
+		       struct fake_request requests[8])
+{
+	struct fake_answer answers[8];
+	struct fake_server *server;
+	const char *argv[16] = {"--socket"};
+	char *copy = strdup(words), *rest = copy;
+	int argc = 2;
+	size_t n_requests;
+
+	for (size_t i = 0; i < n; i++)
+		answers[i] = (struct fake_answer){
+			.bytes = bytes[i], .len = strlen(bytes[i]), .close = true};
+	server = fake_server_start(answers, n, false);
+	argv[1] = fake_server_path(server);
+	while (rest && argc < 15)
+		argv[argc++] = strsep(&rest, " ");
+	run(argv);
+	fake_server_stop(server);
+	n_requests = fake_server_requests(server);
+	for (size_t i = 0; i < n_requests && i < 8; i++)
+		requests[i] = *fake_server_request(server, i);
+	fake_server_free(server);
+	free(copy);
+	return n_requests;
+}
+
+static void test_adding_ranges(void **state)
+{
+	const char *ours[] = {OK_JSON("{\"portDriver\":{\"batchMax\":256,\"ranges\":true}}"),
+			      OK_JSON("{\"id\":3,\"spec\":{\"proto\":\"tcp\",\"parentPort\":1,"
+				      "\"childPort\":1,\"count\":3}}")};
+	const char *kit[] = {OK_JSON("{\"portDriver\":{}}"), OK_JSON(PORT(5)), OK_JSON(PORT(6))};
+	const char *refusing[] = {OK_JSON("{}"), OK_JSON(PORT(5)),
+				  ANSWER("400 Bad Request", "{\"message\":\"no\"}"),
+				  ANSWER("200 OK", "")};
+	struct fake_request r[8];
+
+	(void)state;
+	assert_int_equal(converse(ours, 2, "add-ports 1-3:1-3/tcp", r), 2);
+	assert_string_equal(result.out, "3-5\n");
+	assert_string_equal(r[1].line, "POST /v1/ports HTTP/1.1");
+	assert_string_equal(r[1].body, "{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":1,"
+				       "\"count\":3}");
+	/* A RootlessKit gets single ports, and all are taken back when one cannot be had. */
+	assert_int_equal(converse(kit, 3, "add-ports 1-2:3-4/tcp", r), 3);
+	assert_string_equal(result.out, "5\n6\n");
+	assert_string_equal(r[2].body, "{\"proto\":\"tcp\",\"parentPort\":2,\"childPort\":4}");
+	assert_int_equal(converse(refusing, 4, "add-ports 1-3:1-3/tcp", r), 4);
+	assert_string_equal(r[3].line, "DELETE /v1/ports/5 HTTP/1.1");
+	assert_error("error: no\n");
+}
+
+static void test_removing_ranges(void **state)
+{
+	const char *ok[] = {ANSWER("200 OK", "")};
+	const char *found[] = {OK_JSON("[" PORT(9) "," IN_RANGE(1, 10, 20) "," IN_RANGE(
+				       2, 11, 21) "," IN_RANGE(3, 12, 22) "]"),
+			       ANSWER("200 OK", ""), ANSWER("200 OK", "")};
+	struct fake_request r[8];
+
+	(void)state;
+	assert_int_equal(converse(ok, 1, "remove-ports 4-7", r), 1);
+	assert_string_equal(r[0].line, "DELETE /v1/ports/4-7 HTTP/1.1");
+	assert_string_equal(result.out, "4-7\n");
+	assert_int_equal(converse(found, 3, "remove-ports 10-12:20-22/tcp", r), 2);
+	assert_string_equal(r[1].line, "DELETE /v1/ports/1-3 HTTP/1.1");
+	assert_string_equal(result.out, "1-3\n");
+	assert_int_equal(converse(found, 3, "remove-ports 1:2/tcp", r), 2);
+	assert_string_equal(r[1].line, "DELETE /v1/ports/9 HTTP/1.1");
+	/* Nothing is removed where a part is missing. */
+	assert_int_equal(converse(found, 3, "remove-ports 10-13:20-23/tcp", r), 1);
+	assert_error("10-13:20-23/tcp: only 3 of its ports are published");
+	assert_int_equal(converse(found, 3, "remove-ports 10:20/udp", r), 1);
+	assert_error("10:20/udp is not published");
+	wrong("remove-ports 7-4", "invalid ID \"7-4\"");
+	wrong("remove-ports 1-", "invalid ID \"1-\"");
+	wrong("remove-ports 1-99999999", "invalid ID");
+	wrong("remove-ports 1 0:1/tcp", "invalid ParentPort");
+}
+
 static void test_batches(void **state)
 {
 	const char *good[] = {OK_JSON("{\"portDriver\":{\"batchMax\":19}}"),
@@ -455,6 +572,9 @@ int main(void)
 		TEST(test_no_api),
 		TEST(test_refusals),
 		TEST(test_batches),
+		TEST(test_ranges_in_the_list),
+		TEST(test_adding_ranges),
+		TEST(test_removing_ranges),
 		TEST(test_socket),
 		TEST(test_state_dir_in_the_environment),
 		TEST(test_wrong_words),

@@ -160,6 +160,154 @@ static void test_slow_driver(void **state)
 	assert_string_equal(last_error, "");
 }
 
+static int count_ranges(void *arg, const struct port_entry *entry)
+{
+	char *list = arg;
+
+	sprintf(list + strlen(list), "%d/%d ", entry->id, entry->range);
+	return 0;
+}
+
+static void test_range(void **state)
+{
+	char list[256] = "";
+
+	(void)state;
+	add("127.0.0.1:1:80/tcp");
+	add("127.0.0.1:10-15:80-85/tcp");
+	assert_int_equal(last_id, 2);
+	assert_string_equal(last_error, "");
+	ports_each(ports, count_ranges, list);
+	assert_string_equal(list, "1/0 2/2 3/2 4/2 5/2 6/2 7/2 ");
+	add("127.0.0.1:12:80/tcp");
+	assert_string_equal(last_error, "conflict with ID 4");
+	/* The first conflict is named, and the driver not asked. */
+	drv.added = 0;
+	add("127.0.0.1:8-20:1-13/tcp");
+	assert_string_equal(last_error, "port 10: conflict with ID 2");
+	assert_int_equal(drv.added, 0);
+	ports_remove_range(ports, 3, 8, on_removed, NULL);
+	assert_string_equal(last_error, "unknown id: 8");
+	ports_remove_range(ports, 8, 3, on_removed, NULL);
+	assert_string_equal(last_error, "no range of ids: 8-3");
+	assert_list("1 2 3 4 5 6 7 ");
+	ports_remove_range(ports, 3, 6, on_removed, NULL);
+	assert_string_equal(last_error, "");
+	assert_list("1 2 7 ");
+	add("127.0.0.1:3:80/tcp");
+	assert_int_equal(last_id, 8);
+}
+
+/* The driver refuses one in the middle: the others go again, and take no numbers. */
+static void test_range_that_cannot_be_had(void **state)
+{
+	(void)state;
+	add("127.0.0.1:660-670:660-670/tcp");
+	assert_int_equal(last_id, 0);
+	assert_string_equal(last_error, "listen tcp 127.0.0.1:666: bind: address already in use");
+	assert_int_equal(drv.removed, 6);
+	assert_list("");
+	add("127.0.0.1:660:80/tcp");
+	assert_int_equal(last_id, 1);
+	add("127.0.0.1:666-667:1-2/tcp");
+	assert_int_equal(last_id, 0);
+	add("127.0.0.1:667-668:1-2/tcp");
+	assert_int_equal(last_id, 2);
+}
+
+static void answer_all(void)
+{
+	while (drv.n_waiting)
+		fake_answer(&drv);
+}
+
+/* No more is asked for at a time than the driver takes (4), and nothing shows before all is there.
+ */
+static void test_range_of_a_slow_driver(void **state)
+{
+	(void)state;
+	drv.immediate = false;
+	add("127.0.0.1:1-10:1-10/tcp");
+	assert_int_equal(drv.n_waiting, 4);
+	for (int i = 0; i < 9; i++) {
+		fake_answer(&drv);
+		assert_list("");
+	}
+	ports_remove(ports, 1, on_removed, NULL);
+	assert_string_equal(last_error, "unknown id: 1");
+	/* Another port comes in between: the numbers of the range are taken. */
+	add("127.0.0.1:99:1/tcp");
+	answer_all();
+	assert_list("1 2 3 4 5 6 7 8 9 10 11 ");
+	ports_remove_range(ports, 1, 10, on_removed, NULL);
+	assert_int_equal(drv.n_waiting, 4);
+	answer_all();
+	assert_list("11 ");
+	/* One fails while others are under way; a port that came meanwhile keeps its number. */
+	add("127.0.0.1:664-670:1-7/tcp");
+	add("127.0.0.1:98:1/tcp");
+	answer_all();
+	assert_list("11 19 ");
+	add("127.0.0.1:97:1/tcp");
+	answer_all();
+	assert_int_equal(last_id, 20);
+}
+
+static void close_now(void)
+{
+	int before = answers;
+
+	ports_close(ports);
+	ports = NULL;
+	assert_int_equal(answers, before + 1);
+	assert_string_equal(last_error, "rootlesskit is ending");
+}
+
+/* While a range is added, taken back, removed: its request is answered once. */
+static void test_closing_with_a_range_pending(void **state)
+{
+	(void)state;
+	drv.immediate = false;
+	add("127.0.0.1:1-10:1-10/tcp");
+	fake_answer(&drv);
+	close_now();
+
+	setup(NULL);
+	drv.immediate = false;
+	add("127.0.0.1:665-670:1-6/tcp");
+	for (int i = 0; i < 5; i++)
+		fake_answer(&drv);
+	assert_int_equal(drv.removed, 4);
+	ports_close(ports);
+	ports = NULL;
+	assert_int_equal(answers, 1);
+
+	setup(NULL);
+	add("127.0.0.1:1-10:1-10/tcp");
+	drv.immediate = false;
+	ports_remove_range(ports, 1, 10, on_removed, NULL);
+	fake_answer(&drv);
+	close_now();
+}
+
+static void test_ranges_and_the_limit(void **state)
+{
+	(void)state;
+	add("127.0.0.1:1-65:1-65/udp");
+	for (int i = 1; i < 66; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "127.0.1.%d:1000-1999:1000-1999/tcp", i);
+		add(text);
+		assert_string_equal(last_error, "");
+	}
+	add("127.0.0.2:1000-1471:1000-1471/udp");
+	assert_string_equal(last_error, "65065 ports are published, and no more than 65536 can "
+					"be: a range of 472 does not fit");
+	add("127.0.0.2:1000-1470:1000-1470/udp");
+	assert_string_equal(last_error, "");
+}
+
 static void test_closing_with_requests_pending(void **state)
 {
 	int before;
@@ -225,6 +373,11 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_ids, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_driver, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_range, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_range_that_cannot_be_had, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_range_of_a_slow_driver, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_closing_with_a_range_pending, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ranges_and_the_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_predecessor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closing_with_requests_pending, setup,
 						teardown),

@@ -182,9 +182,67 @@ static void test_conflicts(void **state)
 	assert_false(portspec_conflicts(&a, &b));
 }
 
+static void test_ranges(void **state)
+{
+	struct port_spec spec, other;
+	char text[300];
+
+	(void)state;
+	assert_int_equal(portspec_parse("[::1]:20000-20999:[::2]:1-1000/udp", &spec, NULL), 0);
+	assert_int_equal(spec.count, 1000);
+	assert_int_equal(portspec_count(&spec), 1000);
+	assert_int_equal(portspec_validate(&spec, NULL), 0);
+	assert_string_equal(portspec_format(&spec, text, sizeof(text)),
+			    "[::1]:20000-20999:[::2]:1-1000/udp");
+	other = portspec_at(&spec, 999);
+	assert_string_equal(portspec_format(&other, text, sizeof(text)),
+			    "[::1]:20999:[::2]:1000/udp");
+	assert_true(portspec_conflicts(&spec, &other));
+	other.parent_port++;
+	assert_false(portspec_conflicts(&spec, &other));
+	assert_false(portspec_conflicts(&other, &spec));
+	assert_int_equal(portspec_parse("127.0.0.1:5-5:6-6/tcp", &spec, NULL), 0);
+	assert_int_equal(spec.count, 0);
+	assert_int_equal(portspec_parse("1-65535:1-65535/tcp", &spec, NULL), 0);
+	assert_int_equal(portspec_validate(&spec, NULL), 0);
+	spec.child_port = 2;
+	assert_int_equal(portspec_validate(&spec, NULL), -EINVAL);
+	spec.count = -1;
+	assert_int_equal(portspec_validate(&spec, NULL), -EINVAL);
+	spec.count = 1ll << 62;
+	assert_int_equal(portspec_validate(&spec, NULL), -EINVAL);
+}
+
+static void test_bad_ranges(void **state)
+{
+	static const char *const cases[][2] = {
+		{"1-2:1/tcp", "must be ranges of the same length, but these are 2 and 1 ports"},
+		{"1:1-2/tcp", "but these are 1 and 2 ports"},
+		{"1-3:1-2/tcp", "but these are 3 and 2 ports"},
+		{"2-1:2-1/tcp", "a range goes up, from 1 to 65535"},
+		{"0-1:1-2/tcp", "a range goes up, from 1 to 65535"},
+		{"65535-65536:1-2/tcp", "a range goes up, from 1 to 65535"},
+		{"1-:1-2/tcp", "invalid syntax"},
+		{"1-2-3:1-3/tcp", "invalid syntax"},
+		{"1- 2:1-2/tcp", "invalid syntax"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct port_spec spec;
+		struct err e = {.code = 0};
+
+		assert_int_equal(portspec_parse(cases[i][0], &spec, &e), -EINVAL);
+		if (!strstr(e.msg, cases[i][1]))
+			print_error("%s: %s\n", cases[i][0], e.msg);
+		assert_non_null(strstr(e.msg, cases[i][1]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ranges),	   cmocka_unit_test(test_bad_ranges),
 		cmocka_unit_test(test_good_specs), cmocka_unit_test(test_bad_specs),
 		cmocka_unit_test(test_long_specs), cmocka_unit_test(test_validation),
 		cmocka_unit_test(test_go_quoting), cmocka_unit_test(test_conflicts),
