@@ -89,11 +89,12 @@ static json_t *port_driver_json(const struct ports *table)
 	return o;
 }
 
-static void get_info(struct request *r)
+static void get_info(struct request *r, const char *rest)
 {
 	const struct api_info *info = &r->api->info;
 	json_t *o = json_object();
 
+	(void)rest;
 	json_object_set_new(o, "apiVersion", json_string(API_VERSION));
 	json_object_set_new(o, "version", json_string(RINGKIT_VERSION));
 	json_object_set_new(o, "stateDir", json_string(info->state_dir));
@@ -131,12 +132,11 @@ static int append_port(void *arg, const struct port_entry *entry)
 	return json_array_append_new(arg, entry_json(entry));
 }
 
-static void get_ports(struct request *r)
+static void get_ports(struct request *r, const char *rest)
 {
 	json_t *list;
 
-	if (!need_ports(r))
-		return;
+	(void)rest;
 	list = json_array();
 	if (!list || ports_each(r->api->info.ports, append_port, list)) {
 		json_decref(list);
@@ -206,14 +206,13 @@ static int read_spec(struct request *r, struct port_spec *spec, struct err *e)
 	return code > 0 ? lease_check(r, e) : code;
 }
 
-static void post_ports(struct request *r)
+static void post_ports(struct request *r, const char *rest)
 {
 	struct err e = {.code = 0};
 	struct port_spec spec;
 	struct pending *p;
 
-	if (!need_ports(r))
-		return;
+	(void)rest;
 	if (read_spec(r, &spec, &e) < 0) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;
@@ -223,10 +222,10 @@ static void post_ports(struct request *r)
 		ports_add(r->api->info.ports, &spec, on_added, p);
 }
 
-static void post_batch(struct request *r)
+static void post_batch(struct request *r, const char *rest)
 {
-	if (need_ports(r))
-		batch_add(r);
+	(void)rest;
+	batch_add(r);
 }
 
 static void on_removed(void *arg, const struct err *e)
@@ -249,8 +248,6 @@ static void delete_port(struct request *r, const char *id_text)
 	struct err e = {.code = 0};
 	struct pending *p;
 
-	if (!need_ports(r))
-		return;
 	if (codec_ids_decode(id_text, &r->port, &r->last_port, &e) < 0) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;
@@ -283,14 +280,13 @@ static int append_stats(void *arg, const struct port_entry *entry)
 	return json_array_append_new(m->list, o);
 }
 
-static void get_stats(struct request *r)
+static void get_stats(struct request *r, const char *rest)
 {
 	struct err e = {.code = 0};
 	struct stats_merge merge = {.list = NULL};
 	json_t *stats;
 
-	if (!need_ports(r))
-		return;
+	(void)rest;
 	stats = ports_stats(r->api->info.ports, &e);
 	if (!stats) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
@@ -308,35 +304,61 @@ static void get_stats(struct request *r)
 	routes_answer(r, MHD_HTTP_OK, stats);
 }
 
-static void wrong_method(struct request *r)
+/* The table */
+
+static void answer_options(struct request *r, const char *rest)
 {
-	request_answer(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, NULL);
+	(void)rest;
+	request_answer(r, MHD_HTTP_OK, NULL, NULL);
+}
+
+static const struct route {
+	const char *path; /* "/..." at the end: one more part, which is not empty, goes to serve */
+	const char *method;
+	bool needs_ports; /* a port driver; without one it is refused */
+	void (*serve)(struct request *r, const char *rest);
+} routes[] = {
+	{"*", "OPTIONS", false, answer_options},
+	{"/v1/info", "GET", false, get_info},
+	{"/v1/stats", "GET", true, get_stats},
+	{"/v1/ports", "GET", true, get_ports},
+	{"/v1/ports", "POST", true, post_ports},
+	{"/v1/ports/batch", "POST", true, post_batch},
+	{"/v1/ports/...", "DELETE", true, delete_port},
+};
+
+/* Whether the route is for this path. *rest is what stands for the dots then. */
+static bool is_path(const struct route *route, const char *path, const char **rest)
+{
+	const char *dots = strstr(route->path, "...");
+	size_t len = dots ? (size_t)(dots - route->path) : 0;
+
+	*rest = path + len;
+	if (!dots)
+		return !strcmp(route->path, path);
+	return !strncmp(route->path, path, len) && **rest && !strchr(*rest, '/');
 }
 
 void routes_serve(struct request *r)
 {
-	static const char ports[] = "/v1/ports/";
-	bool get = !strcmp(r->method, "GET");
-	const char *id =
-		strncmp(r->url, ports, sizeof(ports) - 1) ? NULL : r->url + sizeof(ports) - 1;
+	bool known = false;
+	const char *rest;
 
-	if (!strcmp(r->url, "*") && !strcmp(r->method, "OPTIONS")) {
-		request_answer(r, MHD_HTTP_OK, NULL, NULL);
-	} else if (!strcmp(r->url, "/v1/info")) {
-		get ? get_info(r) : wrong_method(r);
-	} else if (!strcmp(r->url, "/v1/stats")) {
-		get ? get_stats(r) : wrong_method(r);
-	} else if (!strcmp(r->url, "/v1/ports")) {
-		if (get)
-			get_ports(r);
-		else
-			!strcmp(r->method, "POST") ? post_ports(r) : wrong_method(r);
-	} else if (id && !strcmp(id, "batch") && !strcmp(r->method, "POST")) {
-		post_batch(r);
-	} else if (id && *id && !strchr(id, '/')) {
-		!strcmp(r->method, "DELETE") ? delete_port(r, id) : wrong_method(r);
-	} else {
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+		const struct route *route = &routes[i];
+
+		if (!is_path(route, r->url, &rest))
+			continue;
+		known = true;
+		if (strcmp(route->method, r->method) != 0)
+			continue;
+		if (!route->needs_ports || need_ports(r))
+			route->serve(r, rest);
+		return;
+	}
+	if (known)
+		request_answer(r, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, NULL);
+	else
 		request_answer(r, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8",
 			       strdup(NOT_FOUND));
-	}
 }
