@@ -3,6 +3,7 @@
 #define RINGKIT_DATAPLANE_WIRE_H
 
 #include <assert.h>
+#include <errno.h>
 #include <stdint.h>
 
 #include "base/sockaddr.h"
@@ -20,6 +21,13 @@
  *                                 broker_channels for each new data plane, and broker_listen, each
  *                                 with its reply
  */
+
+/* An error as another process gave it: 0 or -errno. Anything else makes no sense, and counts as
+ * -EPROTO. */
+static inline int wire_err(int32_t err)
+{
+	return err <= 0 && err >= -4095 ? err : -EPROTO;
+}
 
 /* Parent to data plane. Descriptors with it: the statistics memfd, then a control channel and a
  * socket channel for each worker. */

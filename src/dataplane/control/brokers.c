@@ -124,7 +124,7 @@ int dp_broker_take_reply(struct dp_child *broker, struct err *e)
 	if (len != sizeof(reply))
 		return err_set(e, -EPIPE, "the %s ended before it was ready", broker->name);
 	if (reply.err)
-		return err_errno(e, reply.err, "the %s could not start", broker->name);
+		return err_errno(e, wire_err(reply.err), "the %s could not start", broker->name);
 	if (broker->cookie && broker->cookie != reply.netns_cookie)
 		return err_set(e, -EXDEV,
 			       "the %s is in another network namespace than the one before",

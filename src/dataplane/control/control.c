@@ -171,18 +171,19 @@ static void port_answered(struct dp_port *port)
 
 void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg)
 {
-	struct dp_port *port = port_find(dp, abs(msg->port_id));
+	struct dp_port *port = port_find(dp, (int)labs((long)msg->port_id));
+	int err = wire_err(msg->err);
 
 	if (!port || port->seq != msg->seq || port->waiting == 0) {
 		log_debug("worker %u: an answer about port %d that nobody waits for", worker,
 			  msg->port_id);
 		return;
 	}
-	if (msg->err && port->state == DP_PORT_LIVE)
+	if (err && port->state == DP_PORT_LIVE)
 		log_error("worker %u of the new data plane refused port %d: %s", worker,
-			  msg->port_id, strerror(-msg->err));
-	if (msg->err && port->state == DP_PORT_ADDING)
-		port->err = msg->err;
+			  msg->port_id, strerror(-err));
+	if (err && port->state == DP_PORT_ADDING)
+		port->err = err;
 	if (--port->waiting == 0)
 		port_answered(port);
 }
@@ -261,23 +262,38 @@ static void port_hand_over(struct dp_port *port)
 	port_post(port, DP_MSG_ADD);
 }
 
-void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int fd)
+/* The socket that the broker has sent for the port, or -1. */
+static void port_take_inside(struct dp_port *port, int fd)
+{
+	struct dataplane *dp = port->dp;
+
+	if (fd < 0 || !dp_inside_check(dp, port, fd)) {
+		log_error("the %s sent something else than the socket it was asked for",
+			  dp->broker.name);
+		close_fd(&fd);
+		port_finish(port, -EPROTO);
+		return;
+	}
+	port->fds[port->n_fds++] = fd;
+	port->inside = true;
+	dp->listeners++;
+	port_hand_over(port);
+}
+
+void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int err, int fd)
 {
 	struct dp_port *port = port_find(dp, id);
 
 	if (!port || port->state != DP_PORT_BINDING || port->seq != seq || port->timer) {
 		log_debug("%s: an answer about port %d that nobody waits for", dp->broker.name, id);
 		close_fd(&fd);
-	} else if (fd >= 0) {
-		port->fds[port->n_fds++] = fd;
-		port->inside = true;
-		dp->listeners++;
-		port_hand_over(port);
-	} else if (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT) {
+	} else if (!err) {
+		port_take_inside(port, fd);
+	} else if (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT) {
 		log_debug("port %d: the namespace does not have its address", id);
 		port_hand_over(port);
 	} else {
-		port_finish(port, fd);
+		port_finish(port, err);
 	}
 }
 

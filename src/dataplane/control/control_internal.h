@@ -154,12 +154,15 @@ void dp_fds_close(int *fds, size_t n);
  * -EPIPE when there is no broker, and the next one is to be asked; -EAGAIN when it is to be asked
  * again after its next answer; other -errno. */
 int dp_inside_ask(struct dataplane *dp, const struct dp_port *port);
+/* Whether a socket is what the port was to get. */
+bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int fd);
 /* Takes what the broker has said. */
 void dp_inside_answers(struct dataplane *dp);
 
 /* control.c */
-/* The answer for port id: the descriptor, which it takes over, or -errno. */
-void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int fd);
+/* The broker's answer for port id: err 0 with the descriptor, which it takes over, or -errno and
+ * fd -1. */
+void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int err, int fd);
 /* Asks the broker for what it has not been asked for. anew: there is another one, which knows
  * nothing. */
 void dp_ports_ask_broker(struct dataplane *dp, bool anew);

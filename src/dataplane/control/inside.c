@@ -31,27 +31,23 @@ int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
 }
 
 /* The broker runs in a namespace that its user rules: what it says is checked. */
-static bool is_as_asked(const struct dataplane *dp, int fd)
+bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int fd)
 {
-	if (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_UDP) &&
-	    (!sockopt_is(fd, SO_PROTOCOL, IPPROTO_TCP) || !sockopt_is(fd, SO_ACCEPTCONN, 1)))
-		return false;
-	return sockopt_in_netns(fd, dp->broker.cookie);
+	bool tcp = port->spec.proto == DATAPLANE_TCP;
+
+	return sockopt_is(fd, SO_DOMAIN, port->spec.inside.ss_family) &&
+	       sockopt_is(fd, SO_TYPE, tcp ? SOCK_STREAM : SOCK_DGRAM) &&
+	       sockopt_is(fd, SO_PROTOCOL, tcp ? IPPROTO_TCP : IPPROTO_UDP) &&
+	       sockopt_is(fd, SO_ACCEPTCONN, tcp) && sockopt_in_netns(fd, dp->broker.cookie);
 }
 
 static void take_answer(struct dataplane *dp, const struct broker_listen_reply *reply, int fd)
 {
-	if (reply->err >= 0 && (fd < 0 || !is_as_asked(dp, fd))) {
-		log_error("the %s sent something else than the socket it was asked for",
-			  dp->broker.name);
+	int err = wire_err(reply->err);
+
+	if (err < 0)
 		close_fd(&fd);
-	}
-	if (reply->err < 0)
-		close_fd(&fd);
-	dp_port_inside(dp, reply->port_id, reply->seq,
-		       fd >= 0	    ? fd
-		       : reply->err ? reply->err
-				    : -EPROTO);
+	dp_port_inside(dp, reply->port_id, reply->seq, err, fd);
 }
 
 /* Whether it still answers. */
@@ -68,7 +64,7 @@ static bool take_answers(struct dataplane *dp)
 			return true;
 		if (len == -EMFILE) {
 			/* The message itself is whole. */
-			dp_port_inside(dp, reply.port_id, reply.seq, -EMFILE);
+			dp_port_inside(dp, reply.port_id, reply.seq, -EMFILE, -1);
 			continue;
 		}
 		if (len != sizeof(reply)) {

@@ -166,10 +166,10 @@ static int plane_take_reply(struct dataplane *dp, struct err *e)
 	if (len != sizeof(reply))
 		return err_set(e, -EPIPE, "the %s ended before it was ready", dp->plane.name);
 	if (reply.err && dp->config.backend == DATAPLANE_URING)
-		return err_errno(e, reply.err, "the %s could not start with io_uring",
+		return err_errno(e, wire_err(reply.err), "the %s could not start with io_uring",
 				 dp->plane.name);
 	if (reply.err)
-		return err_errno(e, reply.err, "the %s could not start", dp->plane.name);
+		return err_errno(e, wire_err(reply.err), "the %s could not start", dp->plane.name);
 	dp->backend = reply.backend == DATAPLANE_EPOLL ? DATAPLANE_EPOLL : DATAPLANE_URING;
 	return 0;
 }

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_BASE_ARRAY_H
+#define RINGKIT_BASE_ARRAY_H
+
+/* How many elements an array has. Not for pointers. */
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+
+#endif
