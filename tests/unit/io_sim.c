@@ -8,14 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FD_BASE	     1000
-#define OBJECTS	     4096
-#define SOCKET_BYTES 4096 /* small, so that everything blocks often */
-#define PIPE_BYTES   65536
-#define OPS_MAX	     8192
-#define BUFS	     16
-#define BUF_BYTES    8192
-#define OUT_MAX	     4096
+#define FD_BASE 1000
+#define OBJECTS 4096
+/* What a socket takes: small, so that everything blocks often, or enough to be spliced. */
+#define SOCKET_BYTES_SMALL 4096
+#define SOCKET_BYTES_LARGE 32768
+#define PIPE_BYTES	   65536
+#define OPS_MAX		   8192
+#define BUFS		   16
+#define BUF_BYTES	   8192
+#define OUT_MAX		   4096
 
 #define MSG_BYTES   256
 #define MSG_FDS	    253
@@ -52,6 +54,7 @@ struct object {
 	struct queue *out; /* from the worker */
 	bool in_end, in_reset, out_end, out_reset;
 	bool connected;
+	bool flood;	 /* its input never ends, its output is swallowed */
 	int64_t urgent;	 /* bytes before the mark, -1: none */
 	int backlog[64]; /* listener: objects of connections to accept */
 	unsigned n_backlog;
@@ -77,7 +80,9 @@ struct sim {
 	uint64_t rng, now_ns;
 	uint64_t until_ns; /* the test's present: the clock goes no further */
 	unsigned fault_percent;
-	bool exhausted;
+	size_t socket_bytes;
+	bool exhausted, hold_cancelled;
+	int accept_error, send_error, segments_refused;
 	uint16_t refused_port;
 	uint32_t (*source_for)(uint32_t to);
 	int bind_error, bound_error;
@@ -233,17 +238,17 @@ static uint32_t channel_state(const struct channel *c)
 	return c->n_out < c->room ? e | POLLOUT : e;
 }
 
-static uint32_t poll_state(const struct object *o)
+static uint32_t poll_state(const struct sim *s, const struct object *o)
 {
 	uint32_t e = 0;
 
 	if (o->kind == KIND_CHANNEL)
 		return channel_state(o->channel);
-	if (o->in->len || o->in_end)
+	if (o->in->len || o->in_end || o->flood)
 		e |= POLLIN;
 	if (o->in_end)
 		e |= POLLRDHUP;
-	if (o->out->len < SOCKET_BYTES)
+	if (o->out->len < s->socket_bytes)
 		e |= POLLOUT;
 	if (o->in_reset)
 		e |= POLLIN | POLLOUT | POLLRDHUP | POLLERR | POLLHUP;
@@ -267,6 +272,8 @@ static bool op_run(struct sim *s, struct op *op)
 
 	assert(o->open); /* the worker closes nothing that has an operation in flight */
 	if (op->cancelled) {
+		if (s->hold_cancelled)
+			return false;
 		emit(s, op->handle, -ECANCELED, false);
 		return true;
 	}
@@ -274,8 +281,9 @@ static bool op_run(struct sim *s, struct op *op)
 	case OP_ACCEPT:
 		if (o->n_backlog == 0)
 			return false;
-		if (s->exhausted) {
-			emit(s, op->handle, -EMFILE, false);
+		if (s->exhausted || s->accept_error) {
+			emit(s, op->handle, s->exhausted ? -EMFILE : s->accept_error, false);
+			s->accept_error = 0;
 			return true;
 		}
 		s->objects[o->backlog[0]].open = true;
@@ -300,7 +308,7 @@ static bool op_run(struct sim *s, struct op *op)
 		emit(s, op->handle, 0, false);
 		return true;
 	case OP_POLL:
-		e = poll_state(o) & (op->events | POLLERR | POLLHUP);
+		e = poll_state(s, o) & (op->events | POLLERR | POLLHUP);
 		if (!e)
 			return false;
 		emit(s, op->handle, (int)e, false);
@@ -410,6 +418,10 @@ static ssize_t sim_recv(struct io *io, int fd, void *buf, size_t len, int flags)
 	size_t n = readable(o);
 
 	assert(o->kind == KIND_SOCKET);
+	if (o->flood) {
+		memset(buf, 0, flags & MSG_TRUNC ? 0 : len);
+		return (ssize_t)len;
+	}
 	if (o->in->len == 0)
 		return nothing_to_read(o);
 	if (n > len)
@@ -425,10 +437,12 @@ static ssize_t sim_recv(struct io *io, int fd, void *buf, size_t len, int flags)
 
 static ssize_t room(struct sim *s, const struct object *o, size_t len)
 {
-	size_t n = SOCKET_BYTES - o->out->len;
+	size_t n = s->socket_bytes - o->out->len;
 
 	if (o->in_reset || o->out_end)
 		return -EPIPE;
+	if (o->flood)
+		return (ssize_t)len;
 	if (n == 0)
 		return -EAGAIN;
 	return (ssize_t)shorten(s, n < len ? n : len);
@@ -441,7 +455,7 @@ static ssize_t sim_send(struct io *io, int fd, const void *buf, size_t len, int 
 	ssize_t n = room(s, o, len);
 
 	(void)flags;
-	if (n > 0)
+	if (n > 0 && !o->flood)
 		queue_put(o->out, buf, (size_t)n);
 	return n;
 }
@@ -483,7 +497,8 @@ static ssize_t sim_splice(struct io *io, int fd_in, int fd_out, size_t len)
 	assert(in->kind == KIND_PIPE && !in->write_end && len <= in->in->len);
 	n = room(s, out, len);
 	if (n > 0) {
-		queue_put(out->out, in->in->data, (size_t)n);
+		if (!out->flood)
+			queue_put(out->out, in->in->data, (size_t)n);
 		queue_drop(in->in, (size_t)n);
 	}
 	return n;
@@ -728,8 +743,16 @@ static ssize_t sim_sendmsg(struct io *io, int fd, const struct msghdr *msg, int 
 	size_t len = 0, segment = segment_of(msg), at = 0;
 
 	(void)flags;
-	if (segment && s->no_segments)
+	if (segment && s->no_segments) {
+		s->segments_refused++;
 		return s->no_segments;
+	}
+	if (s->send_error) {
+		int err = s->send_error;
+
+		s->send_error = 0;
+		return err;
+	}
 	for (size_t i = 0; i < msg->msg_iovlen; i++) {
 		assert(len + msg->msg_iov[i].iov_len <= sizeof(flat));
 		memcpy(flat + len, msg->msg_iov[i].iov_base, msg->msg_iov[i].iov_len);
@@ -792,6 +815,7 @@ struct sim *sim_open(uint64_t seed, unsigned fault_percent)
 	s->rng = seed * 0x9e3779b97f4a7c15ull + 1;
 	s->now_ns = s->until_ns = 1000000000;
 	s->fault_percent = fault_percent;
+	s->socket_bytes = seed % 2 ? SOCKET_BYTES_SMALL : SOCKET_BYTES_LARGE;
 	s->last_server = -1;
 	s->sent = calloc(OUT_MAX, sizeof(*s->sent));
 	assert(s->sent);
@@ -984,7 +1008,7 @@ int sim_client_connect(struct sim *s, int listener)
 size_t sim_far_write(struct sim *s, int far, const void *data, size_t len)
 {
 	struct object *o = &s->objects[far];
-	size_t n = SOCKET_BYTES - o->in->len;
+	size_t n = s->socket_bytes - o->in->len;
 
 	if (o->in_end || o->in_reset || o->out_reset)
 		return 0;
@@ -1132,4 +1156,45 @@ bool sim_datagram_out(struct sim *s, struct sim_datagram *out)
 void sim_no_segments(struct sim *s, int err)
 {
 	s->no_segments = err;
+}
+
+int sim_segments_refused(const struct sim *s)
+{
+	return s->segments_refused;
+}
+
+void sim_fail_send(struct sim *s, int err)
+{
+	s->send_error = err;
+}
+
+void sim_fail_accept(struct sim *s, int err)
+{
+	s->accept_error = err;
+}
+
+void sim_hold_cancelled(struct sim *s, bool on)
+{
+	s->hold_cancelled = on;
+}
+
+void sim_inject(struct sim *s, uint64_t handle, int res)
+{
+	emit(s, handle, res, false);
+}
+
+void sim_far_flood(struct sim *s, int far)
+{
+	s->objects[far].flood = true;
+}
+
+bool sim_datagram_error(struct sim *s, int fd, int err)
+{
+	struct op *op = receiver_of(s, index_of_fd(s, fd));
+
+	if (!op)
+		return false;
+	emit(s, op->handle, err, false);
+	*op = s->ops[--s->n_ops];
+	return true;
 }

@@ -31,6 +31,12 @@ unsigned sim_open_fds(const struct sim *s);
 void sim_set_exhausted(struct sim *s, bool on);
 /* While set, the connect of an address with this port is refused. */
 void sim_refuse_port(struct sim *s, uint16_t port);
+/* The next accept fails with this. */
+void sim_fail_accept(struct sim *s, int err);
+/* While set, cancelled operations do not complete. */
+void sim_hold_cancelled(struct sim *s, bool on);
+/* A completion of whatever handle, as of an operation that nobody remembers. */
+void sim_inject(struct sim *s, uint64_t handle, int res);
 /* Where a connection that waits to be accepted comes from; host order. Without this it is from
  * 127.0.0.1. */
 void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port);
@@ -77,6 +83,8 @@ void sim_far_shutdown(struct sim *s, int far);
 void sim_far_reset(struct sim *s, int far);
 /* Puts an urgent mark where the next byte goes. */
 void sim_far_urgent(struct sim *s, int far);
+/* From now on its input never ends and its output is swallowed. */
+void sim_far_flood(struct sim *s, int far);
 bool sim_far_saw_end(struct sim *s, int far); /* and has read everything before it */
 bool sim_far_saw_reset(struct sim *s, int far);
 /* The server's far end of the connection that the worker made last; -1: none since the last call.
@@ -100,5 +108,11 @@ bool sim_datagram_in(struct sim *s, int fd, const struct sockaddr_in *client,
 bool sim_datagram_out(struct sim *s, struct sim_datagram *out);
 /* The next sends of more than one segment fail with this. */
 void sim_no_segments(struct sim *s, int err);
+/* How many did so. */
+int sim_segments_refused(const struct sim *s);
+/* The next send of a datagram fails with this. */
+void sim_fail_send(struct sim *s, int err);
+/* What receives on this descriptor ends with an error. False: nobody receives. */
+bool sim_datagram_error(struct sim *s, int fd, int err);
 
 #endif

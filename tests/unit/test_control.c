@@ -415,6 +415,7 @@ static void test_full_channel_keeps_order(void **state)
 {
 	enum { PORTS = 40 };
 	static struct outcome o[PORTS];
+	struct dp_msg first[WORKERS];
 	int small = 1;
 	struct world x;
 
@@ -422,10 +423,16 @@ static void test_full_channel_keeps_order(void **state)
 	world_open(&x);
 	for (unsigned i = 0; i < WORKERS; i++)
 		setsockopt(x.dp->channels[i].fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-	for (int id = 1; id <= PORTS; id++)
+	for (int id = 1; id < PORTS; id++)
 		add(&x, id, false, &o[id - 1]);
 	assert_non_null(x.dp->channels[0].queue);
-	for (int id = 1; id <= PORTS; id++) {
+	/* One that comes when there is room again must not overtake those that wait. */
+	for (unsigned i = 0; i < WORKERS; i++)
+		first[i] = expect_told(i, DP_MSG_ADD, 1);
+	add(&x, PORTS, false, &o[PORTS - 1]);
+	for (unsigned i = 0; i < WORKERS; i++)
+		answer(&x, i, &first[i], 0);
+	for (int id = 2; id <= PORTS; id++) {
 		for (unsigned i = 0; i < WORKERS; i++) {
 			struct dp_msg msg = expect_told(i, DP_MSG_ADD, id);
 

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dataplane/dataplane.h"
+#include "worker_world.h"
+
+/* UDP flows of a worker, one event at a time. test_worker.c has the seeded runs. */
+
+static const struct in_addr local = {.s_addr = 0x0100000a};
+
+static struct sockaddr_in client_of(unsigned n)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)(20000 + n)),
+				    .sin_addr.s_addr = htonl(0x0a000001)};
+}
+
+static bool from_client(struct world *x, unsigned n, const char *text, uint16_t segment)
+{
+	struct sockaddr_in client = client_of(n);
+
+	return sim_datagram_in(x->sim, x->listener, &client, &local, text, strlen(text), segment);
+}
+
+/* The next datagram that the worker has sent is this. Returns the descriptor that it left on. */
+static int expect_sent(struct world *x, const char *text)
+{
+	struct sim_datagram d;
+
+	assert_true(sim_datagram_out(x->sim, &d));
+	assert_int_equal(d.len, strlen(text));
+	assert_memory_equal(d.data, text, d.len);
+	return d.fd;
+}
+
+static void expect_nothing_sent(struct world *x)
+{
+	struct sim_datagram d;
+
+	assert_false(sim_datagram_out(x->sim, &d));
+}
+
+static void udp_world(struct world *x)
+{
+	world_open(x, 1, 0);
+	add_port(x, DATAPLANE_UDP, 0);
+	settle(x);
+}
+
+/* Opens the flow of client n. Returns its socket. */
+static int flow_open(struct world *x, unsigned n)
+{
+	assert_true(from_client(x, n, "hello", 0));
+	settle(x);
+	return expect_sent(x, "hello");
+}
+
+static bool from_server(struct world *x, int fd, const char *text)
+{
+	struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(80)};
+
+	return sim_datagram_in(x->sim, fd, &server, &local, text, strlen(text), 0);
+}
+
+/* ICMP errors of a server are counted and end nothing. */
+static void test_errors_of_a_server(void **state)
+{
+	static const int errors[] = {-ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -EMSGSIZE,
+				     -EPROTO};
+	const unsigned n = sizeof(errors) / sizeof(errors[0]);
+	struct world x;
+	int fd;
+
+	(void)state;
+	udp_world(&x);
+	fd = flow_open(&x, 1);
+	for (unsigned i = 0; i < n; i++) {
+		assert_true(sim_datagram_error(x.sim, fd, errors[i]));
+		settle(&x);
+	}
+	assert_int_equal(x.stats.udp_refused, n);
+	assert_int_equal(x.ports[x.port_id % 8].errors, n);
+	assert_true(from_server(&x, fd, "answer"));
+	settle(&x);
+	assert_int_equal(expect_sent(&x, "answer"), x.listener);
+	assert_int_equal(x.stats.udp_flows, 1);
+	/* Any other error ends the flow, and the next datagram begins another. */
+	assert_true(sim_datagram_error(x.sim, fd, -EIO));
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 0);
+	flow_open(&x, 1);
+	assert_int_equal(x.stats.udp_flows, 1);
+	world_close(&x);
+}
+
+/* An error that a send reports was that of an earlier datagram: this one is sent all the same. */
+static void test_refusal_reported_by_a_send(void **state)
+{
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	flow_open(&x, 1);
+	sim_fail_send(x.sim, -ECONNREFUSED);
+	assert_true(from_client(&x, 1, "again", 0));
+	settle(&x);
+	expect_sent(&x, "again");
+	assert_int_equal(x.stats.udp_refused, 1);
+	assert_int_equal(x.stats.udp_dropped, 0);
+	/* Another one loses the datagram, which is counted. */
+	sim_fail_send(x.sim, -ENOBUFS);
+	assert_true(from_client(&x, 1, "lost", 0));
+	settle(&x);
+	expect_nothing_sent(&x);
+	assert_int_equal(x.stats.udp_dropped, 1);
+	world_close(&x);
+}
+
+/* A flow that found no receive buffer receives again when they are back. */
+static void test_flow_without_buffers(void **state)
+{
+	struct world x;
+	unsigned taken = 0;
+	int fd;
+
+	(void)state;
+	udp_world(&x);
+	fd = flow_open(&x, 1);
+	while (from_server(&x, fd, "x"))
+		taken++;
+	assert_true(taken > 0);
+	assert_false(from_server(&x, fd, "x")); /* nobody receives */
+	settle(&x);
+	for (unsigned i = 0; i < taken; i++)
+		expect_sent(&x, "x");
+	assert_true(from_server(&x, fd, "y"));
+	settle(&x);
+	expect_sent(&x, "y");
+	world_close(&x);
+}
+
+/* The flow with a datagram in the batch ends in the same turn: the datagram leaves before. */
+static void test_evicted_flow_has_sent(void **state)
+{
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	for (unsigned i = 0; i < 14; i++)
+		flow_open(&x, i);
+	assert_int_equal(x.stats.udp_flows, 14);
+	assert_true(from_client(&x, 0, "last words", 0));
+	assert_true(from_client(&x, 50, "hello", 0));
+	settle(&x);
+	expect_sent(&x, "last words");
+	expect_sent(&x, "hello");
+	assert_int_equal(x.stats.udp_evicted, 1);
+	assert_int_equal(x.stats.udp_flows, 14);
+	world_close(&x);
+}
+
+/* The same for a flow that receives nothing just now, and is gone at once. */
+static void test_evicted_flow_without_buffers_has_sent(void **state)
+{
+	(void)state;
+	/* The seed decides which of the events comes first. */
+	for (uint64_t seed = 1; seed <= 8; seed++) {
+		struct world x;
+		int first;
+
+		world_open(&x, seed, 0);
+		add_port(&x, DATAPLANE_UDP, 0);
+		settle(&x);
+		first = flow_open(&x, 0);
+		for (unsigned i = 1; i < 14; i++)
+			flow_open(&x, i);
+		assert_true(sim_datagram_error(x.sim, first, -ENOBUFS));
+		assert_true(from_client(&x, 0, "last words", 0));
+		assert_true(from_client(&x, 50, "hello", 0));
+		settle(&x);
+		assert_int_equal(expect_sent(&x, "last words"), first);
+		assert_int_not_equal(expect_sent(&x, "hello"), first);
+		world_close(&x);
+	}
+}
+
+/* A port that has most of the flows gives up its own, not those of others. */
+static void test_busy_port_evicts_its_own(void **state)
+{
+	struct world x;
+	int quiet, fd;
+
+	(void)state;
+	udp_world(&x);
+	quiet = x.listener;
+	fd = flow_open(&x, 1);
+	add_port(&x, DATAPLANE_UDP, 0);
+	settle(&x);
+	for (unsigned i = 0; i < 100; i++)
+		flow_open(&x, 100 + i);
+	assert_true(x.stats.udp_evicted > 80);
+	assert_true(from_server(&x, fd, "answer"));
+	settle(&x);
+	assert_int_equal(expect_sent(&x, "answer"), quiet);
+	world_close(&x);
+}
+
+/* A port is removed while clients wait for a socket, and then the sockets come. */
+static void test_removal_while_waiting_for_socket(void **state)
+{
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	x.no_sockets = true;
+	add_port(&x, DATAPLANE_UDP, 0);
+	assert_true(from_client(&x, 1, "lost", 0));
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 1);
+	remove_port(&x);
+	expect_answer(&x, x.port_id, x.seq, 0);
+	assert_int_equal(x.stats.udp_flows, 0);
+	assert_int_equal(x.stats.udp_dropped, 1);
+	x.no_sockets = false;
+	settle(&x);
+	add_port(&x, DATAPLANE_UDP, 0);
+	settle(&x);
+	flow_open(&x, 1);
+	world_close(&x);
+}
+
+/* Flows that came and went cost no descriptors for ever. */
+static void test_budget_comes_back(void **state)
+{
+	struct world x;
+
+	(void)state;
+	world_open_with(&x, 1, 0, 60);
+	add_port(&x, DATAPLANE_UDP, 0);
+	settle(&x);
+	for (unsigned i = 0; i < 100; i++) {
+		flow_open(&x, i);
+		pass(&x, 120 * SECOND_NS);
+		assert_int_equal(x.stats.udp_flows, 0);
+	}
+	assert_int_equal(x.stats.udp_expired, 100);
+	assert_int_equal(x.stats.udp_evicted, 0);
+	world_close(&x);
+}
+
+/* More datagrams in a turn than one message may have. */
+static void test_many_segments(void **state)
+{
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	flow_open(&x, 1);
+	for (unsigned i = 0; i < 14; i++)
+		assert_true(from_client(&x, 1, "aabbccddeeffgghh", 2));
+	settle(&x);
+	for (unsigned i = 0; i < 14; i++)
+		for (char c = 'a'; c <= 'h'; c++)
+			expect_sent(&x, (char[]){c, c, 0});
+	expect_nothing_sent(&x);
+	world_close(&x);
+}
+
+/* Where the kernel would not segment, it is not asked again for this flow. */
+static void test_no_segmentation_is_remembered(void **state)
+{
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	flow_open(&x, 1);
+	sim_no_segments(x.sim, -EIO);
+	for (int i = 0; i < 3; i++) {
+		assert_true(from_client(&x, 1, "aabb", 2));
+		settle(&x);
+		expect_sent(&x, "aa");
+		expect_sent(&x, "bb");
+	}
+	assert_int_equal(sim_segments_refused(x.sim), 1);
+	world_close(&x);
+}
+
+static void test_completion_of_an_earlier_flow(void **state)
+{
+	struct world x;
+	uint32_t gen;
+
+	(void)state;
+	udp_world(&x);
+	flow_open(&x, 1);
+	gen = x.w->udp.flows[0].gen;
+	pass(&x, 120 * SECOND_NS);
+	assert_int_equal(x.stats.udp_flows, 0);
+	sim_inject(x.sim, handle_pack(HANDLE_UDP_FLOW, 1, gen, 0), -EIO);
+	settle(&x);
+	assert_int_equal(x.stats.stale_completions, 1);
+	flow_open(&x, 1);
+	sim_inject(x.sim, handle_pack(HANDLE_UDP_FLOW, 1, gen, 0), -EIO);
+	settle(&x);
+	assert_int_equal(x.stats.stale_completions, 2);
+	assert_int_equal(x.stats.udp_flows, 1);
+	world_close(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_errors_of_a_server),
+		cmocka_unit_test(test_refusal_reported_by_a_send),
+		cmocka_unit_test(test_flow_without_buffers),
+		cmocka_unit_test(test_evicted_flow_has_sent),
+		cmocka_unit_test(test_evicted_flow_without_buffers_has_sent),
+		cmocka_unit_test(test_busy_port_evicts_its_own),
+		cmocka_unit_test(test_removal_while_waiting_for_socket),
+		cmocka_unit_test(test_budget_comes_back),
+		cmocka_unit_test(test_many_segments),
+		cmocka_unit_test(test_no_segmentation_is_remembered),
+		cmocka_unit_test(test_completion_of_an_earlier_flow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
