@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/sandbox.h"
 
+#include <arpa/inet.h>
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
+#include <linux/netfilter_ipv4.h>
 #include <netinet/tcp.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -35,6 +36,7 @@ enum {
 	RELAY = 1 << 5,	      /* network drivers' own processes */
 	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
 	OUTWARD = 1 << 7,     /* data plane with a way out of the namespace */
+	WATCH = 1 << 8,	      /* broker of such a data plane */
 	ALL = PLANE | BROKER | RELAY,
 };
 
@@ -141,6 +143,12 @@ static const struct rule rules[] = {
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_RECVPKTINFO)),
 	CALL(BROKER, bind),
 	CALL(BROKER, listen),
+
+	/* A look at how connections are treated there, and rules for it (ns/transparent.h). */
+	CALL(WATCH, connect),
+	CALL(WATCH, getsockname),
+	CALL_IF(WATCH, getsockopt, ARG(1, IPPROTO_IP), ARG(2, SO_ORIGINAL_DST)),
+	CALL(WATCH, sendto),
 
 	/* Pipes. */
 	CALL(PLANE, pipe2),
@@ -313,9 +321,10 @@ int sandbox_drop_caps(struct err *e)
 	return drop_caps_but(0, e);
 }
 
-int sandbox_broker_caps(struct err *e)
+int sandbox_broker_caps(bool transparent, struct err *e)
 {
-	return drop_caps_but(1ull << CAP_NET_BIND_SERVICE, e);
+	return drop_caps_but(
+		1ull << CAP_NET_BIND_SERVICE | (transparent ? 1ull << CAP_NET_ADMIN : 0), e);
 }
 
 int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
@@ -327,11 +336,11 @@ int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
 	return code ? code : apply(who, e);
 }
 
-int sandbox_broker(struct err *e)
+int sandbox_broker(bool transparent, struct err *e)
 {
-	int code = sandbox_broker_caps(e);
+	int code = sandbox_broker_caps(transparent, e);
 
-	return code ? code : apply(BROKER, e);
+	return code ? code : apply(BROKER | (transparent ? WATCH : 0), e);
 }
 
 int sandbox_relay(struct err *e)

@@ -17,8 +17,9 @@
  * the addresses of clients take. outward: sockets of the host's side, TCP, UDP and ping. */
 int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e);
 
-/* The broker, once it is in the namespaces of the child. */
-int sandbox_broker(struct err *e);
+/* The broker, once it is in the namespaces of the child. transparent: with what transparent_watch
+ * takes (ns/transparent.h). */
+int sandbox_broker(bool transparent, struct err *e);
 
 /* A process of a network driver, once it has opened what it reads and writes. */
 int sandbox_relay(struct err *e);
@@ -26,8 +27,8 @@ int sandbox_relay(struct err *e);
 /* Every capability, in every set. Part of those above. */
 int sandbox_drop_caps(struct err *e);
 
-/* The same for the broker, which keeps CAP_NET_BIND_SERVICE: it has that over the namespace of the
- * child alone. Part of sandbox_broker. */
-int sandbox_broker_caps(struct err *e);
+/* The same for the broker, which keeps CAP_NET_BIND_SERVICE and, if transparent, CAP_NET_ADMIN: it
+ * has them over the namespace of the child alone. Part of sandbox_broker. */
+int sandbox_broker_caps(bool transparent, struct err *e);
 
 #endif

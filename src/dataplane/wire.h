@@ -127,11 +127,14 @@ struct dp_msg {
 struct broker_boot {
 	uint32_t workers;
 	uint32_t sandbox, debug;
-	uint32_t transparent; /* to be set up in the namespace */
+	uint32_t transparent; /* connections bear clients' addresses */
+	uint32_t first;	      /* nothing has been set up in the namespace for that */
 };
 
 /* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket
- * channel for each of its workers. No answer. */
+ * channel for each of its workers. No answer. Without workers and descriptors: servers of a new
+ * port are to see the addresses of its clients, so it is time for a look (transparent_watch_look).
+ */
 struct broker_channels {
 	uint32_t workers;
 };

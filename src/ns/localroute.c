@@ -23,7 +23,8 @@ int localroute_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)
 	return code == -EEXIST ? 0 : code;
 }
 
-struct nlmsghdr *localroute_rule(void *buf, bool ipv6, uint8_t src_len, uint32_t priority)
+struct nlmsghdr *localroute_rule_for(void *buf, bool ipv6, uint8_t src_len, uint32_t priority,
+				     uint32_t table)
 {
 	struct nlmsghdr *nlh = netlink_request(buf, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
 	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(nlh, sizeof(*rule));
@@ -32,8 +33,13 @@ struct nlmsghdr *localroute_rule(void *buf, bool ipv6, uint8_t src_len, uint32_t
 	rule->action = FR_ACT_TO_TBL;
 	rule->src_len = src_len;
 	mnl_attr_put_u32(nlh, FRA_PRIORITY, priority);
-	mnl_attr_put_u32(nlh, FRA_TABLE, TABLE);
+	mnl_attr_put_u32(nlh, FRA_TABLE, table);
 	return nlh;
+}
+
+struct nlmsghdr *localroute_rule(void *buf, bool ipv6, uint8_t src_len, uint32_t priority)
+{
+	return localroute_rule_for(buf, ipv6, src_len, priority, TABLE);
 }
 
 int localroute_add_mark(struct mnl_socket *nl, bool ipv6, uint32_t mark)

@@ -20,6 +20,10 @@
  * src_len, which the caller adds (FRA_SRC) unless it is 0. */
 struct nlmsghdr *localroute_rule(void *buf, bool ipv6, uint8_t src_len, uint32_t priority);
 
+/* The same for another table than ours. */
+struct nlmsghdr *localroute_rule_for(void *buf, bool ipv6, uint8_t src_len, uint32_t priority,
+				     uint32_t table);
+
 /* Sends it. What is there already is no error. 0 or -errno. */
 int localroute_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh);
 

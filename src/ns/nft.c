@@ -75,19 +75,30 @@ struct nft_batch *nft_batch_new(const char *table)
 	return b;
 }
 
-void nft_chain(struct nft_batch *b, const char *name, int priority)
+static void put_chain(struct nft_batch *b, uint16_t flags, const char *name, unsigned hooknum,
+		      int priority)
 {
-	struct nlmsghdr *nlh = command(b, NFT_MSG_NEWCHAIN, 0, "nf_tables_inet");
+	struct nlmsghdr *nlh = command(b, NFT_MSG_NEWCHAIN, flags, "nf_tables_inet");
 	struct nlattr *hook;
 
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_TABLE, b->table);
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, name);
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_TYPE, "filter");
 	hook = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
-	put_be32(nlh, NFTA_HOOK_HOOKNUM, NF_INET_PRE_ROUTING);
+	put_be32(nlh, NFTA_HOOK_HOOKNUM, hooknum);
 	put_be32(nlh, NFTA_HOOK_PRIORITY, (uint32_t)priority);
 	mnl_attr_nest_end(nlh, hook);
 	finish(b, nlh);
+}
+
+void nft_chain(struct nft_batch *b, const char *name, int priority)
+{
+	put_chain(b, 0, name, NF_INET_PRE_ROUTING, priority);
+}
+
+void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int priority)
+{
+	put_chain(b, NLM_F_EXCL, name, hook, priority);
 }
 
 /* The first thing that the kernel says: an error of any message, or the acknowledgement of the last
@@ -110,11 +121,17 @@ static int take_answer(struct mnl_socket *nl, uint32_t *seq)
 int nft_commit(struct nft_batch *b, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
-	uint32_t seq = 0;
-	int code;
 
 	if (!nl)
 		return err_errno(e, -errno, "cannot open a netfilter socket (modprobe nfnetlink)");
+	return nft_commit_by(b, nl, e);
+}
+
+int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e)
+{
+	uint32_t seq = 0;
+	int code;
+
 	b->last->nlmsg_flags |= NLM_F_ACK;
 	put_border(b, NFNL_MSG_BATCH_END);
 	if (mnl_socket_sendto(nl, b->buf, b->used) < 0)
@@ -197,6 +214,27 @@ void nft_mark_with(struct nft_rule *r, uint32_t mark)
 {
 	nft_value(r, &mark, sizeof(mark));
 	nft_mark(r);
+}
+
+static void connection_mark(struct nft_rule *r, uint16_t reg_attr)
+{
+	struct expr e = expr_begin(r, "ct");
+
+	put_be32(r->nlh, NFTA_CT_KEY, NFT_CT_MARK);
+	put_be32(r->nlh, reg_attr, NFT_REG_1);
+	expr_end(r, e);
+}
+
+void nft_connection_mark_with(struct nft_rule *r, uint32_t mark)
+{
+	nft_value(r, &mark, sizeof(mark));
+	connection_mark(r, NFTA_CT_SREG);
+}
+
+void nft_compare_connection_mark(struct nft_rule *r, uint32_t mark)
+{
+	connection_mark(r, NFTA_CT_DREG);
+	nft_compare(r, NFT_CMP_EQ, &mark, sizeof(mark));
 }
 
 void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offset, uint32_t len)

@@ -36,9 +36,13 @@ struct nft_batch *nft_batch_new(const char *table);
 
 /* A chain of type filter on the hook prerouting. */
 void nft_chain(struct nft_batch *b, const char *name, int priority);
+/* The same on another hook (NF_INET_LOCAL_OUT); -EEXIST of the batch if it is there already. */
+void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int priority);
 
 /* Sends it. 0 or -errno; *e says which part of the kernel is missing, as far as that is known. */
 int nft_commit(struct nft_batch *b, struct err *e);
+/* The same by a netfilter socket of the caller's. */
+int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e);
 
 /* A rule under construction. */
 struct nft_rule {
@@ -68,13 +72,15 @@ void nft_compare(struct nft_rule *r, enum nft_cmp_ops op, const void *value, siz
 /* The same for things that are often asked for. */
 void nft_compare_meta(struct nft_rule *r, enum nft_meta_keys key, enum nft_cmp_ops op,
 		      uint32_t value);
+void nft_compare_connection_mark(struct nft_rule *r, uint32_t mark);
 void nft_is_proto(struct nft_rule *r, uint8_t proto);	/* meta l4proto */
 void nft_is_family(struct nft_rule *r, uint8_t family); /* NFPROTO_IPV4 or NFPROTO_IPV6 */
 
 /* Uses. */
 void nft_mark(struct nft_rule *r);		       /* the packet's mark is what is loaded */
 void nft_mark_with(struct nft_rule *r, uint32_t mark); /* the same, with this value */
-void nft_tproxy(struct nft_rule *r, uint16_t port);    /* of both families */
+void nft_connection_mark_with(struct nft_rule *r, uint32_t mark);
+void nft_tproxy(struct nft_rule *r, uint16_t port); /* of both families */
 void nft_reject(struct nft_rule *r, enum nft_reject_types type, uint8_t code);
 void nft_verdict(struct nft_rule *r, int verdict); /* NF_ACCEPT, NF_DROP */
 /* To a queue of user space, by the expression "queue" or by the target NFQUEUE of iptables, for

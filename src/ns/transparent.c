@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fib_rules.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -22,11 +23,19 @@
  *      accept(2) makes of it inherits it (net.ipv4.tcp_fwmark_accept), so the answers have it, too.
  *      Refusals have no socket: net.ipv4.fwmark_reflect. Answers that come from a container get the
  *      mark by nftables.
- *   2. packets from a loopback address: they could not go anywhere else.
+ *   2. packets from a loopback address with the other mark: the answers, likewise, of servers
+ * there. A connection that somebody's rules turn towards a container, as Docker's do without its
+ *      userland proxy, has that mark too, but not such an address, and goes where it is sent.
  * What the command opens by itself has neither, and goes where it always did.
+ *
+ * Where accepted sockets do not inherit marks, all packets from loopback addresses take the place
+ * of the second kind, unless there is a more special route than the default one: then connections
+ * from loopback addresses can still be turned towards a container.
  */
 
-#define RULE_LOOPBACK (LOCALROUTE_PRIORITY + 1)
+#define RULE_LOOPBACK  (LOCALROUTE_PRIORITY + 1)
+#define RULE_ELSEWHERE (LOCALROUTE_PRIORITY + 2)
+#define RULE_UNMARKED  (LOCALROUTE_PRIORITY + 3)
 
 /* Within lo the answer is there when connect(2) returns, unless the machine is out of breath. */
 #define TEST_MS 1000
@@ -61,16 +70,46 @@ static int family_of(bool ipv6)
 	return ipv6 ? AF_INET6 : AF_INET;
 }
 
-static int add_loopback_rule(struct mnl_socket *nl, bool ipv6)
+static uint8_t loopback_len(bool ipv6)
+{
+	return ipv6 ? 128 : 8;
+}
+
+/* The rule is for packets from loopback addresses. */
+static void from_loopback(struct nlmsghdr *nlh, bool ipv6)
 {
 	const struct in_addr net4 = {.s_addr = htonl(INADDR_LOOPBACK & IN_CLASSA_NET)};
-	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = localroute_rule(buf, ipv6, ipv6 ? 128 : 8, RULE_LOOPBACK);
 
 	if (ipv6)
 		mnl_attr_put(nlh, FRA_SRC, sizeof(in6addr_loopback), &in6addr_loopback);
 	else
 		mnl_attr_put(nlh, FRA_SRC, sizeof(net4), &net4);
+}
+
+static int add_loopback_rule(struct mnl_socket *nl, bool ipv6)
+{
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = localroute_rule(buf, ipv6, loopback_len(ipv6), RULE_LOOPBACK);
+
+	from_loopback(nlh, ipv6);
+	mnl_attr_put_u32(nlh, FRA_FWMARK, TRANSPARENT_MARK_LOOPBACK);
+	return localroute_talk(nl, nlh);
+}
+
+static int add_unmarked_rules(struct mnl_socket *nl, bool ipv6)
+{
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh =
+		localroute_rule_for(buf, ipv6, loopback_len(ipv6), RULE_ELSEWHERE, RT_TABLE_MAIN);
+	int code;
+
+	from_loopback(nlh, ipv6);
+	mnl_attr_put_u32(nlh, FRA_SUPPRESS_PREFIXLEN, 0);
+	code = localroute_talk(nl, nlh);
+	if (code)
+		return code;
+	nlh = localroute_rule(buf, ipv6, loopback_len(ipv6), RULE_UNMARKED);
+	from_loopback(nlh, ipv6);
 	return localroute_talk(nl, nlh);
 }
 
@@ -195,13 +234,14 @@ static int try_marked(bool ipv6, struct err *e)
 	return code ? err_errno(e, code, "a marked connection within the namespace") : 0;
 }
 
-static int try_loopback(struct mnl_socket *nl, bool ipv6, struct err *e)
+/* marked: accepted sockets inherit marks. */
+static int try_loopback(struct mnl_socket *nl, bool ipv6, bool marked, struct err *e)
 {
-	int code = add_loopback_rule(nl, ipv6);
+	int code = marked ? add_loopback_rule(nl, ipv6) : add_unmarked_rules(nl, ipv6);
 
 	if (code)
 		return err_errno(e, code, "cannot add a routing rule");
-	code = try_connection(ipv6, 0);
+	code = try_connection(ipv6, TRANSPARENT_MARK_LOOPBACK);
 	return code ? err_errno(e, code, "a connection within the namespace") : 0;
 }
 
@@ -223,7 +263,7 @@ static uint32_t set_up_family(struct mnl_socket *nl, bool ipv6, bool behind, str
 			works |= TRANSPARENT_BIT(TRANSPARENT_OWN, ipv6);
 		remember(why, &e);
 		e.code = 0;
-		if (try_loopback(nl, ipv6, &e) == 0)
+		if (try_loopback(nl, ipv6, works & TRANSPARENT_BIT(TRANSPARENT_OWN, ipv6), &e) == 0)
 			works |= TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, ipv6);
 	}
 	if (e.code)

@@ -2,6 +2,8 @@
 #ifndef RINGKIT_NS_TRANSPARENT_H
 #define RINGKIT_NS_TRANSPARENT_H
 
+#include <libmnl/libmnl.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -14,8 +16,8 @@
 
 /* Where the server may be. For each, IPv4 and IPv6 by themselves. */
 enum transparent_place {
-	TRANSPARENT_LOOPBACK, /* at a loopback address */
-	TRANSPARENT_OWN,      /* at another address of the namespace; the socket has the mark */
+	TRANSPARENT_LOOPBACK, /* at a loopback address; the socket has TRANSPARENT_MARK_LOOPBACK */
+	TRANSPARENT_OWN,      /* at another of the namespace; the socket has TRANSPARENT_MARK */
 	TRANSPARENT_BEHIND,   /* in another namespace, reached through a bridge or the like */
 };
 
@@ -25,6 +27,10 @@ enum transparent_place {
 /* Mark of packets that go to a local socket whatever their destination is. */
 #define TRANSPARENT_MARK 0x524b5450u
 
+/* Mark of packets that go to a local socket if they come from a loopback address. The way there is
+ * left to others: a connection to a loopback address may be turned towards a container (DNAT). */
+#define TRANSPARENT_MARK_LOOPBACK 0x524b5451u
+
 /* Sets up the namespace that the caller is in and has CAP_NET_ADMIN over, and tries it with
  * connections of its own. Returns the mask of what works; *why says what the first failure was, its
  * code is 0 when there was none. */
@@ -33,5 +39,28 @@ uint32_t transparent_set_up(struct err *why);
 /* transparent_nft.c: what comes in from another interface and belongs to a transparent socket gets
  * the mark. 0 or -errno. */
 int transparent_mark_answers(struct err *e);
+
+/*
+ * Answers of connections that somebody's rules have turned elsewhere (DNAT) can be told by nothing
+ * but the kernel's connection tracking. Rules that ask for it would switch it on, and it costs
+ * every packet: so they come when somebody else has switched it on.
+ */
+struct transparent_watch {
+	struct mnl_socket *nl; /* NULL: nothing to do, or no more */
+	uint64_t next_ms;
+};
+
+/* Call it before the first look, while sockets of any kind can be made. The caller closes it. 0 or
+ * -errno. */
+int transparent_watch_open(struct transparent_watch *w, struct err *e);
+void transparent_watch_close(struct transparent_watch *w);
+
+/* Adds the rules if it is time for them. A look takes 50 us; unless it is important it is left out
+ * when there was one within a second. Needs CAP_NET_ADMIN, as transparent_set_up does. Whether
+ * there are rules now that were not before. */
+bool transparent_watch_look(struct transparent_watch *w, bool important, struct err *e);
+
+/* transparent_nft.c: those rules, by a netfilter socket. 0, also when they are there; -errno. */
+int transparent_mark_turned(struct mnl_socket *nl, struct err *e);
 
 #endif

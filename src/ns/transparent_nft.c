@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
-#include <netinet/in.h>
+#include <linux/netfilter.h>
 
 #include "base/fd.h"
 #include "ns/nft.h"
@@ -13,23 +13,56 @@
  *   table inet rootlesskit {
  *     chain answers {
  *       type filter hook prerouting priority mangle;
+ *       meta mark 0x524b5451 meta mark set 0x524b5450
  *       iif != lo meta l4proto tcp socket transparent 1 meta mark set 0x524b5450
  *     }
  *   }
  *
- * The kernel looks for the socket that a packet belongs to: no list of ports is needed, and a
- * packet that belongs to none is left alone.
+ * and, when connections are tracked,
+ *
+ *     chain turned {
+ *       type filter hook output priority mangle;
+ *       meta mark 0x524b5451 ct mark set 0x524b5451
+ *     }
+ *     chain turned_answers {
+ *       type filter hook prerouting priority mangle;
+ *       iif != lo ct mark 0x524b5451 meta mark set 0x524b5450
+ *     }
+ *
+ * A connection to a loopback address that arrives within the namespace has passed all rules that
+ * could turn it elsewhere: whatever address of the namespace has got it, its answers are to come
+ * back. For what comes from other interfaces the kernel looks for the socket that the packet
+ * belongs to: no list of ports is needed, and a packet that belongs to none is left alone. It finds
+ * none for the answer of a server that the connection was turned to, whose address the socket never
+ * had.
  */
 
-/* Before the routing decision: NF_IP_PRI_MANGLE. */
+/* In every network namespace. Asking for it would take a socket that the broker cannot make. */
+#define LOOPBACK_IFINDEX 1
+
+/* Before the routing decision, and before addresses are translated: NF_IP_PRI_MANGLE. */
 #define PRIORITY (-150)
 
-static void put_rule(struct nft_batch *b)
+static void not_from_lo(struct nft_rule *r)
+{
+	nft_compare_meta(r, NFT_META_IIF, NFT_CMP_NEQ, LOOPBACK_IFINDEX);
+}
+
+static void put_arrived(struct nft_batch *b)
+{
+	struct nft_rule r = nft_rule_begin(b, "answers", "nf_tables");
+
+	nft_compare_meta(&r, NFT_META_MARK, NFT_CMP_EQ, TRANSPARENT_MARK_LOOPBACK);
+	nft_mark_with(&r, TRANSPARENT_MARK);
+	nft_rule_end(&r);
+}
+
+static void put_socket(struct nft_batch *b)
 {
 	struct nft_rule r = nft_rule_begin(b, "answers", "nft_socket");
 	uint8_t yes = 1;
 
-	nft_compare_meta(&r, NFT_META_IIF, NFT_CMP_NEQ, if_nametoindex("lo"));
+	not_from_lo(&r);
 	nft_is_proto(&r, IPPROTO_TCP);
 	nft_socket_transparent(&r);
 	nft_compare(&r, NFT_CMP_EQ, &yes, sizeof(yes));
@@ -44,6 +77,43 @@ int transparent_mark_answers(struct err *e)
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
 	nft_chain(b, "answers", PRIORITY);
-	put_rule(b);
+	put_arrived(b);
+	put_socket(b);
 	return nft_commit(b, e);
+}
+
+static void put_turned(struct nft_batch *b)
+{
+	struct nft_rule r = nft_rule_begin(b, "turned", "nft_ct");
+
+	nft_compare_meta(&r, NFT_META_MARK, NFT_CMP_EQ, TRANSPARENT_MARK_LOOPBACK);
+	nft_connection_mark_with(&r, TRANSPARENT_MARK_LOOPBACK);
+	nft_rule_end(&r);
+}
+
+static void put_turned_answers(struct nft_batch *b)
+{
+	struct nft_rule r = nft_rule_begin(b, "turned_answers", "nft_ct");
+
+	not_from_lo(&r);
+	nft_compare_connection_mark(&r, TRANSPARENT_MARK_LOOPBACK);
+	nft_mark_with(&r, TRANSPARENT_MARK);
+	nft_rule_end(&r);
+}
+
+int transparent_mark_turned(struct mnl_socket *nl, struct err *e)
+{
+	auto_free struct nft_batch *b = nft_batch_new("rootlesskit");
+	int code;
+
+	if (!b)
+		return err_errno(e, -ENOMEM, "nftables rules");
+	nft_chain_new(b, "turned", NF_INET_LOCAL_OUT, PRIORITY);
+	nft_chain_new(b, "turned_answers", NF_INET_PRE_ROUTING, PRIORITY);
+	put_turned(b);
+	put_turned_answers(b);
+	code = nft_commit_by(b, nl, e);
+	if (code == -EEXIST) /* an earlier broker's */
+		code = e->code = 0;
+	return code;
 }

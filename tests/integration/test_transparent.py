@@ -12,6 +12,7 @@ import subprocess
 import rkit
 from rkit import net
 from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.networks import ask
 from rkit.ports import PortTestCase, both_backends, builtin
 from rkit.world import UID, USER
 
@@ -125,6 +126,12 @@ def seen(host, port, netns=None, payload=b"", **kw):
                 left -= len(s.recv(65536)) or left
         address, number = line.decode().split()
         return (address, int(number)), s.getsockname()[:2]
+
+
+# Starts a program as the test user where sysctls cannot be written.
+READ_ONLY = ("unshare", "-m", "sh", "-c", "mount --bind /proc/sys /proc/sys && "
+             "mount -o remount,bind,ro /proc/sys && exec setpriv --reuid=%d --regid=%d "
+             "--clear-groups -- \"$@\"" % (UID, UID), "sh")
 
 
 class TransparentCase(PortTestCase):
@@ -411,6 +418,120 @@ class Container(TransparentCase):
             self.assertEqual(self.rk.ctl("remove-ports", *ids).returncode, 0)
 
 
+# What dockerd 28 makes of -p 8080:80 without its userland proxy; ports 8081 and 8082 lead to servers in
+# the namespace itself.
+TURN = """
+for family in 4 6; do
+    case $family in
+    4) t=iptables container=172.17.0.2 loopback=127.0.0.1 own=172.17.0.1;;
+    6) t=ip6tables container=[fd00:17::2] loopback=::1 own=[fd00:17::1];;
+    esac
+    for proto in tcp udp; do
+        $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -d $loopback -p $proto --dport 8080 \
+            -j DNAT --to-destination $container:80
+    done
+    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8081 -j REDIRECT --to-ports 81
+    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8082 \
+        -j DNAT --to-destination $own:82
+    $t -t nat -A POSTROUTING -o br0 -m addrtype --src-type LOCAL -j MASQUERADE
+done
+echo 1 > /proc/sys/net/ipv4/conf/br0/route_localnet
+"""
+TURN_BACK = "iptables -t nat -F; ip6tables -t nat -F"
+TRACKED = "/proc/sys/net/netfilter/nf_conntrack_count"
+
+UDP_SERVER = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True:
+    data, who = s.recvfrom(65536)
+    s.sendto(who[0].encode() + b" " + data, who)
+"""
+
+
+@contextlib.contextmanager
+def turned(rk):
+    """A container whose ports connections to loopback addresses are turned to."""
+    with container(rk) as pid:
+        do_inside(rk, TURN)
+        try:
+            yield pid
+        finally:
+            do_inside(rk, TURN_BACK)
+
+
+@rkit.needs("iptables", "ip6tables")
+@both_backends
+class Turned(TransparentCase):
+    """Rules of others in the namespace turn connections elsewhere (DNAT): they arrive there, and bear
+    their client's address all the same."""
+
+    def test_ipv4(self):
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 8080, parent_ip="0.0.0.0", child_ip="127.0.0.1")
+            before = self.counters()
+            got, me = seen(HOST4, 18080, self.client, payload=b"x" * 300_000)
+            self.assertEqual(got, me)
+            self.assertEqual(me[0], CLIENT4)
+            for _ in range(50):
+                self.assertEqual(*seen(HOST4, 18080, self.client))
+            self.assertEqual(self.counted(before), (51, 0))
+            self.assertEqual(seen("127.0.0.1", 18080)[0][0], "172.17.0.1")
+
+    def test_ipv6(self):
+        with turned(self.rk) as pid, server(self.rk, "fd00:17::2", netns_of=pid):
+            self.rk.add(18080, 8080, parent_ip="::", child_ip="::1")
+            before = self.counters()
+            for _ in range(20):
+                got, me = seen(HOST6, 18080, self.client, payload=b"x" * 300_000)
+                self.assertEqual(got, me)
+                self.assertEqual(me[0], CLIENT6)
+            self.assertEqual(self.counted(before), (20, 0))
+
+    def test_to_the_namespace_itself(self):
+        with turned(self.rk), server(self.rk, "127.0.0.1", 81), server(self.rk, "172.17.0.1", 82):
+            self.rk.add(18081, 8081, parent_ip="0.0.0.0")
+            self.rk.add(18082, 8082, parent_ip="0.0.0.0")
+            before = self.counters()
+            for port in (18081, 18082):
+                self.assertEqual(*seen(HOST4, port, self.client, payload=b"x" * 300_000))
+            self.assertEqual(self.counted(before), (2, 0))
+            for port in (18081, 18082):
+                self.assertEqual(seen("127.0.0.1", port)[0][0], "127.0.0.1")
+
+    def test_udp(self):
+        """Without the client's address, as everywhere."""
+        self.rk.add(18053, 8080, proto="udp", parent_ip="0.0.0.0", child_ip="127.0.0.1")
+        with turned(self.rk) as pid:
+            proc = inside(self.rk, "nsenter", "-n", "-t", str(pid), "python3", "-c", UDP_SERVER,
+                          "172.17.0.2", "80", stdout=subprocess.PIPE)
+            try:
+                self.assertEqual(proc.stdout.readline(), b"ready\n")
+                for host, netns in (("127.0.0.1", None), (HOST4, self.client)):
+                    self.assertEqual(ask(host, 18053, b"question", netns=netns),
+                                     b"172.17.0.1 question")
+            finally:
+                proc.kill()
+                proc.wait()
+                proc.stdout.close()
+
+    def test_the_namespace_s_own_connections(self):
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            out = do_inside(self.rk, "python3 -c \"import socket; print(socket.create_connection("
+                            "('127.0.0.1', 8080), 20).makefile().readline().split()[0])\"")
+            self.assertEqual(out.strip(), "172.17.0.1")
+
+    def test_broker_killed(self):
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 8080, parent_ip="0.0.0.0")
+            for _ in range(2):
+                for _ in range(20):
+                    self.assertEqual(*seen(HOST4, 18080, self.client))
+                self.killed("broker")
+
+
 @rkit.ours("has no such option")
 class Options(rkit.RkTestCase):
     """Instances of their own."""
@@ -522,12 +643,33 @@ class Options(rkit.RkTestCase):
         """As in a container: servers at loopback addresses do not need them."""
         with builtin("-p", "0.0.0.0:18080:10.0.2.100:80/tcp4", "-p",
                      "0.0.0.0:18081:127.0.0.1:80/tcp4", net="slirp4netns", uid=0,
-                     before=("unshare", "-m", "sh", "-c", "mount --bind /proc/sys /proc/sys && "
-                             "mount -o remount,bind,ro /proc/sys && exec setpriv --reuid=%d --regid=%d "
-                             "--clear-groups -- \"$@\"" % (UID, UID), "sh")) as rk:
+                     before=READ_ONLY) as rk:
             self.check(rk, "10.0.2.100", "0.0.0.0")
             self.check(rk, CLIENT4, "0.0.0.0", port=18081)
             self.assertEqual(rk.log().count("did not see the address of its client"), 1)
+
+    @rkit.needs("iptables", "ip6tables")
+    def test_turned_where_sysctls_cannot_be_written(self):
+        with builtin(uid=0, before=READ_ONLY) as rk, turned(rk) as pid, \
+                server(rk, "172.17.0.2", netns_of=pid):
+            rk.add(18080, 8080, parent_ip="0.0.0.0")
+            self.assertEqual(seen("127.0.0.1", 18080)[0][0], "172.17.0.1")
+            self.assertEqual(seen(HOST4, 18080, self.client)[0][0], CLIENT4)
+
+    @rkit.needs("iptables", "ip6tables")
+    def test_turned_from_some_time_on(self):
+        """Connections are not tracked for us alone: it costs every packet."""
+        for sandbox in ("true", "false"):
+            with self.subTest(sandbox), builtin(
+                    "-p", "0.0.0.0:18080:8080/tcp4", "--dataplane-sandbox=" + sandbox) as rk:
+                with server(rk, port=8080):
+                    for _ in range(20):
+                        self.assertEqual(seen(HOST4, 18080, self.client)[0][0], CLIENT4)
+                if os.path.exists(TRACKED):
+                    self.assertEqual(do_inside(rk, "cat " + TRACKED), "0\n")
+                with turned(rk) as pid, server(rk, "172.17.0.2", netns_of=pid):
+                    wait_for("the client's address",
+                             lambda: seen(HOST4, 18080, self.client)[0][0] == CLIENT4, step_s=0.2)
 
     def test_somebody_else_s_routing(self):
         """Rules before ours that send the answers away: a second, and then the ordinary way."""

@@ -196,7 +196,7 @@ static int lock_down(enum role role)
 {
 	struct err e = {.code = 0};
 	int code = role == BROKER
-			   ? sandbox_broker(&e)
+			   ? sandbox_broker(true, &e)
 			   : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT,
 					       role == PLANE_OUTWARD, &e);
 
@@ -272,8 +272,9 @@ static bool has_only(const char *line, uint64_t allowed)
 
 static int read_status(enum role role)
 {
-	/* The broker may have this one if it had it before. */
-	uint64_t allowed = role == BROKER ? 1ull << CAP_NET_BIND_SERVICE : 0;
+	/* The broker may have these if it had them before. */
+	uint64_t allowed =
+		role == BROKER ? 1ull << CAP_NET_BIND_SERVICE | 1ull << CAP_NET_ADMIN : 0;
 	char line[256], want[] = "NoNewPrivs:\t1";
 	FILE *f = fopen("/proc/self/status", "re");
 	unsigned found = 0;

@@ -4,6 +4,7 @@
 #include "cmocka_all.h"
 
 #include <cap-ng.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -11,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "netns_box.h"
+#include "ns/nft.h"
 #include "ns/transparent.h"
 
 #define LOOPBACK4 TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)
@@ -99,12 +102,95 @@ static void test_marks(void **state)
 	run(marks_are_inherited);
 }
 
+/* Somebody else's rule, in a table of its own. */
+static int track_connections(void)
+{
+	auto_free struct nft_batch *b = nft_batch_new("others");
+	struct nft_rule r;
+
+	if (!b)
+		return -ENOMEM;
+	nft_chain(b, "any", 0);
+	r = nft_rule_begin(b, "any", "nft_ct");
+	nft_compare_connection_mark(&r, 1);
+	nft_rule_end(&r);
+	return nft_commit(b, NULL);
+}
+
+static int watch(void *arg)
+{
+	struct transparent_watch w, again;
+	struct err e = {.code = 0};
+
+	(void)arg;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	transparent_set_up(&e);
+	if (transparent_watch_open(&w, &e) || transparent_watch_open(&again, &e))
+		return say(&e, 0);
+	e.code = 0;
+	if (transparent_watch_look(&w, true, &e) || e.code)
+		return 3;
+	if (track_connections()) {
+		fprintf(stderr, "no nft_ct\n");
+		return 0;
+	}
+	if (transparent_watch_look(&w, false, &e)) /* it has just looked */
+		return 4;
+	if (!transparent_watch_look(&w, true, &e) || transparent_watch_look(&w, true, &e))
+		return say(&e, 5);
+	/* A later broker finds the rules there. */
+	if (!transparent_watch_look(&again, false, &e) || e.code)
+		return say(&e, 6);
+	transparent_watch_close(&w);
+	transparent_watch_close(&again);
+	return 0;
+}
+
+static void test_watch(void **state)
+{
+	(void)state;
+	run(watch);
+}
+
+static int watch_without_rights(void *arg)
+{
+	struct transparent_watch w;
+	struct err e = {.code = 0};
+
+	(void)arg;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	transparent_set_up(&e);
+	if (track_connections())
+		return 0;
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return 3;
+	e.code = 0;
+	if (transparent_watch_open(&w, &e))
+		return 4;
+	/* Said once, then it is left alone. */
+	if (transparent_watch_look(&w, true, &e) || !e.code)
+		return 5;
+	e.code = 0;
+	return transparent_watch_look(&w, true, &e) || e.code ? 6 : 0;
+}
+
+static void test_watch_without_rights(void **state)
+{
+	(void)state;
+	run(watch_without_rights);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set_up),
 		cmocka_unit_test(test_without_rights),
 		cmocka_unit_test(test_marks),
+		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_watch_without_rights),
 	};
 	int code;
 

@@ -502,8 +502,10 @@ static void test_transparent_places(void **state)
 		uint32_t works, target, client, bound, mark;
 		bool counted; /* as lost, when it is not bound */
 	} cases[] = {
-		{no_routes, EVERYTHING, INADDR_LOOPBACK, CLIENT, CLIENT, 0, true},
-		{usual_routes, EVERYTHING, INADDR_LOOPBACK, OWN, OWN, 0, true},
+		{no_routes, EVERYTHING, INADDR_LOOPBACK, CLIENT, CLIENT, TRANSPARENT_MARK_LOOPBACK,
+		 true},
+		{usual_routes, EVERYTHING, INADDR_LOOPBACK, OWN, OWN, TRANSPARENT_MARK_LOOPBACK,
+		 true},
 		{usual_routes, EVERYTHING, INADDR_LOOPBACK, INADDR_LOOPBACK + 5, 0, 0, false},
 		{usual_routes, EVERYTHING, OWN, CLIENT, CLIENT, TRANSPARENT_MARK, true},
 		{usual_routes, EVERYTHING, OWN, OWN, 0, 0, true},
@@ -615,7 +617,7 @@ static void test_transparent_port_is_taken(void **state)
 	sim_fail_bind(x.sim, -EADDRINUSE);
 	client = client_from(&x, CLIENT);
 	settle(&x);
-	expect_bound(&x, client, CLIENT, 0, 0);
+	expect_bound(&x, client, CLIENT, 0, TRANSPARENT_MARK_LOOPBACK);
 	expect_counts(&x, 1, 0);
 	world_close(&x);
 }
@@ -716,7 +718,7 @@ static void test_transparent_answer_is_lost(void **state)
 	for (int i = 0; i < 3; i++) {
 		first = client_from(&x, CLIENT);
 		settle(&x);
-		expect_bound(&x, first, CLIENT, 40000, 0);
+		expect_bound(&x, first, CLIENT, 40000, TRANSPARENT_MARK_LOOPBACK);
 	}
 	assert_int_equal(x.stats.tcp_transparent, 3);
 	world_close(&x);
@@ -734,7 +736,7 @@ static void test_transparent_slow_server(void **state)
 		sim_fail_bound(x.sim, 0);
 		client = client_from(&x, CLIENT);
 		settle(&x);
-		expect_bound(&x, client, CLIENT, 40000, 0);
+		expect_bound(&x, client, CLIENT, 40000, TRANSPARENT_MARK_LOOPBACK);
 		sim_fail_bound(x.sim, -EINPROGRESS);
 		client = client_from(&x, CLIENT);
 		settle(&x);

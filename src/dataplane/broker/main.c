@@ -28,8 +28,9 @@
  *
  * It starts as the user, joins both namespaces with the rights that the owner of a user namespace
  * has in it (user_namespaces(7)), sets up the routing for transparent connections when it is the
- * first of its kind, and gives its rights up before it answers the first request, all but the one
- * to bind privileged ports there.
+ * first of its kind, and gives its rights up before it answers the first request, all but those to
+ * bind privileged ports there and, for such connections, to complete the routing: what
+ * transparent_watch does.
  */
 
 #define BOOT_FD 3
@@ -44,6 +45,7 @@ union parent_message {
 };
 
 struct broker {
+	struct transparent_watch watch;
 	struct pollfd polled[1 + CHANNELS_MAX]; /* the boot channel first */
 	nfds_t n;
 };
@@ -137,7 +139,21 @@ static bool answer(int channel, const struct broker_request *req)
 	return code == 0;
 }
 
-static bool serve_channel(int channel)
+/* Before sockets go out that may need it. */
+static void look_at_connections(struct broker *b, bool important)
+{
+	struct err e = {.code = 0};
+
+	if (transparent_watch_look(&b->watch, important, &e))
+		log_debug("connections are tracked in the namespace: answers of those that are "
+			  "turned elsewhere come back");
+	else if (e.code)
+		log_warning("servers that connections are turned to (DNAT) will not see the "
+			    "addresses of their clients: %s",
+			    e.msg);
+}
+
+static bool serve_channel(struct broker *b, int channel)
 {
 	struct broker_request req;
 	int fds[FDPASS_MAX];
@@ -154,6 +170,8 @@ static bool serve_channel(int channel)
 		log_warning("socket channel: a request that makes no sense; closing the channel");
 		return false;
 	}
+	if (req.proto == IPPROTO_TCP)
+		look_at_connections(b, false);
 	return answer(channel, &req);
 }
 
@@ -163,6 +181,10 @@ static bool serve_parent(struct broker *b, const union parent_message *msg, size
 {
 	int code;
 
+	if (len == sizeof(msg->channels) && msg->channels.workers == n && n == 0) {
+		look_at_connections(b, true);
+		return true;
+	}
 	if (len == sizeof(msg->channels) && msg->channels.workers == n) {
 		log_debug("%u new socket channels", msg->channels.workers);
 		add_channels(b, fds, n);
@@ -207,7 +229,7 @@ static int serve(struct broker *b)
 		if (b->polled[0].revents && !serve_boot_channel(b))
 			return 0;
 		for (nfds_t i = b->n - 1; i >= 1; i--) {
-			if (b->polled[i].revents && !serve_channel(b->polled[i].fd))
+			if (b->polled[i].revents && !serve_channel(b, b->polled[i].fd))
 				remove_channel(b, i);
 		}
 	}
@@ -234,11 +256,16 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 }
 
 /* Where it does not work, servers see another address, and that is all. */
-static uint32_t set_up_transparent(void)
+static uint32_t set_up_transparent(struct broker *b, bool first)
 {
 	struct err why = {.code = 0};
-	uint32_t works = transparent_set_up(&why);
+	uint32_t works;
 
+	if (transparent_watch_open(&b->watch, &why) < 0)
+		log_debug("%s", why.msg);
+	if (!first)
+		return 0;
+	works = transparent_set_up(&why);
 	if (!(works & TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)))
 		log_warning("servers will not see the addresses of their clients "
 			    "(--source-ip-transparent): %s",
@@ -263,9 +290,10 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 	if (!code)
 		code = netns_cookie(&reply->netns_cookie, e);
 	if (!code && boot.transparent)
-		reply->transparent = set_up_transparent();
+		reply->transparent = set_up_transparent(b, boot.first);
 	if (!code)
-		code = boot.sandbox ? sandbox_broker(e) : sandbox_broker_caps(e);
+		code = boot.sandbox ? sandbox_broker(boot.transparent, e)
+				    : sandbox_broker_caps(boot.transparent, e);
 	return code;
 }
 

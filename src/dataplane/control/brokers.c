@@ -64,9 +64,9 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 	struct broker_boot boot = {.workers = dp->workers,
 				   .sandbox = dp->config.sandbox,
 				   .debug = dp->config.debug,
+				   .transparent = dp_is_broker(broker) && dp->config.transparent,
 				   /* What the first one has set up stays. */
-				   .transparent = dp_is_broker(broker) && dp->config.transparent &&
-						  broker->cookie == 0};
+				   .first = broker->cookie == 0};
 	int fds[LIMIT_WORKERS + 2];
 
 	memcpy(fds, theirs, dp->workers * sizeof(fds[0]));
@@ -74,6 +74,15 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 	fds[dp->workers + 1] = broker->netns_fd;
 	return fdpass_send(broker->boot_fd, &boot, sizeof(boot), fds, dp->workers + 2,
 			   MSG_DONTWAIT);
+}
+
+/* Where it does not arrive, the broker looks when it is asked for sockets. */
+void dp_broker_look(struct dataplane *dp)
+{
+	const struct broker_channels msg = {.workers = 0};
+
+	if (dp->broker.state == DP_CHILD_UP)
+		fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 }
 
 /* Socket channels: the workers' ends stay in broker->channels until they are handed over. */

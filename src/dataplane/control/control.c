@@ -122,6 +122,8 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 			     .target = to_dp_addr(&port->spec.target),
 			     .target2 = to_dp_addr(&port->spec.target2)};
 
+	if (type == DP_MSG_ADD && msg.transparent)
+		dp_broker_look(dp);
 	port->seq = dp->seq;
 	port->waiting = port->n_fds;
 	for (unsigned i = 0; i < port->n_fds; i++) {

@@ -135,6 +135,8 @@ void dp_child_hung_up(struct dp_child *child);
 /* brokers.c */
 /* Of the two the one of the command's namespace, which also makes listening sockets. */
 bool dp_is_broker(const struct dp_child *child);
+/* A port is there whose servers are to see the addresses of its clients. */
+void dp_broker_look(struct dataplane *dp);
 /* Tells a broker that has just been started what to be. 0 or -errno. */
 int dp_broker_prepare(struct dp_child *broker);
 /* -EAGAIN: not yet. 0, or -errno with *e. */

@@ -170,7 +170,7 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 		return CLIENT_ADDRESS_NO;
 	if (sockaddr_is_loopback(&target->sa)) {
 		if (works(w, TRANSPARENT_LOOPBACK, ipv6))
-			return CLIENT_ADDRESS_YES;
+			return CLIENT_ADDRESS_LOOPBACK;
 		give_up(f, TCP_LOST_SETUP);
 		return CLIENT_ADDRESS_NO;
 	}
@@ -183,6 +183,18 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 	return how;
 }
 
+static uint32_t mark_of(enum client_address how)
+{
+	switch (how) {
+	case CLIENT_ADDRESS_LOOPBACK:
+		return TRANSPARENT_MARK_LOOPBACK;
+	case CLIENT_ADDRESS_MARKED:
+		return TRANSPARENT_MARK;
+	default:
+		return 0;
+	}
+}
+
 int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how)
 {
 	union dp_addr client = f->client;
@@ -190,8 +202,7 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 
 	if (f->any_port)
 		client.in4.sin_port = 0; /* in6's is at the same place */
-	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, len_of(&client),
-				   how == CLIENT_ADDRESS_MARKED ? TRANSPARENT_MARK : 0);
+	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, len_of(&client), mark_of(how));
 	if (code)
 		client_address_failed(f, code);
 	return code;

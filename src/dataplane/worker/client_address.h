@@ -15,11 +15,12 @@ enum tcp_lost {
 	TCP_LOST_TIMEOUT,
 	TCP_LOST_OFF,
 };
-/* With the client's address, with it and the mark, or when there is a socket to ask the kernel
- * with. */
+/* With the client's address, with it and a mark (ns/transparent.h), or when there is a socket to
+ * ask the kernel with. */
 enum client_address {
 	CLIENT_ADDRESS_NO,
 	CLIENT_ADDRESS_YES,
+	CLIENT_ADDRESS_LOOPBACK,
 	CLIENT_ADDRESS_MARKED,
 	CLIENT_ADDRESS_WAIT,
 };
