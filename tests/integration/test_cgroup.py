@@ -231,7 +231,7 @@ class Namespace(rkit.RkTestCase):
 class FaultInjection(test_inject.Inject):
     """As test_inject.py, into the evacuation. The group may stay."""
 
-    calls = {"mkdirat": ("ENOSPC", 2), "statfs": ("ENOSYS", 3), "fstatfs": ("ENOSYS", 3),
+    calls = {"mkdirat": ("ENOSPC", 3), "statfs": ("ENOSYS", 3), "fstatfs": ("ENOSYS", 3),
              "mount": ("EPERM", 6)}
     OPTIONS = [*EVACUATE, "--net=none"]
 

@@ -28,6 +28,7 @@ CALLS = {
     "recvmsg": ("ENOMEM", 6), "sendto": ("ENOBUFS", 14), "readlink": ("EACCES", 2),
     "getdents64": ("EIO", 3), "umount2": ("EBUSY", 1), "setsid": ("EPERM", 1),
     "timerfd_create": ("EMFILE", 2), "eventfd2": ("EMFILE", 2), "memfd_create": ("EMFILE", 2),
+    "fsopen": ("EPERM", 1), "fsconfig": ("EINVAL", 3), "fsmount": ("EPERM", 1), "faccessat2": ("EACCES", 1),
     "getsockname": ("ENOBUFS", 2), "setsockopt": ("EPERM", 12), "io_uring_setup": ("ENOSYS", 3),
     "io_uring_register": ("EINVAL", 6), "seccomp": ("EINVAL", 3), "capset": ("EPERM", 2),
     "fcntl": ("EMFILE", 6), "dup2": ("EMFILE", 4), "unlink": ("EIO", 2),
@@ -41,6 +42,10 @@ class Inject(rkit.RkTestCase):
     OPTIONS = ["--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp",
                "--copy-up=/etc", "--pidns"]
 
+    def setUp(self):
+        super().setUp()
+        self.state_options = ["--state-dir=" + self.world.tmp + "/state-inject"]
+
     def options(self):
         if self.world.tun_error:
             return self.OPTIONS
@@ -48,12 +53,11 @@ class Inject(rkit.RkTestCase):
 
     def attempt(self, call, error, number):
         """(exit code, output, log) of a run in which that call fails."""
-        state = self.world.tmp + "/state-inject"
         log = "%s/inject.log" % self.world.base
         trace = "%s/inject.trace" % self.world.base
         argv = ["strace", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
                 "inject=%s:error=%s:when=%d" % (call, error, number), self.world.path["rootlesskit"],
-                "--state-dir=" + state, *self.options(), "sh", "-c",
+                *self.state_options, *self.options(), "sh", "-c",
                 "test -e /etc/passwd && echo RAN || echo RAN WITHOUT PASSWD"]
         with open(log, "wb") as err:
             proc = popen(argv, uid=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
@@ -88,6 +92,17 @@ class Inject(rkit.RkTestCase):
                 with self.subTest(call=call, number=number):
                     if not self.check(call, error, number):
                         break
+
+
+@rkit.ours("leaves things behind")
+class Temporary(Inject):
+    """With a temporary state directory: there the copy-up's is the first directory made by mkdirat(2)."""
+
+    calls = {"mkdir": ("EDQUOT", 1), "mkdirat": ("ENOSPC", 1), "flock": ("ENOLCK", 2), "getdents64": ("EIO", 2)}
+
+    def setUp(self):
+        super().setUp()
+        self.state_options = []
 
 
 if __name__ == "__main__":
