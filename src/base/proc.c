@@ -244,6 +244,10 @@ static int collect(int fd, int abort_fd, char *out, size_t size, int timeout_ms)
 			left = now < end ? (int)(end - now) : 0;
 		}
 		n = poll(pfd, 2, left);
+		if (n < 0 && errno == EINTR)
+			continue; /* a read(2) now might wait without a limit */
+		if (n < 0)
+			return -errno;
 		if (n == 0)
 			return -ETIMEDOUT;
 		if (n > 0 && pfd[1].revents)

@@ -72,7 +72,6 @@ static void tell_dockerd(const char *why)
 {
 	if (dprintf(STATUS_FD, why ? "1\n%s" : "0\n", why) < 0)
 		say("warning", "dockerd does not take the answer");
-	close(STATUS_FD);
 }
 
 /* Nothing else may get number 3, and what is on it must not reach processes that we do not mean. */

@@ -131,10 +131,11 @@ static int wait_ready(struct parent *p, struct err *e)
 	while (!p->child_ready) {
 		int code = supervise_check(p, e);
 
-		if (!code)
-			code = loop_run_once(p->loop, 100);
 		if (code)
 			return code;
+		code = loop_run_once(p->loop, 100);
+		if (code)
+			return err_errno(e, code, "start-up: event loop");
 	}
 	return 0;
 }
@@ -199,6 +200,24 @@ static void warn_propagation(const struct options *o)
 			    o->propagation);
 }
 
+/* What there must be before anything can be started, and undone. */
+static int begin(struct parent *p, struct err *e)
+{
+	int code = inherited_fds_take(&p->inherited);
+
+	if (code == -ENOENT)
+		return err_set(e, code, "there is no /proc/self/fd: /proc must be mounted");
+	if (code)
+		return err_errno(e, code, "start-up: /proc/self/fd");
+	/* A file capability (for ports below 1024) makes it undumpable, and with it the child as
+	 * long as that has not executed anything: its namespaces could not be opened (proc(5)). Who
+	 * has not the capability cannot trace it all the same: ptrace(2). */
+	if (prctl(PR_SET_DUMPABLE, 1) < 0)
+		return err_errno(e, -errno, "start-up: PR_SET_DUMPABLE");
+	code = loop_open(&p->loop);
+	return code ? err_errno(e, code, "start-up: epoll") : 0;
+}
+
 int parent_main(const struct options *options, char **argv)
 {
 	struct parent p = {.options = options,
@@ -211,17 +230,10 @@ int parent_main(const struct options *options, char **argv)
 			   .userns_fd = -1,
 			   .netns_fd = -1};
 	struct err e = {0};
-	int code = inherited_fds_take(&p.inherited);
+	int code = begin(&p, &e);
 
-	/* A file capability (for ports below 1024) makes it undumpable, and with it the child as
-	 * long as that has not executed anything: its namespaces could not be opened (proc(5)). Who
-	 * has not the capability cannot trace it all the same: ptrace(2). */
-	if (!code && prctl(PR_SET_DUMPABLE, 1) < 0)
-		code = -errno;
-	if (!code)
-		code = loop_open(&p.loop);
 	if (code) {
-		log_error("start-up: %s", strerror(-code));
+		log_error("%s", e.msg);
 		return 1;
 	}
 	p.listen_fds = listen_pid_is_ours();
@@ -232,7 +244,11 @@ int parent_main(const struct options *options, char **argv)
 		parent_teardown(&p);
 		return 1;
 	}
-	supervise_run(&p);
+	code = supervise_run(&p, &e);
 	parent_teardown(&p);
+	if (code) {
+		log_error("%s: the command was killed", e.msg);
+		return 1;
+	}
 	return exit_code(&p);
 }

@@ -55,8 +55,8 @@ int supervise_child(struct parent *p, struct err *e);
 int supervise_check(struct parent *p, struct err *e);
 /* From now on signals go to the child. 0 or -errno. */
 int supervise_start(struct parent *p, struct err *e);
-/* Runs the loop until the child has ended. */
-void supervise_run(struct parent *p);
+/* Runs the loop until the child has ended: 0. -errno with *e filled in: it cannot be waited for. */
+int supervise_run(struct parent *p, struct err *e);
 void supervise_close(struct parent *p);
 
 /* services.c: network, ports, API. */

@@ -144,16 +144,15 @@ int supervise_start(struct parent *p, struct err *e)
 	return p->signal_source ? 0 : err_errno(e, -errno, "start-up: epoll");
 }
 
-void supervise_run(struct parent *p)
+int supervise_run(struct parent *p, struct err *e)
 {
 	while (!p->child_ended) {
 		int code = loop_run_once(p->loop, -1);
 
-		if (code) {
-			log_error("event loop: %s", strerror(-code));
-			return;
-		}
+		if (code)
+			return err_errno(e, code, "event loop");
 	}
+	return 0;
 }
 
 void supervise_close(struct parent *p)

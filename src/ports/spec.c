@@ -71,33 +71,6 @@ const char *quote_go(const char *s, char *buf, size_t size)
 	return buf;
 }
 
-static void put_utf8(uint32_t r, char out[8])
-{
-	if (r < 0x80)
-		snprintf(out, 8, "%c", (char)r);
-	else if (r < 0x800)
-		snprintf(out, 8, "%c%c", (char)(0xc0 | r >> 6), (char)(0x80 | (r & 0x3f)));
-	else if (r < 0x10000)
-		snprintf(out, 8, "%c%c%c", (char)(0xe0 | r >> 12), (char)(0x80 | (r >> 6 & 0x3f)),
-			 (char)(0x80 | (r & 0x3f)));
-	else
-		snprintf(out, 8, "%c%c%c%c", (char)(0xf0 | r >> 18),
-			 (char)(0x80 | (r >> 12 & 0x3f)), (char)(0x80 | (r >> 6 & 0x3f)),
-			 (char)(0x80 | (r & 0x3f)));
-}
-
-/* A number the way Go prints a character: RootlessKit shows bad port numbers so. */
-static const char *quote_rune(long long number, char out[16])
-{
-	uint32_t rune = number < 0 || number > 0x10ffff ? 0xfffd : (uint32_t)number;
-	char one[8];
-
-	if (!escape_control(rune, one))
-		put_utf8(rune, one);
-	snprintf(out, 16, "'%s'", one);
-	return out;
-}
-
 /* Parsing */
 
 static bool is_known_proto(const char *proto)
@@ -312,6 +285,12 @@ static int validate_range(const struct port_spec *spec, struct err *e)
 	return 0;
 }
 
+/* RootlessKit prints the character of that number, which is a stray glyph more often than not. */
+static int bad_port(long long port, const char *member, struct err *e)
+{
+	return err_set(e, -EINVAL, "invalid %s: %lld: it must be 1 to 65535", member, port);
+}
+
 int portspec_validate(const struct port_spec *spec, struct err *e)
 {
 	char q[300];
@@ -323,14 +302,12 @@ int portspec_validate(const struct port_spec *spec, struct err *e)
 		return err_set(e, -EINVAL, "invalid ParentIP: %s",
 			       quote_go(spec->parent_ip, q, sizeof(q)));
 	if (!is_port(spec->parent_port))
-		return err_set(e, -EINVAL, "invalid ParentPort: %s",
-			       quote_rune(spec->parent_port, q));
+		return bad_port(spec->parent_port, "ParentPort", e);
 	if (spec->child_ip[0] && !is_ip(spec->child_ip))
 		return err_set(e, -EINVAL, "invalid ChildIP: %s",
 			       quote_go(spec->child_ip, q, sizeof(q)));
 	if (!is_port(spec->child_port))
-		return err_set(e, -EINVAL, "invalid ChildPort: %s",
-			       quote_rune(spec->child_port, q));
+		return bad_port(spec->child_port, "ChildPort", e);
 	if (spec->child_listen_ip[0] && !is_ip(spec->child_listen_ip))
 		return err_set(e, -EINVAL, "invalid ChildListenIP: %s",
 			       quote_go(spec->child_listen_ip, q, sizeof(q)));

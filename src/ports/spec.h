@@ -42,7 +42,7 @@ static inline size_t portspec_count(const struct port_spec *spec)
 struct port_spec portspec_at(const struct port_spec *spec, size_t i);
 
 /* Checks protocol, addresses and port numbers: 0 or -EINVAL with RootlessKit's words
- * (`unknown proto: "foo"`, `invalid ParentIP: "x"`, `invalid ParentPort: '\x00'`). sctp is a known
+ * (`unknown proto: "foo"`, `invalid ParentIP: "x"`, `invalid ParentPort: 0: …`). sctp is a known
  * protocol here; that no driver carries it is the driver's to say. */
 int portspec_validate(const struct port_spec *spec, struct err *e);
 

@@ -41,7 +41,7 @@ class Proxy:
     of that process; else where we are."""
 
     def __init__(self, words, state, env=None, child_pid=None, fd3=True, binary=None,
-                 enter="nsenter", netns_pid=None):
+                 enter="nsenter", netns_pid=None, before=()):
         w = rkit.world()
         self.read, write = os.pipe()
         env = dict(env or w.environ(), ROOTLESSKIT_STATE_DIR=state)
@@ -51,7 +51,7 @@ class Proxy:
         binary = binary or w.path["rootlesskit-docker-proxy"]
         line = 'exec "$@" 3>&%d %d>&-' % (write, write) if fd3 else 'exec "$@" %d>&-' % write
         with open(w.base + "/proxy.err", "wb") as err:
-            self.proc = popen(["/bin/bash", "-c", line, "bash", *enter, binary, *words], env=env,
+            self.proc = popen(["/bin/bash", "-c", line, "bash", *enter, *before, binary, *words], env=env,
                               pass_fds=[write], stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=err)
         os.close(write)
@@ -463,6 +463,21 @@ class Direct(ProxyTestCase):
                         self.assertTcp(host, netns=netns)
                 self.assertEqual(proxy.end(sig), 0)
                 self.assertGone(rk)
+
+    @rkit.needs("strace")
+    def test_descriptor_3_is_closed_once(self):
+        """Whatever gets its number afterwards must not be closed with it."""
+        trace = self.world.base + "/proxy.trace"
+        os.close(os.open(trace, os.O_CREAT | os.O_WRONLY, 0o666))
+        os.chmod(trace, 0o666)
+        with self.start() as rk, Container(rk):
+            proxy = Proxy(self.words(), rk.state, env=self.env, child_pid=rk.child_pid,
+                          enter=shutil.which("nsenter"), before=(
+                              shutil.which("strace"), "-D", "-qq", "-o", trace, "-e", "trace=close"))
+            self.assertEqual(proxy.verdict(), "0\n", proxy.err())
+            self.assertEqual(proxy.end(), 0)
+        with open(trace) as f:
+            self.assertNotIn("EBADF", f.read())
 
     def test_udp(self):
         with self.start() as rk, Container(rk) as a, Container(rk, 3) as b, \

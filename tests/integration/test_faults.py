@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step of the set-up fails: the message names it, the exit code is 1, nothing is left."""
 
+import contextlib
+import http.client
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 import rkit
 from rkit import leaks
-from rkit.launch import Rootlesskit, denying, rootlesskit, run, wait_for
-from rkit.world import SUBID, USER, sh, write
+from rkit.launch import DEADLINE_S, Rootlesskit, denying, rootlesskit, run, wait_for
+from rkit.world import SUBID, UID, USER, sh, write
 
 SAFE = ["--net=slirp4netns", "--disable-host-loopback"]
 
@@ -207,6 +210,32 @@ class Faults(rkit.RkTestCase):
                 if got.returncode and not self.world.reference:
                     self.assertRegex(got.stderr, "(?i)too many open files|descriptor")
                 self.assertNothingLeft()
+
+    @rkit.ours("says something else")
+    def test_without_proc(self):
+        script = ("mount -t tmpfs none /proc && exec setpriv --reuid=%d --regid=%d --clear-groups \"$@\""
+                  % (UID, UID))
+        got = run("unshare", "-m", "sh", "-c", script, "sh", self.world.path["rootlesskit"], "true",
+                  uid=0)
+        self.assertEqual(got.returncode, 1)
+        self.assertRegex(got.stderr, r"(?m)^\[rootlesskit:parent\] error: .*/proc must be mounted$")
+
+    @rkit.needs("strace")
+    @rkit.ours("has no such loop")
+    def test_event_loop_that_fails(self):
+        """The command's end cannot be waited for any more: that is no success."""
+        rk = Rootlesskit().ready()
+        with subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-p", str(rk.pid), "-e",
+                               "inject=epoll_wait,epoll_pwait,epoll_pwait2:error=EINVAL"],
+                              stderr=subprocess.DEVNULL) as strace:
+            def asked():
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    rk.api("GET", "/v1/info")
+                return rk.proc.poll() is not None
+            wait_for("its end", asked)
+            strace.wait(DEADLINE_S)
+        self.assertEqual(rk.wait(), 1)
+        self.assertRegex(rk.log(), "error: event loop: Invalid argument: the command was killed")
 
     @rkit.ours("hangs now and then")
     def test_killed_at_any_moment(self):

@@ -20,6 +20,13 @@ WORDED_OTHERWISE = {
     "builtin-017-post-sctp": r"^spec was not validated\?: proto sctp is not supported",
     "builtin-018-post-sctp4": r"^spec was not validated\?: proto sctp4 is not supported",
     "builtin-036-post-bad-json": "(?i)invalid JSON|invalid character",
+    # RootlessKit prints the character of that number.
+    **{name: r"^invalid (Parent|Child)Port: -?\d+: it must be 1 to 65535$" for name in (
+        "builtin-022-post-parentport-0", "builtin-023-post-parentport-missing",
+        "builtin-024-post-parentport-negative", "builtin-025-post-parentport-65536",
+        "builtin-026-post-childport-0", "builtin-027-post-childport-65536",
+        "slirp4netnsport-014-post-parentport-0", "slirp4netnsport-015-post-parentport-65536",
+        "slirp4netnsport-016-post-childport-0")},
     # slirp4netns says that it cannot, and no more; why follows.
     "slirp4netnsport-008-post-tcp-v6addr":
         r"^reply\.Error: map\[desc:bad request: add_hostfwd: bad arguments\.host_addr\]: .*IPv4",

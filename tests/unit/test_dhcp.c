@@ -267,6 +267,24 @@ static void test_not_for_us(void **state)
 	}
 }
 
+static void test_same_server(void **state)
+{
+	struct dhcp_answer offer = {.server = 1, .server_mac = {2, 0, 0, 0, 0, 1}}, a = offer;
+
+	(void)state;
+	assert_true(dhcp_same_server(&a, &offer));
+	/* Through a relay: another Ethernet address. */
+	a.server_mac[5] = 9;
+	assert_true(dhcp_same_server(&a, &offer));
+	a.server = 2;
+	assert_false(dhcp_same_server(&a, &offer));
+	/* It does not say who it is. */
+	a.server = 0;
+	assert_false(dhcp_same_server(&a, &offer));
+	a.server_mac[5] = 1;
+	assert_true(dhcp_same_server(&a, &offer));
+}
+
 static void test_cut_anywhere(void **state)
 {
 	uint8_t f[1000];
@@ -295,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_not_for_us),
 		cmocka_unit_test(test_cut_anywhere),
+		cmocka_unit_test(test_same_server),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,6 +199,25 @@ static void test_shielded(void **state)
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* A signal while it waits does not take the limit away. */
+static void test_time_out_after_a_signal(void **state)
+{
+	struct sigaction sa = {.sa_handler = on_alarm}; /* without SA_RESTART */
+	struct itimerval soon = {.it_value.tv_usec = 50000};
+	struct sigaction old;
+
+	(void)state;
+	sigaction(SIGALRM, &sa, &old);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	assert_int_equal(proc_run(SH("exec sleep 30"), NULL, 0, 300, &e), -ETIMEDOUT);
+	sigaction(SIGALRM, &old, NULL);
+}
+
 static void test_end(void **state)
 {
 	struct proc p;
@@ -238,6 +258,7 @@ int main(void)
 		cmocka_unit_test_setup(test_much_output, setup),
 		cmocka_unit_test_setup(test_cannot_run, setup),
 		cmocka_unit_test_setup(test_time_out, setup),
+		cmocka_unit_test_setup(test_time_out_after_a_signal, setup),
 		cmocka_unit_test_setup(test_abort, setup),
 		cmocka_unit_test_setup(test_jobs_side_by_side, setup),
 		cmocka_unit_test_setup(test_what_the_process_gets, setup),

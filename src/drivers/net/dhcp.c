@@ -292,3 +292,10 @@ int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out)
 		return -EBADMSG;
 	return parse_bootp(udp + UDP_HEADER, udp_len - UDP_HEADER, out);
 }
+
+bool dhcp_same_server(const struct dhcp_answer *a, const struct dhcp_answer *b)
+{
+	if (a->server && b->server)
+		return a->server == b->server;
+	return !memcmp(a->server_mac, b->server_mac, ETH_ALEN);
+}

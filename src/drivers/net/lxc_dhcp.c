@@ -218,6 +218,8 @@ static int request_offer(struct client *c, const struct dhcp_answer *offer, uint
 	if (end > sent_ms + RETRY_LAST_MS / 4)
 		end = sent_ms + RETRY_LAST_MS / 4;
 	while (!(code = receive(c, end, &a))) {
+		if (!dhcp_same_server(&a, offer))
+			continue;
 		if (a.type == DHCP_NAK)
 			return -EAGAIN;
 		if (a.type != DHCP_ACK || a.address != offer->address)
@@ -260,6 +262,8 @@ static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err 
 /* Some servers say in a renewal only what they must. */
 static void keep_what_is_not_said(const struct client *c, struct dhcp_answer *a)
 {
+	if (!a->server)
+		a->server = c->lease.server;
 	if (!a->router)
 		a->router = c->lease.router;
 	if (!a->dns[0])
@@ -288,6 +292,9 @@ static int renew(struct client *c)
 		send_query(c, &q);
 		while (!(code = receive(c, now + (wait_ms > RENEW_MIN_MS ? wait_ms : RENEW_MIN_MS),
 					&a))) {
+			/* After T2 every server has been asked. */
+			if (q.unicast && !dhcp_same_server(&a, &c->lease))
+				continue;
 			if (a.type == DHCP_NAK)
 				return -EAGAIN;
 			if (a.type != DHCP_ACK || a.address != c->lease.address)
