@@ -125,8 +125,7 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 	return code;
 }
 
-static void __attribute__((noreturn))
-child_main(const struct proc_spec *spec, pid_t parent, int report_fd)
+static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int report_fd)
 {
 	int code = child_setup(spec, parent, &report_fd);
 

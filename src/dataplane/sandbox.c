@@ -54,23 +54,14 @@ struct rule {
 	struct cond conds[CONDS_MAX];
 };
 
-#define CALL(w, name)                                                                              \
-	{                                                                                          \
-		.who = (w), .call = SCMP_SYS(name)                                                 \
-	}
-#define CALL_IF(w, name, ...)                                                                      \
-	{                                                                                          \
-		.who = (w), .call = SCMP_SYS(name), .conds = { __VA_ARGS__ }                       \
-	}
-#define INT UINT32_MAX /* an int argument: the upper half is not looked at */
-#define ARG(n, v)                                                                                  \
-	{                                                                                          \
-		(n), INT, (v)                                                                      \
-	}
-#define NO_EXEC(n)                                                                                 \
-	{                                                                                          \
-		(n), PROT_EXEC, 0                                                                  \
-	}
+/* The versions of clang-format differ about braces in macros. */
+/* clang-format off */
+#define CALL(w, name)         {.who = (w), .call = SCMP_SYS(name)}
+#define CALL_IF(w, name, ...) {.who = (w), .call = SCMP_SYS(name), .conds = {__VA_ARGS__}}
+#define INT                   UINT32_MAX /* an int argument: the upper half is not looked at */
+#define ARG(n, v)             {(n), INT, (v)}
+#define NO_EXEC(n)            {(n), PROT_EXEC, 0}
+/* clang-format on */
 
 /* socket(2), of one kind. */
 #define SOCKET(w, family, type, proto)                                                             \

@@ -66,8 +66,7 @@ static int say_not_run(const struct command *cmd, int code, struct err *e)
 	return say_ended(cmd, code, how, e);
 }
 
-static void __attribute__((noreturn))
-command_exec(const struct command *cmd, pid_t parent, int report_fd)
+static _Noreturn void command_exec(const struct command *cmd, pid_t parent, int report_fd)
 {
 	char pid[16];
 	int code;

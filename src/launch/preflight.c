@@ -74,7 +74,7 @@ static const struct kind kinds[] = {
 
 /* In a process of its own: the exit code is the index of the kind that cannot be had, or N_KINDS.
  */
-static void __attribute__((noreturn)) try_each(int flags)
+static _Noreturn void try_each(int flags)
 {
 	for (int i = 0; i < N_KINDS; i++)
 		if ((flags & kinds[i].flag) && unshare(kinds[i].flag) < 0 && errno == ENOSPC)

@@ -74,8 +74,7 @@ int spawn_flags(const struct options *o)
 
 /* In the new process, which is nobody as long as the id maps are empty: execve(2) by nobody would
  * drop the capabilities, so it waits for them. */
-static void __attribute__((noreturn))
-child_exec(char **argv, const struct inherited_fds *inherited, int sock)
+static _Noreturn void child_exec(char **argv, const struct inherited_fds *inherited, int sock)
 {
 	struct hs_simple mapped;
 	char number[16];

@@ -34,7 +34,7 @@ static pid_t fork_with_pair(int *sock)
 	return pid;
 }
 
-static void __attribute__((noreturn)) report(int sock, const struct err *e, int fd)
+static _Noreturn void report(int sock, const struct err *e, int fd)
 {
 	_exit(fdpass_send(sock, e, sizeof(*e), &fd, fd >= 0, 0) ? 1 : 0);
 }
@@ -58,7 +58,7 @@ static int collect(pid_t pid, int sock, int *fd, struct err *e)
 	return fd && n_fds != 1 ? err_errno(e, -EPROTO, "network namespace") : 0;
 }
 
-static void __attribute__((noreturn)) create_process(int sock)
+static _Noreturn void create_process(int sock)
 {
 	struct err e = {0};
 	int fd = -1;

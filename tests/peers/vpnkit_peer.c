@@ -51,7 +51,7 @@ static int is_fault(const char *name)
 }
 
 /* As the real one: it waits for others. */
-static void __attribute__((noreturn)) client_gone(void)
+static _Noreturn void client_gone(void)
 {
 	for (;;)
 		pause();

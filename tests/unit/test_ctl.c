@@ -381,8 +381,8 @@ static void test_http(void **state)
 	static const char *const answers[] = {
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nnull\n",
 		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-		"2\r\nnu\r\n2;x=y\r\nll\r\n0\r\nA: b\r\n\r\n",
+		("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+		 "2\r\nnu\r\n2;x=y\r\nll\r\n0\r\nA: b\r\n\r\n"),
 		"HTTP/1.0 200 OK\r\n\r\nnull",
 		"HTTP/1.1 200\r\nConnection: close\r\n\r\nnull",
 	};

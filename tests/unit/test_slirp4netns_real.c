@@ -230,8 +230,8 @@ static void test_target_is_gone(void **state)
 }
 
 /* In a process that kills itself: starts slirp4netns and leaves its pid. */
-static void __attribute__((noreturn))
-start_and_die(const struct net_params *p, const struct netns_box *box, pid_t *slirp)
+static _Noreturn void start_and_die(const struct net_params *p, const struct netns_box *box,
+				    pid_t *slirp)
 {
 	struct net_target t = target_of(box);
 	struct net_driver *drv;

@@ -186,9 +186,9 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 static void trim(struct worker *w, bool active)
 {
 	if (w->now_ns >= w->trim_ns) {
-		bool more = pipepool_trim(&w->pipes) | supply_trim(w);
+		bool more_pipes = pipepool_trim(&w->pipes), more_supply = supply_trim(w);
 
-		w->trim_ns = more ? w->now_ns + TRIM_NS : UINT64_MAX;
+		w->trim_ns = more_pipes || more_supply ? w->now_ns + TRIM_NS : UINT64_MAX;
 	} else if (active && w->trim_ns == UINT64_MAX) {
 		w->trim_ns = w->now_ns + TRIM_NS;
 	}

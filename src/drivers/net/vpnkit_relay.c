@@ -10,6 +10,7 @@
  * repeats. There is no ring here: VPNKit is at its own limit long before these system calls are.
  */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -76,6 +77,7 @@ static int fill(struct relay *r, uint64_t end)
 		return code;
 	if (r->in.start)
 		compact(&r->in);
+	assert(r->in.end <= BUFFER_BYTES);
 	n = read(r->sock, r->in.data + r->in.end, BUFFER_BYTES - r->in.end);
 	if (n == 0)
 		return -ECONNRESET;

@@ -17,26 +17,14 @@ struct counter {
 	size_t at; /* in struct stats or struct port_stats */
 };
 
-#define TCP(n, field)                                                                              \
-	{                                                                                          \
-		"tcp", n, offsetof(struct stats, tcp_##field)                                      \
-	}
-#define UDP(n, field)                                                                              \
-	{                                                                                          \
-		"udp", n, offsetof(struct stats, udp_##field)                                      \
-	}
-#define RESOURCE(n, field)                                                                         \
-	{                                                                                          \
-		"resources", n, offsetof(struct stats, field)                                      \
-	}
-#define OUT(n, field)                                                                              \
-	{                                                                                          \
-		"outward", n, offsetof(struct stats, out_##field)                                  \
-	}
-#define PORT(n, field)                                                                             \
-	{                                                                                          \
-		NULL, n, offsetof(struct port_stats, field)                                        \
-	}
+/* The versions of clang-format differ about braces in macros. */
+/* clang-format off */
+#define TCP(n, field)      {"tcp", n, offsetof(struct stats, tcp_##field)}
+#define UDP(n, field)      {"udp", n, offsetof(struct stats, udp_##field)}
+#define RESOURCE(n, field) {"resources", n, offsetof(struct stats, field)}
+#define OUT(n, field)      {"outward", n, offsetof(struct stats, out_##field)}
+#define PORT(n, field)     {NULL, n, offsetof(struct port_stats, field)}
+/* clang-format on */
 
 static const struct counter worker_counters[] = {
 	TCP("flows", flows),
