@@ -66,7 +66,11 @@ _rootlesskit() {
 		return
 		;;
 	--propagation)
-		COMPREPLY=($(compgen -W 'rprivate rslave rshared' -- "$cur"))
+		COMPREPLY=($(compgen -W 'rprivate rslave rshared private slave shared' -- "$cur"))
+		return
+		;;
+	--source-ip-transparent-backend)
+		COMPREPLY=($(compgen -W 'auto nft iptables' -- "$cur"))
 		return
 		;;
 	--copy-up-mode)
@@ -113,7 +117,8 @@ _rootlesskit() {
 			--outbound-addr= --lxc-user-nic-binary=
 			--lxc-user-nic-bridge= --pasta-binary= --slirp4netns-binary=
 			--slirp4netns-sandbox= --slirp4netns-seccomp= --vpnkit-binary=
-			--port-driver= --publish= --source-ip-transparent= --dataplane= --workers=
+			--port-driver= --publish= --source-ip-transparent=
+			--source-ip-transparent-backend= --dataplane= --workers=
 			--udp-timeout= --dataplane-sandbox= --pidns --cgroupns --utsns --ipcns
 			--reaper= --evacuate-cgroup2= --state-dir= --subid-source=' -- "$cur"))
 		[[ ${COMPREPLY-} == *= ]] && compopt -o nospace

@@ -24,7 +24,9 @@ const char *const option_group_names[GROUP_COUNT] = {
 
 static const char *const v_semver[] = {"major", "minor", "patch", NULL};
 static const char *const v_copy_up_mode[] = {"tmpfs+symlink", NULL};
-static const char *const v_propagation[] = {"rprivate", "rslave", "rshared", NULL};
+static const char *const v_propagation[] = {"rprivate", "rslave", "rshared", "private",
+					    "slave",	"shared", NULL};
+static const char *const v_marks[] = {"auto", "nft", "iptables", NULL};
 static const char *const v_auto[] = {"auto", "true", "false", NULL};
 static const char *const v_dataplane[] = {"auto", "io_uring", "epoll", NULL};
 static const char *const v_subid[] = {"auto", "dynamic", "static", NULL};
@@ -52,7 +54,7 @@ const struct option_def option_table[OPT_COUNT] = {
 			      .usage = "copy-up mode"},
 	[OPT_PROPAGATION] = {ROW(STRING, MOUNT, "propagation", propagation),
 			     .values = v_propagation, .fallback = "rprivate",
-			     .usage = "mount propagation; rshared not with --copy-up"},
+			     .usage = "mount propagation; rshared and shared not with --copy-up"},
 
 	[OPT_NET] = {ROW(STRING, NETWORK, "net", net), .fallback = "host",
 		     .usage = "network driver"},
@@ -121,6 +123,12 @@ const struct option_def option_table[OPT_COUNT] = {
 				       .fallback = "true",
 				       .usage = "let servers see the client's address (TCP, "
 						"builtin)"},
+
+	[OPT_SOURCE_IP_TRANSPARENT_BACKEND] = {ROW(STRING, PORT, "source-ip-transparent-backend",
+						   source_ip_transparent_backend),
+					       .values = v_marks, .fallback = "auto",
+					       .usage = "how packets are marked for that: by "
+							"nftables, without a program"},
 
 	[OPT_DATAPLANE] = {ROW(STRING, DATA_PLANE, "dataplane", dataplane), .values = v_dataplane,
 			   .fallback = "auto", .usage = "how the builtin port driver moves bytes"},

@@ -34,6 +34,7 @@ struct options {
 	struct port_spec *publish; /* allocated */
 	size_t n_publish;
 	bool source_ip_transparent;
+	const char *source_ip_transparent_backend; /* both mean nftables, see options_warn */
 	bool pidns, cgroupns, utsns, ipcns, detach_netns;
 	const char *propagation;
 	const char *reaper;	      /* auto, true, false */

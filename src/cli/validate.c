@@ -173,9 +173,10 @@ int options_validate(struct options *o, struct err *e)
 	o->ipv6_given = given(o, OPT_IPV6);
 	if (!o->command[0])
 		return err_set(e, -EINVAL, "no command specified");
-	if (o->n_copy_up && is(o->propagation, "rshared"))
+	if (o->n_copy_up && (is(o->propagation, "rshared") || is(o->propagation, "shared")))
 		return err_set(e, -EINVAL,
-			       "--propagation=rshared does not go with --copy-up: say rslave");
+			       "--propagation=%s does not go with --copy-up: say rslave",
+			       o->propagation);
 	code = driver_check_combination(o->net, o->port_driver, e);
 	if (code == 0)
 		code = check_numbers(o, e);
@@ -228,6 +229,7 @@ static const struct effect effects[] = {
 	{OPT_SLIRP4NETNS_SECCOMP, {"slirp4netns"}, NULL, {"auto", "false"}},
 	{OPT_VPNKIT_BINARY, {"vpnkit"}, NULL, {NULL}},
 	{OPT_SOURCE_IP_TRANSPARENT, {NULL}, "builtin", {"false"}},
+	{OPT_SOURCE_IP_TRANSPARENT_BACKEND, {NULL}, "builtin", {"auto"}},
 	{OPT_DATAPLANE, {"builtin"}, "builtin", {NULL}},
 	{OPT_WORKERS, {"builtin"}, "builtin", {NULL}},
 	{OPT_UDP_TIMEOUT, {NULL}, "builtin", {NULL}},
@@ -267,6 +269,10 @@ static void warn_effects(const struct options *o)
 	}
 	if (given(o, OPT_COPY_UP_MODE) && !o->n_copy_up)
 		log_warning("--copy-up-mode has no effect without --copy-up");
+	if (is(o->source_ip_transparent_backend, "iptables"))
+		log_warning(
+			"--source-ip-transparent-backend=iptables has no effect: nftables rules "
+			"are used, for which no program is needed");
 	if (!o->dataplane_sandbox && is(o->port_driver, "builtin"))
 		log_warning("--dataplane-sandbox=false: the data plane runs without seccomp and "
 			    "ring restrictions");

@@ -36,7 +36,7 @@ enum {
 	RELAY = 1 << 5,	      /* network drivers' own processes */
 	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
 	OUTWARD = 1 << 7,     /* data plane with a way out of the namespace */
-	WATCH = 1 << 8,	      /* broker of such a data plane */
+	WATCH = 1 << 8,	      /* broker that completes the routing for it */
 	ALL = PLANE | BROKER | RELAY,
 };
 

@@ -194,7 +194,7 @@ static int exit_code(const struct parent *p)
 
 static void warn_propagation(const struct options *o)
 {
-	if (strcmp(o->propagation, "rprivate") != 0 && !mounts_root_is_shared())
+	if (!strstr(o->propagation, "private") && !mounts_root_is_shared())
 		log_warning("--propagation=%s: / is not mounted as shared here (findmnt -o "
 			    "PROPAGATION /), so mounts of the host do not come in",
 			    o->propagation);

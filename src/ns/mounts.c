@@ -19,12 +19,17 @@ int mounts_set_propagation(const char *name, struct err *e)
 	static const struct {
 		const char *name;
 		unsigned long flag;
-	} table[] = {{"rprivate", MS_PRIVATE}, {"rslave", MS_SLAVE}, {"rshared", MS_SHARED}};
+	} table[] = {{"rprivate", MS_REC | MS_PRIVATE},
+		     {"rslave", MS_REC | MS_SLAVE},
+		     {"rshared", MS_REC | MS_SHARED},
+		     {"private", MS_PRIVATE},
+		     {"slave", MS_SLAVE},
+		     {"shared", MS_SHARED}};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		if (strcmp(table[i].name, name) != 0)
 			continue;
-		if (mount("none", "/", NULL, MS_REC | table[i].flag, NULL) < 0)
+		if (mount("none", "/", NULL, table[i].flag, NULL) < 0)
 			return err_errno(e, -errno, "failed to set mount propagation %s", name);
 		return 0;
 	}

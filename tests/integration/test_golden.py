@@ -155,6 +155,7 @@ class Replay(rkit.RkTestCase):
             self.assertGreater(driver.pop("workers"), 0)
             self.assertGreater(driver.pop("batchMax"), 1)
             self.assertGreater(driver.pop("netnsCookie"), 0)
+            self.assertEqual(driver.pop("extra"), {"sourceIPTransparentBackend": "nft"})
         self.assertEqual(have, want)
 
     def compare_list(self, want, have):

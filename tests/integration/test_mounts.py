@@ -143,6 +143,17 @@ class Propagation(rkit.RkTestCase):
         self.assertTrue(self.inward("rslave"))
         self.assertFalse(self.outward("rslave"))
 
+    @rkit.ours("since 3.0.2")
+    def test_of_the_root_directory_s_mount_alone(self):
+        """The others stay what a user namespace's mounts are, slaves of the host's."""
+        for mode in ("private", "slave", "shared"):
+            with self.subTest(mode):
+                self.assertTrue(self.inward(mode))
+                self.assertFalse(self.outward(mode))
+                with Rootlesskit("--propagation=" + mode) as rk:
+                    got = rk.nsenter("findmnt", "-no", "PROPAGATION", "/", net=False)
+                    self.assertIn(mode, got.stdout.strip().split("\n")[-1])
+
     def test_rshared_command_runs(self):
         """A user namespace's mounts are slaves of the host's, so nothing goes out all the same."""
         self.assertFalse(self.outward("rshared"))

@@ -202,6 +202,7 @@ class Refusals(rkit.RkTestCase):
     def test_combinations_of_later_versions(self):
         self.refused("port", "--net=none", "--port-driver=slirp4netns")
         self.refused("copy-up rshared", "--propagation=rshared", "--copy-up=/etc")
+        self.refused("copy-up shared", "--propagation=shared", "--copy-up=/etc")
         self.refused("sideways", "--propagation=sideways")
         self.refused("implicit", *NET, "--port-driver=implicit")
         self.refused("cidr", "--net=none", "--cidr=10.0.2.0/24")

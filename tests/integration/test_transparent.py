@@ -14,7 +14,7 @@ from rkit import net
 from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
 from rkit.networks import ask
 from rkit.ports import PortTestCase, both_backends, builtin
-from rkit.world import UID, USER
+from rkit.world import UID, USER, world
 
 # As neighbour() has them: this host and the machine beside it.
 HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
@@ -537,6 +537,7 @@ class Options(rkit.RkTestCase):
     """Instances of their own."""
 
     def setUp(self):
+        world()  # the machine, before another is put beside it
         self.client = self.enterContext(net.neighbour())
         super().setUp()
 
@@ -552,6 +553,7 @@ class Options(rkit.RkTestCase):
         """Nothing of it happens, in the namespace neither."""
         with builtin("-p", "0.0.0.0:18080:80/tcp4", "--source-ip-transparent=false") as rk:
             self.check(rk, "127.0.0.1")
+            self.assertNotIn("extra", rk.api("GET", "/v1/info")[1]["portDriver"])
             tcp = rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
             self.assertEqual((tcp["connected"], tcp["transparent"], tcp["transparentLost"]), (1, 0, 0))
             rules = self.rules(rk)
@@ -576,6 +578,16 @@ class Options(rkit.RkTestCase):
             rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             for _ in range(20):
                 self.assertEqual(seen(HOST4, 18080, self.client, timeout=20)[0][0], CLIENT4)
+
+    def test_backend(self):
+        """There is one way, whatever is asked for; iptables is warned of."""
+        for backend in ("auto", "nft", "iptables"):
+            with self.subTest(backend), builtin(
+                    "-p", "0.0.0.0:18080:80/tcp4", "--source-ip-transparent-backend=" + backend) as rk:
+                self.check(rk, CLIENT4)
+                self.assertEqual(rk.api("GET", "/v1/info")[1]["portDriver"]["extra"],
+                                 {"sourceIPTransparentBackend": "nft"})
+                self.assertEqual("has no effect" in rk.log(), backend == "iptables")
 
     def test_detached_namespace(self):
         with builtin("-p", "0.0.0.0:18080:80/tcp4", "--detach-netns") as rk:

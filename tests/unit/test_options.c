@@ -350,15 +350,17 @@ static void test_copy_up(void **state)
 	bad("--copy-up=/etc --copy-up-mode=overlay true",
 	    "invalid value \"overlay\" for --copy-up-mode: it must be tmpfs+symlink");
 	bad("--copy-up=/etc --propagation=rshared true", "does not go with --copy-up");
+	bad("--copy-up=/etc --propagation=shared true", "=shared does not go with --copy-up");
 }
 
 static void test_propagation(void **state)
 {
-	static const char *const names[] = {"rprivate", "rslave", "rshared"};
+	static const char *const names[] = {"rprivate", "rslave", "rshared",
+					    "private",	"slave",  "shared"};
 	char line[64];
 
 	(void)state;
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct options o;
 
 		snprintf(line, sizeof(line), "--propagation=%s true", names[i]);
@@ -366,7 +368,8 @@ static void test_propagation(void **state)
 		assert_string_equal(o.propagation, names[i]);
 		options_free(&o);
 	}
-	bad("--propagation=foo true", "it must be rprivate, rslave or rshared");
+	bad("--propagation=foo true",
+	    "it must be rprivate, rslave, rshared, private, slave or shared");
 }
 
 #define NET "--net=slirp4netns --port-driver=builtin "
@@ -419,7 +422,12 @@ static void test_source_ip_transparent(void **state)
 
 	(void)state;
 	assert_false(o.source_ip_transparent);
+	assert_string_equal(o.source_ip_transparent_backend, "auto");
 	options_free(&o);
+	o = good("--source-ip-transparent-backend=iptables true");
+	assert_string_equal(o.source_ip_transparent_backend, "iptables");
+	options_free(&o);
+	bad("--source-ip-transparent-backend=ebpf true", "it must be auto, nft or iptables");
 }
 
 static void test_processes(void **state)
@@ -618,6 +626,9 @@ static void test_warnings(void **state)
 	warns_not("--net=slirp4netns --disable-host-loopback true", "host-loopback");
 	warns_not("--net=none true", "host-loopback");
 	warns_not("true", "host-loopback");
+	warns(NET "--source-ip-transparent-backend=iptables true", "=iptables has no effect: nft");
+	warns_not(NET "--source-ip-transparent-backend=nft true", "source-ip");
+	warns("--source-ip-transparent-backend=nft true", "-backend has no effect with");
 	warns("--source-ip-transparent=true true", "--source-ip-transparent has no effect with");
 	warns_not(NET "--source-ip-transparent=true true", "source-ip");
 	warns_not(NET "true", "source-ip");

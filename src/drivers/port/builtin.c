@@ -30,6 +30,7 @@ struct request {
 struct port_driver {
 	struct dataplane *dp;
 	struct request *requests;
+	bool transparent;
 };
 
 static int backend_from_name(const char *name, enum dataplane_backend *out)
@@ -77,6 +78,7 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 		free(drv);
 		return err_wrap(e, code, "port driver builtin");
 	}
+	drv->transparent = config.transparent;
 	log_debug("builtin port driver: %s, %u workers", dataplane_backend_name(drv->dp),
 		  dataplane_workers(drv->dp));
 	*out = drv;
@@ -200,6 +202,9 @@ static void builtin_stop(struct port_driver *drv)
 
 static void builtin_describe(const struct port_driver *drv, json_t *info)
 {
+	if (drv->transparent)
+		json_object_set_new(info, "extra",
+				    json_pack("{ss}", "sourceIPTransparentBackend", "nft"));
 	json_object_set_new(info, "dataplane", json_string(dataplane_backend_name(drv->dp)));
 	json_object_set_new(info, "workers", json_integer(dataplane_workers(drv->dp)));
 	json_object_set_new(info, "netnsCookie",
