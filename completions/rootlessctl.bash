@@ -26,8 +26,11 @@ _rootlessctl() {
 			COMPREPLY=($(compgen -W '--socket= --timeout= --debug --help --version' -- "$cur"))
 			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		else
-			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats help' -- "$cur"))
+			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats metrics help' -- "$cur"))
 		fi
+		;;
+	metrics)
+		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--http --help' -- "$cur"))
 		;;
 	stats)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --watch --help' -- "$cur"))
@@ -44,7 +47,7 @@ _rootlessctl() {
 			sed -n 's/^\([0-9][0-9-]*\) .*/\1/p')" -- "$cur"))
 		;;
 	help)
-		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats' -- "$cur"))
+		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats metrics' -- "$cur"))
 		;;
 	esac
 } && complete -F _rootlessctl rootlessctl

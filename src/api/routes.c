@@ -7,6 +7,7 @@
 
 #include "api/api_internal.h"
 #include "api/codec.h"
+#include "api/metrics.h"
 #include "config.h"
 
 /*
@@ -304,6 +305,19 @@ static void get_stats(struct request *r, const char *rest)
 	routes_answer(r, MHD_HTTP_OK, stats);
 }
 
+/* GET /v1/metrics */
+
+static void get_metrics(struct request *r, const char *rest)
+{
+	char *text = metrics_text(&r->api->info);
+
+	(void)rest;
+	if (text)
+		request_answer(r, MHD_HTTP_OK, METRICS_TYPE, text);
+	else
+		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+}
+
 /* The table */
 
 static void answer_options(struct request *r, const char *rest)
@@ -321,6 +335,7 @@ static const struct route {
 	{"*", "OPTIONS", false, answer_options},
 	{"/v1/info", "GET", false, get_info},
 	{"/v1/stats", "GET", true, get_stats},
+	{"/v1/metrics", "GET", false, get_metrics},
 	{"/v1/ports", "GET", true, get_ports},
 	{"/v1/ports", "POST", true, post_ports},
 	{"/v1/ports/batch", "POST", true, post_batch},

@@ -34,6 +34,9 @@
  * no API. */
 #define LIMIT_CTL_ANSWER_BYTES (64 << 20)
 
+/* Ports with metrics of their own: so many are 4 MB of text, which takes the parent 0.1 s. */
+#define LIMIT_METRICS_PORTS 4096
+
 /* How long rootlessctl waits for an answer unless told: 256 ports take 30 ms, and a server whose
  * disk or terminal is stuck for half a minute is not going to answer soon. */
 #define LIMIT_CTL_ANSWER_MS 30000

@@ -232,26 +232,43 @@ static int exchange(struct client *client, const char *method, const char *path,
 	return code < 0 ? explain_exchange(client, code, method, path, e) : 0;
 }
 
-int client_call(struct client *client, const char *method, const char *path, const json_t *body,
-		json_t **out, struct err *e)
+/* A request, and whether it was a success. */
+static int ask(struct client *client, const char *method, const char *path, const char *body,
+	       struct err *e)
 {
-	auto_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	double started_ms = now_ms();
-	json_error_t why;
-	int code;
+	int code = exchange(client, method, path, body, e);
 
-	if (body && !text)
-		return err_set(e, -EINVAL, "%s %s: cannot be written as JSON", method, path);
-	code = exchange(client, method, path, text, e);
 	if (code < 0)
 		return code;
 	if (client->options.debug)
 		fprintf(stderr, "debug: %s %s: %u, %zu bytes, %.3f ms\n", method, path,
 			client->answer.status, client->answer.len, now_ms() - started_ms);
-	if (client->answer.status > 299)
-		return explain_refusal(client, e);
-	if (!out)
-		return 0;
+	return client->answer.status > 299 ? explain_refusal(client, e) : 0;
+}
+
+int client_get_text(struct client *client, const char *path, char **out, struct err *e)
+{
+	int code = ask(client, "GET", path, NULL, e);
+
+	if (!code && !client->answer.len)
+		return err_set(e, -EPROTO, "GET %s: the answer is empty", path);
+	*out = client->answer.body;
+	return code;
+}
+
+int client_call(struct client *client, const char *method, const char *path, const json_t *body,
+		json_t **out, struct err *e)
+{
+	auto_free char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	json_error_t why;
+	int code;
+
+	if (body && !text)
+		return err_set(e, -EINVAL, "%s %s: cannot be written as JSON", method, path);
+	code = ask(client, method, path, text, e);
+	if (code < 0 || !out)
+		return code;
 	*out = json_loadb(answer_text(client), client->answer.len, JSON_DECODE_ANY, &why);
 	if (!*out)
 		return err_set(e, -EPROTO, "%s %s: the answer is not JSON: %s", method, path,

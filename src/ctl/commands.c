@@ -10,6 +10,7 @@
 #include "ctl/answer.h"
 #include "ctl/args.h"
 #include "ctl/client.h"
+#include "ctl/metrics.h"
 #include "ctl/output.h"
 #include "ctl/port_commands.h"
 #include "ctl/stats.h"
@@ -80,6 +81,7 @@ static int run_stats(struct client *client, const struct ctl_args *args, struct 
 const struct ctl_option_row ctl_options[] = {
 	{CTL_JSON, "json", "Prints as JSON"},
 	{CTL_ALL, "all", "Lists each port of a range"},
+	{CTL_HTTP, "http", "Answers the HTTP request on stdin"},
 	{CTL_WATCH, "watch", "Repeats it every second"},
 	{.name = NULL},
 };
@@ -132,6 +134,16 @@ const struct ctl_command ctl_commands[] = {
 		 "   request.\n",
 	 .options = CTL_JSON | CTL_WATCH,
 	 .run = run_stats},
+	{.name = "metrics",
+	 .brief = "Show the counters as Prometheus takes them",
+	 .usage = "[flags]",
+	 .text = "   In Prometheus' text format, for a file of the node exporter's textfile "
+		 "collector. With --http an\n"
+		 "   HTTP request for /metrics is read from stdin and answered in OpenMetrics: for "
+		 "socat or a socket\n"
+		 "   of systemd, which start it for each connection. ringkit's own.\n",
+	 .options = CTL_HTTP,
+	 .run = metrics_run},
 	{.name = "help",
 	 .alias = "h",
 	 .brief = "Shows a list of commands or help for one command",

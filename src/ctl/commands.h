@@ -19,6 +19,7 @@ enum ctl_option {
 	CTL_JSON = 1 << 0,
 	CTL_WATCH = 1 << 1,
 	CTL_ALL = 1 << 2,
+	CTL_HTTP = 1 << 3,
 };
 
 struct ctl_option_row {

@@ -157,7 +157,8 @@ class Zsh(unittest.TestCase):
         zsh("rootlesskit --net=", *NETWORKS)
 
     def test_ctl(self):
-        zsh("rootlessctl ", "list-ports", "add-ports", "remove-ports", "info", "stats")
+        zsh("rootlessctl ", "list-ports", "add-ports", "remove-ports", "info", "stats",
+            "metrics")
 
 
 if __name__ == "__main__":

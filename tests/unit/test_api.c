@@ -392,6 +392,23 @@ static void test_info(void **state)
 		      "\"tcp\",\"udp\"],\"batchMax\":4,\"ranges\":true},\"portLeases\":true}");
 }
 
+/* The driver counts nothing: there is what is known of any. */
+static void test_metrics(void **state)
+{
+	const char *a;
+
+	(void)state;
+	post(SPEC);
+	a = ask_once("GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_has(a, "HTTP/1.1 200 OK\r\n");
+	assert_has(a,
+		   "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n");
+	assert_has(a, "\r\n\r\n# TYPE ringkit_build_info gauge\n# HELP ringkit_build_info ");
+	assert_has(a, ",port_driver=\"fake\",dataplane=\"\"} 1\n");
+	assert_has(a, "\nringkit_ports 1\n");
+	assert_has(a, "\nringkit_ports_not_shown 0\n# EOF\n");
+}
+
 static void test_paths_and_methods(void **state)
 {
 	const char *a;
@@ -758,6 +775,7 @@ int main(void)
 		WITH(test_batch_closing),
 		WITH(test_batch_closing_under_it),
 		WITH(test_info),
+		WITH(test_metrics),
 		WITH(test_paths_and_methods),
 		cmocka_unit_test_setup_teardown(test_no_port_driver, setup_without_ports, teardown),
 		WITH(test_bodies),

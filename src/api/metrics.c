@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/metrics.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/limits.h"
+#include "config.h"
+#include "ports/table.h"
+
+/*
+ * The counters have their names from the port driver (openapi.yaml, Counters). A table here says
+ * which metric each is; rows of one metric follow each other. A counter that is not in the table is
+ * shown as well, of unknown type, under its own name.
+ */
+
+struct metric {
+	const char *group, *counter; /* of the port driver; group NULL: a port's */
+	const char *name;	     /* without "ringkit_" */
+	const char *label;	     /* NULL: none */
+	bool is_gauge;
+	const char *help; /* NULL: as the row before */
+};
+
+static const struct metric worker_metrics[] = {
+	{"tcp", "flows", "tcp_flows", NULL, true, "TCP connections that there are now."},
+	{"tcp", "accepted", "tcp_accepted", NULL, false, "TCP connections accepted."},
+	{"tcp", "connected", "tcp_connected", NULL, false,
+	 "TCP connections that reached their server."},
+	{"tcp", "closed", "tcp_ended", "how=\"closed\"", false, "TCP connections that have ended."},
+	{"tcp", "aborted", "tcp_ended", "how=\"aborted\"", false, NULL},
+	{"tcp", "refused", "tcp_failed", "cause=\"refused\"", false,
+	 "TCP connections that did not reach their server."},
+	{"tcp", "unreachable", "tcp_failed", "cause=\"unreachable\"", false, NULL},
+	{"tcp", "timedOut", "tcp_failed", "cause=\"timed_out\"", false, NULL},
+	{"tcp", "failed", "tcp_failed", "cause=\"other\"", false, NULL},
+	{"tcp", "transparent", "tcp_client_address", "kept=\"true\"", false,
+	 "TCP connections of clients from outside, by whether the server saw their address."},
+	{"tcp", "transparentLost", "tcp_client_address", "kept=\"false\"", false, NULL},
+	{"tcp", "bytesIn", "tcp_bytes", "direction=\"in\"", false,
+	 "Bytes of TCP, in: to the namespace."},
+	{"tcp", "bytesOut", "tcp_bytes", "direction=\"out\"", false, NULL},
+	{"udp", "flows", "udp_flows", NULL, true, "UDP flows that there are now."},
+	{"udp", "datagramsIn", "udp_datagrams", "direction=\"in\"", false,
+	 "Datagrams, in: to the namespace."},
+	{"udp", "datagramsOut", "udp_datagrams", "direction=\"out\"", false, NULL},
+	{"udp", "bytesIn", "udp_bytes", "direction=\"in\"", false,
+	 "Bytes of UDP, in: to the namespace."},
+	{"udp", "bytesOut", "udp_bytes", "direction=\"out\"", false, NULL},
+	{"udp", "dropped", "udp_dropped", NULL, false, "Datagrams dropped."},
+	{"udp", "refused", "udp_refused", NULL, false, "UDP flows whose server refused."},
+	{"udp", "evicted", "udp_ended", "how=\"evicted\"", false,
+	 "UDP flows that have ended: idle, or for newer ones."},
+	{"udp", "expired", "udp_ended", "how=\"expired\"", false, NULL},
+	{"resources", "listeners", "listeners", NULL, true, "Listening sockets."},
+	{"resources", "acceptPaused", "accept_paused", NULL, false,
+	 "Times that accepting paused for want of descriptors."},
+	{"resources", "flowsRefused", "flows_refused", NULL, false,
+	 "Flows for which there was no room."},
+	{"resources", "pipesOpen", "pipes_open", NULL, true, "Pipes that there are now."},
+	{"resources", "pipesRefused", "pipes_refused", NULL, false, "Pipes that could not be had."},
+	{"resources", "socketsRequested", "sockets", "event=\"requested\"", false,
+	 "Sockets that were asked of the broker in the namespace."},
+	{"resources", "socketsReceived", "sockets", "event=\"received\"", false, NULL},
+	{"resources", "socketsRejected", "sockets", "event=\"rejected\"", false, NULL},
+	{"resources", "socketPoolEmpty", "socket_pool_empty", NULL, false,
+	 "Times that a flow waited for a socket."},
+	{"resources", "staleCompletions", "stale_completions", NULL, false,
+	 "Completions for a flow that was gone."},
+	{"outward", "tcpFlows", "outward_tcp_flows", NULL, true,
+	 "TCP connections out of the namespace that there are now."},
+	{"outward", "tcpPending", "outward_tcp_pending", NULL, true,
+	 "Connects out of the namespace that are under way."},
+	{"outward", "tcpSyns", "outward_tcp_syns", NULL, false,
+	 "Opening packets of TCP on their way out."},
+	{"outward", "tcpConnected", "outward_tcp_connected", NULL, false,
+	 "TCP connections out of the namespace that reached their server."},
+	{"outward", "tcpClosed", "outward_tcp_ended", "how=\"closed\"", false,
+	 "TCP connections out of the namespace that have ended."},
+	{"outward", "tcpAborted", "outward_tcp_ended", "how=\"aborted\"", false, NULL},
+	{"outward", "tcpRefused", "outward_tcp_failed", "cause=\"refused\"", false,
+	 "TCP connections out of the namespace that did not reach their server."},
+	{"outward", "tcpUnreachable", "outward_tcp_failed", "cause=\"unreachable\"", false, NULL},
+	{"outward", "tcpProhibited", "outward_tcp_failed", "cause=\"prohibited\"", false, NULL},
+	{"outward", "tcpTimedOut", "outward_tcp_failed", "cause=\"timed_out\"", false, NULL},
+	{"outward", "tcpFailed", "outward_tcp_failed", "cause=\"other\"", false, NULL},
+	{"outward", "tcpDropped", "outward_tcp_failed", "cause=\"dropped\"", false, NULL},
+	{"outward", "tcpEvicted", "outward_tcp_failed", "cause=\"evicted\"", false, NULL},
+	{"outward", "tcpBytesUp", "outward_tcp_bytes", "direction=\"up\"", false,
+	 "Bytes of TCP out of the namespace (up) and back."},
+	{"outward", "tcpBytesDown", "outward_tcp_bytes", "direction=\"down\"", false, NULL},
+};
+
+static const struct metric port_metrics[] = {
+	{NULL, "flows", "port_flows", NULL, true, "Flows of the port that there are now."},
+	{NULL, "opened", "port_flows_opened", NULL, false, "Flows of the port since it is there."},
+	{NULL, "bytesIn", "port_bytes", "direction=\"in\"", false,
+	 "Bytes of the port, in: to the namespace."},
+	{NULL, "bytesOut", "port_bytes", "direction=\"out\"", false, NULL},
+	{NULL, "datagramsIn", "port_datagrams", "direction=\"in\"", false,
+	 "Datagrams of the port, in: to the namespace."},
+	{NULL, "datagramsOut", "port_datagrams", "direction=\"out\"", false, NULL},
+	{NULL, "errors", "port_errors", NULL, false,
+	 "Flows of the port that did not reach their server."},
+	{NULL, "dropped", "port_dropped", NULL, false, "Datagrams of the port that were dropped."},
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+/* Writing */
+
+static void put_head(FILE *f, const char *name, const char *type, const char *help)
+{
+	fprintf(f, "# TYPE ringkit_%s %s\n# HELP ringkit_%s %s\n", name, type, name, help);
+}
+
+static void put_metric_head(FILE *f, const struct metric *m)
+{
+	if (m->help)
+		put_head(f, m->name, m->is_gauge ? "gauge" : "counter", m->help);
+}
+
+/* labels may be empty. */
+static void put_sample(FILE *f, const struct metric *m, const char *labels, const json_t *value)
+{
+	const char *comma = m->label && labels[0] ? "," : "";
+
+	if (!json_is_integer(value))
+		return;
+	fprintf(f, "ringkit_%s%s{%s%s%s} %" JSON_INTEGER_FORMAT "\n", m->name,
+		m->is_gauge ? "" : "_total", labels, comma, m->label ? m->label : "",
+		json_integer_value(value));
+}
+
+/* The value of a label, in its quotes. */
+static void put_quoted(FILE *f, const char *text)
+{
+	fputc('"', f);
+	for (; *text; text++) {
+		if (*text == '\n')
+			fputs("\\n", f);
+		else if (*text == '"' || *text == '\\')
+			fprintf(f, "\\%c", *text);
+		else
+			fputc(*text, f);
+	}
+	fputc('"', f);
+}
+
+/* Workers */
+
+static bool is_listed(const char *group, const char *counter)
+{
+	for (size_t i = 0; i < COUNT(worker_metrics); i++)
+		if (!strcmp(worker_metrics[i].group, group) &&
+		    !strcmp(worker_metrics[i].counter, counter))
+			return true;
+	return false;
+}
+
+static void put_for_workers(FILE *f, const struct metric *m, const json_t *workers)
+{
+	const json_t *worker;
+	char label[32];
+	size_t i;
+
+	json_array_foreach(workers, i, worker)
+	{
+		snprintf(label, sizeof(label), "worker=\"%zu\"", i);
+		put_sample(f, m, label,
+			   json_object_get(json_object_get(worker, m->group), m->counter));
+	}
+}
+
+/* "staleCompletions" as "stale_completions". */
+static void snake_case(const char *group, const char *counter, char *out, size_t size)
+{
+	size_t len = (size_t)snprintf(out, size, "%s_", group);
+
+	for (; *counter && len + 2 < size; counter++) {
+		if (isupper((unsigned char)*counter))
+			out[len++] = '_';
+		out[len++] = (char)tolower((unsigned char)*counter);
+	}
+	out[len] = '\0';
+}
+
+/* Counters that no row is for. */
+static void put_others(FILE *f, const json_t *workers)
+{
+	const char *group, *counter;
+	json_t *counters, *value;
+
+	json_object_foreach(json_array_get(workers, 0), group, counters)
+	{
+		json_object_foreach(counters, counter, value)
+		{
+			char name[96];
+			const struct metric m = {group, counter, name, NULL, true, NULL};
+
+			if (is_listed(group, counter))
+				continue;
+			snake_case(group, counter, name, sizeof(name));
+			put_head(f, name, "unknown", "A counter of the data plane.");
+			put_for_workers(f, &m, workers);
+		}
+	}
+}
+
+static void put_workers(FILE *f, const json_t *workers)
+{
+	for (size_t i = 0; i < COUNT(worker_metrics); i++) {
+		put_metric_head(f, &worker_metrics[i]);
+		put_for_workers(f, &worker_metrics[i], workers);
+	}
+	put_others(f, workers);
+}
+
+/* Ports */
+
+struct port_view {
+	FILE *f;
+	const struct metric *metric;
+	const json_t *counters; /* by id */
+	unsigned left;
+};
+
+static int put_port(void *arg, const struct port_entry *entry)
+{
+	struct port_view *v = arg;
+	const struct port_spec *spec = &entry->spec;
+	auto_free char *labels = NULL;
+	char key[16];
+	size_t len;
+	FILE *f;
+
+	if (v->left-- == 0)
+		return 1;
+	f = open_memstream(&labels, &len);
+	if (!f)
+		return -1;
+	snprintf(key, sizeof(key), "%d", entry->id);
+	fprintf(f, "id=\"%s\",proto=\"%s\",parent_ip=", key, spec->proto);
+	put_quoted(f, spec->parent_ip);
+	fprintf(f, ",parent_port=\"%lld\",child_ip=", spec->parent_port);
+	put_quoted(f, spec->child_ip);
+	fprintf(f, ",child_port=\"%lld\"", spec->child_port);
+	fclose(f);
+	if (labels)
+		put_sample(v->f, v->metric, labels,
+			   json_object_get(json_object_get(v->counters, key), v->metric->counter));
+	return 0;
+}
+
+static void put_ports(FILE *f, const struct ports *ports, const json_t *counters)
+{
+	for (size_t i = 0; i < COUNT(port_metrics); i++) {
+		struct port_view v = {.f = f,
+				      .metric = &port_metrics[i],
+				      .counters = counters,
+				      .left = LIMIT_METRICS_PORTS};
+
+		put_metric_head(f, &port_metrics[i]);
+		ports_each(ports, put_port, &v);
+	}
+}
+
+static int count_port(void *arg, const struct port_entry *entry)
+{
+	(void)entry;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* Everything */
+
+static void put_counters(FILE *f, const struct ports *ports, const json_t *stats)
+{
+	put_head(f, "dataplane_starts", "counter", "Times that the data plane was started.");
+	fprintf(f, "ringkit_dataplane_starts_total %" JSON_INTEGER_FORMAT "\n",
+		json_integer_value(json_object_get(stats, "starts")));
+	put_workers(f, json_object_get(stats, "workers"));
+	put_ports(f, ports, json_object_get(stats, "ports"));
+}
+
+static void put_build(FILE *f, const struct ports *ports, const json_t *stats)
+{
+	const char *dataplane = json_string_value(json_object_get(stats, "dataplane"));
+
+	put_head(f, "build_info", "gauge", "What runs.");
+	fprintf(f, "ringkit_build_info{version=\"%s\",port_driver=\"%s\",dataplane=\"%s\"} 1\n",
+		RINGKIT_VERSION, ports ? ports_driver(ports)->name : "",
+		dataplane ? dataplane : "");
+}
+
+static void put_numbers_of_ports(FILE *f, const struct ports *ports)
+{
+	unsigned n = 0;
+
+	ports_each(ports, count_port, &n);
+	put_head(f, "ports", "gauge", "Published ports.");
+	fprintf(f, "ringkit_ports %u\n", n);
+	put_head(f, "ports_not_shown", "gauge",
+		 "Ports that have no metrics of their own, because there are so many.");
+	fprintf(f, "ringkit_ports_not_shown %u\n",
+		n > LIMIT_METRICS_PORTS ? n - LIMIT_METRICS_PORTS : 0);
+}
+
+char *metrics_text(const struct api_info *info)
+{
+	json_t *stats = info->ports ? ports_stats(info->ports, NULL) : NULL;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	bool bad = !f;
+
+	if (f) {
+		put_build(f, info->ports, stats);
+		if (info->ports)
+			put_numbers_of_ports(f, info->ports);
+		if (stats)
+			put_counters(f, info->ports, stats);
+		fputs("# EOF\n", f);
+		bad = ferror(f) != 0;
+		bad = fclose(f) != 0 || bad;
+	}
+	json_decref(stats);
+	if (!bad)
+		return text;
+	free(text);
+	return NULL;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_API_METRICS_H
+#define RINGKIT_API_METRICS_H
+
+#include <jansson.h>
+
+#include "api/api.h"
+
+#define METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+/*
+ * What the counters are as OpenMetrics text: of GET /v1/stats in every detail, by worker, port and
+ * cause. A port driver that counts nothing has what is known of any. Returns the text (free() it),
+ * NULL when out of memory.
+ */
+char *metrics_text(const struct api_info *info);
+
+#endif
