@@ -212,5 +212,3 @@ def main(argv):
     if options.profile:
         return _profile(options, chosen, host, programs, progress)
     return _measure(options, chosen, host, programs, progress)
-
-

@@ -93,8 +93,8 @@ def compare(run_a, run_b):
             if _lost(old_entry, after, peer):
                 changes.append(dict(base, metric=after["primary"], verdict="worse", lost=True))
             others = [name for name in same if name != peer]
-            for metric, old, new, relative, verdict, moved in _rows_of(old_entry, after, peer,
-                                                                        others):
+            for metric, old, new, relative, verdict, moved in _rows_of(
+                    old_entry, after, peer, others):
                 compared += 1
                 if verdict != "same":
                     changes.append(dict(base, metric=metric, verdict=verdict, old=old, new=new,

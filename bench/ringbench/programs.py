@@ -19,17 +19,17 @@ error_log stderr error;
 {user}
 events {{ worker_connections 4096; }}
 http {{
-	access_log off;
-	keepalive_requests 100000000;
-	client_body_temp_path {dir}/nginx-body;
-	proxy_temp_path {dir}/nginx-proxy;
-	fastcgi_temp_path {dir}/nginx-fastcgi;
-	uwsgi_temp_path {dir}/nginx-uwsgi;
-	scgi_temp_path {dir}/nginx-scgi;
-	server {{
-		listen 0.0.0.0:{port};
-		location / {{ return 200 "{body}"; }}
-	}}
+    access_log off;
+    keepalive_requests 100000000;
+    client_body_temp_path {dir}/nginx-body;
+    proxy_temp_path {dir}/nginx-proxy;
+    fastcgi_temp_path {dir}/nginx-fastcgi;
+    uwsgi_temp_path {dir}/nginx-uwsgi;
+    scgi_temp_path {dir}/nginx-scgi;
+    server {{
+        listen 0.0.0.0:{port};
+        location / {{ return 200 "{body}"; }}
+    }}
 }}
 """
 

@@ -268,5 +268,6 @@ def page(run):
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>ringkit bench, {escape(run['started'])}</title><style>{CSS}</style></head>"
             f"<body><h1>ringkit bench</h1>{_facts(run)}{_READ}"
-            f"{_targets(run['targets'], peers)}{groups}{_percentiles(entries, peers)}{_curves(entries, peers)}"
+            f"{_targets(run['targets'], peers)}{groups}{_percentiles(entries, peers)}"
+            f"{_curves(entries, peers)}"
             f"{_all_figures(entries, peers)}{_troubles(run)}</body></html>\n")

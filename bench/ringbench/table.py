@@ -65,8 +65,8 @@ def condition(target):
 def value(target):
     if target["value"] is None:
         return target["note"]
-    return f"{target['value']:.2f} ×" if target["peer"] else show(target["metric"],
-                                                                   target["value"])
+    value = target["value"]
+    return f"{value:.2f} ×" if target["peer"] else show(target["metric"], value)
 
 
 def targets(found):
