@@ -20,7 +20,7 @@ import sys
 OUTPUT_LINES_MAX = 60
 CMOCKA = re.compile(r"^\[ +(RUN|OK|FAILED|SKIPPED|ERROR) +\] (\S+)$")
 CASES = re.compile(r"^cases: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
-INTEGRATION_SKIP = re.compile(r"^skip +(\S+) +[\d.]+ s *(.*)$", re.M)
+INTEGRATION_SKIP = re.compile(r"^skip +(\S.*?) +[\d.]+ s *(.*)$", re.M)
 
 FAILED_LINE = re.compile(r"^(FAIL|ERROR|\[ +FAILED +\]) ")
 

@@ -36,7 +36,8 @@ ip link set eth0 up
 ip route add default via 172.31.0.1
 """
 # dockerd's part: starts a proxy for each line that asks for one, waits for its verdict on the
-# descriptor 3 that it gave it, and ends those that it is told to end. One process for all, so that no nsenter or shell is measured.
+# descriptor 3 that it gave it, and ends those that it is told to end. One process for all, so that no
+# nsenter or shell is measured.
 _DOCKERD = """
 import json, os, select, signal, sys
 null = os.open("/dev/null", os.O_RDWR)

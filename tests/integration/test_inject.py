@@ -98,7 +98,8 @@ class Inject(rkit.RkTestCase):
 class Temporary(Inject):
     """With a temporary state directory: there the copy-up's is the first directory made by mkdirat(2)."""
 
-    calls = {"mkdir": ("EDQUOT", 1), "mkdirat": ("ENOSPC", 1), "flock": ("ENOLCK", 2), "getdents64": ("EIO", 2)}
+    calls = {"mkdir": ("EDQUOT", 1), "mkdirat": ("ENOSPC", 1), "flock": ("ENOLCK", 2),
+             "getdents64": ("EIO", 2)}
 
     def setUp(self):
         super().setUp()
