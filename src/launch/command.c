@@ -15,8 +15,6 @@
 #include "base/log.h"
 #include "base/proc.h"
 
-#define EXIT_SIGNALED 255 /* RootlessKit's */
-
 void command_signals(sigset_t *out)
 {
 	sigfillset(out);
@@ -117,9 +115,7 @@ static int command_start(const struct command *cmd, pid_t *out)
 	return 0;
 }
 
-/* Reaps all that have ended, strangers too: pid 1 inherits them. True when the command was among
- * them. */
-static bool reap(pid_t command, int *status)
+bool command_reap(pid_t command, int *status)
 {
 	bool ended = false;
 	int st;
@@ -167,7 +163,7 @@ static int wait_and_forward(const struct command *cmd, pid_t pid)
 			continue;
 		if (si.si_signo != SIGCHLD)
 			handle_signal(cmd, pid, &si);
-		else if (reap(pid, &status))
+		else if (command_reap(pid, &status))
 			return status;
 	}
 }
@@ -187,5 +183,5 @@ int command_run(const struct command *cmd, struct err *e)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	say_ended(cmd, -ECHILD, proc_status_text(status, how, sizeof(how)), e);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SIGNALED;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : COMMAND_EXIT_SIGNALED;
 }

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -24,6 +25,12 @@ void command_signals(sigset_t *out);
 /* Whether a signal reached the command by itself: typed on the terminal, it went to the whole
  * process group. */
 bool command_signal_is_shared(int sig, int si_code);
+
+#define COMMAND_EXIT_SIGNALED 255 /* RootlessKit's */
+
+/* Reaps all children that have ended, strangers too: process 1 inherits them. True when pid was
+ * among them; then *status is its. */
+bool command_reap(pid_t pid, int *status);
 
 /*
  * Runs it and returns when it has ended, with the exit code for this process: its own, 255 when a

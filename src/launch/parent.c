@@ -16,15 +16,15 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "launch/command.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
 #include "launch/parent_internal.h"
+#include "launch/pid1.h"
 #include "launch/preflight.h"
 #include "ns/cgroup2.h"
 #include "ns/idmap.h"
 #include "ns/mounts.h"
-
-#define EXIT_SIGNALED 255 /* RootlessKit's */
 
 /* systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID names. */
 static bool listen_pid_is_ours(void)
@@ -189,7 +189,7 @@ static int exit_code(const struct parent *p)
 	if (WIFEXITED(p->child_status) && WEXITSTATUS(p->child_status) == 0)
 		return 0;
 	log_error("child exited: %s", proc_status_text(p->child_status, words, sizeof(words)));
-	return WIFEXITED(p->child_status) ? WEXITSTATUS(p->child_status) : EXIT_SIGNALED;
+	return WIFEXITED(p->child_status) ? WEXITSTATUS(p->child_status) : COMMAND_EXIT_SIGNALED;
 }
 
 static void warn_propagation(const struct options *o)
@@ -230,8 +230,9 @@ int parent_main(const struct options *options, char **argv)
 			   .userns_fd = -1,
 			   .netns_fd = -1};
 	struct err e = {0};
-	int code = begin(&p, &e);
+	int code = pid1_split(&e);
 
+	code = code ? code : begin(&p, &e);
 	if (code) {
 		log_error("%s", e.msg);
 		return 1;

@@ -112,6 +112,13 @@ static bool is_our_own(const struct signalfd_siginfo *si)
 	       (si->ssi_signo == SIGPIPE && si->ssi_pid == (uint32_t)getpid());
 }
 
+static bool is_stopped(pid_t pid)
+{
+	siginfo_t si = {.si_pid = 0};
+
+	return waitid(P_PID, (id_t)pid, &si, WSTOPPED | WNOHANG | WNOWAIT) == 0 && si.si_pid == pid;
+}
+
 static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 {
 	int sig = (int)si->ssi_signo;
@@ -124,8 +131,12 @@ static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 		return;
 	}
 	log_debug("forwarding %s to the child", strsignal(sig));
-	if (p->child.pid > 0)
-		kill(p->child.pid, sig);
+	if (p->child.pid <= 0)
+		return;
+	kill(p->child.pid, sig);
+	/* As systemd and shells do: one that is stopped would not hear that it is to end. */
+	if ((sig == SIGTERM || sig == SIGHUP) && is_stopped(p->child.pid))
+		kill(p->child.pid, SIGCONT);
 }
 
 static void forward(void *arg, uint32_t events)

@@ -11,7 +11,7 @@ import time
 import rkit
 from rkit import leaks, net
 from rkit.launch import Rootlesskit, popen, processes_of, rootlesskit, run, wait_for
-from rkit.world import write
+from rkit.world import UID, write
 
 
 # 32 and 33, which glibc keeps for threads. Some programs that start others leave them ignored, GNU make
@@ -130,6 +130,14 @@ class Signals(rkit.RkTestCase):
             os.kill(rk.pid, signal.SIGCONT)
             os.kill(rk.pid, signal.SIGUSR1)
             self.assertEqual(rk.wait(), 9)
+
+    @rkit.ours("waits for SIGCONT")
+    def test_child_that_is_stopped_hears_sigterm(self):
+        for extra in ([], ["--pidns"]):
+            with self.subTest(extra):
+                rk = Rootlesskit(*extra).ready()
+                os.kill(rk.child_pid, signal.SIGSTOP)
+                self.assertEqual(rk.stop(), 255, rk.log())
 
     def test_mask_and_dispositions_of_the_command_are_clean(self):
         got = rootlesskit("grep", "^Sig", "/proc/self/status")
@@ -340,6 +348,58 @@ class Terminal(rkit.RkTestCase):
         self.assertEqual(proc.wait(40), 3, "".join(seen))
         self.assertNotIn("no job control", "".join(seen))
         os.close(fd)
+
+
+class AsProcess1(rkit.RkTestCase):
+    """The entry point of a container."""
+
+    BEFORE = ("unshare", "-p", "-f", "-m", "--mount-proc", "--kill-child", "setpriv",
+              "--reuid=%d" % UID, "--regid=%d" % UID, "--clear-groups")
+    # A process whose parent ends before it does.
+    ORPHAN = """if 1:
+        import os, time
+        r, w = os.pipe()
+        if os.fork() == 0:
+            if os.fork() == 0:
+                os.write(w, str(os.getpid()).encode())
+                time.sleep(0.1)
+            os._exit(0)
+        os.wait()
+        pid = os.read(r, 100).decode()
+        end = time.monotonic() + 20
+        while os.path.exists("/proc/" + pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        print("zombie" if os.path.exists("/proc/" + pid) else "reaped", flush=True)
+        os._exit(7)
+    """
+
+    def start(self, *command):
+        """It, and process 1 as it is seen from here."""
+        rk = Rootlesskit("--net=none", command=command, before=self.BEFORE, uid=0)
+        wait_for("child_pid", lambda: os.path.exists(rk.state + "/child_pid"))
+        return rk, processes_of(rk.pid)[1]
+
+    @rkit.ours("leaves them")
+    def test_orphans_are_reaped(self):
+        for extra in ([], ["--pidns"], ["--net=none", "--port-driver=builtin"]):
+            with self.subTest(extra):
+                got = run(*self.BEFORE, self.world.path["rootlesskit"], *extra, "python3", "-c",
+                          self.ORPHAN, uid=0)
+                self.assertEqual((got.returncode, got.stdout), (7, "reaped\n"), got.stderr)
+
+    def test_signals(self):
+        rk, one = self.start("sh", "-c", "trap 'exit 9' USR1; echo armed; "
+                             "while :; do sleep 0.05; done")
+        wait_for("the trap", lambda: "armed" in rk.out())
+        os.kill(one, signal.SIGUSR1)
+        self.assertEqual(rk.wait(), 9, rk.log())
+
+    def test_killed(self):
+        rk, one = self.start("sleep", "infinity")
+        os.kill(one, signal.SIGKILL)
+        rk.wait()
+        wait_for("all to die", lambda: not set(leaks.processes()) - self.processes_before)
+        rk.forget_state()
 
 
 class DeathOfTheParent(rkit.RkTestCase):
