@@ -63,4 +63,11 @@
  * each, in a queue of 4,096 (ns/router.c), which must not be what runs out. */
 #define LIMIT_OUT_PENDING 2048
 
+/* Of a worker: UDP mappings of the way out, addresses outside that they take answers from, and
+ * sockets inside that answers come from. A client of a peer-to-peer network talks to some thousand
+ * addresses from one port. */
+#define LIMIT_OUT_MAPS	     8192
+#define LIMIT_OUT_PEERS	     16384
+#define LIMIT_OUT_RESPONDERS 4096
+
 #endif

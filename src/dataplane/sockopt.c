@@ -74,3 +74,10 @@ void sockopt_udp(int fd)
 	sockopt_set(fd, SOL_SOCKET, SO_RCVBUF, UDP_BUFFER_BYTES);
 	sockopt_set(fd, SOL_SOCKET, SO_SNDBUF, UDP_BUFFER_BYTES);
 }
+
+int sockopt_outside_udp(int fd, int family)
+{
+	sockopt_udp(fd);
+	return family == AF_INET6 ? sockopt_set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1)
+				  : sockopt_set(fd, IPPROTO_IP, IP_RECVERR, 1);
+}

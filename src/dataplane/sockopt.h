@@ -31,4 +31,8 @@ void sockopt_no_pacing(int fd);
 /* Receives runs of datagrams (UDP_GRO, udp(7)) with buffers for bursts of them. */
 void sockopt_udp(int fd);
 
+/* The same, and ICMP errors are kept for MSG_ERRQUEUE (ip(7), IP_RECVERR): an unconnected socket
+ * hears of none otherwise. 0 or -errno. */
+int sockopt_outside_udp(int fd, int family);
+
 #endif

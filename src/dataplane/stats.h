@@ -65,7 +65,19 @@ struct stats {
 	uint64_t out_tcp_bytes_up;   /* out of the namespace */
 	uint64_t out_tcp_bytes_down; /* to it */
 	uint64_t out_tcp_flows;	     /* now */
-	uint64_t out_packets_odd;    /* of the queue, that made no sense */
+
+	/* The way out: UDP */
+	uint64_t out_udp_datagrams_up, out_udp_bytes_up;
+	uint64_t out_udp_datagrams_down, out_udp_bytes_down;
+	uint64_t out_udp_dropped;    /* no room, from nobody that was written to, or not taken */
+	uint64_t out_udp_prohibited; /* as TCP's, or nothing is served there */
+	uint64_t out_udp_errors;     /* ICMP errors from outside, passed on */
+	uint64_t out_udp_evicted;    /* mappings ended for newer ones */
+	uint64_t out_udp_expired;    /* mappings ended for want of traffic */
+	uint64_t out_udp_flows;	     /* mappings, now */
+	uint64_t out_dns_queries;    /* datagrams to the name server's address */
+
+	uint64_t out_packets_odd; /* of the queue, that made no sense */
 };
 
 /* Of a port, or a worker's share of it. */

@@ -492,6 +492,7 @@ static const struct io_ops poller_ops = {
 	.random = io_sys_random,
 	.local_of = io_sys_local_of,
 	.error_of = io_sys_error_of,
+	.recv_error = io_sys_recv_error,
 	.socket_open = poller_socket_open,
 	.bind_from = io_sys_bind_from,
 	.source_for = io_sys_source_for,

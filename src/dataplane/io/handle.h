@@ -19,13 +19,16 @@ enum handle_op {
 	HANDLE_BROKER,	 /* the socket channel is readable */
 	HANDLE_ACCEPT,	 /* index: listener */
 	HANDLE_TCP_CONNECT,
-	HANDLE_TCP_READ,    /* poll for input on a side; index: TCP flow */
-	HANDLE_TCP_WRITE,   /* poll for room on a side */
-	HANDLE_TCP_WATCH,   /* poll for errors on a side that is not read just now */
-	HANDLE_UDP_LISTEN,  /* datagrams from clients; index: listener */
-	HANDLE_UDP_FLOW,    /* datagrams from the namespace; index: UDP flow */
-	HANDLE_OUT_GATE,    /* the way out: its queue is readable */
-	HANDLE_OUT_CONNECT, /* index: pending connection */
+	HANDLE_TCP_READ,      /* poll for input on a side; index: TCP flow */
+	HANDLE_TCP_WRITE,     /* poll for room on a side */
+	HANDLE_TCP_WATCH,     /* poll for errors on a side that is not read just now */
+	HANDLE_UDP_LISTEN,    /* datagrams from clients; index: listener */
+	HANDLE_UDP_FLOW,      /* datagrams from the namespace; index: UDP flow */
+	HANDLE_OUT_GATE,      /* the way out: its queue is readable */
+	HANDLE_OUT_CONNECT,   /* index: pending connection */
+	HANDLE_OUT_DATAGRAMS, /* from inside; index: IPv6 */
+	HANDLE_OUT_MAP,	      /* from outside; index: mapping */
+	HANDLE_OUT_CHANNEL,   /* the router's socket channel is readable */
 	HANDLE_OPS
 };
 

@@ -45,6 +45,13 @@ struct io_event {
 	};
 };
 
+/* What the error queue of a datagram socket tells (ip(7), IP_RECVERR). */
+struct io_error {
+	union dp_addr dest; /* of the datagram */
+	int err;	    /* an errno */
+	uint32_t info;	    /* EMSGSIZE: what fits */
+};
+
 /* What a socket that was sent to the worker must be. It must also be new: neither bound, connected
  * nor listening. */
 struct io_sock {
@@ -108,6 +115,9 @@ struct io_ops {
 	int (*local_of)(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
 	/* SO_ERROR, socket(7): 0 or -errno. Reading it clears it. */
 	int (*error_of)(struct io *io, int fd);
+	/* The oldest error of a datagram socket of socket_open. 0 or -errno: -EAGAIN, there is
+	 * none. */
+	int (*recv_error)(struct io *io, int fd, struct io_error *out);
 	/* A socket of the host's side, close-on-exec and non-blocking, with the options of its kind
 	 * set. The descriptor or -errno. */
 	int (*socket_open)(struct io *io, int family, int type, int proto);
@@ -160,6 +170,7 @@ void io_sys_tune_accepted(struct io *io, int fd);
 bool io_sys_is_reset(struct io *io, int fd);
 int io_sys_local_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len);
 int io_sys_error_of(struct io *io, int fd);
+int io_sys_recv_error(struct io *io, int fd, struct io_error *out);
 int io_sys_socket_open(struct io *io, int family, int type, int proto);
 int io_sys_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
@@ -187,7 +198,8 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
 	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.is_reset = io_sys_is_reset, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                  \
+	.is_reset = io_sys_is_reset, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                      \
+	.recv_error = io_sys_recv_error,                                  \
 	.socket_open = io_sys_socket_open, .bind_from = io_sys_bind_from,                          \
 	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
 	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_recv = io_sys_msg_recv,           \

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -193,6 +194,41 @@ int io_sys_error_of(struct io *io, int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? -errno : -err;
 }
 
+/* The control message of an error, if it is one. */
+static const struct sock_extended_err *error_in(const struct cmsghdr *c)
+{
+	bool ipv4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
+	bool ipv6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
+
+	return ipv4 || ipv6 ? (const void *)CMSG_DATA(c) : NULL;
+}
+
+int io_sys_recv_error(struct io *io, int fd, struct io_error *out)
+{
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[256];
+	} control;
+	struct msghdr msg = {.msg_name = &out->dest,
+			     .msg_namelen = sizeof(out->dest),
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+
+	(void)io;
+	memset(out, 0, sizeof(*out));
+	if (recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+		return -errno;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		const struct sock_extended_err *e = error_in(c);
+
+		if (!e)
+			continue;
+		out->err = (int)e->ee_errno;
+		out->info = e->ee_info;
+	}
+	return 0;
+}
+
 int io_sys_socket_open(struct io *io, int family, int type, int proto)
 {
 	int fd = RESULT(socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, proto));
@@ -202,7 +238,7 @@ int io_sys_socket_open(struct io *io, int family, int type, int proto)
 	if (fd >= 0 && type == SOCK_STREAM)
 		code = sockopt_tcp(fd);
 	else if (fd >= 0)
-		sockopt_udp(fd);
+		code = sockopt_outside_udp(fd, family);
 	if (code < 0 && fd >= 0)
 		close(fd);
 	return code < 0 ? code : fd;

@@ -172,6 +172,9 @@ static void size_outward(struct plane *p)
 		.fds_max = fds,
 		.tcp_flows_max = clamp(fds / 2, 64, p->out_ports.max),
 		.pending_max = clamp(fds / 4, 64, LIMIT_OUT_PENDING),
+		.maps_max = clamp(fds / 4, 64, LIMIT_OUT_MAPS),
+		.peers_max = LIMIT_OUT_PEERS,
+		.responders_max = clamp(fds / 4, 64, LIMIT_OUT_RESPONDERS),
 	};
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/worker/out.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -39,7 +40,9 @@ int out_open(struct worker *w)
 	w->out.policy = *config->policy;
 	w->out.gate.fd = config->queue_fd;
 	w->out.tcp.hash_seed = w->udp.hash_seed;
+	out_supply_open(w);
 	gate_open(w);
+	out_udp_open(w);
 	return open_listeners(w);
 }
 
@@ -48,6 +51,8 @@ void out_close(struct worker *w)
 	if (!w->out.on)
 		return;
 	out_tcp_close_all(w);
+	out_udp_close_all(w);
+	out_supply_close(w);
 	if (w->out.gate.fd >= 0)
 		w->io->ops->close_fd(w->io, w->out.gate.fd);
 }
@@ -61,8 +66,17 @@ void out_event(struct worker *w, const struct io_event *ev)
 	case HANDLE_OUT_CONNECT:
 		out_tcp_connect_event(w, ev);
 		break;
-	default:
+	case HANDLE_OUT_DATAGRAMS:
+		out_udp_listen_event(w, ev);
 		break;
+	case HANDLE_OUT_MAP:
+		out_udp_map_event(w, ev);
+		break;
+	case HANDLE_OUT_CHANNEL:
+		out_supply_event(w, ev);
+		break;
+	default:
+		assert(false);
 	}
 }
 
@@ -70,11 +84,37 @@ void out_tick(struct worker *w)
 {
 	if (!w->out.on)
 		return;
+	out_udp_tick(w);
 	out_tcp_tick(w);
 	gate_flush(w);
+	out_supply_request(w);
 }
 
 uint64_t out_deadline(const struct worker *w)
 {
-	return w->out.on ? out_tcp_deadline(w) : UINT64_MAX;
+	uint64_t tcp, udp;
+
+	if (!w->out.on)
+		return UINT64_MAX;
+	tcp = out_tcp_deadline(w);
+	udp = out_udp_deadline(w);
+	return tcp < udp ? tcp : udp;
+}
+
+bool out_trim(struct worker *w)
+{
+	return w->out.on && out_supply_trim(w);
+}
+
+void out_set_resolvers(struct worker *w, const struct dp_msg *msg)
+{
+	const union dp_addr *resolvers[] = {&msg->target, &msg->target2, &msg->target3};
+	struct dp_outward *policy = &w->out.policy;
+
+	policy->n_resolvers = 0;
+	for (unsigned i = 0; i < DP_RESOLVERS; i++)
+		if (resolvers[i]->sa.sa_family)
+			policy->resolvers[policy->n_resolvers++] = *resolvers[i];
+	if (w->out.on)
+		out_udp_new_resolvers(w);
 }

@@ -6,7 +6,9 @@
 
 #include "dataplane/stats.h"
 #include "dataplane/worker/gate.h"
+#include "dataplane/worker/out_supply.h"
 #include "dataplane/worker/out_tcp.h"
+#include "dataplane/worker/out_udp.h"
 
 /*
  * The way out of the command's namespace (--net=builtin): what a worker has of it. Packets come out
@@ -20,6 +22,7 @@
 
 struct worker;
 struct io_event;
+struct dp_msg;
 
 /* Ports of the host that all workers together may take for connections, and for UDP mappings: half
  * of the ephemeral ones (ip(7), ip_local_port_range), so that the host's own programs find some.
@@ -34,10 +37,13 @@ struct out_config {
 	struct out_ports *ports;
 	int tcp_fd[2], udp_fd[2]; /* IPv4, IPv6; -1: none */
 	int queue_fd, channel_fd;
-	int raw_fd[2];		/* shared by the workers, never closed */
-	unsigned fds_max;	/* descriptors beside those of published ports */
-	unsigned tcp_flows_max; /* each takes two descriptors */
-	unsigned pending_max;	/* connections that are being made; a descriptor each */
+	int raw_fd[2];		 /* shared by the workers, never closed */
+	unsigned fds_max;	 /* descriptors beside those of published ports */
+	unsigned tcp_flows_max;	 /* each takes two descriptors */
+	unsigned pending_max;	 /* connections that are being made; a descriptor each */
+	unsigned maps_max;	 /* UDP mappings; a descriptor each */
+	unsigned peers_max;	 /* addresses that mappings take answers from */
+	unsigned responders_max; /* addresses that answers come from; a descriptor each */
 };
 
 struct out {
@@ -47,6 +53,8 @@ struct out {
 	struct port_stats port_stats;
 	struct gate gate;
 	struct out_tcp tcp;
+	struct out_udp udp;
+	struct out_supply supply;
 };
 
 /* Takes the configuration's descriptors. 0 or -errno. */
@@ -57,6 +65,10 @@ void out_event(struct worker *w, const struct io_event *ev);
 /* The end of a turn. */
 void out_tick(struct worker *w);
 uint64_t out_deadline(const struct worker *w);
+/* The resolvers are these now. */
+void out_set_resolvers(struct worker *w, const struct dp_msg *msg);
+/* Closes sockets that were not needed lately. Whether another call may find more. */
+bool out_trim(struct worker *w);
 /* Whether there are this many descriptors more. */
 bool out_has_fds(const struct worker *w, unsigned n);
 

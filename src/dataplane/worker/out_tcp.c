@@ -8,6 +8,7 @@
 #include <utlist.h>
 
 #include "dataplane/worker/gate_packet.h"
+#include "dataplane/worker/out_hash.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -52,51 +53,14 @@ static uint64_t handle_of(const struct worker *w, const struct out_pending *p)
 	return handle_pack(HANDLE_OUT_CONNECT, 0, p->gen, (uint32_t)(p - w->out.tcp.table));
 }
 
-static socklen_t len_of(const union dp_addr *a)
-{
-	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
-}
-
-/* Whether address and port are the same. Flow labels and scopes are not looked at. */
-static bool same_addr(const union dp_addr *a, const union dp_addr *b)
-{
-	if (a->sa.sa_family != b->sa.sa_family || a->in4.sin_port != b->in4.sin_port)
-		return false;
-	if (a->sa.sa_family == AF_INET6)
-		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
-	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
-}
-
 /* The table */
 
-static uint64_t mix(uint64_t h, uint64_t word)
-{
-	unsigned __int128 m = (unsigned __int128)(h ^ word) * 0x9e3779b97f4a7c15ull;
-
-	return (uint64_t)m ^ (uint64_t)(m >> 64);
-}
-
-static uint64_t hash_addr(uint64_t h, const union dp_addr *a)
-{
-	uint64_t words[2];
-
-	if (a->sa.sa_family == AF_INET6) {
-		memcpy(words, &a->in6.sin6_addr, sizeof(words));
-		h = mix(h, words[0]);
-		h = mix(h, words[1]);
-	} else {
-		h = mix(h, a->in4.sin_addr.s_addr);
-	}
-	return mix(h, a->in4.sin_port);
-}
-
-/* Seeded, since the namespace chooses what is hashed. */
 static struct out_pending **bucket_of(struct worker *w, const union dp_addr *client,
 				      const union dp_addr *dest)
 {
 	struct out_tcp *t = &w->out.tcp;
 
-	return &t->hash[hash_addr(hash_addr(t->hash_seed, client), dest) & t->hash_mask];
+	return &t->hash[out_hash_addr(out_hash_addr(t->hash_seed, client), dest) & t->hash_mask];
 }
 
 static struct out_pending *find(struct worker *w, const union dp_addr *client,
@@ -104,7 +68,7 @@ static struct out_pending *find(struct worker *w, const union dp_addr *client,
 {
 	struct out_pending *p = *bucket_of(w, client, dest);
 
-	while (p && !(same_addr(&p->client, client) && same_addr(&p->dest, dest)))
+	while (p && !(out_same_addr(&p->client, client) && out_same_addr(&p->dest, dest)))
 		p = p->hash_next;
 	return p;
 }
@@ -312,7 +276,7 @@ static int bind_outside(struct worker *w, const struct out_pending *p)
 
 	if (p->kind != EGRESS_WORLD || from->sa.sa_family == 0)
 		return 0;
-	return w->io->ops->bind_from(w->io, p->fd, &from->sa, len_of(from));
+	return w->io->ops->bind_from(w->io, p->fd, &from->sa, out_addr_len(from));
 }
 
 static void arm(struct worker *w, struct out_pending *p)
@@ -340,7 +304,7 @@ static int start_connect(struct worker *w, struct out_pending *p)
 	}
 	if (p->state != OUT_CONNECTING)
 		set_state(p, OUT_CONNECTING);
-	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, len_of(&p->to));
+	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, out_addr_len(&p->to));
 	if (code && code != -EINPROGRESS) {
 		close_outside(w, p);
 		return code;
@@ -402,7 +366,7 @@ static int connect_result(struct worker *w, struct out_pending *p, int32_t event
 
 	if (code)
 		return code;
-	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, len_of(&p->to));
+	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, out_addr_len(&p->to));
 	if (code == -EALREADY && (events & POLLERR))
 		return -EHOSTUNREACH;
 	return code == -EISCONN ? 0 : code;

@@ -31,6 +31,15 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 		if (fd >= 0)
 			supply_set_broker(w, fd);
 		return;
+	case DP_MSG_NEW_ROUTER:
+		if (fd >= 0 && w->out.on) {
+			out_supply_set_channel(w, fd);
+			return;
+		}
+		break;
+	case DP_MSG_RESOLVERS:
+		out_set_resolvers(w, msg);
+		break;
 	default:
 		log_error("worker %u: a request of unknown type %u", w->config.number, msg->type);
 		w->requests.ended = true;

@@ -45,6 +45,20 @@ static void *carve(struct carve *c, size_t n, size_t size)
 	return p;
 }
 
+static void carve_out_udp(struct worker *w, struct carve *c)
+{
+	const struct out_config *config = &w->config.out;
+	struct out_udp *u = &w->out.udp;
+	size_t buckets = (size_t)u->hash_mask + 1;
+
+	u->maps = carve(c, config->maps_max, sizeof(struct out_map));
+	u->peers = carve(c, config->peers_max, sizeof(struct out_peer));
+	u->responders = carve(c, config->responders_max, sizeof(struct out_responder));
+	u->map_hash = carve(c, buckets, sizeof(struct out_map *));
+	u->peer_hash = carve(c, buckets, sizeof(struct out_peer *));
+	u->responder_hash = carve(c, buckets, sizeof(struct out_responder *));
+}
+
 static void carve_all(struct worker *w, struct carve *c)
 {
 	const struct worker_config *config = &w->config;
@@ -62,6 +76,7 @@ static void carve_all(struct worker *w, struct carve *c)
 		return;
 	w->out.tcp.table = carve(c, config->out.pending_max, sizeof(struct out_pending));
 	w->out.tcp.hash = carve(c, (size_t)w->out.tcp.hash_mask + 1, sizeof(struct out_pending *));
+	carve_out_udp(w, c);
 }
 
 /* One mapping for everything. Pages that were never needed are never touched. */
@@ -70,6 +85,7 @@ static int take_memory(struct worker *w)
 	struct carve c = {.base = NULL};
 
 	w->udp.hash_mask = power_of_two(w->config.udp_flows_max) - 1;
+	w->out.udp.hash_mask = power_of_two(w->config.out.peers_max) - 1;
 	w->out.tcp.hash_mask = power_of_two(w->config.out.pending_max) - 1;
 	carve_all(w, &c);
 	w->mapping_bytes = c.at;
@@ -176,6 +192,9 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 		break;
 	case HANDLE_OUT_GATE:
 	case HANDLE_OUT_CONNECT:
+	case HANDLE_OUT_DATAGRAMS:
+	case HANDLE_OUT_MAP:
+	case HANDLE_OUT_CHANNEL:
 		out_event(w, ev);
 		break;
 	default:
@@ -187,8 +206,9 @@ static void trim(struct worker *w, bool active)
 {
 	if (w->now_ns >= w->trim_ns) {
 		bool more_pipes = pipepool_trim(&w->pipes), more_supply = supply_trim(w);
+		bool more_out = out_trim(w), more = more_pipes || more_supply || more_out;
 
-		w->trim_ns = more_pipes || more_supply ? w->now_ns + TRIM_NS : UINT64_MAX;
+		w->trim_ns = more ? w->now_ns + TRIM_NS : UINT64_MAX;
 	} else if (active && w->trim_ns == UINT64_MAX) {
 		w->trim_ns = w->now_ns + TRIM_NS;
 	}

@@ -9,6 +9,7 @@
 #include "dataplane/worker/flow.h"
 #include "dataplane/worker/listener.h"
 #include "dataplane/worker/out.h"
+#include "dataplane/worker/out_icmp.h"
 #include "dataplane/worker/pipepool.h"
 #include "dataplane/worker/requests.h"
 #include "dataplane/worker/supply.h"

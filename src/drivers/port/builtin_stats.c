@@ -77,6 +77,17 @@ static const struct counter worker_counters[] = {
 	OUT("tcpEvicted", tcp_evicted),
 	OUT("tcpBytesUp", tcp_bytes_up),
 	OUT("tcpBytesDown", tcp_bytes_down),
+	OUT("udpFlows", udp_flows),
+	OUT("udpDatagramsUp", udp_datagrams_up),
+	OUT("udpDatagramsDown", udp_datagrams_down),
+	OUT("udpBytesUp", udp_bytes_up),
+	OUT("udpBytesDown", udp_bytes_down),
+	OUT("udpDropped", udp_dropped),
+	OUT("udpProhibited", udp_prohibited),
+	OUT("udpErrors", udp_errors),
+	OUT("udpEvicted", udp_evicted),
+	OUT("udpExpired", udp_expired),
+	OUT("dnsQueries", dns_queries),
 	OUT("packetsOdd", packets_odd),
 };
 

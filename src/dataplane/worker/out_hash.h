@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_OUT_HASH_H
+#define RINGKIT_DATAPLANE_WORKER_OUT_HASH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/sockaddr.h"
+
+/* Addresses as keys. Seeded, since the namespace chooses what is hashed. */
+
+static inline uint64_t out_hash_word(uint64_t h, uint64_t word)
+{
+	unsigned __int128 m = (unsigned __int128)(h ^ word) * 0x9e3779b97f4a7c15ull;
+
+	return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+static inline uint64_t out_hash_in6(uint64_t h, const struct in6_addr *a)
+{
+	uint64_t words[2];
+
+	memcpy(words, a, sizeof(words));
+	return out_hash_word(out_hash_word(h, words[0]), words[1]);
+}
+
+/* Address and port. */
+static inline uint64_t out_hash_addr(uint64_t h, const union dp_addr *a)
+{
+	if (a->sa.sa_family == AF_INET6)
+		h = out_hash_in6(h, &a->in6.sin6_addr);
+	else
+		h = out_hash_word(h, a->in4.sin_addr.s_addr);
+	return out_hash_word(h, a->in4.sin_port); /* in6's is at the same place */
+}
+
+/* Whether address and port are the same. Flow labels and scopes are not looked at. */
+static inline bool out_same_addr(const union dp_addr *a, const union dp_addr *b)
+{
+	if (a->sa.sa_family != b->sa.sa_family || a->in4.sin_port != b->in4.sin_port)
+		return false;
+	if (a->sa.sa_family == AF_INET6)
+		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
+	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+}
+
+static inline socklen_t out_addr_len(const union dp_addr *a)
+{
+	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
+}
+
+/* IPv4 as a mapped address. */
+static inline struct in6_addr out_host_of(const union dp_addr *a)
+{
+	struct in6_addr host = {.s6_addr32 = {0, 0, htonl(0xffff), 0}};
+
+	if (a->sa.sa_family == AF_INET6)
+		return a->in6.sin6_addr;
+	host.s6_addr32[3] = a->in4.sin_addr.s_addr;
+	return host;
+}
+
+#endif
