@@ -22,7 +22,7 @@ static int role_main(const char *role, int argc, char **argv)
 		return child_main(argc, argv);
 	if (!strcmp(role, "dataplane"))
 		return dataplane_main();
-	if (!strcmp(role, "broker"))
+	if (!strcmp(role, "broker") || !strcmp(role, "router-broker"))
 		return broker_main();
 	if (!strcmp(role, "router"))
 		return router_main();

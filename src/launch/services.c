@@ -248,6 +248,8 @@ static int start_way_out(struct parent *p, struct err *e)
 	struct port_params params = port_params(p);
 	int code;
 
+	/* That is about ports. */
+	params.source_ip_transparent = false;
 	if (!params.outward || !strcmp(p->options->port_driver, PORT_DRIVER_BUILTIN))
 		return 0;
 	code = port_driver_find(PORT_DRIVER_BUILTIN)->start(&params, &p->way_out, e);

@@ -56,5 +56,15 @@ class LxcUserNic(test_inject.Inject):
         super().setUp()
 
 
+@rkit.needs("strace")
+class Builtin(test_inject.Inject):
+    calls = {**CALLS, "unshare": ("EPERM", 2), "bind": ("EACCES", 8), "listen": ("EADDRINUSE", 4),
+             "setsockopt": ("ENOMEM", 30), "sendto": ("ENOBUFS", 24), "openat": ("ENFILE", 2),
+             "socket": ("ENFILE", 20), "getsockopt": ("ENOSYS", 2)}
+
+    def options(self):
+        return ["--net=builtin", "--ipv6", "--disable-host-loopback", "--copy-up=/etc"]
+
+
 if __name__ == "__main__":
     rkit.main()

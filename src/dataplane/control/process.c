@@ -477,7 +477,7 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 	dp->stats_fd = -1;
 	child_init(dp, &dp->plane, "dataplane", "data plane", -1);
 	child_init(dp, &dp->broker, "broker", "socket broker", dp->config.netns_fd);
-	child_init(dp, &dp->router, "broker", "router's socket broker",
+	child_init(dp, &dp->router, "router-broker", "router's socket broker",
 		   has_router(dp) ? dp->config.outward->netns_fd : -1);
 	code = start_all(dp, e);
 	if (code)

@@ -66,6 +66,7 @@ def dns_answer(query, _address):
 def outside(default_route=True):
     """A neighbour, 192.0.2.100, with an echo on TCP port 80 and UDP port 7 and a name server that the
     host uses; and a default route to it. Yields the neighbour's namespace."""
+    world()  # its own /etc and /run first
     with net.neighbour("server") as ns:
         if default_route:
             sh("ip", "route", "add", "default", "via", "192.0.2.100")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of --net=builtin share: one rootlesskit for a class, and the world outside."""
+
+import contextlib
+import unittest
+
+from . import case, net
+from .launch import Rootlesskit, processes_of
+from .networks import outside
+from .world import sh, world
+
+SERVER4, SERVER6 = "192.0.2.100", "2001:db8::100"
+GATEWAY4, GATEWAY6 = "10.0.2.2", "fd00::2"
+
+# Run by the host for the outside: all of that is refused in a way of its own.
+ROUTES = [("unreachable", "198.51.100.1", "EHOSTUNREACH"), ("prohibit", "198.51.100.2", "EACCES"),
+          ("unreachable", "2001:db8:1::1", "EHOSTUNREACH")]
+
+
+class Inside:
+    """Sockets that are made in the command's network namespace, by threads of the test."""
+
+    def __init__(self, rk):
+        self.netns = rk.netns() if "--detach-netns" not in rk.proc.args else rk.state + "/netns"
+
+    def connect(self, host, port, **kw):
+        return net.connect(host, port, netns=self.netns, **kw)
+
+    def udp(self, host, port, **kw):
+        return net.udp_client(host, port, netns=self.netns, **kw)
+
+    def error(self, host, port, timeout=20):
+        """The errno of a connection that must fail."""
+        try:
+            self.connect(host, port, timeout=timeout).close()
+        except TimeoutError:
+            return None
+        except OSError as e:
+            return e.errno
+        raise AssertionError("%s port %d was connected" % (host, port))
+
+
+class NetBuiltinCase(case.RkTestCase):
+    """One rootlesskit for each class, and the world outside."""
+
+    args = ()
+    may_die = False
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if world().reference:
+            raise unittest.SkipTest("reference: has no --net=builtin")
+        cls.stack = contextlib.ExitStack()
+        cls.server = cls.stack.enter_context(outside())
+        for kind, address, _ in ROUTES:
+            sh("ip", *(["-6"] if ":" in address else []), "route", "add", kind, address)
+        cls.rk = cls.stack.enter_context(cls.launch(*cls.args))
+        cls.inside = Inside(cls.rk)
+
+    @classmethod
+    def launch(cls, *args, **kw):
+        return Rootlesskit("--net=builtin", "--copy-up=/etc", *args, **kw)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.stack.close()
+        for kind, address, _ in ROUTES:
+            sh("ip", *(["-6"] if ":" in address else []), "route", "del", kind, address,
+               check=False)
+        super().tearDownClass()
+
+    def expected_processes(self):
+        """Data plane and brokers may be others than before."""
+        return self.processes_before | set(processes_of(self.rk.pid))

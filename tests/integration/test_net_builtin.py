@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""--net=builtin: what the command sees of it, and its options."""
+
+import socket
+import struct
+
+import rkit
+from rkit import net
+from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit
+from rkit.networks import outside, probe
+from rkit.peers import TcpServer, hello
+from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase
+
+
+class TestInterface(NetBuiltinCase):
+    """What the command sees: an ordinary interface."""
+
+    args = ("--ipv6",)
+
+    def test_addresses(self):
+        out = self.rk.nsenter("ip", "-o", "addr", "show", "dev", "eth0").stdout
+        self.assertIn("10.0.2.100/24", out)
+        self.assertIn("fd00::100/64", out)
+        self.assertIn("default via 10.0.2.2 dev eth0", self.rk.nsenter("ip", "route").stdout)
+        self.assertIn("default via fd00::2 dev eth0", self.rk.nsenter("ip", "-6", "route").stdout)
+        self.assertIn("mtu 65520", self.rk.nsenter("ip", "link", "show", "eth0").stdout)
+        self.assertIn("nameserver 10.0.2.3", self.rk.nsenter("cat", "/etc/resolv.conf").stdout)
+
+    def test_no_rule_of_ours_inside(self):
+        self.assertEqual(self.rk.nsenter("ip", "rule").stdout.count("\n"), 3)
+
+    def test_router_answers_pings(self):
+        for host in GATEWAY4, "10.0.2.3", GATEWAY6, "fd00::3":
+            got = self.rk.nsenter("ping", "-c1", "-W5", host)
+            self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+
+    def test_info(self):
+        info = self.rk.api("GET", "/v1/info")[1]
+        self.assertEqual(info["networkDriver"]["driver"], "builtin")
+        self.assertEqual(info["networkDriver"]["dns"], ["10.0.2.3"])
+        self.assertEqual(info["networkDriver"]["childIP"], "10.0.2.100")
+
+    def test_other_protocols_are_refused(self):
+        """ICMP says so, to a socket of a protocol that nothing carries."""
+        def make():
+            s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)  # SCTP
+            s.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+            s.settimeout(DEADLINE_S)
+            return s
+        with net.in_netns(self.inside.netns, make) as s:
+            s.connect((SERVER4, 1))
+            s.send(bytes(12))
+            with self.assertRaises(OSError) as e:
+                s.recv(100)
+            self.assertEqual(e.exception.strerror, "Protocol not available")
+
+    def test_tcp_without_a_connection_is_reset(self):
+        """A segment of no connection gets an answer, as from a host that knows nothing of it."""
+        def make():
+            s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+            s.settimeout(DEADLINE_S)
+            s.bind(("10.0.2.100", 0))
+            return s
+        segment = struct.pack(">HHIIBBHHH", 40001, 81, 7, 9, 5 << 4, 0x10, 1000, 0, 0)
+        pseudo = (socket.inet_aton("10.0.2.100") + socket.inet_aton(SERVER4)
+                  + struct.pack(">HH", 6, len(segment)))
+        total = sum(struct.unpack(">%dH" % (len(pseudo + segment) // 2), pseudo + segment))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        segment = segment[:16] + struct.pack(">H", ~total & 0xffff) + segment[18:]
+        with net.in_netns(self.inside.netns, make) as s:
+            s.sendto(segment, (SERVER4, 0))
+            while True:
+                answer = s.recv(200)[20:]
+                if answer[:4] == struct.pack(">HH", 81, 40001):
+                    break
+            self.assertEqual(answer[13] & 0x04, 0x04)
+
+
+@rkit.ours("has no --net=builtin")
+class TestPlaces(rkit.RkTestCase):
+    """Options that change where the way out is."""
+
+    def check_out(self, rk):
+        inside = Inside(rk)
+        with inside.connect(SERVER4, 80) as s:
+            s.sendall(b"question")
+            self.assertEqual(s.recv(100), b"question")
+
+    def test_names_and_numbers(self):
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--cidr=10.99.0.0/16",
+                                    "--mtu=1400", "--ifname=net7", "--ipv6=false") as rk:
+            out = rk.nsenter("ip", "-o", "addr", "show", "dev", "net7").stdout
+            self.assertIn("10.99.0.100/16", out)
+            self.assertNotIn("fd00::", out)
+            self.assertIn("mtu 1400", rk.nsenter("ip", "link", "show", "net7").stdout)
+            self.check_out(rk)
+
+    def test_with_ports(self):
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--port-driver=builtin",
+                                    "--publish=127.0.0.1:8040:80/tcp") as rk:
+            self.check_out(rk)
+            with TcpServer(hello("inside"), port=80, host="0.0.0.0", netns=rk.netns()):
+                with net.connect("127.0.0.1", 8040) as s:
+                    self.assertEqual(s.recv(100), b"inside")
+
+    def test_detached(self):
+        with outside(), Rootlesskit("--net=builtin", "--detach-netns") as rk:
+            netns = rk.state + "/netns"
+            self.assertEqual(probe(rk, "tcp", SERVER4, "80", netns=netns), "question")
+
+    def test_pidns(self):
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--pidns") as rk:
+            self.check_out(rk)
+
+    def test_epoll(self):
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--port-driver=builtin",
+                                    "--dataplane=epoll", "--workers=3") as rk:
+            for _ in range(20):
+                self.check_out(rk)
+
+    def test_ipv6_where_the_host_has_it(self):
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc") as rk:
+            self.assertIn("fd00::100", rk.nsenter("ip", "addr").stdout)
+        with outside(default_route=False), Rootlesskit("--net=builtin", "--copy-up=/etc") as rk:
+            self.assertNotIn("fd00::100", rk.nsenter("ip", "addr").stdout)
+
+    def test_auto(self):
+        with outside(), Rootlesskit("--net=auto", "--copy-up=/etc") as rk:
+            self.assertIn("--net=auto: builtin", rk.log())
+            self.check_out(rk)
+
+    def test_outbound_addr(self):
+        with outside() as server:
+            with TcpServer(lambda conn, address: address[0], port=8041, host="0.0.0.0",
+                           netns=server) as s, \
+                    Rootlesskit("--net=builtin", "--copy-up=/etc", "--outbound-addr=192.0.2.2") as rk:
+                Inside(rk).connect(SERVER4, 8041).close()
+                self.assertEqual(s.result(), "192.0.2.2")
+            got = rootlesskit("--net=builtin", "--outbound-addr=198.51.100.7", "true")
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("an address of this host", got.stderr)
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""--net=builtin: what goes out, and what is refused, against a world of namespaces."""
+
+import contextlib
+import os
+import socket
+import struct
+
+import rkit
+from rkit import net
+from rkit.launch import DEADLINE_S, wait_for
+from rkit.networks import probe
+from rkit.peers import (TcpServer, UdpServer, background, echo, hello, payload_hash, receive,
+                        send_payload)
+from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, Inside, NetBuiltinCase
+from rkit.world import sh, write
+
+
+class TestTcp(NetBuiltinCase):
+    args = ("--ipv6",)
+
+    def test_connect(self):
+        for host in SERVER4, SERVER6:
+            with self.inside.connect(host, 80) as s:
+                s.sendall(b"question")
+                self.assertEqual(s.recv(100), b"question")
+
+    def test_payload(self):
+        size = 40 << 20
+        for host in SERVER4, SERVER6:
+            with self.inside.connect(host, 80) as s:
+                job = background(send_payload, s, size)
+                got = receive(s, size)
+                job.result()
+                self.assertEqual(got, (size, payload_hash(size)))
+
+    def test_half_close(self):
+        """What is sent after the other side's end arrives, either way round."""
+        def late(conn, _address):
+            got = receive(conn)
+            conn.sendall(b"after the end")
+            return got[0]
+        with TcpServer(late, port=8001, host="0.0.0.0", netns=self.server) as server:
+            with self.inside.connect(SERVER4, 8001) as s:
+                s.sendall(bytes(1000))
+                s.shutdown(socket.SHUT_WR)
+                self.assertEqual(receive(s)[0], len(b"after the end"))
+            self.assertEqual(server.result(), 1000)
+
+    def test_reset_by_the_server(self):
+        def resets(conn, _address):
+            conn.recv(1)
+            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with TcpServer(resets, port=8002, host="0.0.0.0", netns=self.server):
+            with self.inside.connect(SERVER4, 8002) as s:
+                s.sendall(b"x")
+                with self.assertRaises(ConnectionResetError):
+                    s.recv(1)
+
+    def test_reset_by_the_client(self):
+        def waits(conn, _address):
+            conn.settimeout(DEADLINE_S)
+            try:
+                while conn.recv(100):
+                    pass
+            except ConnectionResetError:
+                return "reset"
+            return "end"
+        with TcpServer(waits, port=8003, host="0.0.0.0", netns=self.server) as server:
+            s = self.inside.connect(SERVER4, 8003)
+            s.sendall(b"x")
+            wait_for("the connection outside", lambda: server.jobs)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            s.close()
+            self.assertEqual(server.result(), "reset")
+
+    def test_refused(self):
+        for host in SERVER4, SERVER6:
+            self.assertEqual(self.inside.error(host, 81), 111)  # ECONNREFUSED
+
+    def test_unreachable(self):
+        for kind, host, expected in ROUTES:
+            self.assertIn(self.inside.error(host, 80), {"EHOSTUNREACH": (113, 101),
+                                                        "EACCES": (113, 13)}[expected],
+                          (kind, host))
+
+    def test_no_answer(self):
+        """A server that says nothing: the client waits, and is not told that it is there."""
+        sh("ip", "netns", "exec", os.path.basename(self.server), "ip", "route", "add", "blackhole",
+           "198.51.100.9")
+        try:
+            self.assertIsNone(self.inside.error("198.51.100.9", 80, timeout=3))
+        finally:
+            sh("ip", "netns", "exec", os.path.basename(self.server), "ip", "route", "del",
+               "blackhole", "198.51.100.9")
+
+    def test_the_client_gives_up_while_it_connects(self):
+        for _ in range(20):
+            with net.in_netns(self.inside.netns, lambda: socket.socket()) as s:
+                s.setblocking(False)
+                s.connect_ex((SERVER4, 80))
+        with self.inside.connect(SERVER4, 80) as s:
+            s.sendall(b"still there")
+            self.assertEqual(s.recv(100), b"still there")
+
+    def test_many(self):
+        """Flows at a time, each with its own answer."""
+        n, socks = 500, []
+        try:
+            for i in range(n):
+                socks.append(self.inside.connect(SERVER4 if i % 2 else SERVER6, 80))
+            for i, s in enumerate(socks):
+                s.sendall(b"%d" % i)
+            for i, s in enumerate(socks):
+                self.assertEqual(s.recv(20), b"%d" % i)
+        finally:
+            for s in socks:
+                s.close()
+
+    def test_one_after_the_other(self):
+        for i in range(300):
+            with self.inside.connect(SERVER4, 80) as s:
+                s.sendall(b"%d" % i)
+                self.assertEqual(s.recv(20), b"%d" % i)
+
+    def test_the_server_speaks_first(self):
+        with TcpServer(hello("banner"), port=8004, host="0.0.0.0", netns=self.server):
+            with self.inside.connect(SERVER4, 8004) as s:
+                self.assertEqual(receive(s)[0], len("banner"))
+
+    def test_the_server_sees_the_host(self):
+        with TcpServer(lambda conn, address: address[0], port=8005, host="0.0.0.0",
+                       netns=self.server) as server:
+            self.inside.connect(SERVER4, 8005).close()
+            self.assertEqual(server.result(), "192.0.2.1")
+
+
+class TestUdp(NetBuiltinCase):
+    args = ("--ipv6",)
+
+    def ask(self, s, data, tries=10):
+        for _ in range(tries):
+            s.send(data)
+            try:
+                return s.recv(70000)
+            except TimeoutError:
+                pass
+        return None
+
+    def test_echo(self):
+        with UdpServer(port=7, host="::", netns=self.server):
+            for host in SERVER4, SERVER6:
+                with self.inside.udp(host, 7, timeout=2) as s:
+                    for size in 1, 1400, 9000, 65507 if ":" not in host else 60000:
+                        data = os.urandom(size)
+                        self.assertEqual(self.ask(s, data), data)
+
+    def test_one_mapping_for_all_servers(self):
+        """RFC 4787: the same inside address and port is the same outside, whatever it writes to."""
+        seen = {}
+
+        def remember(data, address):
+            seen[data] = address[1]
+            return data
+        with UdpServer(remember, port=8010, host="0.0.0.0", netns=self.server), \
+                UdpServer(remember, port=8011, host="0.0.0.0", netns=self.server):
+            s = net.in_netns(self.inside.netns,
+                             lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with s:
+                s.settimeout(2)
+                for port in 8010, 8011:
+                    for _ in range(10):
+                        s.sendto(b"%d" % port, (SERVER4, port))
+                        try:
+                            data, address = s.recvfrom(100)
+                            self.assertEqual((data, address), (b"%d" % port, (SERVER4, port)))
+                            break
+                        except TimeoutError:
+                            pass
+        self.assertEqual(seen[b"8010"], seen[b"8011"])
+
+    def test_refused(self):
+        with self.inside.udp(SERVER4, 8012, timeout=2) as s:
+            with self.assertRaises(ConnectionRefusedError):
+                for _ in range(20):
+                    s.send(b"x")
+                    with contextlib.suppress(TimeoutError):
+                        s.recv(10)
+
+    def test_name(self):
+        self.assertEqual(probe(self.rk, "name", "example.org"), "192.0.2.77")
+
+    def test_other_name_servers(self):
+        """A change of the host's resolv.conf is followed."""
+        def other(query, address):
+            question = query[12:]
+            return (query[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, 1, 0, 0) + question
+                    + b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4)
+                    + socket.inet_aton("192.0.2.88"))
+        with UdpServer(other, port=53, host="127.0.0.1"):
+            write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+            try:
+                wait_for("the other server's answer",
+                         lambda: probe(self.rk, "name", "other.example") == "192.0.2.88")
+            finally:
+                write("/etc/resolv.conf", "nameserver 192.0.2.100\n")
+        wait_for("the first server's answer",
+                 lambda: probe(self.rk, "name", "first.example") == "192.0.2.77")
+
+    def test_ping(self):
+        group_range = "/proc/sys/net/ipv4/ping_group_range"
+        with open(group_range) as f:
+            before = f.read()
+        write(group_range, "0 2147483647")
+        try:
+            for host in SERVER4, SERVER6:
+                got = self.rk.nsenter("ping", "-c3", "-i0.2", "-W10", "-s1000", host)
+                self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+            got = self.rk.nsenter("ping", "-c1", "-W2", "198.51.100.9")
+            self.assertEqual(got.returncode, 1, got.stdout)
+        finally:
+            write(group_range, before)
+
+
+class TestHostLoopback(NetBuiltinCase):
+    """The gateway is the host's loopback address, and nothing else is."""
+
+    args = ("--ipv6",)
+
+    def test_through_the_gateway(self):
+        with TcpServer(hello("loopback"), port=8020), \
+                TcpServer(hello("loopback"), port=8020, host="::1"):
+            for host in GATEWAY4, GATEWAY6:
+                with self.inside.connect(host, 8020) as s:
+                    self.assertEqual(s.recv(100), b"loopback")
+
+    def test_refused(self):
+        self.assertEqual(self.inside.error(GATEWAY4, 8021), 111)
+
+
+# A frame to the router with any destination address, from a raw socket inside.
+RAW_SYN = """
+import socket, struct, sys
+destination = sys.argv[1]
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+index = socket.if_nametoindex("eth0")
+import subprocess
+gateway = subprocess.run(["ip", "neigh", "show", "10.0.2.2"], capture_output=True,
+                         text=True).stdout.split()
+mac = bytes.fromhex(gateway[gateway.index("lladdr") + 1].replace(":", ""))
+def sum16(data):
+    total = sum(struct.unpack(">%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+src, dst = socket.inet_aton("10.0.2.100"), socket.inet_aton(destination)
+tcp = struct.pack(">HHIIBBHHH", 41000, int(sys.argv[2]), 1, 0, 5 << 4, 2, 1000, 0, 0)
+c = sum16(src + dst + struct.pack(">HH", 6, 20) + tcp)
+tcp = tcp[:16] + struct.pack(">H", c) + tcp[18:]
+ip = struct.pack(">BBHHHBBH", 0x45, 0, 40, 1, 0, 64, 6, 0) + src + dst
+ip = ip[:10] + struct.pack(">H", sum16(ip)) + ip[12:]
+for _ in range(3):
+    s.sendto(ip + tcp, ("eth0", 0x0800, 0, 0, mac))
+"""
+
+
+class TestNoHostLoopback(NetBuiltinCase):
+    """--disable-host-loopback: by no path."""
+
+    args = ("--ipv6", "--disable-host-loopback")
+
+    def test_gateway(self):
+        with TcpServer(hello("x"), port=8022), TcpServer(hello("x"), port=8022, host="::1"):
+            for host in GATEWAY4, GATEWAY6, "10.0.2.3", "fd00::3":
+                self.assertIn(self.inside.error(host, 8022), (111, 113, 13), host)
+
+    def test_udp(self):
+        got = []
+        with UdpServer(lambda data, address: got.append(data), port=8023):
+            for host in GATEWAY4, "10.0.2.3":
+                with self.inside.udp(host, 8023, timeout=1) as s:
+                    for _ in range(3):
+                        with contextlib.suppress(OSError):
+                            s.send(b"x")
+                            s.recv(10)
+        self.assertEqual(got, [])
+
+    def test_raw_destinations(self):
+        """Frames that no socket would send: loopback, this network, all of it."""
+        self.rk.nsenter("ping", "-c1", "-W5", GATEWAY4)  # the neighbour's address is known then
+        with TcpServer(lambda conn, address: None, port=8024, host="0.0.0.0") as server:
+            for destination in "127.0.0.1", "0.0.0.0", "127.8.8.8", GATEWAY4, "255.255.255.255", \
+                    "224.0.0.1":
+                got = self.rk.nsenter("python3", "-c", RAW_SYN, destination, "8024")
+                self.assertEqual(got.returncode, 0, got.stderr)
+            with self.inside.connect(SERVER4, 80) as s:  # what came before has been dealt with
+                s.sendall(b"x")
+                s.recv(1)
+            self.assertEqual(server.jobs, [])
+
+
+class TestEgress(NetBuiltinCase):
+    """Rules decide, and the longest prefix of them."""
+
+    args = ("--ipv6", "--egress-deny=192.0.2.0/24:80", "--egress-allow=192.0.2.100:8030",
+            "--egress-deny=0.0.0.0/0", "--egress-deny=[2001:db8::100]:80")
+
+    def test_tcp(self):
+        with TcpServer(hello("x"), port=8030, host="0.0.0.0", netns=self.server), \
+                TcpServer(hello("x"), port=8031, host="::", netns=self.server):
+            self.inside.connect(SERVER4, 8030).close()
+            self.assertIn(self.inside.error(SERVER4, 80), (113, 13, 111))
+            self.assertIn(self.inside.error(SERVER4, 8031), (113, 13, 111))
+            self.assertIn(self.inside.error(SERVER6, 80), (113, 13))
+            self.inside.connect(SERVER6, 8031).close()
+
+
+if __name__ == "__main__":
+    rkit.main()
