@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/counters.h"
 #include "base/fd.h"
 #include "base/limits.h"
 #include "config.h"
@@ -312,7 +313,7 @@ static void put_numbers_of_ports(FILE *f, const struct ports *ports)
 
 char *metrics_text(const struct api_info *info)
 {
-	json_t *stats = info->ports ? ports_stats(info->ports, NULL) : NULL;
+	json_t *stats = info->ports ? counters_stats(info->ports, NULL) : NULL;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);

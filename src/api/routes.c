@@ -7,6 +7,7 @@
 
 #include "api/api_internal.h"
 #include "api/codec.h"
+#include "api/counters.h"
 #include "api/metrics.h"
 #include "config.h"
 
@@ -86,7 +87,7 @@ static json_t *port_driver_json(const struct ports *table)
 	if (ops->batch_max)
 		json_object_set_new(o, "batchMax", json_integer(ops->batch_max));
 	json_object_set_new(o, "ranges", json_true());
-	ports_describe(table, o);
+	counters_describe(table, o);
 	return o;
 }
 
@@ -288,7 +289,7 @@ static void get_stats(struct request *r, const char *rest)
 	json_t *stats;
 
 	(void)rest;
-	stats = ports_stats(r->api->info.ports, &e);
+	stats = counters_stats(r->api->info.ports, &e);
 	if (!stats) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;

@@ -24,18 +24,18 @@
  * when the second joins. UDP has no such gap, and SO_REUSEADDR there would mean sharing: not set.
  */
 
-static int family_of(const struct dataplane_port *port)
+static int family_of(const struct port_route *port)
 {
 	return port->listen.ss_family;
 }
 
-static socklen_t addr_len(const struct dataplane_port *port)
+static socklen_t addr_len(const struct port_route *port)
 {
 	return family_of(port) == AF_INET ? sizeof(struct sockaddr_in)
 					  : sizeof(struct sockaddr_in6);
 }
 
-static int set_tcp(int fd, const struct dataplane_port *port)
+static int set_tcp(int fd, const struct port_route *port)
 {
 	int code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 
@@ -47,7 +47,7 @@ static int set_tcp(int fd, const struct dataplane_port *port)
 }
 
 /* Answers must come from the address that the client wrote to: ask for it with each datagram. */
-static int set_udp(int fd, const struct dataplane_port *port)
+static int set_udp(int fd, const struct port_route *port)
 {
 	int code;
 
@@ -60,20 +60,20 @@ static int set_udp(int fd, const struct dataplane_port *port)
 	return code;
 }
 
-static int set_options(int fd, const struct dataplane_port *port)
+static int set_options(int fd, const struct port_route *port)
 {
 	int code = 0;
 
 	if (family_of(port) == AF_INET6)
 		code = sockopt_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, port->v6only);
 	if (!code)
-		code = port->proto == DATAPLANE_TCP ? set_tcp(fd, port) : set_udp(fd, port);
+		code = port->proto == PORT_TCP ? set_tcp(fd, port) : set_udp(fd, port);
 	return code;
 }
 
-static int bind_one(const struct dataplane_port *port, bool first)
+static int bind_one(const struct port_route *port, bool first)
 {
-	bool tcp = port->proto == DATAPLANE_TCP;
+	bool tcp = port->proto == PORT_TCP;
 	int type = (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, code;
 	auto_fd int fd = socket(family_of(port), type, tcp ? IPPROTO_TCP : IPPROTO_UDP);
 
@@ -92,7 +92,7 @@ static int bind_one(const struct dataplane_port *port, bool first)
 	return steal_fd(&fd);
 }
 
-int bind_port(const struct dataplane_port *port, int *fds, unsigned n)
+int bind_port(const struct port_route *port, int *fds, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		int code = fds[i] = bind_one(port, i == 0);

@@ -10,6 +10,6 @@
  * (SO_REUSEPORT, socket(7)). The descriptors become the caller's.
  * 0, or -errno (EADDRINUSE, EADDRNOTAVAIL, EACCES, EMFILE, ...) and nothing is left open.
  */
-int bind_port(const struct dataplane_port *port, int *fds, unsigned n);
+int bind_port(const struct port_route *port, int *fds, unsigned n);
 
 #endif

@@ -10,13 +10,15 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "ports/route.h"
 
 /*
  * The door to the data plane; this half runs in the parent. It starts the data plane and the socket
  * broker (re-exec of our own binary), binds and keeps every listening socket, hands them over, and
  * starts either process again when it dies, with the same sockets.
  *
- * Only drivers/port/builtin.c includes this header (and main(), for the two roles).
+ * tests/layers.py says who includes this header: the drivers that are called builtin, and main()
+ * for the two roles.
  */
 struct dataplane;
 
@@ -50,20 +52,6 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
  * Not from within a done. NULL is allowed. */
 void dataplane_close(struct dataplane *dp);
 
-enum dataplane_proto { DATAPLANE_TCP, DATAPLANE_UDP };
-
-/* A port to listen on and where its flows go. */
-struct dataplane_port {
-	int id; /* > 0, not in use */
-	enum dataplane_proto proto;
-	struct sockaddr_storage listen;	 /* AF_INET or AF_INET6 with port */
-	bool v6only;			 /* AF_INET6 only; false on [::] takes IPv4 too */
-	struct sockaddr_storage target;	 /* in the namespace */
-	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
-	struct sockaddr_storage inside;	 /* to listen on as well, in the namespace; IPv6 alone if it
-					    is IPv6; ss_family 0: none */
-};
-
 /* err: 0 or -errno; -ECONNRESET: the data plane died, and more than once. Exactly one call, never
  * from within the call that started it. */
 typedef void dataplane_done_fn(void *arg, int err);
@@ -72,8 +60,8 @@ typedef void dataplane_done_fn(void *arg, int err);
  * EADDRNOTAVAIL, EMFILE, ...) and done is not called; else 0, and done says whether the workers
  * took it, or why the address inside cannot be had. One that the namespace does not have is done
  * without: nobody there can ask for it. */
-int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
-		       dataplane_done_fn *done, void *arg);
+int dataplane_port_add(struct dataplane *dp, const struct port_route *spec, dataplane_done_fn *done,
+		       void *arg);
 
 /* Closes the port and its flows. -ENOENT, or 0 and done is called when every worker has let go,
  * so that the address can be bound again. */

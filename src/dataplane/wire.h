@@ -112,7 +112,7 @@ struct dp_msg {
 	uint32_t seq;	 /* of the request, repeated in DP_MSG_DONE */
 	int32_t port_id; /* negative: the port's socket in the namespace */
 	int32_t err;
-	uint32_t proto; /* enum dataplane_proto */
+	uint32_t proto; /* enum port_proto */
 	uint32_t listen_family;
 	uint32_t slot;	      /* of the port in the statistics file */
 	uint32_t slot_used;   /* by an earlier port: to be zeroed */
@@ -145,7 +145,7 @@ struct broker_channels {
 struct broker_listen {
 	int32_t port_id;
 	uint32_t seq;
-	uint32_t proto; /* enum dataplane_proto */
+	uint32_t proto; /* enum port_proto */
 	union dp_addr addr;
 };
 

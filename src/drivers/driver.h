@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "ports/spec.h"
+#include "ports/driver.h"
 
 /*
  * Network and port drivers. One file a driver under net/ and port/; registry.c holds the one table
@@ -116,55 +116,6 @@ struct net_driver_ops {
 
 /* NULL when there is none of that name. "host" has no ops: no namespace is made. */
 const struct net_driver_ops *net_driver_find(const char *name);
-
-/* Port drivers. */
-struct port_driver;
-struct json_t;
-
-/* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once, from the
- * loop or from within add/remove itself. */
-typedef void port_done_fn(void *arg, const struct err *e);
-
-struct port_params {
-	struct loop *loop;
-	pid_t child_pid;
-	int userns_fd, netns_fd;	 /* borrowed; the namespaces of the command */
-	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
-	const char *state_dir;
-	const char *slirp_api_socket;
-	bool disable_host_loopback;
-	bool source_ip_transparent;
-	const char *dataplane; /* "auto", "io_uring", "epoll" */
-	int workers;	       /* 0: as many as there are CPUs */
-	int udp_timeout_ms;
-	bool dataplane_sandbox;
-	bool debug;
-	struct dataplane_outward *outward; /* the network driver's, or NULL */
-};
-
-struct port_driver_ops {
-	const char *name;	   /* as in --port-driver */
-	const char *const *protos; /* NULL at the end */
-	bool disallow_loopback_child_ip;
-	/* How many adds may wait for the driver at a time on behalf of one request, and so how
-	 * many ports a request may hold; 0: one request, one port. */
-	unsigned batch_max;
-	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
-	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
-	/* spec has been validated and does not conflict; id names the port from now on. Where it
-	 * fails nothing of it is left. */
-	void (*add)(struct port_driver *drv, int id, const struct port_spec *spec,
-		    port_done_fn *done, void *arg);
-	/* When done is called the port is free again and its connections are closed. */
-	void (*remove)(struct port_driver *drv, int id, port_done_fn *done, void *arg);
-	void (*stop)(struct port_driver *drv);
-	/* Optional. Adds members to what the API says of the driver (GET /v1/info). */
-	void (*describe)(const struct port_driver *drv, struct json_t *info);
-	/* Optional. What it has counted, as openapi.yaml describes, but for "ports", which is an
-	 * object with a member for each port, by the decimal id. A new reference, or NULL with *e
-	 * filled in. */
-	struct json_t *(*stats)(const struct port_driver *drv, struct err *e);
-};
 
 const struct port_driver_ops *port_driver_find(const char *name);
 

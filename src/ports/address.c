@@ -23,14 +23,13 @@
 
 struct proto {
 	const char *name;
-	enum dataplane_proto proto;
+	enum port_proto proto;
 	int family; /* AF_UNSPEC: either */
 };
 
 static const struct proto protos[] = {
-	{"tcp", DATAPLANE_TCP, AF_UNSPEC}, {"tcp4", DATAPLANE_TCP, AF_INET},
-	{"tcp6", DATAPLANE_TCP, AF_INET6}, {"udp", DATAPLANE_UDP, AF_UNSPEC},
-	{"udp4", DATAPLANE_UDP, AF_INET},  {"udp6", DATAPLANE_UDP, AF_INET6},
+	{"tcp", PORT_TCP, AF_UNSPEC}, {"tcp4", PORT_TCP, AF_INET}, {"tcp6", PORT_TCP, AF_INET6},
+	{"udp", PORT_UDP, AF_UNSPEC}, {"udp4", PORT_UDP, AF_INET}, {"udp6", PORT_UDP, AF_INET6},
 };
 
 static const struct proto *proto_find(const char *name)
@@ -104,7 +103,7 @@ static void set_any4(struct sockaddr_storage *ss, uint16_t port)
 /* Go resolves UDP addresses in a step of its own, whose errors do not say "listen". */
 static int unsuitable(const struct proto *proto, const struct port_spec *spec, struct err *e)
 {
-	if (proto->proto == DATAPLANE_UDP)
+	if (proto->proto == PORT_UDP)
 		return err_set(e, -EINVAL, "address %s: no suitable address found",
 			       spec->parent_ip);
 	return err_set(e, -EINVAL, "listen %s: address %s: no suitable address found", spec->proto,
@@ -134,7 +133,7 @@ static int listen_addr(const struct proto *proto, const struct port_spec *spec,
 }
 
 static int resolve_listen(const struct proto *proto, const struct port_spec *spec,
-			  struct dataplane_port *port, struct err *e)
+			  struct port_route *port, struct err *e)
 {
 	int code = listen_addr(proto, spec, &port->listen, e);
 
@@ -153,7 +152,7 @@ static int resolve_listen(const struct proto *proto, const struct port_spec *spe
  * which has none of the host's addresses: a connection to one would leave the namespace, and could
  * reach a service of the host.
  */
-static int resolve_target(const struct port_spec *spec, struct dataplane_port *port, struct err *e)
+static int resolve_target(const struct port_spec *spec, struct port_route *port, struct err *e)
 {
 	const struct in_addr loop4 = {.s_addr = htonl(INADDR_LOOPBACK)};
 	uint16_t child_port = (uint16_t)spec->child_port;
@@ -182,7 +181,7 @@ static int resolve_target(const struct port_spec *spec, struct dataplane_port *p
 /* Beside the port, in the namespace, with its number. Each family by itself: whoever wants both
  * publishes twice, as Docker does. */
 static int resolve_inside(const struct proto *proto, const struct port_spec *spec,
-			  struct dataplane_port *port, struct err *e)
+			  struct port_route *port, struct err *e)
 {
 	const char *ip = spec->child_listen_ip;
 
@@ -196,7 +195,7 @@ static int resolve_inside(const struct proto *proto, const struct port_spec *spe
 	return 0;
 }
 
-int port_address_resolve(const struct port_spec *spec, struct dataplane_port *port, struct err *e)
+int port_address_resolve(const struct port_spec *spec, struct port_route *port, struct err *e)
 {
 	const struct proto *proto = proto_find(spec->proto);
 	int code;
@@ -212,7 +211,7 @@ int port_address_resolve(const struct port_spec *spec, struct dataplane_port *po
 	return code ? code : resolve_target(spec, port, e);
 }
 
-bool port_address_without_ipv6(struct dataplane_port *port)
+bool port_address_without_ipv6(struct port_route *port)
 {
 	if (port->listen.ss_family != AF_INET6 || port->v6only || !is_wildcard(&port->listen))
 		return false;

@@ -3,7 +3,7 @@
 #define RINGKIT_PORTS_ADDRESS_H
 
 #include "base/err.h"
-#include "dataplane/dataplane.h"
+#include "ports/route.h"
 #include "ports/spec.h"
 
 /*
@@ -14,7 +14,7 @@
 
 /* Fills in everything of port but the id. -EINVAL with RootlessKit's words in *e when the address
  * does not suit the protocol or the protocol is none of ours. */
-int port_address_resolve(const struct port_spec *spec, struct dataplane_port *port, struct err *e);
+int port_address_resolve(const struct port_spec *spec, struct port_route *port, struct err *e);
 
 /* An IPv4 address in the form of IPv6 (::ffff:10.0.2.100), as dockerd may send it, in its usual
  * form, written to buf; any other text as it is. For programs that take IPv4 addresses alone. */
@@ -22,7 +22,7 @@ const char *port_address_unmapped(const char *ip, char buf[INET_ADDRSTRLEN]);
 
 /* What to try when the host has no IPv6 (EAFNOSUPPORT): true when port was dual stack and is now
  * IPv4 alone. */
-bool port_address_without_ipv6(struct dataplane_port *port);
+bool port_address_without_ipv6(struct port_route *port);
 
 /* Turns the -errno of a failed bind into RootlessKit's words:
  * `listen tcp 127.0.0.1:80: bind: address already in use`; for privileged ports, the sysctl's name

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,16 +270,15 @@ const struct port_driver_ops *ports_driver(const struct ports *p)
 	return p->ops;
 }
 
-void ports_describe(const struct ports *p, json_t *info)
+int ports_describe(const struct ports *p, port_counter_fn *fn, void *arg)
 {
-	if (p->ops->describe)
-		p->ops->describe(p->drv, info);
+	return p->ops->describe ? p->ops->describe(p->drv, fn, arg) : 0;
 }
 
-json_t *ports_stats(const struct ports *p, struct err *e)
+int ports_stats(const struct ports *p, port_counter_fn *fn, void *arg, struct err *e)
 {
 	if (p->ops->stats)
-		return p->ops->stats(p->drv, e);
-	err_set(e, -ENOTSUP, "the port driver %s has no statistics: builtin has", p->ops->name);
-	return NULL;
+		return p->ops->stats(p->drv, fn, arg, e);
+	return err_set(e, -ENOTSUP, "the port driver %s has no statistics: builtin has",
+		       p->ops->name);
 }

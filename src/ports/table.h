@@ -2,7 +2,7 @@
 #ifndef RINGKIT_PORTS_TABLE_H
 #define RINGKIT_PORTS_TABLE_H
 
-#include "drivers/driver.h"
+#include "ports/driver.h"
 
 /*
  * The table of published ports, the same for every port driver: numbers them (from 1, never used
@@ -49,11 +49,11 @@ int ports_each(const struct ports *ports, int (*fn)(void *arg, const struct port
 
 const struct port_driver_ops *ports_driver(const struct ports *ports);
 
-/* Lets the driver describe itself, if it has more to say than its ops. */
-void ports_describe(const struct ports *ports, struct json_t *info);
+/* What the driver says of itself beside its ops. 0 or -errno of fn. */
+int ports_describe(const struct ports *ports, port_counter_fn *fn, void *arg);
 
-/* The driver's counters, as struct port_driver_ops has them. A new reference; NULL with *e filled
- * in, also when the driver counts nothing. */
-struct json_t *ports_stats(const struct ports *ports, struct err *e);
+/* The driver's counters, as struct port_driver_ops has them. 0, or -errno with *e filled in, also
+ * when the driver counts nothing. */
+int ports_stats(const struct ports *ports, port_counter_fn *fn, void *arg, struct err *e);
 
 #endif

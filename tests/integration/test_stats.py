@@ -79,6 +79,8 @@ class Counters(PortTestCase):
             for _ in range(5):
                 client.send(b"12345")
                 client.recv(100)
+            # A worker counts an answer after it has sent it.
+            wait_for("the counters", lambda: self.port(number)["datagramsOut"] == 5)
             port = self.port(number)
             client.close()
         self.assertEqual((port["flows"], port["opened"]), (1, 1))

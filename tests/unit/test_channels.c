@@ -37,7 +37,7 @@ static void reply_with(struct world *x, const struct broker_reply *reply, const 
 static void tcp_world(struct world *x, struct broker_request *req)
 {
 	world_open(x, 1, 0);
-	add_port(x, DATAPLANE_TCP, 0);
+	add_port(x, PORT_TCP, 0);
 	*req = expect_request(x, AF_INET, IPPROTO_TCP);
 }
 
@@ -175,7 +175,7 @@ static void test_lost_descriptors_concern_one_pool(void **state)
 
 	(void)state;
 	tcp_world(&x, &req);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	expect_request(&x, AF_INET, IPPROTO_UDP);
 	fd = sim_socket(x.sim, false);
 	sim_channel_put(x.sim, x.broker, &tcp, sizeof(tcp), &fd, 1);
@@ -294,7 +294,7 @@ static void test_request_waits_for_room(void **state)
 	(void)state;
 	world_open(&x, 1, 0);
 	sim_channel_room(x.sim, x.broker, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	turn(&x);
 	assert_int_equal(x.stats.sockets_requested, 0);
 	sim_client_connect(x.sim, x.listener);
@@ -324,7 +324,7 @@ static void test_end_of_control_ends_worker(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	assert_true(ended_after(&x) <= 0);
 	sim_channel_end(x.sim, x.control);
 	assert_int_equal(ended_after(&x), 1);
@@ -373,22 +373,22 @@ static void test_bad_ports_are_refused(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	ask_add(&x, &msg, -1);
 	expect_answer(&x, msg.port_id, x.seq, -EBADF);
-	msg.proto = DATAPLANE_UDP + 1;
+	msg.proto = PORT_UDP + 1;
 	ask_add(&x, &msg, sim_listener(x.sim));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	msg.target.sa.sa_family = AF_UNIX;
 	ask_add(&x, &msg, sim_listener(x.sim));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	msg.slot = 8;
 	ask_add(&x, &msg, sim_listener(x.sim));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
-	add_port(&x, DATAPLANE_TCP, 0);
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	msg.port_id = --x.port_id;
 	ask_add(&x, &msg, sim_listener(x.sim));
 	expect_answer(&x, msg.port_id, x.seq, -EEXIST);
@@ -406,7 +406,7 @@ static void test_port_without_its_descriptor(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	ask_add(&x, &msg, sim_listener(x.sim));
 	sim_channel_lose_fds(x.sim, x.control);
 	expect_answer(&x, msg.port_id, x.seq, -EBADF);
@@ -421,15 +421,15 @@ static void test_table_of_ports_is_full(void **state)
 	(void)state;
 	world_open(&x, 1, 0);
 	for (int i = 0; i < 8; i++)
-		add_port(&x, DATAPLANE_TCP, 0);
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+		add_port(&x, PORT_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	ask_add(&x, &msg, sim_listener(x.sim));
 	expect_answer(&x, msg.port_id, x.seq, -ENOSPC);
 	x.port_id = 3;
 	remove_port(&x);
 	expect_answer(&x, 3, x.seq, 0);
 	x.port_id = 20;
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	world_close(&x);
 }
 
@@ -444,7 +444,7 @@ static void test_answers_wait_for_parent(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	x.seq = 0;
 	sim_channel_room(x.sim, x.control, 0);
 	while (sent < REQUESTS) {
@@ -467,7 +467,7 @@ static void test_answers_wait_for_parent(void **state)
 		answered++;
 	}
 	sim_channel_room(x.sim, x.control, 3);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	world_close(&x);
 }
 
@@ -480,7 +480,7 @@ static void test_removals_keep_their_place(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	x.no_sockets = true;
 	sim_client_connect(x.sim, x.listener);
 	settle(&x);

@@ -188,9 +188,9 @@ static void turns(struct world *x)
 	assert_int_equal(loop_run_once(x->loop, 0), 0);
 }
 
-static struct dataplane_port spec_of(struct world *x, int id, bool inside)
+static struct port_route spec_of(struct world *x, int id, bool inside)
 {
-	struct dataplane_port spec = {.id = id, .proto = DATAPLANE_TCP};
+	struct port_route spec = {.id = id, .proto = PORT_TCP};
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	a.sin_port = x->port;
@@ -207,7 +207,7 @@ static void add(struct world *x, int id, bool inside, struct outcome *o)
 	int code = -EADDRINUSE;
 
 	for (int i = 0; i < 20 && code == -EADDRINUSE; i++) {
-		struct dataplane_port spec;
+		struct port_route spec;
 
 		x->port = free_port();
 		spec = spec_of(x, id, inside);

@@ -17,7 +17,7 @@ static void test_failed_connections_pause_nothing(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	settle(&x);
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		uint64_t start_ns = sim_now(x.sim);
@@ -42,7 +42,7 @@ static void test_ended_flow_ends_the_pause(void **state)
 
 	(void)state;
 	world_open_with(&x, 1, 0, 34);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	settle(&x);
 	for (int i = 0; i < 14; i++) {
 		clients[i] = sim_client_connect(x.sim, x.listener);
@@ -72,7 +72,7 @@ static void test_paused_port_is_removed(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	sim_set_exhausted(x.sim, true);
 	sim_client_connect(x.sim, x.listener);
 	settle(&x);
@@ -95,13 +95,13 @@ static void test_slot_of_an_earlier_port(void **state)
 	(void)state;
 	world_open(&x, 1, 0);
 	memset(&x.ports[3], 0x11, sizeof(x.ports[3]));
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	msg.slot = 3;
 	ask_add(&x, &msg, sim_listener(x.sim));
 	expect_answer(&x, msg.port_id, x.seq, 0);
 	assert_int_equal(x.ports[3].opened, 0);
 	x.ports[3].opened = 5;
-	msg = port_msg(&x, DATAPLANE_TCP, 0);
+	msg = port_msg(&x, PORT_TCP, 0);
 	msg.slot = 3;
 	msg.slot_used = false;
 	ask_add(&x, &msg, sim_listener(x.sim));
@@ -119,11 +119,11 @@ static void test_completion_of_an_earlier_port(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	gen = x.w->listeners.table[0].gen;
 	remove_port(&x);
 	expect_answer(&x, x.port_id, x.seq, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	fd = sim_socket(x.sim, false);
 	sim_inject(x.sim, handle_pack(HANDLE_ACCEPT, 0, gen, 0), fd);
 	settle(&x);
@@ -146,7 +146,7 @@ static void test_slow_removal_keeps_its_place(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	settle(&x);
 	sim_hold_cancelled(x.sim, true);
 	sim_channel_room(x.sim, x.control, 0);

@@ -12,7 +12,7 @@
 
 static void socat_of(const char *text, struct socat_command *cmd)
 {
-	struct dataplane_port port = {.id = 1};
+	struct port_route port = {.id = 1};
 	struct port_spec spec;
 	struct err e;
 

@@ -26,7 +26,7 @@ static struct flow flow_open(struct world *x)
 static void tcp_world(struct world *x, uint64_t seed)
 {
 	world_open(x, seed, 0);
-	add_port(x, DATAPLANE_TCP, 0);
+	add_port(x, PORT_TCP, 0);
 }
 
 static void expect_read(struct world *x, int far, const char *text)
@@ -162,7 +162,7 @@ static void test_removal_while_waiting_for_socket(void **state)
 	x.no_sockets = false;
 	pass(&x, 60 * SECOND_NS);
 	assert_int_equal(x.w->supply.pools[POOL_TCP4].n, 0); /* nobody waits any more */
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	flow_open(&x);
 	assert_int_equal(x.stats.tcp_connected, 1);
 	world_close(&x);
@@ -178,7 +178,7 @@ static void test_budget_holds_within_a_turn(void **state)
 	(void)state;
 	world_open_with(&x, 1, 0, FDS);
 	for (int i = 0; i < PORTS; i++) {
-		add_port(&x, DATAPLANE_TCP, 0);
+		add_port(&x, PORT_TCP, 0);
 		listeners[i] = x.listener;
 	}
 	settle(&x);
@@ -332,7 +332,7 @@ static void test_pools_empty_without_ports(void **state)
 	world_open(&x, 1, 0);
 	x.w->config.transparent = UINT32_MAX;
 	x.target = 0x0a000264;
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	settle(&x);
 	assert_true(x.w->supply.probe_fd[0] >= 0);
 	remove_port(&x);

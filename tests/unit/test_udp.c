@@ -48,7 +48,7 @@ static void expect_nothing_sent(struct world *x)
 static void udp_world(struct world *x)
 {
 	world_open(x, 1, 0);
-	add_port(x, DATAPLANE_UDP, 0);
+	add_port(x, PORT_UDP, 0);
 	settle(x);
 }
 
@@ -174,7 +174,7 @@ static void test_evicted_flow_without_buffers_has_sent(void **state)
 		int first;
 
 		world_open(&x, seed, 0);
-		add_port(&x, DATAPLANE_UDP, 0);
+		add_port(&x, PORT_UDP, 0);
 		settle(&x);
 		first = flow_open(&x, 0);
 		for (unsigned i = 1; i < 14; i++)
@@ -199,7 +199,7 @@ static void test_busy_port_evicts_its_own(void **state)
 	udp_world(&x);
 	quiet = x.listener;
 	fd = flow_open(&x, 1);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	settle(&x);
 	for (unsigned i = 0; i < 100; i++)
 		flow_open(&x, 100 + i);
@@ -218,7 +218,7 @@ static void test_removal_while_waiting_for_socket(void **state)
 	(void)state;
 	world_open(&x, 1, 0);
 	x.no_sockets = true;
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	assert_true(from_client(&x, 1, "lost", 0));
 	settle(&x);
 	assert_int_equal(x.stats.udp_flows, 1);
@@ -228,7 +228,7 @@ static void test_removal_while_waiting_for_socket(void **state)
 	assert_int_equal(x.stats.udp_dropped, 1);
 	x.no_sockets = false;
 	settle(&x);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	settle(&x);
 	flow_open(&x, 1);
 	world_close(&x);
@@ -241,7 +241,7 @@ static void test_budget_comes_back(void **state)
 
 	(void)state;
 	world_open_with(&x, 1, 0, 60);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	settle(&x);
 	for (unsigned i = 0; i < 100; i++) {
 		flow_open(&x, i);

@@ -149,7 +149,7 @@ static void run_tcp(uint64_t seed, bool resets, unsigned faults)
 	struct world x;
 
 	world_open(&x, seed, faults);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	for (unsigned i = 0; i < PAIRS; i++) {
 		pairs[i] = (struct pair){.client = -1, .server = -1, .reset = resets};
 		for (unsigned side = 0; side < 2; side++)
@@ -207,7 +207,7 @@ static void run_removal(uint64_t seed, bool resets, unsigned faults)
 	for (int round = 0; round < 10; round++) {
 		int clients[8];
 
-		add_port(&x, DATAPLANE_TCP, 0);
+		add_port(&x, PORT_TCP, 0);
 		for (int i = 0; i < 8; i++)
 			clients[i] = sim_client_connect(x.sim, x.listener);
 		for (uint32_t i = sim_random(x.sim, 30); i > 0; i--) {
@@ -244,7 +244,7 @@ static void test_refused_server_resets_client(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	sim_refuse_port(x.sim, 80);
 	client = sim_client_connect(x.sim, x.listener);
 	settle(&x);
@@ -260,7 +260,7 @@ static void test_second_target_is_tried(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 81);
+	add_port(&x, PORT_TCP, 81);
 	sim_refuse_port(x.sim, 80);
 	client = sim_client_connect(x.sim, x.listener);
 	settle(&x);
@@ -279,7 +279,7 @@ static void test_answer_before_reset_arrives(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	client = sim_client_connect(x.sim, x.listener);
 	settle(&x);
 	server = sim_server_accept(x.sim);
@@ -304,7 +304,7 @@ static void test_reset_while_blocked_is_passed_on(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	client = sim_client_connect(x.sim, x.listener);
 	settle(&x);
 	server = sim_server_accept(x.sim);
@@ -331,7 +331,7 @@ static void test_out_of_descriptors_pauses(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	settle(&x);
 	sim_set_exhausted(x.sim, true);
 	client = sim_client_connect(x.sim, x.listener);
@@ -357,7 +357,7 @@ static void test_descriptors_go_to_flows_under_way(void **state)
 	(void)state;
 	/* The listener, 8 in the pool, and 12 flows. */
 	world_open_with(&x, 1, 0, 34);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	settle(&x);
 	for (int i = 0; i < 14; i++) {
 		clients[i] = sim_client_connect(x.sim, x.listener);
@@ -388,7 +388,7 @@ static void test_full_table_refuses(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	for (int i = 0; i < 20; i++)
 		sim_client_connect(x.sim, x.listener);
 	settle(&x);
@@ -405,7 +405,7 @@ static void test_idle_flow_holds_no_pipe(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	client = sim_client_connect(x.sim, x.listener);
 	settle(&x);
 	server = sim_server_accept(x.sim);
@@ -460,7 +460,7 @@ static void transparent_world(struct world *x, uint32_t works, uint32_t target)
 	x->w->config.transparent = works;
 	x->target = target;
 	sim_routes(x->sim, usual_routes);
-	add_port(x, DATAPLANE_TCP, 0);
+	add_port(x, PORT_TCP, 0);
 }
 
 static int client_from(struct world *x, uint32_t address)
@@ -779,7 +779,7 @@ static void run_transparent(uint64_t seed, bool resets, unsigned faults)
 	x.w->config.transparent = EVERYTHING;
 	x.target = sim_random(x.sim, 2) ? CONTAINER : INADDR_LOOPBACK;
 	sim_routes(x.sim, usual_routes);
-	add_port(&x, DATAPLANE_TCP, 0);
+	add_port(&x, PORT_TCP, 0);
 	while (n < 60) {
 		if (x.stats.tcp_flows < 10 && sim_random(x.sim, 2)) {
 			sim_far_shutdown(x.sim, client_from(&x, CLIENT + n));
@@ -847,7 +847,7 @@ static void expect_out(struct world *x, const char *text, struct sim_datagram *d
 static void udp_world(struct world *x)
 {
 	world_open(x, 1, 0);
-	add_port(x, DATAPLANE_UDP, 0);
+	add_port(x, PORT_UDP, 0);
 	settle(x);
 }
 
@@ -930,7 +930,7 @@ static void test_udp_first_datagrams_wait_for_socket(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	send_in(&x, 1, &local_a, "a", 0);
 	send_in(&x, 1, &local_a, "b", 0);
 	turn(&x);
@@ -950,7 +950,7 @@ static void test_udp_many_first_datagrams(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	for (unsigned i = 0; i < 12; i++) {
 		snprintf(text, sizeof(text), "first %u", i);
 		send_in(&x, i, &local_a, text, 0);
@@ -978,7 +978,7 @@ static void test_udp_large_first_datagrams(void **state)
 	(void)state;
 	memset(large, 'x', sizeof(large));
 	world_open(&x, 1, 0);
-	add_port(&x, DATAPLANE_UDP, 0);
+	add_port(&x, PORT_UDP, 0);
 	for (unsigned i = 0; i < 12; i++) {
 		from = client_address(i);
 		assert_true(sim_datagram_in(x.sim, x.listener, &from, &local_a, large,
@@ -1174,7 +1174,7 @@ static void run_udp(uint64_t seed, bool unused, unsigned faults)
 	world_open(&r.x, seed, faults);
 	for (unsigned i = 0; i < UDP_CLIENTS; i++)
 		r.fd[i] = -1;
-	add_port(&r.x, DATAPLANE_UDP, 0);
+	add_port(&r.x, PORT_UDP, 0);
 	for (unsigned step = 0; step < 5000; step++) {
 		udp_send_run(&r);
 		if (sim_random(r.x.sim, 300) == 0)

@@ -11,10 +11,10 @@
 /* The descriptor or -errno. */
 static int bind_as_asked(const struct broker_listen *msg)
 {
-	struct dataplane_port port = {.proto = (enum dataplane_proto)msg->proto, .v6only = true};
+	struct port_route port = {.proto = (enum port_proto)msg->proto, .v6only = true};
 	int fd = -1, code;
 
-	if (msg->proto > DATAPLANE_UDP ||
+	if (msg->proto > PORT_UDP ||
 	    (msg->addr.sa.sa_family != AF_INET && msg->addr.sa.sa_family != AF_INET6))
 		return -EINVAL;
 	memcpy(&port.listen, &msg->addr, sizeof(msg->addr));

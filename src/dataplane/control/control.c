@@ -103,7 +103,7 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 /* Whether it can have clients from outside whose addresses servers are to see. */
 static bool is_transparent(const struct dp_port *port)
 {
-	return port->dp->transparent && port->spec.proto == DATAPLANE_TCP &&
+	return port->dp->transparent && port->spec.proto == PORT_TCP &&
 	       !sockaddr_is_loopback((const struct sockaddr *)&port->spec.listen);
 }
 
@@ -364,8 +364,8 @@ static bool is_hopeless(const struct dp_child *child)
 	return child->state == DP_CHILD_DOWN && child->failures >= 4;
 }
 
-int dataplane_port_add(struct dataplane *dp, const struct dataplane_port *spec,
-		       dataplane_done_fn *done, void *arg)
+int dataplane_port_add(struct dataplane *dp, const struct port_route *spec, dataplane_done_fn *done,
+		       void *arg)
 {
 	struct dp_port *port;
 	int code;

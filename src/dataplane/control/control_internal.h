@@ -66,7 +66,7 @@ enum dp_port_state {
 struct dp_port {
 	struct dataplane *dp;
 	enum dp_port_state state;
-	struct dataplane_port spec;
+	struct port_route spec;
 	uint32_t slot;	/* in the statistics file */
 	bool slot_used; /* by an earlier port */
 	int *fds;	/* the listening sockets */

@@ -33,7 +33,7 @@ int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
 /* The broker runs in a namespace that its user rules: what it says is checked. */
 bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int fd)
 {
-	bool tcp = port->spec.proto == DATAPLANE_TCP;
+	bool tcp = port->spec.proto == PORT_TCP;
 
 	return sockopt_is(fd, SO_DOMAIN, port->spec.inside.ss_family) &&
 	       sockopt_is(fd, SO_TYPE, tcp ? SOCK_STREAM : SOCK_DGRAM) &&

@@ -33,7 +33,7 @@ struct listener {
 	uint32_t gen;
 	int fd;
 	int port_id;
-	uint32_t proto; /* enum dataplane_proto */
+	uint32_t proto; /* enum port_proto */
 	uint32_t remove_seq;
 	struct port_stats *stats;
 	int family;	  /* of fd */

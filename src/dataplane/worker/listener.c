@@ -65,7 +65,7 @@ static void slot_put(struct worker *w, struct listener *l)
 
 static void arm(struct worker *w, struct listener *l)
 {
-	bool tcp = l->proto == DATAPLANE_TCP;
+	bool tcp = l->proto == PORT_TCP;
 	uint64_t h = handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
 				 listener_index(w, l));
 
@@ -82,7 +82,7 @@ static struct listener **paused_of(struct worker *w, const struct listener *l)
 {
 	if (l->outward)
 		return &w->listeners.paused[LISTENERS_OUTWARD];
-	return &w->listeners.paused[l->proto == DATAPLANE_UDP ? LISTENERS_UDP : LISTENERS_TCP];
+	return &w->listeners.paused[l->proto == PORT_UDP ? LISTENERS_UDP : LISTENERS_TCP];
 }
 
 /* Armed again at_ns at the latest. */
@@ -96,7 +96,7 @@ static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
 
 static void disarm(struct worker *w, struct listener *l)
 {
-	bool tcp = l->proto == DATAPLANE_TCP;
+	bool tcp = l->proto == PORT_TCP;
 
 	w->io->ops->cancel(w->io, l->fd,
 			   handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
@@ -149,7 +149,7 @@ static socklen_t addr_len(const union dp_addr *a)
  * when a connection waits for it. */
 static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 {
-	unsigned pool = l->proto == DATAPLANE_TCP ? POOL_TCP4 : POOL_UDP4;
+	unsigned pool = l->proto == PORT_TCP ? POOL_TCP4 : POOL_UDP4;
 
 	return &w->supply.pools[pool + (l->target.sa.sa_family == AF_INET6)];
 }
@@ -157,7 +157,7 @@ static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	struct listener *l, **bucket = bucket_of(w, msg->port_id);
-	bool valid = msg->proto <= DATAPLANE_UDP && addr_len(&msg->target) > 0 &&
+	bool valid = msg->proto <= PORT_UDP && addr_len(&msg->target) > 0 &&
 		     msg->slot < w->config.port_slots;
 
 	l = valid && !find(w, msg->port_id) ? slot_get(w) : NULL;
@@ -177,7 +177,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->stats = &w->config.port_stats[msg->slot];
 	if (msg->slot_used)
 		memset(l->stats, 0, sizeof(*l->stats));
-	l->tune = msg->proto == DATAPLANE_TCP && w->io->ops->paces(w->io, fd);
+	l->tune = msg->proto == PORT_TCP && w->io->ops->paces(w->io, fd);
 	l->transparent = msg->transparent && w->config.transparent;
 	if (l->transparent)
 		client_address_prepare(w, l);
@@ -200,7 +200,7 @@ int listener_add_outward(struct worker *w, int fd, int family, struct port_stats
 	}
 	flow_set_listener_state(l, LISTENER_OPEN);
 	l->fd = fd;
-	l->proto = DATAPLANE_TCP;
+	l->proto = PORT_TCP;
 	l->family = family;
 	l->stats = stats;
 	l->outward = true;
@@ -243,7 +243,7 @@ int listener_remove(struct worker *w, int port_id, uint32_t seq)
 	l->remove_seq = seq;
 	if (l->armed && !l->stopping)
 		disarm(w, l);
-	if (l->proto == DATAPLANE_TCP)
+	if (l->proto == PORT_TCP)
 		tcp_close_listener_flows(w, l);
 	else
 		udp_close_listener_flows(w, l);
@@ -325,7 +325,7 @@ static void ended(struct worker *w, struct listener *l, int why)
 		pause_for_want(w, l);
 	} else if (why >= 0 || concerns_one_peer(why)) {
 		arm(w, l); /* the kernel ends multishot operations for reasons of its own */
-	} else if (why == -ENOBUFS && l->proto == DATAPLANE_UDP) {
+	} else if (why == -ENOBUFS && l->proto == PORT_UDP) {
 		pause_until(w, l, w->now_ns); /* the buffers come back at the end of this turn */
 	} else {
 		pause_for_want(w, l);

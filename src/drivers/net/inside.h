@@ -27,7 +27,7 @@ struct inside_answer {
 	struct err err; /* code 0: all is well */
 };
 
-/* name: for messages, "VPNKit's relay"; role: as in role_main of cli/main.c. */
+/* name: for messages, "VPNKit's relay"; role: as in role_main of main.c. */
 void inside_init(struct inside *in, const char *name, const char *log_name);
 
 /* Starts the role. boot: the first len bytes that it gets; fd: one descriptor more for it, or -1. 0

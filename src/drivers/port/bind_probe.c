@@ -8,9 +8,9 @@
 #include "base/fd.h"
 #include "ports/address.h"
 
-static int try_bind(const struct dataplane_port *port)
+static int try_bind(const struct port_route *port)
 {
-	bool tcp = port->proto == DATAPLANE_TCP;
+	bool tcp = port->proto == PORT_TCP;
 	auto_fd int fd =
 		socket(port->listen.ss_family, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
 	int v6only = port->v6only, on = 1;
@@ -29,7 +29,7 @@ static int try_bind(const struct dataplane_port *port)
 	return 0;
 }
 
-int bind_probe(const struct port_spec *spec, struct dataplane_port *out, struct err *e)
+int bind_probe(const struct port_spec *spec, struct port_route *out, struct err *e)
 {
 	int code = port_address_resolve(spec, out, e);
 

@@ -3,7 +3,7 @@
 #define RINGKIT_DRIVERS_PORT_BIND_PROBE_H
 
 #include "base/err.h"
-#include "dataplane/dataplane.h"
+#include "ports/route.h"
 #include "ports/spec.h"
 
 /*
@@ -14,6 +14,6 @@
  * IPv6. 0, or -errno with RootlessKit's words (`listen tcp 127.0.0.1:80:
  * bind: permission denied`).
  */
-int bind_probe(const struct port_spec *spec, struct dataplane_port *out, struct err *e);
+int bind_probe(const struct port_spec *spec, struct port_route *out, struct err *e);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
+#include "base/array.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "dataplane/dataplane.h"
@@ -42,7 +42,7 @@ static int backend_from_name(const char *name, enum dataplane_backend *out)
 		     {"io_uring", DATAPLANE_URING},
 		     {"epoll", DATAPLANE_EPOLL}};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (strcmp(name, names[i].name) != 0)
 			continue;
 		*out = names[i].backend;
@@ -150,7 +150,7 @@ static void on_removed(void *arg, int code)
 /* 0 or -errno with *e in RootlessKit's words; then on_added is not called. */
 static int bind_and_hand_over(struct port_driver *drv, struct request *req, struct err *e)
 {
-	struct dataplane_port port = {.id = req->id};
+	struct port_route port = {.id = req->id};
 	int code = port_address_resolve(&req->spec, &port, e);
 
 	if (code)
@@ -200,20 +200,28 @@ static void builtin_stop(struct port_driver *drv)
 	free(drv);
 }
 
-static void builtin_describe(const struct port_driver *drv, json_t *info)
+static int builtin_describe(const struct port_driver *drv, port_counter_fn *fn, void *arg)
 {
-	if (drv->transparent)
-		json_object_set_new(info, "extra",
-				    json_pack("{ss}", "sourceIPTransparentBackend", "nft"));
-	json_object_set_new(info, "dataplane", json_string(dataplane_backend_name(drv->dp)));
-	json_object_set_new(info, "workers", json_integer(dataplane_workers(drv->dp)));
-	json_object_set_new(info, "netnsCookie",
-			    json_integer((json_int_t)dataplane_netns_cookie(drv->dp)));
+	struct port_counter facts[] = {
+		{.name = "dataplane", .text = dataplane_backend_name(drv->dp)},
+		{.name = "workers", .value = dataplane_workers(drv->dp)},
+		{.name = "netnsCookie", .value = dataplane_netns_cookie(drv->dp)},
+	};
+	struct port_counter transparent = {
+		.group = "extra", .name = "sourceIPTransparentBackend", .text = "nft"};
+	int code = drv->transparent ? fn(arg, &transparent) : 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(facts) && !code; i++)
+		code = fn(arg, &facts[i]);
+	return code;
 }
 
-static json_t *builtin_stats(const struct port_driver *drv, struct err *e)
+static int builtin_stats(const struct port_driver *drv, port_counter_fn *fn, void *arg,
+			 struct err *e)
 {
-	return builtin_stats_json(drv->dp, e);
+	int code = builtin_stats_list(drv->dp, fn, arg);
+
+	return code ? err_errno(e, code, "statistics") : 0;
 }
 
 static const char *const builtin_protos[] = {"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", NULL};

@@ -2,9 +2,10 @@
 #include "drivers/port/builtin_stats.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <stdio.h>
 
+#include "base/array.h"
+#include "base/limits.h"
+#include "dataplane/dataplane.h"
 #include "dataplane/stats.h"
 
 /*
@@ -102,78 +103,69 @@ static const struct counter port_counters[] = {
 	PORT("dropped", dropped),
 };
 
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+static_assert(ARRAY_SIZE(worker_counters) == STATS_WORDS, "every counter has a name");
+static_assert(ARRAY_SIZE(port_counters) == PORT_STATS_WORDS, "every counter has a name");
 
-static_assert(COUNT(worker_counters) == STATS_WORDS, "every counter has a name");
-static_assert(COUNT(port_counters) == PORT_STATS_WORDS, "every counter has a name");
+/* Who gets the list. */
+struct taker {
+	port_counter_fn *fn;
+	void *arg;
+};
 
-static json_t *value_of(const void *base, const struct counter *c)
+/* Each counter of a table, with its value in base. where: scope and index. */
+static int list(const struct taker *taker, struct port_counter where, const struct counter *table,
+		size_t n, const void *base)
 {
-	return json_integer((json_int_t) * (const uint64_t *)((const char *)base + c->at));
-}
+	int code = 0;
 
-/* {"tcp": {...}, "udp": {...}, "resources": {...}} */
-static json_t *worker_json(const struct stats *stats)
-{
-	json_t *o = json_object();
-
-	for (size_t i = 0; i < COUNT(worker_counters); i++) {
-		const struct counter *c = &worker_counters[i];
-		json_t *group = json_object_get(o, c->group);
-
-		if (!group) {
-			group = json_object();
-			json_object_set_new(o, c->group, group);
-		}
-		json_object_set_new(group, c->name, value_of(stats, c));
+	for (size_t i = 0; i < n && !code; i++) {
+		where.group = table[i].group;
+		where.name = table[i].name;
+		where.value = *(const uint64_t *)((const char *)base + table[i].at);
+		code = taker->fn(taker->arg, &where);
 	}
-	return o;
+	return code;
 }
 
-static int add_port(void *arg, int id, const struct port_stats *stats)
+static int list_port(void *arg, int id, const struct port_stats *stats)
 {
-	json_t *o = json_object();
-	char key[16];
+	struct port_counter where = {.scope = COUNTER_PORT, .index = id};
 
-	snprintf(key, sizeof(key), "%d", id);
-	for (size_t i = 0; i < COUNT(port_counters); i++)
-		json_object_set_new(o, port_counters[i].name, value_of(stats, &port_counters[i]));
-	return json_object_set_new(arg, key, o) < 0 ? -ENOMEM : 0;
+	return list(arg, where, port_counters, ARRAY_SIZE(port_counters), stats);
 }
 
-static int add_workers(const struct dataplane *dp, json_t *list, struct stats *total)
+/* All workers together, then each of them: read once, so that the parts add up to the whole. */
+static int list_workers(const struct dataplane *dp, const struct taker *taker)
 {
-	for (unsigned i = 0; i < dataplane_workers(dp); i++) {
-		struct stats stats;
-		int code = dataplane_stats_worker(dp, i, &stats);
+	struct port_counter where = {.scope = COUNTER_TOTAL};
+	struct stats workers[LIMIT_WORKERS], total = {0};
+	unsigned n = dataplane_workers(dp);
+	int code = 0;
 
-		if (code)
-			return code;
-		dataplane_stats_sum(total, &stats);
-		if (json_array_append_new(list, worker_json(&stats)) < 0)
-			return -ENOMEM;
+	for (unsigned i = 0; i < n && !code; i++) {
+		code = dataplane_stats_worker(dp, i, &workers[i]);
+		if (!code)
+			dataplane_stats_sum(&total, &workers[i]);
 	}
-	return 0;
+	code = code ? code
+		    : list(taker, where, worker_counters, ARRAY_SIZE(worker_counters), &total);
+	where.scope = COUNTER_WORKER;
+	for (unsigned i = 0; i < n && !code; i++) {
+		where.index = (int)i;
+		code = list(taker, where, worker_counters, ARRAY_SIZE(worker_counters),
+			    &workers[i]);
+	}
+	return code;
 }
 
-json_t *builtin_stats_json(const struct dataplane *dp, struct err *e)
+int builtin_stats_list(const struct dataplane *dp, port_counter_fn *fn, void *arg)
 {
-	json_t *o = json_object(), *workers = json_array(), *ports = json_object();
-	struct stats total = {0};
-	int code = add_workers(dp, workers, &total);
+	struct taker taker = {.fn = fn, .arg = arg};
+	struct port_counter backend = {.name = "dataplane", .text = dataplane_backend_name(dp)};
+	struct port_counter starts = {.name = "starts", .value = dataplane_starts(dp)};
+	int code = fn(arg, &backend);
 
-	if (!code)
-		code = dataplane_stats_ports(dp, add_port, ports);
-	json_object_set_new(o, "dataplane", json_string(dataplane_backend_name(dp)));
-	json_object_set_new(o, "starts", json_integer(dataplane_starts(dp)));
-	json_object_set_new(o, "total", worker_json(&total));
-	json_object_set_new(o, "workers", workers);
-	if (json_object_set_new(o, "ports", ports) < 0 && !code)
-		code = -ENOMEM;
-	if (code) {
-		err_errno(e, code, "statistics");
-		json_decref(o);
-		return NULL;
-	}
-	return o;
+	code = code ? code : fn(arg, &starts);
+	code = code ? code : list_workers(dp, &taker);
+	return code ? code : dataplane_stats_ports(dp, list_port, &taker);
 }

@@ -2,13 +2,11 @@
 #ifndef RINGKIT_DRIVERS_PORT_BUILTIN_STATS_H
 #define RINGKIT_DRIVERS_PORT_BUILTIN_STATS_H
 
-#include <jansson.h>
+#include "ports/driver.h"
 
-#include "base/err.h"
-#include "dataplane/dataplane.h"
+struct dataplane;
 
-/* The data plane's counters, as struct port_driver_ops wants them. A new reference, or NULL with
- * *e filled in. */
-json_t *builtin_stats_json(const struct dataplane *dp, struct err *e);
+/* The data plane's counters, as struct port_driver_ops lists them. 0 or -errno. */
+int builtin_stats_list(const struct dataplane *dp, port_counter_fn *fn, void *arg);
 
 #endif

@@ -150,7 +150,7 @@ static bool is_unsure(const struct err *e)
 static void explain(const struct port_spec *spec, const char *refused, struct err *e)
 {
 	struct port_spec as_ipv4 = *spec;
-	struct dataplane_port port = {.id = 0};
+	struct port_route port = {.id = 0};
 	const char *what = NULL;
 	struct err bind_error = {.code = 0};
 

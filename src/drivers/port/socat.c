@@ -28,7 +28,7 @@ int socat_start_timeout_ms = 10000;
 
 struct socat {
 	struct port_driver *drv;
-	struct dataplane_port port;
+	struct port_route port;
 	int id; /* that of port, as the key of the table */
 	struct guard guard;
 	struct helper_output output;
@@ -270,7 +270,7 @@ static int check_proto(const struct port_spec *spec, struct err *e)
 static int add(struct port_driver *drv, int id, const struct port_spec *spec, port_done_fn *done,
 	       void *arg, struct err *e)
 {
-	struct dataplane_port port = {.id = id};
+	struct port_route port = {.id = id};
 	struct socat *s;
 	int code = check_proto(spec, e);
 

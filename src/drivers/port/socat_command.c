@@ -36,11 +36,11 @@ static struct printed print(const struct sockaddr_storage *ss)
 	return p;
 }
 
-static void build_listen(const struct dataplane_port *port, const char *proto,
+static void build_listen(const struct port_route *port, const char *proto,
 			 struct socat_command *cmd)
 {
 	struct printed at = print(&port->listen);
-	bool tcp = port->proto == DATAPLANE_TCP;
+	bool tcp = port->proto == PORT_TCP;
 	const char *family_option = "";
 	char tcp_options[64] = "";
 
@@ -56,11 +56,11 @@ static void build_listen(const struct dataplane_port *port, const char *proto,
 
 /* nofork: the connection itself is descriptor 0 of nsenter and of the socat inside. shut-down: that
  * one does not take it for a socket, and would keep the end of the server's stream to itself. */
-static void build_exec(const struct dataplane_port *port, const char *proto, int udp_timeout_ms,
+static void build_exec(const struct port_route *port, const char *proto, int udp_timeout_ms,
 		       struct socat_command *cmd)
 {
 	struct printed to = print(&port->target);
-	bool tcp = port->proto == DATAPLANE_TCP;
+	bool tcp = port->proto == PORT_TCP;
 	char limits[64];
 
 	if (tcp)
@@ -75,10 +75,10 @@ static void build_exec(const struct dataplane_port *port, const char *proto, int
 		 tcp ? ",shut-down" : "", proto, to.family, to.ip, to.port, tcp ? ",nodelay" : "");
 }
 
-void socat_build_command(const struct dataplane_port *port, int udp_timeout_ms,
+void socat_build_command(const struct port_route *port, int udp_timeout_ms,
 			 struct socat_command *cmd)
 {
-	const char *proto = port->proto == DATAPLANE_TCP ? "TCP" : "UDP";
+	const char *proto = port->proto == PORT_TCP ? "TCP" : "UDP";
 	size_t n = 0;
 
 	build_listen(port, proto, cmd);

@@ -2,7 +2,9 @@
 #ifndef RINGKIT_DRIVERS_PORT_SOCAT_COMMAND_H
 #define RINGKIT_DRIVERS_PORT_SOCAT_COMMAND_H
 
-#include "dataplane/dataplane.h"
+#include <stddef.h>
+
+#include "ports/route.h"
 
 /* Descriptors of the namespaces in socat and all that it starts. */
 #define SOCAT_FD_NETNS	3
@@ -17,7 +19,7 @@ struct socat_command {
 
 /* port's addresses are written out from their binary form, so nothing that a user wrote gets into
  * socat's little language of commas, colons and quotes; and no shell is involved. */
-void socat_build_command(const struct dataplane_port *port, int udp_timeout_ms,
+void socat_build_command(const struct port_route *port, int udp_timeout_ms,
 			 struct socat_command *cmd);
 
 /* What socat wrote (helper_output_tail): the message of its first error, in buf; "" when there is

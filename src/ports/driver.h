@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_PORTS_DRIVER_H
+#define RINGKIT_PORTS_DRIVER_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "ports/spec.h"
+
+/*
+ * What the table of ports asks of a port driver. The drivers are in src/drivers/port, and
+ * src/drivers/registry.c has the list of them. A driver knows nothing of options or the API.
+ */
+
+struct port_driver;
+
+/* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once, from the
+ * loop or from within add/remove itself. */
+typedef void port_done_fn(void *arg, const struct err *e);
+
+/* What a driver has counted, or says of itself. */
+enum counter_scope { COUNTER_DRIVER, COUNTER_TOTAL, COUNTER_WORKER, COUNTER_PORT };
+
+struct port_counter {
+	enum counter_scope scope;
+	int index;	   /* COUNTER_WORKER: from 0; COUNTER_PORT: the port's id */
+	const char *group; /* counters that belong together; NULL: none */
+	const char *name;
+	uint64_t value;
+	const char *text; /* not NULL: instead of the value */
+};
+
+/* Takes one of them. Those of the same scope, index and group come one after another. 0 or -errno,
+ * which ends the list. */
+typedef int port_counter_fn(void *arg, const struct port_counter *counter);
+
+struct port_params {
+	struct loop *loop;
+	pid_t child_pid;
+	int userns_fd, netns_fd;	 /* borrowed; the namespaces of the command */
+	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
+	const char *state_dir;
+	const char *slirp_api_socket;
+	bool disable_host_loopback;
+	bool source_ip_transparent;
+	const char *dataplane; /* "auto", "io_uring", "epoll" */
+	int workers;	       /* 0: as many as there are CPUs */
+	int udp_timeout_ms;
+	bool dataplane_sandbox;
+	bool debug;
+	struct dataplane_outward *outward; /* the network driver's, or NULL */
+};
+
+struct port_driver_ops {
+	const char *name;	   /* as in --port-driver */
+	const char *const *protos; /* NULL at the end */
+	bool disallow_loopback_child_ip;
+	/* How many adds may wait for the driver at a time on behalf of one request, and so how
+	 * many ports a request may hold; 0: one request, one port. */
+	unsigned batch_max;
+	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
+	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
+	/* spec has been validated and does not conflict; id names the port from now on. Where it
+	 * fails nothing of it is left. */
+	void (*add)(struct port_driver *drv, int id, const struct port_spec *spec,
+		    port_done_fn *done, void *arg);
+	/* When done is called the port is free again and its connections are closed. */
+	void (*remove)(struct port_driver *drv, int id, port_done_fn *done, void *arg);
+	void (*stop)(struct port_driver *drv);
+	/* Optional. What there is to say of the driver beside its ops, as COUNTER_DRIVER. */
+	int (*describe)(const struct port_driver *drv, port_counter_fn *fn, void *arg);
+	/* Optional. What it has counted: facts of the driver, all workers together, each worker,
+	 * each live port. 0 or -errno with *e filled in. */
+	int (*stats)(const struct port_driver *drv, port_counter_fn *fn, void *arg, struct err *e);
+};
+
+#endif
