@@ -70,4 +70,8 @@
 #define LIMIT_OUT_PEERS	     16384
 #define LIMIT_OUT_RESPONDERS 4096
 
+/* Pings of a worker that are under way: each has a socket, and is looked for one after the other.
+ */
+#define LIMIT_OUT_PINGS 256
+
 #endif

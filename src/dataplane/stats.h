@@ -77,7 +77,8 @@ struct stats {
 	uint64_t out_udp_flows;	     /* mappings, now */
 	uint64_t out_dns_queries;    /* datagrams to the name server's address */
 
-	uint64_t out_packets_odd; /* of the queue, that made no sense */
+	uint64_t out_pings, out_pings_answered; /* echo requests */
+	uint64_t out_packets_odd;		/* of the queue, that made no sense */
 };
 
 /* Of a port, or a worker's share of it. */

@@ -28,6 +28,7 @@ enum handle_op {
 	HANDLE_OUT_CONNECT,   /* index: pending connection */
 	HANDLE_OUT_DATAGRAMS, /* from inside; index: IPv6 */
 	HANDLE_OUT_MAP,	      /* from outside; index: mapping */
+	HANDLE_OUT_PING,      /* answers to pings; index: ping */
 	HANDLE_OUT_CHANNEL,   /* the router's socket channel is readable */
 	HANDLE_OPS
 };

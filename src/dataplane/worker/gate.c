@@ -110,10 +110,13 @@ static void take_packet(struct worker *w, const struct gate_message *msg)
 		gate_decide(w, msg->id, GATE_DROP);
 		return;
 	}
-	if (packet.kind == GATE_SYN)
+	if (packet.kind == GATE_SYN) {
 		out_tcp_syn(w, &packet, msg->id);
-	else
-		gate_decide(w, msg->id, GATE_DROP);
+		return;
+	}
+	/* What it asks for is done by another socket. */
+	out_ping_echo(w, &packet);
+	gate_decide(w, msg->id, GATE_DROP);
 }
 
 void gate_event(struct worker *w, const struct io_event *ev)

@@ -52,6 +52,7 @@ void out_close(struct worker *w)
 		return;
 	out_tcp_close_all(w);
 	out_udp_close_all(w);
+	out_ping_close_all(w);
 	out_supply_close(w);
 	if (w->out.gate.fd >= 0)
 		w->io->ops->close_fd(w->io, w->out.gate.fd);
@@ -72,6 +73,9 @@ void out_event(struct worker *w, const struct io_event *ev)
 	case HANDLE_OUT_MAP:
 		out_udp_map_event(w, ev);
 		break;
+	case HANDLE_OUT_PING:
+		out_ping_event(w, ev);
+		break;
 	case HANDLE_OUT_CHANNEL:
 		out_supply_event(w, ev);
 		break;
@@ -86,19 +90,23 @@ void out_tick(struct worker *w)
 		return;
 	out_udp_tick(w);
 	out_tcp_tick(w);
+	out_ping_tick(w);
 	gate_flush(w);
 	out_supply_request(w);
 }
 
 uint64_t out_deadline(const struct worker *w)
 {
-	uint64_t tcp, udp;
+	uint64_t at = UINT64_MAX, others[3];
 
 	if (!w->out.on)
-		return UINT64_MAX;
-	tcp = out_tcp_deadline(w);
-	udp = out_udp_deadline(w);
-	return tcp < udp ? tcp : udp;
+		return at;
+	others[0] = out_tcp_deadline(w);
+	others[1] = out_udp_deadline(w);
+	others[2] = out_ping_deadline(w);
+	for (unsigned i = 0; i < 3; i++)
+		at = others[i] < at ? others[i] : at;
+	return at;
 }
 
 bool out_trim(struct worker *w)

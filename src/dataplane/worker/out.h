@@ -6,6 +6,7 @@
 
 #include "dataplane/stats.h"
 #include "dataplane/worker/gate.h"
+#include "dataplane/worker/out_ping.h"
 #include "dataplane/worker/out_supply.h"
 #include "dataplane/worker/out_tcp.h"
 #include "dataplane/worker/out_udp.h"
@@ -54,6 +55,7 @@ struct out {
 	struct gate gate;
 	struct out_tcp tcp;
 	struct out_udp udp;
+	struct out_pings pings;
 	struct out_supply supply;
 };
 

@@ -149,9 +149,10 @@ void out_supply_request(struct worker *w)
 
 bool out_supply_trim(struct worker *w)
 {
-	bool more = sockpool_trim(&w->out.supply.pools[0]);
+	bool more4 = sockpool_trim(&w->out.supply.pools[0]);
+	bool more6 = sockpool_trim(&w->out.supply.pools[1]);
 
-	return more | sockpool_trim(&w->out.supply.pools[1]);
+	return more4 || more6;
 }
 
 int out_supply_take(struct worker *w, bool ipv6)

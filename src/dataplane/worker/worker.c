@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -51,6 +52,7 @@ static void carve_out_udp(struct worker *w, struct carve *c)
 	struct out_udp *u = &w->out.udp;
 	size_t buckets = (size_t)u->hash_mask + 1;
 
+	w->out.pings.table = carve(c, LIMIT_OUT_PINGS, sizeof(struct out_ping));
 	u->maps = carve(c, config->maps_max, sizeof(struct out_map));
 	u->peers = carve(c, config->peers_max, sizeof(struct out_peer));
 	u->responders = carve(c, config->responders_max, sizeof(struct out_responder));
@@ -194,6 +196,7 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 	case HANDLE_OUT_CONNECT:
 	case HANDLE_OUT_DATAGRAMS:
 	case HANDLE_OUT_MAP:
+	case HANDLE_OUT_PING:
 	case HANDLE_OUT_CHANNEL:
 		out_event(w, ev);
 		break;

@@ -89,6 +89,8 @@ static const struct counter worker_counters[] = {
 	OUT("udpEvicted", udp_evicted),
 	OUT("udpExpired", udp_expired),
 	OUT("dnsQueries", dns_queries),
+	OUT("pings", pings),
+	OUT("pingsAnswered", pings_answered),
 	OUT("packetsOdd", packets_odd),
 };
 

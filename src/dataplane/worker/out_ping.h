@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_OUT_PING_H
+#define RINGKIT_DATAPLANE_WORKER_OUT_PING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/sockaddr.h"
+
+struct worker;
+struct io_event;
+struct gate_packet;
+
+enum out_ping_state { OUT_PING_FREE = 0, OUT_PING_OPEN, OUT_PING_CLOSING };
+
+/* Who pings whom: a socket outside. */
+struct out_ping {
+	enum out_ping_state state;
+	uint32_t gen;
+	int fd;
+	bool armed;
+	uint16_t id; /* inside, network order; outside the kernel has one of its own */
+	union dp_addr client, dest;
+	uint64_t last_ns;
+	struct out_ping *prev, *next; /* the least recently used first; free list */
+};
+
+struct out_pings {
+	struct out_ping *table;
+	struct out_ping *list, *free;
+	unsigned used;
+};
+
+/* An echo request that the queue has shown. */
+void out_ping_echo(struct worker *w, const struct gate_packet *p);
+void out_ping_event(struct worker *w, const struct io_event *ev);
+void out_ping_tick(struct worker *w);
+uint64_t out_ping_deadline(const struct worker *w);
+void out_ping_close_all(struct worker *w);
+
+#endif
