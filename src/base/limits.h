@@ -45,6 +45,11 @@
  * (path_resolution(7)). More are a loop. */
 #define LIMIT_STATE_DIR_LINKS 40
 
+/* Entries beside a directory that is copied up, and beside each on the way to it, that relative
+ * symbolic links in it may lead to: an inode of a tmpfs each. Directories such as / and /var have a
+ * few dozen. */
+#define LIMIT_COPY_UP_NEIGHBOURS 1024
+
 /* An answer of slirp4netns: its list of LIMIT_PORTS ports, 130 bytes each, is 8.5 MB. */
 #define LIMIT_SLIRP4NETNS_ANSWER_BYTES (16 << 20)
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "ns/copyup_around.h"
 
 static int link_entry(int top_fd, int sub_fd, const char *sub, const struct dirent *d)
 {
@@ -58,20 +59,38 @@ int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e)
 	return code;
 }
 
-/* Moves the old content, as the mount tree it is, below the new tmpfs and links to it. */
-static int fill(int top, int tree, struct err *e)
+/* Moves the old content, as the mount tree it is, below the new tmpfs, to where sub leads. */
+static int move_below(int top, const char *sub, int tree, const char *path, struct err *e)
+{
+	char around[32], target[PATH_MAX + sizeof(around)];
+	auto_fd int at = -1;
+
+	snprintf(around, sizeof(around), "%s.up", sub);
+	snprintf(target, sizeof(target), "%s%s", around, path);
+	at = copyup_make_around(top, around, path);
+	if (at < 0)
+		return err_errno(e, at, "cannot make %s", around);
+	if (move_mount(tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_errno(e, -errno, "cannot move the old content to %s", target);
+	if (symlinkat(target, top, sub) < 0)
+		return err_errno(e, -errno, "cannot make %s", sub);
+	return 0;
+}
+
+/* path: of the directory, without symbolic links. */
+static int fill(int top, int tree, const char *path, struct err *e)
 {
 	auto_fd int sub_fd = -1;
 	unsigned number;
 	char sub[24];
+	int code;
 
 	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
 		return err_errno(e, -errno, "getrandom");
 	snprintf(sub, sizeof(sub), ".ro%u", number);
-	if (mkdirat(top, sub, 0755) < 0)
-		return err_errno(e, -errno, "cannot make %s", sub);
-	if (move_mount(tree, "", top, sub, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_errno(e, -errno, "cannot move the old content to %s", sub);
+	code = move_below(top, sub, tree, path, e);
+	if (code)
+		return code;
 	sub_fd = openat(top, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (sub_fd < 0)
 		return err_errno(e, -errno, "cannot open %s", sub);
@@ -106,6 +125,19 @@ static int mount_tmpfs(int dir_fd, mode_t mode, int *out)
 	return 0;
 }
 
+static int path_of(int fd, char path[PATH_MAX], struct err *e)
+{
+	char name[32];
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	n = readlink(name, path, PATH_MAX - 1);
+	if (n < 0)
+		return err_errno(e, -errno, "cannot read %s", name);
+	path[n] = '\0';
+	return 0;
+}
+
 /* A mount on the root directory would be seen by nobody. */
 static bool is_root(const struct stat *st)
 {
@@ -119,6 +151,7 @@ static bool is_root(const struct stat *st)
 int copyup_dir(const char *dir, struct err *e)
 {
 	auto_fd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), tree = -1, top = -1;
+	char path[PATH_MAX];
 	struct stat st;
 	int code;
 
@@ -130,10 +163,13 @@ int copyup_dir(const char *dir, struct err *e)
 	if (is_root(&st))
 		return err_set(e, -EINVAL, "failed to copy-up %s: name directories in it instead",
 			       dir);
+	code = path_of(fd, path, e);
+	if (code)
+		return err_wrap(e, code, "failed to copy-up %s", dir);
 	code = mount_tmpfs(fd, st.st_mode, &top);
 	if (code)
 		return err_errno(e, code, "failed to mount tmpfs on %s", dir);
-	code = fill(top, tree, e);
+	code = fill(top, tree, path, e);
 	return code ? err_wrap(e, code, "failed to copy-up %s", dir) : 0;
 }
 

@@ -10,9 +10,10 @@
 /*
  * Copy-up in the mode tmpfs+symlink, in the child's mount namespace: dir becomes a tmpfs; its old
  * content stays reachable below dir/.roNUMBER, and each old entry is a symbolic link to there (an
- * entry that is a symbolic link itself is made again with its own target). The names can then be
- * removed and made anew. The tmpfs has the mode of the old directory and belongs to root of the
- * namespace. 0 or -errno; *e names dir and the step.
+ * entry that is a symbolic link itself is made again with its own target). dir/.roNUMBER is a link
+ * to where the old content is mounted: see copyup_around.h. The names can then be removed and made
+ * anew. The tmpfs has the mode of the old directory and belongs to root of the namespace. 0 or
+ * -errno; *e names dir and the step.
  */
 int copyup_dir(const char *dir, struct err *e);
 

@@ -46,6 +46,35 @@ class CopyUp(rkit.RkTestCase):
         finally:
             shutil.rmtree(d)
 
+    @rkit.ours("they dangle")
+    def test_links_below_lead_where_they_led(self):
+        base = self.world.base
+        d = base + "/up"
+        os.makedirs(d + "/ssl/deep")
+        os.makedirs(base + "/store")
+        write(base + "/store/ca.pem", "certificate\n")
+        write(d + "/inside", "inside\n")
+        for name, target in (("ca.pem", "../../store/ca.pem"), ("deep/ca.pem", "../../../store/ca.pem"),
+                             ("beside", "../inside"), ("round", "../../up/inside"),
+                             ("host", "../.." + "/.." * base.count("/") + "/etc/passwd")):
+            os.symlink(target, d + "/ssl/" + name)
+        links = ["ca.pem", "deep/ca.pem", "beside", "round", "host"]
+        want = ["certificate\n"] * 2 + ["inside\n"] * 2 + [open("/etc/passwd").read()]
+        os.symlink(base, base + "/way")
+        try:
+            for path in (d, base + "/way/up", d + "/"):
+                for name, text in zip(links, want):
+                    with self.subTest(path=path, name=name):
+                        self.assertEqual(self.ok("--copy-up=" + path, "cat", d + "/ssl/" + name), text)
+            # A directory on the way that is not to be read.
+            os.chmod(base, 0o711)
+            self.assertEqual(self.ok("--copy-up=" + d, "cat", d + "/ssl/beside"), "inside\n")
+        finally:
+            os.chmod(base, 0o755)
+            os.unlink(base + "/way")
+            shutil.rmtree(d)
+            shutil.rmtree(base + "/store")
+
     def test_several_and_relative_to_each_other(self):
         out = self.ok("--copy-up=/etc", "--copy-up=/run", "--copy-up", "/var/lib", "sh", "-c",
                       "for d in /etc /run /var/lib; do touch $d/new && echo $d; done")
