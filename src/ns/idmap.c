@@ -2,10 +2,15 @@
 #include "ns/idmap.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/proc.h"
@@ -69,6 +74,45 @@ static int wrap_command(char **args, struct err *e, int code)
 	return err_wrap(e, code, "%s %s [%.300s] failed", args[0], args[1], words);
 }
 
+/* The file that is run under this name, as execvp(3) finds it. false: none. */
+static bool find_tool(const char *tool, char path[PATH_MAX])
+{
+	const char *dirs = getenv("PATH");
+
+	for (const char *at = dirs; at && *at; at += strspn(at, ":")) {
+		int len = (int)strcspn(at, ":");
+
+		snprintf(path, PATH_MAX, "%.*s/%s", len, at, tool);
+		if (access(path, X_OK) == 0)
+			return true;
+		at += len;
+	}
+	return false;
+}
+
+/* Why it has no more rights than we have, which it needs, or NULL. */
+static const char *lack_of_rights(const char *tool)
+{
+	char path[PATH_MAX];
+	struct statvfs fs;
+	struct stat st;
+
+	if (!find_tool(tool, path) || stat(path, &st) < 0 || statvfs(path, &fs) < 0)
+		return NULL;
+	if (!(st.st_mode & S_ISUID) && getxattr(path, "security.capability", NULL, 0) <= 0)
+		return "it has lost its set-user-id bit: sudo chmod u+s \"$(command -v "
+		       "newuidmap)\" "
+		       "\"$(command -v newgidmap)\", or install package uidmap anew";
+	if (st.st_uid != 0 && (st.st_mode & S_ISUID))
+		return "it does not belong to root, so its set-user-id bit is of no use: install "
+		       "package uidmap anew";
+	if (fs.f_flag & ST_NOSUID)
+		return "it is on a file system that is mounted with nosuid, so it cannot have "
+		       "root's "
+		       "rights: have it where it can";
+	return NULL;
+}
+
 static void add_remedy(const char *tool, int code, struct err *e)
 {
 	const char *remedy;
@@ -81,6 +125,8 @@ static void add_remedy(const char *tool, int code, struct err *e)
 	else if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
 		remedy = "no_new_privs is set on this process, so set-user-id programs cannot work";
 	else
+		remedy = lack_of_rights(tool);
+	if (!remedy)
 		return;
 	len = strlen(e->msg);
 	snprintf(e->msg + len, sizeof(e->msg) - len, "; %s: %s", tool, remedy);
@@ -110,14 +156,35 @@ static int finish(char **args, struct proc_job *job, struct err *e)
 	return wrap_command(args, e, code);
 }
 
+/* The kernel takes an id once. */
+static int check_own(unsigned own, const struct id_ranges *r, const char *kind, struct err *e)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		unsigned long start = r->range[i].start, count = r->range[i].count;
+
+		if (own >= start && own - start < count)
+			return err_set(
+				e, -EINVAL,
+				"id map: the range %lu:%lu in /etc/sub%s holds the user's own id "
+				"%u, which cannot be there twice; an administrator gives "
+				"another one: usermod --del-sub%ss %lu-%lu --add-sub%ss "
+				"100000-165535 USER (a range that is nobody else's)",
+				start, count, kind, own, kind, start, start + count - 1, kind);
+	}
+	return 0;
+}
+
 int idmap_write(pid_t pid, uid_t uid, gid_t gid, const struct subids *ids, int abort_fd,
 		struct err *e)
 {
 	char **uid_args = idmap_args("newuidmap", pid, uid, &ids->uids);
 	char **gid_args = idmap_args("newgidmap", pid, gid, &ids->gids);
 	struct proc_job uid_job = PROC_JOB_NONE, gid_job = PROC_JOB_NONE;
-	int code, gid_code;
+	int code = check_own(uid, &ids->uids, "uid", e), gid_code;
 
+	code = code ? code : check_own(gid, &ids->gids, "gid", e);
+	if (code)
+		goto out;
 	code = begin(uid_args, abort_fd, &uid_job, e);
 	if (code)
 		goto out;

@@ -16,15 +16,24 @@
 #define SUBID_FILE_MAX	     (4 * 1024 * 1024)
 #define GETSUBIDS_TIMEOUT_MS 30000
 
+/* A map is written at once, and is shorter than a page (user_namespaces(7)). */
+#define MAP_BYTES 4096
+
 static int add_range(struct id_ranges *out, unsigned long start, unsigned long count)
 {
-	if (count == 0 || start > 0xffffffffUL || count > 0xffffffffUL - start)
+	if (count == 0 || start > 0xffffffffUL || count > 0xffffffffUL - start) {
+		out->dropped++;
 		return 0;
+	}
 	for (size_t i = 0; i < out->n; i++) {
 		const struct id_range *r = &out->range[i];
 
-		if (start < r->start + r->count && r->start < start + count)
+		if (start == r->start && count == r->count)
 			return 0;
+		if (start < r->start + r->count && r->start < start + count) {
+			out->dropped++;
+			return 0;
+		}
 	}
 	if (out->n == SUBID_RANGES_MAX)
 		return -E2BIG;
@@ -179,6 +188,44 @@ static bool nss_has_subids(void)
 	return false;
 }
 
+/* The map's text, in lines as newuidmap writes them. */
+static size_t map_bytes(const struct id_ranges *r)
+{
+	size_t bytes = strlen("0 4294967295 1\n");
+	unsigned long inside = 1;
+
+	for (size_t i = 0; i < r->n; i++) {
+		bytes += (size_t)snprintf(NULL, 0, "%lu %lu %lu\n", inside, r->range[i].start,
+					  r->range[i].count);
+		inside += r->range[i].count;
+	}
+	return bytes;
+}
+
+size_t subid_fit(struct id_ranges *r)
+{
+	size_t before = r->n;
+
+	while (r->n > 1 && map_bytes(r) >= MAP_BYTES)
+		r->n--;
+	return before - r->n;
+}
+
+static void fit(struct id_ranges *r, const char *kind)
+{
+	size_t left_out = subid_fit(r);
+
+	if (r->dropped)
+		log_warning("%zu sub%s ranges are left out: they overlap others, or are no ranges",
+			    r->dropped, kind);
+	if (left_out)
+		log_warning(
+			"%zu sub%s ranges are left out, all but the first %zu: an id map has less "
+			"than %d bytes of text (user_namespaces(7)); fewer and larger ranges "
+			"would fit",
+			left_out, kind, r->n, MAP_BYTES);
+}
+
 static int check_found(const struct id_ranges *r, const char *kind, const char *name, uid_t uid,
 		       struct err *e)
 {
@@ -218,6 +265,8 @@ int subid_lookup(const char *source, uid_t uid, int abort_fd, struct subids *out
 		if (code)
 			return code;
 	}
+	fit(&out->uids, "uid");
+	fit(&out->gids, "gid");
 	code = check_found(&out->uids, "uid", name, uid, e);
 	return code ? code : check_found(&out->gids, "gid", name, uid, e);
 }

@@ -7,7 +7,7 @@ import shutil
 
 import rkit
 from rkit.launch import rootlesskit
-from rkit.world import SUBID, UID, USER, write
+from rkit.world import SUBID, UID, USER, sh, write
 
 MAPS = ["sh", "-c", "cat /proc/self/uid_map; echo; cat /proc/self/gid_map"]
 
@@ -45,6 +45,64 @@ class IdMap(rkit.RkTestCase):
         self.world.subids(USER, str(UID), SUBID)
         want = [(0, UID, 1), (1, *SUBID)]
         self.assertEqual(self.maps(), [want, want])
+
+    @rkit.ours("Invalid argument")
+    def test_more_ranges_than_a_map_holds(self):
+        self.world.subids(USER, USER, *[(100000000 + i * 20000, 10000) for i in range(200)])
+        got = rootlesskit(*MAPS)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        text = got.stdout.split("\n\n")[0].splitlines()
+        self.assertGreater(len(text), 100)
+        for kind in "uid", "gid":
+            self.assertRegex(got.stderr, r"warning: %d sub%s ranges are left out, all but the first %d"
+                             % (201 - len(text), kind, len(text) - 1))
+
+    @rkit.ours("says nothing")
+    def test_ranges_that_overlap(self):
+        self.world.subids(USER, USER, SUBID, (SUBID[0] + 5, 10), SUBID)
+        got = rootlesskit("true")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertIn("warning: 1 subuid ranges are left out: they overlap", got.stderr)
+
+    @rkit.ours("Invalid argument")
+    def test_range_that_holds_one_s_own_id(self):
+        for kind in "uid", "gid":
+            with self.subTest(kind):
+                self.world.subids(USER, USER, SUBID)
+                self.world.subids(USER, USER, (UID - 1, 5), files=["/etc/sub" + kind])
+                got = rootlesskit("true")
+                self.assertEqual(got.returncode, 1)
+                self.assertIn("the range %d:5 in /etc/sub%s holds the user's own id %d"
+                              % (UID - 1, kind, UID), got.stderr)
+                self.assertIn("usermod --del-sub%ss %d-%d" % (kind, UID - 1, UID + 3), got.stderr)
+
+    @staticmethod
+    def tools(directory, mode):
+        for tool in "newuidmap", "newgidmap":
+            shutil.copy(shutil.which(tool), directory)
+            os.chmod(directory + "/" + tool, mode)
+
+    @rkit.ours("says nothing")
+    def test_programs_without_rights(self):
+        d = self.world.base + "/tools"
+        os.mkdir(d)
+        self.addCleanup(shutil.rmtree, d)
+        env = self.world.environ(PATH=d + ":" + self.world.environ()["PATH"])
+
+        def says(words):
+            got = rootlesskit("true", env=env)
+            self.assertEqual(got.returncode, 1)
+            self.assertIn(words, got.stderr)
+        if self.world.in_userns:
+            self.skipTest("set-user-id programs of this user namespace's root")
+        self.tools(d, 0o755)
+        says("lost its set-user-id bit: sudo chmod u+s")
+        sh("mount", "-t", "tmpfs", "-o", "nosuid,mode=755", "tmpfs", d)
+        try:
+            self.tools(d, 0o4755)
+            says("mounted with nosuid")
+        finally:
+            sh("umount", d)
 
     def test_uid_and_gid_differ(self):
         self.world.subids(USER, USER, (55000, 9000), files=["/etc/subgid"])

@@ -116,6 +116,37 @@ static void test_none_names_the_user_and_the_remedy(void **state)
 	free(ids);
 }
 
+static void test_fit(void **state)
+{
+	struct id_ranges mine = {.n = 0};
+	size_t left_out;
+
+	(void)state;
+	for (unsigned long i = 0; i < 100; i++)
+		mine.range[mine.n++] = (struct id_range){1000000 + i * 2000, 1000};
+	assert_int_equal(subid_fit(&mine), 0);
+	assert_int_equal(mine.n, 100);
+	while (mine.n < 200) {
+		mine.range[mine.n] = (struct id_range){100000000 + mine.n * 200000, 100000};
+		mine.n++;
+	}
+	left_out = subid_fit(&mine);
+	assert_true(left_out > 0 && left_out < 100);
+	assert_int_equal(mine.n, 200 - left_out);
+	assert_int_equal(subid_fit(&mine), 0);
+}
+
+static void test_dropped_are_counted(void **state)
+{
+	struct id_ranges mine = {.n = 0};
+
+	(void)state;
+	assert_int_equal(
+		subid_parse("me:1000:10\nme:1000:10\nme:1005:10\nme:2000:0\n", "me", 5, &mine), 0);
+	assert_int_equal(mine.n, 1);
+	assert_int_equal(mine.dropped, 2); /* the same once more is no loss */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +157,8 @@ int main(void)
 		cmocka_unit_test_setup(test_too_many, fresh),
 		cmocka_unit_test_setup(test_getsubids, fresh),
 		cmocka_unit_test_setup(test_none_names_the_user_and_the_remedy, fresh),
+		cmocka_unit_test(test_fit),
+		cmocka_unit_test(test_dropped_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
