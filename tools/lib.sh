@@ -15,7 +15,7 @@ packages_run=(uidmap util-linux)
 packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
-	socat runc rootlesskit systemd libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
+	socat runc rootlesskit systemd iptables libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
 	libvdeplug-slirp acl)
 
 # To build the Debian packages, and to look at them in CI.

@@ -125,16 +125,16 @@ static int mount_tmpfs(int dir_fd, mode_t mode, int *out)
 	return 0;
 }
 
-static int path_of(int fd, char path[PATH_MAX], struct err *e)
+static int path_of(int fd, char out[PATH_MAX], struct err *e)
 {
 	char name[32];
 	ssize_t n;
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-	n = readlink(name, path, PATH_MAX - 1);
+	n = readlink(name, out, PATH_MAX - 1);
 	if (n < 0)
 		return err_errno(e, -errno, "cannot read %s", name);
-	path[n] = '\0';
+	out[n] = '\0';
 	return 0;
 }
 

@@ -139,7 +139,9 @@ class Instead(PackageTestCase):
         self.assertFilesRight("ringkit-rootlesskit")
         for name in PROGRAMS:
             self.assertEqual(os.path.realpath("/usr/bin/" + name), "%s/%s" % (OURS, name))
-        self.assertRegex(user("rootlesskit", "--version").stdout, r"\+ringkit\.")
+        self.assertEqual(os.path.realpath("/usr/bin/docker-rootlesskit"), OURS + "/rootlesskit")
+        for name in "rootlesskit", "docker-rootlesskit":
+            self.assertRegex(user(name, "--version").stdout, r"\+ringkit\.")
         self.assertEqual(user("sh", "-c", "command -v rootlesskit-docker-proxy").stdout,
                          "/usr/bin/rootlesskit-docker-proxy\n")
         self.assertMans()
