@@ -4,12 +4,16 @@
 
 import contextlib
 import os
+import signal
 import socket
 import struct
+import subprocess
+import threading
+import time
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, wait_for
+from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
 from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive,
                         send_payload)
 from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, NetBuiltinCase
@@ -226,6 +230,123 @@ class TestEgress(NetBuiltinCase):
             self.assertIn(self.inside.error(SERVER4, 8031), (113, 13, 111))
             self.assertIn(self.inside.error(SERVER6, 80), (113, 13))
             self.inside.connect(SERVER6, 8031).close()
+
+
+class TestDeath(NetBuiltinCase):
+    """The data plane or a broker dies: connections that come after it work, and nothing is left."""
+
+    ROUNDS = int(os.environ.get("WAY_OUT_ROUNDS", "12"))
+
+    def find(self, role):
+        pids = [p for p in processes_of(self.rk.pid) if role_of(p) == role]
+        return pids[0] if pids else None
+
+    def exchange(self):
+        with self.inside.connect(SERVER4, 80, timeout=20) as s:
+            s.sendall(b"question")
+            return s.recv(100) == b"question"
+
+    def tries(self):
+        try:
+            return self.exchange()
+        except OSError:
+            return False
+
+    def descriptors(self):
+        return len(os.listdir("/proc/%d/fd" % self.rk.pid))
+
+    def survives(self, role):
+        stop, done, took = threading.Event(), [], []
+
+        def load():
+            while not stop.is_set():
+                if self.tries():
+                    done.append(1)
+        jobs = [background(load) for _ in range(4)]
+        try:
+            for _ in range(self.ROUNDS):
+                n = len(done)
+                wait_for("load", lambda: len(done) > n + 4)
+                old = wait_for(role, lambda: self.find(role))
+                os.kill(old, signal.SIGKILL)
+                start = time.monotonic()
+                wait_for("a connection that works", self.tries)
+                took.append(1000 * (time.monotonic() - start))
+                wait_for("another " + role, lambda: self.find(role) not in (None, old))
+                for _ in range(5):
+                    self.assertTrue(self.exchange())
+        finally:
+            stop.set()
+        for job in jobs:
+            job.result()
+        took.sort()
+        print("%s: a connection after %.0f ms, at most %.0f" % (role, took[len(took) // 2], took[-1]))
+
+    def check_role(self, role):
+        self.survives(role)
+        before = self.descriptors()
+        self.survives(role)
+        wait_for("descriptors to be closed", lambda: self.descriptors() <= before)
+
+    def test_data_plane(self):
+        self.check_role("dataplane")
+
+    def test_router_broker(self):
+        self.check_role("router-broker")
+
+    def test_broker(self):
+        self.check_role("broker")
+
+
+class TestContainers(NetBuiltinCase):
+    """Whoever is behind a bridge in the namespace has its own address on the way to the router."""
+
+    args = ("--ipv6", "--port-driver=builtin")
+
+    # An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
+    BRIDGE = """
+        echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+        echo 1 > /proc/sys/net/ipv4/ip_forward
+        echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+        ip link add br0 type bridge
+        ip addr add 172.17.0.1/16 dev br0
+        ip -6 addr add fd00:17::1/64 dev br0 nodad
+        ip link set br0 up
+        ip link add c0 type veth peer name eth0 netns {pid}
+        ip link set c0 master br0 up
+        nsenter -n -t {pid} sh -ec '
+            ip link set lo up
+            ip addr add 172.17.0.2/16 dev eth0
+            ip -6 addr add fd00:17::2/64 dev eth0 nodad
+            ip link set eth0 up
+            ip route add default via 172.17.0.1
+            ip -6 route add default via fd00:17::1'
+    """
+
+    def test_out(self):
+        proc = popen(["nsenter", "-U", "--preserve-credentials", "-n", "-m", "-t",
+                      str(self.rk.child_pid), "unshare", "-n", "sh", "-c",
+                      "echo ready; exec sleep infinity"], stdout=subprocess.PIPE)
+        try:
+            self.assertEqual(proc.stdout.readline(), b"ready\n")
+            got = self.rk.nsenter("sh", "-ec", self.BRIDGE.format(pid=proc.pid))
+            self.assertEqual(got.returncode, 0, got.stderr)
+            netns = "/proc/%d/ns/net" % proc.pid
+            for host in SERVER4, SERVER6:
+                with net.connect(host, 80, netns=netns) as s:
+                    s.sendall(b"question")
+                    self.assertEqual(s.recv(100), b"question")
+                with self.assertRaises(ConnectionRefusedError):
+                    net.connect(host, 81, netns=netns)
+            # The router makes a route to the container, but no way from it to the gateway's host.
+            with TcpServer(hello("loopback"), port=8020):
+                with net.connect(GATEWAY4, 8020, netns=netns) as s:
+                    self.assertEqual(s.recv(100), b"loopback")
+        finally:
+            self.rk.nsenter("sh", "-c", "ip link del c0; ip link del br0")
+            proc.kill()
+            proc.wait()
+            proc.stdout.close()
 
 
 if __name__ == "__main__":

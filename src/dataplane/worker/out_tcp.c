@@ -443,21 +443,20 @@ static void begin_connect(struct worker *w, struct out_pending *p)
 /* One that has been seen before, or that takes the place of an earlier one of the same ports. */
 static void syn_again(struct worker *w, struct out_pending *p, uint32_t seq, uint32_t packet)
 {
-	bool same = p->seq == seq;
-
 	p->seen_ns = w->now_ns;
-	if (!same)
+	if (p->seq != seq)
 		p->begun_ns = w->now_ns;
 	p->seq = seq;
 	if (p->state == OUT_CONNECTED) {
 		gate_decide(w, packet, GATE_ACCEPT);
 		return;
 	}
-	/* The one that waits is as good as this, unless the client has begun anew since. */
-	if (same || !p->held) {
+	if (!p->held) {
 		gate_decide(w, packet, GATE_DROP);
 		return;
 	}
+	/* The later one waits. The earlier may be gone already: what a data plane before this one
+	 * left unread comes again under another number. */
 	gate_decide(w, p->packet, GATE_DROP);
 	p->packet = packet;
 }
