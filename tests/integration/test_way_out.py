@@ -14,10 +14,11 @@ import time
 import rkit
 from rkit import net
 from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.networks import probe
 from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive,
                         send_payload)
 from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, NetBuiltinCase
-from rkit.world import sh
+from rkit.world import sh, write
 
 
 class TestTcp(NetBuiltinCase):
@@ -137,6 +138,97 @@ class TestTcp(NetBuiltinCase):
                        netns=self.server) as server:
             self.inside.connect(SERVER4, 8005).close()
             self.assertEqual(server.result(), "192.0.2.1")
+
+
+class TestUdp(NetBuiltinCase):
+    args = ("--ipv6",)
+
+    def ask(self, s, data, tries=10):
+        for _ in range(tries):
+            s.send(data)
+            try:
+                return s.recv(70000)
+            except TimeoutError:
+                pass
+        return None
+
+    def test_echo(self):
+        with UdpServer(port=7, host="::", netns=self.server):
+            for host in SERVER4, SERVER6:
+                with self.inside.udp(host, 7, timeout=2) as s:
+                    for size in 1, 1400, 9000, 65507 if ":" not in host else 60000:
+                        data = os.urandom(size)
+                        self.assertEqual(self.ask(s, data), data)
+
+    def test_one_mapping_for_all_servers(self):
+        """RFC 4787: the same inside address and port is the same outside, whatever it writes to."""
+        seen = {}
+
+        def remember(data, address):
+            seen[data] = address[1]
+            return data
+        with UdpServer(remember, port=8010, host="0.0.0.0", netns=self.server), \
+                UdpServer(remember, port=8011, host="0.0.0.0", netns=self.server):
+            s = net.in_netns(self.inside.netns,
+                             lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with s:
+                s.settimeout(2)
+                for port in 8010, 8011:
+                    for _ in range(10):
+                        s.sendto(b"%d" % port, (SERVER4, port))
+                        try:
+                            data, address = s.recvfrom(100)
+                            self.assertEqual((data, address), (b"%d" % port, (SERVER4, port)))
+                            break
+                        except TimeoutError:
+                            pass
+        self.assertEqual(seen[b"8010"], seen[b"8011"])
+
+    def test_refused(self):
+        with self.inside.udp(SERVER4, 8012, timeout=2) as s:
+            with self.assertRaises(ConnectionRefusedError):
+                for _ in range(20):
+                    s.send(b"x")
+                    with contextlib.suppress(TimeoutError):
+                        s.recv(10)
+
+    def test_name(self):
+        self.assertEqual(probe(self.rk, "name", "example.org"), "192.0.2.77")
+
+    def test_other_name_servers(self):
+        """A change of the host's resolv.conf is followed."""
+        def other(query, address):
+            question = query[12:]
+            return (query[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, 1, 0, 0) + question
+                    + b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4)
+                    + socket.inet_aton("192.0.2.88"))
+        with UdpServer(other, port=53, host="127.0.0.1"):
+            write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+            try:
+                wait_for("the other server's answer",
+                         lambda: probe(self.rk, "name", "other.example") == "192.0.2.88")
+            finally:
+                write("/etc/resolv.conf", "nameserver 192.0.2.100\n")
+        wait_for("the first server's answer",
+                 lambda: probe(self.rk, "name", "first.example") == "192.0.2.77")
+
+    def test_ping(self):
+        group_range = "/proc/sys/net/ipv4/ping_group_range"
+        with open(group_range) as f:
+            before = f.read()
+
+        def allow(text):
+            with open(group_range, "w") as f:
+                f.write(text)
+        allow("0 2147483647")
+        try:
+            for host in SERVER4, SERVER6:
+                got = self.rk.nsenter("ping", "-c3", "-i0.2", "-W10", "-s1000", host)
+                self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+            got = self.rk.nsenter("ping", "-c1", "-W2", "198.51.100.9")
+            self.assertEqual(got.returncode, 1, got.stdout)
+        finally:
+            allow(before)
 
 
 class TestHostLoopback(NetBuiltinCase):
