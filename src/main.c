@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "cli/options.h"
 #include "dataplane/dataplane.h"
 #include "drivers/net/roles.h"
@@ -36,7 +37,7 @@ static int role_main(const char *role, int argc, char **argv)
 		return readdress_main();
 	if (!strcmp(role, "link-probe"))
 		return link_probe_main();
-	log_error("unknown role in " HS_ENV_ROLE ": %s", role);
+	log_error("unknown role in " PROC_ROLE_ENV ": %s", role);
 	return 1;
 }
 
@@ -69,7 +70,7 @@ static int user_main(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const char *role = getenv(HS_ENV_ROLE);
+	const char *role = getenv(PROC_ROLE_ENV);
 
 	/* Without /dev/null it goes as it must. */
 	(void)fd_fill_standard();

@@ -10,6 +10,17 @@
  * costs a listening socket a port. */
 #define LIMIT_WORKERS 64
 
+/* Descriptors that a process counts on, where the user's limit is higher or there is none: the
+ * kernel would give more (fs.nr_open), but each costs memory, and 500,000 connections on one
+ * machine have other limits first. */
+#define LIMIT_NOFILE (1u << 20)
+
+/* UDP flows of a worker: each costs 300 bytes, and this many clients at once are none. */
+#define LIMIT_UDP_FLOWS (1u << 16)
+
+/* A UDP flow without traffic ends after this, unless the user says otherwise: as RootlessKit. */
+#define DEFAULT_UDP_TIMEOUT_MS 90000
+
 /* Ports at a time: every TCP and UDP port of one address, both families. */
 #define LIMIT_PORTS 65536
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/sockaddr.h"
 
-#include <netinet/in.h>
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 bool sockaddr_is_loopback(const struct sockaddr *sa)
@@ -19,4 +20,51 @@ bool sockaddr_is_loopback(const struct sockaddr *sa)
 	return IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr) ||
 	       (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr) &&
 		in6.sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+socklen_t sockaddr_len(const struct sockaddr *sa)
+{
+	if (sa->sa_family == AF_INET)
+		return sizeof(struct sockaddr_in);
+	return sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : 0;
+}
+
+bool sockaddr_same_host(const union dp_addr *a, const union dp_addr *b)
+{
+	if (a->sa.sa_family != b->sa.sa_family)
+		return false;
+	if (a->sa.sa_family == AF_INET6)
+		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
+	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
+}
+
+void sockaddr_unmap(union dp_addr *a)
+{
+	struct sockaddr_in in4 = {.sin_family = AF_INET};
+
+	if (a->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
+		return;
+	in4.sin_port = a->in6.sin6_port;
+	memcpy(&in4.sin_addr, &a->in6.sin6_addr.s6_addr[12], sizeof(in4.sin_addr));
+	memset(a, 0, sizeof(*a));
+	a->in4 = in4;
+}
+
+const char *sockaddr_format(const struct sockaddr *sa, char buf[SOCKADDR_TEXT_BYTES])
+{
+	union dp_addr a = {.sa = {.sa_family = AF_UNSPEC}};
+	char ip[INET6_ADDRSTRLEN];
+
+	memcpy(&a, sa, sockaddr_len(sa));
+	if (a.sa.sa_family == AF_INET)
+		snprintf(buf, SOCKADDR_TEXT_BYTES, "%s:%u",
+			 inet_ntop(AF_INET, &a.in4.sin_addr, ip, sizeof(ip)),
+			 ntohs(a.in4.sin_port));
+	else if (a.sa.sa_family == AF_INET6)
+		snprintf(buf, SOCKADDR_TEXT_BYTES, "[%s]:%u",
+			 inet_ntop(AF_INET6, &a.in6.sin6_addr, ip, sizeof(ip)),
+			 ntohs(a.in6.sin6_port));
+	else
+		snprintf(buf, SOCKADDR_TEXT_BYTES, "nobody");
+	return buf;
 }

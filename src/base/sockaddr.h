@@ -17,4 +17,17 @@ union dp_addr {
  * says. */
 bool sockaddr_is_loopback(const struct sockaddr *sa);
 
+/* How long an address of this family is; 0: it is of no family that we have. */
+socklen_t sockaddr_len(const struct sockaddr *sa);
+
+/* Whether both have the same IP address, whatever their ports. */
+bool sockaddr_same_host(const union dp_addr *a, const union dp_addr *b);
+
+/* An IPv4 address in the form of IPv6 (::ffff:127.0.0.1) becomes what it is; others stay. */
+void sockaddr_unmap(union dp_addr *a);
+
+/* "127.0.0.1:80", "[::1]:80", or "nobody" for another family. */
+#define SOCKADDR_TEXT_BYTES 64
+const char *sockaddr_format(const struct sockaddr *sa, char buf[SOCKADDR_TEXT_BYTES]);
+
 #endif

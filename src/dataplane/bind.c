@@ -29,12 +29,6 @@ static int family_of(const struct port_route *port)
 	return port->listen.ss_family;
 }
 
-static socklen_t addr_len(const struct port_route *port)
-{
-	return family_of(port) == AF_INET ? sizeof(struct sockaddr_in)
-					  : sizeof(struct sockaddr_in6);
-}
-
 static int set_tcp(int fd, const struct port_route *port)
 {
 	int code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -84,7 +78,8 @@ static int bind_one(const struct port_route *port, bool first)
 		code = sockopt_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (code < 0)
 		return code;
-	if (bind(fd, (const struct sockaddr *)&port->listen, addr_len(port)) < 0)
+	if (bind(fd, (const struct sockaddr *)&port->listen,
+		 sockaddr_len((const struct sockaddr *)&port->listen)) < 0)
 		return -errno;
 	/* The kernel cuts the backlog to net.core.somaxconn. */
 	if (tcp && listen(fd, INT_MAX) < 0)

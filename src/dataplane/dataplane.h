@@ -33,7 +33,7 @@ struct dataplane_config {
 	bool sandbox;
 	bool transparent; /* servers see the addresses of TCP clients from outside, where possible
 			   */
-	uint32_t udp_timeout_ms; /* 0: 90 s */
+	uint32_t udp_timeout_ms; /* 0: DEFAULT_UDP_TIMEOUT_MS */
 	bool debug;
 	/* The way out of the namespace, with as many workers; NULL: none. Borrowed (outward.h). */
 	struct dataplane_outward *outward;

@@ -22,6 +22,9 @@
  *                                 with its reply
  */
 
+/* The boot channel of a data plane and of a broker. */
+#define WIRE_BOOT_FD 3
+
 /* An error as another process gave it: 0 or -errno. Anything else makes no sense, and counts as
  * -EPROTO. */
 static inline int wire_err(int32_t err)

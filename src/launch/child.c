@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/state_names.h"
 #include "launch/command.h"
 #include "launch/handshake.h"
@@ -47,7 +48,7 @@ static int take_channel(struct child *c, struct err *e)
 
 	c->sock = number ? (int)strtol(number, NULL, 10) : -1;
 	unsetenv(HS_ENV_FD);
-	unsetenv(HS_ENV_ROLE);
+	unsetenv(PROC_ROLE_ENV);
 	code = c->sock < 3 ? -EBADF : fd_set_cloexec(c->sock, true);
 	return code ? err_set(e, code, "this role is started by rootlesskit itself only") : 0;
 }

@@ -47,9 +47,8 @@ struct hs_setup {
 	struct net_result net;
 };
 
-/* Environment of the child's process: which role, and the number of its end of the channel. */
-#define HS_ENV_ROLE "_RINGKIT_ROLE"
-#define HS_ENV_FD   "_RINGKIT_BOOT_FD"
+/* Environment of the child's process, beside its role: the number of its end of the channel. */
+#define HS_ENV_FD "_RINGKIT_BOOT_FD"
 
 /* Sends a message without content. 0 or -errno. */
 int hs_send(int sock, enum hs_kind kind);

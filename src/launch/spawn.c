@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "launch/handshake.h"
 
 int inherited_fds_take(struct inherited_fds *out)
@@ -92,7 +93,7 @@ static _Noreturn void child_exec(char **argv, const struct inherited_fds *inheri
 		fd_set_cloexec(inherited->fd[i], false);
 	fd_set_cloexec(sock, false);
 	snprintf(number, sizeof(number), "%d", sock);
-	if (setenv(HS_ENV_ROLE, "child", 1) == 0 && setenv(HS_ENV_FD, number, 1) == 0)
+	if (setenv(PROC_ROLE_ENV, "child", 1) == 0 && setenv(HS_ENV_FD, number, 1) == 0)
 		execv("/proc/self/exe", argv);
 	log_error("cannot execute /proc/self/exe: %s", strerror(errno));
 	_exit(1);

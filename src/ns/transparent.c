@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/sockaddr.h"
 #include "ns/localroute.h"
 #include "ns/netif.h"
 #include "ns/netlink.h"
@@ -39,12 +40,6 @@
 
 /* Within lo the answer is there when connect(2) returns, unless the machine is out of breath. */
 #define TEST_MS 1000
-
-union address {
-	struct sockaddr sa;
-	struct sockaddr_in in4;
-	struct sockaddr_in6 in6;
-};
 
 static int write_sysctl(const char *path, struct err *e)
 {
@@ -115,7 +110,7 @@ static int add_unmarked_rules(struct mnl_socket *nl, bool ipv6)
 
 /* The test. Its client has an address of those for documentation, RFC 5737 and RFC 3849. */
 
-static socklen_t test_addresses(bool ipv6, union address *server, union address *client)
+static socklen_t test_addresses(bool ipv6, union dp_addr *server, union dp_addr *client)
 {
 	static const struct in6_addr doc6 = {.s6_addr = {0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
 
@@ -133,7 +128,7 @@ static socklen_t test_addresses(bool ipv6, union address *server, union address 
 }
 
 /* A listening socket at server, which becomes its address. The descriptor or -errno. */
-static int test_listen(union address *server, socklen_t len)
+static int test_listen(union dp_addr *server, socklen_t len)
 {
 	auto_fd int fd =
 		socket(server->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -150,7 +145,7 @@ static int set_option(int fd, int level, int option, uint32_t value)
 }
 
 /* A socket that is on its way from client to server. The descriptor or -errno. */
-static int test_connect(const union address *client, const union address *server, socklen_t len,
+static int test_connect(const union dp_addr *client, const union dp_addr *server, socklen_t len,
 			uint32_t mark)
 {
 	bool ipv6 = client->sa.sa_family == AF_INET6;
@@ -182,17 +177,10 @@ static int wait_for(int fd, short events)
 	return -error;
 }
 
-static bool same_host(const union address *a, const union address *b)
-{
-	if (a->sa.sa_family == AF_INET6)
-		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
-	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
-}
-
 /* Whether a server sees the address of the client. 0 or -errno. */
 static int try_connection(bool ipv6, uint32_t mark)
 {
-	union address server, client, seen = {.sa.sa_family = AF_UNSPEC};
+	union dp_addr server, client, seen = {.sa.sa_family = AF_UNSPEC};
 	socklen_t len = test_addresses(ipv6, &server, &client), seen_len = sizeof(seen);
 	auto_fd int listening = test_listen(&server, len), connected = -1, accepted = -1;
 	int code = listening < 0 ? listening : 0;
@@ -208,7 +196,7 @@ static int try_connection(bool ipv6, uint32_t mark)
 	accepted = accept4(listening, &seen.sa, &seen_len, SOCK_CLOEXEC);
 	if (accepted < 0)
 		return -errno;
-	return same_host(&seen, &client) ? 0 : -EADDRNOTAVAIL;
+	return sockaddr_same_host(&seen, &client) ? 0 : -EADDRNOTAVAIL;
 }
 
 /* Everything of one family. */

@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
@@ -343,6 +346,39 @@ static void test_pools_empty_without_ports(void **state)
 	world_close(&x);
 }
 
+/* With --debug the log tells of each flow: who, when, and why it ended. */
+static void test_log_of_a_flow(void **state)
+{
+	static const char *const lines[] = {
+		"worker 0: TCP flow 0.0: opened by 127.0.0.1:1, port 1",
+		"worker 0: TCP flow 0.0: connected",
+		"worker 0: TCP flow 0.0: closed: both sides have ended"};
+	int saved = dup(2), file = memfd_create("log", MFD_CLOEXEC);
+	char text[4096] = "";
+	const char *at = text;
+	struct flow f;
+	struct world x;
+
+	(void)state;
+	assert_true(dup2(file, 2) == 2);
+	log_init("dataplane", true);
+	tcp_world(&x, 1);
+	f = flow_open(&x);
+	sim_far_shutdown(x.sim, f.client);
+	sim_far_shutdown(x.sim, f.server);
+	settle(&x);
+	world_close(&x);
+	log_init("dataplane", false);
+	assert_true(dup2(saved, 2) == 2);
+	assert_true(pread(file, text, sizeof(text) - 1, 0) > 0);
+	for (unsigned i = 0; i < 3; i++) {
+		at = strstr(at, lines[i]);
+		assert_non_null(at);
+	}
+	close(file);
+	close(saved);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +393,7 @@ int main(void)
 		cmocka_unit_test(test_flow_without_a_pipe),
 		cmocka_unit_test(test_endless_flows_share),
 		cmocka_unit_test(test_pools_empty_without_ports),
+		cmocka_unit_test(test_log_of_a_flow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

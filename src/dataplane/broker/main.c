@@ -33,8 +33,6 @@
  * transparent_watch does.
  */
 
-#define BOOT_FD 3
-
 /* Channels at a time: the workers', and those of a data plane whose end has not been seen yet. */
 #define CHANNELS_MAX (2 * LIMIT_WORKERS)
 
@@ -192,7 +190,7 @@ static bool serve_parent(struct broker *b, const union parent_message *msg, size
 	}
 	if (len != sizeof(msg->listen) || n > 0)
 		return false;
-	code = broker_listen_answer(BOOT_FD, &msg->listen);
+	code = broker_listen_answer(WIRE_BOOT_FD, &msg->listen);
 	if (code < 0)
 		log_error("boot channel: %s", strerror(-code));
 	return code == 0;
@@ -204,7 +202,7 @@ static bool serve_boot_channel(struct broker *b)
 	union parent_message msg;
 	int fds[FDPASS_MAX];
 	size_t n = FDPASS_MAX;
-	ssize_t len = fdpass_recv(BOOT_FD, &msg, sizeof(msg), fds, &n, MSG_DONTWAIT);
+	ssize_t len = fdpass_recv(WIRE_BOOT_FD, &msg, sizeof(msg), fds, &n, MSG_DONTWAIT);
 
 	if (len == -EAGAIN)
 		return true;
@@ -240,14 +238,14 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 {
 	int fds[FDPASS_MAX];
 	size_t n = FDPASS_MAX;
-	ssize_t len = fdpass_recv(BOOT_FD, boot, sizeof(*boot), fds, &n, 0);
+	ssize_t len = fdpass_recv(WIRE_BOOT_FD, boot, sizeof(*boot), fds, &n, 0);
 
 	if (len < 0)
 		return err_errno(e, (int)len, "boot channel");
 	if (len != sizeof(*boot) || boot->workers == 0 || boot->workers > LIMIT_WORKERS ||
 	    n != boot->workers + 2)
 		return err_set(e, -EPROTO, "boot channel: a message that makes no sense");
-	b->polled[0] = (struct pollfd){.fd = BOOT_FD, .events = POLLIN};
+	b->polled[0] = (struct pollfd){.fd = WIRE_BOOT_FD, .events = POLLIN};
 	b->n = 1;
 	add_channels(b, fds, boot->workers);
 	*userns_fd = fds[boot->workers];
@@ -308,6 +306,6 @@ int broker_main(void)
 	if (reply.err)
 		log_error("%s", e.msg);
 	/* Where this fails the parent is gone, and the next poll tells. */
-	fdpass_send(BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
+	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
 	return reply.err ? 1 : serve(&broker);
 }

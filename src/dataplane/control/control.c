@@ -24,8 +24,6 @@
  * data plane dies, no answer comes; the next one is offered every port.
  */
 
-#define UDP_TIMEOUT_MS 90000
-
 /* Of the descriptors a process may have, listening sockets take three quarters at most: what is
  * left is for connections, two each, and some for each worker in any case. A port has one for each
  * worker until a sixteenth is taken, and one in all from then on: some thousand ports are not all
@@ -33,9 +31,6 @@
 #define FDS_KEPT		 16
 #define FDS_KEPT_WORKER		 32
 #define LISTENERS_PLENTY(nofile) ((nofile) / 16)
-
-/* More are not counted on, where there is no limit. */
-#define NOFILE_MAX (1u << 20)
 
 /* What 10,000 ports take on a busy machine. */
 #define LET_GO_MS 1000
@@ -447,7 +442,7 @@ static unsigned raise_nofile(void)
 		if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
 			rl.rlim_cur = soft;
 	}
-	return rl.rlim_cur < NOFILE_MAX ? (unsigned)rl.rlim_cur : NOFILE_MAX;
+	return rl.rlim_cur < LIMIT_NOFILE ? (unsigned)rl.rlim_cur : LIMIT_NOFILE;
 }
 
 static unsigned listeners_max(unsigned nofile, unsigned workers)
@@ -472,7 +467,7 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 	dp->loop = loop;
 	dp->config = *config;
 	if (dp->config.udp_timeout_ms == 0)
-		dp->config.udp_timeout_ms = UDP_TIMEOUT_MS;
+		dp->config.udp_timeout_ms = DEFAULT_UDP_TIMEOUT_MS;
 	dp->workers = dataplane_worker_count(config->workers);
 	assert(!config->outward || config->outward->workers == dp->workers);
 	dp->listeners_max = listeners_max(nofile, dp->workers);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "dataplane/io/epoll_internal.h"
 
 /*
@@ -504,7 +505,7 @@ static unsigned fds_max(void)
 	struct rlimit rl = {.rlim_cur = 1024};
 
 	getrlimit(RLIMIT_NOFILE, &rl);
-	return rl.rlim_cur < 1u << 20 ? (unsigned)rl.rlim_cur : 1u << 20;
+	return rl.rlim_cur < LIMIT_NOFILE ? (unsigned)rl.rlim_cur : LIMIT_NOFILE;
 }
 
 static int take_memory(struct poller *p, const struct io_config *config)

@@ -47,33 +47,6 @@ static const char *const reasons[] = {
 	[TCP_LOST_OFF] = "the server's answer did not come back a while ago",
 };
 
-static bool same_host(const union dp_addr *a, const union dp_addr *b)
-{
-	if (a->sa.sa_family != b->sa.sa_family)
-		return false;
-	if (a->sa.sa_family == AF_INET6)
-		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
-	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
-}
-
-static socklen_t len_of(const union dp_addr *a)
-{
-	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
-}
-
-/* An IPv4 address in IPv6's clothes becomes what it is. */
-static void unmap(union dp_addr *a)
-{
-	struct sockaddr_in in4 = {.sin_family = AF_INET};
-
-	if (a->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
-		return;
-	in4.sin_port = a->in6.sin6_port;
-	memcpy(&in4.sin_addr, &a->in6.sin6_addr.s6_addr[12], sizeof(in4.sin_addr));
-	memset(a, 0, sizeof(*a));
-	a->in4 = in4;
-}
-
 static const union dp_addr *target_of(const struct tcp_flow *f)
 {
 	return f->second ? &f->listener->target2 : &f->listener->target;
@@ -103,7 +76,7 @@ void client_address_begin(struct worker *w, struct tcp_flow *f)
 	struct listener *l = f->listener;
 	const union dp_addr *client = &f->client;
 
-	unmap(&f->client);
+	sockaddr_unmap(&f->client);
 	if (!l->transparent || sockaddr_is_loopback(&client->sa))
 		return;
 	if (client->sa.sa_family != l->target.sa.sa_family &&
@@ -133,7 +106,7 @@ static int source_for(struct worker *w, const union dp_addr *to, union dp_addr *
 	socklen_t len = sizeof(*source);
 
 	return w->io->ops->source_for(w->io, w->supply.probe_fd[to->sa.sa_family == AF_INET6],
-				      &to->sa, len_of(to), &source->sa, &len);
+				      &to->sa, sockaddr_len(&to->sa), &source->sa, &len);
 }
 
 static bool works(const struct worker *w, enum transparent_place place, bool ipv6)
@@ -148,14 +121,15 @@ static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
 	bool ipv6 = target->sa.sa_family == AF_INET6;
 	union dp_addr to_server, to_client;
 
-	if (same_host(&f->client, target) || source_for(w, target, &to_server) < 0)
+	if (sockaddr_same_host(&f->client, target) || source_for(w, target, &to_server) < 0)
 		return CLIENT_ADDRESS_NO;
-	if (same_host(&to_server, target))
+	if (sockaddr_same_host(&to_server, target))
 		return works(w, TRANSPARENT_OWN, ipv6) ? CLIENT_ADDRESS_MARKED : CLIENT_ADDRESS_NO;
 	if (!works(w, TRANSPARENT_BEHIND, ipv6))
 		return CLIENT_ADDRESS_NO;
 	/* A client that there is no way to is as good as any. */
-	if (source_for(w, &f->client, &to_client) == 0 && same_host(&to_client, &to_server))
+	if (source_for(w, &f->client, &to_client) == 0 &&
+	    sockaddr_same_host(&to_client, &to_server))
 		return CLIENT_ADDRESS_NO;
 	return CLIENT_ADDRESS_YES;
 }
@@ -202,7 +176,8 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 
 	if (f->any_port)
 		client.in4.sin_port = 0; /* in6's is at the same place */
-	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, len_of(&client), mark_of(how));
+	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, sockaddr_len(&client.sa),
+				   mark_of(how));
 	if (code)
 		client_address_failed(f, code);
 	return code;

@@ -2,8 +2,11 @@
 #include "dataplane/worker/flow.h"
 
 #include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <utlist.h>
 
+#include "base/log.h"
 #include "dataplane/worker/worker_internal.h"
 
 /* From each state of a listener, the ones that may follow. */
@@ -43,4 +46,16 @@ void flow_closed(struct worker *w, struct listener *l)
 	stats_sub(&l->stats->flows, 1);
 	w->listeners.flow_closed = true;
 	flow_settle(w, l);
+}
+
+void flow_log(const struct worker *w, const char *proto, uint32_t index, uint32_t gen,
+	      const char *fmt, ...)
+{
+	char text[160];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_debug("worker %u: %s flow %u.%u: %s", w->config.number, proto, index, gen, text);
 }

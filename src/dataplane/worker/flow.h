@@ -64,6 +64,10 @@ void flow_closed(struct worker *w, struct listener *l);
 /* Moves a closing listener that nothing holds any more to the settled ones. */
 void flow_settle(struct worker *w, struct listener *l);
 
+/* A line of the debug log about a flow: its slot, and which life of it. */
+void flow_log(const struct worker *w, const char *proto, uint32_t index, uint32_t gen,
+	      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
 /* Every change of a listener's state goes through here: it must be one that may follow. */
 void flow_set_listener_state(struct listener *l, enum listener_state state);
 

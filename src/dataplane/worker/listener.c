@@ -5,6 +5,7 @@
 #include <utlist.h>
 
 #include "base/log.h"
+#include "base/sockaddr.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/worker/worker_internal.h"
 
@@ -138,13 +139,6 @@ static void resume(struct worker *w)
 	w->listeners.resume_ns = some ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
-static socklen_t addr_len(const union dp_addr *a)
-{
-	if (a->sa.sa_family == AF_INET)
-		return sizeof(a->in4);
-	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : 0;
-}
-
 /* The pool that its connections come from. A second target is rarely needed: its pool is filled
  * when a connection waits for it. */
 static struct sockpool *pool_of(struct worker *w, const struct listener *l)
@@ -157,7 +151,7 @@ static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	struct listener *l, **bucket = bucket_of(w, msg->port_id);
-	bool valid = msg->proto <= PORT_UDP && addr_len(&msg->target) > 0 &&
+	bool valid = msg->proto <= PORT_UDP && sockaddr_len(&msg->target.sa) > 0 &&
 		     msg->slot < w->config.port_slots;
 
 	l = valid && !find(w, msg->port_id) ? slot_get(w) : NULL;
@@ -171,9 +165,9 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->proto = msg->proto;
 	l->family = (int)msg->listen_family;
 	l->target = msg->target;
-	l->target_len = addr_len(&msg->target);
+	l->target_len = sockaddr_len(&msg->target.sa);
 	l->target2 = msg->target2;
-	l->target2_len = addr_len(&msg->target2);
+	l->target2_len = sockaddr_len(&msg->target2.sa);
 	l->stats = &w->config.port_stats[msg->slot];
 	if (msg->slot_used)
 		memset(l->stats, 0, sizeof(*l->stats));

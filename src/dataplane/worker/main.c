@@ -28,8 +28,6 @@
  * only then does the parent hear that ports may come. The main thread is worker 0.
  */
 
-#define BOOT_FD 3
-
 /* Operations a worker starts between two waits: a full turn of events with two each. */
 #define RING_ENTRIES 512
 
@@ -163,8 +161,8 @@ static void size_outward(struct plane *p)
 
 	p->out_ports.max = out_ports_max();
 	c->fds_max -= fds;
-	c->tcp_flows_max = clamp(c->fds_max / 2, 64, 1u << 20);
-	c->udp_flows_max = clamp(c->fds_max / 2, 64, 1u << 16);
+	c->tcp_flows_max = clamp(c->fds_max / 2, 64, LIMIT_NOFILE / 2);
+	c->udp_flows_max = clamp(c->fds_max / 2, 64, LIMIT_UDP_FLOWS);
 	c->out = (struct out_config){
 		.policy = &p->outward.policy,
 		.ports = &p->out_ports,
@@ -187,9 +185,9 @@ static void size_workers(struct plane *p)
 	fds = rl.rlim_cur > 2 * FDS_OTHER ? rl.rlim_cur - FDS_OTHER : rl.rlim_cur / 2;
 	fds = fds / p->boot.workers > FDS_WORKER ? fds / p->boot.workers - FDS_WORKER : 0;
 	p->config = (struct worker_config){
-		.fds_max = clamp(fds, 32, 1u << 21),
-		.tcp_flows_max = clamp(fds / 2, 64, 1u << 20),
-		.udp_flows_max = clamp(fds / 2, 64, 1u << 16),
+		.fds_max = clamp(fds, 32, LIMIT_NOFILE),
+		.tcp_flows_max = clamp(fds / 2, 64, LIMIT_NOFILE / 2),
+		.udp_flows_max = clamp(fds / 2, 64, LIMIT_UDP_FLOWS),
 		.listeners_max = LIMIT_PORTS,
 		.pipes_max = pipes_max(p->boot.workers),
 		.udp_pending_max = RECV_BUFS / 2,
@@ -205,7 +203,7 @@ static int receive_boot(struct plane *p)
 {
 	int fds[FDPASS_MAX], stats_fd;
 	size_t n = FDPASS_MAX;
-	ssize_t len = fdpass_recv(BOOT_FD, &p->boot, sizeof(p->boot), fds, &n, 0);
+	ssize_t len = fdpass_recv(WIRE_BOOT_FD, &p->boot, sizeof(p->boot), fds, &n, 0);
 
 	if (len != sizeof(p->boot))
 		return len < 0 ? (int)len : -EPROTO;
@@ -221,7 +219,8 @@ static int receive_boot(struct plane *p)
 	close(stats_fd);
 	if (p->stats == MAP_FAILED)
 		return -errno;
-	return p->boot.outward ? boot_outward_receive(BOOT_FD, p->boot.workers, &p->outward) : 0;
+	return p->boot.outward ? boot_outward_receive(WIRE_BOOT_FD, p->boot.workers, &p->outward)
+			       : 0;
 }
 
 static int first_error(const struct plane *p)
@@ -236,7 +235,7 @@ static int reply(const struct plane *p, int err)
 {
 	struct dp_boot_reply r = {.err = err,
 				  .backend = p->uring ? DATAPLANE_URING : DATAPLANE_EPOLL};
-	int code = fdpass_send(BOOT_FD, &r, sizeof(r), NULL, 0, 0);
+	int code = fdpass_send(WIRE_BOOT_FD, &r, sizeof(r), NULL, 0, 0);
 
 	return err ? err : code;
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/log.h"
+#include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -30,6 +32,14 @@
 #define READ(side)  ((uint8_t)(TCP_ARMED_READ0 << (side)))
 #define WRITE(side) ((uint8_t)(TCP_ARMED_WRITE0 << (side)))
 #define WATCH(side) ((uint8_t)(TCP_ARMED_WATCH0 << (side)))
+
+/* One line for each thing that happens to a flow, with --debug; otherwise this costs a comparison.
+ */
+#define flow_debug(w, f, ...)                                                                      \
+	do {                                                                                       \
+		if (log_is_debug())                                                                \
+			flow_log((w), "TCP", index_of((w), (f)), (f)->gen, __VA_ARGS__);           \
+	} while (0)
 
 /* From each state, the ones that may follow. */
 static const uint8_t state_after[] = {
@@ -169,10 +179,12 @@ static void cancel_all(struct worker *w, struct tcp_flow *f)
 		cancel_connect(w, f);
 }
 
-static void flow_close(struct worker *w, struct tcp_flow *f, bool abort)
+/* why: for the log. */
+static void flow_close(struct worker *w, struct tcp_flow *f, bool abort, const char *why)
 {
 	if (f->state == TCP_FLOW_CLOSING)
 		return;
+	flow_debug(w, f, "closed%s: %s", f->abort || abort ? " by reset" : "", why);
 	if (f->state == TCP_FLOW_WAITING)
 		wait_end(w, f);
 	unqueue(w, f);
@@ -228,7 +240,7 @@ static void end_of_stream(struct worker *w, struct tcp_flow *f, unsigned d)
 {
 	f->dir[d].done = true;
 	if (f->dir[!d].done) {
-		flow_close(w, f, false);
+		flow_close(w, f, false, "both sides have ended");
 		return;
 	}
 	w->io->ops->shutdown_write(w->io, f->fd[!d]);
@@ -245,7 +257,7 @@ static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 	to->done = true;
 	tcp_drop_pipe(w, to);
 	if (from->done) {
-		flow_close(w, f, true);
+		flow_close(w, f, true, "a side is gone");
 		return;
 	}
 	arm_watch(w, f, !side);
@@ -270,7 +282,7 @@ static void pump(struct worker *w, struct tcp_flow *f, unsigned d)
 		end_of_stream(w, f, d);
 		break;
 	case PUMP_READ_ERROR:
-		flow_close(w, f, true);
+		flow_close(w, f, true, "a side has failed");
 		break;
 	case PUMP_WRITE_ERROR:
 		side_lost(w, f, !d);
@@ -342,6 +354,7 @@ bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_add
 	enum budget fds = budget_left(w);
 	bool room = fds != BUDGET_OUT && w->tcp.count < w->config.tcp_flows_max;
 	struct tcp_flow *f = room ? slot_get(w) : NULL;
+	char text[SOCKADDR_TEXT_BYTES];
 
 	stats_add(&w->stats->tcp_accepted, 1);
 	if (!f) {
@@ -360,6 +373,7 @@ bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_add
 	stats_add(&w->stats->tcp_flows, 1);
 	if (l->tune)
 		w->io->ops->tune_accepted(w->io, fd);
+	flow_debug(w, f, "opened by %s, port %d", sockaddr_format(&f->client.sa, text), l->port_id);
 	client_address_begin(w, f);
 	start_connect(w, f);
 	return fds == BUDGET_PLENTY;
@@ -378,6 +392,7 @@ void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->out_tcp_flows, 1);
 	set_state(f, TCP_FLOW_OPEN);
+	flow_debug(w, f, "on its way out");
 	arm_read(w, f, 1);
 	pump(w, f, 0);
 }
@@ -418,7 +433,7 @@ static void connect_failed(struct worker *w, struct tcp_flow *f, int err)
 	} else if (f->second || f->listener->target2_len == 0) {
 		stats_add(counter_of(w->stats, err), 1);
 		stats_add(&f->listener->stats->errors, 1);
-		flow_close(w, f, true);
+		flow_close(w, f, true, strerror(-err));
 		return;
 	} else {
 		f->second = true;
@@ -436,10 +451,11 @@ static void connected(struct worker *w, struct tcp_flow *f, int res)
 	}
 	/* A client that has gone is not to be heard under another address than its own. */
 	if (f->lost && w->io->ops->is_reset(w->io, f->fd[0])) {
-		flow_close(w, f, true);
+		flow_close(w, f, true, "the client has gone");
 		return;
 	}
 	set_state(f, TCP_FLOW_OPEN);
+	flow_debug(w, f, "connected%s", f->transparent ? " with the client's address" : "");
 	stats_add(&w->stats->tcp_connected, 1);
 	client_address_connected(w, f);
 	/* Servers that speak first are few: wait for them, but look what the client has sent. */
@@ -528,7 +544,7 @@ void tcp_close_listener_flows(struct worker *w, struct listener *l)
 
 	for (f = l->tcp_flows; f; f = next) {
 		next = f->next;
-		flow_close(w, f, true);
+		flow_close(w, f, true, "the port is removed");
 	}
 }
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/log.h"
+#include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -38,6 +40,13 @@ static void set_state(struct udp_flow *f, enum udp_state state)
 	assert(state_after[f->state] & 1 << state);
 	f->state = state;
 }
+
+#define flow_debug(w, f, ...)                                                                      \
+	do {                                                                                       \
+		if (log_is_debug())                                                                \
+			flow_log((w), "UDP", (uint32_t)((f) - (w)->udp.flows), (f)->gen,           \
+				 __VA_ARGS__);                                                     \
+	} while (0)
 
 static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 {
@@ -210,10 +219,12 @@ static void unhash(struct worker *w, struct udp_flow *f)
 	*p = f->hash_next;
 }
 
-static void flow_close(struct worker *w, struct udp_flow *f)
+/* why: for the log. */
+static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 {
 	if (f->state == UDP_FLOW_CLOSING)
 		return;
+	flow_debug(w, f, "closed: %s", why);
 	if (w->udp.batch.flow == f)
 		udp_flush(w);
 	if (f->state == UDP_FLOW_WAITING)
@@ -262,7 +273,7 @@ static void evict_for(struct worker *w, struct listener *l)
 	if (!victim)
 		return;
 	stats_add(&w->stats->udp_evicted, 1);
-	flow_close(w, victim);
+	flow_close(w, victim, "a newer one needs its place");
 }
 
 static void arm(struct worker *w, struct udp_flow *f)
@@ -285,11 +296,24 @@ static bool start(struct worker *w, struct udp_flow *f)
 	set_state(f, UDP_FLOW_OPEN);
 	err = w->io->ops->connect_now(w->io, f->fd, &l->target.sa, l->target_len);
 	if (err < 0) {
-		flow_close(w, f);
+		flow_close(w, f, strerror(-err));
 		return false;
 	}
+	flow_debug(w, f, "connected");
 	arm(w, f);
 	return true;
+}
+
+static void log_opened(struct worker *w, const struct udp_flow *f)
+{
+	union dp_addr client = {.in6 = {.sin6_family = AF_INET6,
+					.sin6_port = f->key.client_port,
+					.sin6_addr = f->key.client}};
+	char text[SOCKADDR_TEXT_BYTES];
+
+	sockaddr_unmap(&client);
+	flow_debug(w, f, "opened by %s, port %d", sockaddr_format(&client.sa, text),
+		   f->listener->port_id);
 }
 
 static struct udp_flow *flow_new(struct worker *w, struct listener *l, const struct udp_key *key)
@@ -313,6 +337,8 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	age_append(w, f);
 	w->udp.count++;
 	stats_add(&w->stats->udp_flows, 1);
+	if (log_is_debug())
+		log_opened(w, f);
 	return start(w, f) ? f : NULL;
 }
 
@@ -381,7 +407,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 		if (why >= 0)
 			arm(w, f);
 		else
-			flow_close(w, f);
+			flow_close(w, f, strerror(-why));
 	}
 }
 
@@ -436,7 +462,7 @@ void udp_tick(struct worker *w)
 	while ((f = w->udp.ages) && f->check_ns <= w->now_ns) {
 		if (w->now_ns - f->last_ns >= timeout_ns(w)) {
 			stats_add(&w->stats->udp_expired, 1);
-			flow_close(w, f);
+			flow_close(w, f, "no traffic");
 			continue;
 		}
 		DL_DELETE2(w->udp.ages, f, age_prev, age_next);
@@ -454,7 +480,7 @@ void udp_close_listener_flows(struct worker *w, struct listener *l)
 
 	for (f = l->udp_flows; f; f = next) {
 		next = f->next;
-		flow_close(w, f);
+		flow_close(w, f, "the port is removed");
 	}
 }
 

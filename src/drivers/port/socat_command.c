@@ -11,9 +11,6 @@
  * its answer to a client that has sent all it had. */
 #define HALF_CLOSED_S 600
 
-/* As RootlessKit's builtin driver. */
-#define UDP_IDLE_MS 90000
-
 struct printed {
 	char ip[INET6_ADDRSTRLEN + 2]; /* IPv6 in brackets */
 	unsigned port;
@@ -67,7 +64,8 @@ static void build_exec(const struct port_route *port, const char *proto, int udp
 		snprintf(limits, sizeof(limits), "-t %d", HALF_CLOSED_S);
 	else
 		snprintf(limits, sizeof(limits), "-T %d",
-			 ((udp_timeout_ms > 0 ? udp_timeout_ms : UDP_IDLE_MS) + 999) / 1000);
+			 ((udp_timeout_ms > 0 ? udp_timeout_ms : DEFAULT_UDP_TIMEOUT_MS) + 999) /
+				 1000);
 	snprintf(cmd->exec, sizeof(cmd->exec),
 		 "EXEC:\"nsenter --user=/proc/self/fd/%d --net=/proc/self/fd/%d "
 		 "--preserve-credentials socat -b %d %s STDIN%s %s%c:%s:%u%s\",nofork",
