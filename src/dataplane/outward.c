@@ -86,6 +86,9 @@ static int open_udp(int family)
 	auto_fd int fd = open_transparent(family, SOCK_DGRAM, IPPROTO_UDP);
 	int code = fd < 0 ? fd : sockopt_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 
+	/* A worker binds its own to the same port, when a server has that. */
+	if (!code)
+		code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (!code && family == AF_INET)
 		code = sockopt_set(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
 	else if (!code)

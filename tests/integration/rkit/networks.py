@@ -95,7 +95,7 @@ def missing(network):
         return "built without libslirp, and no vpnkit in PATH"
     if network == "lxc-user-nic" and lxc.unusable():
         return lxc.unusable()
-    return None if network in ("none", "lxc-user-nic") else world().tun_error
+    return None if network in ("none", "builtin", "lxc-user-nic") else world().tun_error
 
 
 def pasta_is_of_2024():
