@@ -100,7 +100,7 @@ static bool is_word(const char **text, const char *word)
 
 static int serve(struct client *client, int timeout_ms, struct err *e)
 {
-	char request[REQUEST_BYTES];
+	char request[REQUEST_BYTES] = "";
 	const char *at = request;
 	char *text = NULL;
 	int code = read_request(request, sizeof(request), timeout_ms, e);
