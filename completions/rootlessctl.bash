@@ -26,7 +26,7 @@ _rootlessctl() {
 			COMPREPLY=($(compgen -W '--socket= --timeout= --debug --help --version' -- "$cur"))
 			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		else
-			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats metrics help' -- "$cur"))
+			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats top metrics help' -- "$cur"))
 		fi
 		;;
 	metrics)
@@ -47,7 +47,7 @@ _rootlessctl() {
 			sed -n 's/^\([0-9][0-9-]*\) .*/\1/p')" -- "$cur"))
 		;;
 	help)
-		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats metrics' -- "$cur"))
+		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats top metrics' -- "$cur"))
 		;;
 	esac
 } && complete -F _rootlessctl rootlessctl

@@ -53,6 +53,11 @@ void client_close(struct client *client)
 	free(client);
 }
 
+void client_set_abort_fd(struct client *client, int fd)
+{
+	client->options.abort_fd = fd;
+}
+
 /* Connecting */
 
 static int explain_time(const struct client *client, int code, struct err *e)

@@ -27,6 +27,9 @@ int client_open(const struct client_options *options, struct client **out, struc
 /* NULL is allowed. */
 void client_close(struct client *client);
 
+/* From now on abort_fd of the options is this. */
+void client_set_abort_fd(struct client *client, int fd);
+
 /* Whether the connection is there. A server that has hung up counts as gone. */
 bool client_is_connected(const struct client *client);
 

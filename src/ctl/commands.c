@@ -14,6 +14,7 @@
 #include "ctl/output.h"
 #include "ctl/port_commands.h"
 #include "ctl/stats.h"
+#include "ctl/top.h"
 
 /* Between two looks of stats --watch. */
 #define WATCH_S 1
@@ -134,6 +135,17 @@ const struct ctl_command ctl_commands[] = {
 		 "   request.\n",
 	 .options = CTL_JSON | CTL_WATCH,
 	 .run = run_stats},
+	{.name = "top",
+	 .brief = "Show the busiest ports, live",
+	 .usage = "[flags]",
+	 .text = "   The ports by what they do in a second, until q is typed. The bottom line "
+		 "tells "
+		 "the keys: b, f, o, d,\n"
+		 "   e and i sort by bytes, flows, flows opened, datagrams, errors and ids. "
+		 "Without a "
+		 "terminal one list\n"
+		 "   is printed. ringkit's own.\n",
+	 .run = top_run},
 	{.name = "metrics",
 	 .brief = "Show the counters as Prometheus takes them",
 	 .usage = "[flags]",

@@ -158,7 +158,7 @@ class Zsh(unittest.TestCase):
 
     def test_ctl(self):
         zsh("rootlessctl ", "list-ports", "add-ports", "remove-ports", "info", "stats",
-            "metrics")
+            "top", "metrics")
 
 
 if __name__ == "__main__":
