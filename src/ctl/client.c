@@ -137,11 +137,14 @@ bool client_is_connected(const struct client *client)
 	return client->fd >= 0 && !is_stale(client->fd);
 }
 
-static int ensure_connected(struct client *client, struct http_limit *limit, struct err *e)
+/* *is_new: the server cannot have closed it for its silence. */
+static int ensure_connected(struct client *client, struct http_limit *limit, bool *is_new,
+			    struct err *e)
 {
 	int fd;
 
-	if (client_is_connected(client))
+	*is_new = !client_is_connected(client);
+	if (!*is_new)
 		return 0;
 	close_fd(&client->fd);
 	fd = connect_to(client, limit, e);
@@ -204,7 +207,7 @@ static double now_ms(void)
 static int explain_exchange(const struct client *client, int code, const char *method,
 			    const char *path, struct err *e)
 {
-	if (code == -EPROTO)
+	if (code == -EPROTO || code == -ECONNRESET)
 		err_wrap(e, code, "%s does not answer as RootlessKit's API does",
 			 client->options.socket_path);
 	else if (code != -EFBIG && code != -ENOMEM)
@@ -218,6 +221,7 @@ static int exchange(struct client *client, const char *method, const char *path,
 	const struct client_options *o = &client->options;
 	struct http_limit limit = {.abort_fd = o->abort_fd};
 	auto_free char *request = NULL;
+	bool is_new;
 	int len = format_request(method, path, body, &request), code;
 
 	if (len < 0) {
@@ -226,14 +230,16 @@ static int exchange(struct client *client, const char *method, const char *path,
 	}
 	if (o->timeout_ms)
 		limit.deadline_ms = loop_now_ms() + (uint64_t)o->timeout_ms;
-	code = ensure_connected(client, &limit, e);
-	if (code < 0)
-		return code;
-	http_reader_free(&client->answer);
-	http_reader_init(&client->answer);
-	code = http_exchange(client->fd, request, (size_t)len, &limit, &client->answer, e);
-	if (code < 0 || !client->answer.keep_alive)
-		close_fd(&client->fd);
+	do {
+		code = ensure_connected(client, &limit, &is_new, e);
+		if (code < 0)
+			return code;
+		http_reader_free(&client->answer);
+		http_reader_init(&client->answer);
+		code = http_exchange(client->fd, request, (size_t)len, &limit, &client->answer, e);
+		if (code < 0 || !client->answer.keep_alive)
+			close_fd(&client->fd);
+	} while (code == -ECONNRESET && !is_new);
 	return code < 0 ? explain_exchange(client, code, method, path, e) : 0;
 }
 

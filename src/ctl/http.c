@@ -84,9 +84,12 @@ int http_reader_feed(struct http_reader *r, const char *data, size_t len, struct
 	static const http_parser_settings settings = {.on_message_begin = on_begin,
 						      .on_body = on_body,
 						      .on_message_complete = on_complete};
-	size_t used = http_parser_execute(&r->parser, &settings, data, len);
-	enum http_errno code = HTTP_PARSER_ERRNO(&r->parser);
+	size_t used;
+	enum http_errno code;
 
+	r->begun = r->begun || len;
+	used = http_parser_execute(&r->parser, &settings, data, len);
+	code = HTTP_PARSER_ERRNO(&r->parser);
 	if (r->complete) {
 		r->keep_alive = r->keep_alive && len && used == len;
 		return 0;
@@ -167,44 +170,58 @@ int http_wait(int fd, short events, int step_ms, struct http_limit *limit)
 
 /* An exchange */
 
+struct request {
+	const char *data;
+	size_t len, sent;
+	bool unheard; /* the server had closed the connection when it was to be sent */
+};
+
 /* Part of the request goes out. What is wrong with the connection shows when the answer is read:
  * a server may refuse a request before it has all of it. */
-static size_t send_some(int fd, const char *data, size_t len)
+static void send_some(int fd, struct request *r)
 {
-	ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+	ssize_t n = send(fd, r->data + r->sent, r->len - r->sent, MSG_NOSIGNAL);
 
-	if (n >= 0)
-		return (size_t)n;
-	return errno == EAGAIN || errno == EINTR ? 0 : len;
+	if (n >= 0) {
+		r->sent += (size_t)n;
+	} else if (errno != EAGAIN && errno != EINTR) {
+		r->unheard = r->sent == 0;
+		r->sent = r->len;
+	}
 }
 
-static int receive_some(int fd, struct http_reader *reader, struct err *e)
+/* unix(7): the connection is reset when it is closed with something that was not read. */
+static int receive_some(int fd, struct request *request, struct http_reader *reader, struct err *e)
 {
 	char data[READ_BYTES];
 	ssize_t n = recv(fd, data, sizeof(data), 0);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
+	request->unheard = request->unheard || (n < 0 && errno == ECONNRESET);
+	if (n <= 0 && request->unheard && !reader->begun)
+		return err_set(e, -ECONNRESET, "it hangs up before it has read the request");
 	if (n < 0)
-		return err_errno(e, -EPROTO, "%s", strerror(errno));
+		return err_set(e, -EPROTO, "%s", strerror(errno));
 	return http_reader_feed(reader, data, (size_t)n, e);
 }
 
 int http_exchange(int fd, const char *request, size_t len, struct http_limit *limit,
 		  struct http_reader *reader, struct err *e)
 {
-	size_t sent = send_some(fd, request, len);
+	struct request r = {.data = request, .len = len};
 	int code = 0;
 
+	send_some(fd, &r);
 	while (!reader->complete && code == 0) {
-		int got = http_wait(fd, sent < len ? POLLIN | POLLOUT : POLLIN, -1, limit);
+		int got = http_wait(fd, r.sent < len ? POLLIN | POLLOUT : POLLIN, -1, limit);
 
 		if (got < 0)
 			return err_errno(e, got, "no answer");
 		if (got & POLLOUT)
-			sent += send_some(fd, request + sent, len - sent);
+			send_some(fd, &r);
 		if (got & ~POLLOUT)
-			code = receive_some(fd, reader, e);
+			code = receive_some(fd, &r, reader, e);
 	}
 	return code;
 }

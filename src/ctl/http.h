@@ -21,6 +21,7 @@ struct http_reader {
 	char *body; /* len bytes and a NUL; NULL as long as there is none */
 	size_t len, size;
 	unsigned status;
+	bool begun; /* something has come */
 	bool complete;
 	bool keep_alive; /* another request may follow on this connection */
 	int failed;	 /* -EFBIG, -ENOMEM */
@@ -51,7 +52,8 @@ struct http_limit {
 int http_wait(int fd, short events, int step_ms, struct http_limit *limit);
 
 /* Sends request, len bytes, over fd, which does not block, and reads the answer into reader, which
- * is initialized. 0; -ETIMEDOUT, -ECANCELED, or as http_reader_feed. */
+ * is initialized. 0; -ETIMEDOUT, -ECANCELED, or as http_reader_feed; -ECONNRESET when the server
+ * closed the connection without having read the request, which may be sent again over another. */
 int http_exchange(int fd, const char *request, size_t len, struct http_limit *limit,
 		  struct http_reader *reader, struct err *e);
 
