@@ -58,8 +58,13 @@ struct object {
 	int64_t urgent;	 /* bytes before the mark, -1: none */
 	int backlog[64]; /* listener: objects of connections to accept */
 	unsigned n_backlog;
-	struct sockaddr_in peer; /* of a datagram socket; of an accepted connection */
+	struct sockaddr_in peer;  /* of a datagram socket; of an accepted connection */
+	struct sockaddr_in local; /* of an accepted connection: what it was made to */
 	struct sockaddr_in bound;
+	bool outside;		/* made by the worker */
+	bool connecting;	/* connect(2) has begun */
+	int error;		/* what SO_ERROR has */
+	struct io_error queued; /* what MSG_ERRQUEUE has; err 0: nothing */
 	uint32_t mark;
 	struct io_sock is; /* what a socket of the broker's is */
 	bool used;
@@ -83,7 +88,7 @@ struct sim {
 	size_t socket_bytes;
 	bool exhausted, hold_cancelled;
 	int accept_error, send_error, segments_refused;
-	uint16_t refused_port;
+	uint16_t refused_port, silent_port;
 	uint32_t (*source_for)(uint32_t to);
 	int bind_error, bound_error;
 	int no_segments;
@@ -264,6 +269,23 @@ static void make_connection(struct object *o)
 	o->connected = true;
 }
 
+/* What becomes of a connect that is under way. */
+static uint32_t connect_state(struct sim *s, struct object *o)
+{
+	uint16_t port = ntohs(o->peer.sin_port);
+
+	if (!o->connecting || port == s->silent_port)
+		return 0;
+	if (port == s->refused_port) {
+		o->error = -ECONNREFUSED;
+		return POLLOUT | POLLERR | POLLHUP;
+	}
+	o->connecting = false;
+	make_connection(o);
+	s->last_server = (int)(o - s->objects);
+	return POLLOUT;
+}
+
 /* Whether it has completed for good. */
 static bool op_run(struct sim *s, struct op *op)
 {
@@ -308,7 +330,9 @@ static bool op_run(struct sim *s, struct op *op)
 		emit(s, op->handle, 0, false);
 		return true;
 	case OP_POLL:
-		e = poll_state(s, o) & (op->events | POLLERR | POLLHUP);
+		e = o->kind == KIND_SOCKET && !o->connected ? connect_state(s, o)
+							    : poll_state(s, o);
+		e &= op->events | POLLERR | POLLHUP;
 		if (!e)
 			return false;
 		emit(s, op->handle, (int)e, false);
@@ -411,12 +435,48 @@ static void take_in(struct object *o, size_t n)
 	}
 }
 
+static struct message message_of(const void *data, size_t len, const int *fds, size_t n_fds);
+static struct message message_take(struct message *queue, unsigned *n);
+
+/* Netlink sockets are channels whose messages are read and written by recv and send. */
+static ssize_t netlink_recv(struct object *o, void *buf, size_t len)
+{
+	struct message m;
+
+	if (o->channel->n_in == 0)
+		return -EAGAIN;
+	m = message_take(o->channel->in, &o->channel->n_in);
+	assert(m.len <= len);
+	memcpy(buf, m.data, m.len);
+	return (ssize_t)m.len;
+}
+
+/* Each message of the kind that begins with its length arrives by itself. */
+static ssize_t netlink_send(struct object *o, const void *buf, size_t len)
+{
+	struct channel *c = o->channel;
+
+	for (size_t at = 0; at < len;) {
+		uint32_t one;
+
+		memcpy(&one, (const uint8_t *)buf + at, sizeof(one));
+		one = (one + 3) & ~3u;
+		assert(one >= 16 && at + one <= len && c->n_out < CHANNEL_MAX);
+		c->out[c->n_out++] = message_of((const uint8_t *)buf + at, one, NULL, 0);
+		at += one;
+	}
+	return (ssize_t)len;
+}
+
 static ssize_t sim_recv(struct io *io, int fd, void *buf, size_t len, int flags)
 {
 	struct sim *s = sim_of(io);
 	struct object *o = object_of(s, fd);
-	size_t n = readable(o);
+	size_t n;
 
+	if (o->kind == KIND_CHANNEL)
+		return netlink_recv(o, buf, len);
+	n = readable(o);
 	assert(o->kind == KIND_SOCKET);
 	if (o->flood) {
 		memset(buf, 0, flags & MSG_TRUNC ? 0 : len);
@@ -452,9 +512,12 @@ static ssize_t sim_send(struct io *io, int fd, const void *buf, size_t len, int 
 {
 	struct sim *s = sim_of(io);
 	struct object *o = object_of(s, fd);
-	ssize_t n = room(s, o, len);
+	ssize_t n;
 
 	(void)flags;
+	if (o->kind == KIND_CHANNEL)
+		return netlink_send(o, buf, len);
+	n = room(s, o, len);
 	if (n > 0 && !o->flood)
 		queue_put(o->out, buf, (size_t)n);
 	return n;
@@ -526,9 +589,69 @@ static ssize_t sim_pipe_open(struct io *io, int fds[2], size_t size)
 static int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct object *o = object_of(sim_of(io), fd);
+	int err = o->error;
 
-	assert(o->kind == KIND_DATAGRAM && len == sizeof(o->peer));
+	assert(len == sizeof(o->peer));
+	if (o->connected)
+		return -EISCONN;
+	if (o->connecting || err) {
+		o->error = 0;
+		return err ? err : -EALREADY;
+	}
 	memcpy(&o->peer, addr, sizeof(o->peer));
+	o->connecting = o->kind == KIND_SOCKET;
+	return o->connecting ? -EINPROGRESS : 0;
+}
+
+static int sim_error_of(struct io *io, int fd)
+{
+	struct object *o = object_of(sim_of(io), fd);
+	int err = o->error;
+
+	o->error = 0;
+	return err;
+}
+
+static int sim_recv_error(struct io *io, int fd, struct io_error *out)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	if (o->queued.err == 0)
+		return -EAGAIN;
+	*out = o->queued;
+	o->queued.err = 0;
+	return 0;
+}
+
+static int sim_local_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	assert(*len >= sizeof(o->local));
+	memcpy(addr, &o->local, sizeof(o->local));
+	*len = sizeof(o->local);
+	return 0;
+}
+
+static int sim_socket_open(struct io *io, int family, int type, int proto)
+{
+	struct sim *s = sim_of(io);
+	int i;
+
+	assert(family == AF_INET && proto);
+	if (s->exhausted)
+		return -EMFILE;
+	i = object_new(s, type == SOCK_STREAM ? KIND_SOCKET : KIND_DATAGRAM);
+	s->objects[i].outside = true;
+	return FD_BASE + i;
+}
+
+static int sim_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct object *o = object_of(sim_of(io), fd);
+
+	assert(o->outside && !o->connecting && len == sizeof(o->bound));
+	memcpy(&o->bound, addr, sizeof(o->bound));
 	return 0;
 }
 
@@ -611,7 +734,8 @@ static int sim_bind_as(struct io *io, int fd, const struct sockaddr *addr, sockl
 	struct sim *s = sim_of(io);
 	struct object *o = object_of(s, fd);
 
-	assert(o->kind == KIND_SOCKET && !o->connected && len == sizeof(o->bound));
+	assert((o->kind == KIND_SOCKET || o->kind == KIND_DATAGRAM) && !o->connected &&
+	       len == sizeof(o->bound));
 	memcpy(&o->bound, addr, sizeof(o->bound));
 	o->mark = mark;
 	if (s->bind_error && (o->bound.sin_port || s->bind_error != -EADDRINUSE))
@@ -711,7 +835,7 @@ static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint
 	struct sim_datagram *d = &s->sent[s->n_sent++];
 
 	assert(s->n_sent <= OUT_MAX && len <= sizeof(d->data));
-	*d = (struct sim_datagram){.fd = fd, .len = len, .to = o->peer};
+	*d = (struct sim_datagram){.fd = fd, .len = len, .from = o->bound, .to = o->peer};
 	memcpy(d->data, data, len);
 	if (msg->msg_name)
 		memcpy(&d->to, msg->msg_name, sizeof(d->to));
@@ -795,6 +919,11 @@ static const struct io_ops sim_ops = {
 	.reset_fd = sim_reset_fd,
 	.tune_accepted = sim_tune_accepted,
 	.is_reset = sim_is_reset,
+	.local_of = sim_local_of,
+	.error_of = sim_error_of,
+	.recv_error = sim_recv_error,
+	.socket_open = sim_socket_open,
+	.bind_from = sim_bind_from,
 	.source_for = sim_source_for,
 	.bind_as = sim_bind_as,
 	.paces = sim_paces,
@@ -979,6 +1108,19 @@ bool sim_channel_get(struct sim *s, int fd, void *data, size_t len)
 	return true;
 }
 
+size_t sim_channel_get_any(struct sim *s, int fd, void *data, size_t size)
+{
+	struct channel *c = channel_of(s, fd);
+	struct message m;
+
+	if (c->n_out == 0)
+		return 0;
+	m = message_take(c->out, &c->n_out);
+	assert(m.len <= size);
+	memcpy(data, m.data, m.len);
+	return m.len;
+}
+
 void sim_channel_room(struct sim *s, int fd, unsigned messages)
 {
 	assert(messages <= CHANNEL_MAX);
@@ -1080,34 +1222,45 @@ static struct op *receiver_of(struct sim *s, int object)
 
 struct layout {
 	struct sockaddr_in name;
-	uint8_t control[CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))]
+	uint8_t control[CMSG_SPACE(sizeof(struct sockaddr_in)) + CMSG_SPACE(sizeof(int))]
 		__attribute__((aligned(8)));
 	uint8_t payload[4096];
 };
 
-static size_t write_control(struct layout *at, const struct in_addr *local, int segment)
+/* Of the address that the datagram was sent to; with a port: the original destination. */
+static size_t write_control(struct layout *at, const struct sockaddr_in *local, int segment)
 {
 	struct msghdr msg = {.msg_control = at->control, .msg_controllen = sizeof(at->control)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	struct in_pktinfo info = {.ipi_spec_dst = *local, .ipi_addr = *local};
+	struct in_pktinfo info = {.ipi_spec_dst = local->sin_addr, .ipi_addr = local->sin_addr};
+	size_t len = local->sin_port ? sizeof(*local) : sizeof(info);
 
 	memset(at->control, 0, sizeof(at->control));
 	c->cmsg_level = IPPROTO_IP;
-	c->cmsg_type = IP_PKTINFO;
-	c->cmsg_len = CMSG_LEN(sizeof(info));
-	memcpy(CMSG_DATA(c), &info, sizeof(info));
+	c->cmsg_type = local->sin_port ? IP_ORIGDSTADDR : IP_PKTINFO;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), local->sin_port ? (const void *)local : (const void *)&info, len);
 	if (!segment)
-		return CMSG_SPACE(sizeof(info));
+		return CMSG_SPACE(len);
 	c = CMSG_NXTHDR(&msg, c);
 	c->cmsg_level = SOL_UDP;
 	c->cmsg_type = UDP_GRO;
 	c->cmsg_len = CMSG_LEN(sizeof(segment));
 	memcpy(CMSG_DATA(c), &segment, sizeof(segment));
-	return sizeof(at->control);
+	return CMSG_SPACE(len) + CMSG_SPACE(sizeof(segment));
 }
 
 bool sim_datagram_in(struct sim *s, int fd, const struct sockaddr_in *client,
 		     const struct in_addr *local, const void *data, size_t len, uint16_t segment)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = *local};
+
+	return sim_datagram_to(s, fd, client, &to, data, len, segment);
+}
+
+bool sim_datagram_to(struct sim *s, int fd, const struct sockaddr_in *client,
+		     const struct sockaddr_in *local, const void *data, size_t len,
+		     uint16_t segment)
 {
 	int object = index_of_fd(s, fd);
 	struct op *op = receiver_of(s, object);
@@ -1197,4 +1350,31 @@ bool sim_datagram_error(struct sim *s, int fd, int err)
 	emit(s, op->handle, err, false);
 	*op = s->ops[--s->n_ops];
 	return true;
+}
+
+void sim_silent_port(struct sim *s, uint16_t port)
+{
+	s->silent_port = port;
+}
+
+void sim_client_to(struct sim *s, int far, const struct sockaddr_in *dest)
+{
+	s->objects[far].local = *dest;
+}
+
+int sim_outside(const struct sim *s, uint16_t port)
+{
+	for (int i = 0; i < OBJECTS; i++)
+		if (s->objects[i].kind != KIND_FREE && s->objects[i].outside &&
+		    s->objects[i].peer.sin_port == htons(port))
+			return i;
+	return -1;
+}
+
+void sim_queue_error(struct sim *s, int fd, const struct sockaddr_in *dest, int err)
+{
+	struct object *o = object_of(s, fd);
+
+	o->queued = (struct io_error){.err = err};
+	o->queued.dest.in4 = *dest;
 }

@@ -70,6 +70,8 @@ void sim_channel_put(struct sim *s, int fd, const void *data, size_t len, const 
 void sim_channel_lose_fds(struct sim *s, int fd);
 /* The oldest message of the worker's, which must be this long. False: there is none. */
 bool sim_channel_get(struct sim *s, int fd, void *data, size_t len);
+/* The same for one of any length up to size. Its length; 0: there is none. */
+size_t sim_channel_get_any(struct sim *s, int fd, void *data, size_t size);
 /* It takes no more than this many messages until some have been taken out. */
 void sim_channel_room(struct sim *s, int fd, unsigned messages);
 void sim_channel_end(struct sim *s, int fd);
@@ -93,6 +95,15 @@ int sim_server_accept(struct sim *s);
 /* The far end of a descriptor of the worker's. */
 int sim_far_of(int fd);
 
+/* Sockets that the worker makes itself. While set, connects to this port get no answer. */
+void sim_silent_port(struct sim *s, uint16_t port);
+/* Which address a connection that waits to be accepted was made to. */
+void sim_client_to(struct sim *s, int far, const struct sockaddr_in *dest);
+/* The far end of one that connects, or has connected, to this port, or -1. */
+int sim_outside(const struct sim *s, uint16_t port);
+/* What MSG_ERRQUEUE of a datagram socket has. */
+void sim_queue_error(struct sim *s, int fd, const struct sockaddr_in *dest, int err);
+
 /* Datagrams. */
 struct sim_datagram {
 	struct sockaddr_in from, to; /* as the far end sees them */
@@ -104,6 +115,10 @@ struct sim_datagram {
  * or nobody receives. */
 bool sim_datagram_in(struct sim *s, int fd, const struct sockaddr_in *client,
 		     const struct in_addr *local, const void *data, size_t len, uint16_t segment);
+/* The same, and the destination with its port is told as the original one (IP_ORIGDSTADDR). */
+bool sim_datagram_to(struct sim *s, int fd, const struct sockaddr_in *client,
+		     const struct sockaddr_in *dest, const void *data, size_t len,
+		     uint16_t segment);
 /* What the worker sent, oldest first, one by one. */
 bool sim_datagram_out(struct sim *s, struct sim_datagram *out);
 /* The next sends of more than one segment fail with this. */

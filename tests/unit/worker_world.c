@@ -20,12 +20,24 @@ void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, uns
 				       .udp_timeout_ms = 90000,
 				       .netns_cookie = SIM_NETNS};
 
+	world_begin(x, seed, fault_percent);
+	world_start(x, &config);
+}
+
+void world_begin(struct world *x, uint64_t seed, unsigned fault_percent)
+{
 	memset(x, 0, sizeof(*x));
+	x->sim = sim_open(seed, fault_percent);
+	x->io = sim_io(x->sim);
+}
+
+void world_start(struct world *x, const struct worker_config *usual)
+{
+	struct worker_config config = *usual;
+
 	config.stats = &x->stats;
 	config.port_stats = x->ports;
 	config.port_slots = 8;
-	x->sim = sim_open(seed, fault_percent);
-	x->io = sim_io(x->sim);
 	assert_int_equal(worker_open(&config, x->io, &x->w), 0);
 	x->control = sim_channel(x->sim);
 	x->broker = sim_channel(x->sim);

@@ -46,6 +46,7 @@ void out_supply_open(struct worker *w)
 	}
 	if (w->config.out.channel_fd >= 0)
 		begin(w, w->config.out.channel_fd);
+	out_supply_request(w); /* the first answers are not to wait for it */
 }
 
 void out_supply_close(struct worker *w)
