@@ -56,6 +56,10 @@ void dataplane_close(struct dataplane *dp);
  * from within the call that started it. */
 typedef void dataplane_done_fn(void *arg, int err);
 
+/* Of what is being answered: whether the error is that of the socket in the namespace. Only within
+ * a dataplane_done_fn. */
+bool dataplane_failed_inside(const struct dataplane *dp);
+
 /* Binds and hands over. Returns -errno at once when the sockets cannot be had (EADDRINUSE, EACCES,
  * EADDRNOTAVAIL, EMFILE, ...) and done is not called; else 0, and done says whether the workers
  * took it, or why the address inside cannot be had. One that the namespace does not have is done

@@ -51,6 +51,19 @@ class Payload(PortTestCase):
             self.assertEqual(ask(client, b""), b"")
             client.close()
 
+    @rkit.ours("1.1.0 drops empty datagrams")
+    def test_empty_datagrams_among_others(self):
+        """Each arrives, both ways, wherever in a batch it is."""
+        want = [b"x" * 100 if i % 3 else b"" for i in range(24)]
+        with UdpServer(netns=self.ns) as server, \
+                net.udp_client("127.0.0.1", 18053, timeout=DEADLINE_S) as client:
+            for _ in range(10):
+                del server.seen[:]
+                for data in want:
+                    client.send(data)
+                self.assertEqual([client.recv(200) for _ in want], want)
+                self.assertEqual([size for size, _ in server.seen], [len(data) for data in want])
+
     def test_boundaries_are_kept(self):
         """Many datagrams of changing size in one go come out one by one and in order. As many as fit into
         the smallest buffer on the way: however slow one of us is, none is lost."""

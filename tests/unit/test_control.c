@@ -127,8 +127,10 @@ struct world {
 };
 
 struct outcome {
+	struct dataplane *dp;
 	unsigned calls;
 	int err;
+	bool inside; /* the socket in the namespace has failed */
 };
 
 static void on_done(void *arg, int err)
@@ -137,6 +139,7 @@ static void on_done(void *arg, int err)
 
 	o->calls++;
 	o->err = err;
+	o->inside = o->dp && dataplane_failed_inside(o->dp);
 }
 
 static unsigned open_fds(void)
@@ -211,7 +214,7 @@ static void add(struct world *x, int id, bool inside, struct outcome *o)
 
 		x->port = free_port();
 		spec = spec_of(x, id, inside);
-		*o = (struct outcome){.calls = 0};
+		*o = (struct outcome){.dp = x->dp};
 		code = dataplane_port_add(x->dp, &spec, on_done, o);
 	}
 	assert_int_equal(code, 0);
@@ -562,6 +565,30 @@ static void test_socket_inside_goes_to_one_worker(void **state)
 	world_close(&x);
 }
 
+/* A worker that does not take the port: that is no fault of the socket inside. */
+static void test_refused_port_with_a_socket_inside(void **state)
+{
+	struct broker_listen msg;
+	struct outcome o;
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	add(&x, 1, true, &o);
+	msg = asked();
+	say(&x, &msg, 0, listening(AF_INET, SOCK_STREAM));
+	for (int round = 0; round < 2; round++)
+		for (unsigned i = 0; i < WORKERS; i++) {
+			struct dp_msg m;
+
+			while ((m = told(i)).type)
+				answer(&x, i, &m, m.type == DP_MSG_ADD ? -ENOSPC : 0);
+		}
+	assert_true(o.calls == 1 && o.err == -ENOSPC);
+	assert_false(o.inside);
+	world_close(&x);
+}
+
 /* What the broker may send instead, and what becomes of the port. */
 static void test_wrong_answers_of_the_broker(void **state)
 {
@@ -604,6 +631,7 @@ static void test_wrong_answers_of_the_broker(void **state)
 		say(&x, &msg, cases[i].err, fd);
 		assert_int_equal(o.calls, 1);
 		assert_int_equal(o.err, cases[i].told);
+		assert_true(o.inside);
 		expect_silence();
 		assert_true(address_is_free(&x));
 		world_close(&x);
@@ -715,6 +743,7 @@ int main(void)
 		cmocka_unit_test(test_next_data_plane_gets_all_ports),
 		cmocka_unit_test(test_deadly_port_is_refused),
 		cmocka_unit_test(test_socket_inside_goes_to_one_worker),
+		cmocka_unit_test(test_refused_port_with_a_socket_inside),
 		cmocka_unit_test(test_wrong_answers_of_the_broker),
 		cmocka_unit_test(test_positive_error_is_no_descriptor),
 		cmocka_unit_test(test_address_that_is_not_inside),

@@ -118,6 +118,24 @@ static void test_refusal_reported_by_a_send(void **state)
 	settle(&x);
 	expect_nothing_sent(&x);
 	assert_int_equal(x.stats.udp_dropped, 1);
+	/* What is lost has not been moved, neither alone nor in a run. */
+	assert_int_equal(x.stats.udp_datagrams_in, 2);
+	assert_int_equal(x.stats.udp_bytes_in, strlen("hello") + strlen("again"));
+	sim_fail_send(x.sim, -ENOBUFS);
+	assert_true(from_client(&x, 1, "aabbc", 2));
+	settle(&x);
+	assert_int_equal(x.stats.udp_dropped, 4);
+	sim_no_segments(x.sim, -EIO);
+	assert_true(from_client(&x, 1, "aabbc", 2));
+	settle(&x);
+	assert_int_equal(x.stats.udp_datagrams_in, 5);
+	sim_fail_send(x.sim, -ENOBUFS); /* the first of three */
+	assert_true(from_client(&x, 1, "aabbc", 2));
+	settle(&x);
+	assert_int_equal(x.stats.udp_datagrams_in, 7);
+	assert_int_equal(x.stats.udp_dropped, 5);
+	assert_int_equal(x.stats.udp_bytes_in, 10 + 5 + 3);
+	assert_int_equal(x.ports[x.port_id % 8].bytes_in, 10 + 5 + 3);
 	world_close(&x);
 }
 
@@ -145,48 +163,61 @@ static void test_flow_without_buffers(void **state)
 }
 
 /* The flow with a datagram in the batch ends in the same turn: the datagram leaves before. */
-static void test_evicted_flow_has_sent(void **state)
+static void test_ended_flow_has_sent(void **state)
 {
-	struct world x;
+	unsigned sent = 0;
 
-	(void)state;
-	udp_world(&x);
-	for (unsigned i = 0; i < 14; i++)
-		flow_open(&x, i);
-	assert_int_equal(x.stats.udp_flows, 14);
-	assert_true(from_client(&x, 0, "last words", 0));
-	assert_true(from_client(&x, 50, "hello", 0));
-	settle(&x);
-	expect_sent(&x, "last words");
-	expect_sent(&x, "hello");
-	assert_int_equal(x.stats.udp_evicted, 1);
-	assert_int_equal(x.stats.udp_flows, 14);
-	world_close(&x);
-}
-
-/* The same for a flow that receives nothing just now, and is gone at once. */
-static void test_evicted_flow_without_buffers_has_sent(void **state)
-{
 	(void)state;
 	/* The seed decides which of the events comes first. */
 	for (uint64_t seed = 1; seed <= 8; seed++) {
+		struct sim_datagram d;
 		struct world x;
-		int first;
 
 		world_open(&x, seed, 0);
 		add_port(&x, PORT_UDP, 0);
 		settle(&x);
-		first = flow_open(&x, 0);
-		for (unsigned i = 1; i < 14; i++)
-			flow_open(&x, i);
-		assert_true(sim_datagram_error(x.sim, first, -ENOBUFS));
+		flow_open(&x, 0);
+		/* With nothing in flight on its socket the flow is gone at once. */
+		if (seed % 2)
+			assert_true(sim_datagram_error(x.sim, x.w->udp.flows[0].fd, -ENOBUFS));
 		assert_true(from_client(&x, 0, "last words", 0));
-		assert_true(from_client(&x, 50, "hello", 0));
-		settle(&x);
-		assert_int_equal(expect_sent(&x, "last words"), first);
-		assert_int_not_equal(expect_sent(&x, "hello"), first);
+		remove_port(&x);
+		expect_answer(&x, x.port_id, x.seq, 0);
+		assert_int_equal(x.stats.udp_flows, 0);
+		sent += sim_datagram_out(x.sim, &d);
 		world_close(&x);
 	}
+	assert_in_range(sent, 1, 8);
+}
+
+/* The table is full: who talks keeps his flow, whoever came after him. */
+static void test_live_flow_is_kept(void **state)
+{
+	struct world x;
+	int fd, answers = 0;
+
+	(void)state;
+	udp_world(&x);
+	fd = flow_open(&x, 0);
+	for (unsigned i = 1; i < 14; i++)
+		flow_open(&x, i);
+	for (unsigned i = 0; i < 200; i++) {
+		if (i % 20 < 10) {
+			assert_true(from_client(&x, 0, "ping", 0));
+			settle(&x);
+			assert_int_equal(expect_sent(&x, "ping"), fd);
+		} else { /* the other direction keeps it as well */
+			assert_true(from_server(&x, fd, "pong"));
+			settle(&x);
+			assert_int_equal(expect_sent(&x, "pong"), x.listener);
+			answers++;
+		}
+		flow_open(&x, 100 + i);
+	}
+	assert_int_equal(answers, 100);
+	assert_int_equal(x.stats.udp_evicted, 200);
+	assert_int_equal(x.stats.udp_flows, 14);
+	world_close(&x);
 }
 
 /* A port that has most of the flows gives up its own, not those of others. */
@@ -271,6 +302,37 @@ static void test_many_segments(void **state)
 	world_close(&x);
 }
 
+/* Empty datagrams among others: each arrives, and is counted. */
+static void test_empty_datagrams(void **state)
+{
+	struct world x;
+	int fd;
+
+	(void)state;
+	udp_world(&x);
+	fd = flow_open(&x, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(from_client(&x, 1, "aa", 0));
+		assert_true(from_client(&x, 1, "", 0));
+		assert_true(from_client(&x, 1, "", 0));
+	}
+	settle(&x);
+	for (unsigned i = 0; i < 4; i++) {
+		expect_sent(&x, "aa");
+		expect_sent(&x, "");
+		expect_sent(&x, "");
+	}
+	expect_nothing_sent(&x);
+	assert_int_equal(x.stats.udp_datagrams_in, 13);
+	assert_true(from_server(&x, fd, "bb"));
+	assert_true(from_server(&x, fd, ""));
+	settle(&x);
+	expect_sent(&x, "bb");
+	expect_sent(&x, "");
+	assert_int_equal(x.stats.udp_datagrams_out, 2);
+	world_close(&x);
+}
+
 /* Where the kernel would not segment, it is not asked again for this flow. */
 static void test_no_segmentation_is_remembered(void **state)
 {
@@ -318,12 +380,13 @@ int main(void)
 		cmocka_unit_test(test_errors_of_a_server),
 		cmocka_unit_test(test_refusal_reported_by_a_send),
 		cmocka_unit_test(test_flow_without_buffers),
-		cmocka_unit_test(test_evicted_flow_has_sent),
-		cmocka_unit_test(test_evicted_flow_without_buffers_has_sent),
+		cmocka_unit_test(test_ended_flow_has_sent),
+		cmocka_unit_test(test_live_flow_is_kept),
 		cmocka_unit_test(test_busy_port_evicts_its_own),
 		cmocka_unit_test(test_removal_while_waiting_for_socket),
 		cmocka_unit_test(test_budget_comes_back),
 		cmocka_unit_test(test_many_segments),
+		cmocka_unit_test(test_empty_datagrams),
 		cmocka_unit_test(test_no_segmentation_is_remembered),
 		cmocka_unit_test(test_completion_of_an_earlier_flow),
 	};

@@ -67,6 +67,7 @@ static void port_finish(struct dp_port *port, int err)
 	dataplane_done_fn *done = port->done;
 	void *arg = port->arg;
 
+	port->dp->failed_inside = port->state == DP_PORT_BINDING;
 	port_free(port);
 	done(arg, err);
 }
@@ -93,6 +94,11 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 	msg->transparent = false; /* who is inside is no client from outside */
 	assert(port->n_fds > 1);  /* it is the last of them */
 	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
+}
+
+bool dataplane_failed_inside(const struct dataplane *dp)
+{
+	return dp->failed_inside;
 }
 
 /* Whether it can have clients from outside whose addresses servers are to see. */

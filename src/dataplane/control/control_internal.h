@@ -100,6 +100,7 @@ struct dataplane {
 	struct dp_port *ports;
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
+	bool failed_inside; /* the last port that was finished: by its socket in the namespace */
 	bool broker_behind; /* its channel had no room for a request */
 	uint32_t seq;
 };

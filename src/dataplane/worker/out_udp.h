@@ -74,6 +74,8 @@ struct out_batch {
 	union dp_addr seen; /* up: the destination as the client sees it */
 	size_t segment, bytes;
 	unsigned n, datagrams;
+	unsigned lost; /* of them, when it has been sent */
+	size_t lost_bytes;
 	struct iovec iov[UDP_SEGMENTS_MAX];
 	uint16_t buf_ids[UDP_SEGMENTS_MAX];
 };

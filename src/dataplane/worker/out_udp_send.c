@@ -66,9 +66,8 @@ static void tell(struct worker *w, const struct out_batch *b, int code)
 }
 
 /* One message for each datagram: where segments are too large for the interface, for one. */
-static unsigned send_plain(struct worker *w, struct out_batch *b)
+static void send_plain(struct worker *w, struct out_batch *b)
 {
-	unsigned lost = 0;
 	int code = 0;
 
 	for (unsigned i = 0; i < b->n; i++) {
@@ -81,14 +80,14 @@ static unsigned send_plain(struct worker *w, struct out_batch *b)
 					    .iov_len = len};
 			int err = send_message(w, b, &one, 1, 0);
 
-			lost += err < 0;
+			b->lost += err < 0;
+			b->lost_bytes += err < 0 ? len : 0;
 			code = err ? err : code;
 			at += len;
 		} while (at < b->iov[i].iov_len);
 	}
 	if (code)
 		tell(w, b, code);
-	return lost;
 }
 
 static bool cannot_segment(int err)
@@ -96,28 +95,33 @@ static bool cannot_segment(int err)
 	return err == -EINVAL || err == -EMSGSIZE || err == -EIO || err == -EOPNOTSUPP;
 }
 
-/* How many are lost. */
-static unsigned send_batch(struct worker *w, struct out_batch *b)
+/* Sets lost and lost_bytes of what it was given. */
+static void send_batch(struct worker *w, struct out_batch *b)
 {
 	bool several = b->datagrams > 1;
 	int err = send_message(w, b, b->iov, b->n, several ? b->segment : 0);
 
+	b->lost = 0;
+	b->lost_bytes = 0;
 	if (!err)
-		return 0;
-	if (several && cannot_segment(err))
-		return send_plain(w, b);
+		return;
+	if (several && cannot_segment(err)) {
+		send_plain(w, b);
+		return;
+	}
 	tell(w, b, err);
-	return b->datagrams;
+	b->lost = b->datagrams;
+	b->lost_bytes = b->bytes;
 }
 
-static void count_batch(struct worker *w, const struct out_batch *b, unsigned lost)
+static void count_batch(struct worker *w, const struct out_batch *b)
 {
 	struct stats *s = w->stats;
 
 	stats_add(b->up ? &s->out_udp_datagrams_up : &s->out_udp_datagrams_down,
-		  b->datagrams - lost);
-	stats_add(b->up ? &s->out_udp_bytes_up : &s->out_udp_bytes_down, b->bytes);
-	stats_add(&s->out_udp_dropped, lost);
+		  b->datagrams - b->lost);
+	stats_add(b->up ? &s->out_udp_bytes_up : &s->out_udp_bytes_down, b->bytes - b->lost_bytes);
+	stats_add(&s->out_udp_dropped, b->lost);
 }
 
 void out_udp_flush(struct worker *w)
@@ -126,7 +130,8 @@ void out_udp_flush(struct worker *w)
 
 	if (b->fd < 0)
 		return;
-	count_batch(w, b, send_batch(w, b));
+	send_batch(w, b);
+	count_batch(w, b);
 	for (unsigned i = 0; i < b->n; i++)
 		w->io->ops->buf_put(w->io, b->buf_ids[i]);
 	b->fd = -1;
@@ -135,7 +140,8 @@ void out_udp_flush(struct worker *w)
 static bool fits(const struct out_batch *b, const struct out_route *r, size_t len, size_t segment,
 		 size_t datagrams)
 {
-	return b->fd == r->fd && !b->closed && out_same_addr(&b->name, r->name) &&
+	/* An empty one would vanish among others. */
+	return len > 0 && b->fd == r->fd && !b->closed && out_same_addr(&b->name, r->name) &&
 	       segment <= b->segment && (datagrams == 1 || segment == b->segment) &&
 	       b->bytes + len <= UDP_PAYLOAD_MAX && b->datagrams + datagrams <= UDP_SEGMENTS_MAX;
 }

@@ -20,12 +20,10 @@
  * and leave as they came or joined with others (udp_send.c), before the turn ends: a buffer is held
  * for one turn. The first few of a flow that has no socket yet wait (udp_pending.c).
  *
- * Flows end after the time-out without traffic. When the table is full the oldest goes, one of
- * the same listener if that has most of them: forged source addresses cost the others nothing.
+ * Flows end after the time-out without traffic. When the table is full the least recently used one
+ * goes, one of the same listener if that has most of them: forged source addresses cost the others
+ * nothing, and who talks keeps his flow.
  */
-
-/* Flows are looked at this many times within their time-out. */
-#define CHECKS_PER_TIMEOUT 8
 
 /* From each state, the ones that may follow. */
 static const uint8_t state_after[] = {
@@ -249,12 +247,6 @@ static uint64_t timeout_ns(const struct worker *w)
 	return w->config.udp_timeout_ms * WORKER_NS_PER_MS;
 }
 
-static void age_append(struct worker *w, struct udp_flow *f)
-{
-	f->check_ns = w->now_ns + timeout_ns(w) / CHECKS_PER_TIMEOUT + 1;
-	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
-}
-
 /* Slots above this are for flows on their way out, so that a new one need not wait for them. */
 static unsigned live_max(const struct worker *w)
 {
@@ -334,7 +326,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	w->udp.slots++;
 	flow_opened(l);
 	DL_APPEND(l->udp_flows, f);
-	age_append(w, f);
+	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
 	w->udp.count++;
 	stats_add(&w->stats->udp_flows, 1);
 	if (log_is_debug())
@@ -454,23 +446,21 @@ static void resume_paused(struct worker *w)
 	}
 }
 
+uint64_t udp_deadline(const struct worker *w)
+{
+	if (w->udp.paused)
+		return 0;
+	return w->udp.ages ? w->udp.ages->last_ns + timeout_ns(w) : UINT64_MAX;
+}
+
 void udp_tick(struct worker *w)
 {
 	struct udp_flow *f;
 
 	resume_paused(w);
-	while ((f = w->udp.ages) && f->check_ns <= w->now_ns) {
-		if (w->now_ns - f->last_ns >= timeout_ns(w)) {
-			stats_add(&w->stats->udp_expired, 1);
-			flow_close(w, f, "no traffic");
-			continue;
-		}
-		DL_DELETE2(w->udp.ages, f, age_prev, age_next);
-		age_append(w, f);
-		/* The listener's list too has the least recently checked first. */
-		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a list has a last one */
-		DL_DELETE(f->listener->udp_flows, f);
-		DL_APPEND(f->listener->udp_flows, f);
+	while ((f = w->udp.ages) && w->now_ns - f->last_ns >= timeout_ns(w)) {
+		stats_add(&w->stats->udp_expired, 1);
+		flow_close(w, f, "no traffic");
 	}
 }
 

@@ -48,11 +48,10 @@ struct udp_flow {
 	uint8_t n_pending;
 	struct udp_payload pending[UDP_PENDING_MAX];
 	struct udp_key key;
-	uint64_t last_ns;
-	uint64_t check_ns; /* when it is looked at for expiry */
+	uint64_t last_ns; /* of its last datagram */
 	struct listener *listener;
 	struct udp_flow *prev, *next;		/* of its listener; free list */
-	struct udp_flow *age_prev, *age_next;	/* by check_ns */
+	struct udp_flow *age_prev, *age_next;	/* by last_ns */
 	struct udp_flow *wait_prev, *wait_next; /* those that wait for a socket or for buffers */
 	struct udp_flow *hash_next;
 };
@@ -68,6 +67,8 @@ struct udp_batch {
 	struct iovec iov[UDP_SEGMENTS_MAX];
 	uint16_t buf_ids[UDP_SEGMENTS_MAX];
 	unsigned datagrams;
+	unsigned lost; /* of them, when it has been sent */
+	size_t lost_bytes;
 };
 
 /* The UDP flows of a worker. */
@@ -78,7 +79,7 @@ struct udp_table {
 	uint32_t hash_mask;
 	uint64_t hash_seed;
 	unsigned used, count, slots; /* ever used; live; taken */
-	struct udp_flow *ages;
+	struct udp_flow *ages;	     /* the least recently used first */
 	struct udp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
 	struct udp_flow *paused;     /* receive ended for want of buffers */
 	unsigned held;		     /* receive buffers in pending */
@@ -93,6 +94,8 @@ void udp_flow_event(struct worker *w, const struct io_event *ev);
 void udp_sockets_ready(struct worker *w, int family);
 /* Arms flows that had no buffers, ends those that are past their time. */
 void udp_tick(struct worker *w);
+/* When it has something to do next. */
+uint64_t udp_deadline(const struct worker *w);
 void udp_close_listener_flows(struct worker *w, struct listener *l);
 void udp_close_all(struct worker *w);
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "dataplane/worker/worker_internal.h"
 
@@ -101,10 +102,8 @@ static int send_message(struct worker *w, const struct udp_batch *b, struct iove
 }
 
 /* One message for each datagram: where segments are too large for the interface, for one. */
-static unsigned send_plain(struct worker *w, const struct udp_batch *b)
+static void send_plain(struct worker *w, struct udp_batch *b)
 {
-	unsigned lost = 0;
-
 	for (unsigned i = 0; i < b->n; i++) {
 		size_t at = 0;
 
@@ -114,12 +113,13 @@ static unsigned send_plain(struct worker *w, const struct udp_batch *b)
 			struct iovec one = {.iov_base = (uint8_t *)b->iov[i].iov_base + at,
 					    .iov_len = len};
 
-			if (send_message(w, b, &one, 1, 0) < 0)
-				lost++;
+			if (send_message(w, b, &one, 1, 0) < 0) {
+				b->lost++;
+				b->lost_bytes += len;
+			}
 			at += len;
 		} while (at < b->iov[i].iov_len);
 	}
-	return lost;
 }
 
 static bool cannot_segment(int err)
@@ -127,33 +127,40 @@ static bool cannot_segment(int err)
 	return err == -EINVAL || err == -EMSGSIZE || err == -EIO || err == -EOPNOTSUPP;
 }
 
-static unsigned send_batch(struct worker *w, struct udp_batch *b)
+/* Sets lost and lost_bytes of what it was given. */
+static void send_batch(struct worker *w, struct udp_batch *b)
 {
 	bool several = b->datagrams > 1;
-	int err;
+	int err = 0;
 
-	if (several && b->flow->plain)
-		return send_plain(w, b);
-	err = send_message(w, b, b->iov, b->n, several ? b->segment : 0);
-	if (!err)
-		return 0;
-	if (!several || !cannot_segment(err))
-		return b->datagrams;
-	b->flow->plain = true;
-	return send_plain(w, b);
+	b->lost = 0;
+	b->lost_bytes = 0;
+	if (!several || !b->flow->plain) {
+		err = send_message(w, b, b->iov, b->n, several ? b->segment : 0);
+		if (!err)
+			return;
+		if (!several || !cannot_segment(err)) {
+			b->lost = b->datagrams;
+			b->lost_bytes = b->bytes;
+			return;
+		}
+		b->flow->plain = true;
+	}
+	send_plain(w, b);
 }
 
-static void count_batch(struct worker *w, const struct udp_batch *b, unsigned lost)
+static void count_batch(struct worker *w, const struct udp_batch *b)
 {
 	struct port_stats *port = b->flow->listener->stats;
 	bool out = b->to_client;
-	unsigned sent = b->datagrams - lost;
+	unsigned sent = b->datagrams - b->lost;
+	size_t bytes = b->bytes - b->lost_bytes;
 
 	stats_add(out ? &w->stats->udp_datagrams_out : &w->stats->udp_datagrams_in, sent);
 	stats_add(out ? &port->datagrams_out : &port->datagrams_in, sent);
-	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, b->bytes);
-	stats_add(out ? &port->bytes_out : &port->bytes_in, b->bytes);
-	udp_send_dropped(w, b->flow->listener, lost);
+	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, bytes);
+	stats_add(out ? &port->bytes_out : &port->bytes_in, bytes);
+	udp_send_dropped(w, b->flow->listener, b->lost);
 }
 
 void udp_flush(struct worker *w)
@@ -162,7 +169,8 @@ void udp_flush(struct worker *w)
 
 	if (!b->flow)
 		return;
-	count_batch(w, b, send_batch(w, b));
+	send_batch(w, b);
+	count_batch(w, b);
 	for (unsigned i = 0; i < b->n; i++)
 		udp_buf_put(w, b->buf_ids[i]);
 	b->flow = NULL;
@@ -171,9 +179,26 @@ void udp_flush(struct worker *w)
 static bool fits_batch(const struct udp_batch *b, const struct udp_flow *f, bool to_client,
 		       size_t len, size_t segment, size_t datagrams)
 {
-	return b->flow == f && b->to_client == to_client && !b->closed && segment <= b->segment &&
-	       (datagrams == 1 || segment == b->segment) && b->bytes + len <= UDP_PAYLOAD_MAX &&
-	       b->datagrams + datagrams <= UDP_SEGMENTS_MAX;
+	/* An empty one would vanish among others. */
+	return len > 0 && b->flow == f && b->to_client == to_client && !b->closed &&
+	       segment <= b->segment && (datagrams == 1 || segment == b->segment) &&
+	       b->bytes + len <= UDP_PAYLOAD_MAX && b->datagrams + datagrams <= UDP_SEGMENTS_MAX;
+}
+
+/* A datagram of the flow is on its way: the flow is the most recently used one. */
+static void touch(struct worker *w, struct udp_flow *f)
+{
+	struct listener *l = f->listener;
+
+	/* Once in a turn: all that are used in it are as recent. */
+	if (f->last_ns == w->now_ns)
+		return;
+	f->last_ns = w->now_ns;
+	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
+	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a list has a last one */
+	DL_DELETE(l->udp_flows, f);
+	DL_APPEND(l->udp_flows, f);
 }
 
 void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p)
@@ -182,7 +207,7 @@ void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct
 	size_t segment = p->segment ? p->segment : p->len;
 	unsigned datagrams = udp_datagrams(p);
 
-	f->last_ns = w->now_ns;
+	touch(w, f);
 	if (!fits_batch(b, f, to_client, p->len, segment, datagrams)) {
 		udp_flush(w);
 		b->flow = f;

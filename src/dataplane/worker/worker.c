@@ -226,11 +226,10 @@ static uint64_t next_deadline(struct worker *w)
 {
 	uint64_t at = earlier(w->trim_ns, listener_deadline(w));
 
-	if (w->tcp.run_queue || w->udp.paused)
+	if (w->tcp.run_queue)
 		return 0;
 	at = earlier(at, client_address_deadline(w));
-	if (w->udp.ages)
-		at = earlier(at, w->udp.ages->check_ns);
+	at = earlier(at, udp_deadline(w));
 	at = earlier(at, out_deadline(w));
 	return earlier(at, supply_deadline(w));
 }

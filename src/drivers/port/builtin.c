@@ -130,7 +130,7 @@ static void on_added(void *arg, int code)
 
 	if (code == -ECONNRESET)
 		err_set(&e, code, "the data plane fails again and again: see the log");
-	else if (code && req->spec.child_listen_ip[0])
+	else if (code && dataplane_failed_inside(req->drv->dp))
 		port_address_inside_error(&req->spec, code, &e);
 	else if (code)
 		port_address_error(&req->spec, code, -1, &e);
