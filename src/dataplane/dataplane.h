@@ -52,20 +52,28 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
  * Not from within a done. NULL is allowed. */
 void dataplane_close(struct dataplane *dp);
 
-/* err: 0 or -errno; -ECONNRESET: the data plane died, and more than once. Exactly one call, never
- * from within the call that started it. */
-typedef void dataplane_done_fn(void *arg, int err);
+/* How an add or a remove ended: err is 0 or -errno, and by says whose error it is. */
+enum port_settler {
+	PORT_BY_PARENT,	    /* binding failed here */
+	PORT_BY_BROKER,	    /* the socket in the namespace cannot be had */
+	PORT_BY_WORKER,	    /* a worker refused it */
+	PORT_BY_DATA_PLANE, /* there is none, and not soon; or it died of this port */
+};
 
-/* Of what is being answered: whether the error is that of the socket in the namespace. Only within
- * a dataplane_done_fn. */
-bool dataplane_failed_inside(const struct dataplane *dp);
+struct port_outcome {
+	enum port_settler by;
+	int err;
+};
 
-/* Binds and hands over. Returns -errno at once when the sockets cannot be had (EADDRINUSE, EACCES,
- * EADDRNOTAVAIL, EMFILE, ...) and done is not called; else 0, and done says whether the workers
- * took it, or why the address inside cannot be had. One that the namespace does not have is done
- * without: nobody there can ask for it. */
-int dataplane_port_add(struct dataplane *dp, const struct port_route *spec, dataplane_done_fn *done,
-		       void *arg);
+/* Exactly one call, never from within the call that started it. */
+typedef void dataplane_done_fn(void *arg, const struct port_outcome *outcome);
+
+/* Binds and hands over. An outcome with an error at once when the sockets cannot be had
+ * (EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ...), and done is not called; otherwise done tells
+ * the outcome. An address inside that the namespace does not have is done without: nobody there can
+ * ask for it. */
+struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_route *route,
+				       dataplane_done_fn *done, void *arg);
 
 /* Closes the port and its flows. -ENOENT, or 0 and done is called when every worker has let go,
  * so that the address can be bound again. */

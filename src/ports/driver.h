@@ -18,9 +18,20 @@
 
 struct port_driver;
 
-/* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once, from the
- * loop or from within add/remove itself. */
+/* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once. */
 typedef void port_done_fn(void *arg, const struct err *e);
+
+/*
+ * An add or a remove under way. It is part of the port's record in the table, and lives until the
+ * driver has settled it, so that a driver needs no record of its own for that. settled is called
+ * exactly once, from the loop or from within add or remove; the order is gone then.
+ */
+struct port_order {
+	struct port_driver *drv;
+	int id;			      /* names the port as long as it lives */
+	const struct port_spec *spec; /* has been validated and does not conflict */
+	void (*settled)(struct port_order *order, const struct err *e);
+};
 
 /* What a driver has counted, or says of itself. */
 enum counter_scope { COUNTER_DRIVER, COUNTER_TOTAL, COUNTER_WORKER, COUNTER_PORT };
@@ -64,12 +75,10 @@ struct port_driver_ops {
 	unsigned batch_max;
 	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
-	/* spec has been validated and does not conflict; id names the port from now on. Where it
-	 * fails nothing of it is left. */
-	void (*add)(struct port_driver *drv, int id, const struct port_spec *spec,
-		    port_done_fn *done, void *arg);
-	/* When done is called the port is free again and its connections are closed. */
-	void (*remove)(struct port_driver *drv, int id, port_done_fn *done, void *arg);
+	/* Where it fails nothing of the port is left. */
+	void (*add)(struct port_order *order);
+	/* When it is settled the port is free again and its connections are closed. */
+	void (*remove)(struct port_order *order);
 	void (*stop)(struct port_driver *drv);
 	/* Optional. What there is to say of the driver beside its ops, as COUNTER_DRIVER. */
 	int (*describe)(const struct port_driver *drv, port_counter_fn *fn, void *arg);

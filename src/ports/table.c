@@ -119,8 +119,6 @@ struct port *port_new(struct ports *p, const struct port_spec *spec)
 	return port;
 }
 
-static void on_added(void *arg, const struct err *e);
-
 static void add_again(void *arg, uint32_t events)
 {
 	struct port *port = arg;
@@ -128,7 +126,7 @@ static void add_again(void *arg, uint32_t events)
 
 	(void)events;
 	port->again = NULL;
-	p->ops->add(p->drv, port->entry.id, &port->entry.spec, on_added, port);
+	p->ops->add(&port->order);
 }
 
 /* Whether it is going to be tried again. */
@@ -142,9 +140,15 @@ static bool is_worth_waiting(struct port *port, const struct err *e)
 	return port->again != NULL;
 }
 
-static void on_added(void *arg, const struct err *e)
+static struct port *port_of(struct port_order *order)
 {
-	struct port *port = arg;
+	static_assert(offsetof(struct port, order) == 0, "the order is where its port is");
+	return (struct port *)order;
+}
+
+static void add_settled(struct port_order *order, const struct err *e)
+{
+	struct port *port = port_of(order);
 	ports_added_fn *added = port->added;
 	void *added_arg = port->arg;
 	int id = port->entry.id;
@@ -170,7 +174,11 @@ void port_ask(struct port *port, ports_added_fn *done, void *arg)
 
 	port->added = done;
 	port->arg = arg;
-	p->ops->add(p->drv, port->entry.id, &port->entry.spec, on_added, port);
+	port->order = (struct port_order){.drv = p->drv,
+					  .id = port->entry.id,
+					  .spec = &port->entry.spec,
+					  .settled = add_settled};
+	p->ops->add(&port->order);
 }
 
 void ports_add(struct ports *p, const struct port_spec *spec, ports_added_fn *done, void *arg)
@@ -195,9 +203,9 @@ void ports_add(struct ports *p, const struct port_spec *spec, ports_added_fn *do
 	port_ask(port, done, arg);
 }
 
-static void on_removed(void *arg, const struct err *e)
+static void remove_settled(struct port_order *order, const struct err *e)
 {
-	struct port *port = arg;
+	struct port *port = port_of(order);
 	port_done_fn *removed = port->removed;
 	void *removed_arg = port->arg;
 
@@ -217,7 +225,8 @@ void port_withdraw(struct port *port, port_done_fn *done, void *arg)
 	port->state = PORT_REMOVING;
 	port->removed = done;
 	port->arg = arg;
-	p->ops->remove(p->drv, port->entry.id, on_removed, port);
+	port->order.settled = remove_settled;
+	p->ops->remove(&port->order);
 }
 
 struct port *port_find(struct ports *p, long long id, struct err *e)

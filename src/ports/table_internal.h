@@ -24,6 +24,7 @@ struct port_key {
 };
 
 struct port {
+	struct port_order order; /* first: the driver gives this back */
 	struct ports *ports;
 	struct port_entry entry;
 	enum port_state state;

@@ -5,41 +5,40 @@
 #include <errno.h>
 #include <string.h>
 
-static void answer(struct port_driver *drv, port_done_fn *done, void *arg, long long parent_port)
+static void answer(struct port_order *order, long long parent_port)
 {
+	struct port_driver *drv = order->drv;
 	bool fails = parent_port == 666 && (!drv->fail_only || drv->added <= drv->fail_only);
 	struct err e;
 
 	if (fails)
 		err_set(&e, -EADDRINUSE, "listen tcp 127.0.0.1:666: bind: address already in use");
-	done(arg, fails ? &e : NULL);
+	order->settled(order, fails ? &e : NULL);
 }
 
-static void ask(struct port_driver *drv, long long parent_port, port_done_fn *done, void *arg)
+static void ask(struct port_order *order, long long parent_port)
 {
+	struct port_driver *drv = order->drv;
+
 	if (drv->immediate) {
-		answer(drv, done, arg, parent_port);
+		answer(order, parent_port);
 		return;
 	}
 	assert(drv->n_waiting < 64);
-	drv->waiting[drv->n_waiting].done = done;
-	drv->waiting[drv->n_waiting].arg = arg;
+	drv->waiting[drv->n_waiting].order = order;
 	drv->waiting[drv->n_waiting++].parent_port = parent_port;
 }
 
-static void fake_add(struct port_driver *drv, int id, const struct port_spec *spec,
-		     port_done_fn *done, void *arg)
+static void fake_add(struct port_order *order)
 {
-	(void)id;
-	drv->added++;
-	ask(drv, spec->parent_port, done, arg);
+	order->drv->added++;
+	ask(order, order->spec->parent_port);
 }
 
-static void fake_remove(struct port_driver *drv, int id, port_done_fn *done, void *arg)
+static void fake_remove(struct port_order *order)
 {
-	(void)id;
-	drv->removed++;
-	ask(drv, 0, done, arg);
+	order->drv->removed++;
+	ask(order, 0);
 }
 
 static const char *const protos[] = {"tcp", "udp", NULL};
@@ -49,11 +48,10 @@ const struct port_driver_ops fake_ops = {
 
 void fake_answer(struct port_driver *drv)
 {
-	port_done_fn *done = drv->waiting[0].done;
-	void *arg = drv->waiting[0].arg;
+	struct port_order *order = drv->waiting[0].order;
 	long long parent_port = drv->waiting[0].parent_port;
 
 	assert(drv->n_waiting > 0);
 	memmove(drv->waiting, drv->waiting + 1, --drv->n_waiting * sizeof(drv->waiting[0]));
-	answer(drv, done, arg, parent_port);
+	answer(order, parent_port);
 }

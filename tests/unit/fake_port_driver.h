@@ -10,8 +10,7 @@ struct port_driver {
 	bool immediate;
 	unsigned n_waiting;
 	struct {
-		port_done_fn *done;
-		void *arg;
+		struct port_order *order;
 		long long parent_port;
 	} waiting[64];
 	unsigned added, removed;

@@ -127,19 +127,18 @@ struct world {
 };
 
 struct outcome {
-	struct dataplane *dp;
 	unsigned calls;
+	enum port_settler by;
 	int err;
-	bool inside; /* the socket in the namespace has failed */
 };
 
-static void on_done(void *arg, int err)
+static void on_done(void *arg, const struct port_outcome *outcome)
 {
 	struct outcome *o = arg;
 
 	o->calls++;
-	o->err = err;
-	o->inside = o->dp && dataplane_failed_inside(o->dp);
+	o->err = outcome->err;
+	o->by = outcome->by;
 }
 
 static unsigned open_fds(void)
@@ -214,8 +213,8 @@ static void add(struct world *x, int id, bool inside, struct outcome *o)
 
 		x->port = free_port();
 		spec = spec_of(x, id, inside);
-		*o = (struct outcome){.dp = x->dp};
-		code = dataplane_port_add(x->dp, &spec, on_done, o);
+		*o = (struct outcome){.calls = 0};
+		code = dataplane_port_add(x->dp, &spec, on_done, o).err;
 	}
 	assert_int_equal(code, 0);
 	assert_int_equal(o->calls, 0);
@@ -335,6 +334,7 @@ static void test_refused_port_is_undone(void **state)
 		assert_int_equal(o.calls, 0);
 		expect_all(&x, DP_MSG_REMOVE, 1, 0);
 		assert_true(o.calls == 1 && o.err == cases[i].told);
+		assert_int_equal(o.by, PORT_BY_WORKER);
 		assert_true(address_is_free(&x));
 		world_close(&x);
 	}
@@ -498,6 +498,7 @@ static void test_deadly_port_is_refused(void **state)
 	plane_down(x.dp, false);
 	turns(&x);
 	assert_true(o.calls == 1 && o.err == -ECONNRESET);
+	assert_int_equal(o.by, PORT_BY_DATA_PLANE);
 	assert_true(address_is_free(&x));
 	add(&x, 2, false, &o); /* one that nobody has been offered */
 	plane_down(x.dp, true);
@@ -585,7 +586,7 @@ static void test_refused_port_with_a_socket_inside(void **state)
 				answer(&x, i, &m, m.type == DP_MSG_ADD ? -ENOSPC : 0);
 		}
 	assert_true(o.calls == 1 && o.err == -ENOSPC);
-	assert_false(o.inside);
+	assert_int_equal(o.by, PORT_BY_WORKER);
 	world_close(&x);
 }
 
@@ -631,7 +632,7 @@ static void test_wrong_answers_of_the_broker(void **state)
 		say(&x, &msg, cases[i].err, fd);
 		assert_int_equal(o.calls, 1);
 		assert_int_equal(o.err, cases[i].told);
-		assert_true(o.inside);
+		assert_int_equal(o.by, PORT_BY_BROKER);
 		expect_silence();
 		assert_true(address_is_free(&x));
 		world_close(&x);

@@ -62,14 +62,14 @@ static void port_free(struct dp_port *port)
 	free(port);
 }
 
-static void port_finish(struct dp_port *port, int err)
+static void port_finish(struct dp_port *port, enum port_settler by, int err)
 {
+	struct port_outcome outcome = {.by = by, .err = err};
 	dataplane_done_fn *done = port->done;
 	void *arg = port->arg;
 
-	port->dp->failed_inside = port->state == DP_PORT_BINDING;
 	port_free(port);
-	done(arg, err);
+	done(arg, &outcome);
 }
 
 static union dp_addr to_dp_addr(const struct sockaddr_storage *ss)
@@ -94,11 +94,6 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 	msg->transparent = false; /* who is inside is no client from outside */
 	assert(port->n_fds > 1);  /* it is the last of them */
 	return port->worker + (unsigned)port->spec.id % (port->n_fds - 1);
-}
-
-bool dataplane_failed_inside(const struct dataplane *dp)
-{
-	return dp->failed_inside;
 }
 
 /* Whether it can have clients from outside whose addresses servers are to see. */
@@ -140,6 +135,7 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 
 static void port_added(struct dp_port *port)
 {
+	const struct port_outcome outcome = {.by = PORT_BY_WORKER, .err = 0};
 	dataplane_done_fn *done = port->done;
 	void *arg = port->arg;
 
@@ -150,7 +146,7 @@ static void port_added(struct dp_port *port)
 	}
 	port->state = DP_PORT_LIVE;
 	port->done = NULL;
-	done(arg, 0);
+	done(arg, &outcome);
 }
 
 /* Every worker concerned has answered. */
@@ -161,10 +157,10 @@ static void port_answered(struct dp_port *port)
 		port_added(port);
 		break;
 	case DP_PORT_UNDOING:
-		port_finish(port, port->err);
+		port_finish(port, PORT_BY_WORKER, port->err);
 		break;
 	case DP_PORT_REMOVING:
-		port_finish(port, 0);
+		port_finish(port, PORT_BY_WORKER, 0);
 		break;
 	case DP_PORT_BINDING:
 	case DP_PORT_LIVE:
@@ -210,17 +206,18 @@ static void on_finish(void *arg, uint32_t events)
 
 	(void)events;
 	port->timer = NULL;
-	port_finish(port, port->err);
+	port_finish(port, port->by, port->err);
 }
 
 /* Finishes it soon: never within the call that asked for it. */
-static void port_finish_soon(struct dp_port *port, int err)
+static void port_finish_soon(struct dp_port *port, enum port_settler by, int err)
 {
+	port->by = by;
 	port->err = err;
 	port->waiting = 0;
 	port->timer = loop_add_timer(port->dp->loop, 0, on_finish, port);
 	if (!port->timer)
-		port_finish(port, err);
+		port_finish(port, by, err);
 }
 
 void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
@@ -233,11 +230,11 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 			continue;
 		port->waiting = 0;
 		if (port->state == DP_PORT_REMOVING)
-			port_finish_soon(port, 0);
+			port_finish_soon(port, PORT_BY_DATA_PLANE, 0);
 		else if (port->state == DP_PORT_UNDOING)
-			port_finish_soon(port, port->err);
+			port_finish_soon(port, PORT_BY_WORKER, port->err);
 		else if (port->state == DP_PORT_ADDING && (hopeless || port->lives >= LIVES_MAX))
-			port_finish_soon(port, -ECONNRESET);
+			port_finish_soon(port, PORT_BY_DATA_PLANE, -ECONNRESET);
 	}
 }
 
@@ -254,7 +251,7 @@ static void port_ask_broker(struct dp_port *port)
 	port->asked = code == 0;
 	dp->broker_behind |= code == -EAGAIN;
 	if (code < 0 && code != -EAGAIN && code != -EPIPE)
-		port_finish_soon(port, code);
+		port_finish_soon(port, PORT_BY_BROKER, code);
 }
 
 /* Everything is bound: on to the workers. */
@@ -274,7 +271,7 @@ static void port_take_inside(struct dp_port *port, int fd)
 		log_error("the %s sent something else than the socket it was asked for",
 			  dp->broker.name);
 		close_fd(&fd);
-		port_finish(port, -EPROTO);
+		port_finish(port, PORT_BY_BROKER, -EPROTO);
 		return;
 	}
 	port->fds[port->n_fds++] = fd;
@@ -296,7 +293,7 @@ void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int err, int fd)
 		log_debug("port %d: the namespace does not have its address", id);
 		port_hand_over(port);
 	} else {
-		port_finish(port, err);
+		port_finish(port, PORT_BY_BROKER, err);
 	}
 }
 
@@ -321,7 +318,7 @@ void dp_ports_broker_hopeless(struct dataplane *dp)
 	HASH_ITER(hh, dp->ports, port, tmp)
 	{
 		if (port->state == DP_PORT_BINDING && !port->timer)
-			port_finish_soon(port, -ECONNRESET);
+			port_finish_soon(port, PORT_BY_DATA_PLANE, -ECONNRESET);
 	}
 }
 
@@ -365,20 +362,25 @@ static bool is_hopeless(const struct dp_child *child)
 	return child->state == DP_CHILD_DOWN && child->failures >= 4;
 }
 
-int dataplane_port_add(struct dataplane *dp, const struct port_route *spec, dataplane_done_fn *done,
-		       void *arg)
+static struct port_outcome refused(enum port_settler by, int err)
+{
+	return (struct port_outcome){.by = by, .err = err};
+}
+
+struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_route *spec,
+				       dataplane_done_fn *done, void *arg)
 {
 	struct dp_port *port;
 	int code;
 
 	assert(spec->id > 0 && !port_find(dp, spec->id));
 	if (is_hopeless(&dp->plane) || (spec->inside.ss_family && is_hopeless(&dp->broker)))
-		return -ECONNRESET;
+		return refused(PORT_BY_DATA_PLANE, -ECONNRESET);
 	if (HASH_COUNT(dp->ports) == LIMIT_PORTS)
-		return -ENOSPC;
+		return refused(PORT_BY_PARENT, -ENOSPC);
 	port = calloc(1, sizeof(*port));
 	if (!port)
-		return -ENOMEM;
+		return refused(PORT_BY_PARENT, -ENOMEM);
 	*port = (struct dp_port){.dp = dp,
 				 .state = DP_PORT_BINDING,
 				 .spec = *spec,
@@ -388,7 +390,7 @@ int dataplane_port_add(struct dataplane *dp, const struct port_route *spec, data
 	code = port_bind(port);
 	if (code < 0) {
 		port_free(port);
-		return code;
+		return refused(PORT_BY_PARENT, code);
 	}
 	HASH_ADD_INT(dp->ports, spec.id, port);
 	dp_slot_get(dp, port);
@@ -396,7 +398,7 @@ int dataplane_port_add(struct dataplane *dp, const struct port_route *spec, data
 		port_ask_broker(port);
 	else
 		port_hand_over(port);
-	return 0;
+	return refused(PORT_BY_PARENT, 0);
 }
 
 int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg)
@@ -409,7 +411,7 @@ int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done,
 	port->done = done;
 	port->arg = arg;
 	if (dp->plane.state == DP_CHILD_DOWN)
-		port_finish_soon(port, 0);
+		port_finish_soon(port, PORT_BY_DATA_PLANE, 0);
 	else
 		port_post(port, DP_MSG_REMOVE);
 	return 0;
@@ -490,10 +492,10 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 	return 0;
 }
 
-static void nobody_waits(void *arg, int err)
+static void nobody_waits(void *arg, const struct port_outcome *outcome)
 {
 	(void)arg;
-	(void)err;
+	(void)outcome;
 }
 
 /* The kernel lets go of a dead process's ring, and with it of the sockets, some time after the

@@ -77,6 +77,7 @@ struct dp_port {
 	unsigned waiting; /* answers to come */
 	unsigned lives;	  /* data planes that it was offered to while ADDING */
 	uint32_t seq;
+	enum port_settler by; /* whose error it is */
 	int err;
 	struct loop_source *timer; /* to be finished outside the call that asked for it */
 	dataplane_done_fn *done;
@@ -100,7 +101,6 @@ struct dataplane {
 	struct dp_port *ports;
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
-	bool failed_inside; /* the last port that was finished: by its socket in the namespace */
 	bool broker_behind; /* its channel had no room for a request */
 	uint32_t seq;
 };

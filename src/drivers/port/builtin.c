@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "base/array.h"
 #include "base/limits.h"
@@ -17,19 +16,8 @@
  * The port driver "builtin": ports by way of the data plane. Runs in the parent. This file turns
  * specs into addresses and errors into RootlessKit's words; the work is behind dataplane.h.
  */
-/* An add or a remove under way. */
-struct request {
-	struct port_driver *drv;
-	port_done_fn *done;
-	void *arg;
-	int id;
-	struct port_spec spec; /* add only */
-	struct request *prev, *next;
-};
-
 struct port_driver {
 	struct dataplane *dp;
-	struct request *requests;
 	bool transparent;
 };
 
@@ -85,109 +73,65 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 	return 0;
 }
 
-static struct request *request_new(struct port_driver *drv, int id, const struct port_spec *spec,
-				   port_done_fn *done, void *arg)
+/* What a port that could not be had failed for, in RootlessKit's words. */
+static void explain(const struct port_order *order, const struct port_outcome *outcome,
+		    struct err *e)
 {
-	struct request *req = calloc(1, sizeof(*req));
-
-	if (!req)
-		return NULL;
-	*req = (struct request){.drv = drv, .done = done, .arg = arg, .id = id};
-	if (spec)
-		req->spec = *spec;
-	DL_APPEND(drv->requests, req);
-	return req;
+	if (outcome->by == PORT_BY_DATA_PLANE)
+		err_set(e, outcome->err, "the data plane fails again and again: see the log");
+	else if (outcome->by == PORT_BY_BROKER)
+		port_address_inside_error(order->spec, outcome->err, e);
+	else
+		port_address_error(
+			order->spec, outcome->err,
+			outcome->by == PORT_BY_PARENT ? port_address_unprivileged_start() : -1, e);
 }
 
-static void request_free(struct request *req)
+static void on_added(void *arg, const struct port_outcome *outcome)
 {
-	DL_DELETE(req->drv->requests, req);
-	free(req);
-}
-
-static void fail_no_memory(port_done_fn *done, void *arg)
-{
+	struct port_order *order = arg;
 	struct err e = {.code = 0};
 
-	err_errno(&e, -ENOMEM, "port driver builtin");
-	done(arg, &e);
+	if (outcome->err)
+		explain(order, outcome, &e);
+	order->settled(order, outcome->err ? &e : NULL);
 }
 
-/* Frees the request and answers it. */
-static void request_finish(struct request *req, const struct err *e)
+static void on_removed(void *arg, const struct port_outcome *outcome)
 {
-	port_done_fn *done = req->done;
-	void *arg = req->arg;
-
-	request_free(req);
-	done(arg, e);
-}
-
-static void on_added(void *arg, int code)
-{
-	struct request *req = arg;
+	struct port_order *order = arg;
 	struct err e = {.code = 0};
 
-	if (code == -ECONNRESET)
-		err_set(&e, code, "the data plane fails again and again: see the log");
-	else if (code && dataplane_failed_inside(req->drv->dp))
-		port_address_inside_error(&req->spec, code, &e);
-	else if (code)
-		port_address_error(&req->spec, code, -1, &e);
-	request_finish(req, code ? &e : NULL);
+	if (outcome->err)
+		err_errno(&e, outcome->err, "port %d could not be removed", order->id);
+	order->settled(order, outcome->err ? &e : NULL);
 }
 
-static void on_removed(void *arg, int code)
+static void builtin_add(struct port_order *order)
 {
-	struct request *req = arg;
+	struct dataplane *dp = order->drv->dp;
+	struct port_route port = {.id = order->id};
+	struct port_outcome outcome;
 	struct err e = {.code = 0};
 
-	if (code)
-		err_errno(&e, code, "port %d could not be removed", req->id);
-	request_finish(req, code ? &e : NULL);
-}
-
-/* 0 or -errno with *e in RootlessKit's words; then on_added is not called. */
-static int bind_and_hand_over(struct port_driver *drv, struct request *req, struct err *e)
-{
-	struct port_route port = {.id = req->id};
-	int code = port_address_resolve(&req->spec, &port, e);
-
-	if (code)
-		return code;
-	code = dataplane_port_add(drv->dp, &port, on_added, req);
-	if (code == -EAFNOSUPPORT && port_address_without_ipv6(&port))
-		code = dataplane_port_add(drv->dp, &port, on_added, req);
-	if (code == -ECONNRESET)
-		return err_set(e, code, "the data plane fails again and again: see the log");
-	return code ? port_address_error(&req->spec, code, port_address_unprivileged_start(), e)
-		    : 0;
-}
-
-static void builtin_add(struct port_driver *drv, int id, const struct port_spec *spec,
-			port_done_fn *done, void *arg)
-{
-	struct request *req = request_new(drv, id, spec, done, arg);
-	struct err e = {.code = 0};
-
-	if (!req)
-		fail_no_memory(done, arg);
-	else if (bind_and_hand_over(drv, req, &e) < 0)
-		request_finish(req, &e);
-}
-
-static void builtin_remove(struct port_driver *drv, int id, port_done_fn *done, void *arg)
-{
-	struct request *req = request_new(drv, id, NULL, done, arg);
-	int code;
-
-	if (!req) {
-		fail_no_memory(done, arg);
+	if (port_address_resolve(order->spec, &port, &e) < 0) {
+		order->settled(order, &e);
 		return;
 	}
-	code = dataplane_port_remove(drv->dp, id, on_removed, req);
-	if (code < 0)
-		on_removed(req, code);
+	outcome = dataplane_port_add(dp, &port, on_added, order);
+	if (outcome.err == -EAFNOSUPPORT && port_address_without_ipv6(&port))
+		outcome = dataplane_port_add(dp, &port, on_added, order);
+	if (outcome.err)
+		on_added(order, &outcome);
+}
+
+static void builtin_remove(struct port_order *order)
+{
+	struct port_outcome outcome = {
+		.err = dataplane_port_remove(order->drv->dp, order->id, on_removed, order)};
+
+	if (outcome.err)
+		on_removed(order, &outcome);
 }
 
 static void builtin_stop(struct port_driver *drv)
@@ -195,8 +139,6 @@ static void builtin_stop(struct port_driver *drv)
 	if (!drv)
 		return;
 	dataplane_close(drv->dp);
-	while (drv->requests)
-		request_free(drv->requests);
 	free(drv);
 }
 

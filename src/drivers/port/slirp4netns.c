@@ -27,10 +27,9 @@ struct forward {
 	struct port_driver *drv;
 	int id;
 	struct port_spec spec;
-	long long slirp_id; /* 0 until it is there */
-	bool seen;	    /* in the list of slirp4netns */
-	port_done_fn *done; /* of the add or remove under way */
-	void *arg;
+	long long slirp_id;	  /* 0 until it is there */
+	bool seen;		  /* in the list of slirp4netns */
+	struct port_order *order; /* the add or remove under way */
 	UT_hash_handle hh, by_slirp_id;
 };
 
@@ -186,17 +185,16 @@ static void warn_about(struct port_driver *drv, const struct port_spec *spec)
 static void settle(struct forward *f, bool keep, const struct err *e)
 {
 	struct port_driver *drv = f->drv;
-	port_done_fn *done = f->done;
-	void *arg = f->arg;
+	struct port_order *order = f->order;
 
-	f->done = NULL;
+	f->order = NULL;
 	if (!keep)
 		forward_free(f);
 	if (e && is_unsure(e)) {
 		drv->unsure = true;
 		reconcile(drv);
 	}
-	done(arg, e);
+	order->settled(order, e);
 }
 
 static void on_added(void *arg, const struct slirp4netns_answer *answer, const struct err *e)
@@ -215,17 +213,18 @@ static void on_added(void *arg, const struct slirp4netns_answer *answer, const s
 	settle(f, !e, e);
 }
 
-static void fail(port_done_fn *done, void *arg, int code)
+static void fail(struct port_order *order, int code)
 {
 	struct err e = {.code = 0};
 
 	err_errno(&e, code, "port driver slirp4netns");
-	done(arg, &e);
+	order->settled(order, &e);
 }
 
-static void slirp_add(struct port_driver *drv, int id, const struct port_spec *spec,
-		      port_done_fn *done, void *arg)
+static void slirp_add(struct port_order *order)
 {
+	const struct port_spec *spec = order->spec;
+	struct port_driver *drv = order->drv;
 	struct err e = {.code = 0};
 	char quoted[300];
 	struct forward *f;
@@ -234,21 +233,20 @@ static void slirp_add(struct port_driver *drv, int id, const struct port_spec *s
 	if (!slirp_proto(spec->proto)) {
 		err_set(&e, -EPROTONOSUPPORT, "unsupported protocol %s",
 			quote_go(spec->proto, quoted, sizeof(quoted)));
-		done(arg, &e);
+		order->settled(order, &e);
 		return;
 	}
 	reconcile(drv);
-	f = forward_new(drv, id, spec);
+	f = forward_new(drv, order->id, spec);
 	if (!f) {
-		fail(done, arg, -ENOMEM);
+		fail(order, -ENOMEM);
 		return;
 	}
-	f->done = done;
-	f->arg = arg;
+	f->order = order;
 	code = slirp4netns_api_call(drv->api, SLIRP4NETNS_ADD, add_text(f), false, on_added, f);
 	if (code) {
 		forward_free(f);
-		fail(done, arg, code);
+		fail(order, code);
 	}
 }
 
@@ -267,24 +265,24 @@ static void on_removed(void *arg, const struct slirp4netns_answer *answer, const
 	settle(f, e != NULL, e);
 }
 
-static void slirp_remove(struct port_driver *drv, int id, port_done_fn *done, void *arg)
+static void slirp_remove(struct port_order *order)
 {
+	struct port_driver *drv = order->drv;
 	struct forward *f;
 	int code;
 
-	HASH_FIND_INT(drv->forwards, &id, f);
+	HASH_FIND_INT(drv->forwards, &order->id, f);
 	if (!f) {
-		fail(done, arg, -ENOENT);
+		fail(order, -ENOENT);
 		return;
 	}
 	reconcile(drv);
-	f->done = done;
-	f->arg = arg;
+	f->order = order;
 	code = slirp4netns_api_call(drv->api, SLIRP4NETNS_REMOVE, remove_text(f->slirp_id), false,
 				    on_removed, f);
 	if (code) {
-		f->done = NULL;
-		fail(done, arg, code);
+		f->order = NULL;
+		fail(order, code);
 	}
 }
 
@@ -337,7 +335,7 @@ static void on_added_again(void *arg, const struct slirp4netns_answer *answer, c
 	else
 		log_error("port %d: slirp4netns has lost it: %s", f->id,
 			  e ? e->msg : answer->refused);
-	if (f->done || (e && is_unsure(e))) {
+	if (f->order || (e && is_unsure(e))) {
 		f->drv->unsure = true;
 		retry_later(f->drv);
 	}
@@ -374,9 +372,9 @@ static void on_list(void *arg, const struct slirp4netns_answer *answer, const st
 		else
 			remove_stray(drv, answer->ids[i]);
 	}
-	/* One that is to be removed (done is set) need not come back. */
+	/* One that is to be removed (order is set) need not come back. */
 	HASH_ITER(hh, drv->forwards, f, tmp)
-	if (f->slirp_id && !f->seen && !f->done)
+	if (f->slirp_id && !f->seen && !f->order)
 		add_again(f);
 	if (drv->unsure)
 		retry_later(drv);

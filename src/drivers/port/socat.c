@@ -36,8 +36,7 @@ struct socat {
 	bool listening;	   /* the one that runs now */
 	unsigned failures; /* in a row */
 	uint64_t started_ms;
-	port_done_fn *done; /* of the add or remove under way */
-	void *arg;
+	struct port_order *order; /* the add or remove under way; NULL: none */
 	UT_hash_handle hh;
 };
 
@@ -101,16 +100,15 @@ static void socat_free(struct socat *s)
 /* Answers the add or remove under way; end: and ends the port. */
 static void settle(struct socat *s, bool end, const struct err *e)
 {
-	port_done_fn *done = s->done;
-	void *arg = s->arg;
+	struct port_order *order = s->order;
 
-	s->done = NULL;
+	s->order = NULL;
 	loop_remove(s->timer);
 	s->timer = NULL;
 	if (end)
 		socat_free(s);
-	if (done)
-		done(arg, e);
+	if (order)
+		order->settled(order, e);
 }
 
 /* Why it ended, in its own words if it had any. */
@@ -145,7 +143,7 @@ static void on_exit_of_socat(void *arg, uint32_t events)
 		return;
 	}
 	why_ended(s, &e);
-	if (s->done)
+	if (s->order)
 		settle(s, true, &e);
 	else
 		start_again_later(s, e.msg);
@@ -175,7 +173,7 @@ static void on_start_timeout(void *arg, uint32_t events)
 	(void)events;
 	s->timer = NULL;
 	err_set(&e, -ETIMEDOUT, "socat does not listen after %d ms", socat_start_timeout_ms);
-	if (s->done)
+	if (s->order)
 		settle(s, true, &e);
 	else
 		start_again_later(s, e.msg);
@@ -267,15 +265,15 @@ static int check_proto(const struct port_spec *spec, struct err *e)
 		       quote_go(spec->proto, quoted, sizeof(quoted)));
 }
 
-static int add(struct port_driver *drv, int id, const struct port_spec *spec, port_done_fn *done,
-	       void *arg, struct err *e)
+static int add(struct port_order *order, struct err *e)
 {
-	struct port_route port = {.id = id};
+	struct port_driver *drv = order->drv;
+	struct port_route port = {.id = order->id};
 	struct socat *s;
-	int code = check_proto(spec, e);
+	int code = check_proto(order->spec, e);
 
 	if (!code)
-		code = bind_probe(spec, &port, e);
+		code = bind_probe(order->spec, &port, e);
 	if (code)
 		return code;
 	s = calloc(1, sizeof(*s));
@@ -283,7 +281,7 @@ static int add(struct port_driver *drv, int id, const struct port_spec *spec, po
 		return err_errno(e, -ENOMEM, "port driver socat");
 	s->drv = drv;
 	s->port = port;
-	s->id = id;
+	s->id = order->id;
 	s->guard = GUARD_NONE;
 	s->output = HELPER_OUTPUT_NONE;
 	s->output.name = "port/socat";
@@ -293,33 +291,31 @@ static int add(struct port_driver *drv, int id, const struct port_spec *spec, po
 		socat_free(s);
 		return code;
 	}
-	s->done = done;
-	s->arg = arg;
+	s->order = order;
 	return 0;
 }
 
-static void socat_add(struct port_driver *drv, int id, const struct port_spec *spec,
-		      port_done_fn *done, void *arg)
+static void socat_add(struct port_order *order)
 {
 	struct err e = {.code = 0};
 
-	if (add(drv, id, spec, done, arg, &e) < 0)
-		done(arg, &e);
+	if (add(order, &e) < 0)
+		order->settled(order, &e);
 }
 
-static void socat_remove(struct port_driver *drv, int id, port_done_fn *done, void *arg)
+static void socat_remove(struct port_order *order)
 {
+	struct port_driver *drv = order->drv;
 	struct err e = {.code = 0};
 	struct socat *s;
 
-	HASH_FIND_INT(drv->socats, &id, s);
+	HASH_FIND_INT(drv->socats, &order->id, s);
 	if (!s) {
 		err_errno(&e, -ENOENT, "port driver socat");
-		done(arg, &e);
+		order->settled(order, &e);
 		return;
 	}
-	s->done = done;
-	s->arg = arg;
+	s->order = order;
 	guard_release(&s->guard);
 	if (!s->guard.proc.pid) { /* has ended by itself, and waits for its next start */
 		settle(s, true, NULL);
