@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rootless Docker 28 and later on our rootlesskit: dockerd publishes ports by the API itself, with its
+userland proxy and without. .ci/docker runs it in a root that has such a Docker."""
+
+import os
+import socket
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../integration"))
+
+import rkit  # noqa: E402
+from rkit import docker, leaks, net  # noqa: E402
+from rkit.launch import comm, wait_for  # noqa: E402
+from rkit.networks import ask, outside  # noqa: E402
+from rkit.peers import background, payload_hash, receive, send_payload  # noqa: E402
+
+HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
+ECHO = ("sh", "-c", "nc -ll -p 80 -e cat & /usr/bin/socat UDP4-RECVFROM:53,fork EXEC:cat & wait")
+WHO = ("/usr/bin/socat", "TCP6-LISTEN:80,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
+PORTS = ["18080:80", "18053:53/udp"]
+
+
+def who(host, port, netns=None):
+    """The address under which WHO sees us."""
+    try:
+        with net.connect(host, port, netns=netns, timeout=20) as c:
+            text = c.recv(100).decode().strip().strip("[]")
+    except OSError:
+        return None
+    if not text:
+        return None
+    packed = socket.inet_pton(socket.AF_INET6, text)
+    mapped = packed[:12] == b"\0" * 10 + b"\xff\xff"
+    return socket.inet_ntop(socket.AF_INET, packed[12:]) if mapped \
+        else socket.inet_ntop(socket.AF_INET6, packed)
+
+
+class Docker28TestCase(rkit.RkTestCase):
+    args, flags = (), ()
+
+    @classmethod
+    def setUpClass(cls):
+        docker.require()
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(docker.forget)
+
+    def start(self, *args, image=True):
+        d = docker.Docker(*self.args, *args, flags=self.flags).ready()
+        if image:
+            d.docker("import", docker.image_tar(), "bb")
+        return d
+
+    def assertEcho(self, host, port, netns=None, size=100_000):
+        def exchange():
+            try:
+                with net.connect(host, port, netns=netns, timeout=20) as c:
+                    back = background(receive, c, size)
+                    send_payload(c, size)
+                    return back.result()[0] == size and back.result()
+            except OSError:
+                return None  # the server may take a moment
+        self.assertEqual(wait_for("the server behind port %d" % port, exchange, step_s=0.05),
+                         (size, payload_hash(size)))
+
+    def assertPublished(self, d, client, hosts, clients):
+        d.run("web", PORTS, *ECHO)
+        for host, netns in [(h, None) for h in hosts] + [(h, client) for h in clients]:
+            with self.subTest(host=host, netns=netns):
+                self.assertEcho(host, 18080, netns)
+                self.assertEqual(ask(host, 18053, netns=netns), b"datagram")
+
+
+class Common:
+    """With and without the userland proxy."""
+
+    hosts, clients = ("127.0.0.1", "192.0.2.2"), (HOST4,)
+
+    def test_published(self):
+        with net.neighbour("client") as client, self.start() as d:
+            self.assertPublished(d, client, self.hosts, self.clients)
+            self.assertEqual({s["childIP"] for s in d.specs() if s["proto"].endswith("4")},
+                             {"127.0.0.1"})
+            self.assertEqual([p for p in leaks.processes() if "rootlesskit-docke" in comm(p)], [])
+            d.docker("rm", "-f", "web")
+            self.assertEqual(d.ports(), [])
+
+    def test_one_address_and_a_port_of_docker_s_choice(self):
+        with self.start() as d:
+            d.run("web", ["127.0.0.2:18081:80", "127.0.0.1::80"], *ECHO)
+            port = int(d.docker("port", "web", "80/tcp").stdout.split()[-1].split(":")[1])
+            chosen = {int(line.rsplit(":", 1)[1])
+                      for line in d.docker("port", "web", "80/tcp").stdout.split()} - {18081}
+            self.assertEqual(len(chosen), 1, port)
+            self.assertEcho("127.0.0.1", chosen.pop())
+            self.assertEcho("127.0.0.2", 18081)
+            with self.assertRaises(ConnectionRefusedError):
+                net.connect("127.0.0.1", 18081)
+
+    def test_same_port_again_and_again(self):
+        with self.start() as d:
+            for n in range(10):
+                d.run("web", PORTS, *ECHO)
+                self.assertEcho("127.0.0.1", 18080, size=1000)
+                self.assertEqual(ask("127.0.0.1", 18053), b"datagram", n)
+                d.docker("rm", "-f", "web")
+                self.assertEqual(d.ports(), [])
+
+    def test_restart(self):
+        with self.start() as d:
+            d.run("web", PORTS, *ECHO)
+            for how in (("restart", "-t", "0"), ("stop", "-t", "0"), ("start",)):
+                d.docker(*how, "web")
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
+
+    def test_range(self):
+        with self.start() as d:
+            d.run("many", ["127.0.0.1:20000-20099:80-179"], "sh", "-c",
+                  "i=80; while [ $i -lt 180 ]; do nc -ll -p $i -e cat & i=$((i+1)); done; wait")
+            self.assertEqual(len(d.ports()), 100)
+            for port in (20000, 20050, 20099):
+                self.assertEcho("127.0.0.1", port, size=1000)
+
+    def test_custom_network(self):
+        with self.start() as d:
+            d.docker("network", "create", "mine")
+            d.run("web", PORTS, *ECHO, options=["--network=mine"])
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
+
+    def test_port_that_is_taken(self):
+        with self.start() as d, net.bound(socket.SOCK_STREAM, "127.0.0.1", 18081):
+            got = d.docker("run", "-d", "-p", "127.0.0.1:18081:80", "bb", *ECHO, check=False)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertIn("address already in use", got.stderr)
+            wait_for("the ports to go", lambda: d.ports() == [])
+
+
+class WithProxy(Common, Docker28TestCase):
+    hosts, clients = (*Common.hosts, "::1"), (*Common.clients, HOST6)
+
+
+class WithoutProxy(Common, Docker28TestCase):
+    args = ("--userland-proxy=false",)
+
+    def test_container_sees_the_client(self):
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("who", ["18080:80"], *WHO)
+            self.assertEqual(wait_for("the server", lambda: who(HOST4, 18080, client), step_s=0.05),
+                             CLIENT4)
+            for _ in range(20):
+                self.assertEqual(who(HOST4, 18080, client), CLIENT4)
+            self.assertEqual(who("127.0.0.1", 18080), "172.17.0.1")
+            self.assertNotIn("did not see the address", d.log())
+
+    def test_ipv6(self):
+        with net.neighbour("client") as client, \
+                self.start("--ipv6", "--fixed-cidr-v6=fd00:17::/64") as d:
+            d.run("who", ["18080:80"], *WHO)
+            self.assertEqual(wait_for("the server", lambda: who(HOST6, 18080, client), step_s=0.05),
+                             CLIENT6)
+            self.assertEqual(who(HOST4, 18080, client), CLIENT4)
+
+    def test_connections_of_the_namespace(self):
+        with self.start() as d:
+            d.run("web", PORTS, *ECHO)
+            self.assertEcho("127.0.0.1", 18080, d.netns())
+            self.assertEqual(ask("127.0.0.1", 18053, netns=d.netns()), b"datagram")
+
+
+class SlirpPorts(Docker28TestCase):
+    flags = ("--port-driver=slirp4netns",)
+
+    def test_published(self):
+        for args in ((), ("--userland-proxy=false",)):
+            with self.subTest(args), net.neighbour("client") as client, self.start(*args) as d:
+                d.run("web", PORTS, *ECHO)
+                self.assertEqual({s["childIP"] for s in d.specs()}, {"::ffff:10.0.2.100"})
+                self.assertEcho("127.0.0.1", 18080)
+                self.assertEcho(HOST4, 18080, client)
+                self.assertEqual(ask(HOST4, 18053, netns=client), b"datagram")
+                d.docker("rm", "-f", "web")
+                self.assertEqual(d.ports(), [])
+            docker.forget()
+
+
+class Pasta(Docker28TestCase):
+    flags = ("--net=pasta", "--port-driver=implicit")
+
+    def test_published(self):
+        with outside() as client, self.start() as d:
+            d.run("web", PORTS, *ECHO)
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEcho(HOST4, 18080, client)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(docker.SCRIPT):
+        raise unittest.SkipTest("package docker.io is not installed")
+    rkit.main()
