@@ -30,10 +30,11 @@
 /* Request line and headers: libmicrohttpd answers longer ones itself (431, 413). */
 #define CONNECTION_MEMORY_BYTES 16384
 
+/* Runs of the server at its end, in which streams of events are to be over. */
+#define LAST_RUNS 8
+
 /* A body that is too long is read on to answer 413, but not for ever. */
 #define BODY_PATIENCE_BYTES (16 * LIMIT_API_BODY_BYTES)
-
-static void run_soon(struct api *api);
 
 /* Answers */
 
@@ -41,10 +42,14 @@ static void run_soon(struct api *api);
 static int queue(struct request *r, unsigned status, const char *type, char *body, bool last)
 {
 	const struct mhd *mhd = r->api->mhd;
-	struct MHD_Response *resp = mhd->create_response_from_buffer(body ? strlen(body) : 0, body,
-								     body ? MHD_RESPMEM_MUST_FREE
-									  : MHD_RESPMEM_PERSISTENT);
+	struct MHD_Response *resp = r->streamed;
 	int ret;
+
+	r->streamed = NULL;
+	if (!resp)
+		resp = mhd->create_response_from_buffer(body ? strlen(body) : 0, body,
+							body ? MHD_RESPMEM_MUST_FREE
+							     : MHD_RESPMEM_PERSISTENT);
 
 	if (!resp) {
 		free(body);
@@ -78,7 +83,7 @@ void request_answer(struct request *r, unsigned status, const char *type, char *
 		return;
 	r->suspended = false;
 	r->api->mhd->resume_connection(r->conn);
-	run_soon(r->api);
+	request_run_soon(r->api);
 }
 
 /* Requests */
@@ -252,11 +257,13 @@ static void run(struct api *api)
 	MHD_UNSIGNED_LONG_LONG ms;
 
 	api->run_again = false;
+	api->running = true;
 	api->mhd->run(api->daemon);
+	api->running = false;
 	loop_remove(api->timer);
 	api->timer = NULL;
 	if (api->run_again)
-		run_soon(api);
+		request_run_soon(api);
 	else if (api->mhd->get_timeout(api->daemon, &ms) == MHD_YES)
 		api->timer = loop_add_timer(api->loop, ms, on_timer, api);
 }
@@ -276,8 +283,13 @@ static void on_timer(void *arg, uint32_t events)
 	run(api);
 }
 
-static void run_soon(struct api *api)
+void request_run_soon(struct api *api)
 {
+	/* From within the server, too: what was resumed meanwhile is not looked at in that run. */
+	if (api->running) {
+		api->run_again = true;
+		return;
+	}
 	loop_remove(api->timer);
 	api->timer = loop_add_timer(api->loop, 0, on_timer, api);
 }
@@ -358,6 +370,7 @@ int api_open(struct loop *loop, int dir_fd, const struct api_info *info, struct 
 		api_close(api);
 		return code;
 	}
+	events_open(api);
 	*out = api;
 	return 0;
 }
@@ -372,10 +385,15 @@ void api_close(struct api *api)
 	loop_remove(api->source);
 	loop_remove(api->timer);
 	/* A daemon cannot be stopped while a connection is suspended. */
+	events_close(api);
 	DL_FOREACH(api->requests, r)
 	if (r->suspended)
 		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "rootlesskit is ending");
 	loop_remove(api->timer);
+	/* What has been resumed gets its end: so many runs are needed for the last chunk to leave.
+	 */
+	for (int i = 0; i < LAST_RUNS && api->daemon && api->streams; i++)
+		api->mhd->run(api->daemon);
 	if (api->daemon)
 		api->mhd->stop_daemon(api->daemon);
 	close_fd(&api->listen_fd);

@@ -10,6 +10,9 @@
 #include "api/mhd.h"
 #include "api/strict.h"
 
+/* Counters that are watched for events. */
+#define API_LIMITS 4
+
 /* What a port driver was asked; outlives the request if its client goes away. */
 struct pending {
 	struct request *request; /* NULL: nobody waits for it */
@@ -18,7 +21,11 @@ struct pending {
 /* A connection. */
 struct client {
 	struct MHD_Connection *conn;
-	int fd; /* libmicrohttpd's */
+	int fd;	   /* libmicrohttpd's */
+	pid_t pid; /* who it was that connected: what the log and events say, and no proof */
+	uid_t uid;
+	char program[16];
+	bool streaming; /* listens to events */
 	struct lease *leases;
 	struct strict_target target; /* of its last request */
 	struct client *prev, *next;  /* in one of api's two lists */
@@ -43,6 +50,7 @@ struct request {
 	unsigned status;
 	const char *type;
 	char *body_out;
+	struct MHD_Response *streamed; /* in place of body_out */
 	struct request *prev, *next;
 };
 
@@ -57,9 +65,14 @@ struct api {
 	struct client *holders; /* with one */
 	int n_clients, n_holders;
 	unsigned long n_evicted;
-	struct lease *leases; /* by the number of their port */
+	struct lease *leases;	/* by the number of their port */
+	struct stream *streams; /* events.c */
+	int n_streams;
+	unsigned long long limits[API_LIMITS]; /* as they were when they were looked at last */
+	unsigned long n_evicted_said;
+	struct loop_source *limits_timer;
 	bool closing;
-	bool run_again; /* it has turned away from its listening socket */
+	bool running, run_again; /* the server is to run once more at once */
 	int listen_fd;
 	int dir_fd; /* the state directory's, once the socket is in it; else -1 */
 };
@@ -96,6 +109,18 @@ void lease_forget(struct api *api, long long id);
 void leases_end(struct api *api, struct client *client);
 /* Removes a port that nobody waits for. */
 void lease_remove_port(struct api *api, int id);
+
+/* events.c: GET /v1/events. */
+void events_get(struct request *r, const char *rest);
+void events_open(struct api *api);
+void events_close(struct api *api);
+/* A port, or those from id to last_id, for the debug log and those who listen. spec: NULL when it
+ * is gone. by: NULL when it is not known. */
+void events_port(struct api *api, const char *event, const struct client *by, int id, int last_id,
+		 const struct port_spec *spec);
+
+/* api.c: the server has something to do. */
+void request_run_soon(struct api *api);
 
 /* api.c: the answer; body becomes the server's (malloc), NULL: none. type: a literal or NULL. */
 void request_answer(struct request *r, unsigned status, const char *type, char *body);

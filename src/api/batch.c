@@ -57,6 +57,16 @@ static json_t *published(const struct batch *b)
 	return list;
 }
 
+static void tell(const struct batch *b, struct request *r)
+{
+	for (size_t i = 0; i < b->failed; i++) {
+		const struct item *item = &b->items[i];
+
+		events_port(r->api, "portAdded", client_of(r->api, r->conn), item->id,
+			    item->id + (int)portspec_count(&item->spec) - 1, &item->spec);
+	}
+}
+
 static void finish(struct batch *b)
 {
 	struct request *r = b->pending.request;
@@ -64,6 +74,7 @@ static void finish(struct batch *b)
 
 	if (r) {
 		r->pending = NULL;
+		tell(b, r);
 		answer = published(b);
 		if (b->failed < b->n) {
 			json_t *why = codec_message_encode(b->why.msg);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
 #include "api/api_internal.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
 
 /*
  * The connections of the API. With LIMIT_API_CONNECTIONS of them open, each one that comes closes
@@ -33,7 +37,7 @@ static void close_silent(struct api *api, const struct client *newcomer)
 
 	DL_FOREACH(api->clients, client)
 	{
-		if (client == newcomer || waits_for_driver(api, client))
+		if (client == newcomer || client->streaming || waits_for_driver(api, client))
 			continue;
 		shutdown(client->fd, SHUT_RDWR);
 		if (!api->n_evicted++)
@@ -44,6 +48,25 @@ static void close_silent(struct api *api, const struct client *newcomer)
 				LIMIT_API_CONNECTIONS);
 		return;
 	}
+}
+
+static void find_caller(struct client *client)
+{
+	struct ucred cred = {.pid = 0};
+	socklen_t len = sizeof(cred);
+	char path[64];
+	ssize_t n;
+
+	if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		cred.uid = (uid_t)-1;
+	client->pid = cred.pid;
+	client->uid = cred.uid;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)cred.pid);
+	n = fd_read_file(path, client->program, sizeof(client->program));
+	if (n < 0)
+		n = snprintf(client->program, sizeof(client->program), "?");
+	client->program[strcspn(client->program, "\n")] = '\0';
+	text_make_printable(client->program);
 }
 
 static void client_new(struct api *api, struct MHD_Connection *conn, void **context)
@@ -58,6 +81,7 @@ static void client_new(struct api *api, struct MHD_Connection *conn, void **cont
 	}
 	client->conn = conn;
 	client->fd = info->connect_fd;
+	find_caller(client);
 	*context = client;
 	DL_APPEND(api->clients, client);
 	if (++api->n_clients >= LIMIT_API_CONNECTIONS)

@@ -114,7 +114,8 @@ void leases_end(struct api *api, struct client *client)
 		int id = client->leases->id;
 
 		forget(api, client->leases);
-		log_debug("port %d: the connection that it belongs to has ended", id);
+		events_port(api, "leaseEnded", client, id, id, NULL);
+		events_port(api, "portRemoved", client, id, id, NULL);
 		lease_remove_port(api, id);
 	}
 }

@@ -14,6 +14,7 @@ static const struct library_symbol symbols[] = {
 	{"MHD_get_daemon_info", offsetof(struct mhd, get_daemon_info)},
 	{"MHD_get_connection_info", offsetof(struct mhd, get_connection_info)},
 	{"MHD_create_response_from_buffer", offsetof(struct mhd, create_response_from_buffer)},
+	{"MHD_create_response_from_callback", offsetof(struct mhd, create_response_from_callback)},
 	{"MHD_add_response_header", offsetof(struct mhd, add_response_header)},
 	{"MHD_queue_response", offsetof(struct mhd, queue_response)},
 	{"MHD_destroy_response", offsetof(struct mhd, destroy_response)},

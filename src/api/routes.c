@@ -192,6 +192,8 @@ static void on_added(void *arg, int id, const struct err *e)
 	}
 	/* It could be read before, so it can be again. */
 	codec_spec_decode(r->body, r->body_len, &spec, NULL);
+	events_port(r->api, "portAdded", client_of(r->api, r->conn), id,
+		    id + (int)portspec_count(&spec) - 1, &spec);
 	routes_answer(r, MHD_HTTP_CREATED, codec_port_encode(id, &spec));
 }
 
@@ -242,6 +244,8 @@ static void on_removed(void *arg, const struct err *e)
 	}
 	for (long long id = r->port; id <= r->last_port; id++)
 		lease_forget(r->api, id);
+	events_port(r->api, "portRemoved", client_of(r->api, r->conn), (int)r->port,
+		    (int)r->last_port, NULL);
 	request_answer(r, MHD_HTTP_OK, NULL, NULL);
 }
 
@@ -335,6 +339,7 @@ static const struct route {
 } routes[] = {
 	{"*", "OPTIONS", false, answer_options},
 	{"/v1/info", "GET", false, get_info},
+	{"/v1/events", "GET", false, events_get},
 	{"/v1/stats", "GET", true, get_stats},
 	{"/v1/metrics", "GET", false, get_metrics},
 	{"/v1/ports", "GET", true, get_ports},

@@ -38,6 +38,12 @@
  * there, beside LIMIT_API_CONNECTIONS. Docker with so many published ports has as many proxies. */
 #define LIMIT_API_LEASES 4096
 
+/* Clients that listen to events at a time: monitoring, a second one, and somebody who looks. */
+#define LIMIT_API_EVENT_STREAMS 16
+
+/* What each of them may be behind: some hundred events. A burst of ports is 300 bytes each. */
+#define LIMIT_API_EVENTS_BYTES 262144
+
 /* A client of the API that sends nothing for this long is dropped. */
 #define LIMIT_API_IDLE_S 60
 

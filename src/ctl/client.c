@@ -23,6 +23,10 @@ struct client {
 	struct client_options options;
 	int fd; /* -1: not connected */
 	struct http_reader answer;
+	int (*take)(void *arg, const char *data,
+		    size_t len); /* of the request under way; or NULL */
+	void *take_arg;
+	struct http_limit limit; /* of the request under way */
 };
 
 int client_open(const struct client_options *options, struct client **out, struct err *e)
@@ -219,7 +223,7 @@ static int exchange(struct client *client, const char *method, const char *path,
 		    struct err *e)
 {
 	const struct client_options *o = &client->options;
-	struct http_limit limit = {.abort_fd = o->abort_fd};
+	struct http_limit *limit = &client->limit;
 	auto_free char *request = NULL;
 	bool is_new;
 	int len = format_request(method, path, body, &request), code;
@@ -228,15 +232,18 @@ static int exchange(struct client *client, const char *method, const char *path,
 		request = NULL;
 		return err_errno(e, -ENOMEM, "%s %s", method, path);
 	}
+	*limit = (struct http_limit){.abort_fd = o->abort_fd};
 	if (o->timeout_ms)
-		limit.deadline_ms = loop_now_ms() + (uint64_t)o->timeout_ms;
+		limit->deadline_ms = loop_now_ms() + (uint64_t)o->timeout_ms;
 	do {
-		code = ensure_connected(client, &limit, &is_new, e);
+		code = ensure_connected(client, limit, &is_new, e);
 		if (code < 0)
 			return code;
 		http_reader_free(&client->answer);
 		http_reader_init(&client->answer);
-		code = http_exchange(client->fd, request, (size_t)len, &limit, &client->answer, e);
+		client->answer.take = client->take;
+		client->answer.take_arg = client->take_arg;
+		code = http_exchange(client->fd, request, (size_t)len, limit, &client->answer, e);
 		if (code < 0 || !client->answer.keep_alive)
 			close_fd(&client->fd);
 	} while (code == -ECONNRESET && !is_new);
@@ -256,6 +263,37 @@ static int ask(struct client *client, const char *method, const char *path, cons
 		fprintf(stderr, "debug: %s %s: %u, %zu bytes, %.3f ms\n", method, path,
 			client->answer.status, client->answer.len, now_ms() - started_ms);
 	return client->answer.status > 299 ? explain_refusal(client, e) : 0;
+}
+
+struct follower {
+	struct client *client;
+	int (*take)(void *arg, const char *data, size_t len, struct err *e);
+	void *arg;
+	struct err failed; /* why it wants no more */
+};
+
+static int take_part(void *arg, const char *data, size_t len)
+{
+	struct follower *f = arg;
+
+	f->client->limit.deadline_ms = 0;
+	return f->take(f->arg, data, len, &f->failed);
+}
+
+int client_follow(struct client *client, const char *path,
+		  int (*take)(void *arg, const char *data, size_t len, struct err *e), void *arg,
+		  struct err *e)
+{
+	struct follower follower = {.client = client, .take = take, .arg = arg};
+	int code;
+
+	client->take = take_part;
+	client->take_arg = &follower;
+	code = ask(client, "GET", path, NULL, e);
+	client->take = NULL;
+	if (follower.failed.code)
+		*e = follower.failed;
+	return code;
 }
 
 int client_get_text(struct client *client, const char *path, char **out, struct err *e)

@@ -46,6 +46,12 @@ json_t *client_last_answer(const struct client *client);
 int client_call(struct client *client, const char *method, const char *path, const json_t *body,
 		json_t **out, struct err *e);
 
+/* GET path, whose answer comes bit by bit until the server ends it; take gets it as it comes. For
+ * the first byte there is the usual time, then no limit. Else as client_call. */
+int client_follow(struct client *client, const char *path,
+		  int (*take)(void *arg, const char *data, size_t len, struct err *e), void *arg,
+		  struct err *e);
+
 /* GET path, whose answer is no JSON. *out is the client's until the next request, and may be
  * written to. Else as client_call. */
 int client_get_text(struct client *client, const char *path, char **out, struct err *e);

@@ -10,6 +10,7 @@
 #include "ctl/answer.h"
 #include "ctl/args.h"
 #include "ctl/client.h"
+#include "ctl/events.h"
 #include "ctl/metrics.h"
 #include "ctl/output.h"
 #include "ctl/port_commands.h"
@@ -135,6 +136,16 @@ const struct ctl_command ctl_commands[] = {
 		 "   request.\n",
 	 .options = CTL_JSON | CTL_WATCH,
 	 .run = run_stats},
+	{.name = "events",
+	 .brief = "Show what happens, as it happens",
+	 .usage = "[flags]",
+	 .text = "   Ports that are added and removed, and by whom; data planes and brokers that "
+		 "are started again;\n"
+		 "   limits that are reached. Until it is interrupted or rootlesskit ends. With "
+		 "--json one object a\n"
+		 "   line. ringkit's own: RootlessKit has no such request.\n",
+	 .options = CTL_JSON,
+	 .run = events_run},
 	{.name = "top",
 	 .brief = "Show the busiest ports, live",
 	 .usage = "[flags]",

@@ -43,6 +43,10 @@ static int on_body(http_parser *parser, const char *data, size_t n)
 	struct http_reader *r = parser->data;
 	size_t need = r->len + n + 1;
 
+	if (r->take && parser->status_code < 300) {
+		r->failed = r->take(r->take_arg, data, n);
+		return r->failed ? -1 : 0;
+	}
 	r->failed = need > LIMIT_CTL_ANSWER_BYTES ? -EFBIG : make_room(r, need);
 	if (r->failed)
 		return -1;

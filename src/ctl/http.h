@@ -24,7 +24,11 @@ struct http_reader {
 	bool begun; /* something has come */
 	bool complete;
 	bool keep_alive; /* another request may follow on this connection */
-	int failed;	 /* -EFBIG, -ENOMEM */
+	int failed;	 /* -EFBIG, -ENOMEM, or what take returned */
+	/* Takes the body of a success as it comes, in place of body; NULL: there is no such thing.
+	 * Returns 0 or -errno, which ends it. */
+	int (*take)(void *arg, const char *data, size_t len);
+	void *take_arg;
 };
 
 void http_reader_init(struct http_reader *reader);

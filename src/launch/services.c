@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -100,6 +101,7 @@ static void net_died(void *arg, const char *msg)
 {
 	(void)arg;
 	log_error("network driver: %s; the command has lost its network", msg);
+	event_post("networkLost", "network", msg);
 }
 
 static int send_setup(struct parent *p, struct err *e)
@@ -204,7 +206,8 @@ static void published(void *arg, int id, const struct err *e)
 {
 	struct parent *p = arg;
 
-	(void)id;
+	if (!e)
+		log_debug("portAdded: id %d, by the command line", id);
 	p->publish_left--;
 	if (e && !p->publish_error.code)
 		p->publish_error = *e;

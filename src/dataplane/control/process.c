@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -230,6 +231,7 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	child->failures = failures_now(child, killed);
 	delay_ms = restart_delay_ms(child->failures);
 	log_death(child, why, delay_ms);
+	event_post("restart", is_plane(child) ? "dataplane" : "broker", why);
 	child_clear(child);
 	if (dp_is_broker(child) && delay_ms >= RESTART_HOPELESS_MS)
 		dp_ports_broker_hopeless(dp);
