@@ -3,7 +3,8 @@
 #define RINGKIT_BASE_LIMITS_H
 
 /*
- * Every cap of the project, each with its reason. Nothing grows without one of these.
+ * What may grow with use, and how far, each with its reason: workers, ports, connections, bodies,
+ * answers. Sizes that follow from a protocol or a kernel's limit stand where they are used.
  */
 
 /* Workers of the data plane: more than this many CPUs have never been measured, and each worker
