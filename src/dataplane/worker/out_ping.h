@@ -32,7 +32,7 @@ struct out_pings {
 };
 
 /* An echo request that the queue has shown. */
-void out_ping_echo(struct worker *w, const struct gate_packet *p);
+void out_ping_echo(struct worker *w, const struct gate_packet *g);
 void out_ping_event(struct worker *w, const struct io_event *ev);
 void out_ping_tick(struct worker *w);
 uint64_t out_ping_deadline(const struct worker *w);

@@ -276,7 +276,7 @@ static int bind_outside(struct worker *w, const struct out_pending *p)
 
 	if (p->kind != EGRESS_WORLD || from->sa.sa_family == 0)
 		return 0;
-	return w->io->ops->bind_from(w->io, p->fd, &from->sa, out_addr_len(from));
+	return w->io->ops->bind_from(w->io, p->fd, &from->sa, sockaddr_len(&from->sa));
 }
 
 static void arm(struct worker *w, struct out_pending *p)
@@ -304,7 +304,7 @@ static int start_connect(struct worker *w, struct out_pending *p)
 	}
 	if (p->state != OUT_CONNECTING)
 		set_state(p, OUT_CONNECTING);
-	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, out_addr_len(&p->to));
+	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, sockaddr_len(&p->to.sa));
 	if (code && code != -EINPROGRESS) {
 		close_outside(w, p);
 		return code;
@@ -366,7 +366,7 @@ static int connect_result(struct worker *w, struct out_pending *p, int32_t event
 
 	if (code)
 		return code;
-	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, out_addr_len(&p->to));
+	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, sockaddr_len(&p->to.sa));
 	if (code == -EALREADY && (events & POLLERR))
 		return -EHOSTUNREACH;
 	return code == -EISCONN ? 0 : code;
@@ -413,6 +413,7 @@ static struct out_pending *begin(struct worker *w, const union dp_addr *client,
 	struct out_pending *p;
 
 	if (egress != EGRESS_ALLOWED) {
+		out_log_refused(w, "TCP connection", client, dest);
 		*verdict = egress == EGRESS_REFUSED ? GATE_REFUSE : GATE_PROHIBIT;
 		stats_add(counter_of(w->stats, *verdict, 0), 1);
 		return NULL;

@@ -49,7 +49,7 @@ struct out_tcp {
 };
 
 /* A SYN in the queue. */
-void out_tcp_syn(struct worker *w, const struct gate_packet *p, uint32_t packet);
+void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packet);
 /* A connection that came to a listener of the router. False: no more should be accepted now. */
 bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
 void out_tcp_connect_event(struct worker *w, const struct io_event *ev);

@@ -192,7 +192,7 @@ static int map_socket(struct worker *w, struct out_map *m, int family)
 	m->fd = code < 0 ? -1 : code;
 	if (code < 0 || m->kind != EGRESS_WORLD || from->sa.sa_family == 0)
 		return code < 0 ? code : 0;
-	code = w->io->ops->bind_from(w->io, m->fd, &from->sa, out_addr_len(from));
+	code = w->io->ops->bind_from(w->io, m->fd, &from->sa, sockaddr_len(&from->sa));
 	if (code) {
 		w->io->ops->close_fd(w->io, m->fd);
 		m->fd = -1;
@@ -281,6 +281,7 @@ static size_t read_control(const struct io_datagram *d, union dp_addr *dest)
 static void refuse(struct worker *w, const union dp_addr *client, const union dp_addr *dest,
 		   enum egress egress, size_t len)
 {
+	out_log_refused(w, "datagram", client, dest);
 	stats_add(&w->stats->out_udp_prohibited, 1);
 	out_icmp_error(w, client, dest, egress == EGRESS_REFUSED ? ECONNREFUSED : EACCES, 0, len);
 }

@@ -24,7 +24,7 @@ static int send_once(struct worker *w, const struct out_batch *b, struct iovec *
 	uint16_t segment16 = (uint16_t)segment;
 	union dp_addr name = b->name;
 	struct msghdr msg = {.msg_name = &name,
-			     .msg_namelen = out_addr_len(&b->name),
+			     .msg_namelen = sockaddr_len(&b->name.sa),
 			     .msg_iov = iov,
 			     .msg_iovlen = n};
 	ssize_t r;
