@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/counters.h"
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/limits.h"
 #include "config.h"
@@ -134,8 +135,6 @@ static const struct metric port_metrics[] = {
 	{NULL, "dropped", "port_dropped", NULL, false, "Datagrams of the port that were dropped."},
 };
 
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
-
 /* Writing */
 
 static void put_head(FILE *f, const char *name, const char *type, const char *help)
@@ -180,7 +179,7 @@ static void put_quoted(FILE *f, const char *text)
 
 static bool is_listed(const char *group, const char *counter)
 {
-	for (size_t i = 0; i < COUNT(worker_metrics); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(worker_metrics); i++)
 		if (!strcmp(worker_metrics[i].group, group) &&
 		    !strcmp(worker_metrics[i].counter, counter))
 			return true;
@@ -238,7 +237,7 @@ static void put_others(FILE *f, const json_t *workers)
 
 static void put_workers(FILE *f, const json_t *workers)
 {
-	for (size_t i = 0; i < COUNT(worker_metrics); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(worker_metrics); i++) {
 		put_metric_head(f, &worker_metrics[i]);
 		put_for_workers(f, &worker_metrics[i], workers);
 	}
@@ -283,7 +282,7 @@ static int put_port(void *arg, const struct port_entry *entry)
 
 static void put_ports(FILE *f, const struct ports *ports, const json_t *counters)
 {
-	for (size_t i = 0; i < COUNT(port_metrics); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(port_metrics); i++) {
 		struct port_view v = {.f = f,
 				      .metric = &port_metrics[i],
 				      .counters = counters,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/mhd.h"
 
+#include "base/array.h"
 #include "base/library.h"
 
 /* The ABI of the header that this was built with. */
@@ -32,7 +33,7 @@ const struct mhd *mhd_load(struct err *e)
 	if (mhd.start_daemon)
 		return &mhd;
 	if (library_load(SONAME, "the HTTP library", "libmicrohttpd12", symbols,
-			 sizeof(symbols) / sizeof(symbols[0]), &mhd, e) < 0)
+			 ARRAY_SIZE(symbols), &mhd, e) < 0)
 		return NULL;
 	return &mhd;
 }

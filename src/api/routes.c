@@ -9,6 +9,7 @@
 #include "api/codec.h"
 #include "api/counters.h"
 #include "api/metrics.h"
+#include "base/array.h"
 #include "config.h"
 
 /*
@@ -365,7 +366,7 @@ void routes_serve(struct request *r)
 	bool known = false;
 	const char *rest;
 
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		const struct route *route = &routes[i];
 
 		if (!is_path(route, r->url, &rest))

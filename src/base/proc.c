@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/loop.h"
 
@@ -49,7 +50,7 @@ static void shield_signals(sigset_t *out)
 				    SIGTRAP, SIGURG,  SIGXCPU, SIGXFSZ, SIGVTALRM};
 
 	sigfillset(out);
-	for (size_t i = 0; i < sizeof(heard) / sizeof(heard[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(heard); i++)
 		sigdelset(out, heard[i]);
 }
 
@@ -73,7 +74,7 @@ static int place_fds(const int *fds, size_t n, int *report_fd)
 	int high[8];
 	int first_free = 3 + (int)n;
 
-	if (n > sizeof(high) / sizeof(high[0]))
+	if (n > ARRAY_SIZE(high))
 		return -E2BIG;
 	*report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, first_free);
 	if (*report_fd < 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "cli/option_table.h"
@@ -103,7 +104,7 @@ static int check_egress(const struct options *o, struct err *e)
 	static const enum option_id ids[] = {OPT_EGRESS_DENY, OPT_EGRESS_ALLOW, OPT_OUTBOUND_ADDR};
 	const struct net_driver_ops *ops = net_driver_find(o->net);
 
-	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		if (given(o, ids[i]) && (!ops || !ops->takes_egress))
 			return err_set(e, -EINVAL,
 				       "--%s goes with --net=builtin, not with --net=%s",
@@ -256,7 +257,7 @@ static bool has_effect(const struct options *o, const struct effect *f)
 
 static void warn_effects(const struct options *o)
 {
-	for (size_t i = 0; i < sizeof(effects) / sizeof(effects[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(effects); i++) {
 		const struct effect *f = &effects[i];
 
 		if (!given(o, f->id) || has_effect(o, f))

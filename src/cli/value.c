@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <string.h>
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#include "base/array.h"
 
 int value_parse_bool(const char *s, bool *out)
 {
 	static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
 	static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
 
-	for (size_t i = 0; i < COUNT(yes); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
 		if (!strcmp(s, yes[i]) || !strcmp(s, no[i])) {
 			*out = !strcmp(s, yes[i]);
 			return 0;
@@ -95,7 +95,7 @@ static double unit_ns(const char *s, size_t *len)
 		     {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},	   {"h", 3600e9}};
 
 	*len = strcspn(s, ".0123456789");
-	for (size_t i = 0; i < COUNT(units); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
 		if (strlen(units[i].name) == *len && !memcmp(units[i].name, s, *len))
 			return units[i].ns;
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/limits.h"
 #include "cli/value.h"
 
@@ -67,7 +68,7 @@ static bool find_option(struct ctl_args *out, const char *name, size_t len, stru
 		{.name = "version", .letter = "v", .flag = &out->version},
 	};
 
-	for (size_t i = 0; i < sizeof(global) / sizeof(global[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(global); i++) {
 		*found = global[i];
 		if (names_option(found->name, found->letter, name, len))
 			return true;

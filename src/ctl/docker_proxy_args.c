@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "cli/value.h"
 
 struct option {
@@ -75,7 +76,7 @@ static int check(const struct docker_proxy_args *args, struct err *e)
 	static const char *const protos[] = {"tcp", "udp", "sctp"};
 	bool known = false;
 
-	for (size_t i = 0; i < sizeof(protos) / sizeof(protos[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(protos); i++)
 		known = known || !strcmp(args->proto, protos[i]);
 	if (!known)
 		return err_set(e, -EINVAL, "-proto is tcp, udp or sctp, not \"%.40s\"",
@@ -113,7 +114,7 @@ int docker_proxy_args_parse(int argc, char **argv, struct docker_proxy_args *out
 		if (argv[i][0] != '-')
 			return err_set(e, -EINVAL, "unexpected word \"%.64s\": options only",
 				       argv[i]);
-		code = take_option(options, sizeof(options) / sizeof(options[0]), argv, &i, e);
+		code = take_option(options, ARRAY_SIZE(options), argv, &i, e);
 		if (code < 0)
 			return code;
 	}

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 #include "ctl/args.h"
 #include "ctl/client.h"
@@ -45,7 +46,7 @@ static int print_plain(const json_t *event, struct err *e)
 	text_put_printable(time ? time : "?", stdout);
 	putchar(' ');
 	text_put_printable(name ? name : "?", stdout);
-	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
 		print_member(event, members[i]);
 	for (const char *const *m = (const char *const[]){"proto", "parentIP", "parentPort",
 							  "childIP", "childPort", "count", NULL};

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/array.h"
 #include "base/text.h"
 #include "ctl/output.h"
 #include "ctl/table.h"
@@ -149,7 +150,7 @@ static int put_ports(const json_t *ports, const json_t *before, double seconds)
 	static const char *const rates[] = {"ID",	   "PROTO",	"PARENT",     "FLOWS",
 					    "OPENED/S",	   "BYTESIN/S", "BYTESOUT/S", "DGRAMSIN/S",
 					    "DGRAMSOUT/S", "ERRORS/S",	"DROPPED/S"};
-	size_t columns = sizeof(totals) / sizeof(totals[0]), i;
+	size_t columns = ARRAY_SIZE(totals), i;
 	struct view v = {.before = before, .seconds = seconds};
 	const json_t *port;
 

@@ -15,6 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/array.h"
+
 /*
  * What is left to each role, in one table (seccomp(2)). Everything that is not in it fails with
  * EPERM: an error that the caller sees and survives, in code that moves other people's bytes.
@@ -244,7 +246,7 @@ static int add_rules(scmp_filter_ctx ctx, unsigned who)
 {
 	int code = 0;
 
-	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) && !code; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rules) && !code; i++) {
 		if (!(rules[i].who & who))
 			continue;
 		code = rules[i].call == SCMP_SYS(tgkill) ? add_self_signal(ctx)

@@ -7,6 +7,8 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
+#include "base/array.h"
+
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
@@ -54,7 +56,7 @@ int sockopt_tcp(int fd)
 		{SOL_SOCKET, SO_OOBINLINE, 1},
 	};
 
-	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
 		int code = sockopt_set(fd, options[i].level, options[i].option, options[i].value);
 
 		if (code < 0)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/driver.h"
 #include "drivers/registry_internal.h"
 
@@ -49,11 +50,9 @@ static const struct port_row port_table[] = {
 	{"implicit", NEEDS_PASTA, NULL},
 };
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 static const struct net_row *net_row(const char *name)
 {
-	for (size_t i = 0; i < COUNT(net_table); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(net_table); i++)
 		if (!strcmp(net_table[i].name, name))
 			return &net_table[i];
 	return NULL;
@@ -61,7 +60,7 @@ static const struct net_row *net_row(const char *name)
 
 static const struct port_row *port_row(const char *name)
 {
-	for (size_t i = 0; i < COUNT(port_table); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(port_table); i++)
 		if (!strcmp(port_table[i].name, name))
 			return &port_table[i];
 	return NULL;
@@ -91,7 +90,7 @@ static void append_name(char *buf, size_t size, const char *name)
 const char *net_driver_names(char *buf, size_t size)
 {
 	buf[0] = '\0';
-	for (size_t i = 0; i < COUNT(net_table); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(net_table); i++)
 		append_name(buf, size, net_table[i].name);
 	return buf;
 }
@@ -99,7 +98,7 @@ const char *net_driver_names(char *buf, size_t size)
 const char *port_driver_names(char *buf, size_t size)
 {
 	buf[0] = '\0';
-	for (size_t i = 0; i < COUNT(port_table); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(port_table); i++)
 		append_name(buf, size, port_table[i].name);
 	return buf;
 }

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -70,7 +71,7 @@ static const struct kind kinds[] = {
 	{CLONE_NEWCGROUP, "user.max_cgroup_namespaces"},
 };
 
-#define N_KINDS (int)(sizeof(kinds) / sizeof(kinds[0]))
+#define N_KINDS (int)(ARRAY_SIZE(kinds))
 
 /* In a process of its own: the exit code is the index of the kind that cannot be had, or N_KINDS.
  */

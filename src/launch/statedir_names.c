@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/state_names.h"
 
@@ -30,7 +31,7 @@ static const char *const names[] = {
 	STATE_USERNETES_READY,
 };
 
-#define N_NAMES	  (sizeof(names) / sizeof(names[0]))
+#define N_NAMES	  (ARRAY_SIZE(names))
 #define N_REMAINS 3
 
 bool statedir_names_remain(int dir_fd)

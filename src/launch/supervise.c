@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "launch/command.h"
@@ -23,7 +24,7 @@ static void abort_signals(sigset_t *out)
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 	sigemptyset(out);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		struct sigaction sa;
 
 		if (sigaction(signals[i], NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/vfs.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -26,7 +27,7 @@ int mounts_set_propagation(const char *name, struct err *e)
 		     {"slave", MS_SLAVE},
 		     {"shared", MS_SHARED}};
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		if (strcmp(table[i].name, name) != 0)
 			continue;
 		if (mount("none", "/", NULL, table[i].flag, NULL) < 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "ns/localroute.h"
@@ -50,7 +51,7 @@ static void write_settings(void)
 {
 	char path[96];
 
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
 		auto_fd int fd = -1;
 
 		snprintf(path, sizeof(path), "/proc/sys/net/%s", settings[i].path);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/sockaddr.h"
 
@@ -34,7 +35,7 @@ static const struct proto protos[] = {
 
 static const struct proto *proto_find(const char *name)
 {
-	for (size_t i = 0; i < sizeof(protos) / sizeof(protos[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(protos); i++)
 		if (!strcmp(protos[i].name, name))
 			return &protos[i];
 	return NULL;

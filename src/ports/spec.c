@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 #define PORT_MAX 65535
@@ -75,7 +76,7 @@ const char *quote_go(const char *s, char *buf, size_t size)
 
 static bool is_known_proto(const char *proto)
 {
-	for (size_t i = 0; i < sizeof(known_protos) / sizeof(known_protos[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(known_protos); i++)
 		if (strcmp(proto, known_protos[i]) == 0)
 			return true;
 	return false;

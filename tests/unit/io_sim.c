@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
+
 #define FD_BASE 1000
 #define OBJECTS 4096
 /* What a socket takes: small, so that everything blocks often, or enough to be spliced. */
@@ -1137,7 +1139,7 @@ int sim_client_connect(struct sim *s, int listener)
 	struct object *l = object_of(s, listener);
 	int i;
 
-	if (l->n_backlog == sizeof(l->backlog) / sizeof(l->backlog[0]))
+	if (l->n_backlog == ARRAY_SIZE(l->backlog))
 		return -1;
 	i = object_new(s, KIND_SOCKET);
 	s->objects[i].open = false; /* until it is accepted */

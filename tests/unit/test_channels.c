@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
@@ -56,7 +57,7 @@ static void test_wrong_sockets_are_rejected(void **state)
 		{{AF_INET, SOCK_STREAM, IPPROTO_TCP, SIM_NETNS + 1}, false},
 		{{AF_INET, SOCK_STREAM, IPPROTO_TCP, SIM_NETNS}, true},
 	};
-	enum { WRONG = sizeof(wrong) / sizeof(wrong[0]) };
+	enum { WRONG = ARRAY_SIZE(wrong) };
 	struct broker_reply reply = {.family = AF_INET, .proto = IPPROTO_TCP, .count = WRONG + 1};
 	struct broker_request req;
 	int fds[WRONG + 1];
@@ -93,7 +94,7 @@ static void test_unordered_sockets_are_rejected(void **state)
 	(void)state;
 	tcp_world(&x, &req);
 	before = sim_open_fds(x.sim);
-	for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++, n++) {
+	for (size_t i = 0; i < ARRAY_SIZE(replies); i++, n++) {
 		struct io_sock is = {.family = replies[i].family,
 				     .type = replies[i].proto == IPPROTO_UDP ? SOCK_DGRAM
 									     : SOCK_STREAM,
@@ -125,7 +126,7 @@ static void test_errors_are_retried_later(void **state)
 	static const int errors[] = {-EMFILE, 0, EMFILE, INT32_MAX};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
 		struct broker_reply reply = {.family = AF_INET, .proto = IPPROTO_TCP, .count = 8};
 		struct broker_request req;
 		struct world x;
@@ -268,7 +269,7 @@ static void test_torn_reply_ends_broker(void **state)
 					 sizeof(struct broker_reply) + 1, 200};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
 		uint8_t torn[256] = {AF_INET, IPPROTO_TCP, 1};
 		struct broker_request req;
 		struct world x;
@@ -336,7 +337,7 @@ static void test_torn_request_ends_worker(void **state)
 	static const size_t lengths[] = {1, sizeof(struct dp_msg) - 1, sizeof(struct dp_msg) + 1};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
 		uint8_t torn[sizeof(struct dp_msg) + 1] = {DP_MSG_ADD};
 		struct world x;
 		int fd;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/codec.h"
+#include "base/array.h"
 
 static void test_specs_that_go_reads(void **state)
 {
@@ -28,7 +29,7 @@ static void test_specs_that_go_reads(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct port_spec got;
 		struct err e = {.code = 0};
 
@@ -69,7 +70,7 @@ static void test_specs_that_go_refuses(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct port_spec got;
 		struct err e = {.code = 0};
 

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "test_ctl_server.h"
 
 /* The body ends where the server hangs up. */
@@ -395,12 +396,12 @@ static void test_http(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
 		ask(answers[i], "list-ports", "--json");
 		assert_string_equal(result.err, "");
 		assert_int_equal(result.status, 0);
 	}
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		ask(bad[i], "list-ports", "--json");
 		assert_error("does not answer as RootlessKit's API does");
 	}
@@ -501,7 +502,7 @@ static void test_control_characters(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
 		ask(bodies[i][1], bodies[i][0], NULL);
 		assert_no_control(result.out);
 		assert_no_control(result.err);
@@ -534,7 +535,7 @@ static void test_help(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(topics); i++) {
 		const char *words[] = {topics[i][0], topics[i][1], NULL};
 
 		run(words);

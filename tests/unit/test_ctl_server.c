@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
+
 #define REQUESTS_KEPT 64
 
 struct fake_server {
@@ -229,7 +231,7 @@ static void exec_ctl(const char *const *args, char *const *env, int out_fd, int 
 	const char *argv[32] = {"rootlessctl"}, *path = getenv("RK_ROOTLESSCTL");
 	size_t n = 1;
 
-	while (*args && n + 1 < sizeof(argv) / sizeof(argv[0]))
+	while (*args && n + 1 < ARRAY_SIZE(argv))
 		argv[n++] = *args++;
 	if (!path || *args || dup2(out_fd, 1) < 0 || dup2(err_fd, 2) < 0)
 		_exit(126);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/net/dhcp.h"
 
 #define IP	14
@@ -184,7 +185,7 @@ static void test_masks(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		uint8_t f[1000];
 		struct dhcp_answer a;
 		size_t n = answer(f, rows[i].option, 10);
@@ -215,7 +216,7 @@ static void test_refused(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		/* Allocated, so that a read past the end is seen. */
 		uint8_t f[1000], *copy;
 		struct dhcp_answer a;
@@ -254,7 +255,7 @@ static void test_not_for_us(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		uint8_t f[1000];
 		struct dhcp_answer a;
 		size_t n = answer(f, vpnkit_offer, sizeof(vpnkit_offer) - 1);

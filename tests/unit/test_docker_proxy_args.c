@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "ctl/docker_proxy_args.h"
 
 #define WORDS_MAX 16
@@ -79,7 +80,7 @@ static void test_refused(void **state)
 	struct err e;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		assert_int_equal(parse(rows[i].line, &a, &e), -EINVAL);
 		if (!strstr(e.msg, rows[i].say))
 			fail_msg("%s: %s", rows[i].line, e.msg);
@@ -100,9 +101,9 @@ static void test_command_line(void **state)
 	(void)state;
 	assert_int_equal(parse("-proto sctp -host-port 65535 -use-listen-fd " TO, &a, &e), 0);
 	docker_proxy_args_build(&a, "docker-proxy", "::1", argv, numbers);
-	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++)
 		assert_string_equal(argv[i], want[i]);
-	assert_null(argv[sizeof(want) / sizeof(want[0])]);
+	assert_null(argv[ARRAY_SIZE(want)]);
 }
 
 int main(void)

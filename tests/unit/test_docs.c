@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "cli/option_table.h"
 #include "drivers/driver.h"
@@ -106,7 +107,7 @@ static void check_no_others(const char *ending)
 		size_t len = strspn(at + 2, "abcdefghijklmnopqrstuvwxyz0123456789-");
 		bool known = option_find(at + 2, len) != NULL;
 
-		for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 			known |= strlen(others[i]) == len && !memcmp(others[i], at + 2, len);
 		/* --name stands for any; "--" ends the options; elsewhere it is a line of dashes */
 		known |= len == 0 || at[2] == '-' || (len == 4 && !memcmp(at + 2, "name", 4));

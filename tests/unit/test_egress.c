@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/net/builtin_internal.h"
 #include "drivers/net/egress.h"
 
@@ -76,7 +77,7 @@ static void test_no_rules(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		bad(texts[i], "it must be a network");
 	bad("10.0.0.1/8", "10.0.0.0/8 would be");
 	bad("10.0.0.1/0", "0.0.0.0/0 would be");

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "dataplane/worker/egress.h"
 #include "dataplane/worker/gate_packet.h"
 
@@ -88,7 +89,7 @@ static void test_this_host_is_out_of_bounds(void **state)
 	struct dp_outward c = usual();
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
 		expect(&c, never[i], 80, EGRESS_PROHIBITED);
 	expect_to(&c, "126.255.255.255", 80, 0, "126.255.255.255", EGRESS_WORLD);
 	expect_to(&c, "128.0.0.1", 80, 0, "128.0.0.1", EGRESS_WORLD);
@@ -226,7 +227,7 @@ static void test_other_packets(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
 		uint8_t packet[sizeof(syn4)];
 		struct gate_packet p;
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
@@ -19,7 +20,7 @@ static void test_failed_connections_pause_nothing(void **state)
 	world_open(&x, 1, 0);
 	add_port(&x, PORT_TCP, 0);
 	settle(&x);
-	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
 		uint64_t start_ns = sim_now(x.sim);
 
 		sim_fail_accept(x.sim, errors[i]);

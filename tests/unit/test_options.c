@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/log_output.h"
@@ -111,7 +112,7 @@ static void test_forms(void **state)
 					    "--mtu=1 --mtu=1400 true", "--mtu=1400 -- true"};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		struct options o = good(lines[i]);
 
 		assert_int_equal(o.mtu, 1400);
@@ -163,7 +164,7 @@ static void test_booleans(void **state)
 	char line[64];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		const struct option_def *def = option_find(names[i], strlen(names[i]));
 
 		assert_non_null(def);
@@ -360,7 +361,7 @@ static void test_propagation(void **state)
 	char line[64];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		struct options o;
 
 		snprintf(line, sizeof(line), "--propagation=%s true", names[i]);
@@ -599,8 +600,8 @@ static void test_options_of_other_networks(void **state)
 	char line[200], say[200];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		for (size_t n = 0; n < sizeof(nets) / sizeof(nets[0]); n++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		for (size_t n = 0; n < ARRAY_SIZE(nets); n++) {
 			snprintf(line, sizeof(line), "--net=%s %s true", nets[n], rows[i].option);
 			snprintf(say, sizeof(say),
 				 "%.*s has no effect with --net=%s: it is for --net=%s",
@@ -749,12 +750,12 @@ static void test_value_int(void **state)
 	int n = 0;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
 		if (value_parse_int(right[i].text, &n) < 0 || n != right[i].value)
 			fail_msg("%s became %d", right[i].text, n);
 	}
 	n = 77;
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		if (value_parse_int(wrong[i], &n) != -EINVAL || n != 77)
 			fail_msg("%s was taken", wrong[i]);
 	assert_int_equal(value_parse_int("2147483648", &n), -ERANGE);
@@ -785,11 +786,11 @@ static void test_value_duration(void **state)
 	int n = 0;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(right); i++)
 		if (value_parse_duration_ms(right[i].text, &n) < 0 || n != right[i].ms)
 			fail_msg("%s became %d", right[i].text, n);
 	n = 77;
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		if (value_parse_duration_ms(wrong[i], &n) != -EINVAL || n != 77)
 			fail_msg("%s was taken", wrong[i]);
 	assert_int_equal(value_parse_duration_ms("9999999h", &n), -ERANGE);

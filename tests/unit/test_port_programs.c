@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/port/slirp4netns_answer.h"
 #include "drivers/port/socat_command.h"
 #include "ports/address.h"
@@ -161,7 +162,7 @@ static void test_refusals(void **state)
 	struct err e;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		assert_int_equal(parse(SLIRP4NETNS_ADD, rows[i].text, &a, &e), 0);
 		assert_string_equal(a.refused, rows[i].want);
 		slirp4netns_answer_free(&a);
@@ -194,7 +195,7 @@ static void test_no_answers(void **state)
 	struct err e;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		assert_int_equal(parse(rows[i].request, rows[i].text, &a, &e), -EPROTO);
 		assert_non_null(strstr(e.msg, rows[i].text));
 		assert_null(a.ids);

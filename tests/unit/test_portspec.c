@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "ports/spec.h"
 
 static void test_good_specs(void **state)
@@ -41,7 +42,7 @@ static void test_good_specs(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct port_spec got;
 		struct err e = {.code = 0};
 		char text[300];
@@ -92,7 +93,7 @@ static void test_bad_specs(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct port_spec got;
 		struct err e = {.code = 0};
 
@@ -150,7 +151,7 @@ static void test_validation(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct err e = {.code = 0};
 		int code = portspec_validate(&cases[i].spec, &e);
 
@@ -230,7 +231,7 @@ static void test_bad_ranges(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct port_spec spec;
 		struct err e = {.code = 0};
 

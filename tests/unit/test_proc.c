@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/proc.h"
 
@@ -188,7 +189,7 @@ static void test_shielded(void **state)
 	(void)state;
 	assert_int_equal(proc_start(&p, &spec, &e), 0);
 	assert_int_equal(getsid(p.pid), p.pid);
-	for (size_t i = 0; i < sizeof(sent) / sizeof(sent[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(sent); i++)
 		assert_int_equal(kill(p.pid, sent[i]), 0);
 	/* Had one of them ended it, it would be gone by the time that another process has run. */
 	assert_int_equal(proc_run(SH("true"), NULL, 0, 20000, &e), 0);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/driver.h"
 
 static void test_find(void **state)
@@ -12,7 +13,7 @@ static void test_find(void **state)
 					   "vpnkit", "lxc-user-nic", "vdeplug_slirp"};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(nets); i++) {
 		const struct net_driver_ops *ops = net_driver_find(nets[i]);
 
 		assert_non_null(ops);
@@ -93,7 +94,7 @@ static void test_combinations(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		for (size_t j = 0; j < 5; j++) {
 			struct err e = {0};
 			int code = driver_check_combination(nets[j], rows[i].port, &e);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/proc.h"
 #include "ns/netlink.h"
 #include "ns/route.h"
@@ -114,7 +115,7 @@ static void test_uplinks(void **state)
 	struct err e;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
 		assert_int_equal(route_is_neighbour("10.0.2.2", none[i], &e), 0);
 }
 

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "dataplane/sandbox.h"
 
@@ -254,7 +255,7 @@ __attribute__((unused)) static void test_system_calls(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
 		print_message("%s\n", calls[i].name);
 		assert_int_equal(attempt(PLANE_URING, calls[i].what), calls[i].plane);
 		assert_int_equal(attempt(PLANE_EPOLL, calls[i].what), calls[i].plane);
@@ -371,7 +372,7 @@ static void test_ring_operations(void **state)
 	struct uring *u = ring_open(true);
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
 		assert_int_equal(ring_result(u, refused[i]), -EACCES);
 	assert_true(ring_result(u, prepare_poll) > 0);
 	/* Nothing can be registered any more, and the list cannot be changed. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "drivers/net/helper_output.h"
@@ -492,7 +493,7 @@ static void test_cidr(void **state)
 	char buf[INET_ADDRSTRLEN];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (cidr_parse(bad[i], &c, &e) != -EINVAL)
 			fail_msg("%s was taken", bad[i]);
 	assert_int_equal(cidr_parse("10.0.2.100/24", &c, &e), -EINVAL);

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 
+#include "base/array.h"
 #include "launch/statedir.h"
 #include "launch_util.h"
 
@@ -134,11 +135,11 @@ static void test_leftovers_go(void **state)
 	make_dir(in_scratch("s"));
 	make_dir(in_scratch("s/gvisortapvsock"));
 	write_text(in_scratch("s/lock"), "");
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		snprintf(name, sizeof(name), "s/%s", files[i]);
 		write_text(in_scratch(name), "4711");
 	}
-	for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
 		snprintf(name, sizeof(name), "s/%s", sockets[i]);
 		make_socket(in_scratch(name));
 	}

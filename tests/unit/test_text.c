@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/text.h"
 
 static const char *const cases[][2] = {
@@ -22,7 +23,7 @@ static const char *const cases[][2] = {
 static void test_make_printable(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char text[64];
 
 		snprintf(text, sizeof(text), "%s", cases[i][0]);
@@ -33,7 +34,7 @@ static void test_make_printable(void **state)
 static void test_put_printable(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char *text = NULL;
 		size_t len = 0;
 		FILE *file = open_memstream(&text, &len);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "ctl/top_view.h"
 
 static struct top_view view;
@@ -129,7 +130,7 @@ static void test_sizes(void **state)
 	for (int i = 1; i <= 100; i++)
 		json_array_append_new(ports, port(i, i, i, i * 1000000, i));
 	take(ports, json_array(), 1);
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		const char *at = screen(sizes[i][0], sizes[i][1]);
 		size_t lines = 1;
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
@@ -72,7 +73,7 @@ static void test_errors_of_a_server(void **state)
 {
 	static const int errors[] = {-ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -EMSGSIZE,
 				     -EPROTO};
-	const unsigned n = sizeof(errors) / sizeof(errors[0]);
+	const unsigned n = ARRAY_SIZE(errors);
 	struct world x;
 	int fd;
 

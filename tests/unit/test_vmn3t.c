@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/net/vmn3t.h"
 
 /* The bytes of the line that begins so, in a recording. How many. */
@@ -106,7 +107,7 @@ static void test_frames(void **state)
 	static uint8_t buf[2 + 65535];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
 		const uint8_t *frame = NULL;
 		size_t len = 1;
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "dataplane/dataplane.h"
 #include "ns/transparent.h"
 #include "worker_world.h"
@@ -521,7 +522,7 @@ static void test_transparent_places(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct world x;
 		int client;
 
@@ -631,7 +632,7 @@ static void test_transparent_failures(void **state)
 		     {0, -ECONNREFUSED}, {0, -EHOSTUNREACH},  {0, -ECONNRESET}};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct world x;
 		int client;
 

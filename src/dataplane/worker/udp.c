@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
@@ -136,7 +137,7 @@ static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
 
 	static_assert(sizeof(*key) % sizeof(uint64_t) == 0, "the key has no padding");
 	memcpy(words, key, sizeof(words));
-	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
 		unsigned __int128 m = (unsigned __int128)(h ^ words[i]) * 0x9e3779b97f4a7c15ull;
 
 		h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp.hash_seed;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "drivers/registry_internal.h"
 
@@ -18,7 +19,7 @@ struct net_driver {
 static const struct net_driver_ops *const candidates[] = {&net_builtin_ops, &net_pasta_ops,
 							  &net_slirp4netns_ops};
 
-#define COUNT (sizeof(candidates) / sizeof(candidates[0]))
+#define COUNT (ARRAY_SIZE(candidates))
 
 /* Whether it can be told to do what was asked for. */
 static bool suits(const struct net_driver_ops *ops, const struct net_params *params,

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -62,7 +63,7 @@ static int find_program(const struct net_params *params, const char **out, struc
 	*out = params->binary;
 	if (params->binary)
 		return 0;
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		*out = places[i];
 		if (access(places[i], X_OK) == 0)
 			return 0;

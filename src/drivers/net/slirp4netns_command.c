@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "drivers/net/slirp4netns_internal.h"
 
 void slirp4netns_parse_help(const char *help, struct slirp4netns_features *out)
@@ -39,7 +40,7 @@ int slirp4netns_check_features(const struct net_params *params,
 	if (!have->netns_type)
 		return err_set(e, -ENOTSUP,
 			       "unsupported slirp4netns version: 0.4.0 or later is needed");
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].wanted && !rows[i].there)
 			return err_set(
 				e, -ENOTSUP,
