@@ -23,6 +23,7 @@
  *     chain turned {
  *       type filter hook output priority mangle;
  *       meta mark 0x524b5451 ct mark set 0x524b5451
+ *       meta mark 0x524b5450 ct mark set 0x524b5451 meta mark set 0x524b5451
  *     }
  *     chain turned_answers {
  *       type filter hook prerouting priority mangle;
@@ -35,6 +36,9 @@
  * belongs to: no list of ports is needed, and a packet that belongs to none is left alone. It finds
  * none for the answer of a server that the connection was turned to, whose address the socket never
  * had.
+ *
+ * A connection to another address of the namespace's own leaves its mark behind before it can be
+ * turned elsewhere: with it, it would be sent back to lo.
  */
 
 /* In every network namespace. Asking for it would take a socket that the broker cannot make. */
@@ -91,6 +95,16 @@ static void put_turned(struct nft_batch *b)
 	nft_rule_end(&r);
 }
 
+static void put_turned_own(struct nft_batch *b)
+{
+	struct nft_rule r = nft_rule_begin(b, "turned", "nft_ct");
+
+	nft_compare_meta(&r, NFT_META_MARK, NFT_CMP_EQ, TRANSPARENT_MARK);
+	nft_connection_mark_with(&r, TRANSPARENT_MARK_LOOPBACK);
+	nft_mark_with(&r, TRANSPARENT_MARK_LOOPBACK);
+	nft_rule_end(&r);
+}
+
 static void put_turned_answers(struct nft_batch *b)
 {
 	struct nft_rule r = nft_rule_begin(b, "turned_answers", "nft_ct");
@@ -111,6 +125,7 @@ int transparent_mark_turned(struct mnl_socket *nl, struct err *e)
 	nft_chain_new(b, "turned", NF_INET_LOCAL_OUT, PRIORITY);
 	nft_chain_new(b, "turned_answers", NF_INET_PRE_ROUTING, PRIORITY);
 	put_turned(b);
+	put_turned_own(b);
 	put_turned_answers(b);
 	code = nft_commit_by(b, nl, e);
 	if (code == -EEXIST) /* an earlier broker's */

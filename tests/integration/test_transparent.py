@@ -433,6 +433,8 @@ for family in 4 6; do
     $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8081 -j REDIRECT --to-ports 81
     $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8082 \
         -j DNAT --to-destination $own:82
+    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL ! -d $loopback -p tcp --dport 8083 \\
+        -j DNAT --to-destination $container:80
     $t -t nat -A POSTROUTING -o br0 -m addrtype --src-type LOCAL -j MASQUERADE
 done
 echo 1 > /proc/sys/net/ipv4/conf/br0/route_localnet
@@ -500,6 +502,23 @@ class Turned(TransparentCase):
             self.assertEqual(self.counted(before), (2, 0))
             for port in (18081, 18082):
                 self.assertEqual(seen("127.0.0.1", port)[0][0], "127.0.0.1")
+
+    def test_from_an_address_of_the_namespace_s_own(self):
+        for proto, own, container, host, me in (
+                ("tcp4", "172.17.0.1", "172.17.0.2", HOST4, CLIENT4),
+                ("tcp6", "fd00:17::1", "fd00:17::2", HOST6, CLIENT6)):
+            with self.subTest(own), turned(self.rk) as pid, \
+                    server(self.rk, container, netns_of=pid), server(self.rk, own, 84):
+                ids = [self.rk.add(10000 + port, port, parent_ip="::" if ":" in own else "0.0.0.0",
+                                   proto=proto, child_ip=own) for port in (8083, 84)]
+                before = self.counters()
+                for port in (18083, 10084):
+                    for _ in range(20):
+                        self.assertEqual(*seen(host, port, self.client, payload=b"x" * 30_000))
+                self.assertEqual(seen(host, 18083, self.client)[0][0], me)
+                self.assertEqual(self.counted(before), (41, 0))
+                for number in ids:
+                    self.rk.remove(number)
 
     def test_udp(self):
         """Without the client's address, as everywhere."""
