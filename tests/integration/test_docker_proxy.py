@@ -311,6 +311,22 @@ class Scripted(ProxyTestCase):
             again.close()
 
 
+@rkit.needs("slirp4netns", "tun", "rootlesskit")
+@rkit.ours("is its own parent")
+class TheirParent(ProxyTestCase):
+    def test_published_while_it_lives(self):
+        """With RootlessKit's API, which has no leases."""
+        theirs = Rootlesskit("--net=slirp4netns", "--disable-host-loopback",
+                             "--port-driver=builtin", binary="/usr/bin/rootlesskit")
+        with theirs as rk:
+            wait_for("the API", lambda: os.path.exists(rk.state + "/api.sock"))
+            proxy = Proxy(proxy_words(), rk.state, env=self.env)
+            self.assertEqual(proxy.verdict(), "0\n", proxy.err())
+            self.assertEqual([p["spec"] for p in rk.ports()], [SPEC])
+            self.assertEqual(proxy.end(signal.SIGTERM), 0, proxy.err())
+            self.assertEqual(rk.ports(), [])
+
+
 @rkit.needs("slirp4netns", "tun")
 @rkit.ours("leaves ports behind, or crashes")
 class WithFake(ProxyTestCase):
