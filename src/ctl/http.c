@@ -18,7 +18,9 @@ static int on_begin(http_parser *parser)
 {
 	struct http_reader *r = parser->data;
 
-	r->len = 0;
+	r->len = 0; /* of what came with a 100 */
+	if (r->body)
+		r->body[0] = '\0';
 	return 0;
 }
 
@@ -56,11 +58,14 @@ static int on_body(http_parser *parser, const char *data, size_t n)
 	return 0;
 }
 
-/* "100 Continue" and its like come before the answer. */
+/* "100 Continue" and its like come before the answer. Nobody has asked for another protocol (101).
+ */
 static int on_complete(http_parser *parser)
 {
 	struct http_reader *r = parser->data;
 
+	if (parser->status_code < 100 || parser->status_code == 101)
+		return -1;
 	if (parser->status_code < 200)
 		return 0;
 	r->status = parser->status_code;
@@ -103,6 +108,8 @@ int http_reader_feed(struct http_reader *r, const char *data, size_t len, struct
 			       LIMIT_CTL_ANSWER_BYTES);
 	if (r->failed)
 		return err_errno(e, r->failed, "answer");
+	if (code == HPE_CB_message_complete)
+		return err_set(e, -EPROTO, "HTTP status %u", r->parser.status_code);
 	if (code != HPE_OK)
 		return err_set(e, -EPROTO, "%s", http_errno_description(code));
 	if (len == 0)

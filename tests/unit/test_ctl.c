@@ -392,6 +392,8 @@ static void test_http(void **state)
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nnull\n",
 		"HTTP/1.1 100 Continue\r\n\r\n",
+		"HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
+		"HTTP/1.1 00 \r\nContent-Length: 4\r\n\r\nnull",
 		"HTTP/1.1 2",
 	};
 
