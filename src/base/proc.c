@@ -133,7 +133,8 @@ static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int
 	if (!code) {
 		if (spec->envp)
 			environ = (char **)(unsigned long)spec->envp;
-		execvp(spec->file, spec->argv);
+		/* execvp(3) changes nothing of it, its type is older than const. */
+		execvp(spec->file, (char *const *)spec->argv);
 		code = -errno;
 	}
 	if (fd_write_all(report_fd, &code, sizeof(code)) < 0)
@@ -276,7 +277,7 @@ static const char *one_line(char *s)
 	return s;
 }
 
-int proc_begin(char *const *argv, struct proc_job *job, struct err *e)
+int proc_begin(const char *const *argv, struct proc_job *job, struct err *e)
 {
 	struct proc_spec spec = {
 		.file = argv[0], .argv = argv, .null_stdin = true, .death_signal = SIGKILL};
@@ -324,7 +325,7 @@ int proc_finish(struct proc_job *job, char *out, size_t out_size, int timeout_ms
 		       one_line(out));
 }
 
-int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e)
+int proc_run(const char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e)
 {
 	struct proc_job job;
 	int code = proc_begin(argv, &job, e);

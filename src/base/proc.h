@@ -18,9 +18,9 @@ struct proc {
 #define PROC_NONE ((struct proc){.pid = 0, .pidfd = -1})
 
 struct proc_spec {
-	const char *file;    /* looked up in PATH when it has no slash; "/proc/self/exe" for us */
-	char *const *argv;   /* NULL at the end */
-	char *const *envp;   /* NULL: ours */
+	const char *file; /* looked up in PATH when it has no slash; "/proc/self/exe" for us */
+	const char *const *argv; /* NULL at the end */
+	char *const *envp;	 /* NULL: ours */
 	const int *keep_fds; /* become 3, 4, ... in the new process; all else is close-on-exec */
 	size_t n_keep_fds;
 	int stdout_fd, stderr_fd; /* -1: ours. Beware: 0 means descriptor 0 */
@@ -63,7 +63,7 @@ void proc_end(struct proc *p, int sig, int grace_ms);
 /* Runs argv to its end. Returns 0 when it exits 0; otherwise -errno with *e filled in:
  * the command, its exit code or signal, and what it wrote to stdout and stderr (shortened). out, if
  * not NULL, takes what it wrote to both, with a NUL. timeout_ms as poll(2). */
-int proc_run(char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e);
+int proc_run(const char *const *argv, char *out, size_t out_size, int timeout_ms, struct err *e);
 
 /* The same in two steps, so that several can run at once and waiting can be cut short (abort_fd).
  * Every job that began must be finished; proc_finish frees what it holds either way. argv must stay
@@ -73,12 +73,12 @@ struct proc_job {
 	int out_fd;
 	int abort_fd; /* borrowed; when it is readable, proc_finish kills the job: -ECANCELED. -1:
 			 none */
-	char *const *argv;
+	const char *const *argv;
 };
 
 #define PROC_JOB_NONE ((struct proc_job){.proc = PROC_NONE, .out_fd = -1, .abort_fd = -1})
 
-int proc_begin(char *const *argv, struct proc_job *job, struct err *e);
+int proc_begin(const char *const *argv, struct proc_job *job, struct err *e);
 int proc_finish(struct proc_job *job, char *out, size_t out_size, int timeout_ms, struct err *e);
 
 /* "exit status 3" or "signal: killed", the words RootlessKit uses. Returns buf. */

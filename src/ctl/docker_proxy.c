@@ -138,7 +138,7 @@ static int start_real(struct proxy *p, const char *child_ip, struct err *e)
 	char numbers[2][12];
 	int keep[] = {STATUS_FD, LISTEN_FD};
 	struct proc_spec spec = {.file = p->program,
-				 .argv = (char *const *)(unsigned long)argv,
+				 .argv = argv,
 				 .keep_fds = keep,
 				 .n_keep_fds = p->args.use_listen_fd ? 2 : 1,
 				 .stdout_fd = -1,

@@ -138,7 +138,7 @@ static int begin(char **args, int abort_fd, struct proc_job *job, struct err *e)
 
 	if (!args)
 		return err_errno(e, -ENOMEM, "id map");
-	code = proc_begin(args, job, e);
+	code = proc_begin((const char *const *)args, job, e);
 	job->abort_fd = abort_fd;
 	if (!code)
 		return 0;

@@ -145,7 +145,7 @@ static int run_getsubids(const char *const *argv, int abort_fd, struct id_ranges
 {
 	struct proc_job job = PROC_JOB_NONE;
 	char text[32768];
-	int code = proc_begin((char *const *)(unsigned long)argv, &job, e);
+	int code = proc_begin(argv, &job, e);
 
 	if (code)
 		return code;

@@ -17,7 +17,7 @@
 #include "base/fd.h"
 #include "base/proc.h"
 
-#define SH(script) ((char *const[]){"sh", "-c", script, NULL})
+#define SH(script) ((const char *const[]){"sh", "-c", script, NULL})
 
 static struct err e;
 
@@ -56,7 +56,8 @@ static void test_much_output(void **state)
 
 static void test_cannot_run(void **state)
 {
-	char *const missing[] = {"/no/such/program", NULL}, *const closed[] = {"/etc/passwd", NULL};
+	const char *const missing[] = {"/no/such/program", NULL}, *const closed[] = {"/etc/passwd",
+										     NULL};
 	struct proc p;
 	struct proc_spec spec = {
 		.file = missing[0], .argv = missing, .stdout_fd = -1, .stderr_fd = -1};
@@ -118,10 +119,11 @@ static void wait_ended(const struct proc *p)
 
 static void test_what_the_process_gets(void **state)
 {
-	char *const argv[] = {"sh", "-c",
-			      "cat <&3 >&4; cat; echo $WORD; "
-			      "grep -E 'SigBlk|SigIgn|NoNewPrivs' /proc/self/status | cut -f2",
-			      NULL};
+	const char *const argv[] = {
+		"sh", "-c",
+		"cat <&3 >&4; cat; echo $WORD; "
+		"grep -E 'SigBlk|SigIgn|NoNewPrivs' /proc/self/status | cut -f2",
+		NULL};
 	char *const envp[] = {"WORD=word", "PATH=/usr/bin:/bin", NULL};
 	int in[2], out[2], keep[2], status;
 	char text[256] = "", blocked[17], ignored[17];
@@ -165,7 +167,7 @@ static void test_what_the_process_gets(void **state)
 	close(out[1]);
 }
 
-static void start(struct proc *p, char *const *argv)
+static void start(struct proc *p, const char *const *argv)
 {
 	struct proc_spec spec = {.file = "sh", .argv = argv, .stdout_fd = -1, .stderr_fd = -1};
 
@@ -179,7 +181,7 @@ static void test_shielded(void **state)
 	const int sent[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
 			    SIGUSR2, SIGTSTP, SIGPWR,  SIGRTMIN};
 	struct proc_spec spec = {.file = "sleep",
-				 .argv = (char *const[]){"sleep", "1000", NULL},
+				 .argv = (const char *const[]){"sleep", "1000", NULL},
 				 .stdout_fd = -1,
 				 .stderr_fd = -1,
 				 .shielded = true};

@@ -42,7 +42,7 @@ static bool has_ipv6(void)
 
 static int run(const char *script)
 {
-	char *argv[] = {"sh", "-c", (char *)(unsigned long)script, NULL};
+	const char *argv[] = {"sh", "-c", script, NULL};
 	struct err e = {.msg = ""};
 	int code = proc_run(argv, NULL, 0, 10000, &e);
 

@@ -46,7 +46,8 @@ static bool has_router(const struct dataplane *dp)
 
 static int child_spawn(struct dp_child *child, struct err *e)
 {
-	char role[64], *argv[] = {"rootlesskit", (char *)(unsigned long)child->role, NULL};
+	const char *argv[] = {"rootlesskit", child->role, NULL};
+	char role[64];
 	auto_free char **env = NULL;
 	auto_fd int theirs = -1;
 	struct proc_spec spec = {.file = "/proc/self/exe",

@@ -18,7 +18,7 @@ void helper_init(struct helper *h, const char *name, const char *log_name, const
 	h->output.noise = noise;
 }
 
-static void log_command(const struct helper *h, char *const *argv)
+static void log_command(const struct helper *h, const char *const *argv)
 {
 	char line[768] = "";
 

@@ -21,7 +21,8 @@ void inside_init(struct inside *in, const char *name, const char *log_name)
 
 static int spawn(struct inside *in, const char *role, int theirs, struct err *e)
 {
-	char entry[64], *argv[] = {"rootlesskit", (char *)(unsigned long)role, NULL};
+	const char *argv[] = {"rootlesskit", role, NULL};
+	char entry[64];
 	auto_free char **env = NULL;
 	struct proc_spec spec = {.file = "/proc/self/exe",
 				 .argv = argv,

@@ -109,10 +109,8 @@ static int run_program(const char *program, const char *bridge, const char *ifna
 	char pid_text[16];
 	const char *argv[] = {program, "create", "/dev/null", "dummy", pid_text,
 			      "veth",  bridge,	 ifname,      NULL};
-	struct proc_spec spec = {.file = program,
-				 .argv = (char *const *)(unsigned long)argv,
-				 .stdout_fd = -1,
-				 .null_stdin = true};
+	struct proc_spec spec = {
+		.file = program, .argv = argv, .stdout_fd = -1, .null_stdin = true};
 	struct helper helper;
 	int code;
 

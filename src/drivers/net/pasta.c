@@ -37,7 +37,7 @@ struct net_driver {
  * prints does not tell, since versions of 2025 print nothing of --help to a pipe. */
 static int ask(const char *const *argv, char *answer, size_t size, struct err *e)
 {
-	return proc_run((char *const *)(unsigned long)argv, answer, size, pasta_ask_timeout_ms, e);
+	return proc_run(argv, answer, size, pasta_ask_timeout_ms, e);
 }
 
 static int ask_needed(const char *binary, struct err *e)
@@ -85,7 +85,7 @@ static int spawn(struct net_driver *drv, const struct net_params *params,
 	int ready[2];
 	struct proc_spec spec = {
 		.file = cmd->argv[0],
-		.argv = (char *const *)(unsigned long)cmd->argv,
+		.argv = cmd->argv,
 		.null_stdin = !params->detach_netns,
 		.stdin_fd = params->detach_netns ? target->netns_fd : -1,
 	};

@@ -68,12 +68,12 @@ static int check_params(struct start *s, struct err *e)
 static int begin_help(struct start *s, struct err *e)
 {
 	static char help_option[] = "--help";
-	char *argv[] = {(char *)(unsigned long)s->cmd.argv[0], help_option, NULL};
+	const char *argv[] = {s->cmd.argv[0], help_option, NULL};
 	int code = proc_begin(argv, &s->help, e);
 
 	s->help.abort_fd = s->target->abort_fd;
 	/* The job keeps the pointer, for its messages. */
-	s->help.argv = (char *const *)(unsigned long)s->cmd.argv;
+	s->help.argv = s->cmd.argv;
 	if (code == -ENOENT)
 		err_wrap(e, code,
 			 "install slirp4netns (sudo apt-get install slirp4netns), or name it with "
@@ -147,7 +147,7 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 	int keep[4], ready[2], exits[2];
 	struct proc_spec spec = {
 		.file = s->cmd.argv[0],
-		.argv = (char *const *)(unsigned long)s->cmd.argv,
+		.argv = s->cmd.argv,
 		.keep_fds = keep,
 		.n_keep_fds = slirp4netns_detached(s->params, s->target) ? 4 : 2,
 		.stdout_fd = -1,

@@ -79,10 +79,8 @@ static int start_slirp(struct net_driver *drv, const struct net_params *params, 
 			      params->disable_host_loopback ? "slirp:///disable_host_loopback"
 							    : "slirp://",
 			      ptp, NULL};
-	struct proc_spec spec = {.file = argv[0],
-				 .argv = (char *const *)(unsigned long)argv,
-				 .stdout_fd = -1,
-				 .null_stdin = true};
+	struct proc_spec spec = {
+		.file = argv[0], .argv = argv, .stdout_fd = -1, .null_stdin = true};
 
 	snprintf(ptp, sizeof(ptp), "ptp://%s", drv->socket);
 	return helper_start(&drv->slirp, &spec, e);
@@ -121,7 +119,7 @@ static int start_tap(struct net_driver *drv, const struct net_params *params,
 			      NULL};
 	int keep[] = {target->userns_fd, target->netns_fd};
 	struct proc_spec spec = {.file = argv[0],
-				 .argv = (char *const *)(unsigned long)argv,
+				 .argv = argv,
 				 .keep_fds = keep,
 				 .n_keep_fds = 2,
 				 .stdout_fd = -1,

@@ -66,10 +66,8 @@ static int start_vpnkit(struct net_driver *drv, const struct net_params *params,
 			      params->disable_host_loopback ? "--host-ip" : NULL,
 			      "0.0.0.0",
 			      NULL};
-	struct proc_spec spec = {.file = argv[0],
-				 .argv = (char *const *)(unsigned long)argv,
-				 .stdout_fd = -1,
-				 .null_stdin = true};
+	struct proc_spec spec = {
+		.file = argv[0], .argv = argv, .stdout_fd = -1, .null_stdin = true};
 	int code;
 
 	snprintf(mtu, sizeof(mtu), "%d", params->mtu ? params->mtu : net_vpnkit_ops.default_mtu);

@@ -29,7 +29,7 @@ int guard_start(struct guard *guard, const char *const *argv, const int *keep_fd
 	int keep[KEEP_FDS_MAX + 1], leash[2], code;
 	auto_fd int leash_r = -1;
 	struct proc_spec spec = {.file = "/proc/self/exe",
-				 .argv = (char *const *)(unsigned long)args,
+				 .argv = args,
 				 .envp = env,
 				 .keep_fds = keep,
 				 .n_keep_fds = n_keep_fds + 1,
@@ -75,7 +75,7 @@ void guard_end(struct guard *guard)
 
 /* From here on: the guard's own process. */
 
-static int start_command(char **argv, struct proc *command)
+static int start_command(const char *const *argv, struct proc *command)
 {
 	int keep[KEEP_FDS_MAX];
 	struct proc_spec spec = {.file = argv[0],
@@ -130,7 +130,7 @@ int guard_main(int argc, char **argv)
 	unsetenv(PROC_ROLE_ENV);
 	fd_set_cloexec(LEASH_FD, true);
 	if (argc < 2 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ||
-	    start_command(argv + 1, &command) < 0)
+	    start_command((const char *const *)(argv + 1), &command) < 0)
 		return 127;
 	fds[1].fd = command.pidfd;
 	while (poll(fds, 2, -1) < 0 && errno == EINTR)

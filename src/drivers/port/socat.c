@@ -47,9 +47,10 @@ struct port_driver {
 	struct socat *socats;
 };
 
-static int check_program(char *program, char *option, const char *package, struct err *e)
+static int check_program(const char *program, const char *option, const char *package,
+			 struct err *e)
 {
-	char *argv[] = {program, option, NULL};
+	const char *argv[] = {program, option, NULL};
 	int code = proc_run(argv, NULL, 0, 5000, e);
 
 	return code == -ENOENT ? err_wrap(e, code, "install it (sudo apt-get install %s)", package)
