@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The manual page and the completions know every option and every fixed value, and no others. They
- * are written by hand; the table in option_table.c is what they are held against. The arguments are
- * the files. */
+/* The manual pages and the completions know every option and every fixed value, and no others. They
+ * are written by hand; the tables in option_table.c and commands.c are what they are held against.
+ * The arguments are the files. */
 #include "cmocka_all.h"
 
 #include <ctype.h>
@@ -12,6 +12,7 @@
 #include "base/array.h"
 #include "base/fd.h"
 #include "cli/option_table.h"
+#include "ctl/commands.h"
 #include "drivers/driver.h"
 
 struct document {
@@ -157,12 +158,42 @@ static void test_fish(void **state)
 	check("rootlesskit.fish", "-l ");
 }
 
+/* rootlessctl's commands and their options; dashes as in check(). */
+static void check_ctl(const char *ending, const char *dashes)
+{
+	static const char *const global[] = {"socket", "timeout", "debug", "help", "version"};
+	static struct document d;
+	char word[64];
+
+	d.path = NULL;
+	load(&d, ending);
+	for (const struct ctl_command *c = ctl_commands; c->name; c++)
+		need(&d, c->name);
+	for (const struct ctl_option_row *row = ctl_options; row->name; row++) {
+		snprintf(word, sizeof(word), "%s%s", dashes, row->name);
+		need(&d, word);
+	}
+	for (size_t i = 0; i < sizeof(global) / sizeof(global[0]); i++) {
+		snprintf(word, sizeof(word), "%s%s", dashes, global[i]);
+		need(&d, word);
+	}
+}
+
+static void test_ctl(void **state)
+{
+	(void)state;
+	check_ctl("rootlessctl.1", "--");
+	check_ctl("rootlessctl.bash", "--");
+	check_ctl("_rootlessctl", "--");
+	check_ctl("rootlessctl.fish", "-l ");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_manual), cmocka_unit_test(test_manual_has_groups),
 		cmocka_unit_test(test_bash),   cmocka_unit_test(test_zsh),
-		cmocka_unit_test(test_fish),
+		cmocka_unit_test(test_fish),   cmocka_unit_test(test_ctl),
 	};
 
 	files = argv + (argc > 0);
