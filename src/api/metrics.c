@@ -58,6 +58,8 @@ static const struct metric worker_metrics[] = {
 	{"udp", "evicted", "udp_ended", "how=\"evicted\"", false,
 	 "UDP flows that have ended: idle, or for newer ones."},
 	{"udp", "expired", "udp_ended", "how=\"expired\"", false, NULL},
+	{"udp", "noPort", "udp_no_port", NULL, false,
+	 "Times that the namespace had no free port for a flow."},
 	{"resources", "listeners", "listeners", NULL, true, "Listening sockets."},
 	{"resources", "acceptPaused", "accept_paused", NULL, false,
 	 "Times that accepting paused for want of descriptors."},

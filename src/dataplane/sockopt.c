@@ -5,9 +5,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "base/array.h"
+#include "base/fd.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
@@ -82,4 +84,14 @@ int sockopt_outside_udp(int fd, int family)
 	sockopt_udp(fd);
 	return family == AF_INET6 ? sockopt_set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1)
 				  : sockopt_set(fd, IPPROTO_IP, IP_RECVERR, 1);
+}
+
+unsigned ports_for_connecting(void)
+{
+	unsigned first = 32768, last = 60999; /* ip(7) */
+	char text[64];
+
+	if (fd_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) > 0)
+		sscanf(text, "%u %u", &first, &last);
+	return last >= first ? last - first + 1 : 1;
 }

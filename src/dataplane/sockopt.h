@@ -35,4 +35,7 @@ void sockopt_udp(int fd);
  * hears of none otherwise. 0 or -errno. */
 int sockopt_outside_udp(int fd, int family);
 
+/* How many ports the network namespace of the caller gives to sockets that connect without one. */
+unsigned ports_for_connecting(void);
+
 #endif

@@ -37,6 +37,7 @@ struct stats {
 	uint64_t udp_dropped; /* no room, no flow, or the kernel would not take it */
 	uint64_t udp_refused; /* ICMP errors of servers */
 	uint64_t udp_evicted; /* flows ended for a newer one */
+	uint64_t udp_no_port; /* flows that found no free port in the namespace, and waited */
 	uint64_t udp_expired; /* flows ended for want of traffic */
 	uint64_t udp_flows;   /* now */
 

@@ -39,10 +39,10 @@ struct dp_boot {
 	uint32_t backend; /* enum dataplane_backend */
 	uint32_t sandbox, debug;
 	uint32_t udp_timeout_ms;
+	uint32_t udp_ports;    /* of the namespace that flows may take at a time */
 	uint32_t transparent;  /* mask of what works, ns/transparent.h */
 	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace */
 	uint32_t outward;      /* the messages below follow */
-	uint32_t zero;
 };
 
 /* Where the command may connect to. The rule with the longest prefix decides; of two that are as
@@ -162,6 +162,8 @@ struct broker_boot_reply {
 	int32_t err;
 	uint32_t transparent; /* mask of what works of it */
 	uint64_t netns_cookie;
+	uint32_t local_ports; /* how many the namespace has for sockets that connect; 0: unknown */
+	uint32_t zero;
 };
 
 /* Worker to broker: make this many sockets. */

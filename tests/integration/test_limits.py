@@ -116,22 +116,66 @@ class Limits(rkit.RkTestCase):
                 UdpServer(netns=rk.netns()):
             plane = dataplane_of(rk)
 
-            def answered(client):
-                client.settimeout(1)
-                for _ in range(20):
-                    client.send(b"x")
-                    try:
-                        return client.recv(10) == b"x"
-                    except TimeoutError:
-                        pass
-                return False
             clients = []
             for _ in range(3 * NOFILE):
                 clients.append(net.udp_client("127.0.0.1", 18053))
-                self.assertTrue(answered(clients[-1]))
+                self.assertTrue(self.asked(clients[-1]))
             self.assertGreater(self.total(rk, "udp", "evicted"), 0)
             self.assertLess(self.total(rk, "udp", "flows"), NOFILE)
-            self.assertTrue(answered(clients[0]))
+            self.assertTrue(self.asked(clients[0]))
+            for c in clients:
+                c.close()
+            self.assertIdle(plane)
+            self.assertEqual(dataplane_of(rk), plane)
+
+    def asked(self, client):
+        """Whether a datagram of this client is answered, in some tries."""
+        client.settimeout(1)
+        for _ in range(20):
+            client.send(b"x")
+            try:
+                return client.recv(10) == b"x"
+            except TimeoutError:
+                pass
+        return False
+
+    def test_udp_beside_idle_connections(self):
+        """Connections that do nothing take all the descriptors they may: UDP clients keep their flows."""
+        with self.start("-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18053:53/udp",
+                        limits=((resource.RLIMIT_NOFILE, 2 * NOFILE),)) as rk, \
+                TcpServer(echo, netns=rk.netns()), UdpServer(netns=rk.netns()) as server:
+            idle = []
+            for _ in range(2 * NOFILE):
+                try:
+                    idle.append(net.connect("127.0.0.1", 18080))
+                except ConnectionResetError:
+                    pass
+            wait_for("a pause", lambda: self.total(rk, "resources", "acceptPaused") > 0)
+            clients = [net.udp_client("127.0.0.1", 18053) for _ in range(10)]
+            for _ in range(3):
+                for c in clients:
+                    self.assertTrue(self.asked(c))
+            self.assertEqual(self.total(rk, "udp", "evicted"), 0)
+            self.assertEqual(len({address for _, address in server.seen}), len(clients))
+            for c in clients + idle:
+                c.close()
+
+    def test_ports_of_the_namespace(self):
+        """More UDP clients than the namespace has ports: each is served, and its own programs find some."""
+        def narrow():
+            with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+                f.write("40000 40399")
+        with self.start("-p", "127.0.0.1:18053:53/udp") as rk, UdpServer(netns=rk.netns()):
+            plane = dataplane_of(rk)
+            net.in_netns(rk.netns(), narrow)
+            clients = []
+            for _ in range(1200):
+                clients.append(net.udp_client("127.0.0.1", 18053))
+                self.assertTrue(self.asked(clients[-1]))
+            self.assertGreater(self.total(rk, "udp", "noPort"), 0)
+            self.assertLess(self.total(rk, "udp", "flows"), 400)
+            wait_for("a port for a program of the namespace's own",
+                     lambda: net.udp_client("127.0.0.1", 53, netns=rk.netns()).close() is None)
             for c in clients:
                 c.close()
             self.assertIdle(plane)

@@ -94,6 +94,7 @@ struct sim {
 	uint32_t (*source_for)(uint32_t to);
 	int bind_error, bound_error;
 	int no_segments;
+	unsigned local_ports, ports_refused;
 	int last_server;
 	struct object objects[OBJECTS];
 	struct op ops[OPS_MAX];
@@ -588,12 +589,27 @@ static ssize_t sim_pipe_open(struct io *io, int fds[2], size_t size)
 	return PIPE_BYTES;
 }
 
+static unsigned connected_datagram_sockets(const struct sim *s)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < OBJECTS; i++)
+		n += s->objects[i].kind == KIND_DATAGRAM && s->objects[i].peer.sin_port;
+	return n;
+}
+
 static int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	struct object *o = object_of(sim_of(io), fd);
+	struct sim *s = sim_of(io);
+	struct object *o = object_of(s, fd);
 	int err = o->error;
 
 	assert(len == sizeof(o->peer));
+	if (o->kind == KIND_DATAGRAM && s->local_ports &&
+	    connected_datagram_sockets(s) >= s->local_ports) {
+		s->ports_refused++;
+		return -EAGAIN;
+	}
 	if (o->connected)
 		return -EISCONN;
 	if (o->connecting || err) {
@@ -1316,6 +1332,16 @@ void sim_no_segments(struct sim *s, int err)
 int sim_segments_refused(const struct sim *s)
 {
 	return s->segments_refused;
+}
+
+void sim_local_ports(struct sim *s, unsigned n)
+{
+	s->local_ports = n;
+}
+
+unsigned sim_ports_refused(const struct sim *s)
+{
+	return s->ports_refused;
 }
 
 void sim_fail_send(struct sim *s, int err)

@@ -127,6 +127,10 @@ void sim_no_segments(struct sim *s, int err);
 int sim_segments_refused(const struct sim *s);
 /* The next send of a datagram fails with this. */
 void sim_fail_send(struct sim *s, int err);
+/* While this is not 0, so many datagram sockets may be connected: the next one finds no port. */
+void sim_local_ports(struct sim *s, unsigned n);
+/* Connects of datagram sockets that found none. */
+unsigned sim_ports_refused(const struct sim *s);
 /* What receives on this descriptor ends with an error. False: nobody receives. */
 bool sim_datagram_error(struct sim *s, int fd, int err);
 

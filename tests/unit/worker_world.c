@@ -35,6 +35,8 @@ void world_start(struct world *x, const struct worker_config *usual)
 {
 	struct worker_config config = *usual;
 
+	udp_ports_init(&x->udp_ports, 1000, 1);
+	config.udp_ports = &x->udp_ports;
 	config.stats = &x->stats;
 	config.port_stats = x->ports;
 	config.port_slots = 8;

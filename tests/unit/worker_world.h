@@ -27,6 +27,7 @@ struct world {
 	struct worker *w;
 	struct stats stats;
 	struct port_stats ports[8];
+	struct udp_ports udp_ports;
 	int control, broker; /* the worker's ends */
 	uint32_t seq;	     /* of the last request */
 	int listener;

@@ -17,6 +17,7 @@
 #include "dataplane/broker/socket.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/sandbox.h"
+#include "dataplane/sockopt.h"
 #include "dataplane/wire.h"
 #include "ns/transparent.h"
 
@@ -287,6 +288,8 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 		code = shield(e);
 	if (!code)
 		code = netns_cookie(&reply->netns_cookie, e);
+	if (!code)
+		reply->local_ports = ports_for_connecting();
 	if (!code && boot.transparent)
 		reply->transparent = set_up_transparent(b, boot.first);
 	if (!code)

@@ -140,6 +140,8 @@ int dp_broker_take_reply(struct dp_child *broker, struct err *e)
 			       broker->name);
 	if (dp_is_broker(broker) && broker->cookie == 0)
 		dp->transparent = reply.transparent;
+	if (dp_is_broker(broker))
+		dp->local_ports = reply.local_ports;
 	broker->cookie = reply.netns_cookie;
 	return 0;
 }

@@ -91,6 +91,7 @@ struct dataplane {
 	enum dataplane_backend backend; /* what runs */
 	unsigned workers;
 	uint32_t transparent; /* mask of what works, ns/transparent.h */
+	uint32_t local_ports; /* of the namespace, as the broker says */
 	struct dp_child plane, broker;
 	struct dp_child router; /* the broker of the router's namespace, with config.outward */
 	struct dp_channel channels[LIMIT_WORKERS];

@@ -115,6 +115,7 @@ static int plane_send_boot(struct dataplane *dp, const int *control)
 			       .sandbox = dp->config.sandbox,
 			       .debug = dp->config.debug,
 			       .udp_timeout_ms = dp->config.udp_timeout_ms,
+			       .udp_ports = dp->local_ports / 2,
 			       .transparent = dp->transparent,
 			       .netns_cookie = dp->broker.cookie,
 			       .outward = has_router(dp)};

@@ -6,13 +6,64 @@
 /* The last of the descriptors, as a share, are for flows that are under way. */
 #define FDS_RESERVE 16
 
+/* What one protocol keeps for itself, as a share of what the listeners leave. */
+#define FDS_SHARE 4
+
+static unsigned pools_hold(const struct worker *w, enum sockpool_index ipv4)
+{
+	return sockpool_hold(&w->supply.pools[ipv4]) + sockpool_hold(&w->supply.pools[ipv4 + 1]);
+}
+
+/* Held, and needed by flows under way. */
+static unsigned tcp_fds(const struct worker *w)
+{
+	return 2 * w->pipes.n_open + 2 * w->tcp.count + pools_hold(w, POOL_TCP4);
+}
+
+/* What is left for flows, but for the reserve. */
+static unsigned flow_fds(const struct worker *w)
+{
+	unsigned max = w->config.fds_max - w->config.fds_max / FDS_RESERVE;
+
+	return max > w->listeners.count ? max - w->listeners.count : 0;
+}
+
+static unsigned share_of(const struct worker *w, enum sockpool_index ipv4)
+{
+	const struct sockpool *pools = &w->supply.pools[ipv4];
+
+	return pools[0].users || pools[1].users ? flow_fds(w) / FDS_SHARE : 0;
+}
+
+static unsigned larger(unsigned a, unsigned b)
+{
+	return a > b ? a : b;
+}
+
+static unsigned smaller(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+enum budget budget_udp(const struct worker *w)
+{
+	unsigned others = w->listeners.count + tcp_fds(w) + pools_hold(w, POOL_UDP4);
+	unsigned tcp = smaller(tcp_fds(w), flow_fds(w) - share_of(w, POOL_UDP4));
+
+	if (others + w->udp.slots + 1 > w->config.fds_max)
+		return BUDGET_OUT;
+	/* A flow that is closing has its descriptor in the reserve. */
+	tcp = larger(tcp, share_of(w, POOL_TCP4));
+	return tcp + pools_hold(w, POOL_UDP4) + w->udp.count + 1 > flow_fds(w) ? BUDGET_LOW
+									       : BUDGET_PLENTY;
+}
+
 enum budget budget_left(const struct worker *w)
 {
 	unsigned max = w->config.fds_max;
-	unsigned n = w->listeners.count + 2 * w->pipes.n_open + w->udp.slots + 2 * w->tcp.count;
+	unsigned udp = w->udp.slots + pools_hold(w, POOL_UDP4);
+	unsigned n = w->listeners.count + tcp_fds(w) + larger(udp, share_of(w, POOL_UDP4));
 
-	for (unsigned i = 0; i < POOLS; i++)
-		n += sockpool_hold(&w->supply.pools[i]);
 	n += 2; /* another flow */
 	if (n > max)
 		return BUDGET_OUT;

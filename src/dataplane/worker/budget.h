@@ -10,6 +10,10 @@ struct worker;
 enum budget { BUDGET_PLENTY, BUDGET_LOW, BUDGET_OUT };
 enum budget budget_left(const struct worker *w);
 
+/* The same for a UDP flow. LOW: yes, but another one should make room. TCP and UDP each have a
+ * share of the descriptors that the other cannot take, if there are ports of its kind. */
+enum budget budget_udp(const struct worker *w);
+
 /* How many sockets a pool may hold. */
 unsigned budget_pool_max(const struct worker *w);
 

@@ -18,8 +18,10 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/io/io.h"
 #include "dataplane/sandbox.h"
+#include "dataplane/sockopt.h"
 #include "dataplane/wire.h"
 #include "dataplane/worker/boot_outward.h"
+#include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/worker.h"
 
 /*
@@ -53,6 +55,7 @@ struct plane {
 	struct dp_boot boot;
 	struct boot_outward outward; /* with boot.outward */
 	struct out_ports out_ports;
+	struct udp_ports udp_ports;
 	struct worker_config config; /* of each worker, but for number and stats */
 	bool uring;
 	uint8_t *stats; /* the statistics file */
@@ -145,12 +148,7 @@ static unsigned pipes_max(unsigned workers)
 /* Half of the ports that the kernel gives to connections. */
 static unsigned out_ports_max(void)
 {
-	unsigned first = 32768, last = 60999; /* ip(7) */
-	char text[64];
-
-	if (fd_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) > 0)
-		sscanf(text, "%u %u", &first, &last);
-	return last > first ? clamp((last - first + 1) / 2, 64, 32768) : 64;
+	return clamp(ports_for_connecting() / 2, UDP_PORTS_MIN, UDP_PORTS_MAX);
 }
 
 /* The way out gets half of the descriptors: what floods it leaves the ports theirs. */
@@ -190,11 +188,14 @@ static void size_workers(struct plane *p)
 		.udp_flows_max = clamp(fds / 2, 64, LIMIT_UDP_FLOWS),
 		.listeners_max = LIMIT_PORTS,
 		.pipes_max = pipes_max(p->boot.workers),
+		.udp_ports = &p->udp_ports,
 		.udp_pending_max = RECV_BUFS / 2,
 		.udp_timeout_ms = p->boot.udp_timeout_ms,
 		.transparent = p->boot.transparent,
 		.netns_cookie = p->boot.netns_cookie,
 	};
+	udp_ports_init(&p->udp_ports, clamp(p->boot.udp_ports, UDP_PORTS_MIN, UDP_PORTS_MAX),
+		       p->boot.workers);
 	if (p->boot.outward)
 		size_outward(p);
 }

@@ -34,6 +34,9 @@ static const uint8_t state_after[] = {
 	[UDP_FLOW_CLOSING] = 0,
 };
 
+/* Flows of a lowered limit that end in one turn. */
+#define EVICT_AT_ONCE 64
+
 static void set_state(struct udp_flow *f, enum udp_state state)
 {
 	assert(state_after[f->state] & 1 << state);
@@ -234,6 +237,8 @@ static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 	udp_pending_drop(w, f);
 	unhash(w, f);
 	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
+	if (f->state == UDP_FLOW_OPEN)
+		udp_ports_gave(w);
 	set_state(f, UDP_FLOW_CLOSING);
 	w->udp.count--;
 	stats_sub(&w->stats->udp_flows, 1);
@@ -254,19 +259,37 @@ static unsigned live_max(const struct worker *w)
 	return w->config.udp_flows_max - w->config.udp_flows_max / 8;
 }
 
-static void evict_for(struct worker *w, struct listener *l)
+static bool has_room(struct worker *w)
 {
-	struct udp_flow *victim = w->udp.ages;
+	return w->udp.count < live_max(w) && budget_udp(w) == BUDGET_PLENTY && udp_ports_left(w);
+}
 
-	if (w->udp.count < live_max(w) && budget_left(w) == BUDGET_PLENTY)
-		return;
-	if (l->n_flows > live_max(w) / 2)
-		for (victim = l->udp_flows; victim && victim->state == UDP_FLOW_CLOSING;)
-			victim = victim->next;
-	if (!victim)
-		return;
+static void evict(struct worker *w, struct udp_flow *victim)
+{
 	stats_add(&w->stats->udp_evicted, 1);
 	flow_close(w, victim, "a newer one needs its place");
+}
+
+static struct udp_flow *victim_for(const struct worker *w, const struct listener *l)
+{
+	struct udp_flow *f = w->udp.ages;
+
+	if (l->n_flows > live_max(w) / 2)
+		for (f = l->udp_flows; f && f->state == UDP_FLOW_CLOSING;)
+			f = f->next;
+	return f;
+}
+
+/* One goes for one that comes, and one more when the limit of ports has been lowered. */
+static void evict_for(struct worker *w, struct listener *l)
+{
+	struct udp_flow *victim = has_room(w) ? NULL : victim_for(w, l);
+
+	if (victim)
+		evict(w, victim);
+	victim = udp_ports_left(w) ? NULL : victim_for(w, l);
+	if (victim)
+		evict(w, victim);
 }
 
 static void arm(struct worker *w, struct udp_flow *f)
@@ -281,13 +304,21 @@ static bool start(struct worker *w, struct udp_flow *f)
 	const struct listener *l = f->listener;
 	int err;
 
-	f->fd = supply_take(w, l->target.sa.sa_family, SOCK_DGRAM);
+	f->fd = udp_ports_may_try(w) ? supply_take(w, l->target.sa.sa_family, SOCK_DGRAM) : -1;
 	if (f->fd < 0) {
 		wait_begin(w, f);
 		return true;
 	}
-	set_state(f, UDP_FLOW_OPEN);
 	err = w->io->ops->connect_now(w->io, f->fd, &l->target.sa, l->target_len);
+	if (err == -EAGAIN || err == -EADDRINUSE) {
+		w->io->ops->close_fd(w->io, f->fd);
+		f->fd = -1;
+		udp_ports_none(w);
+		wait_begin(w, f);
+		return true;
+	}
+	set_state(f, UDP_FLOW_OPEN);
+	udp_ports_took(w);
 	if (err < 0) {
 		flow_close(w, f, strerror(-err));
 		return false;
@@ -314,7 +345,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	struct udp_flow *f, **bucket;
 
 	evict_for(w, l);
-	f = budget_left(w) == BUDGET_OUT ? NULL : slot_get(w);
+	f = budget_udp(w) == BUDGET_OUT ? NULL : slot_get(w);
 	if (!f)
 		return NULL;
 	bucket = bucket_of(w, key);
@@ -371,10 +402,10 @@ void udp_sockets_ready(struct worker *w, int family)
 	struct sockpool *pool = &w->supply.pools[POOL_UDP4 + (family == AF_INET6)];
 	struct udp_flow *f = w->udp.waiting[family == AF_INET6], *next;
 
-	for (; f && pool->n > 0; f = next) {
+	for (; f && pool->n > 0 && udp_ports_may_try(w); f = next) {
 		next = f->wait_next;
 		wait_end(w, f);
-		if (start(w, f))
+		if (start(w, f) && f->state == UDP_FLOW_OPEN)
 			udp_pending_send(w, f);
 	}
 }
@@ -449,9 +480,33 @@ static void resume_paused(struct worker *w)
 
 uint64_t udp_deadline(const struct worker *w)
 {
+	uint64_t at = UINT64_MAX;
+
 	if (w->udp.paused)
 		return 0;
-	return w->udp.ages ? w->udp.ages->last_ns + timeout_ns(w) : UINT64_MAX;
+	if (w->udp.ages)
+		at = w->udp.ages->last_ns + timeout_ns(w);
+	if (w->udp.ports_retry_ns && w->udp.ports_retry_ns < at)
+		at = w->udp.ports_retry_ns;
+	return at;
+}
+
+/* The kernel had no port for a flow: what is above the lowered limit goes, and those that wait are
+ * tried again. */
+static void retry_ports(struct worker *w)
+{
+	if (w->udp.ports_retry_ns == 0 || !udp_ports_may_try(w))
+		return;
+	if (w->udp.ports > 0 && !udp_ports_left(w)) {
+		for (unsigned i = 0; i < EVICT_AT_ONCE && !udp_ports_left(w); i++)
+			evict(w, w->udp.ages);
+		/* Their sockets are closed by then. */
+		w->udp.ports_retry_ns = w->now_ns + WORKER_NS_PER_MS;
+		return;
+	}
+	w->udp.ports_retry_ns = 0;
+	udp_sockets_ready(w, AF_INET);
+	udp_sockets_ready(w, AF_INET6);
 }
 
 void udp_tick(struct worker *w)
@@ -459,6 +514,7 @@ void udp_tick(struct worker *w)
 	struct udp_flow *f;
 
 	resume_paused(w);
+	retry_ports(w);
 	while ((f = w->udp.ages) && w->now_ns - f->last_ns >= timeout_ns(w)) {
 		stats_add(&w->stats->udp_expired, 1);
 		flow_close(w, f, "no traffic");

@@ -86,6 +86,8 @@ struct udp_table {
 	uint8_t *copies;	     /* UDP_COPIES of UDP_COPY_BYTES */
 	uint16_t copies_free[UDP_COPIES];
 	unsigned copies_free_n, copies_used;
+	unsigned ports;		 /* of the namespace that open flows have */
+	uint64_t ports_retry_ns; /* when the next one is tried for */
 	struct udp_batch batch;
 };
 

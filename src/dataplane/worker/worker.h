@@ -15,6 +15,7 @@
  * shared with another worker but the statistics file, of which it has a block of its own.
  */
 struct worker;
+struct udp_ports;
 
 struct worker_config {
 	unsigned number;	/* for log lines */
@@ -23,7 +24,8 @@ struct worker_config {
 	unsigned listeners_max;
 	unsigned fds_max; /* descriptors it may hold: its share of the process's */
 	unsigned pipes_max;
-	unsigned udp_pending_max; /* receive buffers that flows without a socket may hold */
+	struct udp_ports *udp_ports; /* of the namespace, for all workers */
+	unsigned udp_pending_max;    /* receive buffers that flows without a socket may hold */
 	uint32_t udp_timeout_ms;
 	uint32_t transparent;	       /* mask of what works, ns/transparent.h; 0: nothing */
 	uint64_t netns_cookie;	       /* sockets of another namespace are rejected; 0: no check */

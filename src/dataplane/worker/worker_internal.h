@@ -18,6 +18,7 @@
 #include "dataplane/worker/udp.h"
 #include "dataplane/worker/udp_buf.h"
 #include "dataplane/worker/udp_pending.h"
+#include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/udp_send.h"
 #include "dataplane/worker/worker.h"
 

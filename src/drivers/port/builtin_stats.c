@@ -51,6 +51,7 @@ static const struct counter worker_counters[] = {
 	UDP("refused", refused),
 	UDP("evicted", evicted),
 	UDP("expired", expired),
+	UDP("noPort", no_port),
 
 	RESOURCE("listeners", listeners),
 	RESOURCE("acceptPaused", accept_paused),
