@@ -9,8 +9,8 @@ import rkit
 from rkit import net
 from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit
 from rkit.networks import outside, probe
-from rkit.peers import TcpServer, hello
-from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase
+from rkit.peers import TcpServer, background, hello
+from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
 
 
 class TestInterface(NetBuiltinCase):
@@ -76,6 +76,84 @@ class TestInterface(NetBuiltinCase):
                 if answer[:4] == struct.pack(">HH", 81, 40001):
                     break
             self.assertEqual(answer[13] & 0x04, 0x04)
+
+
+class TestWayIn(NetBuiltinCase):
+    """Published ports: servers see their clients by way of the router, and the command's own rules
+    have what comes in."""
+
+    args = ("--ipv6", "--port-driver=builtin", "-p", "0.0.0.0:8060:80/tcp", "-p", "[::]:8061:80/tcp")
+
+    def who(self, host, port, **kw):
+        """The address that the server says it sees, and our own."""
+        with net.connect(host, port, **kw) as s:
+            return s.recv(100).decode(), s.getsockname()[0]
+
+    @staticmethod
+    def tell(conn, address):
+        conn.sendall(address[0].encode())
+
+    def test_client_address(self):
+        with TcpServer(self.tell, port=80, host="0.0.0.0", netns=self.inside.netns), \
+                TcpServer(self.tell, port=80, host="::", netns=self.inside.netns):
+            for host, port in ("192.0.2.1", 8060), ("2001:db8::1", 8061):
+                seen, own = self.who(host, port, netns=self.server)
+                self.assertEqual(seen, own)
+            # Who is on this host is seen as before.
+            self.assertEqual(self.who("127.0.0.1", 8060)[0], "127.0.0.1")
+
+    def test_server_on_the_namespaces_own_address(self):
+        with TcpServer(self.tell, port=80, host="10.0.2.100", netns=self.inside.netns):
+            self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
+            # Who is on this host comes from the gateway then.
+            self.assertEqual(self.who("127.0.0.1", 8060)[0], GATEWAY4)
+
+    def test_server_on_loopback_alone(self):
+        with TcpServer(self.tell, port=80, host="127.0.0.1", netns=self.inside.netns):
+            for _ in range(30):
+                self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
+
+    def test_nobody_listens(self):
+        with self.assertRaises(ConnectionResetError):  # of connect(2), when it comes at once
+            self.who("192.0.2.1", 8060, netns=self.server)
+
+    @rkit.needs("nft")
+    def test_no_answer_on_the_way(self):
+        """The command's rules drop what comes from outside: the loopback way is taken, after a while."""
+        rules = "nft add table ip t; nft add chain ip t c '{ type filter hook input priority 0; }';" \
+                "nft add rule ip t c iifname eth0 tcp dport 80 drop"
+        self.assertEqual(self.rk.nsenter("sh", "-ec", rules).returncode, 0)
+        try:
+            with TcpServer(self.tell, port=80, host="0.0.0.0", netns=self.inside.netns):
+                for _ in range(3):
+                    self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
+        finally:
+            self.rk.nsenter("nft", "delete", "table", "ip", "t")
+
+    @rkit.needs("nft")
+    def test_the_commands_own_dnat(self):
+        """As Docker and kube-proxy do it: no process of theirs is asked, and the container sees who
+        it is."""
+        rules = "nft add table ip t;" \
+                "nft add chain ip t c '{ type nat hook prerouting priority dstnat; }';" \
+                "nft add rule ip t c tcp dport 80 dnat to 172.17.0.2:8080"
+        with container(self.rk) as netns, \
+                TcpServer(self.tell, port=8080, host="0.0.0.0", netns=netns):
+            got = self.rk.nsenter("sh", "-ec", rules)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            try:
+                for _ in range(20):
+                    self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
+                self.assertEqual(self.who("127.0.0.1", 8060)[0], GATEWAY4)
+            finally:
+                self.rk.nsenter("nft", "delete", "table", "ip", "t")
+
+    def test_many(self):
+        with TcpServer(self.tell, port=80, host="0.0.0.0", netns=self.inside.netns):
+            jobs = [background(lambda: [self.who("192.0.2.1", 8060, netns=self.server)[0]
+                                        for _ in range(50)]) for _ in range(8)]
+            for job in jobs:
+                self.assertEqual(set(job.result()), {SERVER4})
 
 
 @rkit.ours("has no --net=builtin")

@@ -9,17 +9,16 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
 from rkit.networks import probe
 from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive,
                         send_payload)
-from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, NetBuiltinCase
+from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, NetBuiltinCase, container
 from rkit.world import sh, write
 
 
@@ -255,7 +254,6 @@ import socket, struct, sys
 destination = sys.argv[1]
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
 index = socket.if_nametoindex("eth0")
-import subprocess
 gateway = subprocess.run(["ip", "neigh", "show", "10.0.2.2"], capture_output=True,
                          text=True).stdout.split()
 mac = bytes.fromhex(gateway[gateway.index("lladdr") + 1].replace(":", ""))
@@ -467,35 +465,8 @@ class TestContainers(NetBuiltinCase):
 
     args = ("--ipv6", "--port-driver=builtin")
 
-    # An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
-    BRIDGE = """
-        echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
-        echo 1 > /proc/sys/net/ipv4/ip_forward
-        echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
-        ip link add br0 type bridge
-        ip addr add 172.17.0.1/16 dev br0
-        ip -6 addr add fd00:17::1/64 dev br0 nodad
-        ip link set br0 up
-        ip link add c0 type veth peer name eth0 netns {pid}
-        ip link set c0 master br0 up
-        nsenter -n -t {pid} sh -ec '
-            ip link set lo up
-            ip addr add 172.17.0.2/16 dev eth0
-            ip -6 addr add fd00:17::2/64 dev eth0 nodad
-            ip link set eth0 up
-            ip route add default via 172.17.0.1
-            ip -6 route add default via fd00:17::1'
-    """
-
     def test_out(self):
-        proc = popen(["nsenter", "-U", "--preserve-credentials", "-n", "-m", "-t",
-                      str(self.rk.child_pid), "unshare", "-n", "sh", "-c",
-                      "echo ready; exec sleep infinity"], stdout=subprocess.PIPE)
-        try:
-            self.assertEqual(proc.stdout.readline(), b"ready\n")
-            got = self.rk.nsenter("sh", "-ec", self.BRIDGE.format(pid=proc.pid))
-            self.assertEqual(got.returncode, 0, got.stderr)
-            netns = "/proc/%d/ns/net" % proc.pid
+        with container(self.rk) as netns:
             for host in SERVER4, SERVER6:
                 with net.connect(host, 80, netns=netns) as s:
                     s.sendall(b"question")
@@ -506,11 +477,6 @@ class TestContainers(NetBuiltinCase):
             with TcpServer(hello("loopback"), port=8020):
                 with net.connect(GATEWAY4, 8020, netns=netns) as s:
                     self.assertEqual(s.recv(100), b"loopback")
-        finally:
-            self.rk.nsenter("sh", "-c", "ip link del c0; ip link del br0")
-            proc.kill()
-            proc.wait()
-            proc.stdout.close()
 
 
 if __name__ == "__main__":

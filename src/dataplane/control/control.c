@@ -99,7 +99,10 @@ static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 /* Whether it can have clients from outside whose addresses servers are to see. */
 static bool is_transparent(const struct dp_port *port)
 {
-	return port->dp->transparent && port->spec.proto == PORT_TCP &&
+	const struct dataplane *dp = port->dp;
+
+	return (dp->transparent || (dp->config.outward && dp->config.transparent)) &&
+	       port->spec.proto == PORT_TCP &&
 	       !sockaddr_is_loopback((const struct sockaddr *)&port->spec.listen);
 }
 

@@ -18,6 +18,13 @@
  * leaves for the client instead of coming back shows in nothing but time, so that this attempt has
  * a limit, and a port where it passed while the ordinary way worked does not try for a while.
  *
+ * With --net=builtin there is a better way for what would go to the namespace's loopback address: a
+ * socket of the router's namespace, to the namespace's own address. The packets come in as those of
+ * a real network would, so what the command's rules do with such (Docker's and kube-proxy's DNAT)
+ * is done, and answers come to the router by themselves. A server that listens on the loopback
+ * address alone refuses this, and is reached as without it. For clients of this host, and for a
+ * port where it got no answer, the loopback address comes first, and this way last.
+ *
  * How a server is reached may change at any time, and the kernel is asked: the address that a
  * datagram socket would have for the way to the server is the server's own when it is in the
  * namespace (then the connection has a mark). When the way to the client has the same address,
@@ -54,7 +61,7 @@ static const union dp_addr *target_of(const struct tcp_flow *f)
 
 static void give_up(struct tcp_flow *f, enum tcp_lost why)
 {
-	f->transparent = false;
+	f->transparent = f->routed = false;
 	f->second = false;
 	f->lost = (uint8_t)why;
 }
@@ -71,32 +78,107 @@ static bool is_off(struct worker *w, struct listener *l)
 	return false;
 }
 
+/* By way of the router */
+
+/* What a target is by way of the router; sa_family 0: nothing. */
+static union dp_addr route(const struct worker *w, const union dp_addr *target)
+{
+	union dp_addr to = *target, none = {.sa.sa_family = AF_UNSPEC};
+
+	if (!w->out.on || !sockaddr_is_loopback(&target->sa))
+		return none;
+	if (to.sa.sa_family == AF_INET)
+		to.in4.sin_addr = w->out.policy.inside4;
+	else if (w->out.policy.ipv6)
+		to.in6.sin6_addr = w->out.policy.inside6;
+	else
+		return none;
+	return to;
+}
+
+static struct sockpool *routed_pool(struct worker *w, const struct listener *l)
+{
+	return out_supply_pool(w, l->routed[0].sa.sa_family, SOCK_STREAM);
+}
+
+void client_address_unprepare(struct worker *w, const struct listener *l)
+{
+	if (l->routed[0].sa.sa_family)
+		routed_pool(w, l)->users--;
+}
+
+/* Why a connection can bear the client's address nowhere; TCP_LOST_NOT: it can, or the client is on
+ * this host. */
+static enum tcp_lost hopeless(const struct tcp_flow *f)
+{
+	const struct listener *l = f->listener;
+	const union dp_addr *client = &f->client;
+
+	if (sockaddr_is_loopback(&client->sa))
+		return TCP_LOST_NOT;
+	if (client->sa.sa_family != l->target.sa.sa_family &&
+	    client->sa.sa_family != l->target2.sa.sa_family)
+		return TCP_LOST_FAMILY;
+	if (client->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&client->in6.sin6_addr))
+		return TCP_LOST_SCOPE;
+	return TCP_LOST_NOT;
+}
+
+/* It is to be tried with the client's address. */
+static void begin_transparent(struct tcp_flow *f)
+{
+	f->transparent = true;
+	f->second = f->client.sa.sa_family != f->listener->target.sa.sa_family;
+}
+
+static bool has_route(const struct tcp_flow *f)
+{
+	return f->listener->routed[f->second].sa.sa_family != AF_UNSPEC;
+}
+
+bool client_address_last(struct tcp_flow *f)
+{
+	if (!f->routed_left)
+		return false;
+	f->routed_left = f->second = false;
+	if (hopeless(f) == TCP_LOST_NOT && !sockaddr_is_loopback(&f->client.sa)) {
+		f->lost = TCP_LOST_NOT;
+		begin_transparent(f);
+	}
+	f->routed = has_route(f);
+	return f->routed;
+}
+
 void client_address_begin(struct worker *w, struct tcp_flow *f)
 {
 	struct listener *l = f->listener;
-	const union dp_addr *client = &f->client;
 
 	sockaddr_unmap(&f->client);
-	if (!l->transparent || sockaddr_is_loopback(&client->sa))
+	if (!l->transparent)
 		return;
-	if (client->sa.sa_family != l->target.sa.sa_family &&
-	    client->sa.sa_family != l->target2.sa.sa_family) {
-		f->lost = TCP_LOST_FAMILY;
-	} else if (client->sa.sa_family == AF_INET6 &&
-		   IN6_IS_ADDR_LINKLOCAL(&client->in6.sin6_addr)) {
-		f->lost = TCP_LOST_SCOPE;
-	} else if (is_off(w, l)) {
+	f->routed_left = has_route(f);
+	f->lost = (uint8_t)hopeless(f);
+	if (f->lost || sockaddr_is_loopback(&f->client.sa))
+		return;
+	if (is_off(w, l)) {
 		f->lost = TCP_LOST_OFF;
-	} else {
-		f->transparent = true;
-		f->second = client->sa.sa_family != l->target.sa.sa_family;
+		return;
+	}
+	begin_transparent(f);
+	if (has_route(f) && w->now_ns >= l->routed_off_ns) {
+		f->routed = true;
+		f->routed_left = false;
 	}
 }
 
 /* The way to the server */
 
-void client_address_prepare(struct worker *w, const struct listener *l)
+void client_address_prepare(struct worker *w, struct listener *l)
 {
+	l->routed[0] = route(w, &l->target);
+	l->routed[1] = route(w, &l->target2);
+	if (l->routed[0].sa.sa_family)
+		routed_pool(w, l)->users++;
 	if (!sockaddr_is_loopback(&l->target.sa))
 		supply_want_probe(w, l->target.sa.sa_family == AF_INET6);
 }
@@ -140,6 +222,8 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 	bool ipv6 = target->sa.sa_family == AF_INET6;
 	enum client_address how;
 
+	if (f->routed)
+		return CLIENT_ADDRESS_YES;
 	if (!f->transparent)
 		return CLIENT_ADDRESS_NO;
 	if (sockaddr_is_loopback(&target->sa)) {
@@ -169,9 +253,21 @@ static uint32_t mark_of(enum client_address how)
 	}
 }
 
+/* Answers to a socket of the router's that is not transparent are nobody's to its rules. */
+static union dp_addr gateway_of(const struct worker *w, const union dp_addr *target)
+{
+	union dp_addr a = {.sa.sa_family = target->sa.sa_family};
+
+	if (a.sa.sa_family == AF_INET)
+		a.in4.sin_addr = w->out.policy.gateway4;
+	else
+		a.in6.sin6_addr = w->out.policy.gateway6;
+	return a;
+}
+
 int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how)
 {
-	union dp_addr client = f->client;
+	union dp_addr client = f->transparent ? f->client : gateway_of(w, target_of(f));
 	int code;
 
 	if (f->any_port)
@@ -179,7 +275,7 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, sockaddr_len(&client.sa),
 				   mark_of(how));
 	if (code)
-		client_address_failed(f, code);
+		client_address_failed(w, f, code);
 	return code;
 }
 
@@ -213,11 +309,22 @@ struct tcp_flow *client_address_expired(const struct worker *w)
 
 /* The outcome */
 
-void client_address_failed(struct tcp_flow *f, int err)
+/* The router's way did not work: the next attempt goes without it. One that got no answer keeps
+ * others of the port from waiting as well. */
+static void leave_router(struct worker *w, struct tcp_flow *f, int err)
+{
+	f->routed = f->any_port = false;
+	if (err == -ECANCELED)
+		f->listener->routed_off_ns = w->now_ns + OFF_NS;
+}
+
+void client_address_failed(struct worker *w, struct tcp_flow *f, int err)
 {
 	/* The client's port is another connection's: its address is what matters. */
 	if ((err == -EADDRINUSE || err == -EADDRNOTAVAIL) && !f->any_port)
 		f->any_port = true;
+	else if (f->routed)
+		leave_router(w, f, err);
 	else
 		give_up(f, err == -ECANCELED ? TCP_LOST_TIMEOUT : TCP_LOST_FAILED);
 }

@@ -31,7 +31,9 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f);
 /* Gives its fd[1] the client's address. 0, or -errno and client_address_failed has been called. */
 int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how);
 /* It did not work: the next attempt is to be another. */
-void client_address_failed(struct tcp_flow *f, int err);
+void client_address_failed(struct worker *w, struct tcp_flow *f, int err);
+/* Nothing else has worked: whether there is still a way to try. */
+bool client_address_last(struct tcp_flow *f);
 /* It is connected, one way or the other. */
 void client_address_connected(struct worker *w, struct tcp_flow *f);
 /* From now on its time is limited, or not any more. */
@@ -41,6 +43,8 @@ uint64_t client_address_deadline(const struct worker *w);
 /* A flow whose time is over, or NULL: its connect is to be taken back. */
 struct tcp_flow *client_address_expired(const struct worker *w);
 /* A listener whose clients will be tried with: gets what that takes. */
-void client_address_prepare(struct worker *w, const struct listener *l);
+void client_address_prepare(struct worker *w, struct listener *l);
+/* It is gone. */
+void client_address_unprepare(struct worker *w, const struct listener *l);
 
 #endif

@@ -172,7 +172,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	if (msg->slot_used)
 		memset(l->stats, 0, sizeof(*l->stats));
 	l->tune = msg->proto == PORT_TCP && w->io->ops->paces(w->io, fd);
-	l->transparent = msg->transparent && w->config.transparent;
+	l->transparent = msg->transparent && (w->config.transparent || w->out.on);
 	if (l->transparent)
 		client_address_prepare(w, l);
 	l->hash_next = *bucket;
@@ -217,6 +217,7 @@ static void finish(struct worker *w, struct listener *l)
 	w->io->ops->close_fd(w->io, l->fd);
 	unhash(w, l);
 	pool_of(w, l)->users--;
+	client_address_unprepare(w, l);
 	w->listeners.count--;
 	w->listeners.n_closing--;
 	stats_sub(&w->stats->listeners, 1);

@@ -90,6 +90,8 @@ void out_event(struct worker *w, const struct io_event *ev)
 		break;
 	case HANDLE_OUT_CHANNEL:
 		out_supply_event(w, ev);
+		tcp_sockets_ready(w, AF_INET, true);
+		tcp_sockets_ready(w, AF_INET6, true);
 		break;
 	default:
 		assert(false);

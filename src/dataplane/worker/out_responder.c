@@ -61,7 +61,7 @@ static struct out_responder *responder_slot(struct worker *w)
 
 static struct out_responder *responder_new(struct worker *w, const union dp_addr *addr)
 {
-	int fd = out_supply_take(w, addr->sa.sa_family == AF_INET6);
+	int fd = out_supply_take(w, addr->sa.sa_family, SOCK_DGRAM);
 	struct out_responder *r, **bucket;
 
 	if (fd < 0)

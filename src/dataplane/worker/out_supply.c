@@ -6,18 +6,13 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-static int family_of(unsigned pool)
-{
-	return pool ? AF_INET6 : AF_INET;
-}
-
 static void begin(struct worker *w, int fd)
 {
 	struct out_supply *s = &w->out.supply;
 
 	s->channel_fd = fd;
 	s->gen++;
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < POOLS; i++)
 		sockpool_reset(&s->pools[i]);
 	w->io->ops->poll(w->io, fd, POLLIN, handle_pack(HANDLE_OUT_CHANNEL, 0, s->gen, 0));
 }
@@ -40,10 +35,11 @@ void out_supply_open(struct worker *w)
 	struct out_supply *s = &w->out.supply;
 
 	s->channel_fd = s->next_channel_fd = -1;
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < POOLS; i++)
 		sockpool_init(&s->pools[i], w->io, budget_pool_max(w));
-		s->pools[i].users = w->config.out.udp_fd[i] >= 0;
-	}
+	/* The others' users are ports. */
+	s->pools[POOL_UDP4].users = w->config.out.udp_fd[0] >= 0;
+	s->pools[POOL_UDP6].users = w->config.out.udp_fd[1] >= 0;
 	if (w->config.out.channel_fd >= 0)
 		begin(w, w->config.out.channel_fd);
 	out_supply_request(w); /* the first answers are not to wait for it */
@@ -53,7 +49,7 @@ void out_supply_close(struct worker *w)
 {
 	struct out_supply *s = &w->out.supply;
 
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < POOLS; i++)
 		sockpool_close(&s->pools[i]);
 	if (s->channel_fd >= 0)
 		w->io->ops->close_fd(w->io, s->channel_fd);
@@ -64,12 +60,14 @@ void out_supply_close(struct worker *w)
 /* The service runs in a namespace that its user rules: what comes from it is checked. */
 static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)
 {
-	struct sockpool *pool = &w->out.supply.pools[reply->family == AF_INET6];
+	bool tcp = reply->proto == IPPROTO_TCP;
+	int type = tcp ? SOCK_STREAM : SOCK_DGRAM;
+	struct sockpool *pool = out_supply_pool(w, reply->family, type);
 	struct io_sock want = {.family = reply->family,
-			       .type = SOCK_DGRAM,
-			       .protocol = IPPROTO_UDP,
+			       .type = type,
+			       .protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP,
 			       .netns_cookie = w->out.policy.netns_cookie};
-	bool expected = reply->proto == IPPROTO_UDP && pool->requested;
+	bool expected = reply->proto == want.protocol && pool->requested;
 	unsigned kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -133,10 +131,10 @@ void out_supply_request(struct worker *w)
 {
 	struct out_supply *s = &w->out.supply;
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < POOLS; i++) {
 		unsigned n = sockpool_wanted(&s->pools[i], w->now_ns);
-		struct broker_request req = {.family = (uint8_t)family_of(i),
-					     .proto = IPPROTO_UDP,
+		struct broker_request req = {.family = (uint8_t)supply_family(i),
+					     .proto = (uint8_t)supply_proto(i),
 					     .count = (uint16_t)n};
 
 		if (n == 0 || s->channel_fd < 0)
@@ -150,15 +148,21 @@ void out_supply_request(struct worker *w)
 
 bool out_supply_trim(struct worker *w)
 {
-	bool more4 = sockpool_trim(&w->out.supply.pools[0]);
-	bool more6 = sockpool_trim(&w->out.supply.pools[1]);
+	bool more = false;
 
-	return more4 || more6;
+	for (unsigned i = 0; i < POOLS; i++)
+		more |= sockpool_trim(&w->out.supply.pools[i]);
+	return more;
 }
 
-int out_supply_take(struct worker *w, bool ipv6)
+struct sockpool *out_supply_pool(struct worker *w, int family, int type)
 {
-	int fd = sockpool_take(&w->out.supply.pools[ipv6]);
+	return &w->out.supply.pools[supply_index(family, type)];
+}
+
+int out_supply_take(struct worker *w, int family, int type)
+{
+	int fd = sockpool_take(out_supply_pool(w, family, type));
 
 	if (fd < 0)
 		stats_add(&w->stats->pool_empty, 1);

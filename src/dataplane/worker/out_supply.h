@@ -5,16 +5,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dataplane/worker/sockpool.h"
+#include "dataplane/worker/supply.h"
 
 struct worker;
 struct io_event;
 
-/* Datagram sockets of the router's namespace, by family. */
+/* Sockets of the router's namespace: for answers to datagrams, and for connections that bear the
+ * address of a client (client_address.c). */
 struct out_supply {
 	int channel_fd, next_channel_fd; /* the second takes over when the first has ended */
 	uint32_t gen;
-	struct sockpool pools[2];
+	struct sockpool pools[POOLS];
 };
 
 void out_supply_open(struct worker *w);
@@ -25,6 +26,8 @@ void out_supply_event(struct worker *w, const struct io_event *ev);
 void out_supply_request(struct worker *w);
 bool out_supply_trim(struct worker *w);
 /* A socket, or -1: none is there, and more have been asked for. */
-int out_supply_take(struct worker *w, bool ipv6);
+int out_supply_take(struct worker *w, int family, int type);
+/* The pool that it would come from. */
+struct sockpool *out_supply_pool(struct worker *w, int family, int type);
 
 #endif

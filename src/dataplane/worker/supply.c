@@ -8,24 +8,24 @@
 #include "base/fdpass.h"
 #include "dataplane/worker/worker_internal.h"
 
-static unsigned pool_index(int family, int type)
+unsigned supply_index(int family, int type)
 {
 	return (type == SOCK_STREAM ? POOL_TCP4 : POOL_UDP4) + (family == AF_INET6);
 }
 
-static int pool_family(unsigned pool)
+int supply_family(unsigned pool)
 {
 	return pool == POOL_TCP6 || pool == POOL_UDP6 ? AF_INET6 : AF_INET;
 }
 
-static int pool_proto(unsigned pool)
+int supply_proto(unsigned pool)
 {
 	return pool == POOL_TCP4 || pool == POOL_TCP6 ? IPPROTO_TCP : IPPROTO_UDP;
 }
 
 int supply_take(struct worker *w, int family, int type)
 {
-	int fd = sockpool_take(&w->supply.pools[pool_index(family, type)]);
+	int fd = sockpool_take(&w->supply.pools[supply_index(family, type)]);
 
 	if (fd < 0)
 		stats_add(&w->stats->pool_empty, 1);
@@ -40,8 +40,8 @@ void supply_request(struct worker *w)
 
 		if (n == 0 || w->supply.broker_fd < 0)
 			continue;
-		req = (struct broker_request){.family = (uint8_t)pool_family(i),
-					      .proto = (uint8_t)pool_proto(i),
+		req = (struct broker_request){.family = (uint8_t)supply_family(i),
+					      .proto = (uint8_t)supply_proto(i),
 					      .count = (uint16_t)n};
 		/* Where this fails the broker is gone, which its channel tells, or behind. */
 		if (w->io->ops->msg_send(w->io, w->supply.broker_fd, &req, sizeof(req)) < 0) {
@@ -59,7 +59,7 @@ void supply_request(struct worker *w)
 static struct sockpool *pool_of_reply(struct worker *w, const struct broker_reply *reply)
 {
 	for (unsigned i = 0; i < POOLS; i++)
-		if (reply->family == pool_family(i) && reply->proto == pool_proto(i))
+		if (reply->family == supply_family(i) && reply->proto == supply_proto(i))
 			return w->supply.pools[i].requested ? &w->supply.pools[i] : NULL;
 	return NULL;
 }

@@ -17,6 +17,11 @@ struct worker;
 
 enum sockpool_index { POOL_TCP4, POOL_TCP6, POOL_UDP4, POOL_UDP6, POOLS };
 
+/* Which pool has sockets of this kind, and which kind a pool has. */
+unsigned supply_index(int family, int type);
+int supply_family(unsigned pool);
+int supply_proto(unsigned pool);
+
 struct supply {
 	int broker_fd;
 	int next_broker_fd; /* takes the place of broker_fd when that has ended */

@@ -103,20 +103,27 @@ static bool wants_ipv6(const struct tcp_flow *f)
 	return (f->second ? l->target2.sa.sa_family : l->target.sa.sa_family) == AF_INET6;
 }
 
+static int family_of(const struct tcp_flow *f)
+{
+	return wants_ipv6(f) ? AF_INET6 : AF_INET;
+}
+
+static struct sockpool *pool_of(struct worker *w, int family, bool routed)
+{
+	return routed ? out_supply_pool(w, family, SOCK_STREAM)
+		      : &w->supply.pools[supply_index(family, SOCK_STREAM)];
+}
+
 static void wait_begin(struct worker *w, struct tcp_flow *f)
 {
-	bool ipv6 = wants_ipv6(f);
-
-	DL_APPEND2(w->tcp.waiting[ipv6], f, queue_prev, queue_next);
-	w->supply.pools[POOL_TCP4 + ipv6].waiting++;
+	DL_APPEND2(w->tcp.waiting[f->routed][wants_ipv6(f)], f, queue_prev, queue_next);
+	pool_of(w, family_of(f), f->routed)->waiting++;
 }
 
 static void wait_end(struct worker *w, struct tcp_flow *f)
 {
-	bool ipv6 = wants_ipv6(f);
-
-	DL_DELETE2(w->tcp.waiting[ipv6], f, queue_prev, queue_next);
-	w->supply.pools[POOL_TCP4 + ipv6].waiting--;
+	DL_DELETE2(w->tcp.waiting[f->routed][wants_ipv6(f)], f, queue_prev, queue_next);
+	pool_of(w, family_of(f), f->routed)->waiting--;
 }
 
 static void close_sides(struct worker *w, struct tcp_flow *f)
@@ -315,6 +322,8 @@ static void connect_socket(struct worker *w, struct tcp_flow *f)
 	const union dp_addr *to = f->second ? &l->target2 : &l->target;
 	socklen_t len = f->second ? l->target2_len : l->target_len;
 
+	if (f->routed)
+		to = &l->routed[f->second];
 	if (f->transparent)
 		client_address_limit(w, f);
 	set_state(f, TCP_FLOW_CONNECTING);
@@ -335,7 +344,8 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 		enum client_address how = client_address_choose(w, f);
 
 		if (how != CLIENT_ADDRESS_WAIT)
-			f->fd[1] = supply_take(w, wants_ipv6(f) ? AF_INET6 : AF_INET, SOCK_STREAM);
+			f->fd[1] = f->routed ? out_supply_take(w, family_of(f), SOCK_STREAM)
+					     : supply_take(w, family_of(f), SOCK_STREAM);
 		if (f->fd[1] < 0) {
 			set_state(f, TCP_FLOW_WAITING);
 			wait_begin(w, f);
@@ -397,15 +407,15 @@ void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd
 	pump(w, f, 0);
 }
 
-void tcp_sockets_ready(struct worker *w, int family)
+void tcp_sockets_ready(struct worker *w, int family, bool routed)
 {
-	struct tcp_flow *first = w->tcp.waiting[family == AF_INET6], *f = NULL;
-	struct tcp_flow *last = first ? first->queue_prev : NULL;
-	struct sockpool *pool = &w->supply.pools[POOL_TCP4 + (family == AF_INET6)];
+	struct tcp_flow **waiting = &w->tcp.waiting[routed][family == AF_INET6], *f = NULL;
+	struct tcp_flow *last = *waiting ? (*waiting)->queue_prev : NULL;
+	const struct sockpool *pool = pool_of(w, family, routed);
 
 	/* Those that wait for something else, too, go to the end, behind last. */
 	while (f != last && pool->n > 0) {
-		f = w->tcp.waiting[family == AF_INET6];
+		f = *waiting;
 		wait_end(w, f);
 		start_connect(w, f);
 	}
@@ -429,7 +439,9 @@ static uint64_t *counter_of(struct stats *stats, int err)
 static void connect_failed(struct worker *w, struct tcp_flow *f, int err)
 {
 	if (f->transparent) {
-		client_address_failed(f, err);
+		client_address_failed(w, f, err);
+	} else if ((f->second || f->listener->target2_len == 0) && client_address_last(f)) {
+		/* By way of the router, which did not answer a while ago. */
 	} else if (f->second || f->listener->target2_len == 0) {
 		stats_add(counter_of(w->stats, err), 1);
 		stats_add(&f->listener->stats->errors, 1);
@@ -437,6 +449,7 @@ static void connect_failed(struct worker *w, struct tcp_flow *f, int err)
 		return;
 	} else {
 		f->second = true;
+		f->routed = false;
 	}
 	drop_socket(w, f);
 	start_connect(w, f);

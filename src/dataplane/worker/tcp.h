@@ -38,6 +38,8 @@ struct tcp_flow {
 	bool abort;	  /* it ends with resets */
 	bool second;	  /* target2 is being tried */
 	bool queued;	  /* in the run queue */
+	bool routed;	  /* by way of the router's namespace, with the client's address */
+	bool routed_left; /* that is still to be tried, at last */
 	bool transparent; /* tries to connect with the client's address, or has done it */
 	bool any_port;	  /* but not its port */
 	bool limited;	  /* in the list of those that have little time for it */
@@ -59,8 +61,10 @@ struct tcp_table {
 	struct tcp_flow *free;
 	unsigned used, count; /* slots ever used; taken, but for those of the way out */
 	struct tcp_flow *run_queue;
-	struct tcp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
-	struct tcp_flow *limited;    /* the earliest deadline first */
+	/* For a socket, by where it is to be of (the command's namespace, the router's) and family.
+	 */
+	struct tcp_flow *waiting[2][2];
+	struct tcp_flow *limited; /* the earliest deadline first */
 };
 
 /* A new connection. False: descriptors run low, and no more should be accepted. */
@@ -68,8 +72,8 @@ bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_add
 /* A flow of two connected sockets: of the way out. There is a slot for it. */
 void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd);
 void tcp_event(struct worker *w, const struct io_event *ev);
-/* A socket of this family is there for whoever waits. */
-void tcp_sockets_ready(struct worker *w, int family);
+/* A socket of this family is there for whoever waits; routed: of the router's namespace. */
+void tcp_sockets_ready(struct worker *w, int family, bool routed);
 void tcp_run_queue(struct worker *w);
 void tcp_close_listener_flows(struct worker *w, struct listener *l);
 void tcp_close_all(struct worker *w);

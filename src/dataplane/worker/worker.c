@@ -160,8 +160,8 @@ static void sockets_ready(struct worker *w)
 {
 	udp_sockets_ready(w, AF_INET);
 	udp_sockets_ready(w, AF_INET6);
-	tcp_sockets_ready(w, AF_INET);
-	tcp_sockets_ready(w, AF_INET6);
+	tcp_sockets_ready(w, AF_INET, false);
+	tcp_sockets_ready(w, AF_INET6, false);
 }
 
 static void dispatch(struct worker *w, const struct io_event *ev)
