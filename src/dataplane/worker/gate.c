@@ -22,8 +22,9 @@
  * that is passed over: packets may go by themselves, with an interface for one.
  */
 
-/* Messages read before others have their turn. */
-#define GATE_TURN 64
+/* Packets that are read at once, and a millisecond, when more come. */
+#define GATE_BURST  64
+#define GATE_PER_MS 8
 
 /* Ids count up from 1 (nfnetlink_queue): two steps, so that both halves are behind the first. */
 static const uint32_t all_packets[] = {0x7fffffff, 0xffffffff};
@@ -31,6 +32,15 @@ static const uint32_t all_packets[] = {0x7fffffff, 0xffffffff};
 static void arm(struct worker *w)
 {
 	w->io->ops->poll(w->io, w->out.gate.fd, POLLIN, handle_pack(HANDLE_OUT_GATE, 0, 0, 0));
+}
+
+static void gate_flush(struct worker *w)
+{
+	struct gate *g = &w->out.gate;
+
+	if (g->len)
+		w->io->ops->send(w->io, g->fd, g->verdicts, g->len, 0);
+	g->len = 0;
 }
 
 static struct nlmsghdr *add_message(struct worker *w, uint16_t type, uint32_t verdict,
@@ -90,15 +100,6 @@ void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict)
 	message_done(w, nlh);
 }
 
-void gate_flush(struct worker *w)
-{
-	struct gate *g = &w->out.gate;
-
-	if (g->len)
-		w->io->ops->send(w->io, g->fd, g->verdicts, g->len, 0);
-	g->len = 0;
-}
-
 /* Packets */
 
 static void take_packet(struct worker *w, const struct gate_message *msg)
@@ -119,24 +120,51 @@ static void take_packet(struct worker *w, const struct gate_message *msg)
 	gate_decide(w, msg->id, GATE_DROP);
 }
 
+/* One message. False: there is no more. */
+static bool read_one(struct worker *w)
+{
+	ssize_t len = w->io->ops->recv(w->io, w->out.gate.fd, w->copy, WORKER_BULK_COPY_BYTES, 0);
+	struct gate_message msg;
+	size_t at = 0;
+
+	if (len == -ENOBUFS)
+		return true; /* packets were lost: their senders try again */
+	if (len <= 0)
+		return false;
+	while (gate_message_next(w->copy, (size_t)len, &at, &msg))
+		take_packet(w, &msg);
+	return true;
+}
+
+/* An error of the socket's is that of one packet, and read like any other message. */
+static void read_all(struct worker *w)
+{
+	while (out_rate_take(&w->out.gate.rate, w->now_ns))
+		if (!read_one(w)) {
+			arm(w);
+			return;
+		}
+	w->out.gate.resume_ns = w->now_ns + WORKER_NS_PER_MS;
+}
+
 void gate_event(struct worker *w, const struct io_event *ev)
 {
-	/* An error is that of the kernel's for one packet: it is read like any other message. */
 	(void)ev;
-	for (unsigned i = 0; i < GATE_TURN; i++) {
-		ssize_t len =
-			w->io->ops->recv(w->io, w->out.gate.fd, w->copy, WORKER_BULK_COPY_BYTES, 0);
-		struct gate_message msg;
-		size_t at = 0;
+	read_all(w);
+}
 
-		if (len == -ENOBUFS)
-			continue; /* packets were lost: their senders try again */
-		if (len <= 0)
-			break;
-		while (gate_message_next(w->copy, (size_t)len, &at, &msg))
-			take_packet(w, &msg);
+void gate_tick(struct worker *w)
+{
+	if (w->now_ns >= w->out.gate.resume_ns) {
+		w->out.gate.resume_ns = UINT64_MAX;
+		read_all(w);
 	}
-	arm(w);
+	gate_flush(w);
+}
+
+uint64_t gate_deadline(const struct worker *w)
+{
+	return w->out.gate.resume_ns;
 }
 
 /* Up to this one. The mark that the rules gave it would keep it out of the queue. */
@@ -150,6 +178,8 @@ static void repeat_all(struct worker *w, uint32_t packet)
 
 void gate_open(struct worker *w)
 {
+	w->out.gate.rate = (struct out_rate){.burst = GATE_BURST, .per_ms = GATE_PER_MS};
+	w->out.gate.resume_ns = UINT64_MAX;
 	if (w->out.gate.fd < 0)
 		return;
 	/* Those that a data plane before this one has seen and not judged come again. */

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dataplane/worker/out_rate.h"
+
 struct worker;
 struct io_event;
 
@@ -14,6 +16,8 @@ struct io_event;
 
 struct gate {
 	int fd; /* netfilter netlink, bound to the worker's queue; -1: there is none */
+	struct out_rate rate; /* of reading */
+	uint64_t resume_ns;   /* when reading goes on; UINT64_MAX: it is not paused */
 	size_t len;
 	uint8_t verdicts[GATE_VERDICTS * GATE_VERDICT_BYTES] __attribute__((aligned(8)));
 };
@@ -31,6 +35,8 @@ void gate_open(struct worker *w);
 void gate_event(struct worker *w, const struct io_event *ev);
 /* What becomes of a packet of the queue, soon. */
 void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
-void gate_flush(struct worker *w);
+/* Verdicts leave, and packets that had to wait are read. */
+void gate_tick(struct worker *w);
+uint64_t gate_deadline(const struct worker *w);
 
 #endif

@@ -105,20 +105,21 @@ void out_tick(struct worker *w)
 	out_udp_tick(w);
 	out_tcp_tick(w);
 	out_ping_tick(w);
-	gate_flush(w);
+	gate_tick(w);
 	out_supply_request(w);
 }
 
 uint64_t out_deadline(const struct worker *w)
 {
-	uint64_t at = UINT64_MAX, others[3];
+	uint64_t at = UINT64_MAX, others[4];
 
 	if (!w->out.on)
 		return at;
 	others[0] = out_tcp_deadline(w);
 	others[1] = out_udp_deadline(w);
 	others[2] = out_ping_deadline(w);
-	for (unsigned i = 0; i < 3; i++)
+	others[3] = gate_deadline(w);
+	for (unsigned i = 0; i < 4; i++)
 		at = others[i] < at ? others[i] : at;
 	return at;
 }

@@ -38,6 +38,11 @@ static const uint64_t patience_ns[] = {
 
 #define DNS_PORT 53
 
+/* Mappings that make room for others, at once and a millisecond. More datagrams of new senders are
+ * lost. */
+#define EVICTIONS_BURST	 64
+#define EVICTIONS_PER_MS 4
+
 static struct out_udp *table(struct worker *w)
 {
 	return &w->out.udp;
@@ -163,7 +168,7 @@ static bool map_evict(struct worker *w)
 {
 	struct out_map *m = map_oldest(w);
 
-	if (!m)
+	if (!m || !out_rate_take(&table(w)->evictions, w->now_ns))
 		return false;
 	stats_add(&w->stats->out_udp_evicted, 1);
 	map_close(w, m);
@@ -200,13 +205,6 @@ static int map_socket(struct worker *w, struct out_map *m, int family)
 	return code;
 }
 
-static void map_slot_put(struct worker *w, struct out_map *m)
-{
-	m->next = table(w)->maps_free;
-	table(w)->maps_free = m;
-	__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
-}
-
 static struct out_map *map_new(struct worker *w, const union dp_addr *inside, enum egress_kind kind,
 			       int family)
 {
@@ -218,13 +216,15 @@ static struct out_map *map_new(struct worker *w, const union dp_addr *inside, en
 	if (!map_port_get(w) && !(map_evict(w) && map_port_get(w)))
 		return NULL;
 	m = map_slot(w);
+	if (m)
+		m->kind = kind;
+	if (m && map_socket(w, m, family) < 0) {
+		m->next = table(w)->maps_free;
+		table(w)->maps_free = m;
+		m = NULL;
+	}
 	if (!m) {
 		__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
-		return NULL;
-	}
-	m->kind = kind;
-	if (map_socket(w, m, family) < 0) {
-		map_slot_put(w, m);
 		return NULL;
 	}
 	bucket = map_bucket(w, inside, kind);
@@ -580,6 +580,8 @@ uint64_t out_udp_deadline(const struct worker *w)
 void out_udp_open(struct worker *w)
 {
 	table(w)->batch.fd = -1;
+	table(w)->evictions =
+		(struct out_rate){.burst = EVICTIONS_BURST, .per_ms = EVICTIONS_PER_MS};
 	for (unsigned i = 0; i < 2; i++)
 		if (w->config.out.udp_fd[i] >= 0)
 			arm_listener(w, i);

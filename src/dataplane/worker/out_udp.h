@@ -9,6 +9,7 @@
 
 #include "base/sockaddr.h"
 #include "dataplane/worker/egress.h"
+#include "dataplane/worker/out_rate.h"
 #include "dataplane/worker/udp.h"
 
 struct worker;
@@ -98,6 +99,7 @@ struct out_udp {
 	uint32_t hash_mask; /* of all three */
 	unsigned maps_used, maps_count, peers_used, responders_used;
 	unsigned resolver; /* that is asked first */
+	struct out_rate evictions;
 	bool listener_paused[2];
 	struct out_last last;
 	struct out_batch batch;
