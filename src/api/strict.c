@@ -34,8 +34,8 @@ static bool was_cut(const char *end, const char *next)
 {
 	if (next <= end || next - end > APART_MAX)
 		return false;
-	for (; end < next; end++)
-		if (*end != '\0' && *end != ' ' && *end != '\t')
+	while (++end < next)
+		if (*end != ' ' && *end != '\t')
 			return true;
 	return false;
 }

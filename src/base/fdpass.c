@@ -82,6 +82,12 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 			*n_fds = 0;
 		return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
 	}
+	/* An empty message looks like the end of the stream, and nobody expects descriptors then.
+	 */
+	if (len == 0) {
+		fdpass_close(fds, got);
+		got = 0;
+	}
 	if (n_fds)
 		*n_fds = got;
 	return len;

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 int netlink_parse_address(const char *text, struct netlink_address *out, struct err *e)
@@ -59,6 +60,33 @@ ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size)
 	return n < 0 ? -errno : n;
 }
 
+bool netlink_lengths_fit(const void *buf, size_t len)
+{
+	const char *at = buf;
+	struct nlmsghdr nlh;
+
+	while (len >= sizeof(nlh)) {
+		size_t step;
+
+		memcpy(&nlh, at, sizeof(nlh));
+		if (nlh.nlmsg_len < sizeof(nlh) || nlh.nlmsg_len > len)
+			return false;
+		step = MNL_ALIGN((size_t)nlh.nlmsg_len);
+		if (step >= len)
+			break;
+		at += step;
+		len -= step;
+	}
+	return true;
+}
+
+int netlink_check_ack(const void *buf, size_t len, uint32_t seq, uint32_t portid)
+{
+	if (!netlink_lengths_fit(buf, len))
+		return -EPROTO;
+	return mnl_cb_run(buf, len, seq, portid, NULL, NULL) < 0 ? -errno : 0;
+}
+
 int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
 {
 	char buf[NETLINK_ANSWER_BYTES];
@@ -66,9 +94,7 @@ int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
 
 	if (n < 0)
 		return (int)n;
-	if (mnl_cb_run(buf, (size_t)n, seq, mnl_socket_get_portid(nl), NULL, NULL) < 0)
-		return -errno;
-	return 0;
+	return netlink_check_ack(buf, (size_t)n, seq, mnl_socket_get_portid(nl));
 }
 
 int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)

@@ -4,6 +4,7 @@
 
 #include <libmnl/libmnl.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -43,6 +44,14 @@ int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh);
 
 /* Takes one message of the kernel's into buf. Its bytes or -errno. */
 ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size);
+
+/* Whether libmnl may walk over the messages in buf. It takes a length for an int: one that is
+ * negative then leads it astray, or round and round. */
+bool netlink_lengths_fit(const void *buf, size_t len);
+
+/* Reads an acknowledgement: len bytes that the kernel sent in answer to the message with this
+ * number, to the socket with this id (0: any). 0 or the kernel's -errno. */
+int netlink_check_ack(const void *buf, size_t len, uint32_t seq, uint32_t portid);
 
 /* Waits for the acknowledgement of what was sent with this number. 0 or the kernel's -errno. */
 int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq);

@@ -52,31 +52,11 @@ static int read_message(const struct nlmsghdr *nlh, void *arg)
 	return mnl_attr_parse(nlh, sizeof(*rt), read_attribute, r->out);
 }
 
-/* libmnl takes a length for an int: one that is negative then leads it astray. */
-static bool lengths_fit(const char *at, size_t len)
-{
-	struct nlmsghdr nlh;
-
-	while (len >= sizeof(nlh)) {
-		size_t step;
-
-		memcpy(&nlh, at, sizeof(nlh));
-		if (nlh.nlmsg_len < sizeof(nlh) || nlh.nlmsg_len > len)
-			return false;
-		step = MNL_ALIGN((size_t)nlh.nlmsg_len);
-		if (step >= len)
-			break;
-		at += step;
-		len -= step;
-	}
-	return true;
-}
-
 int route_read(const void *buf, size_t len, struct route *out)
 {
 	struct reading r = {.out = out};
 
-	if (!lengths_fit(buf, len))
+	if (!netlink_lengths_fit(buf, len))
 		return -EPROTO;
 	/* The socket has asked once: no other answer can be there. */
 	if (mnl_cb_run(buf, len, 0, 0, read_message, &r) < 0)

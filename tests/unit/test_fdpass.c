@@ -137,6 +137,24 @@ static void test_other_end_gone(void **state)
 	pair[0] = -1;
 }
 
+/* It looks like the end of the stream, and must not leave descriptors behind. */
+static void test_empty_message_with_descriptors(void **state)
+{
+	int fds[2] = {pair[0], pair[0]}, lowest, again;
+	size_t n = 2;
+	char byte;
+
+	(void)state;
+	assert_int_equal(fdpass_send(pair[1], "", 0, fds, 2, 0), 0);
+	lowest = dup(pair[0]);
+	close(lowest);
+	assert_int_equal(fdpass_recv(pair[0], &byte, 1, fds, &n, 0), 0);
+	assert_int_equal(n, 0);
+	again = dup(pair[0]);
+	assert_int_equal(again, lowest);
+	close(again);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +163,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_more_than_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_out_of_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_end_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty_message_with_descriptors, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

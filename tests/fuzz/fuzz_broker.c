@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fuzz.h"
+
+/* Its functions are static: a broker has no callers. */
+#include "../../src/dataplane/broker/main.c"
+
+/* A worker's request to the socket broker: the channel goes on with as many sockets as were asked
+ * for, or it is closed; and no descriptor is left behind. The first byte says how many descriptors
+ * come along, which nobody should send. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct broker broker;
+	int pair[2], fds[FDPASS_MAX], sent[4], lowest, again;
+	struct broker_reply reply;
+	size_t n = FDPASS_MAX;
+	bool goes_on;
+
+	if (!size || size > 4096)
+		return 0;
+	fuzz_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+	for (size_t i = 0; i < 4; i++)
+		sent[i] = pair[0];
+	fuzz_assert(fdpass_send(pair[1], data + 1, size - 1, sent, data[0] >> 6, 0) == 0);
+	lowest = dup(pair[0]);
+	close(lowest);
+	goes_on = serve_channel(&broker, pair[0]);
+	if (fdpass_recv(pair[1], &reply, sizeof(reply), fds, &n, MSG_DONTWAIT) == sizeof(reply)) {
+		fuzz_assert(goes_on && size - 1 == sizeof(struct broker_request));
+		fuzz_assert(n == reply.count && (reply.err <= 0));
+		fdpass_close(fds, n);
+	} else {
+		fuzz_assert(!goes_on);
+	}
+	again = dup(pair[0]);
+	fuzz_assert(again == lowest);
+	close(again);
+	close(pair[0]);
+	close(pair[1]);
+	return 0;
+}
