@@ -82,13 +82,42 @@ static int choose_child_ip(const struct proxy *p, const json_t *info, struct out
 	return 0;
 }
 
+/* Asks for the port as the body has it. */
+static int post(struct proxy *p, const json_t *body, struct err *e)
+{
+	struct answer_port port = {.id = 0};
+	json_t *answer = NULL;
+	int code = client_call(p->client, "POST", "/v1/ports", body, &answer, e);
+
+	if (!code)
+		code = answer_decode_port(answer, &port, e);
+	json_decref(answer);
+	p->port_id = port.id;
+	return code;
+}
+
+/* With a lease where there are some. The server has so many at most: a container is to start all
+ * the same, with a port that stays if we are killed. */
+static int post_leased(struct proxy *p, json_t *body, bool can_lease, struct err *e)
+{
+	int code = can_lease ? json_object_set_new(body, "lease", json_string("connection")) : 0;
+
+	if (code)
+		return err_errno(e, -ENOMEM, "lease");
+	code = post(p, body, e);
+	p->leased = can_lease && !code;
+	if (code != -EREMOTEIO || !can_lease)
+		return code;
+	json_object_del(body, "lease");
+	return post(p, body, e);
+}
+
 /* Answers 0 and makes *out a published port, or -errno with *e filled in. */
 static int publish(struct proxy *p, const json_t *info, const struct port_spec *to,
 		   struct outcome *out, struct err *e)
 {
 	struct port_spec spec = *to;
-	struct answer_port port = {.id = 0};
-	json_t *body, *answer = NULL;
+	json_t *body;
 	int code;
 
 	spec.parent_port = p->args.host_port;
@@ -97,17 +126,10 @@ static int publish(struct proxy *p, const json_t *info, const struct port_spec *
 	body = codec_spec_encode(&spec);
 	if (!body)
 		return err_errno(e, -ENOMEM, "port spec");
-	p->leased = json_is_true(json_object_get(info, "portLeases"));
-	if (p->leased)
-		json_object_set_new(body, "lease", json_string("connection"));
-	code = client_call(p->client, "POST", "/v1/ports", body, &answer, e);
-	if (!code)
-		code = answer_decode_port(answer, &port, e);
-	json_decref(answer);
+	code = post_leased(p, body, json_is_true(json_object_get(info, "portLeases")), e);
 	json_decref(body);
 	if (code)
 		return err_wrap(e, code, "error while calling PortManager.AddPort()");
-	p->port_id = port.id;
 	out->what = PUBLISHED;
 	return 0;
 }

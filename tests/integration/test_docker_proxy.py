@@ -268,6 +268,18 @@ class Scripted(ProxyTestCase):
         leased = dict(SPEC, lease="connection")
         self.published(dict(INFO, portLeases=True), leased, signal.SIGKILL, -signal.SIGKILL, None)
 
+    def test_no_lease_left(self):
+        """The port is published without one."""
+        leased = dict(SPEC, lease="connection")
+        proxy = self.start(answer("200 OK", dict(INFO, portLeases=True)),
+                           answer("400 Bad Request", {"message": "no more leases"}),
+                           answer("201 Created", {"id": 7, "spec": SPEC}), answer("200 OK"))
+        self.assertEqual(proxy.verdict(), "0\n", proxy.err())
+        self.assertEqual(proxy.end(signal.SIGTERM), 0, proxy.err())
+        wait_for("the connection's end", lambda: self.api.seen == [
+            ("GET", "/v1/info", None), ("POST", "/v1/ports", leased), ("POST", "/v1/ports", SPEC),
+            None, ("DELETE", "/v1/ports/7", None), None])
+
     def test_no_lease(self):
         """As RootlessKit has it: no member that it does not know, no connection that is kept."""
         self.published(INFO, SPEC, signal.SIGTERM, 0, None, ("DELETE", "/v1/ports/7", None), None)
