@@ -1011,6 +1011,7 @@ static void test_udp_flows_expire(void **state)
 	pass(&x, 60 * SECOND_NS);
 	send_in(&x, 2, &local_a, "c", 0);
 	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 2); /* neither has been idle for 90 s */
 	pass(&x, 60000000000ull);
 	assert_int_equal(x.stats.udp_flows, 1);
 	assert_int_equal(x.stats.udp_expired, 1);
