@@ -117,6 +117,16 @@ class Common:
             self.assertEcho("127.0.0.1", 18080)
             self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
 
+    def test_daemon_restart(self):
+        with self.start() as d:
+            d.run("web", PORTS, *ECHO, options=["--restart=always"])
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.stop(), 0)
+            self.assertNothingLeft()
+        with self.start(image=False) as d:
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
+
     def test_range(self):
         with self.start() as d:
             d.run("many", ["127.0.0.1:20000-20099:80-179"], "sh", "-c",

@@ -717,9 +717,9 @@ class Options(rkit.RkTestCase):
 class SetUp(rkit.RkTestCase):
     """Each step of the set-up made to fail: ports work, with or without the client's address."""
 
-    CALLS = {"sendto": ("EAGAIN", 10), "socket": ("ENFILE", 12), "setsockopt": ("EPERM", 8),
-             "bind": ("EACCES", 9), "listen": ("EINVAL", 4), "connect": ("ENETDOWN", 4),
-             "accept4": ("ENFILE", 4)}
+    CALLS = {"sendto": ("EAGAIN", 12), "socket": ("ENFILE", 16), "setsockopt": ("EPERM", 8),
+             "bind": ("EACCES", 11), "listen": ("EINVAL", 6), "connect": ("ENETDOWN", 6),
+             "accept4": ("ENFILE", 4), "getsockopt": ("EPERM", 4)}
 
     def attempt(self, call, error, number, client):
         """The address that the server saw; None: the call was one that nothing works without."""
