@@ -18,23 +18,6 @@
 /* Processes may start others while we move them: so often is looked again. */
 #define ROUNDS_MAX 16
 
-/* proc(5): blanks, line ends and backslashes are written as \ and three octal digits. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = '\0';
-}
-
 /* What is left of path below dir: "" or "/...". NULL when it is not below. */
 static const char *below(const char *path, const char *dir)
 {
@@ -45,31 +28,18 @@ static const char *below(const char *path, const char *dir)
 	return strcmp(path + len, "/") ? path + len : "";
 }
 
-bool cgroup2_directory(char *line, const char *cgroup, char *out, size_t size)
+bool cgroup2_directory(const struct mountinfo *m, const char *cgroup, char *out, size_t size)
 {
-	/* 36 35 98:0 /root /mount/point options optional... - type source options */
-	char *save = NULL, *root = NULL, *point = NULL, *word;
 	const char *rest;
 
 	out[0] = '\0';
-	word = strtok_r(line, " \n", &save);
-	for (int i = 0; word && strcmp(word, "-"); i++) {
-		if (i == 3)
-			root = word;
-		if (i == 4)
-			point = word;
-		word = strtok_r(NULL, " \n", &save);
-	}
-	word = word ? strtok_r(NULL, " \n", &save) : NULL;
-	if (!word || !point || strcmp(word, "cgroup2"))
+	if (strcmp(m->type, "cgroup2") != 0)
 		return false;
-	unescape(root);
-	unescape(point);
 	/* Outside of the root of our cgroup namespace paths begin so: cgroup_namespaces(7). */
 	if (!strncmp(cgroup, "/..", 3))
 		return true;
-	rest = below(cgroup, root);
-	if (rest && (size_t)snprintf(out, size, "%s%s", point, rest) >= size)
+	rest = below(cgroup, m->root);
+	if (rest && (size_t)snprintf(out, size, "%s%s", m->point, rest) >= size)
 		out[0] = '\0';
 	return true;
 }
@@ -108,28 +78,35 @@ static int open_cgroup(const char *path)
 	return fs.f_type == CGROUP2_SUPER_MAGIC ? steal_fd(&fd) : -ENOENT;
 }
 
+/* Looking for a mount that shows a cgroup. */
+struct search {
+	const char *cgroup;
+	char *path; /* the directory */
+	size_t size;
+	int fd; /* its descriptor; -ENODEV: no cgroup2 so far, -ENOENT: none that shows it */
+};
+
+static int look(void *arg, const struct mountinfo *m)
+{
+	struct search *s = arg;
+
+	if (!cgroup2_directory(m, s->cgroup, s->path, s->size))
+		return 0;
+	s->fd = s->path[0] ? open_cgroup(s->path) : -ENOENT;
+	if (s->fd >= 0)
+		return 1;
+	s->fd = -ENOENT;
+	return 0;
+}
+
 /* Looks through the mounts for one that shows the cgroup. The directory in path and its
  * descriptor, or -ENOENT when none shows it, -ENODEV when cgroup2 is not mounted, -errno. */
 static int find_cgroup(const char *cgroup, char *path, size_t size)
 {
-	auto_file FILE *f = fopen("/proc/self/mountinfo", "re");
-	auto_free char *line = NULL;
-	size_t line_size = 0;
-	int code = -ENODEV;
+	struct search s = {.cgroup = cgroup, .path = path, .size = size, .fd = -ENODEV};
+	int code = mountinfo_each(look, &s);
 
-	if (!f)
-		return -errno;
-	while (getline(&line, &line_size, f) > 0) {
-		int fd;
-
-		if (!cgroup2_directory(line, cgroup, path, size))
-			continue;
-		fd = path[0] ? open_cgroup(path) : -ENOENT;
-		if (fd >= 0)
-			return fd;
-		code = -ENOENT;
-	}
-	return code;
+	return code < 0 ? code : s.fd;
 }
 
 bool cgroup2_mounted(void)

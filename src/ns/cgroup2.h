@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "ns/mountinfo.h"
 
 /*
  * Making room for cgroups of the command's own: cgroups(7), "no internal processes". A cgroup that
@@ -25,9 +26,8 @@ int cgroup2_evacuate(const char *group, struct err *e);
 /* Whether a cgroup2 filesystem is mounted anywhere. */
 bool cgroup2_mounted(void);
 
-/* line: one of /proc/PID/mountinfo (proc(5)), which is taken apart in place. cgroup: a path as
- * /proc/PID/cgroup has it. Whether the line is that of a cgroup2 mount; if the cgroup is to be seen
- * in it, out gets the directory, else "". */
-bool cgroup2_directory(char *line, const char *cgroup, char *out, size_t size);
+/* cgroup: a path as /proc/PID/cgroup has it. Whether this is a cgroup2 mount; if the cgroup is to
+ * be seen in it, out gets the directory, else "". */
+bool cgroup2_directory(const struct mountinfo *m, const char *cgroup, char *out, size_t size);
 
 #endif

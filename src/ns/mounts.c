@@ -12,6 +12,7 @@
 #include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "ns/mountinfo.h"
 
 #define CGROUP_DIR "/sys/fs/cgroup"
 
@@ -37,24 +38,20 @@ int mounts_set_propagation(const char *name, struct err *e)
 	return err_set(e, -EINVAL, "unknown mount propagation %s", name);
 }
 
+static int look_at_root(void *arg, const struct mountinfo *m)
+{
+	bool *shared = arg;
+
+	if (strcmp(m->point, "/") == 0)
+		*shared = m->shared; /* the last one is on top */
+	return 0;
+}
+
 bool mounts_root_is_shared(void)
 {
-	auto_file FILE *f = fopen("/proc/self/mountinfo", "re");
-	auto_free char *line = NULL;
 	bool shared = true;
-	size_t size = 0;
 
-	while (f && getline(&line, &size, f) > 0) {
-		/* 36 35 98:0 /root /mount/point options optional... - type source options */
-		char *fields = line, *end = strstr(line, " - ");
-
-		for (int i = 0; fields && i < 4; i++)
-			fields = strchr(fields + 1, ' ');
-		if (!fields || !end || strncmp(fields, " / ", 3) != 0)
-			continue;
-		*end = '\0';
-		shared = strstr(fields, " shared:") != NULL; /* the last one is on top */
-	}
+	mountinfo_each(look_at_root, &shared);
 	return shared;
 }
 

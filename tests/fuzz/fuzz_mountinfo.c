@@ -9,6 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *cgroup = malloc(size + 1), *line, out[256];
+	struct mountinfo m;
 
 	fuzz_assert(cgroup);
 	if (size)
@@ -18,9 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (line) {
 		*line++ = '\0';
 		memset(out, 'x', sizeof(out));
-		if (!cgroup2_directory(line, cgroup, out, sizeof(out)))
+		out[0] = '\0';
+		if (!mountinfo_parse(line, &m) || !cgroup2_directory(&m, cgroup, out, sizeof(out)))
 			fuzz_assert(!out[0]);
-		fuzz_assert(memchr(out, '\0', sizeof(out)));
+		else
+			fuzz_assert(memchr(out, '\0', sizeof(out)));
 		fuzz_assert(!out[0] || strncmp(cgroup, "/..", 3) != 0);
 	}
 	free(cgroup);

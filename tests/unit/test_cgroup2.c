@@ -14,10 +14,14 @@
 static const char *directory(const char *line, const char *cgroup, bool is_cgroup2)
 {
 	static char out[PATH_MAX];
+	struct mountinfo m;
 	char copy[4096];
 
 	snprintf(copy, sizeof(copy), "%s", line);
-	assert_int_equal(cgroup2_directory(copy, cgroup, out, sizeof(out)), is_cgroup2);
+	out[0] = '\0';
+	assert_int_equal(mountinfo_parse(copy, &m) &&
+				 cgroup2_directory(&m, cgroup, out, sizeof(out)),
+			 is_cgroup2);
 	return out;
 }
 
@@ -60,21 +64,41 @@ static void test_other_filesystems(void **state)
 static void test_odd_names(void **state)
 {
 	char small[8], line[] = LINE("/", "/a/long/directory", "cgroup2");
+	struct mountinfo m;
 
 	(void)state;
 	shown(LINE("/", "/with\\040blank\\134", "cgroup2"), "/x", "/with blank\\/x");
 	shown(LINE("/a\\012b", "/cg", "cgroup2"), "/a\nb/c", "/cg/c");
 	shown(LINE("/", "/cg\\04", "cgroup2"), "/", "/cg\\04");
-	assert_true(cgroup2_directory(line, "/", small, sizeof(small)));
+	assert_true(mountinfo_parse(line, &m));
+	assert_true(cgroup2_directory(&m, "/", small, sizeof(small)));
 	assert_string_equal(small, ""); /* cut off it would be another directory */
+}
+
+/* What a line of mountinfo says of a mount itself. */
+static void test_lines_of_mountinfo(void **state)
+{
+	char shared[] = "36 35 98:0 /a /b rw shared:1 master:2 - ext4 /dev/x rw\n";
+	char private[] = "36 35 98:0 / / rw,shared:no - ext4 /dev/x shared:3\n";
+	char torn[] = "36 35 98:0 / / rw shared:1 -";
+	struct mountinfo m;
+
+	(void)state;
+	assert_true(mountinfo_parse(shared, &m));
+	assert_string_equal(m.root, "/a");
+	assert_string_equal(m.point, "/b");
+	assert_string_equal(m.type, "ext4");
+	assert_true(m.shared);
+	assert_true(mountinfo_parse(private, &m));
+	assert_false(m.shared);
+	assert_false(mountinfo_parse(torn, &m));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole_hierarchy),
-		cmocka_unit_test(test_part_of_it),
-		cmocka_unit_test(test_other_filesystems),
+		cmocka_unit_test(test_lines_of_mountinfo), cmocka_unit_test(test_whole_hierarchy),
+		cmocka_unit_test(test_part_of_it),	   cmocka_unit_test(test_other_filesystems),
 		cmocka_unit_test(test_odd_names),
 	};
 
