@@ -82,7 +82,6 @@ static void put_resources(const json_t *r)
 
 	printf("- Listeners: %s", scaled(number(r, "listeners"), false, buf));
 	put_number("accept paused", number(r, "acceptPaused"));
-	put_number("flows refused", number(r, "flowsRefused"));
 	put_number("pipes", number(r, "pipesOpen"));
 	put_number("pipes refused", number(r, "pipesRefused"));
 	put_number("waited for a socket", number(r, "socketPoolEmpty"));

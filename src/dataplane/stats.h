@@ -17,12 +17,14 @@
  */
 struct stats {
 	/* TCP */
-	uint64_t tcp_accepted;	       /* connections taken from a listener */
-	uint64_t tcp_connected;	       /* that reached their server */
-	uint64_t tcp_refused;	       /* that the server refused */
-	uint64_t tcp_unreachable;      /* no route to the server */
-	uint64_t tcp_timed_out;	       /* the server did not answer */
-	uint64_t tcp_failed;	       /* that could not be connected for another reason */
+	uint64_t tcp_accepted;	  /* connections taken from a listener */
+	uint64_t tcp_connected;	  /* that reached their server */
+	uint64_t tcp_refused;	  /* that the server refused */
+	uint64_t tcp_unreachable; /* no route to the server */
+	uint64_t tcp_timed_out;	  /* the server did not answer */
+	uint64_t tcp_failed;	  /* that could not be connected for another reason */
+	uint64_t tcp_retried; /* connects that were tried again: the server might not listen yet */
+	uint64_t tcp_no_port; /* connects that found no free port in the namespace, and waited */
 	uint64_t tcp_transparent;      /* whose server sees the client's address */
 	uint64_t tcp_transparent_lost; /* whose server should, but does not */
 	uint64_t tcp_aborted;	       /* ended by a reset, of either side */
@@ -43,7 +45,6 @@ struct stats {
 
 	/* Resources */
 	uint64_t accept_paused; /* times that a listener had to wait for descriptors or memory */
-	uint64_t flows_refused; /* connections closed because the table was full */
 	uint64_t stale_completions; /* completions for a life of a slot that is over */
 	uint64_t sockets_requested, sockets_received, sockets_rejected;
 	uint64_t pool_empty;	/* flows that had to wait for a socket */

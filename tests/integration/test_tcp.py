@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP through published ports: payload, both directions, ends of every kind, addresses."""
 
+import fcntl
 import select
 import socket
 import struct
+import sys
+import termios
 import time
 
 import rkit
 from rkit import net
+from rkit.launch import wait_for
 from rkit.peers import (TcpServer, background, echo, hello, payload_hash, receive,
                         receive_exactly, reset, send_payload)
 from rkit.ports import PortTestCase, both_backends
@@ -98,6 +102,11 @@ class OneGibibyte(PortTestCase):
         self.both_ways(1 << 29, 1 << 30)
 
 
+def unsent(sock):
+    """Bytes that the other side has not acknowledged: SIOCOUTQ, tcp(7)."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+
+
 @both_backends
 class Ends(PortTestCase):
     def setUp(self):
@@ -143,6 +152,59 @@ class Ends(PortTestCase):
             go.append(1)
             self.assertEqual(receive_exactly(client, 4), b"late")
             client.close()
+
+    def tcp(self, name):
+        return self.rk.api("GET", "/v1/stats")[1]["total"]["tcp"][name]
+
+    @rkit.ours("has no statistics")
+    def test_answer_before_the_request_was_read_reaches_a_slow_client(self):
+        """The server's reset comes after all of its answer, and so must ours."""
+        size = 400_000
+        def serve(conn, _):
+            conn.recv(1)
+            send_payload(conn, size)
+            # Its own kernel is to have nothing of it when it resets: the request is unread.
+            wait_for("the answer to leave", lambda: unsent(conn) == 0)
+            conn.close()
+        with TcpServer(serve, netns=self.ns):
+            client = net.connect("127.0.0.1", 18080, rcvbuf=4096)
+            client.sendall(b"x" * 100_000)
+            got = 0
+            while got < size:
+                part = client.recv(10_000)
+                self.assertTrue(part, "the end after %d bytes" % got)
+                got += len(part)
+                time.sleep(0.002)
+            client.close()
+        wait_for("the flow to end", lambda: self.tcp("flows") == 0)
+
+    @rkit.ours("has no statistics")
+    def test_refused_server_is_asked_again(self):
+        """It may not listen yet: RootlessKit tries ten times, too."""
+        before = {name: self.tcp(name) for name in ("retried", "refused")}
+        with net.connect("127.0.0.1", 18080) as client:
+            client.sendall(b"x")
+            with self.assertRaises(ConnectionResetError):
+                client.recv(1)
+        self.assertEqual(self.tcp("refused"), before["refused"] + 1)
+        self.assertEqual(self.tcp("retried"), before["retried"] + 9)
+
+    @rkit.ours("has no statistics")
+    def test_clients_that_go_while_the_server_hangs(self):
+        """Their flows end at once, not when the namespace has given up."""
+        def full():
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", 80))
+            s.listen(0)
+            return s
+        with net.in_netns(self.ns, full):
+            clients = [net.connect("127.0.0.1", 18080) for _ in range(20)]
+            wait_for("flows", lambda: self.tcp("flows") == 20)
+            for c in clients:
+                c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                c.close()
+            wait_for("the flows to end", lambda: self.tcp("flows") == 0, deadline_s=20)
 
     @rkit.ours("1.1.0 forwards an abort as an end")
     def test_reset_by_the_client_reaches_the_server(self):

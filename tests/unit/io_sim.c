@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "io_sim.h"
+#include "dataplane/io/handle.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -91,6 +92,8 @@ struct sim {
 	bool exhausted, hold_cancelled;
 	int accept_error, send_error, segments_refused;
 	uint16_t refused_port, silent_port;
+	int refusal;
+	uint64_t splice_ns; /* what each takes */
 	uint32_t (*source_for)(uint32_t to);
 	int bind_error, bound_error;
 	int no_segments;
@@ -306,11 +309,16 @@ static bool op_run(struct sim *s, struct op *op)
 	case OP_ACCEPT:
 		if (o->n_backlog == 0)
 			return false;
+		if (s->io.accepts_left[handle_side(op->handle)] == 0) {
+			emit(s, op->handle, -EMFILE, false);
+			return true;
+		}
 		if (s->exhausted || s->accept_error) {
 			emit(s, op->handle, s->exhausted ? -EMFILE : s->accept_error, false);
 			s->accept_error = 0;
 			return true;
 		}
+		s->io.accepts_left[handle_side(op->handle)]--;
 		s->objects[o->backlog[0]].open = true;
 		e = fault(s);
 		emit(s, op->handle, FD_BASE + o->backlog[0], !e);
@@ -324,8 +332,10 @@ static bool op_run(struct sim *s, struct op *op)
 			emit(s, op->handle, s->bound_error, false);
 			return true;
 		}
+		if (op->port == s->silent_port)
+			return false;
 		if (op->port == s->refused_port) {
-			emit(s, op->handle, -ECONNREFUSED, false);
+			emit(s, op->handle, s->refusal ? s->refusal : -ECONNREFUSED, false);
 			return true;
 		}
 		make_connection(o);
@@ -558,6 +568,7 @@ static ssize_t sim_splice(struct io *io, int fd_in, int fd_out, size_t len)
 	struct object *in = object_of(s, fd_in), *out = object_of(s, fd_out);
 	ssize_t n;
 
+	s->now_ns += s->splice_ns;
 	if (out->kind == KIND_PIPE)
 		return splice_in(s, in, out, len);
 	assert(in->kind == KIND_PIPE && !in->write_end && len <= in->in->len);
@@ -715,14 +726,21 @@ static void sim_reset_fd(struct io *io, int fd)
 {
 	struct object *o = object_of(sim_of(io), fd);
 
-	if (o->connected)
+	if (o->connected) {
 		o->out_reset = true;
+		o->out->len = 0; /* what the far end has not read counts as not sent yet */
+	}
 	sim_close_fd(io, fd);
 }
 
 static void sim_tune_accepted(struct io *io, int fd)
 {
 	object_of(sim_of(io), fd);
+}
+
+static size_t sim_unsent(struct io *io, int fd)
+{
+	return object_of(sim_of(io), fd)->out->len;
 }
 
 static bool sim_is_reset(struct io *io, int fd)
@@ -942,6 +960,7 @@ static const struct io_ops sim_ops = {
 	.recv_error = sim_recv_error,
 	.socket_open = sim_socket_open,
 	.bind_from = sim_bind_from,
+	.unsent = sim_unsent,
 	.source_for = sim_source_for,
 	.bind_as = sim_bind_as,
 	.paces = sim_paces,
@@ -1017,6 +1036,23 @@ void sim_set_exhausted(struct sim *s, bool on)
 void sim_refuse_port(struct sim *s, uint16_t port)
 {
 	s->refused_port = port;
+	s->refusal = -ECONNREFUSED;
+}
+
+void sim_refuse_port_with(struct sim *s, uint16_t port, int err)
+{
+	s->refused_port = port;
+	s->refusal = err;
+}
+
+void sim_large_sockets(struct sim *s)
+{
+	s->socket_bytes = SOCKET_BYTES_LARGE;
+}
+
+void sim_splice_takes(struct sim *s, uint64_t ns)
+{
+	s->splice_ns = ns;
 }
 
 void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port)

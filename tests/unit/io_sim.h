@@ -37,6 +37,12 @@ void sim_fail_accept(struct sim *s, int err);
 void sim_hold_cancelled(struct sim *s, bool on);
 /* A completion of whatever handle, as of an operation that nobody remembers. */
 void sim_inject(struct sim *s, uint64_t handle, int res);
+/* The same with another error. */
+void sim_refuse_port_with(struct sim *s, uint16_t port, int err);
+/* From now on sockets take so much that transfers become bulk ones. */
+void sim_large_sockets(struct sim *s);
+/* How far each splice moves the clock. */
+void sim_splice_takes(struct sim *s, uint64_t ns);
 /* Where a connection that waits to be accepted comes from; host order. Without this it is from
  * 127.0.0.1. */
 void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port);

@@ -27,6 +27,8 @@ static struct io *open_io(bool uring)
 		print_message("io_uring: error %d\n", -code);
 		skip();
 	}
+	for (unsigned kind = 0; kind < IO_ACCEPTS; kind++)
+		io->accepts_left[kind] = 1000;
 	return io;
 }
 
@@ -154,6 +156,36 @@ static void accept_until_cancelled(bool uring)
 	}
 	submit(io);
 	for (int i = 0; i < 5; i++)
+		close(clients[i]);
+	io->ops->close(io);
+	close(fd);
+}
+
+/* No more connections are taken than there is room for, and those of another kind are not meant. */
+static void accept_as_many_as_may_be(bool uring)
+{
+	struct sockaddr_in addr;
+	int fd = listener(&addr), clients[3];
+	struct io *io = open_io(uring);
+	struct io_event events[3];
+
+	io->accepts_left[IO_ACCEPTS_PUBLISHED] = 2;
+	io->accepts_left[IO_ACCEPTS_OUTWARD] = 0;
+	io->ops->accept(io, fd, accept_handle(1));
+	for (int i = 0; i < 3; i++)
+		clients[i] = client(&addr);
+	assert_int_equal(next_events(io, events, 3), 3);
+	assert_accepted(io, &events[0], accept_handle(1));
+	assert_accepted(io, &events[1], accept_handle(1));
+	assert_int_equal(events[2].res, -EMFILE);
+	assert_false(events[2].more);
+	submit(io);
+	/* The third is still there. */
+	io->accepts_left[IO_ACCEPTS_PUBLISHED] = 1;
+	io->ops->accept(io, fd, accept_handle(2));
+	assert_int_equal(next_events(io, events, 1), 1);
+	assert_accepted(io, &events[0], accept_handle(2));
+	for (int i = 0; i < 3; i++)
 		close(clients[i]);
 	io->ops->close(io);
 	close(fd);
@@ -291,6 +323,7 @@ static void socket_check(bool uring)
 
 BOTH(accept_beside_one_that_is_gone)
 BOTH(accept_until_cancelled)
+BOTH(accept_as_many_as_may_be)
 BOTH(accept_fails)
 BOTH(has_every_call)
 BOTH(channel)
@@ -303,6 +336,8 @@ int main(void)
 		cmocka_unit_test(test_epoll_accept_beside_one_that_is_gone),
 		cmocka_unit_test(test_uring_accept_until_cancelled),
 		cmocka_unit_test(test_epoll_accept_until_cancelled),
+		cmocka_unit_test(test_uring_accept_as_many_as_may_be),
+		cmocka_unit_test(test_epoll_accept_as_many_as_may_be),
 		cmocka_unit_test(test_uring_accept_fails),
 		cmocka_unit_test(test_epoll_accept_fails),
 		cmocka_unit_test(test_uring_has_every_call),

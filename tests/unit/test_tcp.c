@@ -196,7 +196,6 @@ static void test_budget_holds_within_a_turn(void **state)
 		}
 	}
 	assert_true(x.stats.tcp_connected >= 8);
-	assert_true(x.stats.flows_refused > 0);
 	world_close(&x);
 }
 
@@ -313,8 +312,8 @@ static void test_endless_flows_share(void **state)
 		sim_far_flood(x.sim, f[i].client);
 		sim_far_flood(x.sim, f[i].server);
 	}
-	turn(&x);
-	turn(&x);
+	for (int i = 0; i < 4; i++) /* until all of it is known to be bulk */
+		turn(&x);
 	start_ns = sim_now(x.sim);
 	for (int i = 0; i < 10; i++) {
 		before = x.stats.tcp_bytes_in;

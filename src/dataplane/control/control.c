@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/fdpass.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
 #include "dataplane/bind.h"
@@ -443,16 +444,14 @@ unsigned dataplane_worker_count(unsigned asked)
 static unsigned raise_nofile(void)
 {
 	struct rlimit rl;
+	rlim_t soft;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
 		return 1024;
-	if (rl.rlim_cur < rl.rlim_max) {
-		rlim_t soft = rl.rlim_cur;
-
-		rl.rlim_cur = rl.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
-			rl.rlim_cur = soft;
-	}
+	soft = rl.rlim_cur;
+	rl.rlim_cur = rl.rlim_max < LIMIT_NOFILE ? rl.rlim_max : LIMIT_NOFILE;
+	if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+		rl.rlim_cur = soft;
 	return rl.rlim_cur < LIMIT_NOFILE ? (unsigned)rl.rlim_cur : LIMIT_NOFILE;
 }
 

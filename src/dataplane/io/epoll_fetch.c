@@ -99,7 +99,7 @@ static int receive_one(struct poller *p, int fd, struct io_event *ev)
 
 static int accept_one(struct poller *p, int fd, struct io_event *ev)
 {
-	int conn = io_sys_accept(fd, &ev->peer);
+	int conn = io_sys_accept(&p->io, fd, ev->handle, &ev->peer);
 
 	if (conn >= 0)
 		poller_renew(p, conn);

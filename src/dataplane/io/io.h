@@ -123,6 +123,8 @@ struct io_ops {
 	int (*socket_open)(struct io *io, int family, int type, int proto);
 	/* Gives it an address of the host's to send from; the port is found later. 0 or -errno. */
 	int (*bind_from)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
+	/* Bytes of memory that hold what the far end has not acknowledged; 0: it has all. */
+	size_t (*unsent)(struct io *io, int fd);
 	/* The address that datagrams of this socket would have on the way to another. It is
 	 * unconnected before and after. 0 or -errno: there is no way. */
 	int (*source_for)(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
@@ -150,8 +152,15 @@ struct io_ops {
 	uint64_t (*random)(struct io *io);
 };
 
+/* The kinds of listeners: the side of an accept's handle. */
+enum io_accepts { IO_ACCEPTS_PUBLISHED, IO_ACCEPTS_OUTWARD, IO_ACCEPTS };
+
 struct io {
 	const struct io_ops *ops;
+	/* How many connections may be taken until the next wait, over all listeners of a kind; the
+	 * worker sets it. When there are more, the operation that would take them ends with
+	 * -EMFILE, and they stay in the backlog. */
+	unsigned accepts_left[IO_ACCEPTS];
 };
 
 /* The system calls above as they are, shared by the back ends that run on a kernel (io/sys.c). */
@@ -173,6 +182,7 @@ int io_sys_error_of(struct io *io, int fd);
 int io_sys_recv_error(struct io *io, int fd, struct io_error *out);
 int io_sys_socket_open(struct io *io, int family, int type, int proto);
 int io_sys_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
+size_t io_sys_unsent(struct io *io, int fd);
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
 		      struct sockaddr *source, socklen_t *len);
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
@@ -184,8 +194,8 @@ bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want);
 uint64_t io_sys_random(struct io *io);
 
 /* accept4(2): the new descriptor, close-on-exec and non-blocking, and who has connected; or -errno.
- */
-int io_sys_accept(int fd, union dp_addr *peer);
+ * -EMFILE, and nothing is taken, when no connection of this kind is left. */
+int io_sys_accept(struct io *io, int fd, uint64_t handle, union dp_addr *peer);
 
 /* Memory of this size, zeroed, that costs only where it is touched; NULL: there is none. */
 void *io_sys_map(size_t bytes);
@@ -198,7 +208,7 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
 	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.is_reset = io_sys_is_reset, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                      \
+	.is_reset = io_sys_is_reset, .unsent = io_sys_unsent, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                      \
 	.recv_error = io_sys_recv_error,                                  \
 	.socket_open = io_sys_socket_open, .bind_from = io_sys_bind_from,                          \
 	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include "base/fdpass.h"
 #include "base/sockaddr.h"
+#include "dataplane/io/handle.h"
 #include "dataplane/sockopt.h"
 
 #define RESULT(call)                                                                               \
@@ -148,11 +150,18 @@ void io_sys_tune_accepted(struct io *io, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
-int io_sys_accept(int fd, union dp_addr *peer)
+int io_sys_accept(struct io *io, int fd, uint64_t handle, union dp_addr *peer)
 {
+	unsigned *left = &io->accepts_left[handle_side(handle)];
 	socklen_t len = sizeof(*peer);
+	int conn;
 
-	return RESULT(accept4(fd, &peer->sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
+	if (*left == 0)
+		return -EMFILE;
+	conn = RESULT(accept4(fd, &peer->sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
+	if (conn >= 0)
+		--*left;
+	return conn;
 }
 
 void *io_sys_map(size_t bytes)
@@ -167,6 +176,18 @@ void io_sys_unmap(void *p, size_t bytes)
 {
 	if (p)
 		munmap(p, bytes);
+}
+
+size_t io_sys_unsent(struct io *io, int fd)
+{
+	uint32_t mem[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(mem);
+
+	(void)io;
+	/* sock_diag(7). Not SIOCOUTQ: the sandbox has no ioctl(2). */
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len) < 0)
+		return 0;
+	return mem[SK_MEMINFO_WMEM_QUEUED];
 }
 
 bool io_sys_is_reset(struct io *io, int fd)

@@ -6,12 +6,14 @@
 #include <liburing.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "dataplane/io/handle.h"
 
 /*
@@ -39,6 +41,11 @@
 
 /* Connections taken from one listener before the next has its turn. */
 #define ACCEPT_TURN 64
+
+/* How often a full submission queue is offered to the kernel again: some microseconds of trying,
+ * then about a second beside others. */
+#define SUBMIT_SPINS 16
+#define SUBMIT_TRIES 100000
 
 /* Completions wait here while the worker is busy: multishot operations deliver many. */
 #define CQ_FACTOR 4
@@ -70,10 +77,19 @@ static struct io_uring_sqe *get_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
-	while (!sqe) {
-		/* Queue full: the kernel consumes all of it. -EBUSY and -EAGAIN pass. */
-		io_uring_submit(&u->ring);
+	/* Queue full: the kernel consumes all of it. -EBUSY and -EAGAIN pass; a ring where they
+	 * stay is good for nothing, and the next data plane gets a new one. */
+	for (unsigned tries = 0; !sqe; tries++) {
+		int code = io_uring_submit_and_get_events(&u->ring);
+
 		sqe = io_uring_get_sqe(&u->ring);
+		if (!sqe && tries == SUBMIT_TRIES) {
+			log_error("io_uring takes no more operations: %s",
+				  code < 0 ? strerror(-code) : "the queue stays full");
+			abort();
+		}
+		if (!sqe && tries > SUBMIT_SPINS)
+			sched_yield();
 	}
 	return sqe;
 }
@@ -192,7 +208,7 @@ static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe
 	while (fd >= 0 && n < max && n < ACCEPT_TURN) {
 		struct io_event ev = {.handle = cqe->user_data, .more = true};
 
-		fd = ev.res = io_sys_accept(op->fd, &ev.peer);
+		fd = ev.res = io_sys_accept(&u->io, op->fd, ev.handle, &ev.peer);
 		if (fd >= 0)
 			events[n++] = ev;
 	}

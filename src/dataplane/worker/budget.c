@@ -58,16 +58,21 @@ enum budget budget_udp(const struct worker *w)
 									       : BUDGET_PLENTY;
 }
 
-enum budget budget_left(const struct worker *w)
+/* Held, kept for UDP, and needed by TCP flows under way. */
+static unsigned tcp_cannot_have(const struct worker *w)
 {
-	unsigned max = w->config.fds_max;
 	unsigned udp = w->udp.slots + pools_hold(w, POOL_UDP4);
-	unsigned n = w->listeners.count + tcp_fds(w) + larger(udp, share_of(w, POOL_UDP4));
 
-	n += 2; /* another flow */
-	if (n > max)
-		return BUDGET_OUT;
-	return n > max - max / FDS_RESERVE ? BUDGET_LOW : BUDGET_PLENTY;
+	return w->listeners.count + tcp_fds(w) + larger(udp, share_of(w, POOL_UDP4));
+}
+
+unsigned budget_connections(const struct worker *w)
+{
+	unsigned max = w->config.fds_max - w->config.fds_max / FDS_RESERVE;
+	unsigned taken = tcp_cannot_have(w);
+	unsigned pairs = taken < max ? (max - taken) / 2 : 0;
+
+	return smaller(pairs, w->config.tcp_flows_max - w->tcp.count);
 }
 
 unsigned budget_pool_max(const struct worker *w)

@@ -4,14 +4,18 @@
 
 struct worker;
 
-/* Whether there are descriptors for another flow, beside those that are held and those that the
- * flows under way will need: one that has only one of its two must get the other. LOW: yes, but
- * accepting should pause. */
-enum budget { BUDGET_PLENTY, BUDGET_LOW, BUDGET_OUT };
-enum budget budget_left(const struct worker *w);
+/*
+ * Descriptors, and who may have them: those that are held and those that the flows under way will
+ * need, since one that has only one of its two must get the other. TCP and UDP each have a share
+ * that the other cannot take, if there are ports of its kind.
+ */
 
-/* The same for a UDP flow. LOW: yes, but another one should make room. TCP and UDP each have a
- * share of the descriptors that the other cannot take, if there are ports of its kind. */
+/* How many connections there are slots and descriptors for, each with its other half. */
+unsigned budget_connections(const struct worker *w);
+
+/* Whether there is a descriptor for another UDP flow. LOW: yes, but another one should make room.
+ */
+enum budget { BUDGET_PLENTY, BUDGET_LOW, BUDGET_OUT };
 enum budget budget_udp(const struct worker *w);
 
 /* How many sockets a pool may hold. */

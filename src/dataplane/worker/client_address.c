@@ -2,7 +2,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "base/log.h"
 #include "base/sockaddr.h"
@@ -281,30 +280,11 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 
 /* The limit */
 
-void client_address_limit(struct worker *w, struct tcp_flow *f)
+void client_address_limit(const struct worker *w, struct tcp_flow *f)
 {
 	assert(f->transparent && !f->limited);
 	f->limited = true;
-	f->deadline_ns = w->now_ns + TRY_NS;
-	DL_APPEND2(w->tcp.limited, f, queue_prev, queue_next);
-}
-
-void client_address_unlimit(struct worker *w, struct tcp_flow *f)
-{
-	if (!f->limited)
-		return;
-	f->limited = false;
-	DL_DELETE2(w->tcp.limited, f, queue_prev, queue_next);
-}
-
-uint64_t client_address_deadline(const struct worker *w)
-{
-	return w->tcp.limited ? w->tcp.limited->deadline_ns : UINT64_MAX;
-}
-
-struct tcp_flow *client_address_expired(const struct worker *w)
-{
-	return w->now_ns >= client_address_deadline(w) ? w->tcp.limited : NULL;
+	f->limit_ns = w->now_ns + TRY_NS;
 }
 
 /* The outcome */

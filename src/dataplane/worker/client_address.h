@@ -36,12 +36,8 @@ void client_address_failed(struct worker *w, struct tcp_flow *f, int err);
 bool client_address_last(struct tcp_flow *f);
 /* It is connected, one way or the other. */
 void client_address_connected(struct worker *w, struct tcp_flow *f);
-/* From now on its time is limited, or not any more. */
-void client_address_limit(struct worker *w, struct tcp_flow *f);
-void client_address_unlimit(struct worker *w, struct tcp_flow *f);
-uint64_t client_address_deadline(const struct worker *w);
-/* A flow whose time is over, or NULL: its connect is to be taken back. */
-struct tcp_flow *client_address_expired(const struct worker *w);
+/* The attempt that begins now may last until f->limit_ns. */
+void client_address_limit(const struct worker *w, struct tcp_flow *f);
 /* A listener whose clients will be tried with: gets what that takes. */
 void client_address_prepare(struct worker *w, struct listener *l);
 /* It is gone. */

@@ -64,10 +64,15 @@ static void slot_put(struct worker *w, struct listener *l)
 	w->listeners.free = l;
 }
 
+static enum io_accepts accepts_kind(const struct listener *l)
+{
+	return l->outward ? IO_ACCEPTS_OUTWARD : IO_ACCEPTS_PUBLISHED;
+}
+
 static void arm(struct worker *w, struct listener *l)
 {
 	bool tcp = l->proto == PORT_TCP;
-	uint64_t h = handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
+	uint64_t h = handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, accepts_kind(l), l->gen,
 				 listener_index(w, l));
 
 	assert(!l->armed && l->state == LISTENER_OPEN);
@@ -100,8 +105,8 @@ static void disarm(struct worker *w, struct listener *l)
 	bool tcp = l->proto == PORT_TCP;
 
 	w->io->ops->cancel(w->io, l->fd,
-			   handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, 0, l->gen,
-				       listener_index(w, l)));
+			   handle_pack(tcp ? HANDLE_ACCEPT : HANDLE_UDP_LISTEN, accepts_kind(l),
+				       l->gen, listener_index(w, l)));
 }
 
 /* Takes the operation back; the listener is paused when that has ended (ended()). */
@@ -131,7 +136,7 @@ static void resume(struct worker *w)
 	bool some;
 
 	resume_all(w, &paused[LISTENERS_UDP]);
-	if (paused[LISTENERS_TCP] && budget_left(w) == BUDGET_PLENTY)
+	if (paused[LISTENERS_TCP] && budget_connections(w) > 0)
 		resume_all(w, &paused[LISTENERS_TCP]);
 	if (paused[LISTENERS_OUTWARD] && out_tcp_has_room(w))
 		resume_all(w, &paused[LISTENERS_OUTWARD]);
@@ -338,8 +343,7 @@ void listener_accept_event(struct worker *w, const struct io_event *ev)
 		if (!out_tcp_accept(w, l, ev->res, &ev->peer))
 			stop(w, l);
 	} else if (ev->res >= 0) {
-		if (!tcp_accept(w, l, ev->res, &ev->peer))
-			stop(w, l);
+		tcp_accept(w, l, ev->res, &ev->peer);
 	}
 	if (l && !ev->more)
 		ended(w, l, ev->res);

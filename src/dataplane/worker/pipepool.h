@@ -28,6 +28,7 @@ struct pipepool {
 	int16_t free[PIPEPOOL_MAX]; /* open and empty; the last used on top */
 	unsigned n_free, n_open, max;
 	unsigned low;	   /* least free since the last trim */
+	unsigned stalled;  /* held by directions whose output is full */
 	uint64_t retry_ns; /* no new pipe is tried before: the last one failed */
 };
 

@@ -17,8 +17,10 @@ enum tcp_state {
 	TCP_FLOW_FREE = 0,
 	TCP_FLOW_WAITING, /* for a socket of the broker */
 	TCP_FLOW_CONNECTING,
+	TCP_FLOW_RETRYING, /* the server refused, and may not listen yet */
 	TCP_FLOW_OPEN,
-	TCP_FLOW_CLOSING, /* until nothing is in flight */
+	TCP_FLOW_DRAINING, /* one side is lost; what it sent is on its way to the other */
+	TCP_FLOW_CLOSING,  /* until nothing is in flight */
 };
 
 /* One direction: from fd[d] to fd[!d]. */
@@ -29,30 +31,37 @@ struct tcp_dir {
 	bool done;	  /* end of stream forwarded, or given up */
 	bool hangup;	  /* the last poll saw the end of the stream */
 	bool again;	  /* out of budget: in the run queue */
+	bool flowing;	  /* its output took all of a budget; not full since */
+	bool stalled;	  /* holds a pipe that its output does not take */
 };
 
 struct tcp_flow {
 	enum tcp_state state;
 	uint32_t gen;
-	uint8_t armed;	  /* enum tcp_armed */
-	bool abort;	  /* it ends with resets */
-	bool second;	  /* target2 is being tried */
-	bool queued;	  /* in the run queue */
-	bool routed;	  /* by way of the router's namespace, with the client's address */
-	bool routed_left; /* that is still to be tried, at last */
-	bool transparent; /* tries to connect with the client's address, or has done it */
-	bool any_port;	  /* but not its port */
-	bool limited;	  /* in the list of those that have little time for it */
-	uint8_t lost;	  /* enum tcp_lost: the server will not see the client's address */
-	uint64_t deadline_ns;
+	uint8_t armed;	    /* enum tcp_armed */
+	bool abort;	    /* it ends with resets */
+	bool second;	    /* target2 is being tried */
+	bool queued;	    /* in the run queue */
+	bool routed;	    /* by way of the router's namespace, with the client's address */
+	bool routed_left;   /* that is still to be tried, at last */
+	bool transparent;   /* tries to connect with the client's address, or has done it */
+	bool any_port;	    /* but not its port */
+	bool limited;	    /* this attempt may last until limit_ns */
+	uint8_t lost;	    /* enum tcp_lost: the server will not see the client's address */
+	uint8_t tries;	    /* of a server that refused */
+	uint8_t survivor;   /* DRAINING: the side that is still there */
+	uint32_t timer_pos; /* tcp_timer.c; 0: it has none */
+	uint32_t unsent;    /* DRAINING: bytes that were still to go at the last look */
+	uint64_t timer_ns;
+	uint64_t limit_ns;
+	uint64_t end_ns; /* it is given up then: not OPEN only */
 	int fd[2];
 	union dp_addr client; /* IPv4 as such, not mapped */
 	struct tcp_dir dir[2];
 	struct listener *listener;
-	struct tcp_flow *prev, *next; /* of its listener; free list */
-	struct tcp_flow *queue_prev,
-		*queue_next; /* of the run queue, of those that wait for a socket, or of tcp_limited
-			      */
+	struct tcp_flow *prev, *next;		  /* of its listener; free list */
+	struct tcp_flow *queue_prev, *queue_next; /* of the run queue, or of those that wait for a
+						     socket */
 };
 
 /* The TCP flows of a worker. */
@@ -64,11 +73,14 @@ struct tcp_table {
 	/* For a socket, by where it is to be of (the command's namespace, the router's) and family.
 	 */
 	struct tcp_flow *waiting[2][2];
-	struct tcp_flow *limited; /* the earliest deadline first */
+	unsigned retrying; /* flows in that state */
+	uint32_t *timers;  /* tcp_timer.c */
+	unsigned n_timers;
+	uint64_t complain_ns; /* of ports that have run out: no complaint before */
 };
 
-/* A new connection. False: descriptors run low, and no more should be accepted. */
-bool tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
+/* A new connection: there is room for it (budget_connections). */
+void tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
 /* A flow of two connected sockets: of the way out. There is a slot for it. */
 void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd);
 void tcp_event(struct worker *w, const struct io_event *ev);
@@ -77,7 +89,9 @@ void tcp_sockets_ready(struct worker *w, int family, bool routed);
 void tcp_run_queue(struct worker *w);
 void tcp_close_listener_flows(struct worker *w, struct listener *l);
 void tcp_close_all(struct worker *w);
-/* Takes back connects whose time is over. */
+/* Looks at flows whose time has come. */
 void tcp_tick(struct worker *w);
+/* When that is to be called at the latest. */
+uint64_t tcp_deadline(const struct worker *w);
 
 #endif

@@ -19,6 +19,18 @@ void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir)
 		pipepool_put(&w->pipes, dir->pipe);
 	dir->pipe = PIPEPOOL_NONE;
 	dir->in_pipe = 0;
+	if (dir->stalled)
+		w->pipes.stalled--;
+	dir->stalled = false;
+}
+
+/* Its output takes no more: a pipe that it holds may be held for long. */
+static void stall(struct worker *w, struct tcp_dir *dir)
+{
+	dir->flowing = false;
+	if (!dir->stalled)
+		w->pipes.stalled++;
+	dir->stalled = true;
 }
 
 static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, size_t n)
@@ -41,8 +53,10 @@ static enum tcp_pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d
 	while (dir->in_pipe) {
 		ssize_t n = w->io->ops->splice(w->io, pipe->fds[0], f->fd[!d], dir->in_pipe);
 
-		if (n == -EAGAIN)
+		if (n == -EAGAIN) {
+			stall(w, dir);
 			return PUMP_WAIT_WRITE;
+		}
 		if (n <= 0)
 			return PUMP_WRITE_ERROR;
 		assert((size_t)n <= dir->in_pipe);
@@ -123,12 +137,27 @@ static enum tcp_pump move_copied(struct worker *w, struct tcp_flow *f, unsigned 
 	return dir->bulk || dir->hangup ? PUMP_MOVED : PUMP_WAIT_READ;
 }
 
+/* The share of the pipes that bulk transfers leave for what a send of a small message left. */
+#define SPILL_SHARE 8
+
+/* Clients that do not read what they asked for must not hold every pipe: when half of them are held
+ * so, a direction goes without one until its output has taken a whole budget. */
+static bool goes_without(const struct worker *w, const struct tcp_dir *dir)
+{
+	const struct pipepool *p = &w->pipes;
+
+	return p->max - p->n_open + p->n_free <= p->max / SPILL_SHARE ||
+	       (!dir->flowing && p->stalled >= p->max / 2);
+}
+
 static enum tcp_pump move_spliced(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
 {
 	struct tcp_dir *dir = &f->dir[d];
 	struct pipepool_pipe *pipe;
 	ssize_t n;
 
+	if (goes_without(w, dir))
+		return move_peeked(w, f, d, moved);
 	dir->pipe = (int16_t)pipepool_get(&w->pipes, w->now_ns);
 	if (dir->pipe == PIPEPOOL_NONE)
 		return move_peeked(w, f, d, moved);
@@ -147,7 +176,7 @@ static enum tcp_pump move_spliced(struct worker *w, struct tcp_flow *f, unsigned
 	return read_result(n);
 }
 
-enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d)
+enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk)
 {
 	struct tcp_dir *dir = &f->dir[d];
 	size_t moved = 0;
@@ -157,7 +186,11 @@ enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d)
 
 		if (dir->in_pipe)
 			r = drain_pipe(w, f, d);
-		if (r == PUMP_MOVED && moved >= WORKER_FLOW_BUDGET)
+		if (r == PUMP_MOVED && moved >= WORKER_FLOW_BUDGET) {
+			dir->flowing = true;
+			return PUMP_BUDGET;
+		}
+		if (r == PUMP_MOVED && dir->bulk && !bulk)
 			return PUMP_BUDGET;
 		if (r == PUMP_MOVED)
 			r = dir->bulk ? move_spliced(w, f, d, &moved)

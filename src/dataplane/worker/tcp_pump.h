@@ -13,8 +13,9 @@ enum tcp_pump {
 	PUMP_READ_ERROR,
 	PUMP_WRITE_ERROR,
 };
-/* Moves what can be moved from fd[d] to fd[!d]. */
-enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d);
+/* Moves what can be moved from fd[d] to fd[!d]. bulk: also what is not a small message; otherwise
+ * PUMP_BUDGET says that there is such. */
+enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk);
 /* Gives up the direction's pipe, and what is in it. */
 void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir);
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -69,6 +70,8 @@ static void carve_all(struct worker *w, struct carve *c)
 	w->listeners.hash = carve(c, config->listeners_max, sizeof(struct listener *));
 	w->tcp.flows = carve(c, (size_t)config->tcp_flows_max + config->out.tcp_flows_max,
 			     sizeof(struct tcp_flow));
+	w->tcp.timers = carve(c, (size_t)config->tcp_flows_max + config->out.tcp_flows_max,
+			      sizeof(uint32_t));
 	w->udp.flows = carve(c, config->udp_flows_max, sizeof(struct udp_flow));
 	w->udp.hash = carve(c, (size_t)w->udp.hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
@@ -228,7 +231,7 @@ static uint64_t next_deadline(struct worker *w)
 
 	if (w->tcp.run_queue)
 		return 0;
-	at = earlier(at, client_address_deadline(w));
+	at = earlier(at, tcp_deadline(w));
 	at = earlier(at, udp_deadline(w));
 	at = earlier(at, out_deadline(w));
 	return earlier(at, supply_deadline(w));
@@ -236,7 +239,11 @@ static uint64_t next_deadline(struct worker *w)
 
 int worker_turn(struct worker *w)
 {
-	int n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, next_deadline(w));
+	int n;
+
+	w->io->accepts_left[IO_ACCEPTS_PUBLISHED] = budget_connections(w);
+	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c has counted */
+	n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, next_deadline(w));
 
 	if (n < 0)
 		return n;

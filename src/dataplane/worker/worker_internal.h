@@ -14,7 +14,10 @@
 #include "dataplane/worker/requests.h"
 #include "dataplane/worker/supply.h"
 #include "dataplane/worker/tcp.h"
+#include "dataplane/worker/tcp_connect.h"
+#include "dataplane/worker/tcp_flow.h"
 #include "dataplane/worker/tcp_pump.h"
+#include "dataplane/worker/tcp_timer.h"
 #include "dataplane/worker/udp.h"
 #include "dataplane/worker/udp_buf.h"
 #include "dataplane/worker/udp_pending.h"
@@ -33,7 +36,7 @@
 #define WORKER_BULK_COPY_BYTES 262144
 
 /* Bytes one direction of a flow may move before the others have their turn. */
-#define WORKER_FLOW_BUDGET (4u << 20)
+#define WORKER_FLOW_BUDGET (1u << 20)
 
 struct worker {
 	struct worker_config config;

@@ -36,6 +36,8 @@ static const struct counter worker_counters[] = {
 	TCP("refused", refused),
 	TCP("unreachable", unreachable),
 	TCP("timedOut", timed_out),
+	TCP("retried", retried),
+	TCP("noPort", no_port),
 	TCP("failed", failed),
 	TCP("transparent", transparent),
 	TCP("transparentLost", transparent_lost),
@@ -55,7 +57,6 @@ static const struct counter worker_counters[] = {
 
 	RESOURCE("listeners", listeners),
 	RESOURCE("acceptPaused", accept_paused),
-	RESOURCE("flowsRefused", flows_refused),
 	RESOURCE("pipesOpen", pipes_open),
 	RESOURCE("pipesRefused", pipes_refused),
 	RESOURCE("socketsRequested", sockets_requested),

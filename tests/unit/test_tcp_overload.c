@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "dataplane/dataplane.h"
+#include "worker_world.h"
+
+/* TCP flows on the simulated kernel: overload, slow and hostile peers, and time. */
+
+static uint8_t much[200000];
+
+static void tcp_world(struct world *x)
+{
+	world_open(x, 1, 0);
+	add_port(x, PORT_TCP, 0);
+	settle(x);
+}
+
+/* A flow that is open; *server is its other end. */
+static int open_flow(struct world *x, int *server)
+{
+	int client = sim_client_connect(x->sim, x->listener);
+
+	settle(x);
+	*server = sim_server_accept(x->sim);
+	assert_true(*server >= 0);
+	return client;
+}
+
+/* A server answers and resets, since it does not read the request to its end. The answer is in our
+ * send queue when the reset comes: it must not be thrown away. */
+static void test_answer_reaches_a_slow_client(void **state)
+{
+	uint8_t buf[9];
+	struct world x;
+	int client, server;
+
+	(void)state;
+	tcp_world(&x);
+	client = open_flow(&x, &server);
+	assert_int_equal(sim_far_write(x.sim, server, "too large", 9), 9);
+	sim_far_reset(x.sim, server);
+	pass(&x, 59 * SECOND_NS);
+	assert_false(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(sim_far_read(x.sim, client, buf, 4), 4);
+	pass(&x, 59 * SECOND_NS); /* it makes progress */
+	assert_int_equal(sim_far_read(x.sim, client, buf + 4, 5), 5);
+	assert_memory_equal(buf, "too large", 9);
+	pass(&x, 100 * MS_NS);
+	assert_true(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(x.stats.tcp_flows, 0);
+	world_close(&x);
+}
+
+/* One that never reads it does not hold the flow for ever, nor one that goes. */
+static void test_answer_to_a_dead_client(void **state)
+{
+	struct world x;
+	int client, server;
+
+	(void)state;
+	tcp_world(&x);
+	for (int gone = 0; gone < 2; gone++) {
+		client = open_flow(&x, &server);
+		sim_far_write(x.sim, server, "too large", 9);
+		sim_far_reset(x.sim, server);
+		settle(&x);
+		assert_int_equal(x.stats.tcp_flows, 1);
+		if (gone)
+			sim_far_reset(x.sim, client);
+		pass(&x, gone ? 100 * MS_NS : 61 * SECOND_NS);
+		assert_int_equal(x.stats.tcp_flows, 0);
+	}
+	world_close(&x);
+}
+
+/* A port that is removed while an answer is on its way. */
+static void test_removal_while_draining(void **state)
+{
+	struct world x;
+	int server;
+
+	(void)state;
+	tcp_world(&x);
+	open_flow(&x, &server);
+	sim_far_write(x.sim, server, "too large", 9);
+	sim_far_reset(x.sim, server);
+	settle(&x);
+	remove_port(&x);
+	expect_answer(&x, x.port_id, x.seq, 0);
+	assert_int_equal(x.w->tcp.n_timers, 0);
+	world_close(&x);
+}
+
+/* A server that does not listen yet gets the connection a moment later, and what was sent on it. */
+static void test_server_that_listens_soon(void **state)
+{
+	uint8_t buf[5];
+	struct world x;
+	int client, server;
+
+	(void)state;
+	tcp_world(&x);
+	sim_refuse_port(x.sim, 80);
+	client = sim_client_connect(x.sim, x.listener);
+	sim_far_write(x.sim, client, "hello", 5);
+	pass(&x, 60 * MS_NS);
+	assert_false(sim_far_saw_reset(x.sim, client));
+	assert_true(x.stats.tcp_retried >= 3);
+	sim_refuse_port(x.sim, 0);
+	pass(&x, 60 * MS_NS);
+	server = sim_server_accept(x.sim);
+	assert_true(server >= 0);
+	assert_int_equal(sim_far_read(x.sim, server, buf, 5), 5);
+	assert_int_equal(x.stats.tcp_refused, 0);
+	assert_int_equal(x.stats.tcp_connected, 1);
+	world_close(&x);
+}
+
+/* One that never does is asked ten times, and its client waits no longer than a quarter second. */
+static void test_server_that_stays_away(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	tcp_world(&x);
+	sim_refuse_port(x.sim, 80);
+	client = sim_client_connect(x.sim, x.listener);
+	pass(&x, 250 * MS_NS);
+	assert_true(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(x.stats.tcp_retried, 9);
+	assert_int_equal(x.stats.tcp_refused, 1);
+	assert_int_equal(x.w->tcp.n_timers, 0);
+	assert_int_equal(x.w->tcp.retrying, 0);
+	world_close(&x);
+}
+
+/* Both targets are asked each time. */
+static void test_second_target_listens_soon(void **state)
+{
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, PORT_TCP, 81);
+	sim_refuse_port(x.sim, 80);
+	sim_silent_port(x.sim, 0);
+	sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_connected, 1);
+	assert_int_equal(x.stats.tcp_retried, 0);
+	world_close(&x);
+}
+
+/* A namespace without a free port for the connection: the client waits until there is one. */
+static void test_no_port_is_free(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	tcp_world(&x);
+	sim_refuse_port_with(x.sim, 80, -EADDRNOTAVAIL);
+	client = sim_client_connect(x.sim, x.listener);
+	pass(&x, 10 * SECOND_NS);
+	assert_false(sim_far_saw_reset(x.sim, client));
+	assert_true(x.stats.tcp_no_port > 100);
+	sim_refuse_port(x.sim, 0);
+	pass(&x, 100 * MS_NS);
+	assert_int_equal(x.stats.tcp_connected, 1);
+	world_close(&x);
+}
+
+/* Clients that go while the connect is under way: their flows end at once; one that has only sent
+ * all it has does not. In the end all do. */
+static void test_clients_of_a_server_that_hangs(void **state)
+{
+	struct world x;
+	int clients[6];
+
+	(void)state;
+	tcp_world(&x);
+	sim_silent_port(x.sim, 80);
+	for (int i = 0; i < 6; i++)
+		clients[i] = sim_client_connect(x.sim, x.listener);
+	pass(&x, 200 * MS_NS);
+	assert_int_equal(x.stats.tcp_flows, 6);
+	for (int i = 0; i < 3; i++)
+		sim_far_reset(x.sim, clients[i]);
+	sim_far_shutdown(x.sim, clients[3]);
+	pass(&x, 100 * MS_NS);
+	assert_int_equal(x.stats.tcp_flows, 3);
+	pass(&x, 31 * SECOND_NS);
+	assert_int_equal(x.stats.tcp_flows, 0);
+	assert_int_equal(x.stats.tcp_timed_out, 3);
+	assert_true(sim_far_saw_reset(x.sim, clients[3]));
+	assert_int_equal(x.w->tcp.n_timers, 0);
+	world_close(&x);
+}
+
+/* The same while the broker has no socket for them. */
+static void test_clients_that_wait_for_a_socket(void **state)
+{
+	struct world x;
+	int clients[12];
+
+	(void)state;
+	tcp_world(&x);
+	x.no_sockets = true;
+	for (int i = 0; i < 12; i++)
+		clients[i] = sim_client_connect(x.sim, x.listener);
+	pass(&x, 200 * MS_NS);
+	assert_int_equal(x.stats.tcp_flows, 12);
+	for (int i = 0; i < 12; i++)
+		sim_far_reset(x.sim, clients[i]);
+	pass(&x, 100 * MS_NS);
+	assert_int_equal(x.stats.tcp_flows, 0);
+	world_close(&x);
+}
+
+/* Many connections at once, on several ports, and few descriptors: those that there is no room for
+ * wait in the backlog, and none is reset. */
+static void test_burst_past_the_descriptors(void **state)
+{
+	struct world x;
+	int listeners[4], clients[24];
+
+	(void)state;
+	world_open_with(&x, 1, 0, 40);
+	for (int i = 0; i < 4; i++) {
+		add_port(&x, PORT_TCP, 0);
+		listeners[i] = x.listener;
+	}
+	settle(&x);
+	for (int i = 0; i < 24; i++)
+		clients[i] = sim_client_connect(x.sim, listeners[i % 4]);
+	for (int round = 0; round < 100; round++) {
+		pass(&x, 200 * MS_NS);
+		for (unsigned i = 0; i < x.w->tcp.used; i++)
+			if (x.w->tcp.flows[i].state == TCP_FLOW_OPEN)
+				sim_far_shutdown(x.sim, sim_far_of(x.w->tcp.flows[i].fd[1]));
+		for (int i = 0; i < 24; i++)
+			if (round > i)
+				sim_far_shutdown(x.sim, clients[i]);
+		assert_true(sim_open_fds(x.sim) <= 40 + 2);
+	}
+	for (int i = 0; i < 24; i++)
+		assert_false(sim_far_saw_reset(x.sim, clients[i]));
+	assert_int_equal(x.stats.tcp_connected, 24);
+	assert_int_equal(x.stats.tcp_flows, 0);
+	world_close(&x);
+}
+
+/* However much bulk there is, a turn takes no longer than its share and one flow's budget. */
+static void test_bulk_leaves_room_in_each_turn(void **state)
+{
+	struct world x;
+	int clients[10], servers[10];
+	uint64_t start_ns, longest_ns = 0;
+
+	(void)state;
+	tcp_world(&x);
+	for (int i = 0; i < 10; i++)
+		clients[i] = open_flow(&x, &servers[i]);
+	sim_large_sockets(x.sim);
+	sim_splice_takes(x.sim, MS_NS / 2);
+	for (int n = 0; n < 1000; n++) {
+		for (int i = 0; i < 10; i++) {
+			while (sim_far_write(x.sim, clients[i], much, sizeof(much)) > 0)
+				;
+			while (sim_far_read(x.sim, servers[i], much, sizeof(much)) > 0)
+				;
+		}
+		start_ns = sim_now(x.sim);
+		turn(&x);
+		if (sim_now(x.sim) - start_ns > longest_ns)
+			longest_ns = sim_now(x.sim) - start_ns;
+	}
+	assert_true(x.stats.tcp_bytes_in > 1000000);
+	/* The last pump may begin just before the share is over. */
+	assert_in_range(longest_ns, MS_NS / 2, MS_NS * 3);
+	for (int i = 0; i < 10; i++)
+		assert_true(x.w->tcp.flows[i].listener->stats->bytes_in > 0);
+	world_close(&x);
+}
+
+/* Clients that stop reading keep half of the pipes at most, once the others have shown that they
+ * read. */
+static void test_stalled_transfers_leave_pipes(void **state)
+{
+	struct world x;
+	int clients[6], servers[6];
+
+	(void)state;
+	tcp_world(&x);
+	sim_large_sockets(x.sim);
+	for (int i = 0; i < 6; i++)
+		clients[i] = open_flow(&x, &servers[i]);
+	for (int n = 0; n < 300; n++) {
+		for (int i = 0; i < 6; i++)
+			sim_far_write(x.sim, servers[i], much, sizeof(much));
+		turn(&x);
+	}
+	assert_in_range(x.w->pipes.stalled, 1, x.w->pipes.max - 1);
+	for (int n = 0; n < 300; n++) {
+		for (int i = 0; i < 6; i++)
+			while (sim_far_read(x.sim, clients[i], much, sizeof(much)) > 0)
+				;
+		turn(&x);
+	}
+	assert_int_equal(x.w->pipes.stalled, 0);
+	world_close(&x);
+}
+
+/* The heap of times, against the plainest way to find the earliest. */
+static void test_timers(void **state)
+{
+	struct world x;
+	uint64_t at[16] = {0};
+
+	(void)state;
+	world_open(&x, 7, 0);
+	for (int n = 0; n < 20000; n++) {
+		unsigned i = sim_random(x.sim, 16);
+		uint64_t first = UINT64_MAX;
+
+		if (sim_random(x.sim, 3)) {
+			at[i] = 1 + sim_random(x.sim, 1000);
+			tcp_timer_set(x.w, &x.w->tcp.flows[i], at[i]);
+		} else {
+			at[i] = 0;
+			tcp_timer_clear(x.w, &x.w->tcp.flows[i]);
+		}
+		for (int k = 0; k < 16; k++)
+			if (at[k] && at[k] < first)
+				first = at[k];
+		assert_true(tcp_timer_next(x.w) == first);
+		if (first != UINT64_MAX && sim_random(x.sim, 4) == 0) {
+			struct tcp_flow *f;
+
+			x.w->now_ns = first;
+			f = tcp_timer_expired(x.w);
+			assert_true(f && at[f - x.w->tcp.flows] == first);
+			at[f - x.w->tcp.flows] = 0;
+		}
+	}
+	for (unsigned i = 0; i < 16; i++)
+		tcp_timer_clear(x.w, &x.w->tcp.flows[i]);
+	assert_true(tcp_timer_next(x.w) == UINT64_MAX);
+	world_close(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_answer_reaches_a_slow_client),
+		cmocka_unit_test(test_answer_to_a_dead_client),
+		cmocka_unit_test(test_removal_while_draining),
+		cmocka_unit_test(test_server_that_listens_soon),
+		cmocka_unit_test(test_server_that_stays_away),
+		cmocka_unit_test(test_second_target_listens_soon),
+		cmocka_unit_test(test_no_port_is_free),
+		cmocka_unit_test(test_clients_of_a_server_that_hangs),
+		cmocka_unit_test(test_clients_that_wait_for_a_socket),
+		cmocka_unit_test(test_burst_past_the_descriptors),
+		cmocka_unit_test(test_bulk_leaves_room_in_each_turn),
+		cmocka_unit_test(test_stalled_transfers_leave_pipes),
+		cmocka_unit_test(test_timers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
