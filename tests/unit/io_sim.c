@@ -91,7 +91,7 @@ struct sim {
 	size_t socket_bytes;
 	bool exhausted, hold_cancelled;
 	int accept_error, send_error, segments_refused;
-	uint16_t refused_port, silent_port;
+	uint16_t refused_port, silent_port, rejected_port;
 	int refusal;
 	uint64_t splice_ns; /* what each takes */
 	uint32_t (*source_for)(uint32_t to);
@@ -336,6 +336,11 @@ static bool op_run(struct sim *s, struct op *op)
 			return false;
 		if (op->port == s->refused_port) {
 			emit(s, op->handle, s->refusal ? s->refusal : -ECONNREFUSED, false);
+			return true;
+		}
+		if (op->port == s->rejected_port) {
+			o->error = -EHOSTUNREACH;
+			emit(s, op->handle, 0, false);
 			return true;
 		}
 		make_connection(o);
@@ -1414,6 +1419,11 @@ bool sim_datagram_error(struct sim *s, int fd, int err)
 	emit(s, op->handle, err, false);
 	*op = s->ops[--s->n_ops];
 	return true;
+}
+
+void sim_reject_port(struct sim *s, uint16_t port)
+{
+	s->rejected_port = port;
 }
 
 void sim_silent_port(struct sim *s, uint16_t port)

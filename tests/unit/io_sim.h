@@ -31,6 +31,8 @@ unsigned sim_open_fds(const struct sim *s);
 void sim_set_exhausted(struct sim *s, bool on);
 /* While set, the connect of an address with this port is refused. */
 void sim_refuse_port(struct sim *s, uint16_t port);
+/* While set, an ICMP error comes for a connect to this port while connect(2) is at work. */
+void sim_reject_port(struct sim *s, uint16_t port);
 /* The next accept fails with this. */
 void sim_fail_accept(struct sim *s, int err);
 /* While set, cancelled operations do not complete. */

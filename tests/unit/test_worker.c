@@ -254,6 +254,24 @@ static void test_refused_server_resets_client(void **state)
 	world_close(&x);
 }
 
+/* A rule of the server's says no by ICMP, on this host, so at once: the ring has seen no error. */
+static void test_rejected_by_icmp(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, PORT_TCP, 0);
+	sim_reject_port(x.sim, 80);
+	client = sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	assert_true(sim_far_saw_reset(x.sim, client));
+	assert_int_equal(x.stats.tcp_unreachable, 1);
+	assert_int_equal(x.stats.tcp_connected, 0);
+	world_close(&x);
+}
+
 static void test_second_target_is_tried(void **state)
 {
 	struct world x;
@@ -1213,6 +1231,7 @@ int main(void)
 		cmocka_unit_test(test_tcp_resets_leave_nothing),
 		cmocka_unit_test(test_removal_closes_flows),
 		cmocka_unit_test(test_refused_server_resets_client),
+		cmocka_unit_test(test_rejected_by_icmp),
 		cmocka_unit_test(test_second_target_is_tried),
 		cmocka_unit_test(test_answer_before_reset_arrives),
 		cmocka_unit_test(test_reset_while_blocked_is_passed_on),

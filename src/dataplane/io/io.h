@@ -71,7 +71,8 @@ struct io_ops {
 	 * -errno and the end. A client that has reset its connection since has an address here, and
 	 * nowhere else. */
 	void (*accept)(struct io *io, int fd, uint64_t handle);
-	/* addr must stay where it is until the next wait. res: 0 or -errno. */
+	/* addr must stay where it is until the next wait. res: 0 or -errno; 0 is true only if
+	 * error_of has nothing to add. */
 	void (*connect)(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
 			uint64_t handle);
 	/* One-shot. res: the poll(2) events that are there. events 0: errors and hang-up alone. */

@@ -204,6 +204,10 @@ bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res)
 {
 	f->limited = false;
 	tcp_timer_clear(w, f);
+	/* When an ICMP error has come while connect(2) was at work, as one from this host does, the
+	 * ring says 0, and only SO_ERROR tells: the socket goes on trying. */
+	if (res == 0)
+		res = w->io->ops->error_of(w->io, f->fd[1]);
 	if (res < 0) {
 		connect_failed(w, f, res);
 		return false;
