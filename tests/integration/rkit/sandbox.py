@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "newuidmap", "newgidmap")  # by every file
 MARK = "RKIT_INSIDE"
 SKIP = 77
 
@@ -24,6 +25,9 @@ def _can(*argv):
 
 
 def _way_in():
+    for name in NEEDED:
+        if not shutil.which(name):
+            return "%s is not installed" % name
     if os.geteuid() == 0 and _can("unshare", "--mount", "--net", "--pid", "--fork", "true"):
         return []
     if os.geteuid() != 0 and shutil.which("sudo") and _can("sudo", "-n", "true"):
