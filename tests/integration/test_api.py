@@ -276,6 +276,7 @@ class Api(PortTestCase):
         answers = [job.result() for job in [background(client) for _ in range(8)]]
         self.assertEqual(sorted(answers), [201] + [400] * 7)
 
+    @rkit.needs("curl")
     def test_curl(self):
         got = run("curl", "-sS", "--unix-socket", self.rk.state + "/api.sock",
                   "-H", "Content-Type: application/json", "-d", json.dumps(SPEC),

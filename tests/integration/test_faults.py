@@ -196,6 +196,7 @@ class Faults(rkit.RkTestCase):
         self.denied(["(?i)broker|namespace", "(?i)operation not permitted"], ["setns=EPERM"],
                     "--net=none", "--port-driver=builtin")
 
+    @rkit.needs("slirp4netns")
     def test_command_is_not_there(self):
         self.fails(["no-such-command"], command=("no-such-command",))
         self.fails(["/no/such/command"], *SAFE, "--pidns", command=("/no/such/command",))

@@ -24,6 +24,7 @@ class StateDir(rkit.RkTestCase):
         self.assertFalse(os.path.exists(rk.state))
 
     @rkit.ours("since 2.0")
+    @rkit.needs("slirp4netns")
     def test_resolver_and_names_of_the_namespace(self):
         """Documented since 2.0, whether they are used for /etc or not."""
         for options, there in ((["--net=none"], ["hosts"]), ([], [])):
