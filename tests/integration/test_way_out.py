@@ -250,7 +250,7 @@ class TestHostLoopback(NetBuiltinCase):
 
 # A frame to the router with any destination address, from a raw socket inside.
 RAW_SYN = """
-import socket, struct, sys
+import socket, struct, subprocess, sys
 destination = sys.argv[1]
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
 index = socket.if_nametoindex("eth0")
