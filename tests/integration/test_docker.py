@@ -35,7 +35,7 @@ def docker_proxies():
 
 
 class DockerTestCase(rkit.RkTestCase):
-    storage, flags = "vfs", ()
+    storage, flags, network = "vfs", (), ""
 
     @classmethod
     def setUpClass(cls):
@@ -46,7 +46,8 @@ class DockerTestCase(rkit.RkTestCase):
         self.addCleanup(docker.forget)
 
     def start(self, *args, image=True):
-        d = docker.Docker(*args, storage=self.storage, flags=self.flags).ready()
+        d = docker.Docker(*args, storage=self.storage, flags=self.flags,
+                          network=self.network).ready()
         if image:
             d.docker("import", docker.image_tar(), "bb")
         return d
@@ -247,6 +248,15 @@ class Everyday(DockerTestCase):
         with self.start(image=False) as d:
             wait_for("the container's port", lambda: d.ports() == [("tcp4", "127.0.0.1", 18080)])
             self.assertEcho("127.0.0.1", 18080)
+
+
+class OwnNetwork(DockerTestCase):
+    """With --net=builtin: there is no slirp4netns."""
+
+    network = "builtin"
+    test_container_sees_the_client = Everyday.test_container_sees_the_client
+    test_reaching_out = Everyday.test_reaching_out
+    test_daemon_restart = Everyday.test_daemon_restart
 
 
 class Storage(DockerTestCase):

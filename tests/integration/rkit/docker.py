@@ -89,7 +89,7 @@ def image_tar():
 class Docker:
     """A dockerd. Its data stay in the home directory until forget()."""
 
-    def __init__(self, *args, flags=(), storage="vfs"):
+    def __init__(self, *args, flags=(), storage="vfs", network=""):
         w = world()
         self.runtime = w.base + "/runtime"
         if not os.path.isdir(self.runtime):
@@ -99,6 +99,7 @@ class Docker:
         self.state = self.runtime + "/dockerd-rootless"
         self.env = w.environ(
             XDG_RUNTIME_DIR=self.runtime, DOCKER_HOST="unix://%s/docker.sock" % self.runtime,
+            DOCKERD_ROOTLESS_ROOTLESSKIT_NET=network,
             DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS=" ".join(["--state-dir=" + self.state, *flags]))
         self.log_path = w.base + "/dockerd.log"
         with open(self.log_path, "ab") as log:
