@@ -309,7 +309,8 @@ static int drop_caps_but(uint64_t keep, struct err *e)
 	return 0;
 }
 
-int sandbox_drop_caps(struct err *e)
+/* Every capability, in every set. Part of those above. */
+static int sandbox_drop_caps(struct err *e)
 {
 	return drop_caps_but(0, e);
 }

@@ -24,11 +24,8 @@ int sandbox_broker(bool transparent, struct err *e);
 /* A process of a network driver, once it has opened what it reads and writes. */
 int sandbox_relay(struct err *e);
 
-/* Every capability, in every set. Part of those above. */
-int sandbox_drop_caps(struct err *e);
-
-/* The same for the broker, which keeps CAP_NET_BIND_SERVICE and, if transparent, CAP_NET_ADMIN: it
- * has them over the namespace of the child alone. Part of sandbox_broker. */
+/* Every capability goes but, for the broker, CAP_NET_BIND_SERVICE and, if transparent,
+ * CAP_NET_ADMIN: it has them over the namespace of the child alone. Part of sandbox_broker. */
 int sandbox_broker_caps(bool transparent, struct err *e);
 
 #endif

@@ -53,7 +53,4 @@ bool netlink_lengths_fit(const void *buf, size_t len);
  * number, to the socket with this id (0: any). 0 or the kernel's -errno. */
 int netlink_check_ack(const void *buf, size_t len, uint32_t seq, uint32_t portid);
 
-/* Waits for the acknowledgement of what was sent with this number. 0 or the kernel's -errno. */
-int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq);
-
 #endif

@@ -105,7 +105,8 @@ void supply_want_probe(struct worker *w, bool ipv6)
 	w->supply.pools[POOL_UDP4 + ipv6].waiting++;
 }
 
-void supply_probe_ready(struct worker *w)
+/* The UDP pools may have a socket for it now. */
+static void supply_probe_ready(struct worker *w)
 {
 	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
 		struct sockpool *pool = &w->supply.pools[POOL_UDP4 + ipv6];

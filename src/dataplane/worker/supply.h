@@ -47,7 +47,5 @@ bool supply_trim(struct worker *w);
 uint64_t supply_deadline(const struct worker *w);
 /* Takes a datagram socket for probe_fd, or has one asked for. */
 void supply_want_probe(struct worker *w, bool ipv6);
-/* The UDP pools may have a socket for it now. */
-void supply_probe_ready(struct worker *w);
 
 #endif
