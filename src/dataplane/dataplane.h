@@ -79,7 +79,7 @@ struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_r
  * so that the address can be bound again. */
 int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg);
 
-/* What the data plane that runs has counted. Nobody is disturbed by reading it. */
+/* The counters of the data plane that runs. Reading them disturbs nobody. */
 struct stats;
 struct port_stats;
 
@@ -96,7 +96,7 @@ int dataplane_stats_ports(const struct dataplane *dp, dataplane_port_stats_fn *f
 /* How many data planes there have been: 1 when none has died. */
 unsigned dataplane_starts(const struct dataplane *dp);
 
-/* What runs: "io_uring" or "epoll". */
+/* The back end that runs: "io_uring" or "epoll". */
 const char *dataplane_backend_name(const struct dataplane *dp);
 /* SO_NETNS_COOKIE (socket(7)) of the namespace that ports lead to. */
 uint64_t dataplane_netns_cookie(const struct dataplane *dp);

@@ -92,7 +92,7 @@ static const struct rule rules[] = {
 	CALL_IF(PLANE, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_CONGESTION)),
 	CALL(PLANE, accept4),
 
-	/* That takes a right over the namespace that the socket is of: the user who owns its user
+	/* This takes a right over the namespace that the socket is of: the user who owns its user
 	 * namespace has it there, without any capability, and nowhere else. */
 	CALL(TRANSPARENT | OUTWARD, bind),
 	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_TRANSPARENT)),
@@ -130,7 +130,7 @@ static const struct rule rules[] = {
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_TCP)),
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_UDP)),
 
-	/* Those that listen in the namespace. */
+	/* For sockets that listen in the namespace. */
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_PKTINFO)),
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_V6ONLY)),
 	CALL_IF(BROKER, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_RECVPKTINFO)),
@@ -159,7 +159,7 @@ static const struct rule rules[] = {
 	CALL(ALL, ppoll),
 	CALL(ALL, restart_syscall),
 
-	/* What the C library does: memory, none of it executable; locks; the clock. */
+	/* The C library's own: memory, none of it executable; locks; the clock. */
 	CALL(ALL, brk),
 	CALL_IF(ALL, mmap, NO_EXEC(2)),
 	CALL_IF(ALL, mprotect, NO_EXEC(2)),
@@ -183,7 +183,7 @@ static const struct rule rules[] = {
 	CALL(ALL, gettid),
 	CALL(ALL, tgkill), /* to ourselves: see add_self_signal */
 
-	/* What the run-time libraries of the sanitizers do, to report and at exit. */
+	/* For the run-time libraries of the sanitizers, to report and at exit. */
 	CALL(TOOL, open),
 	CALL(TOOL, openat),
 	CALL(TOOL, readlink),

@@ -23,7 +23,7 @@
 
 #define NET_DNS_MAX 4
 
-/* What the user asked for. Strings are owned by the caller and outlive the driver. */
+/* The user's wishes. Strings are owned by the caller and outlive the driver. */
 struct net_params {
 	const char *ifname; /* NULL: the driver's default */
 	int mtu;	    /* 0: the driver's default */
@@ -54,7 +54,7 @@ struct net_target {
 	int abort_fd; /* readable when start-up must stop: a signal came or the child died */
 };
 
-/* What the driver decided; sent to the child as is (no pointers) and shown by the API. */
+/* The driver's decisions; sent to the child as they are (no pointers) and shown by the API. */
 struct net_result {
 	char driver[32];
 	char ifname[IFNAMSIZ];

@@ -4,7 +4,7 @@
 
 #include "drivers/driver.h"
 
-/* What each driver's file offers to the registry. */
+/* The drivers, each from its file. */
 extern const struct net_driver_ops net_auto_ops;
 extern const struct net_driver_ops net_builtin_ops;
 extern const struct net_driver_ops net_lxc_user_nic_ops;

@@ -20,8 +20,8 @@ int port_address_resolve(const struct port_spec *spec, struct port_route *port, 
  * form, written to buf; any other text as it is. For programs that take IPv4 addresses alone. */
 const char *port_address_unmapped(const char *ip, char buf[INET_ADDRSTRLEN]);
 
-/* What to try when the host has no IPv6 (EAFNOSUPPORT): true when port was dual stack and is now
- * IPv4 alone. */
+/* For a host without IPv6 (EAFNOSUPPORT): makes of a dual stack port one of IPv4. False: the port
+ * is no dual stack one, and stays as it is. */
 bool port_address_without_ipv6(struct port_route *port);
 
 /* Turns the -errno of a failed bind into RootlessKit's words:

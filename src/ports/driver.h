@@ -33,7 +33,7 @@ struct port_order {
 	void (*settled)(struct port_order *order, const struct err *e);
 };
 
-/* What a driver has counted, or says of itself. */
+/* A counter of a driver, or something that it says of itself. */
 enum counter_scope { COUNTER_DRIVER, COUNTER_TOTAL, COUNTER_WORKER, COUNTER_PORT };
 
 struct port_counter {
@@ -75,15 +75,15 @@ struct port_driver_ops {
 	unsigned batch_max;
 	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
-	/* Where it fails nothing of the port is left. */
+	/* When an add fails, nothing of the port is left. */
 	void (*add)(struct port_order *order);
 	/* When it is settled the port is free again and its connections are closed. */
 	void (*remove)(struct port_order *order);
 	void (*stop)(struct port_driver *drv);
-	/* Optional. What there is to say of the driver beside its ops, as COUNTER_DRIVER. */
+	/* Optional. Lists what there is to say of the driver beside its ops, as COUNTER_DRIVER. */
 	int (*describe)(const struct port_driver *drv, port_counter_fn *fn, void *arg);
-	/* Optional. What it has counted: facts of the driver, all workers together, each worker,
-	 * each live port. 0 or -errno with *e filled in. */
+	/* Optional. Lists what has been counted: facts of the driver, all workers together, each
+	 * worker, each live port. 0 or -errno with *e filled in. */
 	int (*stats)(const struct port_driver *drv, port_counter_fn *fn, void *arg, struct err *e);
 };
 

@@ -49,7 +49,7 @@ int ports_each(const struct ports *ports, int (*fn)(void *arg, const struct port
 
 const struct port_driver_ops *ports_driver(const struct ports *ports);
 
-/* What the driver says of itself beside its ops. 0 or -errno of fn. */
+/* Lists what the driver says of itself beside its ops. 0 or -errno of fn. */
 int ports_describe(const struct ports *ports, port_counter_fn *fn, void *arg);
 
 /* The driver's counters, as struct port_driver_ops has them. 0, or -errno with *e filled in, also

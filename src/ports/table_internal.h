@@ -8,7 +8,7 @@
 
 #include "ports/table.h"
 
-/* What table.c and bulk.c share. */
+/* Shared by table.c and bulk.c. */
 
 enum port_state {
 	PORT_ADDING,
@@ -16,7 +16,7 @@ enum port_state {
 	PORT_REMOVING,
 };
 
-/* What two ports must not share: the words of the user, as RootlessKit compares them. */
+/* No two ports may have the same key. The words are the user's, as RootlessKit compares them. */
 struct port_key {
 	char proto[64];
 	char parent_ip[64];

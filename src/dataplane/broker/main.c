@@ -37,7 +37,7 @@
 /* Channels at a time: the workers', and those of a data plane whose end has not been seen yet. */
 #define CHANNELS_MAX (2 * LIMIT_WORKERS)
 
-/* What the parent says once we are up. */
+/* A message of the parent's once the broker is up. */
 union parent_message {
 	struct broker_channels channels;
 	struct broker_listen listen;
@@ -254,7 +254,8 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 	return 0;
 }
 
-/* Where it does not work, servers see another address, and that is all. */
+/* Prepares the namespace for clients' addresses. When that fails, servers see another address, and
+ * nothing else is lost. */
 static uint32_t set_up_transparent(struct broker *b, bool first)
 {
 	struct err why = {.code = 0};
@@ -308,7 +309,7 @@ int broker_main(void)
 	reply.err = set_up(&broker, &reply, &e);
 	if (reply.err)
 		log_error("%s", e.msg);
-	/* Where this fails the parent is gone, and the next poll tells. */
+	/* A failure means that the parent is gone, and the next poll tells. */
 	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
 	return reply.err ? 1 : serve(&broker);
 }

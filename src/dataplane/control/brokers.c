@@ -88,7 +88,7 @@ void dp_broker_look(struct dataplane *dp)
 /* Socket channels: the workers' ends stay in broker->channels until they are handed over. */
 static int broker_pairs(struct dp_child *broker, int *theirs)
 {
-	/* Those of a broker that had not answered yet when this became necessary. */
+	/* There are some if the broker had not answered yet when the next one became necessary. */
 	dp_fds_close(broker->channels, broker->dp->workers);
 	return dp_pairs_open(broker->channels, theirs, broker->dp->workers);
 }

@@ -33,7 +33,7 @@
 #define FDS_KEPT_WORKER		 32
 #define LISTENERS_PLENTY(nofile) ((nofile) / 16)
 
-/* What 10,000 ports take on a busy machine. */
+/* Time for the workers to let go of all ports: 10,000 take this long on a busy machine. */
 #define LET_GO_MS 1000
 
 /* How many data planes may die over a port before it is refused. */
@@ -360,7 +360,7 @@ static int port_bind(struct dp_port *port)
 	return 0;
 }
 
-/* It dies again and again: what is asked for now would wait for long. */
+/* A process that dies again and again: a request would wait for long. */
 static bool is_hopeless(const struct dp_child *child)
 {
 	return child->state == DP_CHILD_DOWN && child->failures >= 4;

@@ -129,9 +129,9 @@ int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, boo
 /* process.c */
 int dp_children_start(struct dataplane *dp, struct err *e);
 void dp_children_end(struct dataplane *dp);
-/* It does not do what it should: it is ended, and started again. */
+/* Ends a process that does not do what it should; the loop starts it again. */
 void dp_child_give_up(struct dp_child *child, const char *why);
-/* It has closed a channel: it is ending, and helped along. */
+/* A process has closed a channel, so that it is ending: kills it. */
 void dp_child_hung_up(struct dp_child *child);
 
 /* brokers.c */

@@ -224,7 +224,7 @@ static unsigned failures_now(const struct dp_child *child, bool killed)
 	return child->failures + 1;
 }
 
-/* It is gone: clear up, and start it again soon. killed: by SIGKILL. */
+/* The process is gone: clears up, and starts it again soon. killed: by SIGKILL. */
 static void child_died(struct dp_child *child, const char *why, bool killed)
 {
 	struct dataplane *dp = child->dp;
@@ -378,7 +378,7 @@ static int broker_prepare_again(struct dp_child *broker)
 	return code;
 }
 
-/* It ended before it had heard what to do. The way it ended says more than that, and the loop
+/* The process ended before it had heard what to do. How it ended says more than that, and the loop
  * learns it. */
 static int child_ended_early(struct dp_child *child)
 {

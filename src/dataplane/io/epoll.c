@@ -199,7 +199,7 @@ static void poller_connect(struct io *io, int fd, const struct sockaddr *addr, s
 	complete(p, handle, code);
 }
 
-/* What is ready now, whatever has been remembered. */
+/* Asks the kernel what is ready now; what has been remembered may be old. */
 static void refresh(struct slot *s, int fd)
 {
 	struct pollfd pfd = {.fd = fd, .events = (short)WATCHED};
@@ -343,7 +343,7 @@ static uint64_t timeout_until(struct poller *p, uint64_t deadline_ns)
 	return deadline_ns > now ? deadline_ns - now : 0;
 }
 
-/* Those that have more come again after all others. */
+/* Runs multishot operations. A descriptor that has more comes again after all others. */
 static void run_active(struct poller *p)
 {
 	int last = p->active_tail, fd;

@@ -61,7 +61,7 @@ void poller_buf_put(struct io *io, uint16_t buf_id)
 	p->free_bufs[p->n_free++] = buf_id;
 }
 
-/* One datagram. Its length, or -errno; -ENOBUFS when there is nowhere to put it. */
+/* Receives a datagram. Returns its length, or -errno; -ENOBUFS: there is nowhere to put it. */
 static int receive_one(struct poller *p, int fd, struct io_event *ev)
 {
 	struct buffer_head *head;

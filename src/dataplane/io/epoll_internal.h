@@ -51,7 +51,7 @@ struct poller {
 	unsigned n_bufs, n_free;
 	uint16_t *free_bufs;
 
-	/* Where wait puts what it finds. */
+	/* The events that wait fills in. */
 	struct io_event *out;
 	unsigned n_out, max_out;
 };

@@ -45,14 +45,14 @@ struct io_event {
 	};
 };
 
-/* What the error queue of a datagram socket tells (ip(7), IP_RECVERR). */
+/* An entry of a datagram socket's error queue (ip(7), IP_RECVERR). */
 struct io_error {
 	union dp_addr dest; /* of the datagram */
 	int err;	    /* an errno */
 	uint32_t info;	    /* EMSGSIZE: what fits */
 };
 
-/* What a socket that was sent to the worker must be. It must also be new: neither bound, connected
+/* The kind of socket that was ordered. Such a socket must also be new: neither bound, connected
  * nor listening. */
 struct io_sock {
 	int family, type, protocol;

@@ -30,7 +30,7 @@
  * interrupt disturbs a worker at work. A kernel without these flags gets the epoll back end.
  */
 
-/* One group of receive buffers a ring. */
+/* A ring has one group of receive buffers. */
 #define BUF_GROUP 0
 
 /* struct cmsghdr with in6_pktinfo (40 bytes) and UDP_GRO (24), and as much again. */
@@ -317,7 +317,7 @@ static int ring_register(struct uring *u, unsigned op, const void *arg, unsigned
 	return syscall(SYS_io_uring_register, u->ring.ring_fd, op, arg, n) < 0 ? -errno : 0;
 }
 
-/* What passes through a ring does not pass through seccomp, so the ring needs a list of its own
+/* Operations of a ring do not pass through seccomp, so the ring needs a list of its own
  * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). No register operation is allowed. */
 static int lock_ring(struct uring *u)
 {

@@ -30,11 +30,11 @@ void client_address_begin(struct worker *w, struct tcp_flow *f);
 enum client_address client_address_choose(struct worker *w, struct tcp_flow *f);
 /* Gives its fd[1] the client's address. 0, or -errno and client_address_failed has been called. */
 int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how);
-/* It did not work: the next attempt is to be another. */
+/* The attempt failed with err: chooses which one comes next. */
 void client_address_failed(struct worker *w, struct tcp_flow *f, int err);
 /* Nothing else has worked: whether there is still a way to try. */
 bool client_address_last(struct tcp_flow *f);
-/* It is connected, one way or the other. */
+/* The flow is connected, with the client's address or without. */
 void client_address_connected(struct worker *w, struct tcp_flow *f);
 /* The attempt that begins now may last until f->limit_ns. */
 void client_address_limit(const struct worker *w, struct tcp_flow *f);

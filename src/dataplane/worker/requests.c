@@ -49,7 +49,7 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 		w->io->ops->close_fd(w->io, fd);
 }
 
-/* One request. False: there is none now. */
+/* Reads and obeys a request. False: there is none now. */
 static bool take(struct worker *w)
 {
 	struct dp_msg msg;

@@ -43,7 +43,7 @@ void supply_request(struct worker *w)
 		req = (struct broker_request){.family = (uint8_t)supply_family(i),
 					      .proto = (uint8_t)supply_proto(i),
 					      .count = (uint16_t)n};
-		/* Where this fails the broker is gone, which its channel tells, or behind. */
+		/* A failure means that the broker is gone, which its channel tells, or busy. */
 		if (w->io->ops->msg_send(w->io, w->supply.broker_fd, &req, sizeof(req)) < 0) {
 			sockpool_fill(&w->supply.pools[i], NULL, 0, -EAGAIN, w->now_ns);
 			continue;

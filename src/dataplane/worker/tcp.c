@@ -100,8 +100,8 @@ static void end_of_stream(struct worker *w, struct tcp_flow *f, unsigned d)
 	tcp_flow_arm_watch(w, f, d);
 }
 
-/* A side takes nothing any more. What it sent is still delivered; then the flow ends. */
-/* Two deep at most: what is pumped then is the other direction. */
+/* A side takes nothing any more. The bytes that it sent are still delivered; then the flow ends.
+ * Calls pump() for the other direction, so that the two are at most two deep. */
 static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 {
 	struct tcp_dir *to = &f->dir[!side], *from = &f->dir[side];
@@ -152,7 +152,7 @@ void tcp_run_queue(struct worker *w)
 	struct tcp_flow *last = w->tcp.run_queue ? w->tcp.run_queue->queue_prev : NULL, *f = NULL;
 	uint64_t end_ns = last ? w->io->ops->now_ns(w->io) + RUN_NS : 0;
 
-	/* Those that come back go to the end, behind last, and have their turn next time. */
+	/* Flows that have more are queued again behind last, and have their turn next time. */
 	while (f != last && w->tcp.run_queue) {
 		if (f && w->io->ops->now_ns(w->io) >= end_ns)
 			break;

@@ -23,7 +23,7 @@ enum tcp_state {
 	TCP_FLOW_CLOSING,  /* until nothing is in flight */
 };
 
-/* One direction: from fd[d] to fd[!d]. */
+/* A direction of a flow: from fd[d] to fd[!d]. */
 struct tcp_dir {
 	uint32_t in_pipe; /* bytes */
 	int16_t pipe;	  /* PIPEPOOL_NONE when it has none */

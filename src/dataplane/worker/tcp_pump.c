@@ -44,7 +44,7 @@ static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, 
 	stats_add(d == 0 ? &port->bytes_in : &port->bytes_out, n);
 }
 
-/* What is in the pipe goes first. */
+/* Sends what is in the pipe: those bytes come before any others. */
 static enum tcp_pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d)
 {
 	struct tcp_dir *dir = &f->dir[d];
@@ -97,7 +97,7 @@ static enum tcp_pump move_peeked(struct worker *w, struct tcp_flow *f, unsigned 
 	return PUMP_MOVED;
 }
 
-/* What a send left goes into a pipe: one is there, the caller has made sure. */
+/* Puts the rest of a short send into a pipe. The caller has made sure that there is one. */
 static enum tcp_pump spill(struct worker *w, struct tcp_dir *dir, const uint8_t *rest, size_t len)
 {
 	ssize_t n;

@@ -6,7 +6,7 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* Where a datagram lies until it is sent: in a receive buffer of the io, or in a copy of ours. */
+/* A datagram lies in a receive buffer of the io until it is sent, or in a copy of ours. */
 
 /* Tells a copy from a receive buffer where a buffer is named. */
 #define COPY_BIT 0x8000u

@@ -101,7 +101,7 @@ static int send_message(struct worker *w, const struct udp_batch *b, struct iove
 	return r < 0 ? (int)r : 0;
 }
 
-/* One message for each datagram: where segments are too large for the interface, for one. */
+/* Sends each datagram as a message of its own, as when segments are too large for the interface. */
 static void send_plain(struct worker *w, struct udp_batch *b)
 {
 	for (unsigned i = 0; i < b->n; i++) {

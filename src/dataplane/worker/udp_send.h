@@ -4,7 +4,7 @@
 
 #include "dataplane/worker/udp.h"
 
-/* Sends it, soon; its buffer goes back by itself. */
+/* Sends a datagram before the turn ends, and gives its buffer back then. */
 void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p);
 void udp_flush(struct worker *w);
 /* Counts what was not sent. l: of the port it was for; NULL: that has gone. */

@@ -84,7 +84,7 @@ static void carve_all(struct worker *w, struct carve *c)
 	carve_out_udp(w, c);
 }
 
-/* One mapping for everything. Pages that were never needed are never touched. */
+/* Takes all tables in one mapping. Pages that are never needed are never touched. */
 static int take_memory(struct worker *w)
 {
 	struct carve c = {.base = NULL};

@@ -47,7 +47,7 @@ void worker_set_channels(struct worker *w, int control_fd, int broker_fd);
 /* Serves until the control channel ends (0) or waiting fails (-errno). */
 int worker_run(struct worker *w);
 
-/* One turn of worker_run: 0, 1 when the control channel has ended, or -errno. For tests. */
+/* A turn of worker_run. Returns 0, 1 when the control channel has ended, or -errno. For tests. */
 int worker_turn(struct worker *w);
 
 #endif

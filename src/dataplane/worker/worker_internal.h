@@ -28,7 +28,7 @@
 /* Completions taken at a time. */
 #define WORKER_EVENTS 256
 
-/* What one recv of a small message takes, and what a flow must fill to count as bulk. Copying
+/* A read takes this much, and a flow that fills it counts as bulk. Copying
  * this much costs about what two splices cost. */
 #define WORKER_COPY_BYTES 16384
 

@@ -27,7 +27,7 @@ enum dhcp_type {
 #define DHCP_FRAME_MAX 350
 #define DHCP_DNS_MAX   4
 
-/* What a client says. */
+/* A message of a client's. */
 struct dhcp_query {
 	enum dhcp_type type;
 	uint32_t xid;
@@ -38,7 +38,7 @@ struct dhcp_query {
 	in_addr_t requested, server;  /* options; 0: not there */
 };
 
-/* What a server says. What it does not say is 0. */
+/* A message of a server's. Members that it does not mention are 0. */
 struct dhcp_answer {
 	enum dhcp_type type;
 	uint32_t xid;

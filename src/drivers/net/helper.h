@@ -43,7 +43,7 @@ int helper_wait(struct helper *h, int fd, int abort_fd, int timeout_ms, const ch
 /* For one that runs to its end: waits for that. 0 when it exited with 0, else as helper_wait. */
 int helper_finish(struct helper *h, int abort_fd, int timeout_ms, const char *what, struct err *e);
 
-/* It has ended: takes its status, and what it wrote. *e: "NAME ended (exit status 1): ...".
+/* The helper has ended: takes its status, and what it wrote. *e: "NAME ended (exit status 1): ...".
  * -ECHILD, always. */
 int helper_ended(struct helper *h, struct err *e);
 

@@ -50,7 +50,7 @@ static int open_socket(const char *ifname, uint8_t *mac, int *out, struct err *e
 	return 0;
 }
 
-/* What is lost is asked again. */
+/* A request that gets lost is sent again. */
 static void ask(int fd, const uint8_t *mac, const struct link_probe_boot *boot)
 {
 	struct arp_frame f = {

@@ -13,7 +13,7 @@
  * and asks for the gateway's address by ARP (RFC 826), until it is answered.
  */
 
-/* What the process is told. Addresses in network byte order. */
+/* The request to the process. Addresses in network byte order. */
 struct link_probe_boot {
 	char ifname[IFNAMSIZ];
 	in_addr_t ip, gateway;

@@ -129,7 +129,7 @@ static int open_swallower(struct client *c, struct err *e)
 
 /* Messages */
 
-/* What is lost on the way out is sent again in time. */
+/* A request that gets lost is sent again in time. */
 static void send_query(struct client *c, struct dhcp_query *q)
 {
 	uint8_t frame[DHCP_FRAME_MAX];
@@ -191,7 +191,7 @@ static void take_lease(struct client *c, const struct dhcp_answer *a, uint64_t s
 	uint32_t lease_s = a->lease_s > LEASE_MIN_S ? a->lease_s : LEASE_MIN_S;
 	uint32_t t1_s = a->t1_s, t2_s = a->t2_s;
 
-	/* What it should be where the server does not say, or says nonsense: section 4.4.5. */
+	/* The default when the server says nothing, or nonsense: section 4.4.5. */
 	if (!t2_s || t2_s >= lease_s)
 		t2_s = lease_s == LEASE_FOR_EVER ? lease_s : (uint32_t)((uint64_t)lease_s * 7 / 8);
 	if (!t1_s || t1_s >= t2_s)
@@ -310,7 +310,7 @@ static int renew(struct client *c)
 	return code ? code : -ETIMEDOUT;
 }
 
-/* What the parent is to know of the lease. */
+/* Tells the parent of the lease. */
 static void fill_answer(const struct client *c, struct lxc_answer *answer)
 {
 	memset(answer, 0, sizeof(*answer));

@@ -83,14 +83,14 @@ static int check_bridge(const char *bridge, struct err *e)
 		       bridge);
 }
 
-/* What its messages leave open. */
+/* Explains what the program's messages leave open. */
 static int add_hint(int code, const char *bridge, struct err *e)
 {
 	if (code == -ENOENT)
 		return err_wrap(e, code,
 				"install liblxc-common, or name the program with "
 				"--lxc-user-nic-binary");
-	/* It says "Quota reached" after whatever went wrong. */
+	/* lxc-user-nic says "Quota reached" whatever went wrong. */
 	if (code == -ECHILD && strstr(e->msg, "Quota") && !strstr(e->msg, "Error attaching"))
 		return err_wrap(e, code,
 				"/etc/lxc/lxc-usernet allows you no (more) interfaces on %.40s",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What pasta(1) can do and how it is to be called: no processes here. */
+/* The options of a pasta(1), and its command line. No processes here. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static const char **add_target(const struct net_params *params, const struct net
 		*arg++ = cmd->netns;
 		return arg;
 	}
-	/* It would look for the name of the namespace to vanish; we end it ourselves. */
+	/* pasta would watch the name of the namespace, and end when it vanishes; we end it. */
 	*arg++ = "--no-netns-quit";
 	snprintf(cmd->userns, sizeof(cmd->userns), "--userns=/proc/%d/ns/user",
 		 (int)target->child_pid);
@@ -67,7 +67,7 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	const char **arg = cmd->argv;
 
 	*arg++ = params->binary ? params->binary : "pasta";
-	/* It stays our child, so that it dies with us, and says its pid when it is ready. */
+	/* pasta stays our child, so that it dies with us, and says its pid when it is ready. */
 	*arg++ = "--foreground";
 	*arg++ = "--pid=/proc/self/fd/1";
 	/* Later versions do so by themselves, and say that the option will be dropped. */

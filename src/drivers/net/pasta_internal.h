@@ -7,7 +7,7 @@
 #include "drivers/driver.h"
 #include "drivers/net/cidr.h"
 
-/* What not every pasta knows. Plain data. */
+/* Options that not every pasta knows. Plain data. */
 struct pasta_features {
 	bool host_lo_to_ns_lo;
 };

@@ -12,7 +12,7 @@
 #include "ns/etcfiles.h"
 #include "ns/netif.h"
 
-/* It takes a millisecond. */
+/* Patience for what takes a millisecond. */
 #define TIMEOUT_MS 10000
 
 struct boot {
@@ -108,7 +108,7 @@ static struct netif_config config_of(const struct net_result *net)
 				     .gateway = net->gateway};
 }
 
-/* Where the host's file was left as it is, it is none of ours. */
+/* A file that was left as the host has it is none of ours. */
 static int change_resolv_conf(const struct boot *boot, int mnt_ns_fd, struct err *e)
 {
 	const char *old[NET_DNS_MAX], *dns[NET_DNS_MAX];

@@ -36,7 +36,7 @@ struct net_driver {
 	int exit_w; /* closing it ends slirp4netns */
 };
 
-/* What start() works with. */
+/* The state of a start. */
 struct start {
 	const struct net_params *params;
 	const struct net_target *target;

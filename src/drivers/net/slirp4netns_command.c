@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What slirp4netns(1) can do and how it is to be called: no processes here. */
+/* The options of a slirp4netns(1), and its command line. No processes here. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>

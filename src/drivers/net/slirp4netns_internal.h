@@ -7,7 +7,7 @@
 #include "drivers/driver.h"
 #include "drivers/net/cidr.h"
 
-/* What a slirp4netns knows, from its --help. Plain data. */
+/* The options that a slirp4netns knows, from its --help. Plain data. */
 struct slirp4netns_features {
 	bool netns_type; /* came with 0.4.0, and stands for it */
 	bool cidr, disable_host_loopback, api_socket, ipv6, sandbox, seccomp;

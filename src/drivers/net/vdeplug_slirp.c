@@ -22,7 +22,7 @@
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
 
-/* What the plug-in has unless it is told otherwise. */
+/* The plug-in's own defaults. */
 #define GATEWAY	   "10.0.2.2"
 #define DNS	   "10.0.2.3"
 #define ADDRESS	   "10.0.2.100"

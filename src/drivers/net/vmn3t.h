@@ -22,7 +22,7 @@
 #define VMN3T_HEADER_BYTES  2
 #define VMN3T_FRAME_MAX	    65535
 
-/* What the server says about the client's interface. */
+/* The server's message about the client's interface. */
 struct vmn3t_vif {
 	unsigned mtu, max_packet;
 	uint8_t mac[ETH_ALEN];

@@ -290,7 +290,7 @@ static int flush(struct relay *r)
 	return 0;
 }
 
-/* One turn. 0, 1 when the parent is gone, or -errno with *e. */
+/* A turn of the relay. 0, 1 when the parent is gone, or -errno with *e. */
 static int turn(struct relay *r, struct err *e)
 {
 	bool full = r->out.end > 0;

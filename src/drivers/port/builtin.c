@@ -73,7 +73,7 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 	return 0;
 }
 
-/* What a port that could not be had failed for, in RootlessKit's words. */
+/* Why there is no port, in RootlessKit's words. */
 static void explain(const struct port_order *order, const struct port_outcome *outcome,
 		    struct err *e)
 {

@@ -250,7 +250,7 @@ static void slirp_add(struct port_order *order)
 	}
 }
 
-/* What is not there, or whose slirp4netns is gone, is removed. */
+/* A forward that slirp4netns does not have, or whose slirp4netns is gone, counts as removed. */
 static void on_removed(void *arg, const struct slirp4netns_answer *answer, const struct err *e)
 {
 	struct forward *f = arg;
@@ -372,7 +372,7 @@ static void on_list(void *arg, const struct slirp4netns_answer *answer, const st
 		else
 			remove_stray(drv, answer->ids[i]);
 	}
-	/* One that is to be removed (order is set) need not come back. */
+	/* A forward that is to be removed (order is set) need not come back. */
 	HASH_ITER(hh, drv->forwards, f, tmp)
 	if (f->slirp_id && !f->seen && !f->order)
 		add_again(f);

@@ -17,7 +17,7 @@ enum slirp4netns_request {
 	SLIRP4NETNS_LIST,   /* {"entries":[{"id":N,...},...]}, with or without "return" around it */
 };
 
-/* What it said. Zero-initialise it and give it back to slirp4netns_answer_free. */
+/* An answer of slirp4netns. Zero-initialise it and give it back to slirp4netns_answer_free. */
 struct slirp4netns_answer {
 	char refused[256]; /* its own words, printable; "" when it did as asked */
 	long long id;	   /* of what was added */

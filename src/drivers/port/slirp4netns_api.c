@@ -192,7 +192,7 @@ static int write_some(struct slirp4netns_api *api)
 	call->sent += (size_t)n;
 	if ((size_t)n < left)
 		return -EAGAIN;
-	/* It reads to the end of what we send. */
+	/* slirp4netns reads to the end of what we send. */
 	if (shutdown(api->fd, SHUT_WR) < 0)
 		return -errno;
 	return loop_source_set_events(api->fd_src, EPOLLIN);

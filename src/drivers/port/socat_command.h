@@ -22,7 +22,7 @@ struct socat_command {
 void socat_build_command(const struct port_route *port, int udp_timeout_ms,
 			 struct socat_command *cmd);
 
-/* What socat wrote (helper_output_tail): the message of its first error, in buf; "" when there is
+/* The message of the first error in what socat wrote (helper_output_tail), in buf; "" when there is
  * none. Returns buf. */
 const char *socat_find_error(const char *output, char *buf, size_t size);
 
