@@ -72,6 +72,7 @@ class Payload(PortTestCase):
         burst = 40
         with UdpServer(netns=self.ns), \
                 net.udp_client("127.0.0.1", 18053, timeout=DEADLINE_S) as client:
+            ask(client, b"first")  # the flow has its socket: until then a few datagrams wait, no more
             for start in range(0, len(want), burst):
                 some = want[start:start + burst]
                 for data in some:
@@ -219,6 +220,28 @@ class Addresses(PortTestCase):
         with UdpServer(self.word("six"), host="::1", netns=self.ns):
             self.rk.add(18053, 53, proto="udp", parent_ip="::1")
             self.assertEqual(self.ask("::1", 18053), "six")
+
+    @rkit.ours("tries 127.0.0.1 only")
+    def test_server_of_the_other_family(self):
+        """Published where both are tried, served on one of them: no datagram is lost on the way to it."""
+        for ip, host in (("::1", "127.0.0.1"), ("::", "::1"), ("::", "127.0.0.1"), ("::1", "::1")):
+            with self.subTest(published=ip, server=host), \
+                    UdpServer(host=host, netns=self.ns) as server:
+                port = self.rk.add(18053, 53, proto="udp6", parent_ip=ip)
+                for i in range(5):
+                    with net.udp_client("::1", 18053, timeout=DEADLINE_S) as client:
+                        client.send(b"once %d" % i)
+                        self.assertEqual(client.recv(100), b"once %d" % i)
+                self.assertEqual(len(server.seen), 5)
+                self.rk.remove(port)
+
+    @rkit.ours("tries 127.0.0.1 only")
+    def test_server_that_moves_to_the_other_family(self):
+        self.rk.add(18053, 53, proto="udp", parent_ip="::1")
+        with net.udp_client("::1", 18053, timeout=2) as client:
+            for host in ("127.0.0.1", "::1", "127.0.0.1"):
+                with UdpServer(host=host, netns=self.ns):
+                    self.assertEqual(ask(client, host.encode()), host.encode())
 
     def test_tcp_and_udp_on_one_number(self):
         with UdpServer(self.word("here"), netns=self.ns):

@@ -98,6 +98,7 @@ struct sim {
 	int bind_error, bound_error;
 	int no_segments;
 	unsigned local_ports, ports_refused;
+	uint16_t unreachable_port;
 	int last_server;
 	struct object objects[OBJECTS];
 	struct op ops[OPS_MAX];
@@ -632,6 +633,9 @@ static int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, s
 		o->error = 0;
 		return err ? err : -EALREADY;
 	}
+	if (o->kind == KIND_DATAGRAM && s->unreachable_port &&
+	    ((const struct sockaddr_in *)addr)->sin_port == htons(s->unreachable_port))
+		return -EADDRNOTAVAIL;
 	memcpy(&o->peer, addr, sizeof(o->peer));
 	o->connecting = o->kind == KIND_SOCKET;
 	return o->connecting ? -EINPROGRESS : 0;
@@ -1378,6 +1382,11 @@ int sim_segments_refused(const struct sim *s)
 void sim_local_ports(struct sim *s, unsigned n)
 {
 	s->local_ports = n;
+}
+
+void sim_unreachable_port(struct sim *s, uint16_t port)
+{
+	s->unreachable_port = port;
 }
 
 unsigned sim_ports_refused(const struct sim *s)

@@ -135,6 +135,8 @@ void sim_no_segments(struct sim *s, int err);
 int sim_segments_refused(const struct sim *s);
 /* The next send of a datagram fails with this. */
 void sim_fail_send(struct sim *s, int err);
+/* Datagram sockets cannot be connected to this port. */
+void sim_unreachable_port(struct sim *s, uint16_t port);
 /* While this is not 0, so many datagram sockets may be connected: the next one finds no port. */
 void sim_local_ports(struct sim *s, unsigned n);
 /* Connects of datagram sockets that found none. */

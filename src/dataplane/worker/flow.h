@@ -52,6 +52,7 @@ struct listener {
 	socklen_t target_len, target2_len;
 	unsigned n_flows;
 	struct tcp_flow *tcp_flows;
+	uint64_t udp_second_ns;	      /* UDP servers are at target2, until then */
 	struct udp_flow *udp_flows;   /* the least recently used first */
 	struct listener *prev, *next; /* of the paused, the settled, or the free ones */
 	struct listener *hash_next;   /* by port_id */

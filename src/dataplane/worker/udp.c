@@ -30,7 +30,7 @@
 static const uint8_t state_after[] = {
 	[UDP_FLOW_FREE] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN,
 	[UDP_FLOW_WAITING] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN | 1 << UDP_FLOW_CLOSING,
-	[UDP_FLOW_OPEN] = 1 << UDP_FLOW_CLOSING,
+	[UDP_FLOW_OPEN] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN | 1 << UDP_FLOW_CLOSING,
 	[UDP_FLOW_CLOSING] = 0,
 };
 
@@ -180,7 +180,7 @@ static struct udp_flow *slot_get(struct worker *w)
 
 static void wait_begin(struct worker *w, struct udp_flow *f)
 {
-	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
+	bool ipv6 = udp_target_family(f) == AF_INET6;
 
 	set_state(f, UDP_FLOW_WAITING);
 	DL_APPEND2(w->udp.waiting[ipv6], f, wait_prev, wait_next);
@@ -189,7 +189,7 @@ static void wait_begin(struct worker *w, struct udp_flow *f)
 
 static void wait_end(struct worker *w, struct udp_flow *f)
 {
-	bool ipv6 = f->listener->target.sa.sa_family == AF_INET6;
+	bool ipv6 = udp_target_family(f) == AF_INET6;
 
 	DL_DELETE2(w->udp.waiting[ipv6], f, wait_prev, wait_next);
 	w->supply.pools[POOL_UDP4 + ipv6].waiting--;
@@ -234,7 +234,10 @@ static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 	if (f->paused)
 		DL_DELETE2(w->udp.paused, f, wait_prev, wait_next);
 	f->paused = false;
-	udp_pending_drop(w, f);
+	if (f->state == UDP_FLOW_OPEN)
+		udp_pending_forget(w, f);
+	else
+		udp_pending_drop(w, f);
 	unhash(w, f);
 	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
 	if (f->state == UDP_FLOW_OPEN)
@@ -298,31 +301,43 @@ static void arm(struct worker *w, struct udp_flow *f)
 	w->io->ops->recvmsg(w->io, f->fd, handle_of(w, f));
 }
 
+/* 0, or -errno and it has no socket. */
+static int connect_to_target(struct worker *w, struct udp_flow *f)
+{
+	socklen_t len;
+	const union dp_addr *target = udp_target(f, &len);
+	int err = w->io->ops->connect_now(w->io, f->fd, &target->sa, len);
+
+	if (err < 0) {
+		w->io->ops->close_fd(w->io, f->fd);
+		f->fd = -1;
+	}
+	return err;
+}
+
 /* Connects its socket if there is one; otherwise it waits. False: it has been closed. */
 static bool start(struct worker *w, struct udp_flow *f)
 {
-	const struct listener *l = f->listener;
 	int err;
 
-	f->fd = udp_ports_may_try(w) ? supply_take(w, l->target.sa.sa_family, SOCK_DGRAM) : -1;
-	if (f->fd < 0) {
-		wait_begin(w, f);
-		return true;
-	}
-	err = w->io->ops->connect_now(w->io, f->fd, &l->target.sa, l->target_len);
-	if (err == -EAGAIN || err == -EADDRINUSE) {
-		w->io->ops->close_fd(w->io, f->fd);
-		f->fd = -1;
-		udp_ports_none(w);
-		wait_begin(w, f);
-		return true;
-	}
+	do {
+		f->fd = udp_ports_may_try(w) ? supply_take(w, udp_target_family(f), SOCK_DGRAM)
+					     : -1;
+		if (f->fd < 0) {
+			wait_begin(w, f);
+			return true;
+		}
+		err = connect_to_target(w, f);
+		if (err == -EAGAIN || err == -EADDRINUSE)
+			udp_ports_none(w);
+	} while (err == -EAGAIN || err == -EADDRINUSE || (err && udp_target_unreachable(f)));
 	set_state(f, UDP_FLOW_OPEN);
 	udp_ports_took(w);
 	if (err < 0) {
 		flow_close(w, f, strerror(-err));
 		return false;
 	}
+	f->unreachable = false;
 	flow_debug(w, f, "connected");
 	arm(w, f);
 	return true;
@@ -353,6 +368,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 	f->fd = -1;
 	f->listener = l;
 	f->last_ns = w->now_ns;
+	udp_target_choose(w, f);
 	f->hash_next = *bucket;
 	*bucket = f;
 	w->udp.slots++;
@@ -391,6 +407,8 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 		return;
 	}
 	payload = payload_of(d, segment);
+	if (f->state == UDP_FLOW_OPEN && f->undecided)
+		udp_pending_keep(w, f, &payload);
 	if (f->state == UDP_FLOW_OPEN)
 		udp_send(w, f, false, &payload);
 	else
@@ -410,6 +428,20 @@ void udp_sockets_ready(struct worker *w, int family)
 	}
 }
 
+/* With a socket for the flow's other address. */
+static void start_again(struct worker *w, struct udp_flow *f)
+{
+	if (w->udp.batch.flow == f)
+		udp_flush(w);
+	w->io->ops->close_fd(w->io, f->fd);
+	f->fd = -1;
+	udp_ports_gave(w);
+	udp_pending_again(w, f);
+	flow_debug(w, f, "nobody is there: tries the other address");
+	if (start(w, f) && f->state == UDP_FLOW_OPEN)
+		udp_pending_send(w, f);
+}
+
 /* Receiving has ended on an open flow. */
 static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 {
@@ -425,7 +457,10 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 	case EPROTO:
 		stats_add(&w->stats->udp_refused, 1);
 		stats_add(&f->listener->stats->errors, 1);
-		arm(w, f);
+		if (why != -EMSGSIZE && why != -EPROTO && udp_target_refused(f))
+			start_again(w, f);
+		else
+			arm(w, f);
 		return;
 	default:
 		if (why >= 0)
@@ -439,6 +474,8 @@ static void from_server(struct worker *w, struct udp_flow *f, const struct io_da
 {
 	struct udp_payload payload = payload_of(d, read_control(d, NULL));
 
+	if (f && f->state == UDP_FLOW_OPEN)
+		udp_target_answered(w, f);
 	if (f && f->state == UDP_FLOW_OPEN && !d->truncated)
 		udp_send(w, f, true, &payload);
 	else
@@ -488,6 +525,8 @@ uint64_t udp_deadline(const struct worker *w)
 		at = w->udp.ages->last_ns + timeout_ns(w);
 	if (w->udp.ports_retry_ns && w->udp.ports_retry_ns < at)
 		at = w->udp.ports_retry_ns;
+	if (udp_pending_deadline(w) < at)
+		at = udp_pending_deadline(w);
 	return at;
 }
 
@@ -515,6 +554,7 @@ void udp_tick(struct worker *w)
 
 	resume_paused(w);
 	retry_ports(w);
+	udp_pending_tick(w);
 	while ((f = w->udp.ages) && w->now_ns - f->last_ns >= timeout_ns(w)) {
 		stats_add(&w->stats->udp_expired, 1);
 		flow_close(w, f, "no traffic");

@@ -43,8 +43,12 @@ struct udp_flow {
 	uint32_t gen;
 	int fd;
 	bool armed;
-	bool paused; /* waits for receive buffers */
-	bool plain;  /* the kernel would not segment for it */
+	bool paused;	   /* waits for receive buffers */
+	bool plain;	   /* the kernel would not segment for it */
+	bool second;	   /* its server is, or may be, at target2 of the listener */
+	bool undecided;	   /* or at the other one: what is sent is kept in pending, too */
+	bool unreachable;  /* one could not be connected to */
+	uint8_t n_counted; /* of pending: have been sent once */
 	uint8_t n_pending;
 	struct udp_payload pending[UDP_PENDING_MAX];
 	struct udp_key key;
@@ -53,6 +57,8 @@ struct udp_flow {
 	struct udp_flow *prev, *next;		/* of its listener; free list */
 	struct udp_flow *age_prev, *age_next;	/* by last_ns */
 	struct udp_flow *wait_prev, *wait_next; /* those that wait for a socket or for buffers */
+	struct udp_flow *keep_prev, *keep_next; /* open, with something in pending, by keep_ns */
+	uint64_t keep_ns;			/* until when that is kept */
 	struct udp_flow *hash_next;
 };
 
@@ -60,7 +66,8 @@ struct udp_flow {
 struct udp_batch {
 	struct udp_flow *flow; /* NULL: empty */
 	bool to_client;
-	bool closed; /* a short one came: nothing may follow */
+	bool closed;  /* a short one came: nothing may follow */
+	bool counted; /* as moved: it is sent once more */
 	size_t segment;
 	size_t bytes;
 	unsigned n;
@@ -81,9 +88,10 @@ struct udp_table {
 	unsigned used, count, slots; /* ever used; live; taken */
 	struct udp_flow *ages;	     /* the least recently used first */
 	struct udp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
-	struct udp_flow *paused;     /* receive ended for want of buffers */
-	unsigned held;		     /* receive buffers in pending */
-	uint8_t *copies;	     /* UDP_COPIES of UDP_COPY_BYTES */
+	struct udp_flow *keeping;
+	struct udp_flow *paused; /* receive ended for want of buffers */
+	unsigned held;		 /* receive buffers in pending */
+	uint8_t *copies;	 /* UDP_COPIES of UDP_COPY_BYTES */
 	uint16_t copies_free[UDP_COPIES];
 	unsigned copies_free_n, copies_used;
 	unsigned ports;		 /* of the namespace that open flows have */

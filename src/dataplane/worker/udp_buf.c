@@ -37,12 +37,21 @@ void udp_buf_put(struct worker *w, uint16_t buf_id)
 
 bool udp_buf_copy(struct worker *w, struct udp_payload *p)
 {
+	uint16_t from = p->buf_id;
+
+	if (!udp_buf_duplicate(w, p))
+		return false;
+	udp_buf_put(w, from);
+	return true;
+}
+
+bool udp_buf_duplicate(struct worker *w, struct udp_payload *p)
+{
 	int copy = p->len <= UDP_COPY_BYTES ? copy_get(w) : -1;
 
 	if (copy < 0)
 		return false;
 	memcpy(copy_at(w, (unsigned)copy), p->data, p->len);
-	udp_buf_put(w, p->buf_id);
 	p->data = copy_at(w, (unsigned)copy);
 	p->buf_id = (uint16_t)(COPY_BIT | (unsigned)copy);
 	return true;

@@ -156,6 +156,8 @@ static void count_batch(struct worker *w, const struct udp_batch *b)
 	unsigned sent = b->datagrams - b->lost;
 	size_t bytes = b->bytes - b->lost_bytes;
 
+	if (b->counted)
+		return;
 	stats_add(out ? &w->stats->udp_datagrams_out : &w->stats->udp_datagrams_in, sent);
 	stats_add(out ? &port->datagrams_out : &port->datagrams_in, sent);
 	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, bytes);
@@ -222,4 +224,13 @@ void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct
 	b->datagrams += datagrams;
 	/* Only the last may be shorter; an empty one goes alone. */
 	b->closed = p->len == 0 || p->len % b->segment != 0;
+}
+
+void udp_send_again(struct worker *w, struct udp_flow *f, const struct udp_payload *p)
+{
+	udp_flush(w);
+	w->udp.batch.counted = true;
+	udp_send(w, f, false, p);
+	udp_flush(w);
+	w->udp.batch.counted = false;
 }

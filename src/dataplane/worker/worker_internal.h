@@ -23,6 +23,7 @@
 #include "dataplane/worker/udp_pending.h"
 #include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/udp_send.h"
+#include "dataplane/worker/udp_target.h"
 #include "dataplane/worker/worker.h"
 
 /* Completions taken at a time. */

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_DATAPLANE_WORKER_UDP_TARGET_H
+#define RINGKIT_DATAPLANE_WORKER_UDP_TARGET_H
+
+#include "dataplane/worker/udp.h"
+
+/*
+ * A port may lead to two addresses, of which one has the server: [::1] and 127.0.0.1. UDP has no
+ * connect that tells, so a flow begins at one of them, and small datagrams are kept until the first
+ * answer. When an ICMP error comes instead, they go to the other address. The port remembers for a
+ * while where an answer came from, and its next flows begin there.
+ */
+
+/* Where the flow's server is, or may be. */
+const union dp_addr *udp_target(const struct udp_flow *f, socklen_t *len);
+int udp_target_family(const struct udp_flow *f);
+/* A new flow. */
+void udp_target_choose(struct worker *w, struct udp_flow *f);
+/* The server has answered: it is here. */
+void udp_target_answered(struct worker *w, struct udp_flow *f);
+/* An ICMP error has come. Whether datagrams are there for the other address, which is the flow's
+ * now. */
+bool udp_target_refused(struct udp_flow *f);
+/* Its address could not be connected to. Whether the other one, which is the flow's now, has not
+ * been tried. */
+bool udp_target_unreachable(struct udp_flow *f);
+
+#endif
