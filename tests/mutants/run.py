@@ -22,7 +22,7 @@ import tomllib
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 # Quick ones first: most faults are noticed by the first or second.
-TESTS = ("channels", "tcp", "tcp_overload", "udp", "listener", "sockpool", "control", "worker")
+TESTS = ("channels", "gate", "out", "tcp", "tcp_overload", "udp", "listener", "sockpool", "control", "worker")
 # A fault may make a test loop for ever. That counts as noticed; the tests themselves take 3 s.
 TIMEOUT_S = 60
 # A test of many seeded runs does fewer of them here.

@@ -163,6 +163,11 @@ static void test_longest_prefix_wins(void **state)
 	expect(&c, "2001:db8::1", 80, EGRESS_PROHIBITED);
 	expect(&c, "2001:db8:1:ffff::1", 80, EGRESS_PROHIBITED);
 	expect(&c, "2001:db8:2::1", 80, EGRESS_ALLOWED);
+	/* In whatever order they come. */
+	add_rule(&c, false, "2001:db8:1:8000::", 64, 0, 65535);
+	add_rule(&c, true, "2001:db8::", 32, 0, 65535);
+	expect(&c, "2001:db8:1:8000::1", 80, EGRESS_ALLOWED);
+	expect(&c, "2001:db8:ffff::1", 80, EGRESS_PROHIBITED);
 	/* Gateway and name server are addresses like others. */
 	expect(&c, "10.0.2.2", 80, EGRESS_PROHIBITED);
 	expect(&c, "10.0.2.3", 53, EGRESS_PROHIBITED);

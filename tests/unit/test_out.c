@@ -739,6 +739,52 @@ static void test_udp_expires(void **state)
 	assert_int_equal(o.x.stats.out_udp_flows, 0);
 	assert_int_equal(o.x.stats.out_udp_expired, 2);
 	assert_int_equal(o.ports.udp, 0);
+	/* What is used stays. */
+	for (int i = 0; i < 5; i++) {
+		send_up(&o, 4000, SERVER, 6000, "used");
+		pass(&o.x, 60 * SECOND_NS);
+	}
+	assert_int_equal(o.x.stats.out_udp_flows, 1);
+	assert_int_equal(o.x.stats.out_udp_expired, 2);
+	out_world_close(&o);
+}
+
+/* Each has written to one address: none takes the answers of another. */
+static void test_udp_answers_are_for_one_mapping(void **state)
+{
+	struct out_world o;
+	struct sim_datagram d;
+	int fds[8];
+
+	(void)state;
+	out_world_open(&o);
+	feed_router(&o);
+	for (uint16_t i = 0; i < 8; i++) {
+		send_up(&o, (uint16_t)(4000 + i), SERVER + i, 6000, "hello");
+		fds[i] = sent(&o, "hello").fd;
+	}
+	for (unsigned i = 0; i < 8; i++)
+		for (uint32_t k = 0; k < 8; k++) {
+			send_down(&o, fds[i], SERVER + k, 6000, "answer");
+			assert_int_equal(sim_datagram_out(o.x.sim, &d), i == k);
+			feed_router(&o);
+		}
+	out_world_close(&o);
+}
+
+/* Of all, those to port 53 too. */
+static void test_udp_oldest_of_all_goes(void **state)
+{
+	struct out_world o;
+
+	(void)state;
+	out_world_open(&o);
+	send_up(&o, 4000, SERVER, 6000, "oldest");
+	for (uint16_t i = 1; o.x.stats.out_udp_evicted == 0; i++)
+		send_up(&o, (uint16_t)(4000 + i), SERVER, 53, "newer");
+	/* Those to port 53 are all there; the other is not. */
+	pass(&o.x, 30 * SECOND_NS);
+	assert_int_equal(o.x.stats.out_udp_flows, 0);
 	out_world_close(&o);
 }
 
@@ -879,6 +925,7 @@ static void test_new_resolvers(void **state)
 
 	(void)state;
 	out_world_open(&o);
+	feed_router(&o);
 	send_up(&o, 4000, DNS, 53, "who");
 	d = sent(&o, "who");
 	expect_addr(&d.to, RESOLVER, 53);
@@ -888,6 +935,9 @@ static void test_new_resolvers(void **state)
 	send_up(&o, 4000, DNS, 53, "who");
 	d = sent(&o, "who");
 	expect_addr(&d.to, RESOLVER + 7, 53);
+	/* The one before is not listened to any more. */
+	send_down(&o, d.fd, RESOLVER, 53, "late");
+	expect_nothing_sent(&o);
 	out_world_close(&o);
 }
 
@@ -913,6 +963,29 @@ static void test_router_is_another(void **state)
 	out_world_close(&o);
 }
 
+/* The next one comes before the end of the first is heard. */
+static void test_router_is_another_already(void **state)
+{
+	struct out_world o;
+	struct dp_msg msg = {.type = DP_MSG_NEW_ROUTER};
+	struct sim_datagram d;
+	int first;
+
+	(void)state;
+	out_world_open(&o);
+	first = o.channel;
+	o.channel = sim_channel(o.x.sim);
+	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.channel, 1);
+	settle(&o.x);
+	sim_channel_end(o.x.sim, first);
+	feed_router(&o);
+	send_up(&o, 4000, SERVER, 6000, "hello");
+	d = sent(&o, "hello");
+	send_down(&o, d.fd, SERVER, 6000, "arrives");
+	sent(&o, "arrives");
+	out_world_close(&o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -931,12 +1004,15 @@ int main(void)
 		cmocka_unit_test(test_random_runs),
 		cmocka_unit_test(test_udp_one_mapping_for_all),
 		cmocka_unit_test(test_udp_expires),
+		cmocka_unit_test(test_udp_answers_are_for_one_mapping),
+		cmocka_unit_test(test_udp_oldest_of_all_goes),
 		cmocka_unit_test(test_udp_least_recently_used_goes),
 		cmocka_unit_test(test_udp_errors_are_passed_on),
 		cmocka_unit_test(test_gateway_has_a_socket_of_its_own),
 		cmocka_unit_test(test_next_resolver_by_udp),
 		cmocka_unit_test(test_new_resolvers),
 		cmocka_unit_test(test_router_is_another),
+		cmocka_unit_test(test_router_is_another_already),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

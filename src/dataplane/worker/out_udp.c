@@ -66,18 +66,16 @@ static void arm(struct worker *w, struct out_map *m)
 	w->io->ops->recvmsg(w->io, m->fd, handle_of(w, m));
 }
 
-static struct out_map **map_bucket(struct worker *w, const union dp_addr *inside,
-				   enum egress_kind kind)
+static struct out_map **map_bucket(struct worker *w, const union dp_addr *inside)
 {
-	uint64_t h = out_hash_word(w->out.tcp.hash_seed, kind);
-
-	return &table(w)->map_hash[out_hash_addr(h, inside) & table(w)->hash_mask];
+	return &table(w)->map_hash[out_hash_addr(w->out.tcp.hash_seed, inside) &
+				   table(w)->hash_mask];
 }
 
 static struct out_map *map_find(struct worker *w, const union dp_addr *inside,
 				enum egress_kind kind)
 {
-	struct out_map *m = *map_bucket(w, inside, kind);
+	struct out_map *m = *map_bucket(w, inside);
 
 	while (m && !(m->kind == kind && out_same_addr(&m->inside, inside)))
 		m = m->hash_next;
@@ -111,7 +109,7 @@ static void map_release(struct worker *w, struct out_map *m)
 
 static void map_close(struct worker *w, struct out_map *m)
 {
-	struct out_map **at = map_bucket(w, &m->inside, m->kind);
+	struct out_map **at = map_bucket(w, &m->inside);
 
 	assert(m->state == OUT_MAP_OPEN);
 	if (table(w)->batch.fd == m->fd)
@@ -227,7 +225,7 @@ static struct out_map *map_new(struct worker *w, const union dp_addr *inside, en
 		__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
 		return NULL;
 	}
-	bucket = map_bucket(w, inside, kind);
+	bucket = map_bucket(w, inside);
 	m->state = OUT_MAP_OPEN;
 	m->inside = *inside;
 	m->age = OUT_AGE_DNS;
