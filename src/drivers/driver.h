@@ -44,6 +44,10 @@ struct net_params {
 	size_t n_egress;
 	int workers;		/* of the data plane; 0: as many as there are CPUs */
 	const char *api_socket; /* slirp4netns: path for its API socket, NULL when not needed */
+	const char *tun_path;	/* NULL: /dev/net/tun */
+	/* How long a helper may take to say what it can do, and to be ready. 0: the driver's own.
+	 */
+	int ask_timeout_ms, ready_timeout_ms;
 };
 
 /* The namespaces as the parent holds them. All descriptors are borrowed. */

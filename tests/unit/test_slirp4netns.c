@@ -56,7 +56,8 @@ static const char *words_given(void)
 
 static struct net_params params_for(const char *binary)
 {
-	return (struct net_params){.binary = binary, .sandbox = "false", .seccomp = "false"};
+	return (struct net_params){
+		.binary = binary, .sandbox = "false", .seccomp = "false", .tun_path = "/dev/null"};
 }
 
 static const struct net_target nobody = {
@@ -159,9 +160,8 @@ static void test_help_hangs(void **state)
 
 	(void)state;
 	write_program("exec sleep 100", READY);
-	slirp4netns_help_timeout_ms = 200;
+	p.ask_timeout_ms = 200;
 	start_fails(&p, -ETIMEDOUT, "--help");
-	slirp4netns_help_timeout_ms = 5000;
 }
 
 static void test_exits_at_once(void **state)
@@ -195,9 +195,8 @@ static void test_hangs_before_ready(void **state)
 
 	(void)state;
 	write_program(HELP_NEW, "echo waiting for the moon >&2; exec sleep 100");
-	slirp4netns_ready_timeout_ms = 300;
+	p.ready_timeout_ms = 300;
 	start_fails(&p, -ETIMEDOUT, "slirp4netns is not ready after 300 ms: waiting for the moon");
-	slirp4netns_ready_timeout_ms = 10000;
 }
 
 static void test_abort(void **state)
@@ -395,10 +394,9 @@ static void test_no_tun(void **state)
 
 	(void)state;
 	write_program(HELP_NEW, READY);
-	tap_device_path = "/nonexistent/tun";
+	p.tun_path = "/nonexistent/tun";
 	start_fails(&p, -ENOENT,
 		    "/nonexistent/tun does not exist: load the module (sudo modprobe tun)");
-	tap_device_path = "/dev/null";
 }
 
 struct death {
@@ -612,7 +610,6 @@ static int make_dir(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(program, sizeof(program), "%s/slirp", dir);
 	snprintf(log_path, sizeof(log_path), "%s/log", dir);
-	tap_device_path = "/dev/null"; /* the fakes need no tun */
 	return 0;
 }
 

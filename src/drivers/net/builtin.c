@@ -46,7 +46,7 @@
 
 /* How long the set-up may take: a loaded machine takes a second, modules that are to be loaded some
  * more. */
-int builtin_ready_timeout_ms = 20000;
+#define READY_TIMEOUT_MS 20000
 
 struct net_driver {
 	struct inside router;
@@ -169,7 +169,7 @@ static int make_router(struct net_driver *drv, const struct router_boot *boot,
 
 	if (!code)
 		code = helper_wait(&drv->router.helper, drv->router.channel, target->abort_fd,
-				   builtin_ready_timeout_ms, "is not ready", e);
+				   READY_TIMEOUT_MS, "is not ready", e);
 	if (!code)
 		code = take_namespace(drv, queue, e);
 	if (code)

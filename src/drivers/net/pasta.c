@@ -26,8 +26,8 @@
 
 #define DEFAULT_CIDR "10.0.2.0/24"
 
-int pasta_ask_timeout_ms = 5000;
-int pasta_ready_timeout_ms = 10000;
+#define ASK_TIMEOUT_MS	 5000
+#define READY_TIMEOUT_MS 10000
 
 struct net_driver {
 	struct helper helper;
@@ -37,7 +37,7 @@ struct net_driver {
  * prints does not tell, since versions of 2025 print nothing of --help to a pipe. */
 static int ask(const char *const *argv, char *answer, size_t size, struct err *e)
 {
-	return proc_run(argv, answer, size, pasta_ask_timeout_ms, e);
+	return proc_run(argv, answer, size, ASK_TIMEOUT_MS, e);
 }
 
 static int ask_needed(const char *binary, struct err *e)
@@ -125,8 +125,8 @@ static int add_hint(int code, struct err *e)
 
 static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct err *e)
 {
-	int code = helper_wait(&drv->helper, ready_r, abort_fd, pasta_ready_timeout_ms,
-			       "is not ready", e);
+	int code =
+		helper_wait(&drv->helper, ready_r, abort_fd, READY_TIMEOUT_MS, "is not ready", e);
 
 	code = code ? code : read_ready(drv, ready_r, e);
 	return add_hint(code, e);
@@ -181,7 +181,7 @@ static int pasta_start(const struct net_params *params, const struct net_target 
 	struct cidr cidr;
 	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
 
-	code = code ? code : tap_check_device(e);
+	code = code ? code : tap_check_device(params->tun_path, e);
 	if (code < 0)
 		return code;
 	drv = calloc(1, sizeof(*drv));

@@ -33,8 +33,4 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 			 const struct cidr *cidr, const struct pasta_features *have,
 			 struct pasta_command *cmd);
 
-/* How long it may take, in milliseconds; tests make it shorter. */
-extern int pasta_ask_timeout_ms;
-extern int pasta_ready_timeout_ms;
-
 #endif

@@ -28,8 +28,8 @@
 
 #define DEFAULT_CIDR "10.0.2.0/24"
 
-int slirp4netns_help_timeout_ms = 5000;
-int slirp4netns_ready_timeout_ms = 10000;
+#define HELP_TIMEOUT_MS	 5000
+#define READY_TIMEOUT_MS 10000
 
 struct net_driver {
 	struct helper helper;
@@ -62,7 +62,7 @@ static int check_params(struct start *s, struct err *e)
 	if (socket && strlen(socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return err_set(e, -ENAMETOOLONG, "%s: a socket's path has at most %zu characters",
 			       socket, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
-	return tap_check_device(e);
+	return tap_check_device(s->params->tun_path, e);
 }
 
 static int begin_help(struct start *s, struct err *e)
@@ -83,8 +83,9 @@ static int begin_help(struct start *s, struct err *e)
 
 static int finish_help(struct start *s, struct slirp4netns_features *features, struct err *e)
 {
-	int code = proc_finish(&s->help, s->help_text, sizeof(s->help_text),
-			       slirp4netns_help_timeout_ms, e);
+	int code = proc_finish(
+		&s->help, s->help_text, sizeof(s->help_text),
+		s->params->ask_timeout_ms ? s->params->ask_timeout_ms : HELP_TIMEOUT_MS, e);
 
 	s->help = PROC_JOB_NONE;
 	if (code < 0)
@@ -185,10 +186,11 @@ static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 	return err_set(e, -EPROTO, "slirp4netns closed its ready descriptor without being ready");
 }
 
-static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct err *e)
+static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, int timeout_ms,
+		      struct err *e)
 {
-	int code = helper_wait(&drv->helper, ready_r, abort_fd, slirp4netns_ready_timeout_ms,
-			       "is not ready", e);
+	int code = helper_wait(&drv->helper, ready_r, abort_fd,
+			       timeout_ms ? timeout_ms : READY_TIMEOUT_MS, "is not ready", e);
 
 	return code ? code : read_ready(drv, ready_r, e);
 }
@@ -250,7 +252,8 @@ static int launch(struct net_driver *drv, struct start *s, struct err *e)
 	if (code == 0)
 		code = spawn(drv, s, &ready_r, &start_err);
 	if (code == 0)
-		code = wait_ready(drv, ready_r, s->target->abort_fd, &start_err);
+		code = wait_ready(drv, ready_r, s->target->abort_fd, s->params->ready_timeout_ms,
+				  &start_err);
 	/* One that is too old has failed by now, or does something else than it was asked. */
 	if (!help_first && code != -ECANCELED)
 		help_code = finish_help(s, &features, &help_err);

@@ -36,10 +36,6 @@ void slirp4netns_build_command(const struct net_params *params, const struct net
 			       const struct cidr *cidr, bool sandbox, bool seccomp,
 			       struct slirp4netns_command *cmd);
 
-/* How long it may take, in milliseconds; tests make it shorter. */
-extern int slirp4netns_help_timeout_ms;
-extern int slirp4netns_ready_timeout_ms;
-
 /* "/dev/net/tun"; tests point it elsewhere. */
 
 #endif

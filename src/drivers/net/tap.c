@@ -11,19 +11,19 @@
 #include "ns/netif.h"
 #include "ns/netns.h"
 
-const char *tap_device_path = "/dev/net/tun";
-
-int tap_check_device(struct err *e)
+int tap_check_device(const char *path, struct err *e)
 {
-	if (access(tap_device_path, R_OK | W_OK) == 0)
+	if (!path)
+		path = "/dev/net/tun";
+	if (access(path, R_OK | W_OK) == 0)
 		return 0;
 	if (errno == ENOENT)
 		return err_set(e, -ENOENT,
 			       "%s does not exist: load the module (sudo modprobe tun), or in a "
 			       "container pass the device in",
-			       tap_device_path);
+			       path);
 	return err_errno(e, -errno, "%s must be readable and writable for you (sudo chmod 0666 %s)",
-			 tap_device_path, tap_device_path);
+			 path, path);
 }
 
 /* The message of the process, or why there is none. */

@@ -4,11 +4,9 @@
 
 #include "base/err.h"
 
-/* "/dev/net/tun"; tests put another in its place. */
-extern const char *tap_device_path;
-
-/* Whether the device that taps are made with can be opened. 0 or -errno with the remedy. */
-int tap_check_device(struct err *e);
+/* Whether the device that taps are made with can be opened. path NULL: /dev/net/tun. 0 or -errno
+ * with the remedy. */
+int tap_check_device(const char *path, struct err *e);
 
 /*
  * Makes a persistent tap device in a network namespace that the caller is not in: by a short-lived

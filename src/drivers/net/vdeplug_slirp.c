@@ -209,7 +209,7 @@ static int vdeplug_slirp_start(const struct net_params *params, const struct net
 			       struct net_driver **out, struct net_result *result, struct err *e)
 {
 	struct net_driver *drv;
-	int code = tap_check_device(e);
+	int code = tap_check_device(params->tun_path, e);
 
 	warn(params);
 	if (code)

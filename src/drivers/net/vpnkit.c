@@ -158,7 +158,7 @@ static int vpnkit_start(const struct net_params *params, const struct net_target
 {
 	struct vpnkit_answer answer = {0};
 	struct net_driver *drv;
-	int code = tap_check_device(e);
+	int code = tap_check_device(params->tun_path, e);
 
 	if (code < 0)
 		return code;

@@ -18,7 +18,8 @@
  * nothing says when there is room. */
 #define CONNECT_RETRY_MS 20
 
-int slirp4netns_api_timeout_ms = 10000;
+/* How long a request may take, its time in the queue included. */
+#define TIMEOUT_MS 10000
 
 struct call {
 	struct slirp4netns_api *api;
@@ -111,7 +112,7 @@ static void on_deadline(void *arg, uint32_t events)
 	(void)events;
 	call->deadline = NULL;
 	err_set(&e, -ETIMEDOUT, "slirp4netns has not answered on its API socket within %d ms",
-		slirp4netns_api_timeout_ms);
+		TIMEOUT_MS);
 	finish(call, NULL, &e);
 	next_calls(api);
 }
@@ -268,8 +269,7 @@ int slirp4netns_api_call(struct slirp4netns_api *api, enum slirp4netns_request r
 		return -ENOMEM;
 	}
 	*call = (struct call){.api = api, .request = request, .text = text, .fn = fn, .arg = arg};
-	call->deadline =
-		loop_add_timer(api->loop, (uint64_t)slirp4netns_api_timeout_ms, on_deadline, call);
+	call->deadline = loop_add_timer(api->loop, (uint64_t)TIMEOUT_MS, on_deadline, call);
 	if (!call->deadline) {
 		free(text);
 		free(call);

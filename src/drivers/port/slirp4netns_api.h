@@ -13,9 +13,6 @@
  */
 struct slirp4netns_api;
 
-/* How long a request may take, its time in the queue included. Tests shorten it. */
-extern int slirp4netns_api_timeout_ms;
-
 /* Called exactly once for each request, from the loop or from within the call. answer is NULL when
  * e says why there is none: -ECONNREFUSED (nobody is there any more), -ETIMEDOUT or -EPROTO (it may
  * have done it all the same), -ENOMEM and the like. Both are valid during the call. */

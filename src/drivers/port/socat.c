@@ -21,7 +21,8 @@
 #include "drivers/registry_internal.h"
 #include "ports/address.h"
 
-int socat_start_timeout_ms = 10000;
+/* socat listens after some milliseconds; a loaded machine takes a second. */
+#define START_TIMEOUT_MS 10000
 
 /* A guard that has not gone by then is stuck in the kernel or stopped. */
 #define REMOVE_TIMEOUT_MS 5000
@@ -173,7 +174,7 @@ static void on_start_timeout(void *arg, uint32_t events)
 
 	(void)events;
 	s->timer = NULL;
-	err_set(&e, -ETIMEDOUT, "socat does not listen after %d ms", socat_start_timeout_ms);
+	err_set(&e, -ETIMEDOUT, "socat does not listen after %d ms", START_TIMEOUT_MS);
 	if (s->order)
 		settle(s, true, &e);
 	else
@@ -198,7 +199,7 @@ static int watch(struct socat *s)
 
 	s->exit_src = loop_add_fd(loop, s->guard.proc.pidfd, EPOLLIN, on_exit_of_socat, s);
 	s->output_src = loop_add_fd(loop, s->output.fd, EPOLLIN, on_output, s);
-	s->timer = loop_add_timer(loop, (uint64_t)socat_start_timeout_ms, on_start_timeout, s);
+	s->timer = loop_add_timer(loop, (uint64_t)START_TIMEOUT_MS, on_start_timeout, s);
 	return s->exit_src && s->output_src && s->timer ? 0 : -ENOMEM;
 }
 
