@@ -254,6 +254,21 @@ static void test_burst_past_the_descriptors(void **state)
 	world_close(&x);
 }
 
+/* The last of the descriptors are kept for what the flows that are there may need. */
+static void test_reserve_is_kept(void **state)
+{
+	struct world x;
+	unsigned held;
+
+	(void)state;
+	world_open_with(&x, 1, 0, 36);
+	add_port(&x, PORT_TCP, 0);
+	settle(&x);
+	held = x.w->listeners.count + sockpool_hold(&x.w->supply.pools[POOL_TCP4]);
+	assert_in_range(held + 2 * budget_connections(x.w), 30, 36 - 36 / 16);
+	world_close(&x);
+}
+
 /* However much bulk there is, a turn takes no longer than its share and one flow's budget. */
 static void test_bulk_leaves_room_in_each_turn(void **state)
 {
@@ -366,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_clients_of_a_server_that_hangs),
 		cmocka_unit_test(test_clients_that_wait_for_a_socket),
 		cmocka_unit_test(test_burst_past_the_descriptors),
+		cmocka_unit_test(test_reserve_is_kept),
 		cmocka_unit_test(test_bulk_leaves_room_in_each_turn),
 		cmocka_unit_test(test_stalled_transfers_leave_pipes),
 		cmocka_unit_test(test_timers),
