@@ -11,7 +11,11 @@
 
 bool out_has_fds(const struct worker *w, unsigned n)
 {
-	return w->out.fds + n <= w->config.out.fds_max;
+	unsigned held = w->out.fds;
+
+	for (unsigned i = 0; i < POOLS; i++)
+		held += sockpool_hold(&w->out.supply.pools[i]);
+	return held + n <= w->config.out.fds_max;
 }
 
 void out_log_refused(const struct worker *w, const char *what, const union dp_addr *client,
