@@ -82,8 +82,9 @@ class Network(RootlessKit):
             raise
 
     def after_start(self, programs):
-        port = self.port("bulk")
-        self._serve("bulk", programs.bulk_server(port), "self", port)
+        for service in "bulk", "echo", "close":
+            port = self.port(service)
+            self._serve(service, programs.server(service, port), "self", port)
 
     def use_mtu(self, mtu, programs):
         """Starts it anew where it does not run with this MTU."""
@@ -99,6 +100,16 @@ class Network(RootlessKit):
     def stop(self):
         super().stop()
         self.around.close()
+
+
+class BuiltinNetwork(Network):
+    """The data plane carries what goes out."""
+
+    driver = "builtin"
+    relayed_by_us = True
+
+    def check(self, programs):
+        """Nothing beside the kernel is needed."""
 
 
 class PastaNetwork(Network):
@@ -230,6 +241,7 @@ class ImplicitPublished(RootlessKit):
 
 # In the order of tables, after peers.PEERS; each makes a Peer or raises Skip.
 DRIVERS = {
+    "net-builtin": BuiltinNetwork,
     "net-slirp4netns": Network,
     "net-pasta": PastaNetwork,
     "net-lxc-user-nic": LxcNetwork,
@@ -249,9 +261,10 @@ class NetworkBulk(Bulk):
 
     needs, group = frozenset(), NETWORKS
 
-    def __init__(self, mtu):
-        super().__init__("up", 1)
-        self.key, self.title = f"net-up-{mtu}", f"one flow out of the namespace, MTU {mtu:,}"
+    def __init__(self, mtu, mode="up"):
+        super().__init__(mode, 1)
+        word = "out of" if mode == "up" else "from outside into"
+        self.key, self.title = f"net-{mode}-{mtu}", f"one flow {word} the namespace, MTU {mtu:,}"
         self.mtu = mtu
 
     def applies(self, peer):
@@ -259,6 +272,21 @@ class NetworkBulk(Bulk):
 
     def sample(self, peer, programs, seconds):
         peer.use_mtu(self.mtu, programs)
+        return super().sample(peer, programs, seconds)
+
+
+class NetworkRequests(Requests):
+    """The same as reqres-N and connreq-N, from inside to a server outside."""
+
+    def __init__(self, conns, reconnect=False):
+        super().__init__(conns, reconnect=reconnect)
+        self.key, self.needs, self.group = f"net-{self.key}", frozenset(), NETWORKS
+
+    def applies(self, peer):
+        return peer.only == NETWORKS
+
+    def sample(self, peer, programs, seconds):
+        peer.use_mtu(peer.mtus[-1], programs)
         return super().sample(peer, programs, seconds)
 
 

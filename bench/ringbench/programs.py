@@ -80,13 +80,16 @@ class Programs:
     def bulk_server(self, port):
         return [self.paths["bulk"], "--listen", "--host=0.0.0.0", f"--port={port}"]
 
+    def server(self, service, port):
+        """The command of a server for TCP of our own."""
+        if service == "bulk":
+            return self.bulk_server(port)
+        close = [f"--close-after={REQUEST_SIZE}"] if service == "close" else []
+        return [self.paths["echo"], "--host=0.0.0.0", f"--port={port}", *close]
+
     def servers(self):
-        echo = [self.paths["echo"], "--host=0.0.0.0"]
-        found = {
-            "bulk": self.bulk_server(SERVICES["bulk"]),
-            "echo": [*echo, f"--port={SERVICES['echo']}"],
-            "close": [*echo, f"--port={SERVICES['close']}", f"--close-after={REQUEST_SIZE}"],
-        }
+        found = {service: self.server(service, SERVICES[service])
+                 for service in ("bulk", "echo", "close")}
         if self.http:
             found["http"] = self._nginx()
         return found

@@ -4,7 +4,7 @@
 from collections import namedtuple
 
 from .docker import DockerBulk, DockerPorts, DockerRequests
-from .drivers import NetworkBulk, PublishedBulk, PublishedRequests
+from .drivers import NetworkBulk, NetworkRequests, PublishedBulk, PublishedRequests
 from .scenarios import AddPorts, Bulk, Http, Idle, Memory, Requests, Startup, Udp
 
 # rounds: samples of each peer and scenario; seconds: of load in one sample.
@@ -31,7 +31,10 @@ def _full():
         Udp(1400), Udp(1400, 600000, gso=True),
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
         Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
-        NetworkBulk(1500), NetworkBulk(65520), PublishedBulk(), PublishedRequests(64),
+        NetworkBulk(1500), NetworkBulk(65520), NetworkBulk(1500, "down"),
+        NetworkBulk(65520, "down"), NetworkRequests(1), NetworkRequests(64),
+        NetworkRequests(1, reconnect=True), NetworkRequests(64, reconnect=True),
+        PublishedBulk(), PublishedRequests(64),
         DockerBulk(), DockerRequests(1), DockerRequests(64, reconnect=True), DockerPorts(500),
     ]
 
@@ -41,7 +44,8 @@ def _smoke():
     return [
         Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
-        NetworkBulk(1500), NetworkBulk(65520), PublishedBulk(), PublishedRequests(2),
+        NetworkBulk(1500), NetworkBulk(65520), NetworkBulk(65520, "down"), NetworkRequests(2),
+        NetworkRequests(2, reconnect=True), PublishedBulk(), PublishedRequests(2),
         DockerBulk(), DockerRequests(2), DockerRequests(2, reconnect=True), DockerPorts(5),
     ]
 

@@ -61,6 +61,18 @@ def _list():
         rows += _against(row, ("idle-8000",), "", who=who, held=(">=", 8000),
                          grown_rss_mib=("<=", 6), idle_cpu_ms_per_s=("<=", 0.5),
                          pipes_held=("<=", POOLED_PIPES))
+    row = "the way out, one flow"
+    for mode in "up", "down":
+        for mtu, times in (65520, 3), (1500, 10):
+            key = (f"net-{mode}-{mtu}",)
+            rows += _against(row, key, "net-slirp4netns", who="net-builtin", gbps=(">=", times))
+            rows += _against(row, key, "net-pasta", who="net-builtin", gbps=(">=", 3))
+            rows += _against(row, key, "", who="net-builtin", cpu_s_per_gb=("<=", 0.12))
+    row = "the way out, requests"
+    for peer, conn, kept in ("net-slirp4netns", 2, 1.5), ("net-pasta", 2, 1):
+        rows += _against(row, ("net-connreq-64",), peer, who="net-builtin", rps=(">=", conn))
+        rows += _against(row, ("net-reqres-1x64", "net-reqres-64x64"), peer, who="net-builtin",
+                         rps=(">=", kept))
     row = "container: straight, beside docker-proxy"
     for key, limits in (("docker-up", {"gbps": (">=", 1.5)}),
                         ("docker-reqres-1x64", {"p50_us": ("<=", 0.8)}),
