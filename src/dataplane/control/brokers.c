@@ -77,12 +77,23 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 }
 
 /* Where it does not arrive, the broker looks when it is asked for sockets. */
-void dp_broker_look(struct dataplane *dp)
+static void send_look(void *arg, uint32_t events)
 {
 	const struct broker_channels msg = {.workers = 0};
+	struct dataplane *dp = arg;
 
+	(void)events;
+	dp->look = NULL; /* the loop has removed it */
 	if (dp->broker.state == DP_CHILD_UP)
 		fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
+}
+
+/* Once for all the ports of a turn of the loop: a range has thousands. The first of them cannot
+ * have a client before the workers have answered, which takes another turn. */
+void dp_broker_look(struct dataplane *dp)
+{
+	if (!dp->look)
+		dp->look = loop_add_timer(dp->loop, 0, send_look, dp);
 }
 
 /* Socket channels: the workers' ends stay in broker->channels until they are handed over. */

@@ -535,6 +535,7 @@ void dataplane_close(struct dataplane *dp)
 	if (dp->plane.state == DP_CHILD_UP)
 		ports_let_go(dp);
 	dp_children_end(dp);
+	loop_remove(dp->look);
 	HASH_ITER(hh, dp->ports, port, tmp)
 	port_free(port);
 	free(dp);

@@ -102,7 +102,8 @@ struct dataplane {
 	struct dp_port *ports;
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
-	bool broker_behind; /* its channel had no room for a request */
+	struct loop_source *look; /* the broker is going to be told to look */
+	bool broker_behind;	  /* its channel had no room for a request */
 	uint32_t seq;
 };
 
