@@ -25,7 +25,9 @@ struct client {
 	pid_t pid; /* who it was that connected: what the log and events say, and no proof */
 	uid_t uid;
 	char program[16];
-	bool streaming; /* listens to events */
+	bool streaming;	   /* listens to events */
+	uint64_t spoke_ms; /* when its last request began, or itself: loop_now_ms() */
+	bool evicted;	   /* has been shut down for another */
 	struct lease *leases;
 	struct strict_target target; /* of its last request */
 	struct client *prev, *next;  /* in one of api's two lists */

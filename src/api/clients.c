@@ -13,9 +13,10 @@
 
 /*
  * The connections of the API. With LIMIT_API_CONNECTIONS of them open, each one that comes closes
- * the one that has been silent longest, so that clients which are stuck hold nobody up. A
- * connection that has a lease on a port is silent by its nature: it does not count, and is never
- * closed for another or for its silence. LIMIT_API_LEASES bounds these.
+ * the one that has been silent longest, so that clients which are stuck hold nobody up; but not one
+ * that has come or spoken within LIMIT_API_GRACE_MS, as long as there are fewer than
+ * LIMIT_API_RUSH. A connection that has a lease on a port is silent by its nature: it does not
+ * count, and is never closed for another or for its silence. LIMIT_API_LEASES bounds these.
  */
 
 static bool waits_for_driver(const struct api *api, const struct client *client)
@@ -30,15 +31,24 @@ static bool waits_for_driver(const struct api *api, const struct client *client)
 	return false;
 }
 
+static bool is_in_grace(const struct client *client)
+{
+	return loop_now_ms() - client->spoke_ms < LIMIT_API_GRACE_MS;
+}
+
 /* libmicrohttpd sees the end of file, closes it, and accepts again. */
 static void close_silent(struct api *api, const struct client *newcomer)
 {
-	const struct client *client;
+	struct client *client;
 
 	DL_FOREACH(api->clients, client)
 	{
-		if (client == newcomer || client->streaming || waits_for_driver(api, client))
+		if (client == newcomer || client->evicted || client->streaming ||
+		    waits_for_driver(api, client))
 			continue;
+		if (is_in_grace(client) && api->n_clients < LIMIT_API_RUSH)
+			return;
+		client->evicted = true;
 		shutdown(client->fd, SHUT_RDWR);
 		if (!api->n_evicted++)
 			log_warning(
@@ -80,6 +90,7 @@ static void client_new(struct api *api, struct MHD_Connection *conn, void **cont
 		return;
 	}
 	client->conn = conn;
+	client->spoke_ms = loop_now_ms();
 	client->fd = info->connect_fd;
 	find_caller(client);
 	*context = client;
@@ -100,7 +111,10 @@ void clients_spoke(struct api *api, struct MHD_Connection *conn)
 {
 	struct client *client = client_of(api, conn);
 
-	if (!client || client->leases)
+	if (!client)
+		return;
+	client->spoke_ms = loop_now_ms();
+	if (client->leases)
 		return;
 	DL_DELETE(api->clients, client);
 	DL_APPEND(api->clients, client);
@@ -135,7 +149,7 @@ static void client_free(struct api *api, struct client *client)
 {
 	/* At the limit libmicrohttpd does not wait for the listening socket; the next run begins
 	 * again. */
-	if (api->n_clients + api->n_holders >= LIMIT_API_CONNECTIONS + LIMIT_API_LEASES)
+	if (api->n_clients + api->n_holders >= LIMIT_API_RUSH + LIMIT_API_LEASES)
 		api->run_again = true;
 	client->conn = NULL;
 	leases_end(api, client);

@@ -32,8 +32,11 @@
  * body holds. */
 #define LIMIT_PORT_BATCH 256
 
-/* Connections to the API at a time: each costs a descriptor and about 4 KiB. */
+/* Connections to the API at a time: each costs a descriptor and 20 KiB. In a rush there may be more
+ * for a moment, so that nobody is sent away before he has had the time to speak. */
 #define LIMIT_API_CONNECTIONS 64
+#define LIMIT_API_RUSH	      512
+#define LIMIT_API_GRACE_MS    1000
 
 /* Ports that belong to a connection of the API: each costs a descriptor and 20 KiB as long as it is
  * there, beside LIMIT_API_CONNECTIONS. Docker with so many published ports has as many proxies. */

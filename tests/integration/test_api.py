@@ -5,10 +5,12 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 
 import rkit
@@ -318,13 +320,14 @@ class Events(PortTestCase):
 
     def listen(self, *args, rk=None):
         proc = popen([self.world.path["rootlessctl"], "--socket",
-                      (rk or self.rk).state + "/api.sock", "events", *args], stdout=subprocess.PIPE)
+                      (rk or self.rk).state + "/api.sock", "events", *args], stdout=subprocess.PIPE, bufsize=0)
         self.listeners.append(proc)
         return proc
 
     def next(self, proc, *events):
         """The next one of these kinds."""
-        while line := proc.stdout.readline():
+        while select.select([proc.stdout], [], [], DEADLINE_S)[0] and (
+                line := proc.stdout.readline()):
             event = json.loads(line)
             if event["event"] in events:
                 self.assertRegex(event["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -369,12 +372,17 @@ class Events(PortTestCase):
     def test_limits(self):
         proc = self.listen("--json")
         self.next(proc, "listening")
-        idle = []
-        for _ in range(100):
-            s = socket.socket(socket.AF_UNIX)
-            s.connect(self.rk.state + "/api.sock")
-            idle.append(s)
+        idle, stop = [], threading.Event()
+
+        def connect():
+            while not stop.wait(0.02):
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(self.rk.state + "/api.sock")
+                idle.append(s)
+        job = background(connect)
         got = self.next(proc, "limit")
+        stop.set()
+        job.result()
         self.assertEqual(got["what"], "apiConnections")
         self.assertGreater(got["count"], 0)
         for s in idle:

@@ -514,12 +514,38 @@ static void test_stuck_clients_are_closed_for_others(void **state)
 		fds[i] = dial();
 		put_text(fds[i], i % 2 ? "GET /v1/in" : "");
 		assert_has(ask(lively, request), "HTTP/1.1 200");
+		later_s++; /* none of them is new any more */
 	}
 	assert_has(ask_once(request), "HTTP/1.1 200");
 	assert_int_equal(recv(fds[0], &byte, 1, 0), 0);
 	for (int i = 0; i < 3 * LIMIT_API_CONNECTIONS; i++)
 		close(fds[i]);
 	close(lively);
+	later_s = 0;
+}
+
+/* A rush: nobody is sent away before he has spoken, up to a limit. */
+static void test_newcomers_have_time_to_speak(void **state)
+{
+	static const char request[] = "GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n";
+	int fds[LIMIT_API_RUSH + 40], gone = 0;
+	char byte;
+
+	(void)state;
+	for (int i = 0; i < LIMIT_API_RUSH - 10; i++)
+		fds[i] = dial();
+	turn(100);
+	assert_has(ask(fds[0], request), "HTTP/1.1 200");
+	assert_has(ask(fds[1], request), "HTTP/1.1 200");
+	for (int i = LIMIT_API_RUSH - 10; i < LIMIT_API_RUSH + 40; i++)
+		fds[i] = dial();
+	turn(100);
+	for (int i = 0; i < LIMIT_API_RUSH + 40; i++) {
+		gone += recv(fds[i], &byte, 1, 0) == 0;
+		close(fds[i]);
+	}
+	assert_in_range(gone, 40, 60);
+	turn(20);
 }
 
 /* A request that its driver has not answered is no stuck client. */
@@ -782,6 +808,7 @@ int main(void)
 		WITH(test_too_long),
 		WITH(test_slow_client_holds_nobody_up),
 		WITH(test_stuck_clients_are_closed_for_others),
+		WITH(test_newcomers_have_time_to_speak),
 		WITH(test_waiting_clients_are_not_closed),
 		WITH(test_keep_alive),
 		WITH(test_slow_driver),
