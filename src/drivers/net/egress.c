@@ -135,7 +135,7 @@ static bool mask_host_bits(struct dp_outward_rule *r)
 
 	for (size_t i = 0; i < len; i++) {
 		unsigned kept = r->prefix_len > 8 * i ? r->prefix_len - 8 * (unsigned)i : 0;
-		uint8_t mask = kept >= 8 ? 0xff : (uint8_t)(0xff00 >> kept);
+		uint8_t mask = (uint8_t)(kept >= 8 ? 0xff : 0xff00 >> kept);
 
 		any |= r->addr[i] & (uint8_t)~mask;
 		r->addr[i] &= mask;
