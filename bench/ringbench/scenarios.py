@@ -111,6 +111,46 @@ class Requests(Scenario):
                 **_latencies(got), **meter.finish(worked / 1000, self.cpu)}
 
 
+class Mixed(Scenario):
+    """Small requests while bulk transfers run beside them: how long one waits for the other."""
+
+    primary, cpu, group = "rps", "cpu_s_per_gb", "Mixed load"
+    needs = frozenset({"bulk", "echo"})
+    CONNS = 4
+    AHEAD_S = 0.3  # until the transfers are under way
+
+    def __init__(self, flows, core=False):
+        super().__init__(f"mixed-{flows}", f"{self.CONNS} connections with requests beside "
+                         f"{flows} bulk uploads", core)
+        self.flows = flows
+
+    def sample(self, peer, programs, seconds):
+        length = seconds + 2 * self.AHEAD_S
+        meter = procs.Meter(peer)
+        bulk = subprocess.Popen(
+            programs.client(peer, "bulk", "bulk", "--mode=up", f"--flows={self.flows}",
+                            f"--seconds={length}"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            time.sleep(self.AHEAD_S)
+            got = run_json(programs.client(peer, "echo", "reqres", f"--conns={self.CONNS}",
+                                           f"--size={REQUEST_SIZE}", f"--seconds={seconds}"),
+                           seconds + 20)
+            out, err = bulk.communicate(timeout=length + 20)
+        except subprocess.TimeoutExpired:
+            raise Failed("the transfers did not end") from None
+        finally:
+            if bulk.poll() is None:
+                bulk.kill()
+                bulk.communicate()
+        if bulk.returncode or not got["requests"]:
+            raise Failed(err.strip() or "no request was answered")
+        moved = json.loads(out)
+        return {"rps": got["rps"], "gbps": moved["gbps"], "failures": got["failures"],
+                "stuck": got["stuck"], **_latencies(got),
+                **meter.finish(moved["up_bytes"] / 1e9, self.cpu)}
+
+
 class Http(Scenario):
     """Plain HTTP, by programs that are not ours. wrk counts in whole seconds."""
 

@@ -5,7 +5,8 @@ from collections import namedtuple
 
 from .docker import DockerBulk, DockerPorts, DockerRequests
 from .drivers import NetworkBulk, NetworkRequests, PublishedBulk, PublishedRequests
-from .scenarios import AddPorts, Bulk, Http, Idle, Memory, Requests, Startup, Udp
+from .scenarios import (AddPorts, Bulk, Http, Idle, Memory, Mixed, Requests, Startup,
+                        Udp)
 
 # rounds: samples of each peer and scenario; seconds: of load in one sample.
 Suite = namedtuple("Suite", "scenarios rounds seconds warm_up_s")
@@ -14,7 +15,7 @@ Suite = namedtuple("Suite", "scenarios rounds seconds warm_up_s")
 def _quick():
     return [
         Bulk("up", 1), Bulk("down", 1), Requests(1), Requests(64),
-        Requests(64, reconnect=True), Udp(1400, 200000), Udp(1400, gso=True),
+        Requests(64, reconnect=True), Mixed(32), Udp(1400, 200000), Udp(1400, gso=True),
         Startup(), Startup(slirp=True), Memory(),
     ]
 
@@ -26,7 +27,7 @@ def _full():
         Requests(1, core=True), Requests(64, core=True), Requests(1000),
         Requests(64, 1), Requests(64, 512), Requests(64, 4096),
         Requests(1, reconnect=True), Requests(64, reconnect=True, core=True),
-        Http(64, core=True), Http(64, close=True),
+        Mixed(8), Mixed(32), Http(64, core=True), Http(64, close=True),
         Udp(64, 200000), Udp(1400, 200000, core=True), Udp(4096, 50000), Udp(16384, 20000),
         Udp(1400), Udp(1400, 600000, gso=True),
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
@@ -42,7 +43,7 @@ def _full():
 def _smoke():
     """One of each kind, to see that the bench works; the figures mean nothing."""
     return [
-        Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Udp(1400, 5000),
+        Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Mixed(2), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
         NetworkBulk(1500), NetworkBulk(65520), NetworkBulk(65520, "down"), NetworkRequests(2),
         NetworkRequests(2, reconnect=True), PublishedBulk(), PublishedRequests(2),

@@ -48,6 +48,8 @@ def _list():
     rows += _against(row, each, "rootlesskit", rps=(">=", 1.8), p99_us=("<=", 0.5))
     rows += _against(row, each, "pasta", rps=(">=", 1.25), p99_us=("<=", 0.8))
     rows += _against(row, each, "direct", rps=(">=", 0.6))
+    row = "requests beside 32 bulk flows"
+    rows += _against(row, ("mixed-32",), "", rps=(">=", 500), p99_us=("<=", 40000))
     for row, key, limits in (
             ("UDP, 1,400 bytes, 200 k/s offered", "udp-1400-200", (5, 1.8, 0.9)),
             ("UDP from GSO senders", "udp-gso-1400-max", (5, 4, 0.5))):
