@@ -35,6 +35,8 @@ static const struct metric worker_metrics[] = {
 	 "TCP connections that reached their server."},
 	{"tcp", "closed", "tcp_ended", "how=\"closed\"", false, "TCP connections that have ended."},
 	{"tcp", "aborted", "tcp_ended", "how=\"aborted\"", false, NULL},
+	{"tcp", "vanished", "tcp_vanished", NULL, false,
+	 "TCP flows aborted as one side did not answer for minutes."},
 	{"tcp", "refused", "tcp_failed", "cause=\"refused\"", false,
 	 "TCP connections that did not reach their server."},
 	{"tcp", "unreachable", "tcp_failed", "cause=\"unreachable\"", false, NULL},

@@ -85,6 +85,10 @@
  * cut it. */
 #define LIMIT_SOCAT_BLOCK_BYTES 65536
 
+/* A client or server that does not answer for this long to what it was sent is gone. Whoever lives
+ * is asked at least every two minutes, and answers even if he has no room. */
+#define LIMIT_TCP_UNANSWERED_MS 300000u
+
 /* Connections of the way out that a worker may be making at a time. A client's packet waits for
  * each, in a queue of 4,096 (ns/router.c), which must not be what runs out. */
 #define LIMIT_OUT_PENDING 2048

@@ -27,11 +27,12 @@ struct stats {
 	uint64_t tcp_no_port; /* connects that found no free port in the namespace, and waited */
 	uint64_t tcp_transparent;      /* whose server sees the client's address */
 	uint64_t tcp_transparent_lost; /* whose server should, but does not */
-	uint64_t tcp_aborted;	       /* ended by a reset, of either side */
-	uint64_t tcp_closed;	       /* ended in order */
-	uint64_t tcp_bytes_in;	       /* to the namespace */
-	uint64_t tcp_bytes_out;	       /* from it */
-	uint64_t tcp_flows;	       /* now */
+	uint64_t tcp_vanished; /* ended as an end did not answer for minutes; are in aborted, too */
+	uint64_t tcp_aborted;  /* ended by a reset, of either side */
+	uint64_t tcp_closed;   /* ended in order */
+	uint64_t tcp_bytes_in; /* to the namespace */
+	uint64_t tcp_bytes_out; /* from it */
+	uint64_t tcp_flows;	/* now */
 
 	/* UDP */
 	uint64_t udp_datagrams_in, udp_bytes_in;

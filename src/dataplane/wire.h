@@ -131,7 +131,7 @@ struct broker_boot {
 	uint32_t workers;
 	uint32_t sandbox, debug;
 	uint32_t transparent; /* connections bear clients' addresses */
-	uint32_t first;	      /* nothing has been set up in the namespace for that */
+	uint32_t first;	      /* nothing has been set up in the namespace yet */
 };
 
 /* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket

@@ -2,7 +2,6 @@
 #include "ns/transparent.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
@@ -17,6 +16,7 @@
 #include "ns/localroute.h"
 #include "ns/netif.h"
 #include "ns/netlink.h"
+#include "ns/sysctl.h"
 
 /*
  * A table of its own says that every address is local, at lo. It is looked at for
@@ -41,23 +41,13 @@
 /* Within lo the answer is there when connect(2) returns, unless the machine is out of breath. */
 #define TEST_MS 1000
 
-static int write_sysctl(const char *path, struct err *e)
-{
-	auto_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int code = fd < 0 ? -errno : fd_write_all(fd, "1\n", 2);
-
-	return code < 0 ? err_errno(e, code, "cannot set %s", path) : 0;
-}
-
 static int accept_marks(bool ipv6, struct err *e)
 {
-	int code = write_sysctl("/proc/sys/net/ipv4/tcp_fwmark_accept", e);
+	int code = sysctl_set("ipv4/tcp_fwmark_accept", "1\n", e);
 
 	if (code)
 		return code;
-	return write_sysctl(ipv6 ? "/proc/sys/net/ipv6/fwmark_reflect"
-				 : "/proc/sys/net/ipv4/fwmark_reflect",
-			    e);
+	return sysctl_set(ipv6 ? "ipv6/fwmark_reflect" : "ipv4/fwmark_reflect", "1\n", e);
 }
 
 static int family_of(bool ipv6)

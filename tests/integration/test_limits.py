@@ -194,6 +194,25 @@ class Limits(rkit.RkTestCase):
             self.assertIdle(plane)
             self.assertEqual(dataplane_of(rk), plane)
 
+    def test_ports_of_ended_connections(self):
+        """More connections to a server that is at no loopback address, as in a container, than the
+        namespace has ports: those of ended ones are there again after a second."""
+        def read(path):
+            with open(path) as f:
+                return f.read().strip()
+
+        def narrow():
+            with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+                f.write("40000 40299")
+        with self.start() as rk:
+            net.in_netns(rk.netns(), narrow)
+            self.assertEqual(net.in_netns(rk.netns(), lambda: read("/proc/sys/net/ipv4/tcp_tw_reuse")), "1")
+            net.sh("nsenter", "--net=" + rk.netns(), "ip", "addr", "add", "198.51.100.9/32", "dev", "lo")
+            rk.add(18080, 80, child_ip="198.51.100.9")
+            with TcpServer(echo, host="198.51.100.9", netns=rk.netns()):
+                for _ in range(900):
+                    self.exchange(18080).close()
+
     def take_pipes(self):
         """A process of the user's that has all the pipe memory he may have."""
         code = ("import fcntl, os, resource, sys\n"

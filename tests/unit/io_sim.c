@@ -69,7 +69,8 @@ struct object {
 	int error;		/* what SO_ERROR has */
 	struct io_error queued; /* what MSG_ERRQUEUE has; err 0: nothing */
 	uint32_t mark;
-	struct io_sock is; /* what a socket of the broker's is */
+	uint64_t silent_ns; /* since when the far end owes an answer; 0: it does not */
+	struct io_sock is;  /* what a socket of the broker's is */
 	bool used;
 	struct channel *channel;
 };
@@ -752,6 +753,14 @@ static size_t sim_unsent(struct io *io, int fd)
 	return object_of(sim_of(io), fd)->out->len;
 }
 
+static uint32_t sim_unanswered_ms(struct io *io, int fd)
+{
+	struct sim *s = sim_of(io);
+	const struct object *o = object_of(s, fd);
+
+	return o->silent_ns ? (uint32_t)((s->now_ns - o->silent_ns) / 1000000) + 1 : 0;
+}
+
 static bool sim_is_reset(struct io *io, int fd)
 {
 	return object_of(sim_of(io), fd)->in_reset;
@@ -970,6 +979,7 @@ static const struct io_ops sim_ops = {
 	.socket_open = sim_socket_open,
 	.bind_from = sim_bind_from,
 	.unsent = sim_unsent,
+	.unanswered_ms = sim_unanswered_ms,
 	.source_for = sim_source_for,
 	.bind_as = sim_bind_as,
 	.paces = sim_paces,
@@ -1412,6 +1422,11 @@ void sim_hold_cancelled(struct sim *s, bool on)
 void sim_inject(struct sim *s, uint64_t handle, int res)
 {
 	emit(s, handle, res, false);
+}
+
+void sim_far_silent(struct sim *s, int far, uint64_t since_ns)
+{
+	s->objects[far].silent_ns = since_ns;
 }
 
 void sim_far_flood(struct sim *s, int far)

@@ -93,6 +93,8 @@ void sim_far_shutdown(struct sim *s, int far);
 void sim_far_reset(struct sim *s, int far);
 /* Puts an urgent mark where the next byte goes. */
 void sim_far_urgent(struct sim *s, int far);
+/* It owes an answer, and has said nothing since; 0: it owes none. */
+void sim_far_silent(struct sim *s, int far, uint64_t since_ns);
 /* From now on its input never ends and its output is swallowed. */
 void sim_far_flood(struct sim *s, int far);
 bool sim_far_saw_end(struct sim *s, int far); /* and has read everything before it */

@@ -378,6 +378,47 @@ static void test_log_of_a_flow(void **state)
 	close(saved);
 }
 
+/* An end that owes an answer for five minutes is gone. One that answers, however late and that it
+ * has no room, is not; nor is one that had been idle before. */
+static void test_vanished_end(void **state)
+{
+	(void)state;
+	for (unsigned side = 0; side < 2; side++) {
+		int far[2];
+		struct world x;
+		uint64_t start_ns;
+
+		world_open(&x, 1, 0);
+		add_port(&x, PORT_TCP, 0);
+		settle(&x);
+		far[0] = sim_client_connect(x.sim, x.listener);
+		settle(&x);
+		far[1] = sim_server_accept(x.sim);
+		assert_true(far[1] >= 0);
+		start_ns = sim_now(x.sim);
+		pass(&x, 1000 * SECOND_NS);
+		sim_far_silent(x.sim, far[side], start_ns);
+		pass(&x, 60 * SECOND_NS);
+		assert_int_equal(x.stats.tcp_flows, 1);
+		for (unsigned i = 0; i < 10; i++) { /* it is asked, and answers */
+			sim_far_silent(x.sim, far[side], sim_now(x.sim));
+			pass(&x, 110 * SECOND_NS);
+		}
+		sim_far_silent(x.sim, far[side], 0);
+		pass(&x, 400 * SECOND_NS);
+		assert_int_equal(x.stats.tcp_flows, 1);
+		sim_far_silent(x.sim, far[side], sim_now(x.sim));
+		pass(&x, 290 * SECOND_NS);
+		assert_int_equal(x.stats.tcp_flows, 1);
+		pass(&x, 70 * SECOND_NS);
+		assert_int_equal(x.stats.tcp_flows, 0);
+		assert_int_equal(x.stats.tcp_vanished, 1);
+		assert_int_equal(x.stats.tcp_aborted, 1);
+		assert_true(sim_far_saw_reset(x.sim, far[!side]));
+		world_close(&x);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_endless_flows_share),
 		cmocka_unit_test(test_pools_empty_without_ports),
 		cmocka_unit_test(test_log_of_a_flow),
+		cmocka_unit_test(test_vanished_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
 #include "dataplane/sandbox.h"
 #include "dataplane/sockopt.h"
 #include "dataplane/wire.h"
+#include "ns/sysctl.h"
 #include "ns/transparent.h"
 
 /*
@@ -254,6 +255,17 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 	return 0;
 }
 
+/* A connection that we have ended keeps its port for a minute (TIME_WAIT). With this a new one to
+ * the same server may have it after a second: else a busy server in a container, whose clients all
+ * come from one address of the namespace, uses them up. */
+static void reuse_ports(void)
+{
+	struct err e = {.code = 0};
+
+	if (sysctl_set("ipv4/tcp_tw_reuse", "1\n", &e) < 0)
+		log_debug("%s", e.msg);
+}
+
 /* Prepares the namespace for clients' addresses. When that fails, servers see another address, and
  * nothing else is lost. */
 static uint32_t set_up_transparent(struct broker *b, bool first)
@@ -291,6 +303,8 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 		code = netns_cookie(&reply->netns_cookie, e);
 	if (!code)
 		reply->local_ports = ports_for_connecting();
+	if (!code && boot.first)
+		reuse_ports();
 	if (!code && boot.transparent)
 		reply->transparent = set_up_transparent(b, boot.first);
 	if (!code)

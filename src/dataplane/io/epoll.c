@@ -487,6 +487,7 @@ static const struct io_ops poller_ops = {
 	.tune_accepted = io_sys_tune_accepted,
 	.is_reset = io_sys_is_reset,
 	.unsent = io_sys_unsent,
+	.unanswered_ms = io_sys_unanswered_ms,
 	.paces = io_sys_paces,
 	.msg_send = io_sys_msg_send,
 	.msg_recv = io_sys_msg_recv,

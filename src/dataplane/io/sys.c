@@ -190,6 +190,19 @@ size_t io_sys_unsent(struct io *io, int fd)
 	return mem[SK_MEMINFO_WMEM_QUEUED];
 }
 
+uint32_t io_sys_unanswered_ms(struct io *io, int fd)
+{
+	struct tcp_info info = {.tcpi_retransmits = 0};
+	socklen_t len = sizeof(info);
+
+	(void)io;
+	/* tcp(7). Both counts are of the tries since the last answer. */
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    (info.tcpi_retransmits == 0 && info.tcpi_probes == 0))
+		return 0;
+	return info.tcpi_last_ack_recv ? info.tcpi_last_ack_recv : 1;
+}
+
 bool io_sys_is_reset(struct io *io, int fd)
 {
 	union dp_addr peer;

@@ -56,7 +56,8 @@ struct tcp_flow {
 	uint64_t limit_ns;
 	uint64_t end_ns; /* it is given up then: not OPEN only */
 	int fd[2];
-	union dp_addr client; /* IPv4 as such, not mapped */
+	uint64_t silent_ns[2]; /* tcp_sweep.c: since when that end is silent; 0: it is not */
+	union dp_addr client;  /* IPv4 as such, not mapped */
 	struct tcp_dir dir[2];
 	struct listener *listener;
 	struct tcp_flow *prev, *next;		  /* of its listener; free list */
@@ -76,6 +77,8 @@ struct tcp_table {
 	unsigned retrying; /* flows in that state */
 	uint32_t *timers;  /* tcp_timer.c */
 	unsigned n_timers;
+	unsigned sweep_at;    /* tcp_sweep.c: the next slot */
+	uint64_t sweep_ns;    /* and when; 0: not yet */
 	uint64_t complain_ns; /* of ports that have run out: no complaint before */
 };
 

@@ -232,6 +232,7 @@ static uint64_t next_deadline(struct worker *w)
 	if (w->tcp.run_queue)
 		return 0;
 	at = earlier(at, tcp_deadline(w));
+	at = earlier(at, tcp_sweep_deadline(w));
 	at = earlier(at, udp_deadline(w));
 	at = earlier(at, out_deadline(w));
 	return earlier(at, supply_deadline(w));
@@ -254,6 +255,7 @@ int worker_turn(struct worker *w)
 	udp_flush(w);
 	udp_tick(w);
 	tcp_tick(w);
+	tcp_sweep_tick(w);
 	out_tick(w);
 	listener_tick(w);
 	requests_resume(w);

@@ -17,6 +17,7 @@
 #include "dataplane/worker/tcp_connect.h"
 #include "dataplane/worker/tcp_flow.h"
 #include "dataplane/worker/tcp_pump.h"
+#include "dataplane/worker/tcp_sweep.h"
 #include "dataplane/worker/tcp_timer.h"
 #include "dataplane/worker/udp.h"
 #include "dataplane/worker/udp_buf.h"

@@ -33,6 +33,7 @@ static const struct counter worker_counters[] = {
 	TCP("connected", connected),
 	TCP("closed", closed),
 	TCP("aborted", aborted),
+	TCP("vanished", vanished),
 	TCP("refused", refused),
 	TCP("unreachable", unreachable),
 	TCP("timedOut", timed_out),
