@@ -8,10 +8,10 @@
  * arrived, and a byte lost or doubled on the way fails the run. No side half-closes: forwarders
  * that get that wrong can be measured, too.
  */
+#include "program.h"
 #include "util.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,53 +293,36 @@ static uint32_t parse_mode(const char *mode)
 	die("--mode=%s: expected up, down or both", mode);
 }
 
-int main(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"listen", no_argument, NULL, 'l'},	 {"host", required_argument, NULL, 'h'},
-		{"port", required_argument, NULL, 'p'},	 {"mode", required_argument, NULL, 'm'},
-		{"flows", required_argument, NULL, 'f'}, {"seconds", required_argument, NULL, 's'},
-		{"chunk", required_argument, NULL, 'c'}, {0},
-	};
-	struct bulk_order order = {BULK_MAGIC, BULK_UP, UTIL_NSEC_PER_SEC, 256 * 1024};
-	const char *host = "127.0.0.1";
-	uint16_t port = 10001;
-	bool listens = false;
-	size_t flows = 1;
-	int c;
+static struct bulk_order order = {BULK_MAGIC, BULK_UP, UTIL_NSEC_PER_SEC, 256 * 1024};
+static const char *host = "127.0.0.1", *mode = "up";
+static uint16_t port = 10001;
+static bool listens;
+static size_t flows = 1;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'l':
-			listens = true;
-			break;
-		case 'h':
-			host = optarg;
-			break;
-		case 'p':
-			port = (uint16_t)parse_number("port", optarg, 1, 65535);
-			break;
-		case 'm':
-			order.directions = parse_mode(optarg);
-			break;
-		case 'f':
-			flows = parse_number("flows", optarg, 1, 1024);
-			break;
-		case 's':
-			order.duration_ns = parse_seconds("seconds", optarg);
-			break;
-		case 'c':
-			order.chunk_size =
-				parse_number("chunk", optarg, CHUNK_SIZE_MIN, CHUNK_SIZE_MAX);
-			break;
-		default:
-			die("usage: bulk --listen [--host=A] [--port=P], or bulk --host=A "
-			    "--port=P [--mode=up|down|both] [--flows=N] [--seconds=S]");
-		}
-	}
-	nofile_raise();
+static void run(char **words, size_t nofile)
+{
+	(void)words;
+	(void)nofile;
+	order.directions = parse_mode(mode);
 	if (listens)
 		serve(host, port);
 	run_client(host, port, &order, flows);
-	return 0;
 }
+
+static const struct setting settings[] = {
+	FLAG("listen", listens),
+	TEXT("host", host),
+	NUMBER("port", port, 1, 65535),
+	TEXT("mode", mode),
+	NUMBER("flows", flows, 1, 1024),
+	SECONDS("seconds", order.duration_ns),
+	NUMBER("chunk", order.chunk_size, CHUNK_SIZE_MIN, CHUNK_SIZE_MAX),
+	{.name = NULL},
+};
+
+const struct program program = {
+	.usage = "bulk --listen [--host=A] [--port=P], or bulk --host=A "
+		 "--port=P [--mode=up|down|both] [--flows=N] [--seconds=S]",
+	.settings = settings,
+	.run = run,
+};

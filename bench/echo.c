@@ -5,10 +5,10 @@
  * does on "Connection: close": TIME_WAIT then stays at the server and a client can open
  * connections for ever without running out of local ports.
  */
+#include "program.h"
 #include "util.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -144,33 +144,25 @@ static _Noreturn void serve(int listener)
 	}
 }
 
-int main(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"host", required_argument, NULL, 'h'},
-		{"port", required_argument, NULL, 'p'},
-		{"close-after", required_argument, NULL, 'c'},
-		{0},
-	};
-	const char *host = "127.0.0.1";
-	uint16_t port = 10002;
-	int c;
+static const char *host = "127.0.0.1";
+static uint16_t port = 10002;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'h':
-			host = optarg;
-			break;
-		case 'p':
-			port = (uint16_t)parse_number("port", optarg, 1, 65535);
-			break;
-		case 'c':
-			close_after = parse_number("close-after", optarg, 1, 1 << 30);
-			break;
-		default:
-			die("usage: echo [--host=A] [--port=P] [--close-after=BYTES]");
-		}
-	}
-	nofile_raise();
+static void run(char **words, size_t nofile)
+{
+	(void)words;
+	(void)nofile;
 	serve(net_listen(host, port, SOCK_STREAM | SOCK_NONBLOCK));
 }
+
+static const struct setting settings[] = {
+	TEXT("host", host),
+	NUMBER("port", port, 1, 65535),
+	NUMBER("close-after", close_after, 1, 1 << 30),
+	{.name = NULL},
+};
+
+const struct program program = {
+	.usage = "echo [--host=A] [--port=P] [--close-after=BYTES]",
+	.settings = settings,
+	.run = run,
+};

@@ -3,10 +3,10 @@
  * Holds many idle connections to the echo server. Each one carries one byte there and back first,
  * so that both legs are known to be up. Prints its line, then holds until stdin ends.
  */
+#include "program.h"
 #include "util.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,37 +30,18 @@ static bool open_one(const char *host, uint16_t port)
 	return true; /* held until the process ends */
 }
 
-int main(int argc, char **argv)
+static const char *host = "127.0.0.1";
+static uint16_t port = 10002;
+static size_t conns = 1000;
+
+static void run(char **words, size_t nofile)
 {
-	static const struct option options[] = {
-		{"host", required_argument, NULL, 'h'},
-		{"port", required_argument, NULL, 'p'},
-		{"conns", required_argument, NULL, 'n'},
-		{0},
-	};
-	const char *host = "127.0.0.1";
-	uint16_t port = 10002;
-	size_t conns = 1000, held = 0, failed = 0;
+	size_t held = 0, failed = 0;
 	uint64_t start_ns;
 	char drain[64];
-	int c;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'h':
-			host = optarg;
-			break;
-		case 'p':
-			port = (uint16_t)parse_number("port", optarg, 1, 65535);
-			break;
-		case 'n':
-			conns = parse_number("conns", optarg, 1, 1000000);
-			break;
-		default:
-			die("usage: idle [--host=A] [--port=P] [--conns=N] <STDIN");
-		}
-	}
-	if (nofile_raise() < conns + 16)
+	(void)words;
+	if (nofile < conns + 16)
 		die("the descriptor limit does not allow %zu connections", conns);
 	start_ns = now_ns();
 	/* A forwarder that is full answers each of the rest after a timeout; ten tell enough. */
@@ -75,5 +56,17 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	while (read(STDIN_FILENO, drain, sizeof(drain)) > 0)
 		;
-	return 0;
 }
+
+static const struct setting settings[] = {
+	TEXT("host", host),
+	NUMBER("port", port, 1, 65535),
+	NUMBER("conns", conns, 1, 1000000),
+	{.name = NULL},
+};
+
+const struct program program = {
+	.usage = "idle [--host=A] [--port=P] [--conns=N] <STDIN",
+	.settings = settings,
+	.run = run,
+};

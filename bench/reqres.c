@@ -7,10 +7,10 @@
  * of each request counts up and is checked in the reply.
  */
 #include "hist.h"
+#include "program.h"
 #include "util.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,46 +199,28 @@ static void print_result(void)
 	printf("}\n");
 }
 
-int main(int argc, char **argv)
+static void measure(char **words, size_t nofile)
 {
-	static const struct option options[] = {
-		{"host", required_argument, NULL, 'h'},	   {"port", required_argument, NULL, 'p'},
-		{"conns", required_argument, NULL, 'n'},   {"size", required_argument, NULL, 'z'},
-		{"seconds", required_argument, NULL, 's'}, {"warmup", required_argument, NULL, 'w'},
-		{"reconnect", no_argument, NULL, 'r'},	   {0},
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'h':
-			cfg.host = optarg;
-			break;
-		case 'p':
-			cfg.port = (uint16_t)parse_number("port", optarg, 1, 65535);
-			break;
-		case 'n':
-			cfg.conns = parse_number("conns", optarg, 1, 100000);
-			break;
-		case 'z':
-			cfg.size = parse_number("size", optarg, 1, REQRES_SIZE_MAX);
-			break;
-		case 's':
-			cfg.duration_ns = parse_seconds("seconds", optarg);
-			break;
-		case 'w':
-			cfg.warmup_ns = parse_seconds("warmup", optarg);
-			break;
-		case 'r':
-			cfg.reconnect = true;
-			break;
-		default:
-			die("usage: reqres [--host=A] [--port=P] [--conns=N] [--size=BYTES] "
-			    "[--seconds=S] [--warmup=S] [--reconnect]");
-		}
-	}
-	nofile_raise();
+	(void)words;
+	(void)nofile;
 	run();
 	print_result();
-	return 0;
 }
+
+static const struct setting settings[] = {
+	TEXT("host", cfg.host),
+	NUMBER("port", cfg.port, 1, 65535),
+	NUMBER("conns", cfg.conns, 1, 100000),
+	NUMBER("size", cfg.size, 1, REQRES_SIZE_MAX),
+	SECONDS("seconds", cfg.duration_ns),
+	SECONDS("warmup", cfg.warmup_ns),
+	FLAG("reconnect", cfg.reconnect),
+	{.name = NULL},
+};
+
+const struct program program = {
+	.usage = "reqres [--host=A] [--port=P] [--conns=N] [--size=BYTES] "
+		 "[--seconds=S] [--warmup=S] [--reconnect]",
+	.settings = settings,
+	.run = measure,
+};

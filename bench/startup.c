@@ -4,11 +4,11 @@
  * reaped child, with the CPU time of it and its descendants. The command's stdout is discarded.
  * Runs that fail are counted and left out; the benchmark fails when all do.
  */
+#include "program.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,35 +62,38 @@ static struct run run_once(char **argv)
 	return run;
 }
 
-int main(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"count", required_argument, NULL, 'n'},
-		{0},
-	};
-	size_t count = 10, failed = 0;
-	int c;
+static size_t count = 10;
 
-	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		if (c != 'n')
-			die("usage: startup [--count=N] COMMAND [ARG...]");
-		count = parse_number("count", optarg, 1, 10000);
-	}
-	if (optind == argc)
+static void run(char **words, size_t nofile)
+{
+	size_t failed = 0;
+
+	(void)nofile;
+	if (!words[0])
 		die("expected a command");
 	printf("{\"runs\": [");
 	for (size_t i = 0; i < count; i++) {
-		struct run run = run_once(argv + optind);
+		struct run one = run_once(words);
 
-		if (run.failed) {
+		if (one.failed) {
 			failed++;
 			continue;
 		}
 		printf("%s{\"wall_ms\": %.3f, \"cpu_ms\": %.3f, \"rss_kib\": %ld}",
-		       i > failed ? ", " : "", run.wall_ms, run.cpu_ms, run.rss_kib);
+		       i > failed ? ", " : "", one.wall_ms, one.cpu_ms, one.rss_kib);
 	}
 	printf("], \"failed\": %zu}\n", failed);
 	if (failed == count)
-		die("%s failed every time", argv[optind]);
-	return 0;
+		die("%s failed every time", words[0]);
 }
+
+static const struct setting settings[] = {
+	NUMBER("count", count, 1, 10000),
+	{.name = NULL},
+};
+
+const struct program program = {
+	.usage = "startup [--count=N] COMMAND [ARG...]",
+	.settings = settings,
+	.run = run,
+};

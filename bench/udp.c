@@ -8,10 +8,10 @@
  * the first, or after a second of silence when all of them were lost.
  */
 #include "hist.h"
+#include "program.h"
 #include "util.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -294,57 +294,33 @@ static void transmit(void)
 	       (unsigned long long)tx.full);
 }
 
-int main(int argc, char **argv)
+static void run(char **words, size_t nofile)
 {
-	static const struct option options[] = {
-		{"listen", no_argument, NULL, 'l'},	   {"host", required_argument, NULL, 'h'},
-		{"port", required_argument, NULL, 'p'},	   {"size", required_argument, NULL, 'z'},
-		{"rate", required_argument, NULL, 'r'},	   {"flows", required_argument, NULL, 'f'},
-		{"seconds", required_argument, NULL, 's'}, {"gso", no_argument, NULL, 'g'},
-		{"rcvbuf", required_argument, NULL, 'b'},  {0},
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'l':
-			cfg.listens = true;
-			break;
-		case 'h':
-			cfg.host = optarg;
-			break;
-		case 'p':
-			cfg.port = (uint16_t)parse_number("port", optarg, 1, 65535);
-			break;
-		case 'z':
-			cfg.size =
-				parse_number("size", optarg, sizeof(struct header), UDP_DATAGRAM);
-			break;
-		case 'r':
-			cfg.rate = parse_number("rate", optarg, 0, 100000000);
-			break;
-		case 'f':
-			cfg.flows = (uint32_t)parse_number("flows", optarg, 1, UDP_FLOWS_MAX);
-			break;
-		case 's':
-			cfg.duration_ns = parse_seconds("seconds", optarg);
-			break;
-		case 'g':
-			cfg.gso = true;
-			break;
-		case 'b':
-			cfg.rcvbuf = (uint32_t)parse_number("rcvbuf", optarg, 0, 1 << 30);
-			break;
-		default:
-			die("usage: udp --listen [--host=A] [--port=P] [--size=BYTES] "
-			    "[--seconds=S], or udp --host=A --port=P [--size=BYTES] [--rate=N] "
-			    "[--flows=N] [--gso] [--seconds=S]");
-		}
-	}
-	nofile_raise();
+	(void)words;
+	(void)nofile;
 	if (cfg.listens)
 		receive();
 	else
 		transmit();
-	return 0;
 }
+
+static const struct setting settings[] = {
+	FLAG("listen", cfg.listens),
+	TEXT("host", cfg.host),
+	NUMBER("port", cfg.port, 1, 65535),
+	NUMBER("size", cfg.size, sizeof(struct header), UDP_DATAGRAM),
+	NUMBER("rate", cfg.rate, 0, 100000000),
+	NUMBER("flows", cfg.flows, 1, UDP_FLOWS_MAX),
+	SECONDS("seconds", cfg.duration_ns),
+	FLAG("gso", cfg.gso),
+	NUMBER("rcvbuf", cfg.rcvbuf, 0, 1 << 30),
+	{.name = NULL},
+};
+
+const struct program program = {
+	.usage = "udp --listen [--host=A] [--port=P] [--size=BYTES] "
+		 "[--seconds=S], or udp --host=A --port=P [--size=BYTES] [--rate=N] "
+		 "[--flows=N] [--gso] [--seconds=S]",
+	.settings = settings,
+	.run = run,
+};
