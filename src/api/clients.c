@@ -74,7 +74,7 @@ static void find_caller(struct client *client)
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)cred.pid);
 	n = fd_read_file(path, client->program, sizeof(client->program));
 	if (n < 0)
-		n = snprintf(client->program, sizeof(client->program), "?");
+		snprintf(client->program, sizeof(client->program), "?");
 	client->program[strcspn(client->program, "\n")] = '\0';
 	text_make_printable(client->program);
 }

@@ -225,34 +225,35 @@ const char *proc_status_text(int status, char *buf, size_t size)
 	return buf;
 }
 
+/* Waits until fd can be read: 0, or -ECANCELED when abort_fd can, -ETIMEDOUT at the end (0: there
+ * is none), -EINTR or another -errno. */
+static int wait_for_output(int fd, int abort_fd, uint64_t end_ms)
+{
+	struct pollfd pfd[2] = {{.fd = fd, .events = POLLIN}, {.fd = abort_fd, .events = POLLIN}};
+	uint64_t now_ms = loop_now_ms();
+	int left_ms = end_ms == 0 ? -1 : now_ms < end_ms ? (int)(end_ms - now_ms) : 0;
+	int n = poll(pfd, 2, left_ms);
+
+	if (n <= 0)
+		return n < 0 ? -errno : -ETIMEDOUT;
+	return pfd[1].revents ? -ECANCELED : 0;
+}
+
 /* Collects what the process writes until it closes its end, abort_fd is readable or the time is
  * over. */
 static int collect(int fd, int abort_fd, char *out, size_t size, int timeout_ms)
 {
-	uint64_t end = loop_now_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms);
+	uint64_t end_ms = timeout_ms < 0 ? 0 : loop_now_ms() + (uint64_t)timeout_ms;
 	size_t len = 0;
 
 	for (;;) {
-		struct pollfd pfd[2] = {{.fd = fd, .events = POLLIN},
-					{.fd = abort_fd, .events = POLLIN}};
-		int left = -1;
 		char sink[512];
-		ssize_t n;
+		ssize_t n = wait_for_output(fd, abort_fd, end_ms);
 
-		if (timeout_ms >= 0) {
-			uint64_t now = loop_now_ms();
-
-			left = now < end ? (int)(end - now) : 0;
-		}
-		n = poll(pfd, 2, left);
-		if (n < 0 && errno == EINTR)
+		if (n == -EINTR)
 			continue; /* a read(2) now might wait without a limit */
 		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -ETIMEDOUT;
-		if (n > 0 && pfd[1].revents)
-			return -ECANCELED;
+			return (int)n;
 		n = len + 1 < size ? read(fd, out + len, size - len - 1)
 				   : read(fd, sink, sizeof(sink));
 		if (n < 0 && errno != EINTR)

@@ -47,9 +47,10 @@ static int number_base(const char **s)
 	case 'b':
 		*s += 2;
 		return 2;
+	default:
+		*s += 1;
+		return 8;
 	}
-	*s += 1;
-	return 8;
 }
 
 int value_parse_int(const char *s, int *out)

@@ -371,14 +371,14 @@ static struct port_outcome refused(enum port_settler by, int err)
 	return (struct port_outcome){.by = by, .err = err};
 }
 
-struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_route *spec,
+struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_route *route,
 				       dataplane_done_fn *done, void *arg)
 {
 	struct dp_port *port;
 	int code;
 
-	assert(spec->id > 0 && !port_find(dp, spec->id));
-	if (is_hopeless(&dp->plane) || (spec->inside.ss_family && is_hopeless(&dp->broker)))
+	assert(route->id > 0 && !port_find(dp, route->id));
+	if (is_hopeless(&dp->plane) || (route->inside.ss_family && is_hopeless(&dp->broker)))
 		return refused(PORT_BY_DATA_PLANE, -ECONNRESET);
 	if (HASH_COUNT(dp->ports) == LIMIT_PORTS)
 		return refused(PORT_BY_PARENT, -ENOSPC);
@@ -387,7 +387,7 @@ struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_r
 		return refused(PORT_BY_PARENT, -ENOMEM);
 	*port = (struct dp_port){.dp = dp,
 				 .state = DP_PORT_BINDING,
-				 .spec = *spec,
+				 .spec = *route,
 				 .slot = DP_SLOT_NONE,
 				 .done = done,
 				 .arg = arg};
@@ -398,7 +398,7 @@ struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_r
 	}
 	HASH_ADD_INT(dp->ports, spec.id, port);
 	dp_slot_get(dp, port);
-	if (spec->inside.ss_family)
+	if (route->inside.ss_family)
 		port_ask_broker(port);
 	else
 		port_hand_over(port);
