@@ -41,7 +41,7 @@ struct stream {
 static const struct {
 	const char *group, *name, *what;
 } limits[API_LIMITS] = {{"resources", "acceptPaused", "acceptPaused"},
-			{"resources", "flowsRefused", "flowsRefused"},
+			{"tcp", "noPort", "noPort"},
 			{"resources", "pipesRefused", "pipesRefused"},
 			{"udp", "evicted", "udpEvicted"}};
 
