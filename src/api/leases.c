@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "api/api_internal.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -65,6 +65,10 @@ int lease_take(const struct request *r, int id)
 	lease->client = client;
 	first = !client->leases;
 	HASH_ADD_INT(r->api->leases, id, lease);
+	if (!hash_has(&lease->hh)) {
+		free(lease);
+		return -ENOMEM;
+	}
 	DL_APPEND(client->leases, lease);
 	if (first)
 		client_leases_changed(r->api, client);

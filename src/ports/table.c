@@ -114,6 +114,15 @@ struct port *port_new(struct ports *p, const struct port_spec *spec)
 	port->state = PORT_ADDING;
 	HASH_ADD(by_id, p->by_id, entry.id, sizeof(int), port);
 	HASH_ADD(by_key, p->by_key, key, sizeof(port->key), port);
+	if (!hash_has(&port->by_id) || !hash_has(&port->by_key)) {
+		if (hash_has(&port->by_id))
+			HASH_DELETE(by_id, p->by_id, port);
+		if (hash_has(&port->by_key))
+			HASH_DELETE(by_key, p->by_key, port);
+		p->last_id--;
+		free(port);
+		return NULL;
+	}
 	DL_APPEND(p->list, port);
 	p->n++;
 	return port;

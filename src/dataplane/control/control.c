@@ -54,7 +54,7 @@ static void port_free(struct dp_port *port)
 	struct dataplane *dp = port->dp;
 
 	loop_remove(port->timer);
-	if (port->hh.tbl)
+	if (hash_has(&port->hh))
 		HASH_DEL(dp->ports, port);
 	fdpass_close(port->fds, port->n_fds);
 	dp_slot_put(dp, port->slot);
@@ -397,6 +397,10 @@ struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_r
 		return refused(PORT_BY_PARENT, code);
 	}
 	HASH_ADD_INT(dp->ports, spec.id, port);
+	if (!hash_has(&port->hh)) {
+		port_free(port);
+		return refused(PORT_BY_PARENT, -ENOMEM);
+	}
 	dp_slot_get(dp, port);
 	if (route->inside.ss_family)
 		port_ask_broker(port);

@@ -2,8 +2,7 @@
 #ifndef RINGKIT_DATAPLANE_CONTROL_CONTROL_INTERNAL_H
 #define RINGKIT_DATAPLANE_CONTROL_CONTROL_INTERNAL_H
 
-#include <uthash.h>
-
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/proc.h"
 #include "dataplane/dataplane.h"

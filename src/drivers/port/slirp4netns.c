@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "drivers/driver.h"
 #include "drivers/port/bind_probe.h"
@@ -72,13 +72,17 @@ static struct forward *forward_new(struct port_driver *drv, int id, const struct
 	f->id = id;
 	f->spec = *spec;
 	HASH_ADD_INT(drv->forwards, id, f);
+	if (!hash_has(&f->hh)) {
+		free(f);
+		return NULL;
+	}
 	return f;
 }
 
 /* slirp_id: 0 for none. */
 static void set_slirp_id(struct forward *f, long long slirp_id)
 {
-	if (f->slirp_id)
+	if (f->slirp_id && hash_has(&f->by_slirp_id))
 		HASH_DELETE(by_slirp_id, f->drv->by_slirp_id, f);
 	f->slirp_id = slirp_id;
 	if (slirp_id)

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/restart.h"
 #include "drivers/driver.h"
@@ -288,6 +288,10 @@ static int add(struct port_order *order, struct err *e)
 	s->output = HELPER_OUTPUT_NONE;
 	s->output.name = "port/socat";
 	HASH_ADD_INT(drv->socats, id, s);
+	if (!hash_has(&s->hh)) {
+		free(s);
+		return err_errno(e, -ENOMEM, "socat");
+	}
 	code = launch(s, e);
 	if (code) {
 		socat_free(s);

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every allocation of set-up and API fails in turn, in each process; calls are interrupted without end.
+
+RKIT_EVERY: the first allocations are taken and then one of so many, 29 unless it says otherwise.
+"""
+
+import mmap
+import os
+import subprocess
+
+import rkit
+from rkit.launch import check_log, popen
+from rkit.world import UID, USER
+
+EVERY = int(os.environ.get("RKIT_EVERY", 29))
+FIRST = 12
+ROLES = ("parent", "child", "dataplane", "broker")
+# Set-up, then the API, by a client that does not run under the same conditions.
+COMMAND = ["sh", "-c", "test -e /etc/passwd || echo RAN WITHOUT PASSWD; "
+           "for i in 1 2; do rootlessctl add-ports 127.0.0.1:1808$i:80/tcp; done; "
+           "rootlessctl list-ports; rootlessctl stats --json; rootlessctl remove-ports 2; echo RAN"]
+
+
+class Common(rkit.RkTestCase):
+    OPTIONS = ["--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "--copy-up=/etc",
+               "--pidns"]
+
+    def attempt(self, before=(), env=None, uid=UID):
+        """(exit code, output, log)"""
+        log = self.world.base + "/inject.log"
+        with open(log, "wb") as err:
+            proc = popen([*before, self.world.path["rootlesskit"],
+                          "--state-dir=" + self.world.tmp + "/state-inject", *self.OPTIONS, *COMMAND],
+                         env=env, uid=uid, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
+            try:
+                out = proc.communicate(timeout=90)[0].decode()
+            except subprocess.TimeoutExpired:
+                proc.kill()
+                raise AssertionError("hangs:\n" + open(log, errors="replace").read())
+        with open(log, errors="replace") as err:
+            return proc.returncode, out, err.read()
+
+    def check(self, code, out, log):
+        check_log(log)
+        self.assertNotIn("WITHOUT", out, log)
+        if "RAN" not in out:
+            self.assertRegex(log, r"(?m)^\[rootlesskit:(parent|child )\] error: .+")
+            self.assertIn(code, (1, 255), log)
+        self.assertNothingLeft()
+
+
+@rkit.ours("is written in Go")
+class Memory(Common):
+    def setUp(self):
+        super().setUp()
+        self.library = os.environ.get("RK_FAILMALLOC", "")
+        if not os.path.exists(self.library):
+            self.skipTest("the machine has no library that lets allocations fail (a sanitizer?)")
+        self.hit = self.world.base + "/hit"
+        with open(self.hit, "wb") as f:
+            f.write(b"\0")
+        os.chmod(self.hit, 0o666)
+        self.copy = self.world.bin + "/failmalloc.so"
+        with open(self.library, "rb") as a, open(self.copy, "wb") as b:
+            b.write(a.read())
+        os.chmod(self.copy, 0o755)
+
+    def was_hit(self):
+        with open(self.hit, "r+b") as f, mmap.mmap(f.fileno(), 1) as page:
+            was = page[0]
+            page[0] = 0
+            return was
+
+    def test_each_allocation(self):
+        for role in ROLES:
+            number, tried = 0, 0
+            while True:
+                number += 1 if number < FIRST else EVERY
+                env = self.world.environ(LD_PRELOAD=self.copy,
+                                         FAILMALLOC="%d:%s:%s" % (number, role, self.hit))
+                with self.subTest(role=role, number=number):
+                    self.check(*self.attempt(env=env))
+                if not self.was_hit():
+                    break
+                tried += 1
+            print("        %s: %d of about %d allocations failed" % (role, tried, number))
+
+
+@rkit.ours("is not asked")
+class Calls(Common):
+    @rkit.needs("strace")
+    def test_interrupted_again_and_again(self):
+        """Every third of these calls, in every process, says EINTR: all goes on as if nothing were."""
+        for calls in ("recvmsg", "sendmsg", "poll,ppoll", "epoll_wait,epoll_pwait", "wait4,waitid"):
+            with self.subTest(calls):
+                code, out, log = self.attempt(uid=0, before=(
+                    "strace", "-f", "-qq", "-u", USER, "-o", "/dev/null", "-e", "trace=" + calls, "-e",
+                    "inject=%s:error=EINTR:when=2+3" % calls))
+                self.assertEqual((code, "RAN\n" in out), (0, True), log)
+                self.check(code, out, log)
+
+    def test_no_more_processes(self):
+        for limit in (1, 2, 3, 4, 5, 6, 8, 10, 12):
+            with self.subTest(limit):
+                self.check(*self.attempt(before=("prlimit", "--nproc=%d" % limit)))
+
+
+if __name__ == "__main__":
+    rkit.main()

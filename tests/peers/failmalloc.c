@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * To be preloaded: lets the n-th allocation of one process of rootlesskit fail.
+ *   FAILMALLOC=n:ROLE:FILE    ROLE as in _RINGKIT_ROLE, "parent" for the one without. FILE's first
+ * byte becomes 1 when the allocation has come.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *p, size_t size);
+
+static atomic_long left; /* allocations until then; 0: none fails */
+static char *hit;
+
+/* glibc's look-up of users does not survive it (an assertion in nss_database.c), and is not ours.
+ */
+static int is_glibcs(void)
+{
+	void *frames[40];
+	int n = backtrace(frames, 40);
+	Dl_info info;
+
+	for (int i = 0; i < n; i++)
+		if (dladdr(frames[i], &info) && info.dli_sname &&
+		    (!strncmp(info.dli_sname, "getpw", 5) || !strncmp(info.dli_sname, "getgr", 5)))
+			return 1;
+	return 0;
+}
+
+static void __attribute__((constructor)) start(void)
+{
+	const char *spec = getenv("FAILMALLOC"), *role = getenv("_RINGKIT_ROLE");
+	char wanted[32], path[256];
+	long n;
+	int fd;
+
+	if (!spec || strcmp(program_invocation_short_name, "rootlesskit") != 0)
+		return;
+	if (sscanf(spec, "%ld:%31[^:]:%255s", &n, wanted, path) != 3 ||
+	    strcmp(wanted, role ? role : "parent") != 0)
+		return;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	hit = fd < 0 ? MAP_FAILED : mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (hit == MAP_FAILED)
+		return;
+	backtrace((void *[1]){NULL}, 1); /* it allocates at its first call */
+	atomic_store(&left, n);
+}
+
+static int fails(void)
+{
+	if (atomic_load(&left) == 0 || atomic_fetch_sub(&left, 1) != 1)
+		return 0;
+	if (is_glibcs()) {
+		atomic_store(&left, 1); /* the next one */
+		return 0;
+	}
+	*hit = 1;
+	errno = ENOMEM;
+	return 1;
+}
+
+void *malloc(size_t size)
+{
+	return fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+	return fails() ? NULL : __libc_realloc(p, size);
+}
