@@ -8,8 +8,8 @@ import struct
 import rkit
 from rkit import net
 from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit
-from rkit.networks import outside, probe
-from rkit.peers import TcpServer, background, hello
+from rkit.networks import ask, outside, probe
+from rkit.peers import TcpServer, UdpServer, background, hello
 from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
 
 
@@ -82,7 +82,8 @@ class TestWayIn(NetBuiltinCase):
     """Published ports: servers see their clients by way of the router, and the command's own rules
     have what comes in."""
 
-    args = ("--ipv6", "--port-driver=builtin", "-p", "0.0.0.0:8060:80/tcp", "-p", "[::]:8061:80/tcp")
+    args = ("--ipv6", "--port-driver=builtin", "-p", "0.0.0.0:8060:80/tcp", "-p", "[::]:8061:80/tcp",
+            "-p", "0.0.0.0:8062:53/udp")
 
     def who(self, host, port, **kw):
         """The address that the server says it sees, and our own."""
@@ -113,6 +114,27 @@ class TestWayIn(NetBuiltinCase):
             for _ in range(30):
                 self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
 
+    def udp_who(self, host, port, **kw):
+        got = ask(host, port, **kw)
+        return got and got.decode()
+
+    def tell_udp(self, host, netns=None, port=53):
+        return UdpServer(lambda data, address: address[0].encode(), port=port, host=host,
+                         netns=netns or self.inside.netns)
+
+    def test_udp_client_address(self):
+        for host in "0.0.0.0", "10.0.2.100":
+            with self.tell_udp(host):
+                for _ in range(5):
+                    self.assertEqual(self.udp_who("192.0.2.1", 8062, netns=self.server), SERVER4)
+
+    def test_udp_server_on_loopback_alone(self):
+        """The first datagram is not lost: it goes there when the other way has refused it."""
+        with self.tell_udp("127.0.0.1"):
+            for _ in range(5):
+                self.assertEqual(ask("192.0.2.1", 8062, netns=self.server, tries=1), b"127.0.0.1")
+            self.assertEqual(self.udp_who("127.0.0.1", 8062), "127.0.0.1")
+
     def test_nobody_listens(self):
         with self.assertRaises(ConnectionResetError):  # of connect(2), when it comes at once
             self.who("192.0.2.1", 8060, netns=self.server)
@@ -136,8 +158,9 @@ class TestWayIn(NetBuiltinCase):
         it is."""
         rules = "nft add table ip t;" \
                 "nft add chain ip t c '{ type nat hook prerouting priority dstnat; }';" \
-                "nft add rule ip t c tcp dport 80 dnat to 172.17.0.2:8080"
-        with container(self.rk) as netns, \
+                "nft add rule ip t c tcp dport 80 dnat to 172.17.0.2:8080;" \
+                "nft add rule ip t c udp dport 53 dnat to 172.17.0.2:8053"
+        with container(self.rk) as netns, self.tell_udp("0.0.0.0", netns, 8053), \
                 TcpServer(self.tell, port=8080, host="0.0.0.0", netns=netns):
             got = self.rk.nsenter("sh", "-ec", rules)
             self.assertEqual(got.returncode, 0, got.stderr)
@@ -145,6 +168,7 @@ class TestWayIn(NetBuiltinCase):
                 for _ in range(20):
                     self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
                 self.assertEqual(self.who("127.0.0.1", 8060)[0], GATEWAY4)
+                self.assertEqual(self.udp_who("192.0.2.1", 8062, netns=self.server), SERVER4)
             finally:
                 self.rk.nsenter("nft", "delete", "table", "ip", "t")
 

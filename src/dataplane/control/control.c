@@ -102,8 +102,9 @@ static bool is_transparent(const struct dp_port *port)
 {
 	const struct dataplane *dp = port->dp;
 
-	return (dp->transparent || (dp->config.outward && dp->config.transparent)) &&
-	       port->spec.proto == PORT_TCP &&
+	bool works = dp->transparent && port->spec.proto == PORT_TCP;
+
+	return (works || (dp->config.outward && dp->config.transparent)) &&
 	       !sockaddr_is_loopback((const struct sockaddr *)&port->spec.listen);
 }
 
@@ -122,7 +123,7 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 			     .target = to_dp_addr(&port->spec.target),
 			     .target2 = to_dp_addr(&port->spec.target2)};
 
-	if (type == DP_MSG_ADD && msg.transparent)
+	if (type == DP_MSG_ADD && msg.transparent && msg.proto == PORT_TCP)
 		dp_broker_look(dp);
 	port->seq = dp->seq;
 	port->waiting = port->n_fds;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/sockaddr.h"
+#include "dataplane/dataplane.h"
 #include "dataplane/worker/worker_internal.h"
 #include "ns/transparent.h"
 
@@ -102,7 +103,7 @@ static struct sockpool *routed_pool(struct worker *w, const struct listener *l)
 
 void client_address_unprepare(struct worker *w, const struct listener *l)
 {
-	if (l->routed[0].sa.sa_family)
+	if (l->routed[0].sa.sa_family && l->proto == PORT_TCP)
 		routed_pool(w, l)->users--;
 }
 
@@ -176,6 +177,8 @@ void client_address_prepare(struct worker *w, struct listener *l)
 {
 	l->routed[0] = route(w, &l->target);
 	l->routed[1] = route(w, &l->target2);
+	if (l->proto != PORT_TCP)
+		return;
 	if (l->routed[0].sa.sa_family)
 		routed_pool(w, l)->users++;
 	if (!sockaddr_is_loopback(&l->target.sa))

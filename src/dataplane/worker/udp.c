@@ -301,12 +301,37 @@ static void arm(struct worker *w, struct udp_flow *f)
 	w->io->ops->recvmsg(w->io, f->fd, handle_of(w, f));
 }
 
+/* Its socket gets the client's address. 0 or -errno, which says nothing of our own ports. */
+static int bear_client(struct worker *w, struct udp_flow *f)
+{
+	union dp_addr client = udp_target_client(f);
+
+	return w->io->ops->bind_as(w->io, f->fd, &client.sa, sockaddr_len(&client.sa), 0)
+		       ? -EADDRNOTAVAIL
+		       : 0;
+}
+
+static int take_socket(struct worker *w, struct udp_flow *f)
+{
+	int fd = f->routed ? out_supply_take(w, udp_target_family(f), SOCK_DGRAM) : -1;
+
+	if (fd >= 0)
+		return fd;
+	/* None just now: the other ways need not wait for it. */
+	if (f->routed)
+		udp_target_unreachable(w, f);
+	return udp_ports_may_try(w) ? supply_take(w, udp_target_family(f), SOCK_DGRAM) : -1;
+}
+
 /* 0, or -errno and it has no socket. */
 static int connect_to_target(struct worker *w, struct udp_flow *f)
 {
 	socklen_t len;
 	const union dp_addr *target = udp_target(f, &len);
-	int err = w->io->ops->connect_now(w->io, f->fd, &target->sa, len);
+	int err = f->routed ? bear_client(w, f) : 0;
+
+	if (!err)
+		err = w->io->ops->connect_now(w->io, f->fd, &target->sa, len);
 
 	if (err < 0) {
 		w->io->ops->close_fd(w->io, f->fd);
@@ -321,8 +346,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 	int err;
 
 	do {
-		f->fd = udp_ports_may_try(w) ? supply_take(w, udp_target_family(f), SOCK_DGRAM)
-					     : -1;
+		f->fd = take_socket(w, f);
 		if (f->fd < 0) {
 			wait_begin(w, f);
 			return true;
@@ -330,7 +354,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 		err = connect_to_target(w, f);
 		if (err == -EAGAIN || err == -EADDRINUSE)
 			udp_ports_none(w);
-	} while (err == -EAGAIN || err == -EADDRINUSE || (err && udp_target_unreachable(f)));
+	} while (err == -EAGAIN || err == -EADDRINUSE || (err && udp_target_unreachable(w, f)));
 	set_state(f, UDP_FLOW_OPEN);
 	udp_ports_took(w);
 	if (err < 0) {
@@ -345,12 +369,9 @@ static bool start(struct worker *w, struct udp_flow *f)
 
 static void log_opened(struct worker *w, const struct udp_flow *f)
 {
-	union dp_addr client = {.in6 = {.sin6_family = AF_INET6,
-					.sin6_port = f->key.client_port,
-					.sin6_addr = f->key.client}};
+	union dp_addr client = udp_target_client(f);
 	char text[SOCKADDR_TEXT_BYTES];
 
-	sockaddr_unmap(&client);
 	flow_debug(w, f, "opened by %s, port %d", sockaddr_format(&client.sa, text),
 		   f->listener->port_id);
 }
@@ -457,7 +478,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 	case EPROTO:
 		stats_add(&w->stats->udp_refused, 1);
 		stats_add(&f->listener->stats->errors, 1);
-		if (why != -EMSGSIZE && why != -EPROTO && udp_target_refused(f))
+		if (why != -EMSGSIZE && why != -EPROTO && udp_target_refused(w, f))
 			start_again(w, f);
 		else
 			arm(w, f);

@@ -43,10 +43,12 @@ struct udp_flow {
 	uint32_t gen;
 	int fd;
 	bool armed;
-	bool paused;	   /* waits for receive buffers */
-	bool plain;	   /* the kernel would not segment for it */
-	bool second;	   /* its server is, or may be, at target2 of the listener */
-	bool undecided;	   /* or at the other one: what is sent is kept in pending, too */
+	bool paused;	/* waits for receive buffers */
+	bool plain;	/* the kernel would not segment for it */
+	bool routed;	/* its socket is of the router's namespace and bears the client's address */
+	bool both;	/* target and target2 have been tried since that */
+	bool second;	/* its server is, or may be, at target2 of the listener */
+	bool undecided; /* or at the other one: what is sent is kept in pending, too */
 	bool unreachable;  /* one could not be connected to */
 	uint8_t n_counted; /* of pending: have been sent once */
 	uint8_t n_pending;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/worker/udp_target.h"
 
+#include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
 /* How long a port remembers that its server is at the second address. */
@@ -11,6 +12,8 @@ const union dp_addr *udp_target(const struct udp_flow *f, socklen_t *len)
 	const struct listener *l = f->listener;
 
 	*len = f->second ? l->target2_len : l->target_len;
+	if (f->routed)
+		return &l->routed[f->second];
 	return f->second ? &l->target2 : &l->target;
 }
 
@@ -21,19 +24,54 @@ int udp_target_family(const struct udp_flow *f)
 	return udp_target(f, &len)->sa.sa_family;
 }
 
+union dp_addr udp_target_client(const struct udp_flow *f)
+{
+	union dp_addr client = {.in6 = {.sin6_family = AF_INET6,
+					.sin6_port = f->key.client_port,
+					.sin6_addr = f->key.client}};
+
+	sockaddr_unmap(&client);
+	return client;
+}
+
+/* Whether the router's way is one for it; *second: to which of the targets. */
+static bool has_route(const struct udp_flow *f, bool *second)
+{
+	const struct listener *l = f->listener;
+	union dp_addr client = udp_target_client(f);
+
+	if (sockaddr_is_loopback(&client.sa) ||
+	    (client.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&client.in6.sin6_addr)))
+		return false;
+	*second = l->routed[0].sa.sa_family != client.sa.sa_family;
+	return l->routed[*second].sa.sa_family == client.sa.sa_family;
+}
+
+/* The target where an answer came from last, or the first. */
+static void choose_direct(const struct worker *w, struct udp_flow *f)
+{
+	f->routed = f->both = false;
+	f->second = f->listener->target2_len > 0 && w->now_ns < f->listener->udp_second_ns;
+}
+
 void udp_target_choose(struct worker *w, struct udp_flow *f)
 {
 	const struct listener *l = f->listener;
+	bool second, route = has_route(f, &second);
 
-	f->undecided = l->target2_len > 0;
-	f->second = f->undecided && w->now_ns < l->udp_second_ns;
+	f->undecided = l->target2_len > 0 || route;
+	choose_direct(w, f);
+	if (route && w->now_ns >= l->routed_off_ns) {
+		f->routed = true;
+		f->second = second;
+	}
 }
 
 void udp_target_answered(struct worker *w, struct udp_flow *f)
 {
 	struct listener *l = f->listener;
 
-	if (l->target2_len > 0)
+	if (l->target2_len > 0 && !f->routed)
 		l->udp_second_ns = f->second ? w->now_ns + REMEMBER_NS : 0;
 	if (!f->undecided)
 		return;
@@ -41,28 +79,49 @@ void udp_target_answered(struct worker *w, struct udp_flow *f)
 	udp_pending_forget(w, f);
 }
 
-static void other(struct udp_flow *f)
+/* The next of its ways, round and round. */
+static void other(struct worker *w, struct udp_flow *f)
 {
+	bool second;
+
+	if (f->routed) {
+		f->listener->routed_off_ns = w->now_ns + REMEMBER_NS;
+		choose_direct(w, f);
+		return;
+	}
 	if (f->second)
 		f->listener->udp_second_ns = 0;
-	f->second = !f->second;
+	if ((f->both || f->listener->target2_len == 0) && has_route(f, &second)) {
+		f->listener->routed_off_ns = 0;
+		f->routed = true;
+		f->second = second;
+		return;
+	}
+	f->both = true;
+	f->second = f->listener->target2_len > 0 && !f->second;
 }
 
-bool udp_target_refused(struct udp_flow *f)
+bool udp_target_refused(struct worker *w, struct udp_flow *f)
 {
+	bool second;
+
 	/* One that has answered so far: its next datagram will tell. */
-	f->undecided = f->listener->target2_len > 0;
-	if (f->n_pending == 0)
+	f->undecided = f->listener->target2_len > 0 || has_route(f, &second);
+	if (!f->undecided || f->n_pending == 0)
 		return false;
-	other(f);
+	other(w, f);
 	return true;
 }
 
-bool udp_target_unreachable(struct udp_flow *f)
+bool udp_target_unreachable(struct worker *w, struct udp_flow *f)
 {
-	if (!f->undecided || f->unreachable)
+	if (f->routed) {
+		choose_direct(w, f);
+		return true;
+	}
+	if (f->listener->target2_len == 0 || !f->undecided || f->unreachable)
 		return false;
 	f->unreachable = true;
-	other(f);
+	other(w, f);
 	return true;
 }

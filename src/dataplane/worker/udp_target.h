@@ -9,20 +9,25 @@
  * connect that tells, so a flow begins at one of them, and small datagrams are kept until the first
  * answer. When an ICMP error comes instead, they go to the other address. The port remembers for a
  * while where an answer came from, and its next flows begin there.
+ *
+ * With --net=builtin there is a third, before these: the namespace's own address, by way of the
+ * router and with the client's address (client_address.c tells why).
  */
 
 /* Where the flow's server is, or may be. */
 const union dp_addr *udp_target(const struct udp_flow *f, socklen_t *len);
 int udp_target_family(const struct udp_flow *f);
+/* Its client; IPv4 as such, not mapped. */
+union dp_addr udp_target_client(const struct udp_flow *f);
 /* A new flow. */
 void udp_target_choose(struct worker *w, struct udp_flow *f);
 /* The server has answered: it is here. */
 void udp_target_answered(struct worker *w, struct udp_flow *f);
 /* An ICMP error has come. Whether datagrams are there for the other address, which is the flow's
  * now. */
-bool udp_target_refused(struct udp_flow *f);
+bool udp_target_refused(struct worker *w, struct udp_flow *f);
 /* Its address could not be connected to. Whether the other one, which is the flow's now, has not
  * been tried. */
-bool udp_target_unreachable(struct udp_flow *f);
+bool udp_target_unreachable(struct worker *w, struct udp_flow *f);
 
 #endif
