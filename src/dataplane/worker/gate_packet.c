@@ -134,10 +134,12 @@ bool gate_packet_parse(const uint8_t *data, size_t len, struct gate_packet *out)
 
 /* The queue's socket */
 
-/* What is left of the message from here on. */
+/* What is left of the message from here on. libmnl's own tail is aligned, and may be beyond it. */
 static int left_from(const struct nlmsghdr *nlh, const struct nlattr *attr)
 {
-	return (int)((const char *)mnl_nlmsg_get_payload_tail(nlh) - (const char *)attr);
+	const char *end = (const char *)nlh + nlh->nlmsg_len;
+
+	return (int)(end - (const char *)attr);
 }
 
 static bool read_message(const struct nlmsghdr *nlh, struct gate_message *out)
