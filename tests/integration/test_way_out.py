@@ -18,7 +18,7 @@ from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
 from rkit.networks import probe
 from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive,
                         send_payload)
-from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, NetBuiltinCase, container
+from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, Inside, NetBuiltinCase, container
 from rkit.world import sh, write
 
 
@@ -230,6 +230,49 @@ class TestUdp(NetBuiltinCase):
             self.assertEqual(got.returncode, 1, got.stdout)
         finally:
             allow(before)
+
+
+class TestHolePunching(NetBuiltinCase):
+    """STUN and what follows it (RFC 8489, RFC 5128): two commands, each behind a router of its own,
+    learn from a server how they are seen, and then write to each other."""
+
+    def socket_in(self, inside):
+        s = net.in_netns(inside.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        s.settimeout(0.5)
+        return s
+
+    def seen_as(self, s):
+        for _ in range(20):
+            s.sendto(b"how do you see me", (SERVER4, 8070))
+            with contextlib.suppress(TimeoutError):
+                data, address = s.recvfrom(100)
+                if address == (SERVER4, 8070):
+                    host, port = data.decode().split()
+                    return host, int(port)
+        raise AssertionError("the server does not answer")
+
+    def hears(self, s, other, word, peer, own):
+        """Whether the other's word arrives, from the address that it is known by."""
+        for _ in range(40):
+            s.sendto(own, other)
+            with contextlib.suppress(TimeoutError):
+                data, address = s.recvfrom(100)
+                if data == word:
+                    return address == peer
+        return False
+
+    def test_two_commands(self):
+        def tell(_data, address):
+            return b"%s %d" % (address[0].encode(), address[1])
+        with UdpServer(tell, port=8070, host="0.0.0.0", netns=self.server), \
+                self.launch() as other, self.socket_in(self.inside) as a, \
+                self.socket_in(Inside(other)) as b:
+            at_a, at_b = self.seen_as(a), self.seen_as(b)
+            self.assertNotEqual(at_a, at_b)
+            job = background(self.hears, b, at_a, b"from a", at_a, b"from b")
+            self.assertTrue(self.hears(a, at_b, b"from b", at_b, b"from a"))
+            a.sendto(b"from a", at_b)
+            self.assertTrue(job.result())
 
 
 class TestHostLoopback(NetBuiltinCase):
