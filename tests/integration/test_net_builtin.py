@@ -8,7 +8,7 @@ import struct
 import rkit
 from rkit import net
 from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit
-from rkit.networks import ask, outside, probe
+from rkit.networks import PROBE, ask, outside, probe
 from rkit.peers import TcpServer, UdpServer, background, hello
 from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
 
@@ -215,6 +215,22 @@ class TestPlaces(rkit.RkTestCase):
     def test_pidns(self):
         with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--pidns") as rk:
             self.check_out(rk)
+
+    def test_nested(self):
+        """A command's command, through both routers; refusals, too."""
+        script = """
+            rm -f /etc/subuid /etc/subgid
+            echo root:1:10000 >/etc/subuid
+            echo root:1:10000 >/etc/subgid
+            exec "$0" --net=builtin --cidr=10.99.0.0/24 --copy-up=/etc python3 -c "$@"
+        """
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc") as rk:
+            def inner(port):
+                return rk.nsenter("sh", "-ec", script, self.world.path["rootlesskit"], PROBE, "tcp",
+                                  SERVER4, port)
+            got = inner("80")
+            self.assertEqual(got.stdout.strip(), "question", got.stderr)
+            self.assertIn("ConnectionRefusedError", inner("81").stderr)
 
     def test_epoll(self):
         with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--port-driver=builtin",
