@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/sandbox.h"
+#include "dataplane/landlock.h"
 
 #include <arpa/inet.h>
 #include <cap-ng.h>
@@ -330,10 +331,19 @@ int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
 	return code ? code : apply(who, e);
 }
 
+/* Of processes with one thread. A sanitizer reads files of /proc at the end. */
+static int close_files(struct err *e)
+{
+	int code = TOOLS ? 0 : landlock_no_files();
+
+	return code ? err_errno(e, code, "Landlock") : 0;
+}
+
 int sandbox_broker(bool transparent, struct err *e)
 {
 	int code = sandbox_broker_caps(transparent, e);
 
+	code = code ? code : close_files(e);
 	return code ? code : apply(BROKER | (transparent ? WATCH : 0), e);
 }
 
@@ -341,5 +351,6 @@ int sandbox_relay(struct err *e)
 {
 	int code = sandbox_drop_caps(e);
 
+	code = code ? code : close_files(e);
 	return code ? code : apply(RELAY, e);
 }

@@ -9,10 +9,13 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/array.h"
 #include "base/log.h"
+#include "dataplane/landlock.h"
 #include "dataplane/sandbox.h"
 
 /*
@@ -309,6 +312,43 @@ static void test_privileges_are_gone(void **state)
 	}
 }
 
+/* Without the system call filter, which would refuse these calls by itself. 0: as it should be. */
+static int try_files(void)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (null < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || landlock_no_files())
+		return 1;
+	if (open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
+		return 2;
+	if (open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC) >= 0 || errno != EACCES)
+		return 3;
+	if (mkdir("/tmp/ringkit-landlock", 0700) == 0 || errno != EACCES)
+		return 4;
+	execl("/bin/true", "true", NULL);
+	if (errno != EACCES)
+		return 5;
+	return write(null, "x", 1) == 1 ? 0 : 6;
+}
+
+static void test_landlock(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	if (syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, 1) < 0) {
+		print_message("the machine has no Landlock\n");
+		skip();
+	}
+	pid = fork();
+	if (pid == 0)
+		_exit(try_files());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* Ring operations */
 
 /* Submits one operation and returns its result. */
@@ -402,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_system_calls),
 #endif
 		cmocka_unit_test(test_privileges_are_gone),
+		cmocka_unit_test(test_landlock),
 		cmocka_unit_test(test_ring_operations),
 		cmocka_unit_test(test_ring_without_restrictions),
 	};
