@@ -49,6 +49,7 @@ struct router_config {
 	const char *ifname; /* there */
 	int mtu;
 	unsigned workers;
+	enum router_queue best_queue; /* better ones are not tried; 0: all are */
 	const char *gateway4, *dns4, *inside4;
 	int prefix_len4;
 	const char *gateway6, *dns6, *inside6; /* NULL: no IPv6 */

@@ -335,7 +335,7 @@ int router_add_rules(const struct router_config *config, enum router_queue *queu
 {
 	int code = -ENOENT;
 
-	for (*queue = ROUTER_QUEUE_EXPR; code; (*queue)++) {
+	for (*queue = config->best_queue; code; (*queue)++) {
 		code = try_rules(config, *queue, e);
 		if (!code || *queue == ROUTER_QUEUE_NONE)
 			break;

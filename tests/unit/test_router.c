@@ -71,6 +71,8 @@ static int set_up(void *arg)
 		return 2;
 	if (router_set_up(c, &queue, &e))
 		return fails("set-up", &e);
+	if (queue < c->best_queue)
+		return 5;
 	if (!if_nametoindex(ROUTER_IFNAME))
 		return 3;
 	return box_has(c->ifname) == 1 ? 0 : 4;
@@ -87,6 +89,17 @@ static void test_set_up(void **state)
 		c.ifname = name;
 		run(set_up, &c);
 	}
+}
+
+/* What a kernel without queues has. */
+static void test_without_queue(void **state)
+{
+	struct router_config c = config(3, true);
+
+	(void)state;
+	c.ifname = "noqueue0";
+	c.best_queue = ROUTER_QUEUE_NONE;
+	run(set_up, &c);
 }
 
 static int name_taken(void *arg)
@@ -135,6 +148,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set_up),
+		cmocka_unit_test(test_without_queue),
 		cmocka_unit_test(test_name_taken),
 		cmocka_unit_test(test_without_rights),
 	};

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/sockaddr.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/outward.h"
 #include "drivers/net/builtin_internal.h"
@@ -280,19 +281,28 @@ static void watch_directory_of(int fd, const char *path)
 		log_debug("%s is not watched: %s", dir, strerror(errno));
 }
 
+static bool same_resolvers(const struct dp_outward *a, const struct dp_outward *b)
+{
+	if (a->n_resolvers != b->n_resolvers)
+		return false;
+	for (unsigned i = 0; i < a->n_resolvers; i++)
+		if (!sockaddr_same_host(&a->resolvers[i], &b->resolvers[i]))
+			return false;
+	return true;
+}
+
 static void resolv_changed(void *arg, uint32_t events)
 {
 	struct net_driver *drv = arg;
 	struct dp_outward *o = &drv->outward.config;
-	union dp_addr before[DP_RESOLVERS];
+	struct dp_outward before = *o;
 	char buf[4096];
 
 	(void)events;
 	while (read(drv->resolv_fd, buf, sizeof(buf)) > 0)
 		;
-	memcpy(before, o->resolvers, sizeof(before));
 	read_resolvers(o);
-	if (!memcmp(before, o->resolvers, sizeof(before)))
+	if (same_resolvers(&before, o))
 		return;
 	log_debug("%s has other name servers now", RESOLV_CONF);
 	if (drv->outward.dataplane)
