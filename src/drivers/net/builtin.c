@@ -184,7 +184,8 @@ static void say_queue(enum router_queue queue)
 	if (queue == ROUTER_QUEUE_NONE)
 		log_warning("--net=builtin: the kernel has neither nft_queue nor xt_NFQUEUE with "
 			    "nft_compat (modprobe nft_queue): a connection is accepted before its "
-			    "server has answered, so one that is refused shows as a reset");
+			    "server has answered, so one that is refused shows as a reset, and "
+			    "pings go nowhere");
 }
 
 static void fill_result(const struct dp_outward *o, const struct router_boot *boot,
