@@ -103,7 +103,7 @@ static void out_world_open_with(struct out_world *o, uint64_t seed, unsigned fau
 					 .peers_max = 16,
 					 .responders_max = 4};
 	world_start(&o->x, &config);
-	/* What an earlier data plane left in the queue is asked for again. */
+	/* Packets that an earlier data plane left in the queue are asked for again. */
 	for (int i = 0; queue && i < 2; i++) {
 		uint8_t batch[64];
 
@@ -449,7 +449,7 @@ static void test_flood_gives_way(void **state)
 		assert_int_equal(v.verdict, NF_DROP);
 	assert_true(o.x.stats.out_tcp_evicted > 0);
 	assert_in_range(o.x.stats.out_tcp_pending, 8, 16);
-	/* One that is answered still gets through. */
+	/* A connect that is answered still gets through. */
 	packet = syn(&o, 4000, 80);
 	for (bool found = false; !found; turn(&o.x))
 		while (next_verdict(&o, &v))
@@ -467,7 +467,7 @@ static void test_flood_gives_way(void **state)
 	out_world_close(&o);
 }
 
-/* What the way out takes, published ports do not miss. */
+/* Published ports do not miss what the way out takes. */
 static void test_ports_keep_their_descriptors(void **state)
 {
 	struct out_world o;
@@ -654,7 +654,7 @@ static void send_up(struct out_world *o, uint16_t client_port, uint32_t to, uint
 	settle(&o->x);
 }
 
-/* What left last. */
+/* The datagram that left next. */
 static struct sim_datagram sent(struct out_world *o, const char *text)
 {
 	struct sim_datagram d;
@@ -739,7 +739,7 @@ static void test_udp_expires(void **state)
 	assert_int_equal(o.x.stats.out_udp_flows, 0);
 	assert_int_equal(o.x.stats.out_udp_expired, 2);
 	assert_int_equal(o.ports.udp, 0);
-	/* What is used stays. */
+	/* A mapping that is used stays. */
 	for (int i = 0; i < 5; i++) {
 		send_up(&o, 4000, SERVER, 6000, "used");
 		pass(&o.x, 60 * SECOND_NS);
@@ -782,7 +782,7 @@ static void test_udp_oldest_of_all_goes(void **state)
 	send_up(&o, 4000, SERVER, 6000, "oldest");
 	for (uint16_t i = 1; o.x.stats.out_udp_evicted == 0; i++)
 		send_up(&o, (uint16_t)(4000 + i), SERVER, 53, "newer");
-	/* Those to port 53 are all there; the other is not. */
+	/* Mappings to port 53 have all been there, and expire; the other has gone before. */
 	pass(&o.x, 30 * SECOND_NS);
 	assert_int_equal(o.x.stats.out_udp_flows, 0);
 	out_world_close(&o);

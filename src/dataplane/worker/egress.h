@@ -22,7 +22,7 @@ enum egress_kind {
 	EGRESS_KINDS,
 };
 
-/* What becomes of a connection or datagram to dest. When it is allowed, *to is where it goes
+/* Decides about a connection or datagram to dest. When it is allowed, *to is where it goes
  * outside; for EGRESS_DNS with the resolver of this index. ICMP: a port of 0. */
 enum egress egress_decide(const struct dp_outward *config, const union dp_addr *dest,
 			  unsigned resolver, union dp_addr *to, enum egress_kind *kind);

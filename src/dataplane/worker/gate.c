@@ -115,12 +115,12 @@ static void take_packet(struct worker *w, const struct gate_message *msg)
 		out_tcp_syn(w, &packet, msg->id);
 		return;
 	}
-	/* What it asks for is done by another socket. */
+	/* The request leaves by another socket. */
 	out_ping_echo(w, &packet);
 	gate_decide(w, msg->id, GATE_DROP);
 }
 
-/* One message. False: there is no more. */
+/* Reads a message. False: there is no more. */
 static bool read_one(struct worker *w)
 {
 	ssize_t len = w->io->ops->recv(w->io, w->out.gate.fd, w->copy, WORKER_BULK_COPY_BYTES, 0);
@@ -182,7 +182,7 @@ void gate_open(struct worker *w)
 	w->out.gate.resume_ns = UINT64_MAX;
 	if (w->out.gate.fd < 0)
 		return;
-	/* Those that a data plane before this one has seen and not judged come again. */
+	/* Packets that a data plane before this one has seen and not judged come again. */
 	for (unsigned i = 0; i < 2; i++)
 		repeat_all(w, all_packets[i]);
 	gate_flush(w);

@@ -33,7 +33,7 @@ enum gate_verdict {
 
 void gate_open(struct worker *w);
 void gate_event(struct worker *w, const struct io_event *ev);
-/* What becomes of a packet of the queue, soon. */
+/* Decides what becomes of a packet of the queue; the verdict leaves at the end of the turn. */
 void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
 /* Verdicts leave, and packets that had to wait are read. */
 void gate_tick(struct worker *w);

@@ -14,7 +14,7 @@
 /* More extension headers than this before TCP are nobody's honest connection (RFC 8504, 5.3). */
 #define EXTENSIONS_MAX 8
 
-/* What follows the IP header. */
+/* The part behind the IP header. */
 struct rest {
 	const uint8_t *data;
 	size_t len;
@@ -134,7 +134,7 @@ bool gate_packet_parse(const uint8_t *data, size_t len, struct gate_packet *out)
 
 /* The queue's socket */
 
-/* What is left of the message from here on. libmnl's own tail is aligned, and may be beyond it. */
+/* Bytes of the message from here on. libmnl's own tail is aligned, and may be beyond it. */
 static int left_from(const struct nlmsghdr *nlh, const struct nlattr *attr)
 {
 	const char *end = (const char *)nlh + nlh->nlmsg_len;

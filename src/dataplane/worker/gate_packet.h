@@ -28,7 +28,7 @@ struct gate_packet {
 /* An IPv4 or IPv6 packet of len bytes. Whether it is one of the kinds, whole, and no fragment. */
 bool gate_packet_parse(const uint8_t *data, size_t len, struct gate_packet *out);
 
-/* What is in a message of the queue's socket. */
+/* A message of the queue's socket. */
 struct gate_message {
 	uint32_t id; /* for the verdict */
 	const uint8_t *packet;

@@ -13,7 +13,7 @@ struct gate_packet;
 
 enum out_ping_state { OUT_PING_FREE = 0, OUT_PING_OPEN, OUT_PING_CLOSING };
 
-/* Who pings whom: a socket outside. */
+/* The outside socket of a client, a destination and an id. */
 struct out_ping {
 	enum out_ping_state state;
 	uint32_t gen;

@@ -10,7 +10,7 @@
  * serves all who wrote to that address, and what they write does not come to it.
  */
 
-/* One that has had nothing to send for this long is closed. */
+/* A socket that has had nothing to send for this long is closed. */
 #define RESPONDER_NS (60000 * WORKER_NS_PER_MS)
 
 static struct out_udp *table(struct worker *w)

@@ -441,7 +441,8 @@ static void begin_connect(struct worker *w, struct out_pending *p)
 
 /* Packets that open connections */
 
-/* One that has been seen before, or that takes the place of an earlier one of the same ports. */
+/* A packet that has been seen before, or that takes the place of an earlier one of the same ports.
+ */
 static void syn_again(struct worker *w, struct out_pending *p, uint32_t seq, uint32_t packet)
 {
 	p->seen_ns = w->now_ns;
@@ -522,7 +523,7 @@ static uint64_t patience_ns(const struct out_pending *p)
 {
 	if (p->state == OUT_CONNECTED)
 		return ACCEPT_NS;
-	/* One that has been accepted waits as long as the connect takes. */
+	/* A client that has been accepted waits as long as the connect takes. */
 	return p->client_fd >= 0 ? UINT64_MAX : 2 * (p->seen_ns - p->begun_ns) + SILENCE_NS;
 }
 

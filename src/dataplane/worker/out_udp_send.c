@@ -65,7 +65,7 @@ static void tell(struct worker *w, const struct out_batch *b, int code)
 		out_icmp_error(w, &m->inside, &b->seen, -code, 0, b->segment);
 }
 
-/* One message for each datagram: where segments are too large for the interface, for one. */
+/* Each datagram by itself: where segments are too large for the interface, for example. */
 static void send_plain(struct worker *w, struct out_batch *b)
 {
 	int code = 0;
