@@ -62,6 +62,6 @@ int localroute_add(struct mnl_socket *nl, bool ipv6)
 	rt->rtm_scope = RT_SCOPE_HOST;
 	rt->rtm_type = RTN_LOCAL;
 	mnl_attr_put_u32(nlh, RTA_TABLE, TABLE);
-	mnl_attr_put_u32(nlh, RTA_OIF, if_nametoindex("lo"));
+	mnl_attr_put_u32(nlh, RTA_OIF, LOOPBACK_IFINDEX);
 	return localroute_talk(nl, nlh);
 }

@@ -16,6 +16,9 @@
  * to add. */
 #define LOCALROUTE_PRIORITY 101
 
+/* lo, in every network namespace. Asking for it would take a socket that the broker cannot make. */
+#define LOOPBACK_IFINDEX 1
+
 /* Starts a rule of one family in buf (NETLINK_REQUEST_BYTES), for sources of a prefix as long as
  * src_len, which the caller adds (FRA_SRC) unless it is 0. */
 struct nlmsghdr *localroute_rule(void *buf, bool ipv6, uint8_t src_len, uint32_t priority);

@@ -271,3 +271,20 @@ uint32_t transparent_set_up(struct err *why)
 	remember(why, &e);
 	return works;
 }
+
+int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool marked,
+			 struct err *e)
+{
+	int code = transparent_mark_answers_again(nft, e);
+
+	for (unsigned ipv6 = 0; ipv6 < 2 && !code; ipv6++) {
+		code = route_marked(route, ipv6, e);
+		if (!code)
+			code = marked ? add_loopback_rule(route, ipv6)
+				      : add_unmarked_rules(route, ipv6);
+		/* A namespace without IPv6 had none of its. */
+		if (code && ipv6)
+			code = e->code = 0;
+	}
+	return code;
+}

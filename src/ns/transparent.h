@@ -63,4 +63,34 @@ bool transparent_watch_look(struct transparent_watch *w, bool important, struct 
 /* transparent_nft.c: those rules, by a netfilter socket. 0, also when they are there; -errno. */
 int transparent_mark_turned(struct mnl_socket *nl, struct err *e);
 
+/* Puts back what transparent_set_up has set up and somebody has taken away: rules of routing and of
+ * nftables. Sockets of NETLINK_ROUTE and NETLINK_NETFILTER. marked: accepted sockets inherit marks.
+ * 0 or -errno. */
+int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool marked,
+			 struct err *e);
+
+/* transparent_nft.c: the rules of transparent_mark_answers, if they are not there. 0 or -errno. */
+int transparent_mark_answers_again(struct mnl_socket *nl, struct err *e);
+
+/*
+ * Whoever is root in the namespace may take our rules away, as "nft flush ruleset" does, which is
+ * at the top of many a firewall's script. The kernel tells of it.
+ */
+struct transparent_repair {
+	struct mnl_socket *nft, *route, *news[2];
+	bool marked, lost;
+	uint64_t next_ms;
+};
+
+/* Call it after transparent_set_up, while sockets of any kind can be made. 0 or -errno, and then
+ * the others do nothing. */
+int transparent_repair_open(struct transparent_repair *r, struct err *e);
+void transparent_repair_close(struct transparent_repair *r);
+/* What to poll for input, i: 0 or 1; or -1. */
+int transparent_repair_fd(const struct transparent_repair *r, unsigned i);
+/* How long to wait for it at most; -1: no limit. */
+int transparent_repair_wait_ms(const struct transparent_repair *r);
+/* Reads the news, and puts back what is lost. Whether it did. *e: why not. */
+bool transparent_repair_look(struct transparent_repair *r, struct err *e);
+
 #endif

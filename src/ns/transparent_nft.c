@@ -4,6 +4,7 @@
 #include <linux/netfilter.h>
 
 #include "base/fd.h"
+#include "ns/localroute.h"
 #include "ns/nft.h"
 #include "ns/transparent.h"
 
@@ -40,9 +41,6 @@
  * A connection to another address of the namespace's own leaves its mark behind before it can be
  * turned elsewhere: with it, it would be sent back to lo.
  */
-
-/* In every network namespace. Asking for it would take a socket that the broker cannot make. */
-#define LOOPBACK_IFINDEX 1
 
 /* Before the routing decision, and before addresses are translated: NF_IP_PRI_MANGLE. */
 #define PRIORITY (-150)
@@ -84,6 +82,22 @@ int transparent_mark_answers(struct err *e)
 	put_arrived(b);
 	put_socket(b);
 	return nft_commit(b, e);
+}
+
+int transparent_mark_answers_again(struct mnl_socket *nl, struct err *e)
+{
+	auto_free struct nft_batch *b = nft_batch_new("rootlesskit");
+	int code;
+
+	if (!b)
+		return err_errno(e, -ENOMEM, "nftables rules");
+	nft_chain_new(b, "answers", NF_INET_PRE_ROUTING, PRIORITY);
+	put_arrived(b);
+	put_socket(b);
+	code = nft_commit_by(b, nl, e);
+	if (code == -EEXIST)
+		code = e->code = 0;
+	return code;
 }
 
 static void put_turned(struct nft_batch *b)

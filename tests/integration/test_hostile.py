@@ -100,7 +100,7 @@ class Hostile(PortTestCase):
 
     def setUp(self):
         super().setUp()
-        self.random = random.Random("%d %s" % (SEED, self.backend))
+        self.random = random.Random(SEED)
         self.held = []
         self.counters, self.counters_of = {}, None
 

@@ -351,6 +351,20 @@ class Container(TransparentCase):
             self.assertEqual(got, me)
             self.assertEqual(me[0], CLIENT6)
 
+    def test_rules_that_are_taken_away(self):
+        """Whoever is root inside flushes what there is, as the script of a firewall does: it is put back."""
+        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            self.assertEqual(*seen(HOST4, 18080, self.client))
+            for script in ("nft flush ruleset", "ip rule del priority 101", "nft flush ruleset"):
+                do_inside(self.rk, script)
+
+                def works():
+                    got, me = seen(HOST4, 18080, self.client)
+                    return got == me
+                with self.subTest(script):
+                    wait_for("the client's address", works, 60, 0.2)
+
     def test_data_plane_killed(self):
         """The next one serves the backlog, with the clients' addresses from the first on."""
         with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):

@@ -571,7 +571,9 @@ static void test_budget_comes_back(void **state)
 	settle(&x);
 	for (unsigned i = 0; i < 100; i++) {
 		flow_open(&x, i);
-		pass(&x, 120 * SECOND_NS);
+		pass(&x, 85 * SECOND_NS);
+		assert_int_equal(x.stats.udp_flows, 1);
+		pass(&x, 35 * SECOND_NS);
 		assert_int_equal(x.stats.udp_flows, 0);
 	}
 	assert_int_equal(x.stats.udp_expired, 100);

@@ -44,9 +44,14 @@ union parent_message {
 	struct broker_listen listen;
 };
 
+/* The first of them in polled. */
+#define CHANNELS_AT 3
+
 struct broker {
 	struct transparent_watch watch;
-	struct pollfd polled[1 + CHANNELS_MAX]; /* the boot channel first */
+	struct transparent_repair repair;
+	/* The boot channel first, then what tells of lost rules. */
+	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	nfds_t n;
 };
 
@@ -88,7 +93,7 @@ static int netns_cookie(uint64_t *cookie, struct err *e)
 static void add_channels(struct broker *b, const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (b->n == 1 + CHANNELS_MAX) {
+		if (b->n == CHANNELS_AT + CHANNELS_MAX) {
 			log_error("more than %d socket channels", CHANNELS_MAX);
 			close(fds[i]);
 			continue;
@@ -217,10 +222,36 @@ static bool serve_boot_channel(struct broker *b)
 	return false;
 }
 
+static void watch_rules(struct broker *b)
+{
+	struct err e = {.code = 0};
+
+	if (transparent_repair_open(&b->repair, &e) < 0)
+		log_debug("%s", e.msg);
+	for (unsigned i = 0; i < 2; i++)
+		b->polled[1 + i] = (struct pollfd){.fd = transparent_repair_fd(&b->repair, i),
+						   .events = POLLIN};
+}
+
+static void repair_rules(struct broker *b)
+{
+	struct err e = {.code = 0};
+
+	bool put_back = transparent_repair_look(&b->repair, &e);
+
+	/* Those that come with the tracking of connections were there, too. */
+	if (put_back && !b->watch.nl)
+		transparent_mark_turned(b->repair.nft, &e);
+	if (put_back)
+		log_debug("rules in the namespace have been taken away: ours are there again");
+	else if (e.code)
+		log_debug("our rules in the namespace are lost: %s", e.msg);
+}
+
 static int serve(struct broker *b)
 {
 	for (;;) {
-		if (poll(b->polled, b->n, -1) < 0) {
+		if (poll(b->polled, b->n, transparent_repair_wait_ms(&b->repair)) < 0) {
 			if (errno == EINTR)
 				continue;
 			log_error("poll: %s", strerror(errno));
@@ -228,7 +259,8 @@ static int serve(struct broker *b)
 		}
 		if (b->polled[0].revents && !serve_boot_channel(b))
 			return 0;
-		for (nfds_t i = b->n - 1; i >= 1; i--) {
+		repair_rules(b);
+		for (nfds_t i = b->n - 1; i >= CHANNELS_AT; i--) {
 			if (b->polled[i].revents && !serve_channel(b, b->polled[i].fd))
 				remove_channel(b, i);
 		}
@@ -248,7 +280,9 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 	    n != boot->workers + 2)
 		return err_set(e, -EPROTO, "boot channel: a message that makes no sense");
 	b->polled[0] = (struct pollfd){.fd = WIRE_BOOT_FD, .events = POLLIN};
-	b->n = 1;
+	for (unsigned i = 1; i < CHANNELS_AT; i++)
+		b->polled[i] = (struct pollfd){.fd = -1};
+	b->n = CHANNELS_AT;
 	add_channels(b, fds, boot->workers);
 	*userns_fd = fds[boot->workers];
 	*netns_fd = fds[boot->workers + 1];
@@ -275,9 +309,10 @@ static uint32_t set_up_transparent(struct broker *b, bool first)
 
 	if (transparent_watch_open(&b->watch, &why) < 0)
 		log_debug("%s", why.msg);
+	works = first ? transparent_set_up(&why) : 0;
+	watch_rules(b);
 	if (!first)
 		return 0;
-	works = transparent_set_up(&why);
 	if (!(works & TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)))
 		log_warning("servers will not see the addresses of their clients "
 			    "(--source-ip-transparent): %s",

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "base/loop.h"
+#include "ns/netlink.h"
+#include "ns/transparent.h"
+
+/* However often somebody takes the rules away, they are put back once in this time. */
+#define PAUSE_MS 1000
+
+#define GROUP(number) (1u << ((number)-1))
+
+static struct mnl_socket *news_of(int bus, unsigned groups)
+{
+	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (nl && mnl_socket_bind(nl, groups, MNL_SOCKET_AUTOPID) < 0) {
+		mnl_socket_close(nl);
+		nl = NULL;
+	}
+	return nl;
+}
+
+/* transparent_set_up has tried to switch it on. */
+static bool marks_are_inherited(void)
+{
+	char text[8];
+
+	return fd_read_file("/proc/sys/net/ipv4/tcp_fwmark_accept", text, sizeof(text)) > 0 &&
+	       text[0] == '1';
+}
+
+int transparent_repair_open(struct transparent_repair *r, struct err *e)
+{
+	*r = (struct transparent_repair){
+		.nft = netlink_open(NETLINK_NETFILTER),
+		.route = netlink_open(NETLINK_ROUTE),
+		.news = {news_of(NETLINK_NETFILTER, GROUP(NFNLGRP_NFTABLES)),
+			 news_of(NETLINK_ROUTE,
+				 GROUP(RTNLGRP_IPV4_RULE) | GROUP(RTNLGRP_IPV6_RULE) |
+					 GROUP(RTNLGRP_IPV4_ROUTE) | GROUP(RTNLGRP_IPV6_ROUTE))},
+	};
+	r->marked = marks_are_inherited();
+	if (r->nft && r->route && r->news[0] && r->news[1])
+		return 0;
+	transparent_repair_close(r);
+	return err_errno(e, -errno, "cannot hear of lost rules");
+}
+
+void transparent_repair_close(struct transparent_repair *r)
+{
+	netlink_close(&r->nft);
+	netlink_close(&r->route);
+	netlink_close(&r->news[0]);
+	netlink_close(&r->news[1]);
+	*r = (struct transparent_repair){.nft = NULL};
+}
+
+int transparent_repair_fd(const struct transparent_repair *r, unsigned i)
+{
+	return r->news[i] ? mnl_socket_get_fd(r->news[i]) : -1;
+}
+
+/* Whether it tells that something is gone. Others add rules all the time. */
+static bool is_loss(unsigned i, uint16_t type)
+{
+	if (i == 1)
+		return type == RTM_DELRULE || type == RTM_DELROUTE;
+	return type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE) ||
+	       type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELCHAIN) ||
+	       type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELRULE);
+}
+
+static bool has_loss(unsigned i, const void *buf, size_t size)
+{
+	const struct nlmsghdr *nlh = buf;
+	int len = (int)size;
+
+	if (!netlink_lengths_fit(buf, size))
+		return true;
+	for (; mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len))
+		if (is_loss(i, nlh->nlmsg_type))
+			return true;
+	return false;
+}
+
+static void read_news(struct transparent_repair *r, unsigned i)
+{
+	char buf[16384];
+	ssize_t n;
+
+	while ((n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0)
+		r->lost |= has_loss(i, buf, (size_t)n);
+	/* More than the socket holds has happened. */
+	r->lost |= n == -ENOBUFS;
+}
+
+int transparent_repair_wait_ms(const struct transparent_repair *r)
+{
+	uint64_t now_ms = loop_now_ms();
+
+	if (!r->lost)
+		return -1;
+	return now_ms < r->next_ms ? (int)(r->next_ms - now_ms) : 0;
+}
+
+bool transparent_repair_look(struct transparent_repair *r, struct err *e)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (r->news[i])
+			read_news(r, i);
+	if (!r->lost || transparent_repair_wait_ms(r) > 0)
+		return false;
+	r->lost = false;
+	r->next_ms = loop_now_ms() + PAUSE_MS;
+	return transparent_put_back(r->route, r->nft, r->marked, e) == 0;
+}
