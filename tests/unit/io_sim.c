@@ -294,11 +294,66 @@ static uint32_t connect_state(struct sim *s, struct object *o)
 	return POLLOUT;
 }
 
-/* Whether it has completed for good. */
+/* These tell whether the operation has completed for good. */
+
+static bool run_accept(struct sim *s, const struct op *op, struct object *o)
+{
+	uint32_t *left = &s->io.accepts_left[handle_side(op->handle)];
+	bool ends;
+
+	if (o->n_backlog == 0)
+		return false;
+	if (*left == 0 || s->exhausted || s->accept_error) {
+		bool other = *left && !s->exhausted;
+
+		emit(s, op->handle, other ? s->accept_error : -EMFILE, false);
+		if (*left)
+			s->accept_error = 0;
+		return true;
+	}
+	--*left;
+	s->objects[o->backlog[0]].open = true;
+	ends = fault(s);
+	emit(s, op->handle, FD_BASE + o->backlog[0], !ends);
+	s->ready[s->n_ready - 1].peer.in4 = s->objects[o->backlog[0]].peer;
+	memmove(o->backlog, o->backlog + 1, --o->n_backlog * sizeof(o->backlog[0]));
+	return ends;
+}
+
+static bool run_connect(struct sim *s, const struct op *op, struct object *o)
+{
+	bool bound = s->bound_error && o->bound.sin_family;
+	int result = 0;
+
+	/* The answer goes elsewhere, or there is none. */
+	if ((bound && s->bound_error == -EINPROGRESS) || (!bound && op->port == s->silent_port))
+		return false;
+	if (bound) {
+		result = s->bound_error;
+	} else if (op->port == s->refused_port) {
+		result = s->refusal ? s->refusal : -ECONNREFUSED;
+	} else if (op->port == s->rejected_port) {
+		o->error = -EHOSTUNREACH;
+	} else {
+		make_connection(o);
+		s->last_server = op->object;
+	}
+	emit(s, op->handle, result, false);
+	return true;
+}
+
+static bool run_poll(struct sim *s, const struct op *op, uint32_t state)
+{
+	uint32_t e = state & (op->events | POLLERR | POLLHUP);
+
+	if (e)
+		emit(s, op->handle, (int)e, false);
+	return e != 0;
+}
+
 static bool op_run(struct sim *s, struct op *op)
 {
 	struct object *o = &s->objects[op->object];
-	uint32_t e;
 
 	assert(o->open); /* the worker closes nothing that has an operation in flight */
 	if (op->cancelled) {
@@ -309,54 +364,13 @@ static bool op_run(struct sim *s, struct op *op)
 	}
 	switch (op->type) {
 	case OP_ACCEPT:
-		if (o->n_backlog == 0)
-			return false;
-		if (s->io.accepts_left[handle_side(op->handle)] == 0) {
-			emit(s, op->handle, -EMFILE, false);
-			return true;
-		}
-		if (s->exhausted || s->accept_error) {
-			emit(s, op->handle, s->exhausted ? -EMFILE : s->accept_error, false);
-			s->accept_error = 0;
-			return true;
-		}
-		s->io.accepts_left[handle_side(op->handle)]--;
-		s->objects[o->backlog[0]].open = true;
-		e = fault(s);
-		emit(s, op->handle, FD_BASE + o->backlog[0], !e);
-		s->ready[s->n_ready - 1].peer.in4 = s->objects[o->backlog[0]].peer;
-		memmove(o->backlog, o->backlog + 1, --o->n_backlog * sizeof(o->backlog[0]));
-		return e;
+		return run_accept(s, op, o);
 	case OP_CONNECT:
-		if (s->bound_error == -EINPROGRESS && o->bound.sin_family)
-			return false; /* the answer goes elsewhere */
-		if (s->bound_error && o->bound.sin_family) {
-			emit(s, op->handle, s->bound_error, false);
-			return true;
-		}
-		if (op->port == s->silent_port)
-			return false;
-		if (op->port == s->refused_port) {
-			emit(s, op->handle, s->refusal ? s->refusal : -ECONNREFUSED, false);
-			return true;
-		}
-		if (op->port == s->rejected_port) {
-			o->error = -EHOSTUNREACH;
-			emit(s, op->handle, 0, false);
-			return true;
-		}
-		make_connection(o);
-		s->last_server = op->object;
-		emit(s, op->handle, 0, false);
-		return true;
+		return run_connect(s, op, o);
 	case OP_POLL:
-		e = o->kind == KIND_SOCKET && !o->connected ? connect_state(s, o)
-							    : poll_state(s, o);
-		e &= op->events | POLLERR | POLLHUP;
-		if (!e)
-			return false;
-		emit(s, op->handle, (int)e, false);
-		return true;
+		return run_poll(s, op,
+				o->kind == KIND_SOCKET && !o->connected ? connect_state(s, o)
+									: poll_state(s, o));
 	default:
 		return false; /* datagrams arrive by sim_datagram_in */
 	}

@@ -43,7 +43,7 @@ void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, uns
 void world_open(struct world *x, uint64_t seed, unsigned fault_percent);
 /* The same in two steps, for a configuration that has sockets of the simulation in it. */
 void world_begin(struct world *x, uint64_t seed, unsigned fault_percent);
-void world_start(struct world *x, const struct worker_config *config);
+void world_start(struct world *x, const struct worker_config *usual);
 /* Closes the worker: nothing may be left. */
 void world_close(struct world *x);
 
