@@ -26,7 +26,8 @@ struct parent {
 	int abort_signal_fd;
 	struct statedir state;
 	struct proc child;
-	int sock; /* to the child */
+	bool told_to_end; /* a signal that ends has been passed on to the child */
+	int sock;	  /* to the child */
 	int userns_fd, netns_fd;
 	const struct net_driver_ops *net_ops;
 	struct net_driver *net;

@@ -120,10 +120,20 @@ static bool is_stopped(pid_t pid)
 	return waitid(P_PID, (id_t)pid, &si, WSTOPPED | WNOHANG | WNOWAIT) == 0 && si.si_pid == pid;
 }
 
+/* As systemd and shells do: a child that is stopped would not hear that it is to end. */
+static void wake_to_end(const struct parent *p)
+{
+	if (p->told_to_end && p->child.pid > 0 && is_stopped(p->child.pid))
+		kill(p->child.pid, SIGCONT);
+}
+
 static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 {
 	int sig = (int)si->ssi_signo;
 
+	/* It may stop a moment after it was told, by a signal that was sent before. */
+	if (sig == SIGCHLD)
+		wake_to_end(p);
 	if (is_our_own(si))
 		return;
 	if (command_signal_is_shared(sig, si->ssi_code)) {
@@ -135,9 +145,8 @@ static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 	if (p->child.pid <= 0)
 		return;
 	kill(p->child.pid, sig);
-	/* As systemd and shells do: one that is stopped would not hear that it is to end. */
-	if ((sig == SIGTERM || sig == SIGHUP) && is_stopped(p->child.pid))
-		kill(p->child.pid, SIGCONT);
+	p->told_to_end |= sig == SIGTERM || sig == SIGHUP;
+	wake_to_end(p);
 }
 
 static void forward(void *arg, uint32_t events)

@@ -225,7 +225,8 @@ class Socat(OfBoth, rkit.RkTestCase):
         with Rootlesskit(*SOCAT) as rk:
             self.assertEqual(rk.api("GET", "/v1/info")[1]["portDriver"],
                              {"driver": "socat",
-                              "protos": ["tcp", "tcp4", "tcp6", "udp", "udp4", "udp6"]})
+                              "protos": ["tcp", "tcp4", "tcp6", "udp", "udp4", "udp6"],
+                              "ranges": True})
 
     def test_ipv6(self):
         with Rootlesskit(*SOCAT) as rk, TcpServer(echo, host="::1", netns=rk.netns()), \
