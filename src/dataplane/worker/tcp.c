@@ -274,6 +274,8 @@ void tcp_tick(struct worker *w)
 	while ((f = tcp_timer_expired(w))) {
 		if (f->state == TCP_FLOW_DRAINING)
 			drain(w, f);
+		else if (f->state == TCP_FLOW_OPEN)
+			tcp_stalled(w, f);
 		else
 			tcp_connect_timer(w, f);
 	}

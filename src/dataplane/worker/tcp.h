@@ -25,14 +25,15 @@ enum tcp_state {
 
 /* A direction of a flow: from fd[d] to fd[!d]. */
 struct tcp_dir {
-	uint32_t in_pipe; /* bytes */
-	int16_t pipe;	  /* PIPEPOOL_NONE when it has none */
-	bool bulk;	  /* splice rather than copy */
-	bool done;	  /* end of stream forwarded, or given up */
-	bool hangup;	  /* the last poll saw the end of the stream */
-	bool again;	  /* out of budget: in the run queue */
-	bool flowing;	  /* its output took all of a budget; not full since */
-	bool stalled;	  /* holds a pipe that its output does not take */
+	uint32_t in_pipe;  /* bytes */
+	int16_t pipe;	   /* PIPEPOOL_NONE when it has none */
+	bool bulk;	   /* splice rather than copy */
+	bool done;	   /* end of stream forwarded, or given up */
+	bool hangup;	   /* the last poll saw the end of the stream */
+	bool again;	   /* out of budget: in the run queue */
+	bool flowing;	   /* its output took all of a budget; not full since */
+	uint64_t stall_ns; /* since then it holds a pipe that its output does not take; 0: no */
+	bool stalled;	   /* holds a pipe that its output does not take */
 };
 
 struct tcp_flow {

@@ -9,6 +9,9 @@
  * take. tcp.c says what is copied, what is spliced, and what follows.
  */
 
+/* A pipe whose bytes have waited for this long counts as held by somebody who does not read. */
+#define STALLED_NS (1000 * WORKER_NS_PER_MS)
+
 void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir)
 {
 	if (dir->pipe == PIPEPOOL_NONE)
@@ -22,15 +25,35 @@ void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir)
 	if (dir->stalled)
 		w->pipes.stalled--;
 	dir->stalled = false;
+	dir->stall_ns = 0;
 }
 
-/* Its output takes no more: a pipe that it holds may be held for long. */
-static void stall(struct worker *w, struct tcp_dir *dir)
+/* Its output takes no more. The pipe that it holds is held for long when that stays so: tcp_stalled
+ * looks after a while. */
+static void stall(struct worker *w, struct tcp_flow *f, struct tcp_dir *dir)
 {
 	dir->flowing = false;
-	if (!dir->stalled)
+	if (dir->stall_ns)
+		return;
+	dir->stall_ns = w->now_ns;
+	if (!f->timer_pos)
+		tcp_timer_set(w, f, w->now_ns + STALLED_NS);
+}
+
+void tcp_stalled(struct worker *w, struct tcp_flow *f)
+{
+	for (unsigned d = 0; d < 2; d++) {
+		struct tcp_dir *dir = &f->dir[d];
+
+		if (!dir->stall_ns || dir->stalled)
+			continue;
+		if (w->now_ns - dir->stall_ns < STALLED_NS) {
+			tcp_timer_set(w, f, dir->stall_ns + STALLED_NS);
+			continue;
+		}
+		dir->stalled = true;
 		w->pipes.stalled++;
-	dir->stalled = true;
+	}
 }
 
 static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, size_t n)
@@ -54,7 +77,7 @@ static enum tcp_pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d
 		ssize_t n = w->io->ops->splice(w->io, pipe->fds[0], f->fd[!d], dir->in_pipe);
 
 		if (n == -EAGAIN) {
-			stall(w, dir);
+			stall(w, f, dir);
 			return PUMP_WAIT_WRITE;
 		}
 		if (n <= 0)
@@ -141,7 +164,7 @@ static enum tcp_pump move_copied(struct worker *w, struct tcp_flow *f, unsigned 
 #define SPILL_SHARE 8
 
 /* Clients that do not read what they asked for must not hold every pipe: when half of them are held
- * so, a direction goes without one until its output has taken a whole budget. */
+ * so for a second, a direction goes without one until its output has taken a whole budget. */
 static bool goes_without(const struct worker *w, const struct tcp_dir *dir)
 {
 	const struct pipepool *p = &w->pipes;

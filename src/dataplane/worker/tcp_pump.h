@@ -16,6 +16,8 @@ enum tcp_pump {
 /* Moves what can be moved from fd[d] to fd[!d]. bulk: also what is not a small message; otherwise
  * PUMP_BUDGET says that there is such. */
 enum tcp_pump tcp_pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk);
+/* The flow has had a full output for a while, or had one: counts the pipes that are held so. */
+void tcp_stalled(struct worker *w, struct tcp_flow *f);
 /* Gives up the direction's pipe, and what is in it. */
 void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir);
 

@@ -6,8 +6,9 @@
 
 /*
  * One point in time for a TCP flow that has to be looked at by then: a connect that may not take
- * longer, a server that is tried again, an answer on its way to a slow client. Flows that just move
- * bytes have none. A binary heap of the flows' indexes, the earliest on top.
+ * longer, a server that is tried again, an answer on its way to a slow client, an output that stays
+ * full. Flows that just move bytes have none. A binary heap of the flows' indexes, the earliest on
+ * top.
  */
 
 /* Sets the flow's time, or another one than before. */
