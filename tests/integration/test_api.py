@@ -320,7 +320,8 @@ class Events(PortTestCase):
 
     def listen(self, *args, rk=None):
         proc = popen([self.world.path["rootlessctl"], "--socket",
-                      (rk or self.rk).state + "/api.sock", "events", *args], stdout=subprocess.PIPE, bufsize=0)
+                      (rk or self.rk).state + "/api.sock", "events", *args],
+                     stdout=subprocess.PIPE, bufsize=0)
         self.listeners.append(proc)
         return proc
 

@@ -160,6 +160,7 @@ class Ends(PortTestCase):
     def test_answer_before_the_request_was_read_reaches_a_slow_client(self):
         """The server's reset comes after all of its answer, and so must ours."""
         size = 400_000
+
         def serve(conn, _):
             conn.recv(1)
             send_payload(conn, size)

@@ -3,7 +3,6 @@
 """--net=builtin: whoever floods the way out leaves published ports and the host's own ports alone."""
 
 import os
-import socket
 import subprocess
 import time
 
