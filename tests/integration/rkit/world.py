@@ -127,16 +127,19 @@ class World:
         self.reference = "ringkit" not in version
 
     def _tun(self):
-        """None, or why there is no usable /dev/net/tun."""
+        """None, or why there is no usable /dev/net/tun. A test may change its mode, and the machine's is
+        everybody's: one of our own hides it, if we may make devices."""
+        self.own_tun = False
         if not os.path.exists("/dev/net/tun"):
             return "no /dev/net/tun"
-        if os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
-            return None
         try:
             sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/dev/net")
             sh("mknod", "-m", "666", "/dev/net/tun", "c", "10", "200")
+            self.own_tun = True
         except subprocess.CalledProcessError as e:
-            return "/dev/net/tun is not for users: " + e.stderr.strip()
+            sh("umount", "/dev/net", check=False)
+            if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
+                return "/dev/net/tun is not for users: " + e.stderr.strip()
         return None
 
     def _net(self):
