@@ -6,7 +6,8 @@ usage: run.py BUILD-DIRECTORY [NAME...]
 
 mutants.toml lists the faults: a file, the text that is replaced, and what replaces it. For each, that
 one file is compiled again (no tree is changed), linked in front of the library into the unit tests, and
-these run until one fails. A fault that no test notices has survived, and the exit code is 1.
+these run until one fails. A fault that no test notices has survived, and the exit code is 1. The same tests
+must pass without a fault first: tests that fail anyway notice nothing.
 """
 
 import concurrent.futures
@@ -23,8 +24,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 # Quick ones first: most faults are noticed by the first or second.
 TESTS = ("channels", "gate", "out", "tcp", "tcp_overload", "udp", "listener", "sockpool", "control", "worker")
-# A fault may make a test loop for ever. That counts as noticed; the tests themselves take 3 s.
-TIMEOUT_S = 60
+# A fault may make a test loop for ever. That counts as noticed; the tests themselves take 3 s. A machine so busy
+# that they take longer gets that many times what the slowest test takes without a fault.
+TIMEOUT_S = 20
+TIMEOUT_FACTOR = 4
 # A test of many seeded runs does fewer of them here.
 ENVIRON = {**os.environ, "WORKER_RUNS": "9"}
 
@@ -81,7 +84,19 @@ def run(words, cwd, **more):
                           errors="replace", **more)
 
 
-def killer(build, links, scratch, mutant):
+def time_unchanged(build):
+    """The seconds that the slowest of the tests takes without a fault; ends the run if one fails."""
+    slowest = 0
+    for test in TESTS:
+        start = time.monotonic()
+        done = run([os.path.join(build, "tests/unit/test_" + test)], build, env=ENVIRON)
+        if done.returncode:
+            sys.exit("run.py: without a fault the test %s fails:\n%s" % (test, done.stdout))
+        slowest = max(slowest, time.monotonic() - start)
+    return slowest
+
+
+def killer(build, links, scratch, timeout_s, mutant):
     """The test that notices the mutant; None: none does."""
     path, text = mutated(mutant)
     base = os.path.join(scratch, mutant["name"])
@@ -99,7 +114,7 @@ def killer(build, links, scratch, mutant):
         if made.returncode:
             raise Stale("it does not link:\n" + made.stdout)
         try:
-            failed = run([program], scratch, env=ENVIRON, timeout=TIMEOUT_S).returncode != 0
+            failed = run([program], scratch, env=ENVIRON, timeout=timeout_s).returncode != 0
         except subprocess.TimeoutExpired:
             return test + " (it does not end)"
         finally:
@@ -109,10 +124,10 @@ def killer(build, links, scratch, mutant):
     return None
 
 
-def judge(build, links, scratch, mutant):
+def judge(build, links, scratch, timeout_s, mutant):
     start = time.monotonic()
     try:
-        by = killer(build, links, scratch, mutant)
+        by = killer(build, links, scratch, timeout_s, mutant)
     except Stale as e:
         return False, "STALE     %s: %s" % (mutant["name"], e)
     if by is None:
@@ -132,10 +147,11 @@ def main():
     subprocess.run(["ninja", "-C", build] + ["tests/unit/test_" + t for t in TESTS], check=True,
                    stdout=subprocess.DEVNULL)
     links = {test: link_command(build, test) for test in TESTS}
+    timeout_s = max(TIMEOUT_S, TIMEOUT_FACTOR * time_unchanged(build))
     killed = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch, \
             concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for good, line in pool.map(lambda m: judge(build, links, scratch, m), mutants):
+        for good, line in pool.map(lambda m: judge(build, links, scratch, timeout_s, m), mutants):
             killed += good
             print(line, flush=True)
     print("%d passed, %d failed, 0 skipped" % (killed, len(mutants) - killed))
