@@ -83,9 +83,10 @@ DRIVERS = {
             "hangs": r"18080.*socat does not listen after \d+ ms",
             "dies": r"port 1: socat ended .*starting it again"}),
 }
-# Those without a program of their own. The data plane's death is in test_crash.py; that of slirp4netns
-# as a port driver in test_port_drivers.py, its other failures are those of the network.
-NO_PROGRAM = {"host", "none", "builtin", "implicit"}
+# Those without a program of their own; "auto" takes one of the others. The data plane's death is in
+# test_crash.py; that of slirp4netns as a port driver in test_port_drivers.py, its other failures are those
+# of the network.
+NO_PROGRAM = {"host", "none", "builtin", "implicit", "auto"}
 
 
 @rkit.ours("other words, and not for all of them")
