@@ -51,10 +51,29 @@ static int run(const char *script)
 	return code;
 }
 
+/* A thread of the kernel's makes an IPv6 address local, some time after it has been added. */
+static bool becomes_local(const char *ip)
+{
+	struct route route;
+
+	for (int tries = 0; tries < 1000; tries++) {
+		if (route_look_up(ip, &route, NULL) == 0 && route.type == RTN_LOCAL)
+			return true;
+		usleep(10000);
+	}
+	print_message("%s has not become local\n", ip);
+	return false;
+}
+
+static bool setup6(void)
+{
+	return run(layout6) == 0 && becomes_local("fd00:17::1") && becomes_local("fd00:2::100");
+}
+
 static int setup(void **state)
 {
 	(void)state;
-	return run(layout) || (has_ipv6() && run(layout6)) ? -1 : 0;
+	return run(layout) || (has_ipv6() && !setup6()) ? -1 : 0;
 }
 
 static void neighbour(const char *ip)
