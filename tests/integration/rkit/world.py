@@ -58,6 +58,7 @@ class World:
                         ignore=shutil.ignore_patterns("__pycache__"))
         self._binaries()
         self.tun_error = self._tun()
+        self.fuse_error = self._fuse()
         self._net()
 
     def _etc(self):
@@ -140,6 +141,25 @@ class World:
             sh("umount", "/dev/net", check=False)
             if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
                 return "/dev/net/tun is not for users: " + e.stderr.strip()
+        return None
+
+    def _fuse(self):
+        """None, or why the test user cannot have /dev/fuse. Where udev does not run, it is root's alone."""
+        if not os.path.exists("/dev/fuse"):
+            return "no /dev/fuse"
+        if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
+            return None
+        directory = self.base + "/device"
+        os.mkdir(directory)
+        sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", directory)
+        try:
+            sh("mknod", "-m", "666", directory + "/fuse", "c", "10", "229")
+            sh("mount", "--bind", directory + "/fuse", "/dev/fuse")
+        except subprocess.CalledProcessError as e:
+            return "/dev/fuse is not for users: " + e.stderr.strip()
+        finally:
+            sh("umount", directory)
+            os.rmdir(directory)
         return None
 
     def _net(self):
