@@ -271,42 +271,49 @@ static void keep_what_is_not_said(const struct client *c, struct dhcp_answer *a)
 		memcpy(a->dns, c->lease.dns, sizeof(a->dns));
 }
 
+/* A single request. 1: renewed; 0: no answer in time; else as renew(). */
+static int renew_once(struct client *c, uint64_t now)
+{
+	uint64_t limit = now < c->t2_ms ? c->t2_ms : c->end_ms;
+	struct dhcp_query q = {
+		.type = DHCP_REQUEST, .ciaddr = c->lease.address, .unicast = now < c->t2_ms};
+	uint64_t wait_ms = limit == NEVER ? RETRY_LAST_MS : (limit - now) / 2;
+	uint64_t until_ms = now + (wait_ms > RENEW_MIN_MS ? wait_ms : RENEW_MIN_MS);
+	in_addr_t server = c->lease.server;
+	struct dhcp_answer a = {0};
+	int code;
+
+	if (q.unicast) {
+		memcpy(q.server_mac, c->lease.server_mac, ETH_ALEN);
+		q.server = server; /* where it goes; dhcp_build leaves the option out */
+	}
+	send_query(c, &q);
+	while (!(code = receive(c, until_ms, &a))) {
+		/* After T2 every server has been asked. */
+		if (q.unicast && !dhcp_same_server(&a, &c->lease))
+			continue;
+		if (a.type == DHCP_NAK)
+			return -EAGAIN;
+		if (a.type != DHCP_ACK || a.address != c->lease.address)
+			continue;
+		keep_what_is_not_said(c, &a);
+		take_lease(c, &a, now);
+		return 1;
+	}
+	return code == -ETIMEDOUT ? 0 : code;
+}
+
 /* 0: renewed; -ETIMEDOUT: no answer in time; -EAGAIN: refused; -ECANCELED, -errno. */
 static int renew(struct client *c)
 {
 	struct err e;
 	int code = new_exchange(c, &e);
+	uint64_t now;
 
-	while (!code && now_ms() < c->end_ms) {
-		uint64_t now = now_ms(), limit = now < c->t2_ms ? c->t2_ms : c->end_ms;
-		struct dhcp_query q = {.type = DHCP_REQUEST,
-				       .ciaddr = c->lease.address,
-				       .unicast = now < c->t2_ms};
-		uint64_t wait_ms = limit == NEVER ? RETRY_LAST_MS : (limit - now) / 2;
-		in_addr_t server = c->lease.server;
-		struct dhcp_answer a = {0};
-
-		if (q.unicast) {
-			memcpy(q.server_mac, c->lease.server_mac, ETH_ALEN);
-			q.server = server; /* where it goes; dhcp_build leaves the option out */
-		}
-		send_query(c, &q);
-		while (!(code = receive(c, now + (wait_ms > RENEW_MIN_MS ? wait_ms : RENEW_MIN_MS),
-					&a))) {
-			/* After T2 every server has been asked. */
-			if (q.unicast && !dhcp_same_server(&a, &c->lease))
-				continue;
-			if (a.type == DHCP_NAK)
-				return -EAGAIN;
-			if (a.type != DHCP_ACK || a.address != c->lease.address)
-				continue;
-			keep_what_is_not_said(c, &a);
-			take_lease(c, &a, now);
-			return 0;
-		}
-		if (code == -ETIMEDOUT)
-			code = 0;
-	}
+	while (!code && (now = now_ms()) < c->end_ms)
+		code = renew_once(c, now);
+	if (code > 0)
+		return 0;
 	return code ? code : -ETIMEDOUT;
 }
 
