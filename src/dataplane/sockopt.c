@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/array.h"
@@ -88,10 +88,12 @@ int sockopt_outside_udp(int fd, int family)
 
 unsigned ports_for_connecting(void)
 {
-	unsigned first = 32768, last = 60999; /* ip(7) */
-	char text[64];
+	unsigned long first = 32768, last = 60999; /* ip(7) */
+	char text[64], *end;
 
-	if (fd_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) > 0)
-		sscanf(text, "%u %u", &first, &last);
-	return last >= first ? last - first + 1 : 1;
+	if (fd_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) > 0) {
+		first = strtoul(text, &end, 10);
+		last = strtoul(end, NULL, 10);
+	}
+	return last >= first ? (unsigned)(last - first + 1) : 1;
 }

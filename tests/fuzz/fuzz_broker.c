@@ -2,7 +2,7 @@
 #include "fuzz.h"
 
 /* Its functions are static: a broker has no callers. */
-#include "../../src/dataplane/broker/main.c"
+#include "../../src/dataplane/broker/main.c" /* NOLINT(bugprone-suspicious-include): see above */
 
 /* A worker's request to the socket broker: the channel goes on with as many sockets as were asked
  * for, or it is closed; and no descriptor is left behind. The first byte says how many descriptors

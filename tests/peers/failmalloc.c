@@ -16,9 +16,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): glibc's own names */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 static atomic_long left; /* allocations until then; 0: none fails */
 static char *hit;
@@ -41,13 +43,14 @@ static int is_glibcs(void)
 static void __attribute__((constructor)) start(void)
 {
 	const char *spec = getenv("FAILMALLOC"), *role = getenv("_RINGKIT_ROLE");
-	char wanted[32], path[256];
+	char wanted[32], path[256], *end;
 	long n;
 	int fd;
 
 	if (!spec || strcmp(program_invocation_short_name, "rootlesskit") != 0)
 		return;
-	if (sscanf(spec, "%ld:%31[^:]:%255s", &n, wanted, path) != 3 ||
+	n = strtol(spec, &end, 10);
+	if (sscanf(end, ":%31[^:]:%255s", wanted, path) != 2 ||
 	    strcmp(wanted, role ? role : "parent") != 0)
 		return;
 	fd = open(path, O_RDWR | O_CLOEXEC);
@@ -78,12 +81,12 @@ void *malloc(size_t size)
 	return fails() ? NULL : __libc_malloc(size);
 }
 
-void *calloc(size_t n, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
-	return fails() ? NULL : __libc_calloc(n, size);
+	return fails() ? NULL : __libc_calloc(nmemb, size);
 }
 
-void *realloc(void *p, size_t size)
+void *realloc(void *ptr, size_t size)
 {
-	return fails() ? NULL : __libc_realloc(p, size);
+	return fails() ? NULL : __libc_realloc(ptr, size);
 }

@@ -32,11 +32,11 @@ static int dir_fd;
 /* The clock of the loop and of libmicrohttpd, which the tests can put on. */
 static time_t later_s;
 
-int clock_gettime(clockid_t clock, struct timespec *ts)
+int clock_gettime(clockid_t clock_id, struct timespec *tp)
 {
-	int r = (int)syscall(SYS_clock_gettime, clock, ts);
+	int r = (int)syscall(SYS_clock_gettime, clock_id, tp);
 
-	ts->tv_sec += later_s;
+	tp->tv_sec += later_s;
 	return r;
 }
 
