@@ -234,14 +234,19 @@ class SignalsToAll(rkit.RkTestCase):
         while not told:
             signal.sigtimedwait([], 0.05)
         c.sendall(b"told " + c.recv(64))
+        if patient:
+            c.shutdown(socket.SHUT_WR)
+            c.recv(1)
         c.close()
         os._exit(0)  # Python would undo its handlers first, and the signal comes twice
     """
 
-    def talk(self, send, *options):
-        """What the client gets: an echo, and after send(rk) the answer to its second word."""
+    def talk(self, send, *options, patient=False):
+        """What the client gets: an echo, and after send(rk) the answer to its second word. A patient server
+        stays until the client has it."""
+        server = "patient = %s\n%s" % (patient, self.SERVER)
         rk = Rootlesskit("--disable-host-loopback", "-p", "127.0.0.1:18080:80/tcp", *options,
-                         command=("python3", "-c", self.SERVER), start_new_session=True).ready()
+                         command=("python3", "-c", server), start_new_session=True).ready()
         try:
             def first():
                 try:
@@ -285,7 +290,8 @@ class SignalsToAll(rkit.RkTestCase):
         for name, send in self.ways():
             for driver in "slirp4netns", "socat":
                 with self.subTest(name, driver=driver):
-                    self.talk(send, "--net=slirp4netns", "--port-driver=" + driver)
+                    # They end with the command, whatever is still in them.
+                    self.talk(send, "--net=slirp4netns", "--port-driver=" + driver, patient=True)
 
 
 class Terminal(rkit.RkTestCase):
