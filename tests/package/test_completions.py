@@ -20,7 +20,8 @@ from rkit.launch import Rootlesskit  # noqa: E402
 
 TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 COMPLETIONS = os.path.normpath(TREE + "/completions")
-NETWORKS = {"host", "none", "slirp4netns", "vpnkit", "lxc-user-nic", "vdeplug_slirp", "pasta"}
+NETWORKS = {"host", "none", "slirp4netns", "vpnkit", "lxc-user-nic", "vdeplug_slirp", "pasta", "builtin",
+            "auto"}
 
 
 def bash(line, env=None):
