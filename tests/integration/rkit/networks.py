@@ -160,10 +160,15 @@ def look(*options):
 def exchange(host, port, size, netns=None):
     """Sends and, at the same time, gets back size bytes over TCP. Returns what came: (bytes, hash)."""
     with net.connect(host, port, netns=netns) as c:
-        back = background(receive, c)
-        send_payload(c, size)
-        c.shutdown(socket.SHUT_WR)
-        return back.result()
+        return exchange_over(c, size)
+
+
+def exchange_over(c, size):
+    """The same over a connection that is there."""
+    back = background(receive, c)
+    send_payload(c, size)
+    c.shutdown(socket.SHUT_WR)
+    return back.result()
 
 
 def ask(host, port, data=b"datagram", netns=None, tries=20):
