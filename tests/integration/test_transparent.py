@@ -485,8 +485,8 @@ class Turned(TransparentCase):
     their client's address all the same."""
 
     def clients_are_seen(self, times, host, port, address, payload=b""):
-        """The address each time, and the port mostly: the namespace's NAT gives a connection another one while
-        its table holds one with the same to the same server, by another of our ports."""
+        """The address each time, and the port mostly: the namespace's NAT gives a connection another one
+        while its table holds one with the same to the same server, by another of our ports."""
         pairs = [seen(host, port, self.client, payload=payload) for _ in range(times)]
         self.assertEqual({(got[0], me[0]) for got, me in pairs}, {(address, address)})
         self.assertGreater(sum(got == me for got, me in pairs), times // 2, pairs)
