@@ -49,6 +49,7 @@ class PackageTestCase(unittest.TestCase):
             text = root("man", "-P", "cat", name)
             self.assertIn(name.upper(), text)
             self.assertIn("(1ringkit)", text)
+        self.assertIn("ROOTLESSKIT", root("man", "-P", "cat", "docker-rootlesskit"))
 
 
 class Beside(PackageTestCase):

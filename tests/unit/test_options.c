@@ -267,6 +267,7 @@ static void test_egress(void **state)
 	struct options o = good("--net=builtin --egress-deny=0.0.0.0/0 "
 				"--egress-allow=192.0.2.0/24,[2001:db8::/32]:80 true");
 	char many[512] = "--net=builtin --egress-deny=";
+	size_t len;
 
 	(void)state;
 	assert_int_equal(o.n_egress, 3);
@@ -281,9 +282,10 @@ static void test_egress(void **state)
 	bad("--net=none --outbound-addr=eth0 true", "--outbound-addr goes with --net=builtin");
 	bad("--net=builtin --egress-deny= true", "it must be a network");
 	bad("--net=builtin --egress-deny=::1,x true", "--egress-deny x: it must be a network");
+	len = strlen(many);
 	for (int i = 0; i <= DP_OUTWARD_RULES; i++)
-		strcat(many, i ? ",::1" : "::1");
-	strcat(many, " true");
+		len += (size_t)snprintf(many + len, sizeof(many) - len, i ? ",::1" : "::1");
+	snprintf(many + len, sizeof(many) - len, " true");
 	bad(many, "there may be 64 rules");
 }
 
