@@ -7,7 +7,7 @@ import struct
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit
+from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit, wait_for
 from rkit.networks import PROBE, ask, outside, probe
 from rkit.peers import TcpServer, UdpServer, background, hello
 from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
@@ -123,8 +123,11 @@ class TestWayIn(NetBuiltinCase):
                          netns=netns or self.inside.netns)
 
     def test_udp_client_address(self):
+        """Once there are spare sockets of the router's: who comes sooner is not kept waiting for one."""
         for host in "0.0.0.0", "10.0.2.100":
             with self.tell_udp(host):
+                wait_for("the router's sockets",
+                         lambda: self.udp_who("192.0.2.1", 8062, netns=self.server) == SERVER4)
                 for _ in range(5):
                     self.assertEqual(self.udp_who("192.0.2.1", 8062, netns=self.server), SERVER4)
 
