@@ -20,7 +20,8 @@ from rkit.world import world
 
 TCP_ECHO = ("nc", "-ll", "-p", "80", "-e", "cat")
 TCP_WHO = ("/usr/bin/socat", "TCP4-LISTEN:80,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
-UDP_ECHO = ("/usr/bin/socat", "UDP4-RECVFROM:53,fork", "EXEC:cat")
+# Not with socat's option fork: on a busy machine that server stops answering.
+UDP_ECHO = ("sh", "-c", "while :; do /usr/bin/socat UDP4-RECVFROM:53 EXEC:cat; done")
 
 
 def tcp_echo(host, port, size=100_000, netns=None):
