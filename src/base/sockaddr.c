@@ -29,7 +29,7 @@ socklen_t sockaddr_len(const struct sockaddr *sa)
 	return sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : 0;
 }
 
-bool sockaddr_same_host(const union dp_addr *a, const union dp_addr *b)
+bool sockaddr_same_host(const union sock_addr *a, const union sock_addr *b)
 {
 	if (a->sa.sa_family != b->sa.sa_family)
 		return false;
@@ -38,7 +38,7 @@ bool sockaddr_same_host(const union dp_addr *a, const union dp_addr *b)
 	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
 }
 
-void sockaddr_unmap(union dp_addr *a)
+void sockaddr_unmap(union sock_addr *a)
 {
 	struct sockaddr_in in4 = {.sin_family = AF_INET};
 
@@ -52,7 +52,7 @@ void sockaddr_unmap(union dp_addr *a)
 
 const char *sockaddr_format(const struct sockaddr *sa, char buf[SOCKADDR_TEXT_BYTES])
 {
-	union dp_addr a = {.sa = {.sa_family = AF_UNSPEC}};
+	union sock_addr a = {.sa = {.sa_family = AF_UNSPEC}};
 	char ip[INET6_ADDRSTRLEN];
 
 	memcpy(&a, sa, sockaddr_len(sa));

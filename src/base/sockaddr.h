@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 /* The kernel's sockaddr_in or sockaddr_in6. */
-union dp_addr {
+union sock_addr {
 	struct sockaddr sa;
 	struct sockaddr_in in4;
 	struct sockaddr_in6 in6;
@@ -21,10 +21,10 @@ bool sockaddr_is_loopback(const struct sockaddr *sa);
 socklen_t sockaddr_len(const struct sockaddr *sa);
 
 /* Whether both have the same IP address, whatever their ports. */
-bool sockaddr_same_host(const union dp_addr *a, const union dp_addr *b);
+bool sockaddr_same_host(const union sock_addr *a, const union sock_addr *b);
 
 /* An IPv4 address in the form of IPv6 (::ffff:127.0.0.1) becomes what it is; others stay. */
-void sockaddr_unmap(union dp_addr *a);
+void sockaddr_unmap(union sock_addr *a);
 
 /* "127.0.0.1:80", "[::1]:80", or "nobody" for another family. */
 #define SOCKADDR_TEXT_BYTES 64

@@ -45,7 +45,7 @@ static int set_transparent(int fd, int family)
 
 static int bind_any(int fd, int family, uint16_t port)
 {
-	union dp_addr a = {.sa.sa_family = (sa_family_t)family};
+	union sock_addr a = {.sa.sa_family = (sa_family_t)family};
 	socklen_t len = family == AF_INET ? sizeof(a.in4) : sizeof(a.in6);
 
 	if (family == AF_INET)

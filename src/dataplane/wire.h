@@ -71,9 +71,9 @@ struct dp_outward {
 	struct in_addr gateway4, dns4, inside4;
 	struct in6_addr gateway6, dns6, inside6;
 	uint8_t prefix_len4, prefix_len6;
-	union dp_addr outbound4, outbound6;    /* what to connect from; sa_family 0: the kernel's
+	union sock_addr outbound4, outbound6;	 /* what to connect from; sa_family 0: the kernel's
 						  choice */
-	union dp_addr resolvers[DP_RESOLVERS]; /* with port */
+	union sock_addr resolvers[DP_RESOLVERS]; /* with port */
 	struct dp_outward_rule rules[DP_OUTWARD_RULES];
 };
 
@@ -120,9 +120,9 @@ struct dp_msg {
 	uint32_t slot;	      /* of the port in the statistics file */
 	uint32_t slot_used;   /* by an earlier port: to be zeroed */
 	uint32_t transparent; /* servers are to see the addresses of its clients */
-	union dp_addr target;
-	union dp_addr target2; /* sa_family 0: none */
-	union dp_addr target3; /* DP_MSG_RESOLVERS alone */
+	union sock_addr target;
+	union sock_addr target2; /* sa_family 0: none */
+	union sock_addr target3; /* DP_MSG_RESOLVERS alone */
 };
 
 /* Parent to broker; descriptors: one socket channel for each worker, then user and network
@@ -149,7 +149,7 @@ struct broker_listen {
 	int32_t port_id;
 	uint32_t seq;
 	uint32_t proto; /* enum port_proto */
-	union dp_addr addr;
+	union sock_addr addr;
 };
 
 struct broker_listen_reply {

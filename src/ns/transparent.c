@@ -100,7 +100,7 @@ static int add_unmarked_rules(struct mnl_socket *nl, bool ipv6)
 
 /* The test. Its client has an address of those for documentation, RFC 5737 and RFC 3849. */
 
-static socklen_t test_addresses(bool ipv6, union dp_addr *server, union dp_addr *client)
+static socklen_t test_addresses(bool ipv6, union sock_addr *server, union sock_addr *client)
 {
 	static const struct in6_addr doc6 = {.s6_addr = {0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
 
@@ -118,7 +118,7 @@ static socklen_t test_addresses(bool ipv6, union dp_addr *server, union dp_addr 
 }
 
 /* A listening socket at server, which becomes its address. The descriptor or -errno. */
-static int test_listen(union dp_addr *server, socklen_t len)
+static int test_listen(union sock_addr *server, socklen_t len)
 {
 	auto_fd int fd =
 		socket(server->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -135,7 +135,7 @@ static int set_option(int fd, int level, int option, uint32_t value)
 }
 
 /* A socket that is on its way from client to server. The descriptor or -errno. */
-static int test_connect(const union dp_addr *client, const union dp_addr *server, socklen_t len,
+static int test_connect(const union sock_addr *client, const union sock_addr *server, socklen_t len,
 			uint32_t mark)
 {
 	bool ipv6 = client->sa.sa_family == AF_INET6;
@@ -170,7 +170,7 @@ static int wait_for(int fd, short events)
 /* Whether a server sees the address of the client. 0 or -errno. */
 static int try_connection(bool ipv6, uint32_t mark)
 {
-	union dp_addr server, client, seen = {.sa.sa_family = AF_UNSPEC};
+	union sock_addr server, client, seen = {.sa.sa_family = AF_UNSPEC};
 	socklen_t len = test_addresses(ipv6, &server, &client), seen_len = sizeof(seen);
 	auto_fd int listening = test_listen(&server, len), connected = -1, accepted = -1;
 	int code = listening < 0 ? listening : 0;

@@ -19,7 +19,7 @@ static void fuzz_rule(const char *text)
 
 static void fuzz_resolvers(const char *text)
 {
-	union dp_addr a[DP_RESOLVERS];
+	union sock_addr a[DP_RESOLVERS];
 	unsigned n = builtin_resolvers(text, a);
 
 	fuzz_assert(n >= 1 && n <= DP_RESOLVERS);

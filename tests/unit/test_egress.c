@@ -86,7 +86,7 @@ static void test_no_rules(void **state)
 
 static void test_outbound(void **state)
 {
-	union dp_addr a4 = {.sa.sa_family = AF_UNSPEC}, a6 = a4;
+	union sock_addr a4 = {.sa.sa_family = AF_UNSPEC}, a6 = a4;
 	struct err e = {.code = 0};
 
 	(void)state;
@@ -105,7 +105,7 @@ static void test_outbound(void **state)
 
 static void test_resolvers(void **state)
 {
-	union dp_addr a[DP_RESOLVERS];
+	union sock_addr a[DP_RESOLVERS];
 
 	(void)state;
 	assert_int_equal(builtin_resolvers("", a), 1);

@@ -10,9 +10,9 @@
 
 /* Who may be reached on the way out, and the packets that ask for it. */
 
-static union dp_addr addr_of(const char *text, uint16_t port)
+static union sock_addr addr_of(const char *text, uint16_t port)
 {
-	union dp_addr a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
+	union sock_addr a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
 
 	if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) == 1)
 		return a;
@@ -38,7 +38,7 @@ static struct dp_outward usual(void)
 
 static void expect(const struct dp_outward *c, const char *dest, uint16_t port, enum egress want)
 {
-	union dp_addr d = addr_of(dest, port), to;
+	union sock_addr d = addr_of(dest, port), to;
 	enum egress_kind kind;
 
 	print_message("%s:%u\n", dest, port);
@@ -48,7 +48,7 @@ static void expect(const struct dp_outward *c, const char *dest, uint16_t port, 
 static void expect_to(const struct dp_outward *c, const char *dest, uint16_t port,
 		      unsigned resolver, const char *want, enum egress_kind want_kind)
 {
-	union dp_addr d = addr_of(dest, port), to, w = addr_of(want, port);
+	union sock_addr d = addr_of(dest, port), to, w = addr_of(want, port);
 	enum egress_kind kind;
 
 	print_message("%s:%u\n", dest, port);
@@ -131,7 +131,7 @@ static void test_resolvers_take_turns(void **state)
 static void add_rule(struct dp_outward *c, bool deny, const char *prefix, uint8_t len,
 		     uint16_t first, uint16_t last)
 {
-	union dp_addr a = addr_of(prefix, 0);
+	union sock_addr a = addr_of(prefix, 0);
 	struct dp_outward_rule *r = &c->rules[c->n_rules++];
 
 	*r = (struct dp_outward_rule){.family = (uint8_t)a.sa.sa_family,

@@ -73,9 +73,9 @@ static void port_finish(struct dp_port *port, enum port_settler by, int err)
 	done(arg, &outcome);
 }
 
-static union dp_addr to_dp_addr(const struct sockaddr_storage *ss)
+static union sock_addr to_sock_addr(const struct sockaddr_storage *ss)
 {
-	union dp_addr a;
+	union sock_addr a;
 
 	memset(&a, 0, sizeof(a));
 	if (ss->ss_family == AF_INET)
@@ -120,8 +120,8 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 			     .slot = port->slot,
 			     .slot_used = port->slot_used,
 			     .transparent = is_transparent(port),
-			     .target = to_dp_addr(&port->spec.target),
-			     .target2 = to_dp_addr(&port->spec.target2)};
+			     .target = to_sock_addr(&port->spec.target),
+			     .target2 = to_sock_addr(&port->spec.target2)};
 
 	if (type == DP_MSG_ADD && msg.transparent && msg.proto == PORT_TCP)
 		dp_broker_look(dp);
@@ -548,7 +548,7 @@ void dataplane_close(struct dataplane *dp)
 
 void dataplane_resolvers_changed(struct dataplane *dp)
 {
-	const union dp_addr *a = dp->config.outward->config.resolvers;
+	const union sock_addr *a = dp->config.outward->config.resolvers;
 	struct dp_msg msg = {
 		.type = DP_MSG_RESOLVERS, .target = a[0], .target2 = a[1], .target3 = a[2]};
 

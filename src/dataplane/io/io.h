@@ -41,15 +41,15 @@ struct io_event {
 	bool has_dgram;
 	union {
 		struct io_datagram dgram; /* recvmsg only */
-		union dp_addr peer;	  /* accept only: who has connected */
+		union sock_addr peer;	  /* accept only: who has connected */
 	};
 };
 
 /* An entry of a datagram socket's error queue (ip(7), IP_RECVERR). */
 struct io_error {
-	union dp_addr dest; /* of the datagram */
-	int err;	    /* an errno */
-	uint32_t info;	    /* EMSGSIZE: what fits */
+	union sock_addr dest; /* of the datagram */
+	int err;	      /* an errno */
+	uint32_t info;	      /* EMSGSIZE: what fits */
 };
 
 /* The kind of socket that was ordered. Such a socket must also be new: neither bound, connected
@@ -200,7 +200,7 @@ uint64_t io_sys_random(struct io *io);
 
 /* accept4(2): the new descriptor, close-on-exec and non-blocking, and who has connected; or -errno.
  * -EMFILE, and nothing is taken, when no connection of this kind is left. */
-int io_sys_accept(struct io *io, int fd, uint64_t handle, union dp_addr *peer);
+int io_sys_accept(struct io *io, int fd, uint64_t handle, union sock_addr *peer);
 
 /* Memory of this size, zeroed, that costs only where it is touched; NULL: there is none. */
 void *io_sys_map(size_t bytes);

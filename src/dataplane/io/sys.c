@@ -150,7 +150,7 @@ void io_sys_tune_accepted(struct io *io, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
-int io_sys_accept(struct io *io, int fd, uint64_t handle, union dp_addr *peer)
+int io_sys_accept(struct io *io, int fd, uint64_t handle, union sock_addr *peer)
 {
 	unsigned *left = &io->accepts_left[handle_side(handle)];
 	socklen_t len = sizeof(*peer);
@@ -205,7 +205,7 @@ uint32_t io_sys_unanswered_ms(struct io *io, int fd)
 
 bool io_sys_is_reset(struct io *io, int fd)
 {
-	union dp_addr peer;
+	union sock_addr peer;
 	socklen_t len = sizeof(peer);
 
 	(void)io;

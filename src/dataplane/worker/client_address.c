@@ -54,7 +54,7 @@ static const char *const reasons[] = {
 	[TCP_LOST_OFF] = "the server's answer did not come back a while ago",
 };
 
-static const union dp_addr *target_of(const struct tcp_flow *f)
+static const union sock_addr *target_of(const struct tcp_flow *f)
 {
 	return f->second ? &f->listener->target2 : &f->listener->target;
 }
@@ -81,9 +81,9 @@ static bool is_off(struct worker *w, struct listener *l)
 /* By way of the router */
 
 /* What a target is by way of the router; sa_family 0: nothing. */
-static union dp_addr route(const struct worker *w, const union dp_addr *target)
+static union sock_addr route(const struct worker *w, const union sock_addr *target)
 {
-	union dp_addr to = *target, none = {.sa.sa_family = AF_UNSPEC};
+	union sock_addr to = *target, none = {.sa.sa_family = AF_UNSPEC};
 
 	if (!w->out.on || !sockaddr_is_loopback(&target->sa))
 		return none;
@@ -112,7 +112,7 @@ void client_address_unprepare(struct worker *w, const struct listener *l)
 static enum tcp_lost hopeless(const struct tcp_flow *f)
 {
 	const struct listener *l = f->listener;
-	const union dp_addr *client = &f->client;
+	const union sock_addr *client = &f->client;
 
 	if (sockaddr_is_loopback(&client->sa))
 		return TCP_LOST_NOT;
@@ -185,7 +185,7 @@ void client_address_prepare(struct worker *w, struct listener *l)
 		supply_want_probe(w, l->target.sa.sa_family == AF_INET6);
 }
 
-static int source_for(struct worker *w, const union dp_addr *to, union dp_addr *source)
+static int source_for(struct worker *w, const union sock_addr *to, union sock_addr *source)
 {
 	socklen_t len = sizeof(*source);
 
@@ -201,9 +201,9 @@ static bool works(const struct worker *w, enum transparent_place place, bool ipv
 /* By what the kernel says of the ways. */
 static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
 {
-	const union dp_addr *target = target_of(f);
+	const union sock_addr *target = target_of(f);
 	bool ipv6 = target->sa.sa_family == AF_INET6;
-	union dp_addr to_server, to_client;
+	union sock_addr to_server, to_client;
 
 	if (sockaddr_same_host(&f->client, target) || source_for(w, target, &to_server) < 0)
 		return CLIENT_ADDRESS_NO;
@@ -220,7 +220,7 @@ static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
 
 enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 {
-	const union dp_addr *target = target_of(f);
+	const union sock_addr *target = target_of(f);
 	bool ipv6 = target->sa.sa_family == AF_INET6;
 	enum client_address how;
 
@@ -256,9 +256,9 @@ static uint32_t mark_of(enum client_address how)
 }
 
 /* Answers to a socket of the router's that is not transparent are nobody's to its rules. */
-static union dp_addr gateway_of(const struct worker *w, const union dp_addr *target)
+static union sock_addr gateway_of(const struct worker *w, const union sock_addr *target)
 {
-	union dp_addr a = {.sa.sa_family = target->sa.sa_family};
+	union sock_addr a = {.sa.sa_family = target->sa.sa_family};
 
 	if (a.sa.sa_family == AF_INET)
 		a.in4.sin_addr = w->out.policy.gateway4;
@@ -269,7 +269,7 @@ static union dp_addr gateway_of(const struct worker *w, const union dp_addr *tar
 
 int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_address how)
 {
-	union dp_addr client = f->transparent ? f->client : gateway_of(w, target_of(f));
+	union sock_addr client = f->transparent ? f->client : gateway_of(w, target_of(f));
 	int code;
 
 	if (f->any_port)

@@ -27,7 +27,7 @@ static bool ipv6_is_out_of_bounds(const struct in6_addr *a)
 	return IN6_IS_ADDR_MULTICAST(a) || IN6_IS_ADDR_LINKLOCAL(a);
 }
 
-static bool is_out_of_bounds(const union dp_addr *dest)
+static bool is_out_of_bounds(const union sock_addr *dest)
 {
 	if (dest->sa.sa_family == AF_INET6)
 		return ipv6_is_out_of_bounds(&dest->in6.sin6_addr);
@@ -45,7 +45,7 @@ static bool has_prefix(const uint8_t *addr, const uint8_t *prefix, unsigned bits
 	return rest == 0 || (addr[bytes] ^ prefix[bytes]) >> (8 - rest) == 0;
 }
 
-static bool rule_matches(const struct dp_outward_rule *rule, const union dp_addr *dest)
+static bool rule_matches(const struct dp_outward_rule *rule, const union sock_addr *dest)
 {
 	bool ipv6 = dest->sa.sa_family == AF_INET6;
 	uint16_t port = ntohs(dest->in4.sin_port); /* in6's is at the same place */
@@ -59,7 +59,7 @@ static bool rule_matches(const struct dp_outward_rule *rule, const union dp_addr
 }
 
 /* The longest prefix decides; of two as long, the one that denies. */
-static bool rules_deny(const struct dp_outward *config, const union dp_addr *dest)
+static bool rules_deny(const struct dp_outward *config, const union sock_addr *dest)
 {
 	int longest = -1;
 	bool deny = false;
@@ -77,7 +77,7 @@ static bool rules_deny(const struct dp_outward *config, const union dp_addr *des
 
 /* Where it goes */
 
-static enum egress_kind kind_of(const struct dp_outward *config, const union dp_addr *dest)
+static enum egress_kind kind_of(const struct dp_outward *config, const union sock_addr *dest)
 {
 	if (dest->sa.sa_family == AF_INET6) {
 		if (IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->gateway6))
@@ -90,7 +90,7 @@ static enum egress_kind kind_of(const struct dp_outward *config, const union dp_
 	return dest->in4.sin_addr.s_addr == config->dns4.s_addr ? EGRESS_DNS : EGRESS_WORLD;
 }
 
-static void to_loopback(union dp_addr *to)
+static void to_loopback(union sock_addr *to)
 {
 	if (to->sa.sa_family == AF_INET6)
 		to->in6.sin6_addr = in6addr_loopback;
@@ -98,8 +98,8 @@ static void to_loopback(union dp_addr *to)
 		to->in4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 }
 
-enum egress egress_decide(const struct dp_outward *config, const union dp_addr *dest,
-			  unsigned resolver, union dp_addr *to, enum egress_kind *kind)
+enum egress egress_decide(const struct dp_outward *config, const union sock_addr *dest,
+			  unsigned resolver, union sock_addr *to, enum egress_kind *kind)
 {
 	if (is_out_of_bounds(dest) || rules_deny(config, dest))
 		return EGRESS_PROHIBITED;

@@ -24,7 +24,7 @@ enum egress_kind {
 
 /* Decides about a connection or datagram to dest. When it is allowed, *to is where it goes
  * outside; for EGRESS_DNS with the resolver of this index. ICMP: a port of 0. */
-enum egress egress_decide(const struct dp_outward *config, const union dp_addr *dest,
-			  unsigned resolver, union dp_addr *to, enum egress_kind *kind);
+enum egress egress_decide(const struct dp_outward *config, const union sock_addr *dest,
+			  unsigned resolver, union sock_addr *to, enum egress_kind *kind);
 
 #endif

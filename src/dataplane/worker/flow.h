@@ -47,8 +47,8 @@ struct listener {
 	uint8_t transparent_offs;     /* times that they were not, since it worked */
 	uint64_t transparent_off_ns;  /* they do not until then; 0: they do */
 	uint64_t routed_off_ns;	      /* nor by way of the router until then */
-	union dp_addr target, target2;
-	union dp_addr routed[2]; /* what they are by way of the router; sa_family 0: nothing */
+	union sock_addr target, target2;
+	union sock_addr routed[2]; /* what they are by way of the router; sa_family 0: nothing */
 	socklen_t target_len, target2_len;
 	unsigned n_flows;
 	struct tcp_flow *tcp_flows;

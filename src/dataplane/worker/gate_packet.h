@@ -18,8 +18,8 @@ enum gate_kind { GATE_SYN, GATE_ECHO };
 
 struct gate_packet {
 	enum gate_kind kind;
-	union dp_addr source, dest; /* with ports for GATE_SYN, else 0 */
-	uint32_t seq;		    /* GATE_SYN: the initial sequence number, host order */
+	union sock_addr source, dest; /* with ports for GATE_SYN, else 0 */
+	uint32_t seq;		      /* GATE_SYN: the initial sequence number, host order */
 	/* GATE_ECHO: the ICMP message from its header on, at least 8 bytes; into data. */
 	const uint8_t *icmp;
 	size_t icmp_len;

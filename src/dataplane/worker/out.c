@@ -18,8 +18,8 @@ bool out_has_fds(const struct worker *w, unsigned n)
 	return held + n <= w->config.out.fds_max;
 }
 
-void out_log_refused(const struct worker *w, const char *what, const union dp_addr *client,
-		     const union dp_addr *dest)
+void out_log_refused(const struct worker *w, const char *what, const union sock_addr *client,
+		     const union sock_addr *dest)
 {
 	char from[SOCKADDR_TEXT_BYTES], to[SOCKADDR_TEXT_BYTES];
 
@@ -135,7 +135,7 @@ bool out_trim(struct worker *w)
 
 void out_set_resolvers(struct worker *w, const struct dp_msg *msg)
 {
-	const union dp_addr *resolvers[] = {&msg->target, &msg->target2, &msg->target3};
+	const union sock_addr *resolvers[] = {&msg->target, &msg->target2, &msg->target3};
 	struct dp_outward *policy = &w->out.policy;
 
 	policy->n_resolvers = 0;

@@ -72,8 +72,8 @@ void out_set_resolvers(struct worker *w, const struct dp_msg *msg);
 /* Closes sockets that were not needed lately. Whether another call may find more. */
 bool out_trim(struct worker *w);
 /* A line of the debug log: what may not go out, or is not served. */
-void out_log_refused(const struct worker *w, const char *what, const union dp_addr *client,
-		     const union dp_addr *dest);
+void out_log_refused(const struct worker *w, const char *what, const union sock_addr *client,
+		     const union sock_addr *dest);
 /* Whether there are this many descriptors more. */
 bool out_has_fds(const struct worker *w, unsigned n);
 

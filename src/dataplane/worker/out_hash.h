@@ -26,7 +26,7 @@ static inline uint64_t out_hash_in6(uint64_t h, const struct in6_addr *a)
 }
 
 /* Address and port. */
-static inline uint64_t out_hash_addr(uint64_t h, const union dp_addr *a)
+static inline uint64_t out_hash_addr(uint64_t h, const union sock_addr *a)
 {
 	if (a->sa.sa_family == AF_INET6)
 		h = out_hash_in6(h, &a->in6.sin6_addr);
@@ -36,7 +36,7 @@ static inline uint64_t out_hash_addr(uint64_t h, const union dp_addr *a)
 }
 
 /* Whether address and port are the same. Flow labels and scopes are not looked at. */
-static inline bool out_same_addr(const union dp_addr *a, const union dp_addr *b)
+static inline bool out_same_addr(const union sock_addr *a, const union sock_addr *b)
 {
 	if (a->sa.sa_family != b->sa.sa_family || a->in4.sin_port != b->in4.sin_port)
 		return false;
@@ -45,13 +45,13 @@ static inline bool out_same_addr(const union dp_addr *a, const union dp_addr *b)
 	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
 }
 
-static inline socklen_t out_addr_len(const union dp_addr *a)
+static inline socklen_t out_addr_len(const union sock_addr *a)
 {
 	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
 }
 
 /* IPv4 as a mapped address. */
-static inline struct in6_addr out_host_of(const union dp_addr *a)
+static inline struct in6_addr out_host_of(const union sock_addr *a)
 {
 	struct in6_addr host = {.s6_addr32 = {0, 0, htonl(0xffff), 0}};
 

@@ -51,12 +51,12 @@ static uint32_t pseudo_header(const struct in6_addr *from, const struct in6_addr
 
 /* Sending */
 
-static void send_raw(struct worker *w, int fd, const union dp_addr *to, socklen_t to_len,
+static void send_raw(struct worker *w, int fd, const union sock_addr *to, socklen_t to_len,
 		     void *header, size_t header_len, void *message, size_t len)
 {
 	struct iovec iov[] = {{.iov_base = header, .iov_len = header_len},
 			      {.iov_base = message, .iov_len = len}};
-	union dp_addr name = *to;
+	union sock_addr name = *to;
 	struct msghdr msg = {
 		.msg_name = &name, .msg_namelen = to_len, .msg_iov = iov, .msg_iovlen = 2};
 
@@ -65,7 +65,7 @@ static void send_raw(struct worker *w, int fd, const union dp_addr *to, socklen_
 		w->io->ops->sendmsg(w->io, fd, &msg, 0);
 }
 
-static void send_ipv4(struct worker *w, const struct in_addr *from, const union dp_addr *to,
+static void send_ipv4(struct worker *w, const struct in_addr *from, const union sock_addr *to,
 		      void *message, size_t len)
 {
 	struct iphdr ip = {.version = 4,
@@ -83,7 +83,7 @@ static void send_ipv4(struct worker *w, const struct in_addr *from, const union 
 	send_raw(w, w->config.out.raw_fd[0], to, sizeof(to->in4), &ip, sizeof(ip), message, len);
 }
 
-static void send_ipv6(struct worker *w, const struct in6_addr *from, const union dp_addr *to,
+static void send_ipv6(struct worker *w, const struct in6_addr *from, const union sock_addr *to,
 		      void *message, size_t len)
 {
 	struct ip6_hdr ip = {.ip6_flow = htonl(6u << 28),
@@ -100,7 +100,7 @@ static void send_ipv6(struct worker *w, const struct in6_addr *from, const union
 	send_raw(w, w->config.out.raw_fd[1], to, sizeof(to->in6), &ip, sizeof(ip), message, len);
 }
 
-void out_icmp_send(struct worker *w, const union dp_addr *client, const union dp_addr *from,
+void out_icmp_send(struct worker *w, const union sock_addr *client, const union sock_addr *from,
 		   void *message, size_t len)
 {
 	if (client->sa.sa_family == AF_INET6)
@@ -173,14 +173,15 @@ static bool code_ipv6(int err, struct icmp6_hdr *icmp)
 	}
 }
 
-static struct udphdr quoted_udp(const union dp_addr *client, const union dp_addr *dest, size_t len)
+static struct udphdr quoted_udp(const union sock_addr *client, const union sock_addr *dest,
+				size_t len)
 {
 	return (struct udphdr){.source = client->in4.sin_port,
 			       .dest = dest->in4.sin_port,
 			       .len = htons((uint16_t)(sizeof(struct udphdr) + len))};
 }
 
-static void error_ipv4(struct worker *w, const union dp_addr *client, const union dp_addr *dest,
+static void error_ipv4(struct worker *w, const union sock_addr *client, const union sock_addr *dest,
 		       int err, uint32_t mtu, size_t len)
 {
 	struct error4 e = {.ip = {.version = 4,
@@ -199,7 +200,7 @@ static void error_ipv4(struct worker *w, const union dp_addr *client, const unio
 	send_ipv4(w, &dest->in4.sin_addr, client, &e, sizeof(e));
 }
 
-static void error_ipv6(struct worker *w, const union dp_addr *client, const union dp_addr *dest,
+static void error_ipv6(struct worker *w, const union sock_addr *client, const union sock_addr *dest,
 		       int err, uint32_t mtu, size_t len)
 {
 	struct error6 e = {.ip = {.ip6_flow = htonl(6u << 28),
@@ -216,7 +217,7 @@ static void error_ipv6(struct worker *w, const union dp_addr *client, const unio
 	send_ipv6(w, &dest->in6.sin6_addr, client, &e, sizeof(e));
 }
 
-void out_icmp_error(struct worker *w, const union dp_addr *client, const union dp_addr *dest,
+void out_icmp_error(struct worker *w, const union sock_addr *client, const union sock_addr *dest,
 		    int err, uint32_t mtu, size_t len)
 {
 	if (err == EMSGSIZE && mtu == 0)

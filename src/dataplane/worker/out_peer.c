@@ -60,7 +60,7 @@ static struct out_peer *peer_slot(struct worker *w)
 	return p;
 }
 
-void out_peer_allow(struct worker *w, struct out_map *m, const union dp_addr *to)
+void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *to)
 {
 	struct in6_addr addr = out_host_of(to);
 	struct out_peer *p = out_peer_find(w, m, &addr), **bucket;

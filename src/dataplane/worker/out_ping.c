@@ -88,7 +88,7 @@ static struct out_ping *slot_get(struct worker *w)
 }
 
 /* A socket that is connected to where the request goes, or -errno. */
-static int socket_to(struct worker *w, const union dp_addr *to)
+static int socket_to(struct worker *w, const union sock_addr *to)
 {
 	bool ipv6 = to->sa.sa_family == AF_INET6;
 	int fd = w->io->ops->socket_open(w->io, to->sa.sa_family, SOCK_DGRAM,
@@ -101,7 +101,7 @@ static int socket_to(struct worker *w, const union dp_addr *to)
 }
 
 static struct out_ping *ping_new(struct worker *w, const struct gate_packet *g, uint16_t id,
-				 const union dp_addr *to)
+				 const union sock_addr *to)
 {
 	struct out_ping *p = out_has_fds(w, 1) ? slot_get(w) : NULL;
 
@@ -126,7 +126,7 @@ static struct out_ping *ping_new(struct worker *w, const struct gate_packet *g, 
 void out_ping_echo(struct worker *w, const struct gate_packet *g)
 {
 	enum egress_kind kind;
-	union dp_addr to;
+	union sock_addr to;
 	struct out_ping *p = NULL;
 	uint16_t id;
 

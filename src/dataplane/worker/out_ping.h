@@ -20,7 +20,7 @@ struct out_ping {
 	int fd;
 	bool armed;
 	uint16_t id; /* inside, network order; outside the kernel has one of its own */
-	union dp_addr client, dest;
+	union sock_addr client, dest;
 	uint64_t last_ns;
 	struct out_ping *prev, *next; /* the least recently used first; free list */
 };

@@ -18,7 +18,7 @@ static struct out_udp *table(struct worker *w)
 	return &w->out.udp;
 }
 
-static struct out_responder **responder_bucket(struct worker *w, const union dp_addr *addr)
+static struct out_responder **responder_bucket(struct worker *w, const union sock_addr *addr)
 {
 	return &table(w)->responder_hash[out_hash_addr(w->out.tcp.hash_seed, addr) &
 					 table(w)->hash_mask];
@@ -59,7 +59,7 @@ static struct out_responder *responder_slot(struct worker *w)
 	return r;
 }
 
-static struct out_responder *responder_new(struct worker *w, const union dp_addr *addr)
+static struct out_responder *responder_new(struct worker *w, const union sock_addr *addr)
 {
 	int fd = out_supply_take(w, addr->sa.sa_family, SOCK_DGRAM);
 	struct out_responder *r, **bucket;
@@ -81,7 +81,7 @@ static struct out_responder *responder_new(struct worker *w, const union dp_addr
 	return r;
 }
 
-struct out_responder *out_responder_of(struct worker *w, const union dp_addr *addr)
+struct out_responder *out_responder_of(struct worker *w, const union sock_addr *addr)
 {
 	struct out_responder *r = *responder_bucket(w, addr);
 

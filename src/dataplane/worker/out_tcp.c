@@ -55,16 +55,16 @@ static uint64_t handle_of(const struct worker *w, const struct out_pending *p)
 
 /* The table */
 
-static struct out_pending **bucket_of(struct worker *w, const union dp_addr *client,
-				      const union dp_addr *dest)
+static struct out_pending **bucket_of(struct worker *w, const union sock_addr *client,
+				      const union sock_addr *dest)
 {
 	struct out_tcp *t = &w->out.tcp;
 
 	return &t->hash[out_hash_addr(out_hash_addr(t->hash_seed, client), dest) & t->hash_mask];
 }
 
-static struct out_pending *find(struct worker *w, const union dp_addr *client,
-				const union dp_addr *dest)
+static struct out_pending *find(struct worker *w, const union sock_addr *client,
+				const union sock_addr *dest)
 {
 	struct out_pending *p = *bucket_of(w, client, dest);
 
@@ -190,8 +190,8 @@ static struct out_pending *slot_get(struct worker *w)
 	return p;
 }
 
-static struct out_pending *pending_new(struct worker *w, const union dp_addr *client,
-				       const union dp_addr *dest)
+static struct out_pending *pending_new(struct worker *w, const union sock_addr *client,
+				       const union sock_addr *dest)
 {
 	struct out_tcp *t = &w->out.tcp;
 	struct out_pending *p, **bucket;
@@ -271,7 +271,7 @@ static void failed(struct worker *w, struct out_pending *p, int err)
 static int bind_outside(struct worker *w, const struct out_pending *p)
 {
 	const struct dp_outward *policy = &w->out.policy;
-	const union dp_addr *from =
+	const union sock_addr *from =
 		p->to.sa.sa_family == AF_INET6 ? &policy->outbound6 : &policy->outbound4;
 
 	if (p->kind != EGRESS_WORLD || from->sa.sa_family == 0)
@@ -404,11 +404,11 @@ void out_tcp_connect_event(struct worker *w, const struct io_event *ev)
 }
 
 /* Asks whether it may be, and begins. NULL: it may not, or cannot, and *verdict says how. */
-static struct out_pending *begin(struct worker *w, const union dp_addr *client,
-				 const union dp_addr *dest, enum gate_verdict *verdict)
+static struct out_pending *begin(struct worker *w, const union sock_addr *client,
+				 const union sock_addr *dest, enum gate_verdict *verdict)
 {
 	enum egress_kind kind = EGRESS_WORLD;
-	union dp_addr to;
+	union sock_addr to;
 	enum egress egress = egress_decide(&w->out.policy, dest, 0, &to, &kind);
 	struct out_pending *p;
 
@@ -486,11 +486,11 @@ void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packe
 
 /* Connections */
 
-bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client)
+bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_addr *client)
 {
-	socklen_t len = sizeof(union dp_addr);
+	socklen_t len = sizeof(union sock_addr);
 	enum gate_verdict verdict;
-	union dp_addr dest = {.in6 = {0}};
+	union sock_addr dest = {.in6 = {0}};
 	struct out_pending *p = NULL;
 
 	if (w->io->ops->local_of(w->io, fd, &dest.sa, &len) < 0) {

@@ -31,8 +31,8 @@ struct out_pending {
 	uint32_t packet; /* the SYN that waits in the queue */
 	uint32_t seq;
 	uint64_t begun_ns, seen_ns;	 /* the first and the last SYN */
-	union dp_addr client, dest;	 /* as the client sees it */
-	union dp_addr to;		 /* outside */
+	union sock_addr client, dest;	 /* as the client sees it */
+	union sock_addr to;		 /* outside */
 	struct out_pending *prev, *next; /* the oldest first; free list */
 	struct out_pending *hash_next;
 };
@@ -51,7 +51,7 @@ struct out_tcp {
 /* A SYN in the queue. */
 void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packet);
 /* A connection that came to a listener of the router. False: no more should be accepted now. */
-bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
+bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_addr *client);
 void out_tcp_connect_event(struct worker *w, const struct io_event *ev);
 /* A flow has gone, with its two descriptors. */
 void out_tcp_flow_closed(struct worker *w);

@@ -66,13 +66,13 @@ static void arm(struct worker *w, struct out_map *m)
 	w->io->ops->recvmsg(w->io, m->fd, handle_of(w, m));
 }
 
-static struct out_map **map_bucket(struct worker *w, const union dp_addr *inside)
+static struct out_map **map_bucket(struct worker *w, const union sock_addr *inside)
 {
 	return &table(w)->map_hash[out_hash_addr(w->out.tcp.hash_seed, inside) &
 				   table(w)->hash_mask];
 }
 
-static struct out_map *map_find(struct worker *w, const union dp_addr *inside,
+static struct out_map *map_find(struct worker *w, const union sock_addr *inside,
 				enum egress_kind kind)
 {
 	struct out_map *m = *map_bucket(w, inside);
@@ -189,7 +189,7 @@ static struct out_map *map_slot(struct worker *w)
 static int map_socket(struct worker *w, struct out_map *m, int family)
 {
 	const struct dp_outward *policy = &w->out.policy;
-	const union dp_addr *from = family == AF_INET6 ? &policy->outbound6 : &policy->outbound4;
+	const union sock_addr *from = family == AF_INET6 ? &policy->outbound6 : &policy->outbound4;
 	int code = w->io->ops->socket_open(w->io, family, SOCK_DGRAM, IPPROTO_UDP);
 
 	m->fd = code < 0 ? -1 : code;
@@ -203,8 +203,8 @@ static int map_socket(struct worker *w, struct out_map *m, int family)
 	return code;
 }
 
-static struct out_map *map_new(struct worker *w, const union dp_addr *inside, enum egress_kind kind,
-			       int family)
+static struct out_map *map_new(struct worker *w, const union sock_addr *inside,
+			       enum egress_kind kind, int family)
 {
 	struct out_map *m, **bucket;
 	bool full = table(w)->maps_count >= live_max(w) || !out_has_fds(w, 2);
@@ -248,7 +248,7 @@ static void drop(struct worker *w, const struct io_datagram *d)
 	w->io->ops->buf_put(w->io, d->buf_id);
 }
 
-static bool read_name(const struct io_datagram *d, union dp_addr *out)
+static bool read_name(const struct io_datagram *d, union sock_addr *out)
 {
 	memset(out, 0, sizeof(*out));
 	if (d->truncated || d->name_len < sizeof(out->in4) || d->name_len > sizeof(*out))
@@ -259,7 +259,7 @@ static bool read_name(const struct io_datagram *d, union dp_addr *out)
 }
 
 /* The control messages: the length of a run's datagrams, and the original destination. */
-static size_t read_control(const struct io_datagram *d, union dp_addr *dest)
+static size_t read_control(const struct io_datagram *d, union sock_addr *dest)
 {
 	struct msghdr msg = {.msg_control = (void *)(unsigned long)d->control,
 			     .msg_controllen = d->control_len};
@@ -276,7 +276,7 @@ static size_t read_control(const struct io_datagram *d, union dp_addr *dest)
 	return segment > 0 && (size_t)segment < d->len ? (size_t)segment : 0;
 }
 
-static void refuse(struct worker *w, const union dp_addr *client, const union dp_addr *dest,
+static void refuse(struct worker *w, const union sock_addr *client, const union sock_addr *dest,
 		   enum egress egress, size_t len)
 {
 	out_log_refused(w, "datagram", client, dest);
@@ -292,7 +292,7 @@ static void next_resolver(struct worker *w, const struct out_map *m)
 }
 
 /* The mapping of a client's questions, NULL: a new one is needed. */
-static struct out_map *map_for_dns(struct worker *w, const union dp_addr *client)
+static struct out_map *map_for_dns(struct worker *w, const union sock_addr *client)
 {
 	struct out_map *m = map_find(w, client, EGRESS_DNS);
 
@@ -305,8 +305,8 @@ static struct out_map *map_for_dns(struct worker *w, const union dp_addr *client
 }
 
 /* Which mapping it leaves by, and for where; NULL: it does not. */
-static struct out_map *route_up(struct worker *w, const union dp_addr *client,
-				const union dp_addr *dest, union dp_addr *to, size_t len)
+static struct out_map *route_up(struct worker *w, const union sock_addr *client,
+				const union sock_addr *dest, union sock_addr *to, size_t len)
 {
 	struct out_last *last = &table(w)->last;
 	enum egress_kind kind;
@@ -333,8 +333,8 @@ static struct out_map *route_up(struct worker *w, const union dp_addr *client,
 }
 
 /* Mostly it goes where the last one went. A question is looked at each time. */
-static struct out_map *route_of(struct worker *w, const union dp_addr *client,
-				const union dp_addr *dest, union dp_addr *to, size_t len)
+static struct out_map *route_of(struct worker *w, const union sock_addr *client,
+				const union sock_addr *dest, union sock_addr *to, size_t len)
 {
 	struct out_last *last = &table(w)->last;
 
@@ -357,7 +357,7 @@ static void count_question(struct worker *w, struct out_map *m, unsigned datagra
 
 static void from_inside(struct worker *w, const struct io_datagram *d)
 {
-	union dp_addr client, dest = {.in6 = {0}}, to;
+	union sock_addr client, dest = {.in6 = {0}}, to;
 	size_t segment = read_control(d, &dest);
 	struct udp_payload payload = {.data = d->payload,
 				      .len = (uint32_t)d->len,
@@ -403,7 +403,7 @@ void out_udp_listen_event(struct worker *w, const struct io_event *ev)
 /* From outside */
 
 /* An outside address as its client knows it. */
-static void as_seen_inside(const struct worker *w, const struct out_map *m, union dp_addr *addr)
+static void as_seen_inside(const struct worker *w, const struct out_map *m, union sock_addr *addr)
 {
 	const struct dp_outward *policy = &w->out.policy;
 	bool ipv6 = m->inside.sa.sa_family == AF_INET6;
@@ -438,7 +438,7 @@ static void from_outside(struct worker *w, struct out_map *m, const struct io_da
 	struct out_responder *r = NULL;
 	struct out_route route;
 	struct in6_addr host;
-	union dp_addr from;
+	union sock_addr from;
 
 	if (m && m->state == OUT_MAP_OPEN && read_name(d, &from)) {
 		host = out_host_of(&from);

@@ -38,7 +38,7 @@ struct out_map {
 	unsigned unanswered; /* datagrams since the last one that came back */
 	uint64_t asked_ns;   /* when the first of these went out */
 	uint64_t last_ns;
-	union dp_addr inside;
+	union sock_addr inside;
 	struct out_peer *peers;
 	struct out_map *prev, *next; /* of its age, the least recently used first; free list */
 	struct out_map *hash_next;
@@ -59,7 +59,7 @@ struct out_peer {
 struct out_responder {
 	int fd;
 	bool used;
-	union dp_addr addr;
+	union sock_addr addr;
 	uint64_t last_ns;
 	struct out_responder *prev, *next; /* the least recently used first; free list */
 	struct out_responder *hash_next;
@@ -71,8 +71,8 @@ struct out_batch {
 	bool up; /* out of the namespace */
 	bool closed;
 	uint32_t map; /* index */
-	union dp_addr name;
-	union dp_addr seen; /* up: the destination as the client sees it */
+	union sock_addr name;
+	union sock_addr seen; /* up: the destination as the client sees it */
 	size_t segment, bytes;
 	unsigned n, datagrams;
 	unsigned lost; /* of them, when it has been sent */
@@ -84,7 +84,7 @@ struct out_batch {
 /* Where the last datagram from inside went. map NULL: nowhere. */
 struct out_last {
 	struct out_map *map;
-	union dp_addr client, dest, to;
+	union sock_addr client, dest, to;
 };
 
 struct out_udp {
@@ -121,7 +121,7 @@ void out_udp_new_resolvers(struct worker *w);
 struct out_peer *out_peer_find(struct worker *w, const struct out_map *m,
 			       const struct in6_addr *addr);
 /* From now on it takes answers from this address. */
-void out_peer_allow(struct worker *w, struct out_map *m, const union dp_addr *to);
+void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *to);
 /* All of a mapping. */
 void out_peer_forget(struct worker *w, struct out_map *m);
 void out_peer_tick(struct worker *w);
@@ -129,7 +129,7 @@ void out_peer_tick(struct worker *w);
 /* out_responder.c */
 
 /* The one that has this address, or NULL: there is no socket for it. */
-struct out_responder *out_responder_of(struct worker *w, const union dp_addr *addr);
+struct out_responder *out_responder_of(struct worker *w, const union sock_addr *addr);
 void out_responder_tick(struct worker *w);
 uint64_t out_responder_deadline(const struct worker *w);
 void out_responder_close_all(struct worker *w);
@@ -140,7 +140,7 @@ struct out_route {
 	int fd;
 	bool up;
 	uint32_t map;
-	const union dp_addr *name, *seen;
+	const union sock_addr *name, *seen;
 };
 /* Sends it, soon; its buffer goes back by itself. */
 void out_udp_send(struct worker *w, const struct out_route *route, const struct udp_payload *p);

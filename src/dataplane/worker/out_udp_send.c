@@ -22,7 +22,7 @@ static int send_once(struct worker *w, const struct out_batch *b, struct iovec *
 {
 	union control control = {.bytes = {0}};
 	uint16_t segment16 = (uint16_t)segment;
-	union dp_addr name = b->name;
+	union sock_addr name = b->name;
 	struct msghdr msg = {.msg_name = &name,
 			     .msg_namelen = sockaddr_len(&b->name.sa),
 			     .msg_iov = iov,

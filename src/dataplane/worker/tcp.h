@@ -57,8 +57,8 @@ struct tcp_flow {
 	uint64_t limit_ns;
 	uint64_t end_ns; /* it is given up then: not OPEN only */
 	int fd[2];
-	uint64_t silent_ns[2]; /* tcp_sweep.c: since when that end is silent; 0: it is not */
-	union dp_addr client;  /* IPv4 as such, not mapped */
+	uint64_t silent_ns[2];	/* tcp_sweep.c: since when that end is silent; 0: it is not */
+	union sock_addr client; /* IPv4 as such, not mapped */
 	struct tcp_dir dir[2];
 	struct listener *listener;
 	struct tcp_flow *prev, *next;		  /* of its listener; free list */
@@ -84,7 +84,7 @@ struct tcp_table {
 };
 
 /* A new connection: there is room for it (budget_connections). */
-void tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client);
+void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_addr *client);
 /* A flow of two connected sockets: of the way out. There is a slot for it. */
 void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd);
 void tcp_event(struct worker *w, const struct io_event *ev);

@@ -38,7 +38,7 @@ static void set_connect_timer(struct worker *w, struct tcp_flow *f)
 static void connect_socket(struct worker *w, struct tcp_flow *f)
 {
 	const struct listener *l = f->listener;
-	const union dp_addr *to = f->second ? &l->target2 : &l->target;
+	const union sock_addr *to = f->second ? &l->target2 : &l->target;
 	socklen_t len = f->second ? l->target2_len : l->target_len;
 
 	if (f->routed)
@@ -81,7 +81,7 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 	}
 }
 
-void tcp_accept(struct worker *w, struct listener *l, int fd, const union dp_addr *client)
+void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_addr *client)
 {
 	struct tcp_flow *f = tcp_flow_get(w);
 	char text[SOCKADDR_TEXT_BYTES];

@@ -66,7 +66,7 @@ static void map_ipv4(struct in6_addr *out, const struct in_addr *in)
 
 static bool key_client(struct udp_key *key, const struct io_datagram *d)
 {
-	union dp_addr name;
+	union sock_addr name;
 
 	if (d->name_len > sizeof(name) || d->name_len < sizeof(name.in4))
 		return false;
@@ -304,7 +304,7 @@ static void arm(struct worker *w, struct udp_flow *f)
 /* Its socket gets the client's address. 0 or -errno, which says nothing of our own ports. */
 static int bear_client(struct worker *w, struct udp_flow *f)
 {
-	union dp_addr client = udp_target_client(f);
+	union sock_addr client = udp_target_client(f);
 
 	return w->io->ops->bind_as(w->io, f->fd, &client.sa, sockaddr_len(&client.sa), 0)
 		       ? -EADDRNOTAVAIL
@@ -327,7 +327,7 @@ static int take_socket(struct worker *w, struct udp_flow *f)
 static int connect_to_target(struct worker *w, struct udp_flow *f)
 {
 	socklen_t len;
-	const union dp_addr *target = udp_target(f, &len);
+	const union sock_addr *target = udp_target(f, &len);
 	int err = f->routed ? bear_client(w, f) : 0;
 
 	if (!err)
@@ -369,7 +369,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 
 static void log_opened(struct worker *w, const struct udp_flow *f)
 {
-	union dp_addr client = udp_target_client(f);
+	union sock_addr client = udp_target_client(f);
 	char text[SOCKADDR_TEXT_BYTES];
 
 	flow_debug(w, f, "opened by %s, port %d", sockaddr_format(&client.sa, text),

@@ -45,7 +45,7 @@ static void add_source_ipv6(struct msghdr *msg, const struct udp_key *key)
 }
 
 /* Name and source of an answer, in the family of the listener's socket. */
-static void address_to_client(struct msghdr *msg, const struct udp_flow *f, union dp_addr *name)
+static void address_to_client(struct msghdr *msg, const struct udp_flow *f, union sock_addr *name)
 {
 	const struct udp_key *key = &f->key;
 
@@ -79,7 +79,7 @@ static int send_message(struct worker *w, const struct udp_batch *b, struct iove
 			size_t segment)
 {
 	union udp_control control = {.bytes = {0}};
-	union dp_addr name;
+	union sock_addr name;
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n, .msg_control = control.bytes};
 	int fd = b->to_client ? b->flow->listener->fd : b->flow->fd;
 	uint16_t segment16 = (uint16_t)segment;

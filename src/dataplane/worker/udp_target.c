@@ -7,7 +7,7 @@
 /* How long a port remembers that its server is at the second address. */
 #define REMEMBER_NS (60000 * WORKER_NS_PER_MS)
 
-const union dp_addr *udp_target(const struct udp_flow *f, socklen_t *len)
+const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len)
 {
 	const struct listener *l = f->listener;
 
@@ -24,11 +24,11 @@ int udp_target_family(const struct udp_flow *f)
 	return udp_target(f, &len)->sa.sa_family;
 }
 
-union dp_addr udp_target_client(const struct udp_flow *f)
+union sock_addr udp_target_client(const struct udp_flow *f)
 {
-	union dp_addr client = {.in6 = {.sin6_family = AF_INET6,
-					.sin6_port = f->key.client_port,
-					.sin6_addr = f->key.client}};
+	union sock_addr client = {.in6 = {.sin6_family = AF_INET6,
+					  .sin6_port = f->key.client_port,
+					  .sin6_addr = f->key.client}};
 
 	sockaddr_unmap(&client);
 	return client;
@@ -38,7 +38,7 @@ union dp_addr udp_target_client(const struct udp_flow *f)
 static bool has_route(const struct udp_flow *f, bool *second)
 {
 	const struct listener *l = f->listener;
-	union dp_addr client = udp_target_client(f);
+	union sock_addr client = udp_target_client(f);
 
 	if (sockaddr_is_loopback(&client.sa) ||
 	    (client.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&client.in6.sin6_addr)))

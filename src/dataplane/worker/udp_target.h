@@ -15,10 +15,10 @@
  */
 
 /* Where the flow's server is, or may be. */
-const union dp_addr *udp_target(const struct udp_flow *f, socklen_t *len);
+const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len);
 int udp_target_family(const struct udp_flow *f);
 /* Its client; IPv4 as such, not mapped. */
-union dp_addr udp_target_client(const struct udp_flow *f);
+union sock_addr udp_target_client(const struct udp_flow *f);
 /* A new flow. */
 void udp_target_choose(struct worker *w, struct udp_flow *f);
 /* The server has answered: it is here. */

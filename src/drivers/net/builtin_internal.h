@@ -22,6 +22,6 @@ struct router_answer {
 
 /* builtin_resolvers.c: the name servers of the host's resolv.conf(5), with port 53; where it names
  * none, 127.0.0.1, as the C library does. Returns how many. */
-unsigned builtin_resolvers(const char *text, union dp_addr *out);
+unsigned builtin_resolvers(const char *text, union sock_addr *out);
 
 #endif

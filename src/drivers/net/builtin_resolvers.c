@@ -23,7 +23,7 @@ static bool parse_scoped(char *text, struct sockaddr_in6 *out)
 	return inet_pton(AF_INET6, text, &out->sin6_addr) == 1;
 }
 
-static bool parse_server(char *text, union dp_addr *out)
+static bool parse_server(char *text, union sock_addr *out)
 {
 	memset(out, 0, sizeof(*out));
 	if (inet_pton(AF_INET, text, &out->in4.sin_addr) == 1) {
@@ -48,7 +48,7 @@ static char *server_of(char *line)
 	return strtok_r(NULL, BLANKS, &line);
 }
 
-unsigned builtin_resolvers(const char *text, union dp_addr *out)
+unsigned builtin_resolvers(const char *text, union sock_addr *out)
 {
 	unsigned n = 0;
 

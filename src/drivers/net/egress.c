@@ -168,7 +168,7 @@ int egress_parse(const char *text, bool deny, struct dp_outward_rule *out, struc
 
 /* Addresses to connect from. */
 
-static bool parse_one_address(const char *text, union dp_addr *v4, union dp_addr *v6)
+static bool parse_one_address(const char *text, union sock_addr *v4, union sock_addr *v6)
 {
 	struct in6_addr a6;
 	struct in_addr a4;
@@ -183,9 +183,10 @@ static bool parse_one_address(const char *text, union dp_addr *v4, union dp_addr
 	return true;
 }
 
-static void take_interface_address(const struct sockaddr *sa, union dp_addr *v4, union dp_addr *v6)
+static void take_interface_address(const struct sockaddr *sa, union sock_addr *v4,
+				   union sock_addr *v6)
 {
-	const union dp_addr *a = (const union dp_addr *)sa;
+	const union sock_addr *a = (const union sock_addr *)sa;
 
 	if (sa->sa_family == AF_INET && v4->sa.sa_family != AF_INET)
 		v4->in4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = a->in4.sin_addr};
@@ -195,9 +196,10 @@ static void take_interface_address(const struct sockaddr *sa, union dp_addr *v4,
 						.sin6_addr = a->in6.sin6_addr};
 }
 
-static int parse_interface(const char *name, union dp_addr *v4, union dp_addr *v6, struct err *e)
+static int parse_interface(const char *name, union sock_addr *v4, union sock_addr *v6,
+			   struct err *e)
 {
-	union dp_addr found4 = {.sa.sa_family = AF_UNSPEC}, found6 = found4;
+	union sock_addr found4 = {.sa.sa_family = AF_UNSPEC}, found6 = found4;
 	struct ifaddrs *all;
 
 	if (getifaddrs(&all) < 0)
@@ -219,7 +221,7 @@ static int parse_interface(const char *name, union dp_addr *v4, union dp_addr *v
 }
 
 /* Whether the host has it: no connection could be made from another. */
-static int check_own(const union dp_addr *a, struct err *e)
+static int check_own(const union sock_addr *a, struct err *e)
 {
 	char text[INET6_ADDRSTRLEN];
 	const void *bytes = a->sa.sa_family == AF_INET ? (const void *)&a->in4.sin_addr
@@ -235,7 +237,7 @@ static int check_own(const union dp_addr *a, struct err *e)
 			 inet_ntop(a->sa.sa_family, bytes, text, sizeof(text)));
 }
 
-int egress_outbound(const char *text, union dp_addr *v4, union dp_addr *v6, struct err *e)
+int egress_outbound(const char *text, union sock_addr *v4, union sock_addr *v6, struct err *e)
 {
 	auto_free char *copy = strdup(text);
 	char *rest = copy, *word;

@@ -15,6 +15,6 @@ int egress_parse(const char *text, bool deny, struct dp_outward_rule *out, struc
 
 /* --outbound-addr: an address of the host's, or an interface, whose first addresses are meant;
  * several separated by commas. A family that is not named stays as it is. 0 or -errno. */
-int egress_outbound(const char *text, union dp_addr *v4, union dp_addr *v6, struct err *e);
+int egress_outbound(const char *text, union sock_addr *v4, union sock_addr *v6, struct err *e);
 
 #endif
