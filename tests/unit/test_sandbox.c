@@ -351,6 +351,9 @@ static void test_landlock(void **state)
 
 /* Ring operations */
 
+/* The highest register operation of the oldest kernel whose rings are used. */
+#define LAST_OF_LINUX_6_1 IORING_REGISTER_FILE_ALLOC_RANGE
+
 /* Submits one operation and returns its result. */
 static int ring_result(struct uring *u, void (*prepare)(struct io_uring_sqe *sqe))
 {
@@ -415,9 +418,29 @@ static void test_ring_operations(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
 		assert_int_equal(ring_result(u, refused[i]), -EACCES);
 	assert_true(ring_result(u, prepare_poll) > 0);
-	/* Nothing can be registered any more, and the list cannot be changed. */
-	assert_int_equal(ring_register(u, IORING_REGISTER_RESTRICTIONS, NULL, 0), -EACCES);
-	assert_int_equal(ring_register(u, IORING_UNREGISTER_BUFFERS, NULL, 0), -EACCES);
+	uring_close(&u->io);
+}
+
+/* Nothing can be registered once the ring is enabled, and the list cannot be changed. */
+static void test_ring_registering(void **state)
+{
+	struct uring *u = ring_open(true);
+	struct io_uring_restriction more = {.opcode = IORING_RESTRICTION_SQE_OP,
+					    .sqe_op = IORING_OP_OPENAT};
+	int fd = STDIN_FILENO;
+	bool known = true;
+
+	(void)state;
+	assert_int_equal(ring_register(u, IORING_REGISTER_FILES, &fd, 1), -EACCES);
+	assert_int_equal(ring_register(u, IORING_REGISTER_RESTRICTIONS, &more, 1), -EBADFD);
+	for (unsigned op = 0; op < 256; op++) {
+		int code = ring_register(u, op, NULL, 0);
+
+		/* -EINVAL is for numbers that the kernel does not know: these, and all above. */
+		known = known && (op <= LAST_OF_LINUX_6_1 || code != -EINVAL);
+		if (op != IORING_REGISTER_RESTRICTIONS)
+			assert_int_equal(code, known ? -EACCES : -EINVAL);
+	}
 	uring_close(&u->io);
 }
 
@@ -444,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_privileges_are_gone),
 		cmocka_unit_test(test_landlock),
 		cmocka_unit_test(test_ring_operations),
+		cmocka_unit_test(test_ring_registering),
 		cmocka_unit_test(test_ring_without_restrictions),
 	};
 

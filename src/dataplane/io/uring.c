@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "dataplane/io/handle.h"
@@ -318,21 +319,23 @@ static int ring_register(struct uring *u, unsigned op, const void *arg, unsigned
 }
 
 /* Operations of a ring do not pass through seccomp, so the ring needs a list of its own
- * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). No register operation is allowed. */
+ * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). Linux 7 restricts register operations only
+ * if the list names one. The one that is named makes the list itself, and fails with -EBADFD on a
+ * ring that is enabled: so none is left on any kernel. */
 static int lock_ring(struct uring *u)
 {
-	static const uint8_t allowed[] = {IORING_OP_CONNECT, IORING_OP_POLL_ADD, IORING_OP_RECVMSG,
-					  IORING_OP_ASYNC_CANCEL};
-	struct io_uring_restriction r[sizeof(allowed) + 1];
+	static const struct io_uring_restriction allowed[] = {
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_CONNECT},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_POLL_ADD},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_RECVMSG},
+		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_ASYNC_CANCEL},
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+		 .sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS},
+		{.opcode = IORING_RESTRICTION_REGISTER_OP,
+		 .register_op = IORING_REGISTER_RESTRICTIONS},
+	};
 
-	memset(r, 0, sizeof(r));
-	for (unsigned i = 0; i < sizeof(allowed); i++) {
-		r[i].opcode = IORING_RESTRICTION_SQE_OP;
-		r[i].sqe_op = allowed[i];
-	}
-	r[sizeof(allowed)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	r[sizeof(allowed)].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-	return ring_register(u, IORING_REGISTER_RESTRICTIONS, r, sizeof(allowed) + 1);
+	return ring_register(u, IORING_REGISTER_RESTRICTIONS, allowed, ARRAY_SIZE(allowed));
 }
 
 static int open_ring(struct uring *u, const struct io_config *config)
