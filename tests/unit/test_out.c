@@ -917,6 +917,32 @@ static void test_next_resolver_by_udp(void **state)
 	out_world_close(&o);
 }
 
+/* A resolver's new port for each question: an answered one makes room at once, however many there
+ * are, and before others that are older. */
+static void test_answered_questions_make_room(void **state)
+{
+	struct out_world o;
+	struct sim_datagram d;
+	int first;
+
+	(void)state;
+	out_world_open(&o);
+	feed_router(&o);
+	send_up(&o, 3000, SERVER, 6000, "older");
+	first = sent(&o, "older").fd;
+	for (uint16_t i = 0; i < 500; i++) {
+		send_up(&o, (uint16_t)(4000 + i), DNS, 53, "who");
+		d = sent(&o, "who");
+		send_down(&o, d.fd, RESOLVER, 53, "he");
+		sent(&o, "he");
+	}
+	assert_int_equal(o.x.stats.out_udp_dropped, 0);
+	assert_true(o.x.stats.out_udp_evicted > 400);
+	send_up(&o, 3000, SERVER, 6000, "again");
+	assert_int_equal(sent(&o, "again").fd, first);
+	out_world_close(&o);
+}
+
 static void test_new_resolvers(void **state)
 {
 	struct out_world o;
@@ -1010,6 +1036,7 @@ int main(void)
 		cmocka_unit_test(test_udp_errors_are_passed_on),
 		cmocka_unit_test(test_gateway_has_a_socket_of_its_own),
 		cmocka_unit_test(test_next_resolver_by_udp),
+		cmocka_unit_test(test_answered_questions_make_room),
 		cmocka_unit_test(test_new_resolvers),
 		cmocka_unit_test(test_router_is_another),
 		cmocka_unit_test(test_router_is_another_already),

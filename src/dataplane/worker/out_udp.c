@@ -20,8 +20,8 @@
  * and the kernel chooses the worker by the sender alone, so that a mapping has one worker.
  *
  * Datagrams come in receive buffers, alone or as a run that the kernel put together, and leave as
- * they came or joined with others (out_udp_send.c) before the turn ends. Where there is no room the
- * mapping goes that was least recently used.
+ * they came or joined with others (out_udp_send.c) before the turn ends. Where there is no room a
+ * mapping goes whose question was answered, or else the one that was least recently used.
  */
 
 #define SECOND_NS 1000000000ull
@@ -162,12 +162,17 @@ static unsigned live_max(const struct worker *w)
 	return w->config.out.maps_max - w->config.out.maps_max / 8;
 }
 
+/* A question that has its answer goes first, and at any rate: nothing is waited for, and resolvers
+ * take a new port for each question, thousands a second. */
 static bool map_evict(struct worker *w)
 {
-	struct out_map *m = map_oldest(w);
+	struct out_map *m = table(w)->ages[OUT_AGE_ANSWERED];
 
-	if (!m || !out_rate_take(&table(w)->evictions, w->now_ns))
-		return false;
+	if (!m) {
+		m = map_oldest(w);
+		if (!m || !out_rate_take(&table(w)->evictions, w->now_ns))
+			return false;
+	}
 	stats_add(&w->stats->out_udp_evicted, 1);
 	map_close(w, m);
 	return true;
