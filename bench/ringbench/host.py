@@ -18,8 +18,9 @@ from rkit.world import world
 NOFILE = 20000
 # Away from the ports that forwarders listen on.
 LOCAL_PORTS = "41000 64999"
-# Ours, on an interface; what a server outside is reached by from inside of a network.
-OUTSIDE_ADDRESS = "198.51.100.2"
+# Ours, on an interface, and that of the host at its other end: what servers outside are reached by
+# from inside of a network.
+OUTSIDE_ADDRESS, FAR_ADDRESS = "198.51.100.2", "198.51.100.1"
 _FIRST_UID = 21000
 _CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 
@@ -48,12 +49,33 @@ class Host:
         os.mkdir(self.dir, 0o755)
         self.users = 0
         # pasta wants an interface with a route to copy from.
+        self.far_pid = self._far_host()
+        _sh("ip", "route", "add", "default", "via", FAR_ADDRESS)
+        # What the networks pass on to the namespace as the host's name server.
+        with open("/etc/resolv.conf", "w", encoding="ascii") as file:
+            file.write(f"nameserver {FAR_ADDRESS}\n")
+        _write_in([], "/proc/sys/net/ipv4/ip_local_port_range", LOCAL_PORTS)
+
+    def _far_host(self):
+        """Another host at the end of our interface. Returns a process of its namespace, which ends with
+        the sandbox."""
         _sh("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "uplink-peer")
         _sh("ip", "addr", "add", f"{OUTSIDE_ADDRESS}/24", "dev", "uplink")
-        for link in ("uplink", "uplink-peer"):
-            _sh("ip", "link", "set", link, "up")
-        _sh("ip", "route", "add", "default", "via", "198.51.100.1")
-        _write_in([], "/proc/sys/net/ipv4/ip_local_port_range", LOCAL_PORTS)
+        _sh("ip", "link", "set", "uplink", "up")
+        script = ("ip link set lo up; echo ready; read line; "
+                  f"ip addr add {FAR_ADDRESS}/24 dev uplink-peer; ip link set uplink-peer up; "
+                  # What comes from a network of lxc-user-nic has its own address.
+                  f"ip route add default via {OUTSIDE_ADDRESS}; echo done; exec sleep 1000000")
+        far = subprocess.Popen(["unshare", "--net", "sh", "-c", script], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        far.stdout.readline()
+        _sh("ip", "link", "set", "uplink-peer", "netns", str(far.pid))
+        far.stdin.write("\n")
+        far.stdin.flush()
+        if far.stdout.readline() != "done\n":
+            raise SystemExit("the other host could not be made")
+        self.widen_ports(self.enter(far.pid))
+        return far.pid
 
     def congestion_controls(self):
         """What to measure: one that does not pace, and BBR where it can be had.
@@ -70,9 +92,12 @@ class Host:
             return file.read().strip()
 
     def set_congestion(self, name, enter=()):
-        """Sets the default of a namespace; without a command prefix, of our own."""
+        """Sets the default of a namespace; without a command prefix, of our own and the other
+        host's."""
         if not _write_in(enter, _CONGESTION, name):
             raise Skip(f"congestion control {name} cannot be chosen in a namespace")
+        if not enter:
+            _write_in(self.enter(self.far_pid), _CONGESTION, name)
 
     def widen_ports(self, enter):
         """More local ports inside, for scenarios that open a connection per request."""

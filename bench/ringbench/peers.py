@@ -393,6 +393,19 @@ def need_slirp(what):
     need_tun(what)
 
 
+def need(what, program, package):
+    if not shutil.which(program):
+        raise Skip(f"{what}: {program} is not installed (package {package})")
+
+
+def first_line(*argv):
+    """What a program says of its version, or ""."""
+    if not shutil.which(argv[0]):
+        return ""
+    text = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    return (text.strip().splitlines() or [""])[0]
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

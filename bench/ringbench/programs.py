@@ -51,7 +51,7 @@ class Programs:
         self.host = host
         self.paths = {}
         os.mkdir(self.dir, 0o755)
-        for name in ("bulk", "echo", "idle", "reqres", "startup", "udp"):
+        for name in ("bulk", "dns", "echo", "idle", "reqres", "startup", "udp"):
             source = f"{build_dir}/bench/bench-{name}"
             if not os.path.exists(source):
                 raise SystemExit(f"{source} is missing: build it with `ninja -C {build_dir} "

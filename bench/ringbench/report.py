@@ -89,7 +89,7 @@ def _facts(run):
 
 def _targets(found, peers):
     rows, last = [], None
-    for target in found:
+    for target in table.measured(found):
         mark = " [bbr]" if target["variant"] == "bbr" else ""
         css = {True: "met", False: "missed", None: "faint"}[target["met"]]
         word = {True: "met", False: "missed", None: "not measured"}[target["met"]]
@@ -98,23 +98,24 @@ def _targets(found, peers):
             figures = show(target["metric"], target["ours"])
             if target["theirs"] is not None:
                 figures += " : " + show(target["metric"], target["theirs"])
-        against = peers.get(target["peer"], {"label": target["peer"] or "–"})["label"]
-        shown_row = target["row"] if target["row"] != last else ""
+        against = (target["base"]
+                   or peers.get(target["peer"], {"label": target["peer"] or "–"})["label"])
+        if target["row"] != last:
+            rows.append(f'<tr><th class="l" colspan="7">{escape(target["row"])}</th></tr>')
         last = target["row"]
         rows.append(
-            f'<tr><td class="l">{escape(shown_row)}</td>'
-            f'<td class="l">{escape(target["scenario"] + mark)}</td>'
+            f'<tr><td class="l">{escape(target["scenario"] + mark)}</td>'
             f'<td class="l">{escape(unit(target["metric"]))}</td>'
             f'<td class="l">{escape(against)}</td>'
             f'<td>{escape(table.condition(target))}</td><td>{escape(table.value(target))}</td>'
             f'<td>{escape(figures)}</td><td class="l {css}">{word}</td></tr>')
-    met = sum(t["met"] is True for t in found)
-    missed = sum(t["met"] is False for t in found)
+    if not rows:
+        return ""
     head = "".join(f'<th class="{css}">{name}</th>' for name, css in (
-        ("target", "l"), ("scenario", "l"), ("metric", "l"), ("against", "l"), ("wanted", ""),
+        ("scenario", "l"), ("metric", "l"), ("against", "l"), ("wanted", ""),
         ("is", ""), ("figures", ""), ("", "l")))
-    return (f"<h2>Targets</h2><p>{met} met, {missed} missed, {len(found) - met - missed} not "
-            f'measured in this run.</p><div class="scroll"><table><tr>{head}</tr>{"".join(rows)}'
+    return (f"<h2>Targets</h2><p>{table.counts(found)} in this run.</p>"
+            f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}'
             "</table></div>")
 
 

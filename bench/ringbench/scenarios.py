@@ -40,7 +40,7 @@ class Scenario:
         raise NotImplementedError
 
 
-def _latencies(got):
+def latencies(got):
     return {f"{name}_us": value for name, value in got["latency_us"].items()}
 
 
@@ -108,7 +108,7 @@ class Requests(Scenario):
         # The meter also sees the client's warm-up, whose requests are not among those counted.
         worked = got["requests"] * (seconds + self.WARM_UP_S) / seconds
         return {"rps": got["rps"], "failures": got["failures"], "stuck": got["stuck"],
-                **_latencies(got), **meter.finish(worked / 1000, self.cpu)}
+                **latencies(got), **meter.finish(worked / 1000, self.cpu)}
 
 
 class Mixed(Scenario):
@@ -147,7 +147,7 @@ class Mixed(Scenario):
             raise Failed(err.strip() or "no request was answered")
         moved = json.loads(out)
         return {"rps": got["rps"], "gbps": moved["gbps"], "failures": got["failures"],
-                "stuck": got["stuck"], **_latencies(got),
+                "stuck": got["stuck"], **latencies(got),
                 **meter.finish(moved["up_bytes"] / 1e9, self.cpu)}
 
 
@@ -197,10 +197,15 @@ class Udp(Scenario):
         self.size, self.gso, self.rate = size, gso, rate
         self.args = [f"--size={size}", f"--rate={rate}"] + ["--gso"] * gso
 
+    def receiver(self, peer):
+        """Prefix of the receiver's command, and the port that it listens on."""
+        return peer.host.enter(peer.inner_pid), SERVICES["udp"]
+
     def sample(self, peer, programs, seconds):
+        prefix, port = self.receiver(peer)
         receiver = subprocess.Popen(
-            [*peer.host.enter(peer.inner_pid), programs.paths["udp"], "--listen",
-             "--host=0.0.0.0", f"--port={SERVICES['udp']}", f"--size={self.size}",
+            [*prefix, programs.paths["udp"], "--listen", "--host=0.0.0.0", f"--port={port}",
+             f"--size={self.size}",
              f"--rcvbuf={self.RCVBUF}", "--seconds=3"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         got = {"bytes": 0}
@@ -233,7 +238,7 @@ def udp_sample(sent, got):
               "reordered_pct": 100 * got["reordered"] / max(count, 1),
               "doubled": got["doubled"], "damaged": got["damaged"]}
     if count:
-        sample.update(_latencies(got))
+        sample.update(latencies(got))
     return sample
 
 
@@ -269,9 +274,11 @@ class Startup(Scenario):
 
 
 @contextmanager
-def instance(peer, programs, services):
-    """A second instance of the peer, with its servers, for the time of one sample."""
+def instance(peer, programs, services, **settings):
+    """A second instance of the peer, with its servers, for the time of one sample. settings:
+    attributes of it."""
     own = peer.fresh(services)
+    vars(own).update(settings)
     try:
         own.start(programs, peer.host.congestion())
     except Skip as skip:

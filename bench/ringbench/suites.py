@@ -3,8 +3,9 @@
 
 from collections import namedtuple
 
+from . import networks
 from .docker import DockerBulk, DockerPorts, DockerRequests
-from .drivers import NetworkBulk, NetworkRequests, PublishedBulk, PublishedRequests
+from .drivers import PublishedBulk, PublishedRequests
 from .scenarios import (AddPorts, Bulk, Http, Idle, Memory, Mixed, Requests, Startup,
                         Udp)
 
@@ -32,10 +33,7 @@ def _full():
         Udp(1400), Udp(1400, 600000, gso=True),
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
         Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
-        NetworkBulk(1500), NetworkBulk(65520), NetworkBulk(1500, "down"),
-        NetworkBulk(65520, "down"), NetworkRequests(1), NetworkRequests(64),
-        NetworkRequests(1, reconnect=True), NetworkRequests(64, reconnect=True),
-        PublishedBulk(), PublishedRequests(64),
+        *networks.full(), PublishedBulk(), PublishedRequests(64),
         DockerBulk(), DockerRequests(1), DockerRequests(64, reconnect=True), DockerPorts(500),
     ]
 
@@ -45,8 +43,7 @@ def _smoke():
     return [
         Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Mixed(2), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
-        NetworkBulk(1500), NetworkBulk(65520), NetworkBulk(65520, "down"), NetworkRequests(2),
-        NetworkRequests(2, reconnect=True), PublishedBulk(), PublishedRequests(2),
+        *networks.smoke(), PublishedBulk(), PublishedRequests(2),
         DockerBulk(), DockerRequests(2), DockerRequests(2, reconnect=True), DockerPorts(5),
     ]
 

@@ -59,24 +59,53 @@ def verdict(target):
 
 def condition(target):
     sign = {">=": "≥", "<=": "≤", "<": "<"}[target["op"]]
+    if target["plus"]:
+        return f"{sign} +{target['limit']:g}"
     return f"{sign} {target['limit']:g}" + (" ×" if target["peer"] else "")
 
 
 def value(target):
     if target["value"] is None:
-        return target["note"]
+        return "failed"
     value = target["value"]
+    if target["plus"]:
+        return f"+{show(target['metric'], value)}"
     return f"{value:.2f} ×" if target["peer"] else show(target["metric"], value)
 
 
-def targets(found):
-    rows = [["target", "scenario", "metric", "against", "wanted", "is", ""]]
-    for target in found:
-        mark = " [bbr]" if target["variant"] == "bbr" else ""
-        rows.append([target["row"], target["scenario"] + mark, unit(target["metric"]),
-                     target["peer"] or "–", condition(target), value(target), verdict(target)])
+def measured(found):
+    """Without those that this run was not to measure."""
+    return [t for t in found if not t["unmeasured"]]
+
+
+def counts(found):
     met = sum(t["met"] is True for t in found)
     missed = sum(t["met"] is False for t in found)
-    text = columns(rows)
-    return "\n".join(["", text[0], "─" * len(text[0]), *text[1:], "",
-                      f"{met} met, {missed} missed, {len(found) - met - missed} not measured"])
+    return f"{met} met, {missed} missed, {len(found) - met - missed} not measured"
+
+
+def against(target):
+    """What the figure is compared with."""
+    if target["base"]:
+        return target["base"]
+    return target["peer"] or "–"
+
+
+def targets(found):
+    """At most 100 columns: what is wanted is a line of its own above the conditions."""
+    rows, heads = [["  scenario", "metric", "against", "wanted", "is", ""]], {}
+    for target in measured(found):
+        if target["row"] not in heads.values():
+            heads[len(rows)] = target["row"]
+        mark = " [bbr]" if target["variant"] == "bbr" else ""
+        rows.append([f"  {target['scenario']}{mark}", unit(target["metric"]), against(target),
+                     condition(target), value(target), verdict(target)])
+    lines = [] if len(rows) > 1 else ["", counts(found)]
+    if not lines:
+        text = columns(rows)
+        lines = ["", text[0], "─" * max(map(len, text))]
+        for number, line in enumerate(text[1:], 1):
+            lines += [heads[number]] if number in heads else []
+            lines.append(line)
+        lines += ["", counts(found)]
+    return "\n".join(lines)

@@ -13,14 +13,55 @@ BACKEND_SHARE = 0.15
 POOLED_PIPES = 16
 
 # One condition: the median of `metric` of `who` in `scenario`, divided by that of `peer` ("": as it
-# is), compared with `limit` by `op`.
-Target = namedtuple("Target", "row scenario variant who metric peer op limit")
+# is), compared with `limit` by `op`. base: the scenario that the peer's figure is of, where it is
+# another. plus: the peer's figure is taken off instead, and the limit has the metric's unit.
+Target = namedtuple("Target", "row scenario variant who metric peer op limit base plus",
+                    defaults=("", False))
 
 
 def _against(row, scenarios, peer, variant="unpaced", who=OURS, **limits):
     """limits: metric=(op, limit)."""
     return [Target(row, scenario, variant, who, metric, peer, op, limit)
             for scenario in scenarios for metric, (op, limit) in limits.items()]
+
+
+def _way_out():
+    """The server is on another host, unless the key says otherwise."""
+    us, rows = "net-builtin", []
+
+    def add(row, key, peer, **limits):
+        rows.extend(_against(row, (key,), peer, who=us, **limits))
+    for mode in "up", "down":
+        for mtu, times in (65520, 3), (1500, 10):
+            row, key = "the way out, one flow", f"net-far-{mode}-{mtu}"
+            add(row, key, "net-slirp4netns", gbps=(">=", times))
+            add(row, key, "net-pasta", gbps=(">=", 3))
+            add(row, key, "net-direct", gbps=(">=", 0.7))
+            add(row, key, "", cpu_s_per_gb=("<=", 0.12))
+            row = "the same, server on the host"
+            key = f"net-{mode}-{mtu}"
+            add(row, key, "net-slirp4netns", gbps=(">=", times))
+            add(row, key, "net-pasta", gbps=(">=", 3))
+            add(row, key, "net-direct", gbps=(">=", 0.7))
+            add(row, key, "", cpu_s_per_gb=("<=", 0.12))
+            rows.append(Target("from a container behind a bridge", f"net-bridge-{mode}-{mtu}",
+                               "unpaced", us, "gbps", us, ">=", 0.8, base=f"net-{mode}-{mtu}"))
+    for word in "net-far-", "net-":
+        row = "the way out, requests" if word == "net-far-" else "the same, server on the host"
+        for peer, kept in ("net-slirp4netns", 1.5), ("net-pasta", 1):
+            add(row, word + "connreq-64", peer, rps=(">=", 2))
+            for conns in 1, 64:
+                add(row, f"{word}reqres-{conns}x64", peer, rps=(">=", kept))
+        rows.append(Target(row, word + "connreq-1", "unpaced", us, "p50_us", "net-direct", "<=",
+                           80, plus=True))
+    row = "the way out, UDP and DNS"
+    add(row, "net-far-udp-1400-200", "", lost_pct=("<=", 0))
+    add(row, "net-far-udp-gso-1400-max", "net-pasta", kdps=(">=", 4))
+    add(row, "net-dns-16", "net-slirp4netns", rps=(">=", 3))
+    row = "the way out, idle with a port"
+    add(row, "net-startup", "net-slirp4netns", wall_ms=("<=", 0.7))
+    add(row, "net-memory", "", pss_mib=("<=", 2.5))
+    return rows
 
 
 def _list():
@@ -63,18 +104,7 @@ def _list():
         rows += _against(row, ("idle-8000",), "", who=who, held=(">=", 8000),
                          grown_rss_mib=("<=", 6), idle_cpu_ms_per_s=("<=", 0.5),
                          pipes_held=("<=", POOLED_PIPES))
-    row = "the way out, one flow"
-    for mode in "up", "down":
-        for mtu, times in (65520, 3), (1500, 10):
-            key = (f"net-{mode}-{mtu}",)
-            rows += _against(row, key, "net-slirp4netns", who="net-builtin", gbps=(">=", times))
-            rows += _against(row, key, "net-pasta", who="net-builtin", gbps=(">=", 3))
-            rows += _against(row, key, "", who="net-builtin", cpu_s_per_gb=("<=", 0.12))
-    row = "the way out, requests"
-    for peer, conn, kept in ("net-slirp4netns", 2, 1.5), ("net-pasta", 2, 1):
-        rows += _against(row, ("net-connreq-64",), peer, who="net-builtin", rps=(">=", conn))
-        rows += _against(row, ("net-reqres-1x64", "net-reqres-64x64"), peer, who="net-builtin",
-                         rps=(">=", kept))
+    rows += _way_out()
     row = "container: straight, beside docker-proxy"
     for key, limits in (("docker-up", {"gbps": (">=", 1.5)}),
                         ("docker-reqres-1x64", {"p50_us": ("<=", 0.8)}),
@@ -109,28 +139,31 @@ def judge(op, value, limit):
 
 
 def _missing(entry, peer):
-    """Why there is no figure."""
+    """{note: why there is no figure, unmeasured: whether there was not to be one}"""
     if entry is None:
-        return "scenario not run"
+        return {"note": "scenario not run", "unmeasured": True}
     of = entry["peers"].get(peer)
     if of is None:
-        return f"{peer} not measured"
-    return f"{peer} failed" if of["failures"] else f"{peer}: no figure"
+        return {"note": f"{peer} not measured", "unmeasured": True}
+    return {"note": f"{peer} failed" if of["failures"] else f"{peer}: no figure"}
 
 
-def _one(entry, target):
+def _one(entry, base, target):
+    """entry: of the target's scenario; base: of that of the peer's figure."""
     ours = _median(entry, target.who, target.metric)
-    theirs = _median(entry, target.peer, target.metric) if target.peer else 1.0
+    theirs = _median(base, target.peer, target.metric) if target.peer else 1.0
     found = dict(target._asdict(), ours=ours, theirs=theirs if target.peer else None, value=None,
-                 met=None, note="")
-    if ours is None:
-        found["note"] = _missing(entry, target.who)
+                 met=None, note="", unmeasured=False)
+    if not entry or (target.peer and (not base or target.peer not in base["peers"])):
+        found.update(_missing(base if entry else None, target.peer))
+    elif ours is None:
+        found.update(_missing(entry, target.who))
     elif theirs is None:
-        found["note"] = _missing(entry, target.peer)
+        found.update(_missing(base, target.peer))
     elif not theirs:
         found["note"] = f"{target.peer}: 0"
     else:
-        found["value"] = ours / theirs
+        found["value"] = ours - theirs if target.plus else ours / theirs
         found["met"] = judge(target.op, found["value"], target.limit)
     return found
 
@@ -153,12 +186,13 @@ def _backends(results):
         found.append(dict(target._asdict(), ours=ours, theirs=uring,
                           value=ours / uring if known else None,
                           met=judge(target.op, ours / uring, limit) if known else None,
-                          note="" if known else "no figure"))
+                          note="" if known else "no figure", unmeasured=False))
     return found
 
 
 def evaluate(results):
     """Every target with its figures. met: True, False or None (then note says why)."""
     by_key = {(entry["scenario"], entry["variant"]): entry for entry in results}
-    found = [_one(by_key.get((t.scenario, t.variant)), t) for t in TARGETS]
+    found = [_one(by_key.get((t.scenario, t.variant)),
+                  by_key.get((t.base or t.scenario, t.variant)), t) for t in TARGETS]
     return found + _backends(results)

@@ -11,7 +11,8 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "tests", "integration")]
 
-from ringbench import drivers, host, peers, programs, runner, scenarios, suites  # noqa: E402
+from ringbench import (drivers, host, networks, peers, programs, runner, scenarios,  # noqa: E402
+                       suites)
 
 
 class _Peer:
@@ -184,12 +185,24 @@ class Drivers(unittest.TestCase):
                 if runner.Runner._takes_part(scenario, peer, "unpaced")}
 
     def test_networks_take_part_where_they_know_the_mtu(self):
-        small = self._those_in(drivers.NetworkBulk(1500))
-        large = self._those_in(drivers.NetworkBulk(65520))
+        small = self._those_in(networks.NetworkBulk(1500))
+        large = self._those_in(networks.NetworkBulk(65520))
         self.assertLessEqual({"net-slirp4netns", "net-lxc-user-nic", "net-pasta", "net-vpnkit",
                               "net-vdeplug_slirp"}, small)
+        self.assertIn("net-direct", small)
         self.assertEqual(small - large, {"net-vpnkit", "net-vdeplug_slirp"})
         self.assertTrue(all(name.startswith("net-") for name in small))
+
+    def test_where_clients_and_servers_are(self):
+        bulk = {place: self._those_in(networks.NetworkBulk(65520, place=place))
+                for place in (networks.HERE, networks.FAR, networks.BRIDGE)}
+        self.assertIn("net-direct", bulk[networks.FAR])
+        self.assertNotIn("net-direct", bulk[networks.BRIDGE])
+        self.assertIn("net-builtin", bulk[networks.BRIDGE])
+        # Only what there was from the beginning is measured for the slow ones.
+        self.assertIn("net-lxc-user-nic", bulk[networks.HERE])
+        self.assertNotIn("net-lxc-user-nic", bulk[networks.FAR])
+        self.assertNotIn("net-direct", self._those_in(networks.NetworkMemory()))
 
     def test_port_drivers_beside_the_builtin_ones(self):
         for scenario in (drivers.PublishedBulk(), drivers.PublishedRequests(64)):

@@ -20,8 +20,9 @@ BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 else os.path.join(HERE, "..", "
 
 class Smoke(unittest.TestCase):
     # All but pasta's: Debian 12's now and then cuts the end of a stream.
-    DRIVERS = ("net-slirp4netns", "net-lxc-user-nic", "net-vdeplug_slirp", "net-vpnkit",
-               "port-slirp4netns", "port-socat", "docker-direct", "docker-proxy")
+    DRIVERS = ("net-direct", "net-builtin", "net-slirp4netns", "net-lxc-user-nic",
+               "net-vdeplug_slirp", "net-vpnkit", "port-slirp4netns",
+               "port-socat", "docker-direct", "docker-proxy")
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()

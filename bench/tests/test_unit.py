@@ -300,7 +300,7 @@ class Reports(unittest.TestCase):
 
     def test_page_shows_figures_targets_skips_and_failures(self):
         text = " ".join(self._parse(report.page(self._run())).text)
-        for word in ("Targets", "1.15", "pasta: <none>", "it <broke>", "mind & matter",
+        for word in ("Targets", "0.78", "pasta: <none>", "it <broke>", "mind & matter",
                      "Latency percentiles", "Scaling", "title <of> bulk-up-1", "RINGKIT"):
             self.assertIn(word, text)
 
@@ -313,8 +313,15 @@ class Reports(unittest.TestCase):
         self.assertIn("31.0 ±2%", text)
         self.assertIn("failed", text)
         text = table.targets(run["targets"])
-        self.assertIn("pasta failed", text)
+        self.assertIn("failed", text)
         self.assertIn("not measured", text)
+        self.assertNotIn("udp-1400-200", text)  # not run
+        self.assertLessEqual(max(map(len, text.splitlines())), 100)
+
+    def test_every_target_fits_a_terminal(self):
+        found = [dict(t._asdict(), ours=1, theirs=1, value=12345.678, met=False, note="",
+                      unmeasured=False) for t in targets.TARGETS]
+        self.assertLessEqual(max(map(len, table.targets(found).splitlines())), 100)
 
     def test_charts_are_well_formed(self):
         stat = stats.summary([1, 2, 4])
