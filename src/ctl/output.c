@@ -151,6 +151,8 @@ static void put_dataplane(const json_t *port)
 	text_put_printable(text_of(port, "dataplane"), stdout);
 	printf(", workers: %" JSON_INTEGER_FORMAT "\n",
 	       json_integer_value(json_object_get(port, "workers")));
+	if (*text_of(port, "dataplaneReason"))
+		put_line("    - Why this one", text_of(port, "dataplaneReason"));
 }
 
 int output_info(const json_t *info, struct err *e)

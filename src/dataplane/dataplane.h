@@ -98,7 +98,10 @@ unsigned dataplane_starts(const struct dataplane *dp);
 
 /* The back end that runs: "io_uring" or "epoll". */
 const char *dataplane_backend_name(const struct dataplane *dp);
-/* SO_NETNS_COOKIE (socket(7)) of the namespace that ports lead to. */
+/* Why that one: a sentence for people. The text lives until the next data plane. */
+const char *dataplane_backend_reason(const struct dataplane *dp);
+/* SO_NETNS_COOKIE (socket(7)) of the namespace that ports lead to; 0: the kernel does not tell, and
+ * no port can listen there. */
 uint64_t dataplane_netns_cookie(const struct dataplane *dp);
 unsigned dataplane_workers(const struct dataplane *dp);
 

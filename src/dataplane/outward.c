@@ -136,6 +136,17 @@ static int open_worker(struct dataplane_outward *o, unsigned worker, struct err 
 	return router_queue_open((uint16_t)(ROUTER_QUEUE + worker), &o->fds[worker][4], e);
 }
 
+static int open_raws(struct dataplane_outward *o, struct err *e)
+{
+	o->raw4 = open_raw(AF_INET);
+	if (o->raw4 >= 0 && o->config.ipv6)
+		o->raw6 = open_raw(AF_INET6);
+	if (o->raw4 < 0 || (o->config.ipv6 && o->raw6 < 0))
+		return err_errno(e, o->raw4 < 0 ? o->raw4 : o->raw6,
+				 "cannot make a raw socket of the router");
+	return 0;
+}
+
 int outward_open(struct dataplane_outward *o, bool queue, struct err *e)
 {
 	int code = 0;
@@ -147,15 +158,12 @@ int outward_open(struct dataplane_outward *o, bool queue, struct err *e)
 		o->has |= DP_OUTWARD_QUEUE;
 	for (unsigned i = 0; i < o->workers && !code; i++)
 		code = open_worker(o, i, e);
+	if (!code)
+		code = open_raws(o, e);
 	if (code)
 		return code;
-	o->raw4 = open_raw(AF_INET);
-	if (o->raw4 >= 0 && o->config.ipv6)
-		o->raw6 = open_raw(AF_INET6);
-	if (o->raw4 < 0 || (o->config.ipv6 && o->raw6 < 0))
-		return err_errno(e, o->raw4 < 0 ? o->raw4 : o->raw6,
-				 "cannot make a raw socket of the router");
-	return 0;
+	code = sockopt_netns_cookie(o->raw4, &o->config.netns_cookie);
+	return code ? err_errno(e, code, "SO_NETNS_COOKIE") : 0;
 }
 
 /* Messages */

@@ -30,7 +30,7 @@ void outward_init(struct dataplane_outward *o);
 void outward_close(struct dataplane_outward *o);
 
 /* Opens the sockets of o->workers workers in the current namespace, which router_set_up has
- * prepared. 0 or -errno. */
+ * prepared, and notes its cookie in o->config. 0 or -errno. */
 int outward_open(struct dataplane_outward *o, bool queue, struct err *e);
 
 /* Sends config and sockets, as the boot channel of a data plane takes them. channels: the worker's

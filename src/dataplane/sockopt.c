@@ -36,12 +36,21 @@ bool sockopt_is(int fd, int option, int want)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == want;
 }
 
+int sockopt_netns_cookie(int fd, uint64_t *cookie)
+{
+	socklen_t len = sizeof(*cookie);
+
+	*cookie = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &len) < 0 && errno != ENOPROTOOPT)
+		return -errno;
+	return 0;
+}
+
 bool sockopt_in_netns(int fd, uint64_t cookie)
 {
-	uint64_t own = 0;
-	socklen_t len = sizeof(own);
+	uint64_t own;
 
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &own, &len) == 0 && own == cookie;
+	return sockopt_netns_cookie(fd, &own) == 0 && own != 0 && own == cookie;
 }
 
 int sockopt_tcp(int fd)

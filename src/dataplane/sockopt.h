@@ -17,7 +17,10 @@ int sockopt_set(int fd, int level, int option, int value);
 /* Whether an option of SOL_SOCKET has this value; false also when it cannot be read. */
 bool sockopt_is(int fd, int option, int want);
 
-/* Whether it belongs to the network namespace with this cookie (SO_NETNS_COOKIE, socket(7)). */
+/* SO_NETNS_COOKIE (socket(7)): a number of the network namespace that the socket belongs to, which
+ * no other has. 0 where the kernel cannot tell: before Linux 5.14. 0 or -errno. */
+int sockopt_netns_cookie(int fd, uint64_t *cookie);
+/* Whether it belongs to the network namespace with this cookie. None has 0. */
 bool sockopt_in_netns(int fd, uint64_t cookie);
 
 /* TCP_NODELAY, SO_KEEPALIVE after 15 s every 15 s as Go's net package does, SO_OOBINLINE.

@@ -41,7 +41,7 @@ struct dp_boot {
 	uint32_t udp_timeout_ms;
 	uint32_t udp_ports;    /* of the namespace that flows may take at a time */
 	uint32_t transparent;  /* mask of what works, ns/transparent.h */
-	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace */
+	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace; 0: unknown */
 	uint32_t outward;      /* the messages below follow */
 };
 
@@ -67,7 +67,7 @@ struct dp_outward {
 	uint32_t zero;
 	uint32_t disable_host_loopback;
 	uint32_t n_resolvers, n_rules;
-	uint64_t netns_cookie; /* of the router's namespace */
+	uint64_t netns_cookie; /* of the router's namespace; 0: unknown */
 	struct in_addr gateway4, dns4, inside4;
 	struct in6_addr gateway6, dns6, inside6;
 	uint8_t prefix_len4, prefix_len6;
@@ -96,8 +96,9 @@ struct dp_outward_worker {
 };
 
 struct dp_boot_reply {
-	int32_t err;	  /* 0 or -errno */
-	uint32_t backend; /* what it chose */
+	int32_t err;	   /* 0 or -errno */
+	uint32_t backend;  /* what it chose */
+	int32_t uring_err; /* why that is not io_uring, -errno; 0: it is, or was not to be tried */
 };
 
 enum dp_msg_type {
@@ -160,9 +161,9 @@ struct broker_listen_reply {
 
 struct broker_boot_reply {
 	int32_t err;
-	uint32_t transparent; /* mask of what works of it */
-	uint64_t netns_cookie;
-	uint32_t local_ports; /* how many the namespace has for sockets that connect; 0: unknown */
+	uint32_t transparent;  /* mask of what works of it */
+	uint64_t netns_cookie; /* 0: the kernel does not tell */
+	uint32_t local_ports;  /* how many the namespace has for sockets that connect; 0: unknown */
 	uint32_t zero;
 };
 

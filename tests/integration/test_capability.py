@@ -66,7 +66,7 @@ class Capable(rkit.RkTestCase):
         refused = rootlesskit("--net=none", "--port-driver=builtin", "-p", "127.0.0.1:80:80/tcp", "true")
         self.assertEqual(refused.returncode, 1)
         self.assertIn("CAP_NET_BIND_SERVICE", refused.stderr)
-        for how in ("io_uring", "epoll"):
+        for how in rkit.backends():
             with self.subTest(how), self.start("--net=none", "--dataplane=" + how, "-p",
                                                "127.0.0.1:80:80/tcp") as rk:
                 self.assertServed(rk)

@@ -152,6 +152,7 @@ class Replay(rkit.RkTestCase):
         if not self.world.reference and driver.get("driver") == "builtin":
             # Members of our own, which RootlessKit's clients pass over.
             self.assertIn(driver.pop("dataplane"), ("io_uring", "epoll"))
+            self.assertTrue(driver.pop("dataplaneReason"))
             self.assertGreater(driver.pop("workers"), 0)
             self.assertGreater(driver.pop("batchMax"), 1)
             self.assertGreater(driver.pop("netnsCookie"), 0)

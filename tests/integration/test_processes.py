@@ -278,7 +278,7 @@ class SignalsToAll(rkit.RkTestCase):
     @rkit.ours("has one process for all of it")
     def test_builtin(self):
         for name, send in self.ways():
-            for backend in "io_uring", "epoll":
+            for backend in rkit.backends():
                 with self.subTest(name, backend=backend):
                     self.talk(send, "--net=none", "--port-driver=builtin", "--dataplane=" + backend)
 

@@ -10,7 +10,6 @@ import signal
 
 import rkit
 from rkit import net
-from rkit.case import BACKENDS
 from rkit.launch import Rootlesskit, popen, processes_of, role_of, wait_for
 from rkit.peers import (TcpServer, UdpServer, background, echo, payload_hash, receive,
                         send_payload)
@@ -164,7 +163,7 @@ class Vxlan(rkit.RkTestCase):
 
     @rkit.ours("has one back end and no counters")
     def test_a_segment_between_the_children(self):
-        for backend in BACKENDS:
+        for backend in rkit.backends():
             with self.subTest(backend), self.nodes("--dataplane=" + backend) as rks:
                 self.tunnel(rks)
                 self.ping(rks)

@@ -81,13 +81,12 @@ static int shield(struct err *e)
 static int netns_cookie(uint64_t *cookie, struct err *e)
 {
 	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(*cookie);
+	int code;
 
 	if (fd < 0)
 		return err_errno(e, -errno, "cannot make a socket in the namespace");
-	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &len) < 0)
-		return err_errno(e, -errno, "SO_NETNS_COOKIE (Linux 5.14)");
-	return 0;
+	code = sockopt_netns_cookie(fd, cookie);
+	return code ? err_errno(e, code, "SO_NETNS_COOKIE") : 0;
 }
 
 static void add_channels(struct broker *b, const int *fds, size_t n)

@@ -66,7 +66,7 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 				   .debug = dp->config.debug,
 				   .transparent = dp_is_broker(broker) && dp->config.transparent,
 				   /* What the first one has set up stays. */
-				   .first = broker->cookie == 0};
+				   .first = !broker->known};
 	int fds[LIMIT_WORKERS + 2];
 
 	memcpy(fds, theirs, dp->workers * sizeof(fds[0]));
@@ -145,15 +145,16 @@ int dp_broker_take_reply(struct dp_child *broker, struct err *e)
 		return err_set(e, -EPIPE, "the %s ended before it was ready", broker->name);
 	if (reply.err)
 		return err_errno(e, wire_err(reply.err), "the %s could not start", broker->name);
-	if (broker->cookie && broker->cookie != reply.netns_cookie)
+	if (broker->known && broker->cookie != reply.netns_cookie)
 		return err_set(e, -EXDEV,
 			       "the %s is in another network namespace than the one before",
 			       broker->name);
-	if (dp_is_broker(broker) && broker->cookie == 0)
+	if (dp_is_broker(broker) && !broker->known)
 		dp->transparent = reply.transparent;
 	if (dp_is_broker(broker))
 		dp->local_ports = reply.local_ports;
 	broker->cookie = reply.netns_cookie;
+	broker->known = true;
 	return 0;
 }
 

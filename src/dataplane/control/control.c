@@ -563,6 +563,13 @@ const char *dataplane_backend_name(const struct dataplane *dp)
 	return dp->backend == DATAPLANE_EPOLL ? "epoll" : "io_uring";
 }
 
+const char *dataplane_backend_reason(const struct dataplane *dp)
+{
+	if (dp->config.backend != DATAPLANE_AUTO)
+		return "asked for by --dataplane";
+	return dp->no_uring.code ? dp->no_uring.msg : "io_uring works here";
+}
+
 uint64_t dataplane_netns_cookie(const struct dataplane *dp)
 {
 	return dp->broker.cookie;

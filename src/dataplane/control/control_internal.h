@@ -10,10 +10,11 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in six files:
+ * The parent's half of the data plane, in seven files:
  *   control.c  the door, and the table of ports
  *   channel.c   control channels: messages to workers, their answers
  *   process.c  the processes: start, handshake, end, start again
+ *   uring_why.c  why io_uring cannot be had
  *   brokers.c  what it tells the socket brokers
  *   inside.c   listening sockets in the namespace, which the broker makes
  *   stats.c    what the workers count
@@ -50,7 +51,8 @@ struct dp_child {
 	uint64_t started_ms;
 	/* A broker's. */
 	int netns_fd;		     /* where it goes; borrowed */
-	uint64_t cookie;	     /* of that namespace; 0: not known yet */
+	bool known;		     /* one has been up: cookie is known, the namespace set up */
+	uint64_t cookie;	     /* of that namespace; 0: the kernel does not tell */
 	int channels[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
 };
 
@@ -88,6 +90,7 @@ struct dataplane {
 	struct loop *loop;
 	struct dataplane_config config;
 	enum dataplane_backend backend; /* what runs */
+	struct err no_uring;		/* why that is not io_uring, if it might have been */
 	unsigned workers;
 	uint32_t transparent; /* mask of what works, ns/transparent.h */
 	uint32_t local_ports; /* of the namespace, as the broker says */
@@ -125,6 +128,18 @@ bool dp_channels_wait(struct dataplane *dp, int timeout_ms);
  * answer has come. A message to a data plane that is not there is dropped: what comes up next gets
  * all ports. 0 or -ENOMEM. */
 int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, bool owned);
+
+/* uring_why.c */
+/* What may be the cause when io_uring cannot be had. */
+struct uring_host {
+	char release[65]; /* of the kernel, uname(2) */
+	int disabled;	  /* kernel.io_uring_disabled; -1: there is no such sysctl */
+	uint64_t memlock; /* RLIMIT_MEMLOCK, bytes */
+};
+void dp_uring_host_read(struct uring_host *host);
+/* The cause of err, the -errno of opening a ring, with the remedy. Returns err, unless that is a
+ * code that makes no sense. */
+int dp_uring_why(const struct uring_host *host, int err, struct err *e);
 
 /* process.c */
 int dp_children_start(struct dataplane *dp, struct err *e);

@@ -158,6 +158,18 @@ static int plane_boot(struct dataplane *dp)
 
 /* Answers */
 
+static void note_backend(struct dataplane *dp, const struct dp_boot_reply *reply)
+{
+	struct uring_host host;
+
+	dp->backend = reply->backend == DATAPLANE_EPOLL ? DATAPLANE_EPOLL : DATAPLANE_URING;
+	dp->no_uring.code = 0;
+	if (reply->uring_err == 0)
+		return;
+	dp_uring_host_read(&host);
+	dp_uring_why(&host, wire_err(reply->uring_err), &dp->no_uring);
+}
+
 static int plane_take_reply(struct dataplane *dp, struct err *e)
 {
 	struct dp_boot_reply reply;
@@ -168,12 +180,11 @@ static int plane_take_reply(struct dataplane *dp, struct err *e)
 		return -EAGAIN;
 	if (len != sizeof(reply))
 		return err_set(e, -EPIPE, "the %s ended before it was ready", dp->plane.name);
-	if (reply.err && dp->config.backend == DATAPLANE_URING)
-		return err_errno(e, wire_err(reply.err), "the %s could not start with io_uring",
-				 dp->plane.name);
+	note_backend(dp, &reply);
+	if (reply.err && dp->no_uring.code && dp->config.backend == DATAPLANE_URING)
+		return err_set(e, dp->no_uring.code, "--dataplane=io_uring: %s", dp->no_uring.msg);
 	if (reply.err)
 		return err_errno(e, wire_err(reply.err), "the %s could not start", dp->plane.name);
-	dp->backend = reply.backend == DATAPLANE_EPOLL ? DATAPLANE_EPOLL : DATAPLANE_URING;
 	return 0;
 }
 
@@ -318,7 +329,10 @@ static void on_boot_channel(void *arg, uint32_t events)
 	if (code == -EAGAIN)
 		return;
 	if (code < 0) {
-		log_debug("%s", e.msg);
+		if (code == -EPIPE)
+			log_debug("%s", e.msg); /* how it ended will be said */
+		else
+			log_error("%s", e.msg);
 		loop_remove(child->boot_src);
 		child->boot_src = NULL;
 		if (code == -EPIPE)

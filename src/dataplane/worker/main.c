@@ -58,6 +58,7 @@ struct plane {
 	struct udp_ports udp_ports;
 	struct worker_config config; /* of each worker, but for number and stats */
 	bool uring;
+	int uring_err;	/* why not; 0: it is, or was not tried */
 	uint8_t *stats; /* the statistics file */
 	int control[LIMIT_WORKERS], broker[LIMIT_WORKERS];
 	pthread_barrier_t opened; /* each worker has opened its io, or failed */
@@ -118,8 +119,7 @@ static int choose_backend(struct plane *p, struct io **out)
 	if (p->boot.backend != DATAPLANE_EPOLL) {
 		p->uring = true;
 		code = open_io(p, true, out);
-		if (code < 0)
-			log_debug("io_uring: %s", strerror(-code));
+		p->uring_err = code < 0 ? code : 0;
 	}
 	if (code < 0 && p->boot.backend != DATAPLANE_URING) {
 		p->uring = false;
@@ -235,9 +235,12 @@ static int first_error(const struct plane *p)
 static int reply(const struct plane *p, int err)
 {
 	struct dp_boot_reply r = {.err = err,
-				  .backend = p->uring ? DATAPLANE_URING : DATAPLANE_EPOLL};
+				  .backend = p->uring ? DATAPLANE_URING : DATAPLANE_EPOLL,
+				  .uring_err = p->uring_err};
 	int code = fdpass_send(WIRE_BOOT_FD, &r, sizeof(r), NULL, 0, 0);
 
+	if (code < 0)
+		log_error("boot: %s", strerror(-code));
 	return err ? err : code;
 }
 
@@ -331,8 +334,5 @@ int dataplane_main(void)
 		return 1;
 	}
 	log_init("dataplane", plane.boot.debug);
-	code = run(&plane);
-	if (code < 0)
-		log_error("%s", strerror(-code));
-	return code < 0 ? 1 : 0;
+	return run(&plane) < 0 ? 1 : 0; /* the parent has been told */
 }

@@ -59,16 +59,6 @@ static struct router_config router_config(const struct router_boot *boot, int ne
 	return c;
 }
 
-static int read_cookie(uint64_t *cookie, struct err *e)
-{
-	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(*cookie);
-
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &len) < 0)
-		return err_errno(e, -errno, "SO_NETNS_COOKIE (Linux 5.14)");
-	return 0;
-}
-
 static int make(const struct router_boot *boot, int netns_fd, struct dataplane_outward *o,
 		enum router_queue *queue, struct err *e)
 {
@@ -84,8 +74,6 @@ static int make(const struct router_boot *boot, int netns_fd, struct dataplane_o
 	code = router_set_up(&config, queue, e);
 	o->workers = boot->workers;
 	o->config = boot->config;
-	if (!code)
-		code = read_cookie(&o->config.netns_cookie, e);
 	return code ? code : outward_open(o, *queue != ROUTER_QUEUE_NONE, e);
 }
 

@@ -67,8 +67,8 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 		return err_wrap(e, code, "port driver builtin");
 	}
 	drv->transparent = config.transparent;
-	log_debug("builtin port driver: %s, %u workers", dataplane_backend_name(drv->dp),
-		  dataplane_workers(drv->dp));
+	log_debug("builtin port driver: %s (%s), %u workers", dataplane_backend_name(drv->dp),
+		  dataplane_backend_reason(drv->dp), dataplane_workers(drv->dp));
 	*out = drv;
 	return 0;
 }
@@ -107,6 +107,14 @@ static void on_removed(void *arg, const struct port_outcome *outcome)
 	order->settled(order, outcome->err ? &e : NULL);
 }
 
+/* A socket that comes from the namespace is told from others by its cookie alone. */
+static int check_inside(const struct port_driver *drv, const struct port_spec *spec, struct err *e)
+{
+	if (!spec->child_listen_ip[0] || dataplane_netns_cookie(drv->dp))
+		return 0;
+	return err_set(e, -EOPNOTSUPP, "childListenIP needs Linux 5.14 or newer (SO_NETNS_COOKIE)");
+}
+
 static void builtin_add(struct port_order *order)
 {
 	struct dataplane *dp = order->drv->dp;
@@ -114,7 +122,8 @@ static void builtin_add(struct port_order *order)
 	struct port_outcome outcome;
 	struct err e = {.code = 0};
 
-	if (port_address_resolve(order->spec, &port, &e) < 0) {
+	if (check_inside(order->drv, order->spec, &e) < 0 ||
+	    port_address_resolve(order->spec, &port, &e) < 0) {
 		order->settled(order, &e);
 		return;
 	}
@@ -144,16 +153,19 @@ static void builtin_stop(struct port_driver *drv)
 
 static int builtin_describe(const struct port_driver *drv, port_counter_fn *fn, void *arg)
 {
+	uint64_t cookie = dataplane_netns_cookie(drv->dp);
 	struct port_counter facts[] = {
 		{.name = "dataplane", .text = dataplane_backend_name(drv->dp)},
+		{.name = "dataplaneReason", .text = dataplane_backend_reason(drv->dp)},
 		{.name = "workers", .value = dataplane_workers(drv->dp)},
-		{.name = "netnsCookie", .value = dataplane_netns_cookie(drv->dp)},
+		{.name = "netnsCookie", .value = cookie},
 	};
+	size_t n = ARRAY_SIZE(facts) - (cookie == 0); /* the last tells that it is known */
 	struct port_counter transparent = {
 		.group = "extra", .name = "sourceIPTransparentBackend", .text = "nft"};
 	int code = drv->transparent ? fn(arg, &transparent) : 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(facts) && !code; i++)
+	for (size_t i = 0; i < n && !code; i++)
 		code = fn(arg, &facts[i]);
 	return code;
 }

@@ -35,18 +35,25 @@ def ours(why):
     return wrap
 
 
-def _missing(programs):
-    for name in programs:
-        if name == "tun" and world().tun_error:
-            return world().tun_error
-        if name != "tun" and not shutil.which(name):
-            return "%s is not installed" % name
+def backends():
+    """The back ends of the data plane that this machine can have."""
+    return [b for b in BACKENDS if b != "io_uring" or not world().uring_error]
+
+
+def _missing(names):
+    for name in names:
+        if name in ("tun", "io_uring"):
+            error = world().tun_error if name == "tun" else world().uring_error
+        else:
+            error = None if shutil.which(name) else "%s is not installed" % name
+        if error:
+            return error
     return None
 
 
 def needs(*programs):
-    """The test (or every test of a class) runs other programs, or needs "tun". Where one is missing the
-    test is skipped before any of its set-up, that of the class included."""
+    """The test (or every test of a class) runs other programs, or needs "tun" or "io_uring". Where one is
+    missing the test is skipped before any of its set-up, that of the class included."""
     def wrap(test):
         test.rk_needs = vars(test).get("rk_needs", ()) + programs
         if isinstance(test, type):

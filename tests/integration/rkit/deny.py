@@ -3,6 +3,8 @@
 
     python3 -m rkit.deny UID mount=EPERM io_uring_setup=ENOSYS -- command...
 
+SO_NETNS_COOKIE=ENOPROTOOPT is getsockopt(2) of that option alone.
+
 The filter is installed with privilege and so without no_new_privs: set-uid programs go on working.
 """
 
@@ -15,21 +17,32 @@ import sys
 
 X86_64 = {"mount": 165, "io_uring_setup": 425, "setns": 308, "pidfd_open": 434, "move_mount": 429,
           "fsmount": 432, "sethostname": 170, "splice": 275, "unshare": 272, "socketpair": 53, "clone": 56,
-          "pwritev2": 328}
+          "pwritev2": 328, "getsockopt": 55}
 AARCH64 = {"mount": 40, "io_uring_setup": 425, "setns": 268, "pidfd_open": 434, "move_mount": 429,
            "fsmount": 432, "sethostname": 161, "splice": 76, "unshare": 97, "socketpair": 199, "clone": 220,
-           "pwritev2": 287}
+           "pwritev2": 287, "getsockopt": 209}
 NUMBERS = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), {})
 
-LOAD_NR, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+# Calls with a certain argument: name, which argument, its value.
+WITH_ARGUMENT = {"SO_NETNS_COOKIE": ("getsockopt", 2, 71)}
+
+LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+AT_NR, AT_ARGS = 0, 16  # in struct seccomp_data
 ALLOW, ERRNO = 0x7fff0000, 0x00050000
 
 
 def install(denied):
     """denied: {name: errno}."""
-    code = [struct.pack("HBBI", LOAD_NR, 0, 0, 0)]
+    code = []
     for name, number in denied.items():
-        code.append(struct.pack("HBBI", JUMP_IF_EQUAL, 0, 1, NUMBERS[name]))
+        call, argument, value = WITH_ARGUMENT.get(name, (name, None, None))
+        code.append(struct.pack("HBBI", LOAD, 0, 0, AT_NR))
+        if argument is not None:
+            code.append(struct.pack("HBBI", JUMP_IF_EQUAL, 0, 3, NUMBERS[call]))
+            code.append(struct.pack("HBBI", LOAD, 0, 0, AT_ARGS + 8 * argument))
+            code.append(struct.pack("HBBI", JUMP_IF_EQUAL, 0, 1, value))
+        else:
+            code.append(struct.pack("HBBI", JUMP_IF_EQUAL, 0, 1, NUMBERS[call]))
         code.append(struct.pack("HBBI", RETURN, 0, 0, ERRNO | number))
     code.append(struct.pack("HBBI", RETURN, 0, 0, ALLOW))
     buf = ctypes.create_string_buffer(b"".join(code))

@@ -74,7 +74,7 @@ def both_backends(cls):
     module = sys.modules[cls.__module__]
     for backend in case.BACKENDS:
         name = cls.__name__ + backend.title().replace("_", "")
-        setattr(module, name, type(name, (cls,), {"backend": backend, "__module__": cls.__module__,
-                                                  "__doc__": cls.__doc__}))
+        one = type(name, (cls,), {"backend": backend, "__module__": cls.__module__, "__doc__": cls.__doc__})
+        setattr(module, name, case.needs("io_uring")(one) if backend == "io_uring" else one)
     return type(cls.__name__, (), {k: v for k, v in vars(cls).items()
                                    if not k.startswith(("test", "__"))})

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The little machine that the tests run on: users, paths, /etc, devices. Built once per file."""
 
+import ctypes
 import os
+import platform
 import pwd
+import struct
 import shutil
 import subprocess
 
@@ -59,6 +62,7 @@ class World:
         self._binaries()
         self.tun_error = self._tun()
         self.fuse_error = self._fuse()
+        self.uring_error = self._uring()
         self._net()
 
     def _etc(self):
@@ -160,6 +164,17 @@ class World:
         finally:
             sh("umount", directory)
             os.rmdir(directory)
+        return None
+
+    def _uring(self):
+        """None, or why there are no rings as the data plane wants them: SINGLE_ISSUER, DEFER_TASKRUN."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        params = ctypes.create_string_buffer(struct.pack("III", 0, 0, 1 << 12 | 1 << 13), 120)
+        fd = libc.syscall(425, 4, params)  # io_uring_setup(2)
+        if fd < 0:
+            return "no io_uring as of Linux 6.1 (this is %s): %s" % (
+                platform.release(), os.strerror(ctypes.get_errno()))
+        os.close(fd)
         return None
 
     def _net(self):

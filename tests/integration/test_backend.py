@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Which back end the data plane gets, what is said about it, and kernels that lack what we would use."""
+
+import contextlib
+import os
+import socket
+
+import rkit
+from rkit import net
+from rkit.launch import Rootlesskit, denying, processes_of, role_of, wait_for
+from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
+from rkit.ports import both_backends
+from rkit.world import sh, write
+
+BUILTIN = ["--net=none", "--port-driver=builtin"]
+
+# As kernels before 5.14 are.
+NO_COOKIE = "SO_NETNS_COOKIE=ENOPROTOOPT"
+
+
+@contextlib.contextmanager
+def disabled(value):
+    """As if kernel.io_uring_disabled were that: the real one is the host's."""
+    sh("mount", "-t", "tmpfs", "tmpfs", "/proc/sys/kernel")
+    try:
+        if value is not None:
+            write("/proc/sys/kernel/io_uring_disabled", value + "\n")
+        yield
+    finally:
+        sh("umount", "/proc/sys/kernel")
+
+
+# What is refused, what the sysctl says, what runs before, and what is said.
+CAUSES = [
+    (["io_uring_setup=EPERM"], "2", [], r"kernel\.io_uring_disabled is 2; 0 allows it"),
+    (["io_uring_setup=EPERM"], "1", [],
+     r"kernel\.io_uring_disabled is 1: .*group kernel\.io_uring_group"),
+    (["io_uring_setup=EPERM"], "0", [], r"a seccomp filter, .* does not permit"),
+    (["io_uring_setup=EPERM"], None, [], r"a seccomp filter, .* does not permit"),
+    # Linux calls itself 2.6 then.
+    (["io_uring_setup=EINVAL"], None, ["setarch", "--uname-2.6"],
+     r"it needs Linux 6\.1 or newer \(this is 2\.6\.\d+\); --dataplane=epoll works"),
+    (["io_uring_setup=ENOSYS"], None, ["setarch", "--uname-2.6"], r"it needs Linux 6\.1 or newer"),
+    (["io_uring_setup=ENOSYS"], "0", [], r"built without io_uring, or a seccomp filter hides it"),
+    (["io_uring_setup=EINVAL"], "0", [], r"refuses a ring of the kind that is used"),
+    (["io_uring_setup=ENOMEM"], "0", ["prlimit", "--memlock=65536:65536"],
+     r"no memory for its rings: .*RLIMIT_MEMLOCK \(ulimit -l\), which is 64 KiB"),
+    (["io_uring_setup=EMFILE"], "0", [], r"io_uring cannot be had .*: Too many open files"),
+]
+
+
+@rkit.ours("has no back ends")
+class NoUring(rkit.RkTestCase):
+    def start(self, refused, before, *args):
+        return Rootlesskit(*BUILTIN, *args, before=[*before, *denying(*refused)], uid=0,
+                           command=("sleep", "infinity"))
+
+    def test_automatic_choice_tells_why(self):
+        for refused, sysctl, before, why in CAUSES:
+            with self.subTest(why), disabled(sysctl), self.start(refused, before) as rk:
+                info = rk.api("GET", "/v1/info")[1]["portDriver"]
+                self.assertEqual(info["dataplane"], "epoll")
+                self.assertRegex(info["dataplaneReason"], why)
+                self.assertRegex(rk.ctl("info").stdout, "Data plane: epoll, .*\n.*Why this one: .*" + why)
+                self.assertEqual(rk.log(), "")
+
+    def test_forced_one_names_cause_and_remedy_in_one_line(self):
+        for refused, sysctl, before, why in CAUSES:
+            with self.subTest(why), disabled(sysctl):
+                rk = self.start(refused, before, "--dataplane=io_uring")
+                self.assertEqual(rk.wait(), 1, rk.log())
+                lines = rk.log().splitlines()
+                self.assertRegex(lines[0], "--dataplane=io_uring: .*" + why)
+                self.assertIn("--dataplane=epoll", lines[0])
+                self.assertEqual(len(lines), 1, lines)
+
+    def test_other_reasons(self):
+        for how in rkit.backends():
+            with Rootlesskit(*BUILTIN, "--dataplane=" + how) as rk:
+                info = rk.api("GET", "/v1/info")[1]["portDriver"]
+                self.assertEqual((info["dataplane"], info["dataplaneReason"]),
+                                 (how, "asked for by --dataplane"))
+
+    @rkit.needs("io_uring")
+    def test_it_works(self):
+        with Rootlesskit(*BUILTIN) as rk:
+            info = rk.api("GET", "/v1/info")[1]["portDriver"]
+            self.assertEqual((info["dataplane"], info["dataplaneReason"]),
+                             ("io_uring", "io_uring works here"))
+
+
+@both_backends
+@rkit.ours("knows no cookies")
+class NoCookie(rkit.RkTestCase):
+    """SO_NETNS_COOKIE came with Linux 5.14; nothing but childListenIP needs it."""
+
+    def setUp(self):
+        super().setUp()
+        self.rk = Rootlesskit(*BUILTIN, "--dataplane=" + self.backend, "-p", "127.0.0.1:18080:80/tcp", "-p",
+                              "127.0.0.1:18053:53/udp", before=denying(NO_COOKIE), uid=0).ready()
+
+    def tearDown(self):
+        self.rk.stop()
+        super().tearDown()
+
+    def test_ports_work_also_after_deaths(self):
+        with TcpServer(echo, netns=self.rk.netns()), UdpServer(netns=self.rk.netns(), port=53):
+            self.exchange()
+            for role in "dataplane", "broker":
+                old = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
+                os.kill(old, 9)
+                wait_for("another " + role, lambda: any(
+                    p != old and role_of(p) == role for p in processes_of(self.rk.pid)))
+                wait_for("a connection", self.works)
+                self.exchange()
+
+    def works(self):
+        try:
+            self.exchange()
+            return True
+        except (OSError, EOFError):
+            return False
+
+    def exchange(self):
+        with net.connect("127.0.0.1", 18080) as c:
+            c.sendall(b"word")
+            self.assertEqual(receive_exactly(c, 4), b"word")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+            c.settimeout(5)
+            c.connect(("127.0.0.1", 18053))
+            c.send(b"question")
+            self.assertEqual(c.recv(100), b"question")
+
+    def test_nothing_can_listen_inside(self):
+        self.assertNotIn("netnsCookie", self.rk.api("GET", "/v1/info")[1]["portDriver"])
+        status, answer = self.rk.api("POST", "/v1/ports", {
+            "proto": "tcp", "parentIP": "127.0.0.1", "parentPort": 18081, "childPort": 81,
+            "childIP": "127.0.0.1", "childListenIP": "127.0.0.2"})
+        self.assertGreaterEqual(status, 400)
+        self.assertRegex(answer["message"], r"childListenIP needs Linux 5\.14 or newer")
+        self.assertEqual(len(self.rk.ports()), 2)
+
+
+@rkit.ours("has no such network")
+class NoCookieOutward(rkit.RkTestCase):
+    def test_net_builtin(self):
+        with Rootlesskit("--net=builtin", "--port-driver=builtin", before=denying(NO_COOKIE), uid=0) as rk:
+            got = rk.nsenter("ip", "-o", "route")
+            self.assertIn("default via 10.0.2.2", got.stdout)
+
+
+if __name__ == "__main__":
+    rkit.main()
