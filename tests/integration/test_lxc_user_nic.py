@@ -6,13 +6,14 @@ package liblxc-common, and our DHCP client."""
 import contextlib
 import re
 import signal
+import socket
 import time
 import unittest
 
 import rkit
 from rkit import lxc, net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.lxc import Dnsmasq, add_network, bridge, route_back
+from rkit.lxc import Dnsmasq, RogueDhcp, add_network, bridge, route_back
 from rkit.networks import gone, look, outside, probe, process_named
 from rkit.peers import TcpServer, UdpServer, echo, hello
 from rkit.world import USER, sh, write
@@ -239,6 +240,93 @@ class Lease(LxcCase):
         got = rk.nsenter(*where, *argv, net=not netns)
         self.assertEqual(got.returncode, 0, got.stderr)
         return got.stdout
+
+
+def given(address="10.0.3.50", **options):
+    """An answer of RogueDhcp: its options by name."""
+    numbers = {"mask": 1, "router": 3, "dns": 6, "lease": 51, "server": 54, "t1": 58, "t2": 59}
+    words = {"mask": "255.255.255.0", "lease": (3600).to_bytes(4, "big"), **options}
+    return {"address": address, "options": {
+        numbers[name]: socket.inet_aton(word) if isinstance(word, str) else word
+        for name, word in words.items()}}
+
+
+@rkit.ours("its client is another program")
+class Rogue(LxcCase):
+    """Servers on the bridge that are wrong, or that nobody has asked."""
+
+    def info(self, rk):
+        return rk.api("GET", "/v1/info")[1]["networkDriver"]
+
+    @staticmethod
+    def plain(word):
+        return lambda kind, number, wanted: [{**word, "type": 2 if kind == 1 else 5}]
+
+    def test_another_server_acknowledges(self):
+        """One that made no offer answers each request at once, with yes and with no."""
+        def answer(kind, number, wanted):
+            if kind == RogueDhcp.DISCOVER:
+                return []
+            return [{**given(wanted, router="10.0.3.66", dns="10.0.3.66"), "type": RogueDhcp.ACK},
+                    {**given(wanted), "type": RogueDhcp.NAK}]
+        with bridge(), Dnsmasq() as server, RogueDhcp(answer) as rogue, Rootlesskit(*NET) as rk:
+            self.assertIn(RogueDhcp.REQUEST, rogue.seen)
+            self.assertEqual(self.info(rk)["dns"], ["10.0.3.1"])
+            self.assertIn("DHCPACK(lxcbr0) " + self.info(rk)["childIP"], server.log())
+            self.assertIn("default via 10.0.3.1 ", rk.nsenter("ip", "route").stdout)
+
+    def test_two_servers_offer(self):
+        """Whoever is taken: address, route and name server come from one, and not some from each."""
+        offer = given("10.0.3.250", router="10.0.3.66", dns="10.0.3.66")
+        with bridge(), Dnsmasq(range_="10.0.3.2,10.0.3.99"), RogueDhcp(self.plain(offer)), \
+                Rootlesskit(*NET) as rk:
+            one = self.info(rk)["childIP"] == "10.0.3.250"
+            server = "10.0.3.66" if one else "10.0.3.1"
+            self.assertEqual(self.info(rk)["dns"], [server])
+            self.assertIn("default via %s " % server, rk.nsenter("ip", "route").stdout)
+
+    def test_malformed(self):
+        """Each offer comes after ones that are cut, too long, or say what cannot be."""
+        bad = [{"raw": b"\x33\xff\x00"}, {"raw": b"\x36"}, given(mask=b"\xff\x00\xff\x00"),
+               given(mask=b"\xff"), given(lease=b"\1"), given(router=b""), given(router=b"\1\2\3"),
+               given(dns=b"\1\2\3\4\5"), given(server=b"\1\2"), given("0.0.0.0"), given(server=None),
+               given("127.0.0.1"), given("224.0.0.1"), given("255.255.255.255"), given("0.0.0.1")]
+        good = given(router="10.0.3.1", dns="10.0.3.1")
+
+        def answer(kind, number, wanted):
+            words = [{"address": "10.0.3.99", **word} for word in bad] if kind == RogueDhcp.DISCOVER else []
+            kind = RogueDhcp.OFFER if kind == RogueDhcp.DISCOVER else RogueDhcp.ACK
+            return [{**word, "type": kind} for word in [*words, good]]
+        with bridge(), RogueDhcp(answer), Rootlesskit(*NET) as rk:
+            self.assertEqual(self.info(rk)["childIP"], "10.0.3.50")
+            self.assertEqual(self.info(rk)["dns"], ["10.0.3.1"])
+
+    def test_leases_of_no_time(self):
+        """They are not taken at their word: no storm of requests, and the command keeps its network."""
+        zero = bytes(4)
+        for words in ({"lease": zero}, {"lease": zero, "t1": zero, "t2": zero},
+                      {"lease": (1).to_bytes(4, "big"), "t1": b"\xff" * 4, "t2": b"\xff" * 4}):
+            with self.subTest(words), bridge(), RogueDhcp(self.plain(given(**words))) as rogue, \
+                    Rootlesskit(*NET) as rk:
+                start, before = time.monotonic(), len(rogue.seen)
+                wait_for("renewals", lambda: len(rogue.seen) >= before + 3)
+                self.assertGreater(time.monotonic() - start, 1)
+                self.assertIsNone(rk.proc.poll())
+                self.assertNotIn("lost its network", rk.log())
+
+    def fails(self, word, say):
+        with bridge(), RogueDhcp(self.plain(word)):
+            got = rootlesskit(*NET, "true", timeout=80)
+        self.assertEqual(got.returncode, 1)
+        self.assertRegex(got.stderr, say)
+
+    def test_a_router_outside_the_network(self):
+        self.fails(given(router="192.0.2.9"), "cannot add the default route via 192.0.2.9 on eth0: "
+                   "Network is unreachable")
+
+    def test_an_address_that_no_host_can_have(self):
+        self.fails(given("127.0.0.1"),
+                   "the DHCP server on the bridge offers 127.0.0.1, which no host can have")
 
 
 @rkit.ours("has no process for DHCP")

@@ -303,6 +303,20 @@ static void test_cut_anywhere(void **state)
 	}
 }
 
+static void test_addresses_for_hosts(void **state)
+{
+	static const char *const yes[] = {"10.0.3.2", "1.0.0.1", "223.255.255.254", "169.254.1.1"};
+	static const char *const no[] = {"0.0.0.0",	    "0.0.0.9",	 "127.0.0.1",
+					 "127.255.255.254", "224.0.0.1", "240.0.0.1",
+					 "255.255.255.255"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+		assert_true(dhcp_is_for_hosts(inet_addr(yes[i])));
+	for (size_t i = 0; i < ARRAY_SIZE(no); i++)
+		assert_false(dhcp_is_for_hosts(inet_addr(no[i])));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +329,7 @@ int main(void)
 		cmocka_unit_test(test_not_for_us),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_same_server),
+		cmocka_unit_test(test_addresses_for_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

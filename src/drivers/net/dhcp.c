@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "drivers/net/dhcp.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -291,6 +292,13 @@ int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out)
 	if (fold(sum(ip, header, 0)) || udp_len < UDP_HEADER || udp_len > total - header)
 		return -EBADMSG;
 	return parse_bootp(udp + UDP_HEADER, udp_len - UDP_HEADER, out);
+}
+
+bool dhcp_is_for_hosts(in_addr_t address)
+{
+	uint32_t first = ntohl(address) >> 24;
+
+	return first != 0 && first != IN_LOOPBACKNET && first < 224;
 }
 
 bool dhcp_same_server(const struct dhcp_answer *a, const struct dhcp_answer *b)

@@ -61,6 +61,9 @@ size_t dhcp_build(const struct dhcp_query *q, uint8_t *buf);
  */
 int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out);
 
+/* Whether a host may have it: not "this network", loopback, multicast or reserved (RFC 6890). */
+bool dhcp_is_for_hosts(in_addr_t address);
+
 /* Whether an answer is from the server that gave an earlier one. There may be several on a bridge,
  * and who was not asked is not to be heard. Which server it is from an answer must say (RFC 2131,
  * table 3); where it does not, its Ethernet address tells. */

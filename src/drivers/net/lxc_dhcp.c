@@ -53,6 +53,7 @@ struct client {
 	uint8_t mac[ETH_ALEN];
 	uint32_t xid;
 	struct dhcp_answer lease;
+	in_addr_t refused;	       /* what was offered and no host can have; 0: nothing */
 	struct lxc_answer told;	       /* to the parent, of the lease */
 	uint64_t t1_ms, t2_ms, end_ms; /* of the lease, in now_ms() */
 };
@@ -231,6 +232,16 @@ static int request_offer(struct client *c, const struct dhcp_answer *offer, uint
 	return code == -ETIMEDOUT ? -EAGAIN : code;
 }
 
+static bool is_offer(struct client *c, const struct dhcp_answer *a)
+{
+	if (a->type != DHCP_OFFER || !a->server)
+		return false;
+	if (dhcp_is_for_hosts(a->address))
+		return true;
+	c->refused = a->address;
+	return false;
+}
+
 /* From nothing to a lease (section 4.4.1), until end. wanted: the address that we had, or 0. 0,
  * -ETIMEDOUT, -ECANCELED, -errno. */
 static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err *e)
@@ -249,7 +260,7 @@ static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err 
 		if (until > end)
 			until = end;
 		while (!(code = receive(c, until, &a)))
-			if (a.type == DHCP_OFFER && a.address && a.server)
+			if (is_offer(c, &a))
 				break;
 		code = code ? code : request_offer(c, &a, end);
 		if (code != -ETIMEDOUT && code != -EAGAIN)
@@ -407,7 +418,12 @@ static int join(struct lxc_boot *boot, struct err *e)
 static int get_first_lease(struct client *c, const struct lxc_boot *boot, struct err *e)
 {
 	int code = acquire(c, 0, now_ms() + (uint64_t)boot->timeout_ms, e);
+	char text[INET_ADDRSTRLEN];
 
+	if (code == -ETIMEDOUT && c->refused)
+		return err_set(e, -EPROTO,
+			       "the DHCP server on the bridge offers %s, which no host can have",
+			       inet_ntop(AF_INET, &c->refused, text, sizeof(text)));
 	if (code == -ETIMEDOUT)
 		return err_set(e, code,
 			       "no DHCP server answered on the bridge within %d s: is one running "

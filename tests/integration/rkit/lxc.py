@@ -4,9 +4,13 @@
 import contextlib
 import glob
 import os
+import socket
+import struct
 import subprocess
+import threading
 
 from .launch import wait_for
+from .peers import background
 from .world import USER, sh, world, write
 
 PLACES = ["/usr/libexec/lxc/lxc-user-nic", "/usr/lib/*-linux-gnu/lxc/lxc-user-nic",
@@ -94,3 +98,72 @@ class Dnsmasq:
 
 def route_back(ns):
     sh("ip", "-n", os.path.basename(ns), "route", "add", "10.0.3.0/24", "via", "192.0.2.1")
+
+
+class RogueDhcp:
+    """A DHCP server that does what the test wants. answer: a function of the kind of message that came, its
+    number, and the address that it asks for, which gives a list of dictionaries: type, address, and options
+    by number (bytes), raw for what goes behind them. Asked for in .seen, in order."""
+
+    DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
+    SERVER = "10.0.3.66"
+
+    def __init__(self, answer, interface="lxcbr0"):
+        self.answer, self.interface = answer, interface
+        self.seen = []
+
+    def __enter__(self):
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+        self.sock.bind((self.interface, 0x0800))
+        self.sock.settimeout(0.1)
+        self.mac = self.sock.getsockname()[4]
+        self.stop = threading.Event()
+        self.job = background(self.serve)
+        return self
+
+    def __exit__(self, *exc):
+        self.stop.set()
+        self.job.result()
+        self.sock.close()
+
+    def serve(self):
+        while not self.stop.is_set():
+            try:
+                frame, address = self.sock.recvfrom(2048)
+            except (TimeoutError, OSError):
+                continue
+            # To port 67, and not our own.
+            if address[2] == socket.PACKET_OUTGOING or frame[23] != 17 or frame[36:38] != b"\0\x43":
+                continue
+            bootp = frame[42:]
+            options = self.options(bootp[240:])
+            kind = options[53][0]
+            wanted = options.get(50, bootp[12:16])
+            self.seen.append(kind)
+            for word in self.answer(kind, len(self.seen), socket.inet_ntoa(wanted)):
+                self.sock.send(self.frame(bootp, word))
+
+    @staticmethod
+    def options(data):
+        found, at = {}, 0
+        while at < len(data) and data[at] != 255:
+            if data[at] == 0:
+                at += 1
+                continue
+            found[data[at]] = data[at + 2:at + 2 + data[at + 1]]
+            at += 2 + data[at + 1]
+        return found
+
+    def frame(self, asked, word):
+        options = {53: bytes([word["type"]]), 54: socket.inet_aton(self.SERVER), **word.get("options", {})}
+        tail = b"".join(bytes([code, len(value)]) + value for code, value in options.items()
+                        if value is not None) + word.get("raw", b"\xff")
+        bootp = (b"\x02\x01\x06\x00" + asked[4:8] + bytes(8) + socket.inet_aton(word["address"])
+                 + bytes(8) + asked[28:44] + bytes(192) + b"\x63\x82\x53\x63" + tail)
+        udp = struct.pack("!HHHH", 67, 68, 8 + len(bootp), 0) + bootp
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
+                           socket.inet_aton(self.SERVER), b"\xff" * 4)
+        total = sum(struct.unpack("!10H", head))
+        total = (total & 0xffff) + (total >> 16)
+        head = head[:10] + struct.pack("!H", ~((total & 0xffff) + (total >> 16)) & 0xffff) + head[12:]
+        return b"\xff" * 6 + self.mac + b"\x08\x00" + head + udp
