@@ -38,7 +38,8 @@ DOORS = {
     "dataplane/wire.h": [r"dataplane/.*", r"drivers/net/(builtin|egress).*"],
     "dataplane/stats.h": [r"dataplane/.*", r"drivers/port/builtin_stats\.c"],
     # The programs that drivers run in the namespace lock themselves down, too.
-    "dataplane/sandbox.h": [r"dataplane/.*", r"drivers/net/(vpnkit_relay|lxc_dhcp)\.c"],
+    "dataplane/sandbox.h": [r"dataplane/.*", r"drivers/port/guard\.c",
+                            r"drivers/net/(vpnkit_relay|lxc_dhcp|link_probe|readdress|builtin_router)\.c"],
     # Only the data plane knows how a worker does it.
     "dataplane/sockopt.h": [r"dataplane/.*"],
     "dataplane/bind.h": [r"dataplane/.*"],

@@ -276,7 +276,7 @@ static void warn_effects(const struct options *o)
 			"are used, for which no program is needed");
 	if (!o->dataplane_sandbox && is(o->port_driver, "builtin"))
 		log_warning("--dataplane-sandbox=false: the data plane runs without seccomp and "
-			    "ring restrictions");
+			    "ring restrictions, and nothing is under Landlock");
 }
 
 void options_warn(const struct options *o)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/sandbox.h"
-#include "dataplane/landlock.h"
 
 #include <arpa/inet.h>
 #include <cap-ng.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/landlock.h"
 
 /*
  * What is left to each role, in one table (seccomp(2)). Everything that is not in it fails with
@@ -40,7 +40,9 @@ enum {
 	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
 	OUTWARD = 1 << 7,     /* data plane with a way out of the namespace */
 	WATCH = 1 << 8,	      /* broker that completes the routing for it */
-	ALL = PLANE | BROKER | RELAY,
+	GUARD = 1 << 9,	      /* what waits for a program's end, and ends it */
+	SETUP = 1 << 10,      /* a driver's process that changes the namespace, and then ends */
+	ALL = PLANE | BROKER | RELAY | GUARD | SETUP,
 };
 
 /* A condition on an argument: (argument & mask) == value. mask 0: none. */
@@ -144,6 +146,32 @@ static const struct rule rules[] = {
 	CALL_IF(WATCH, getsockopt, ARG(1, IPPROTO_IP), ARG(2, SO_ORIGINAL_DST)),
 	CALL(WATCH, sendto),
 
+	/* Interfaces, routes and rules by netlink; a file of the namespace's. What it opens is not
+	 * looked at: it can nothing that the command could not. */
+	CALL(SETUP, socket),
+	CALL(SETUP, bind),
+	CALL(SETUP, listen),
+	CALL(SETUP, connect),
+	CALL(SETUP, getsockname),
+	CALL(SETUP, getsockopt),
+	CALL(SETUP, setsockopt),
+	CALL(SETUP, sendto),
+	CALL(SETUP, recvfrom),
+	CALL(SETUP, ioctl),
+	CALL(SETUP, setns),
+	CALL(SETUP, unshare),
+	CALL(SETUP, open),
+	CALL(SETUP, openat),
+	CALL(SETUP, fstat),
+	CALL(SETUP, newfstatat),
+	CALL(SETUP, lseek),
+	CALL(SETUP, fchmod),
+	CALL(SETUP, fcntl),
+
+	/* The end of others: add_signals. */
+	CALL(GUARD, kill),
+	CALL(GUARD, wait4),
+
 	/* Pipes. */
 	CALL(PLANE, pipe2),
 	CALL_IF(PLANE, fcntl, ARG(1, F_SETPIPE_SZ)),
@@ -182,7 +210,7 @@ static const struct rule rules[] = {
 	CALL(ALL, rt_sigreturn),
 	CALL(ALL, getpid),
 	CALL(ALL, gettid),
-	CALL(ALL, tgkill), /* to ourselves: see add_self_signal */
+	CALL(ALL, tgkill), /* to ourselves: see add_signal */
 
 	/* For the run-time libraries of the sanitizers, to report and at exit. */
 	CALL(TOOL, open),
@@ -236,29 +264,37 @@ static int add_rule(scmp_filter_ctx ctx, const struct rule *r)
 	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, r->call, n, cmp);
 }
 
-/* abort(3) sends itself a signal; nobody else gets any. */
-static int add_self_signal(scmp_filter_ctx ctx)
+/* abort(3) sends itself a signal; a guard sends the program that it is for SIGKILL, and the group
+ * of that. Nobody else gets any. ended: 0: there is no such program. */
+static int add_signal(scmp_filter_ctx ctx, int call, pid_t ended)
 {
-	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+	pid_t to = call == SCMP_SYS(kill) ? -ended : getpid();
+
+	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
+				SCMP_A0_64(SCMP_CMP_MASKED_EQ, INT, (scmp_datum_t)(uint32_t)to));
 }
 
-static int add_rules(scmp_filter_ctx ctx, unsigned who)
+static bool is_signal(int call)
+{
+	return call == SCMP_SYS(tgkill) || call == SCMP_SYS(kill);
+}
+
+static int add_rules(scmp_filter_ctx ctx, unsigned who, pid_t ended)
 {
 	int code = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rules) && !code; i++) {
 		if (!(rules[i].who & who))
 			continue;
-		code = rules[i].call == SCMP_SYS(tgkill) ? add_self_signal(ctx)
-							 : add_rule(ctx, &rules[i]);
+		code = is_signal(rules[i].call) ? add_signal(ctx, rules[i].call, ended)
+						: add_rule(ctx, &rules[i]);
 	}
 	return code;
 }
 
-static int load(scmp_filter_ctx ctx, unsigned who)
+static int load(scmp_filter_ctx ctx, unsigned who, pid_t ended)
 {
-	int code = add_rules(ctx, who);
+	int code = add_rules(ctx, who, ended);
 
 	/* All threads, not this one alone. */
 	if (!code)
@@ -272,16 +308,21 @@ static int load(scmp_filter_ctx ctx, unsigned who)
 	return code;
 }
 
-static int apply(unsigned who, struct err *e)
+static int apply_for(unsigned who, pid_t ended, struct err *e)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int code;
 
 	if (!ctx)
 		return err_errno(e, -ENOMEM, "system call filter");
-	code = load(ctx, who | TOOLS);
+	code = load(ctx, who | TOOLS, ended);
 	seccomp_release(ctx);
 	return code < 0 ? err_errno(e, code, "system call filter") : 0;
+}
+
+static int apply(unsigned who, struct err *e)
+{
+	return apply_for(who, 0, e);
 }
 
 /* Drops all capabilities but those of keep, a set of bits (1 << CAP_...), as far as they are there.
@@ -332,25 +373,52 @@ int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
 }
 
 /* Of processes with one thread. A sanitizer reads files of /proc at the end. */
-static int close_files(struct err *e)
+static int close_files(const struct landlock_rest *rest, struct err *e)
 {
-	int code = TOOLS ? 0 : landlock_no_files();
+	int code = TOOLS ? 0 : landlock_no_files(rest);
 
 	return code ? err_errno(e, code, "Landlock") : 0;
 }
 
+int sandbox_dataplane_files(bool transparent, bool outward, struct err *e)
+{
+	/* Which ports it connects to is the user's to say; and with a client's address it binds the
+	 * client's port. */
+	const struct landlock_rest rest = {.bind_tcp = transparent || outward, .connect_tcp = true};
+
+	return close_files(&rest, e);
+}
+
 int sandbox_broker(bool transparent, struct err *e)
 {
+	/* It looks by a connection of its own whether connections are tracked. */
+	const struct landlock_rest rest = {.bind_tcp = true, .connect_tcp = transparent};
 	int code = sandbox_broker_caps(transparent, e);
 
-	code = code ? code : close_files(e);
+	code = code ? code : close_files(&rest, e);
 	return code ? code : apply(BROKER | (transparent ? WATCH : 0), e);
 }
 
 int sandbox_relay(struct err *e)
 {
+	const struct landlock_rest rest = {.signal = false};
 	int code = sandbox_drop_caps(e);
 
-	code = code ? code : close_files(e);
+	code = code ? code : close_files(&rest, e);
 	return code ? code : apply(RELAY, e);
+}
+
+int sandbox_guard(pid_t ended, struct err *e)
+{
+	/* The program has been started before this, and so is out of reach for one without. */
+	const struct landlock_rest rest = {.signal = true};
+	int code = sandbox_drop_caps(e);
+
+	code = code ? code : close_files(&rest, e);
+	return code ? code : apply_for(GUARD, ended, e);
+}
+
+int sandbox_setup(struct err *e)
+{
+	return apply(SETUP, e);
 }

@@ -3,6 +3,7 @@
 #define RINGKIT_DATAPLANE_SANDBOX_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -17,12 +18,25 @@
  * the addresses of clients take. outward: sockets of the host's side, TCP, UDP and ping. */
 int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e);
 
+/* Part of it, for the data plane while it has one thread: Landlock, as far as the kernel has it.
+ * What a worker reads at its start has been read by then, but for what the C library can do
+ * without. */
+int sandbox_dataplane_files(bool transparent, bool outward, struct err *e);
+
 /* The broker, once it is in the namespaces of the child. transparent: with what transparent_watch
  * takes (ns/transparent.h). */
 int sandbox_broker(bool transparent, struct err *e);
 
 /* A process of a network driver, once it has opened what it reads and writes. */
 int sandbox_relay(struct err *e);
+
+/* A process that waits for the end of a program that it has started, and for its orphans. ended:
+ * the program, which leads a process group; that group gets signals and nobody else. */
+int sandbox_guard(pid_t ended, struct err *e);
+
+/* A process of a network driver that changes the namespace and ends, before it does so: it starts
+ * nothing, traces nobody, mounts nothing. It keeps its rights over the namespace. */
+int sandbox_setup(struct err *e);
 
 /* Every capability goes but, for the broker, CAP_NET_BIND_SERVICE and, if transparent,
  * CAP_NET_ADMIN: it has them over the namespace of the child alone. Part of sandbox_broker. */

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/fdpass.h"
+#include "base/landlock.h"
 #include "base/log.h"
 #include "launch/command.h"
 #include "launch/handshake.h"
@@ -140,6 +141,26 @@ static int wait_ready(struct parent *p, struct err *e)
 	return 0;
 }
 
+/* Once everything is made. The child, which makes the command's namespaces, has been started before
+ * and is not under it; what is started from now on are processes that work for ports. Signals stay
+ * free: the child is to get them. A driver that follows changes of an address is left out: its
+ * process writes to files of the command's mount namespace. */
+static void lock_down(const struct parent *p)
+{
+	int code = 0;
+
+	if (!p->options->dataplane_sandbox || (p->net_ops && p->net_ops->follow))
+		return;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		code = -errno;
+	code = code ? code : landlock_write_only_in(p->state.dir_fd);
+	/* Sixteen are the most. Whoever is under so many is under one of ours, or did it himself.
+	 */
+	if (code && code != -E2BIG)
+		log_warning("rootlesskit itself is not restricted to its state directory: %s",
+			    strerror(-code));
+}
+
 static int start(struct parent *p, char **argv, struct err *e)
 {
 	int code = supervise_open(p, e);
@@ -153,6 +174,8 @@ static int start(struct parent *p, char **argv, struct err *e)
 	code = code ? code : services_follow_network(p, e);
 	code = code ? code : statedir_write_child_pid(&p->state, p->child.pid, e);
 	code = code ? code : supervise_start(p, e);
+	if (!code)
+		lock_down(p);
 	if (!code && hs_send(p->sock, HS_RUN))
 		code = err_errno(e, -EPIPE, "message to the child");
 	return code;

@@ -10,6 +10,8 @@ import rkit
 from rkit.launch import rootlesskit, run
 from rkit.world import SUBID
 
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 NET = ["--net=slirp4netns", "--disable-host-loopback"]
 
 
@@ -86,16 +88,35 @@ class Spelling(rkit.RkTestCase):
             if not of_driver or of_driver[0] in drivers:
                 self.assertIn(option, tried)
 
+    def named_tests(self, path, begin, end, least):
+        """The tests that a part of a document names."""
+        with open(os.path.join(TESTS, path)) as f:
+            text = f.read().split(begin)[1].split(end)[0]
+        names = re.findall(r"`((?:unit/)?\w+):([\w.]+)`", text)
+        self.assertGreater(len(names), least)
+        return names, text
+
     def test_every_behaviour_names_its_tests(self):
         """BEHAVIOUR.md speaks of tests that are there."""
-        tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        with open(tests + "/BEHAVIOUR.md") as f:
-            names = re.findall(r"`((?:unit/)?\w+):([\w.]+)`", f.read().split("## Options")[1])
-        self.assertGreater(len(names), 100)
+        self.check_names(self.named_tests("BEHAVIOUR.md", "## Options", "\0", 100)[0])
+
+    def test_every_threat_names_its_tests(self):
+        """So does the threat model, of each who is hostile."""
+        names, text = self.named_tests("../ARCHITECTURE.md", "## Threat model", "\n## ", 15)
+        self.check_names(names)
+        rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+        self.assertGreater(len(rows), 7)
+        for row in rows:
+            self.assertRegex(row.rsplit("|", 2)[1], r"`[\w/]+:\w+", row)
+        for target in re.findall(r"`fuzz_(\w+)`", text):
+            self.assertTrue(os.path.exists("%s/fuzz/fuzz_%s.c" % (TESTS, target)), target)
+            self.assertTrue(os.listdir("%s/fuzz/corpus/%s" % (TESTS, target)), target)
+
+    def check_names(self, names):
         for where, name in names:
             unit = where.startswith("unit/")
             path = "/unit/test_%s.c" % where[5:] if unit else "/integration/test_%s.py" % where
-            with open(tests + path) as f:
+            with open(TESTS + path) as f:
                 text = f.read()
             if unit:
                 self.assertIn("static void %s(" % name, text, path)
@@ -104,7 +125,7 @@ class Spelling(rkit.RkTestCase):
             found = class_text(text, cls)
             self.assertTrue(found, "%s has no class %s" % (path, cls))
             for shared in re.findall(r"\bnetworks\.(\w+)", found.split(":")[0]):
-                with open(tests + "/integration/rkit/networks.py") as f:
+                with open(TESTS + "/integration/rkit/networks.py") as f:
                     found += class_text(f.read(), shared)
             self.assertIn("def %s(" % method if method else "class ", found, path)
 

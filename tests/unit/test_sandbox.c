@@ -8,14 +8,17 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/array.h"
+#include "base/landlock.h"
 #include "base/log.h"
-#include "dataplane/landlock.h"
 #include "dataplane/sandbox.h"
 
 /*
@@ -194,16 +197,75 @@ static int try_memory(void)
 	return p == MAP_FAILED ? errno : 0;
 }
 
-enum role { PLANE_URING, PLANE_EPOLL, PLANE_TRANSPARENT, PLANE_OUTWARD, BROKER };
+static int try_file(void)
+{
+	return result(open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+static int try_mount(void)
+{
+	return result(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+}
+
+static int try_trace(void)
+{
+	return result(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+}
+
+static int try_wait(void)
+{
+	return result(waitpid(-1, NULL, WNOHANG));
+}
+
+/* What the guard is for: a process group that there is not. */
+#define GUARDED INT32_MAX
+
+static int try_kill_guarded(void)
+{
+	return result(kill(-GUARDED, SIGKILL));
+}
+
+static int try_kill_all(void)
+{
+	return result(kill(-1, 0));
+}
+
+enum role {
+	PLANE_URING,
+	PLANE_EPOLL,
+	PLANE_TRANSPARENT,
+	PLANE_OUTWARD,
+	BROKER,
+	RELAY,
+	GUARD,
+	SETUP,
+};
 
 static int lock_down(enum role role)
 {
 	struct err e = {.code = 0};
-	int code = role == BROKER
-			   ? sandbox_broker(true, &e)
-			   : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT,
-					       role == PLANE_OUTWARD, &e);
+	int code;
 
+	switch (role) {
+	case BROKER:
+		code = sandbox_broker(true, &e);
+		break;
+	case RELAY:
+		code = sandbox_relay(&e);
+		break;
+	case GUARD:
+		code = sandbox_guard(GUARDED, &e);
+		break;
+	case SETUP: /* is started without new privileges */
+		code = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : sandbox_setup(&e);
+		break;
+	default:
+		code = sandbox_dataplane_files(role == PLANE_TRANSPARENT, role == PLANE_OUTWARD,
+					       &e);
+		code = code ? code
+			    : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT,
+						role == PLANE_OUTWARD, &e);
+	}
 	if (code)
 		fprintf(stderr, "%s\n", e.msg);
 	return code;
@@ -222,39 +284,52 @@ static int attempt(enum role role, int (*what)(void))
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
+/* It depends on the rights that there are. */
+#define ANY -1
+
 __attribute__((unused)) static void test_system_calls(void **state)
 {
 	static const struct {
 		const char *name;
 		int (*what)(void);
-		int plane, transparent, outward, broker; /* errno */
+		int plane, transparent, outward, broker, relay, guard, setup; /* errno */
 	} calls[] = {
-		{"open", try_open, EPERM, EPERM, EPERM, EPERM},
-		{"openat2", try_openat2, EPERM, EPERM, EPERM, EPERM},
-		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM, EPERM},
-		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM, EPERM},
-		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0, 0},
-		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0, 0},
-		{"ping socket", try_ping_socket, EPERM, EPERM, 0, EPERM},
-		{"blocking TCP socket", try_blocking_socket, EPERM, EPERM, EPERM, EPERM},
-		{"SCTP socket", try_sctp_socket, EPERM, EPERM, EPERM, EPERM},
-		{"netlink socket", try_netlink_socket, EPERM, EPERM, EPERM, EPERM},
-		{"packet socket", try_packet_socket, EPERM, EPERM, EPERM, EPERM},
-		{"IP_RECVERR", try_recverr, EPERM, EPERM, EBADF, EPERM},
-		{"exec", try_exec, EPERM, EPERM, EPERM, EPERM},
-		{"fork", try_fork, EPERM, EPERM, EPERM, EPERM},
-		{"kill", try_kill_parent, EPERM, EPERM, EPERM, EPERM},
-		{"bind", try_bind, EPERM, EBADF, EBADF, EBADF},
-		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EBADF, EPERM},
-		{"SO_MARK", try_mark, EPERM, EBADF, EPERM, EBADF},
-		{"listen", try_listen, EPERM, EPERM, EPERM, EBADF},
-		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EPERM, EBADF},
-		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM, EPERM},
-		{"setns", try_setns, EPERM, EPERM, EPERM, EPERM},
-		{"executable memory", try_executable_memory, EPERM, EPERM, EPERM, EPERM},
-		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM, EPERM},
-		{"pipe", try_pipe, 0, 0, 0, EPERM},
-		{"memory", try_memory, 0, 0, 0, 0},
+		{"open", try_open, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"openat2", try_openat2, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ANY},
+		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0, 0, EPERM, EPERM, 0},
+		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0, 0, EPERM, EPERM, 0},
+		{"ping socket", try_ping_socket, EPERM, EPERM, 0, EPERM, EPERM, EPERM, 0},
+		{"blocking TCP socket", try_blocking_socket, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EPERM, 0},
+		{"SCTP socket", try_sctp_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ANY},
+		{"netlink socket", try_netlink_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"packet socket", try_packet_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ANY},
+		{"IP_RECVERR", try_recverr, EPERM, EPERM, EBADF, EPERM, EPERM, EPERM, EBADF},
+		{"exec", try_exec, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"fork", try_fork, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"kill", try_kill_parent, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"bind", try_bind, EPERM, EBADF, EBADF, EBADF, EPERM, EPERM, EBADF},
+		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EBADF, EPERM, EPERM, EPERM,
+		 EBADF},
+		{"SO_MARK", try_mark, EPERM, EBADF, EPERM, EBADF, EPERM, EPERM, EBADF},
+		{"listen", try_listen, EPERM, EPERM, EPERM, EBADF, EPERM, EPERM, EBADF},
+		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EPERM, EBADF, EPERM, EPERM, EBADF},
+		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EBADF},
+		{"setns", try_setns, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EINVAL},
+		{"executable memory", try_executable_memory, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EPERM, EPERM},
+		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"pipe", try_pipe, 0, 0, 0, EPERM, EPERM, EPERM, EPERM},
+		{"memory", try_memory, 0, 0, 0, 0, 0, 0, 0},
+		{"file", try_file, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"mount", try_mount, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"trace", try_trace, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"wait", try_wait, EPERM, EPERM, EPERM, EPERM, EPERM, ECHILD, EPERM},
+		{"kill the guarded", try_kill_guarded, EPERM, EPERM, EPERM, EPERM, EPERM, ESRCH,
+		 EPERM},
+		{"kill all", try_kill_all, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
 	};
 
 	(void)state;
@@ -265,6 +340,10 @@ __attribute__((unused)) static void test_system_calls(void **state)
 		assert_int_equal(attempt(PLANE_TRANSPARENT, calls[i].what), calls[i].transparent);
 		assert_int_equal(attempt(PLANE_OUTWARD, calls[i].what), calls[i].outward);
 		assert_int_equal(attempt(BROKER, calls[i].what), calls[i].broker);
+		assert_int_equal(attempt(RELAY, calls[i].what), calls[i].relay);
+		assert_int_equal(attempt(GUARD, calls[i].what), calls[i].guard);
+		if (calls[i].setup != ANY)
+			assert_int_equal(attempt(SETUP, calls[i].what), calls[i].setup);
 	}
 }
 
@@ -300,7 +379,7 @@ static int read_status(enum role role)
 static void test_privileges_are_gone(void **state)
 {
 	(void)state;
-	for (enum role role = PLANE_URING; role <= BROKER; role++) {
+	for (enum role role = PLANE_URING; role <= GUARD; role++) {
 		int status;
 		pid_t pid = fork();
 
@@ -312,12 +391,39 @@ static void test_privileges_are_gone(void **state)
 	}
 }
 
-/* Without the system call filter, which would refuse these calls by itself. 0: as it should be. */
+/* Landlock without the system call filter, which would refuse these calls by itself. */
+
+/* Version of Landlock in the kernel; none: skipped. */
+static long landlock_abi(void)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, 1);
+
+	if (abi < 0) {
+		print_message("the machine has no Landlock\n");
+		skip();
+	}
+	return abi;
+}
+
+/* 0: as it should be. */
+static int in_process(int (*what)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? 255 : what());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 static int try_files(void)
 {
+	const struct landlock_rest rest = {.signal = false};
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	if (null < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || landlock_no_files())
+	if (null < 0 || landlock_no_files(&rest))
 		return 1;
 	if (open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
 		return 2;
@@ -333,20 +439,167 @@ static int try_files(void)
 
 static void test_landlock(void **state)
 {
-	int status;
-	pid_t pid;
+	(void)state;
+	landlock_abi();
+	assert_int_equal(in_process(try_files), 0);
+}
+
+static int bind_tcp(void)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return result(bind(fd, (struct sockaddr *)&any, sizeof(any)));
+}
+
+/* Nobody listens there. */
+static int connect_tcp(void)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(1),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return result(connect(fd, (struct sockaddr *)&to, sizeof(to)));
+}
+
+static int without_tcp(void)
+{
+	const struct landlock_rest rest = {.signal = true};
+
+	if (landlock_no_files(&rest))
+		return 1;
+	return bind_tcp() == EACCES && connect_tcp() == EACCES ? 0 : 2;
+}
+
+static int with_tcp(void)
+{
+	const struct landlock_rest rest = {.bind_tcp = true, .connect_tcp = true};
+	int connected;
+
+	if (landlock_no_files(&rest))
+		return 1;
+	connected = connect_tcp();
+	return bind_tcp() == 0 && (connected == ECONNREFUSED || connected == ENETUNREACH) ? 0 : 2;
+}
+
+static void test_landlock_tcp(void **state)
+{
+	(void)state;
+	if (landlock_abi() < 4)
+		skip();
+	assert_int_equal(in_process(without_tcp), 0);
+	assert_int_equal(in_process(with_tcp), 0);
+}
+
+/* An abstract socket of a process that is not under Landlock. */
+static struct sockaddr_un abstract;
+static socklen_t abstract_len;
+
+static int connect_abstract(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return result(connect(fd, (struct sockaddr *)&abstract, abstract_len));
+}
+
+static int without_others(void)
+{
+	const struct landlock_rest rest = {.signal = false};
+
+	if (landlock_no_files(&rest))
+		return 1;
+	if (connect_abstract() != EPERM || result(kill(getppid(), 0)) != EPERM)
+		return 2;
+	return result(kill(getpid(), 0)); /* abort(3) */
+}
+
+static int with_signals(void)
+{
+	const struct landlock_rest rest = {.signal = true};
+
+	return landlock_no_files(&rest) ? 1 : result(kill(getppid(), 0));
+}
+
+static void test_landlock_scopes(void **state)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)state;
-	if (syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, 1) < 0) {
-		print_message("the machine has no Landlock\n");
-		skip();
+	abstract = (struct sockaddr_un){.sun_family = AF_UNIX};
+	abstract_len = sizeof(sa_family_t);
+	assert_int_equal(bind(fd, (struct sockaddr *)&abstract, abstract_len), 0); /* any name */
+	assert_int_equal(listen(fd, 1), 0);
+	abstract_len = sizeof(abstract);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&abstract, &abstract_len), 0);
+	assert_int_equal(connect_abstract(), 0);
+	if (landlock_abi() >= 6) {
+		assert_int_equal(in_process(without_others), 0);
+		assert_int_equal(in_process(with_signals), 0);
 	}
-	pid = fork();
-	if (pid == 0)
-		_exit(try_files());
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	close(fd);
+}
+
+/* What the parent keeps: a directory to write in. */
+
+static char outer[64], inner[96];
+
+static int name_in(const char *dir, const char *name, int flags)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return result(open(path, flags | O_CLOEXEC, 0600));
+}
+
+static int try_elsewhere(void)
+{
+	if (name_in(outer, "made", O_WRONLY | O_CREAT) != EACCES ||
+	    name_in(outer, "file", O_WRONLY) != EACCES || result(rename(inner, "/tmp/x")) == 0)
+		return 2;
+	if (result(truncate("/tmp/ringkit-is-not-there", 0)) == 0)
+		return 3;
+	return name_in(outer, "file", O_RDONLY) ? 4 : 0;
+}
+
+static int write_in_one_directory(void)
+{
+	int dir = open(inner, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char file[128];
+
+	if (dir < 0 || landlock_write_only_in(dir))
+		return 1;
+	if (try_elsewhere())
+		return try_elsewhere();
+	snprintf(file, sizeof(file), "%s/file", inner);
+	if (name_in(inner, "file", O_WRONLY | O_CREAT) || unlink(file))
+		return 5;
+	if (name_in("/dev", "null", O_WRONLY) || result(kill(getppid(), 0)))
+		return 6;
+	if (result(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)) != EPERM)
+		return 7;
+	if (rmdir(inner)) /* as the state directory goes at the end */
+		return 8;
+	execl("/bin/true", "true", NULL);
+	return 9;
+}
+
+static void test_landlock_directory(void **state)
+{
+	char file[128];
+
+	(void)state;
+	landlock_abi();
+	snprintf(outer, sizeof(outer), "/tmp/ringkit-XXXXXX");
+	assert_non_null(mkdtemp(outer));
+	snprintf(inner, sizeof(inner), "%s/inner", outer);
+	assert_int_equal(mkdir(inner, 0700), 0);
+	assert_int_equal(name_in(outer, "file", O_WRONLY | O_CREAT), 0);
+	assert_int_equal(in_process(write_in_one_directory), 0);
+	assert_int_equal(result(rmdir(inner)), ENOENT);
+	snprintf(file, sizeof(file), "%s/file", outer);
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(rmdir(outer), 0);
 }
 
 /* Ring operations */
@@ -466,6 +719,9 @@ int main(void)
 #endif
 		cmocka_unit_test(test_privileges_are_gone),
 		cmocka_unit_test(test_landlock),
+		cmocka_unit_test(test_landlock_tcp),
+		cmocka_unit_test(test_landlock_scopes),
+		cmocka_unit_test(test_landlock_directory),
 		cmocka_unit_test(test_ring_operations),
 		cmocka_unit_test(test_ring_registering),
 		cmocka_unit_test(test_ring_without_restrictions),

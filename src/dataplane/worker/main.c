@@ -302,11 +302,19 @@ static int start_threads(struct plane *p, struct seat *seats)
 static int run(struct plane *p)
 {
 	struct seat seats[LIMIT_WORKERS] = {{.plane = NULL}};
+	struct err e = {.code = 0};
 	int code = choose_backend(p, &seats[0].io);
 
 	if (code < 0)
 		return reply(p, code);
 	size_workers(p);
+	if (p->boot.sandbox) {
+		code = sandbox_dataplane_files(p->boot.transparent, p->boot.outward, &e);
+		if (code < 0) {
+			log_error("%s", e.msg);
+			return reply(p, code);
+		}
+	}
 	for (unsigned i = 0; i < p->boot.workers; i++) {
 		seats[i].plane = p;
 		seats[i].number = i;

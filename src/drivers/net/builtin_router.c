@@ -18,6 +18,7 @@
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "dataplane/outward.h"
+#include "dataplane/sandbox.h"
 #include "drivers/net/builtin_internal.h"
 #include "drivers/net/roles.h"
 #include "ns/router.h"
@@ -106,6 +107,7 @@ int router_main(void)
 		log_init("router", boot.debug);
 		code = inside_shield(&e);
 	}
+	code = code ? code : sandbox_setup(&e);
 	/* The command's namespace, which this process is in now and leaves. */
 	if (!code) {
 		netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);

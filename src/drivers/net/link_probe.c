@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/loop.h"
+#include "dataplane/sandbox.h"
 #include "drivers/net/roles.h"
 #include "ns/netif.h"
 
@@ -88,6 +89,7 @@ static int probe(const struct link_probe_boot *boot, struct err *e)
 	int code = netif_up(boot->ifname, e);
 
 	code = code ? code : open_socket(boot->ifname, mac, &fd, e);
+	code = code ? code : sandbox_relay(e);
 	while (!code) {
 		struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = INSIDE_CHANNEL}};
 		uint64_t now = loop_now_ms();

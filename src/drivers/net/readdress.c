@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "dataplane/sandbox.h"
 #include "drivers/net/roles.h"
 #include "ns/etcfiles.h"
 #include "ns/netif.h"
@@ -132,6 +133,7 @@ int readdress_main(void)
 	int code = inside_enter(&boot, sizeof(boot), &mnt_ns_fd, e);
 
 	code = code ? code : inside_shield(e);
+	code = code ? code : sandbox_setup(e);
 	if (!code) {
 		from = config_of(&boot.from);
 		to = config_of(&boot.to);

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "dataplane/sandbox.h"
 
 #define LEASH_FD     3
 #define KEEP_FDS_MAX 4
@@ -124,6 +125,7 @@ static int end_all(struct proc *command)
 int guard_main(int argc, char **argv)
 {
 	struct pollfd fds[2] = {{.fd = LEASH_FD, .events = POLLIN}, {.events = POLLIN}};
+	struct err e = {.code = 0};
 	struct proc command;
 
 	log_init("guard", false);
@@ -133,6 +135,12 @@ int guard_main(int argc, char **argv)
 	    start_command((const char *const *)(argv + 1), &command) < 0)
 		return 127;
 	fds[1].fd = command.pidfd;
+	/* The command is under none of this. */
+	if (sandbox_guard(command.pid, &e) < 0) {
+		log_error("%s", e.msg);
+		proc_end(&command, SIGKILL, 0);
+		return 127;
+	}
 	while (poll(fds, 2, -1) < 0 && errno == EINTR)
 		;
 	return end_all(&command);
