@@ -19,7 +19,7 @@ FOLDERS = {
     "dataplane/io": ["base", "dataplane"],
     "dataplane/worker": ["base", "ns", "dataplane", "dataplane/io"],
     "dataplane/broker": ["base", "ns", "dataplane"],
-    "dataplane/control": ["base", "dataplane"],
+    "dataplane/control": ["base", "ports", "dataplane"],
     "drivers": ["base", "ports"],
     "drivers/net": ["base", "ports", "ns", "dataplane", "drivers"],
     "drivers/port": ["base", "ports", "dataplane", "drivers", "drivers/net"],

@@ -119,12 +119,28 @@ static struct request *request_new(struct api *api, struct MHD_Connection *conn,
 
 static void request_free(struct request *r)
 {
-	DL_DELETE(r->api->requests, r);
-	if (r->pending)
-		r->pending->request = NULL;
 	free(r->body);
 	free(r->body_out);
 	free(r);
+}
+
+/* Its client is gone, or has its answer. */
+static void request_end(struct request *r)
+{
+	DL_DELETE(r->api->requests, r);
+	r->gone = true;
+	if (!r->ordered)
+		request_free(r);
+}
+
+bool request_settled(struct request *r)
+{
+	bool gone = r->gone;
+
+	r->ordered = false;
+	if (gone)
+		request_free(r);
+	return !gone;
 }
 
 /* 0, or -1 when the connection is to be dropped. */
@@ -244,7 +260,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **state,
 	(void)conn;
 	(void)why;
 	if (*state)
-		request_free(*state);
+		request_end(*state);
 	*state = NULL;
 }
 

@@ -13,11 +13,6 @@
 /* Counters that are watched for events. */
 #define API_LIMITS 4
 
-/* What a port driver was asked; outlives the request if its client goes away. */
-struct pending {
-	struct request *request; /* NULL: nobody waits for it */
-};
-
 /* A connection. */
 struct client {
 	struct MHD_Connection *conn;
@@ -47,7 +42,9 @@ struct request {
 	bool closes;	/* its connection ends with the answer */
 	bool lease;	/* the port that it adds is to belong to the connection */
 	long long port, last_port; /* that it removes */
-	struct pending *pending;
+	/* The table of ports has it, and calls back. */
+	bool ordered;
+	bool gone; /* its client is gone; it is freed when the table calls back */
 	/* The answer; status 0: not yet. */
 	unsigned status;
 	const char *type;
@@ -87,9 +84,10 @@ void routes_answer(struct request *r, unsigned status, json_t *v);
 void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* batch.c: publishes the ports in the request's body, and answers now or later. There is a port
- * driver. */
-void batch_add(struct request *r);
+/* publish.c: the requests that add and remove ports. There is a port driver. */
+void publish_port(struct request *r, const char *rest);
+void publish_batch(struct request *r, const char *rest);
+void publish_remove(struct request *r, const char *ids);
 
 /* clients.c: told of each connection that comes and goes (MHD_OPTION_NOTIFY_CONNECTION), and of
  * each request on one. */
@@ -123,6 +121,10 @@ void events_port(struct api *api, const char *event, const struct client *by, in
 
 /* api.c: the server has something to do. */
 void request_run_soon(struct api *api);
+
+/* api.c: the table of ports has called back. False: the request's client is gone, and it with it.
+ */
+bool request_settled(struct request *r);
 
 /* api.c: the answer; body becomes the server's (malloc), NULL: none. type: a literal or NULL. */
 void request_answer(struct request *r, unsigned status, const char *type, char *body);

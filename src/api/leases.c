@@ -109,7 +109,7 @@ static void on_removed(void *arg, const struct err *e)
 void lease_remove_port(struct api *api, int id)
 {
 	if (!api->closing)
-		ports_remove(api->info.ports, id, on_removed, (void *)(intptr_t)id);
+		ports_remove(api->info.ports, id, id, on_removed, (void *)(intptr_t)id);
 }
 
 void leases_end(struct api *api, struct client *client)

@@ -259,10 +259,10 @@ struct port_view {
 	unsigned left;
 };
 
-static int put_port(void *arg, const struct port_entry *entry)
+static int put_port(void *arg, const struct port *port)
 {
 	struct port_view *v = arg;
-	const struct port_spec *spec = &entry->spec;
+	const struct port_spec *spec = &port->spec;
 	auto_free char *labels = NULL;
 	char key[16];
 	size_t len;
@@ -273,7 +273,7 @@ static int put_port(void *arg, const struct port_entry *entry)
 	f = open_memstream(&labels, &len);
 	if (!f)
 		return -1;
-	snprintf(key, sizeof(key), "%d", entry->id);
+	snprintf(key, sizeof(key), "%d", port->id);
 	fprintf(f, "id=\"%s\",proto=\"%s\",parent_ip=", key, spec->proto);
 	put_quoted(f, spec->parent_ip);
 	fprintf(f, ",parent_port=\"%lld\",child_ip=", spec->parent_port);
@@ -299,9 +299,9 @@ static void put_ports(FILE *f, const struct ports *ports, const json_t *counters
 	}
 }
 
-static int count_port(void *arg, const struct port_entry *entry)
+static int count_port(void *arg, const struct port *port)
 {
-	(void)entry;
+	(void)port;
 	++*(unsigned *)arg;
 	return 0;
 }

@@ -121,18 +121,18 @@ static bool need_ports(struct request *r)
 	return false;
 }
 
-static json_t *entry_json(const struct port_entry *entry)
+static json_t *port_json(const struct port *port)
 {
-	json_t *o = codec_port_encode(entry->id, &entry->spec);
+	json_t *o = codec_port_encode(port->id, &port->spec);
 
-	if (entry->range)
-		json_object_set_new(o, "range", json_integer(entry->range));
+	if (port->range)
+		json_object_set_new(o, "range", json_integer(port->range));
 	return o;
 }
 
-static int append_port(void *arg, const struct port_entry *entry)
+static int append_port(void *arg, const struct port *port)
 {
-	return json_array_append_new(arg, entry_json(entry));
+	return json_array_append_new(arg, port_json(port));
 }
 
 static void get_ports(struct request *r, const char *rest)
@@ -151,123 +151,6 @@ static void get_ports(struct request *r, const char *rest)
 	routes_answer(r, MHD_HTTP_OK, list);
 }
 
-static struct pending *pending_new(struct request *r)
-{
-	struct pending *p = calloc(1, sizeof(*p));
-
-	if (!p) {
-		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
-		return NULL;
-	}
-	p->request = r;
-	r->pending = p;
-	return p;
-}
-
-/* The request that waited, NULL when its client has gone. */
-static struct request *pending_end(struct pending *p)
-{
-	struct request *r = p->request;
-
-	if (r)
-		r->pending = NULL;
-	free(p);
-	return r;
-}
-
-static void on_added(void *arg, int id, const struct err *e)
-{
-	struct request *r = pending_end(arg);
-	struct port_spec spec;
-
-	if (!r)
-		return;
-	if (e) {
-		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
-		return;
-	}
-	if (r->lease && lease_take(r, id) < 0) {
-		lease_remove_port(r->api, id);
-		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
-		return;
-	}
-	/* It could be read before, so it can be again. */
-	codec_spec_decode(r->body, r->body_len, &spec, NULL);
-	events_port(r->api, "portAdded", client_of(r->api, r->conn), id,
-		    id + (int)portspec_count(&spec) - 1, &spec);
-	routes_answer(r, MHD_HTTP_CREATED, codec_port_encode(id, &spec));
-}
-
-/* What the body asks for. 0 or -errno. */
-static int read_spec(struct request *r, struct port_spec *spec, struct err *e)
-{
-	const char *body = r->body ? r->body : "";
-	int code = codec_spec_decode(body, r->body_len, spec, e);
-
-	code = code ? code : codec_lease_decode(body, r->body_len, e);
-	r->lease = code > 0;
-	if (r->lease && spec->count > 1)
-		return err_set(e, -EINVAL, "a range cannot have a lease: ask for single ports");
-	return code > 0 ? lease_check(r, e) : code;
-}
-
-static void post_ports(struct request *r, const char *rest)
-{
-	struct err e = {.code = 0};
-	struct port_spec spec;
-	struct pending *p;
-
-	(void)rest;
-	if (read_spec(r, &spec, &e) < 0) {
-		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
-		return;
-	}
-	p = pending_new(r);
-	if (p)
-		ports_add(r->api->info.ports, &spec, on_added, p);
-}
-
-static void post_batch(struct request *r, const char *rest)
-{
-	(void)rest;
-	batch_add(r);
-}
-
-static void on_removed(void *arg, const struct err *e)
-{
-	struct request *r = pending_end(arg);
-
-	if (!r)
-		return;
-	if (e) {
-		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
-		return;
-	}
-	for (long long id = r->port; id <= r->last_port; id++)
-		lease_forget(r->api, id);
-	events_port(r->api, "portRemoved", client_of(r->api, r->conn), (int)r->port,
-		    (int)r->last_port, NULL);
-	request_answer(r, MHD_HTTP_OK, NULL, NULL);
-}
-
-static void delete_port(struct request *r, const char *id_text)
-{
-	struct err e = {.code = 0};
-	struct pending *p;
-
-	if (codec_ids_decode(id_text, &r->port, &r->last_port, &e) < 0) {
-		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
-		return;
-	}
-	p = pending_new(r);
-	if (!p)
-		return;
-	if (r->port == r->last_port)
-		ports_remove(r->api->info.ports, r->port, on_removed, p);
-	else
-		ports_remove_range(r->api->info.ports, r->port, r->last_port, on_removed, p);
-}
-
 /* GET /v1/stats */
 
 struct stats_merge {
@@ -276,13 +159,13 @@ struct stats_merge {
 };
 
 /* A port as GET /v1/ports has it, and its counters after that. */
-static int append_stats(void *arg, const struct port_entry *entry)
+static int append_stats(void *arg, const struct port *port)
 {
 	struct stats_merge *m = arg;
-	json_t *o = entry_json(entry);
+	json_t *o = port_json(port);
 	char key[16];
 
-	snprintf(key, sizeof(key), "%d", entry->id);
+	snprintf(key, sizeof(key), "%d", port->id);
 	json_object_update(o, json_object_get(m->by_id, key));
 	return json_array_append_new(m->list, o);
 }
@@ -344,9 +227,9 @@ static const struct route {
 	{"/v1/stats", "GET", true, get_stats},
 	{"/v1/metrics", "GET", false, get_metrics},
 	{"/v1/ports", "GET", true, get_ports},
-	{"/v1/ports", "POST", true, post_ports},
-	{"/v1/ports/batch", "POST", true, post_batch},
-	{"/v1/ports/...", "DELETE", true, delete_port},
+	{"/v1/ports", "POST", true, publish_port},
+	{"/v1/ports/batch", "POST", true, publish_batch},
+	{"/v1/ports/...", "DELETE", true, publish_remove},
 };
 
 /* Whether the route is for this path. *rest is what stands for the dots then. */

@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "ports/route.h"
+#include "dataplane/port.h"
 
 /*
  * The door to the data plane; this half runs in the parent. It starts the data plane and the socket
@@ -48,36 +48,24 @@ void dataplane_resolvers_changed(struct dataplane *dp);
 /* 0 or -errno, with both processes up and no port. */
 int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
 		   struct err *e);
-/* Ends both processes, closes the sockets; what is under way is forgotten, its done not called.
- * Not from within a done. NULL is allowed. */
+/* Ends both processes, closes the sockets. Ports that are under way are not settled any more. NULL
+ * is allowed. */
 void dataplane_close(struct dataplane *dp);
 
-/* How an add or a remove ended: err is 0 or -errno, and by says whose error it is. */
-enum port_settler {
-	PORT_BY_PARENT,	    /* binding failed here */
-	PORT_BY_BROKER,	    /* the socket in the namespace cannot be had */
-	PORT_BY_WORKER,	    /* a worker refused it */
-	PORT_BY_DATA_PLANE, /* there is none, and not soon; or it died of this port */
-};
+/*
+ * A port's route, bound and handed over. The port's own part is a struct dp_port; port->settled is
+ * called once for each of these, perhaps from within:
+ * - PORT_BY_PARENT: the sockets cannot be had (EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ...);
+ * - PORT_BY_BROKER: the socket in the namespace cannot be had. An address that the namespace does
+ *   not have is done without: nobody there can ask for it;
+ * - PORT_BY_WORKER: every worker has it, or one refused it;
+ * - PORT_BY_DATA_PLANE: there is none, and not soon; or it died of this port.
+ */
+void dataplane_port_add(struct dataplane *dp, struct port *port, const struct port_route *route);
 
-struct port_outcome {
-	enum port_settler by;
-	int err;
-};
-
-/* Exactly one call, never from within the call that started it. */
-typedef void dataplane_done_fn(void *arg, const struct port_outcome *outcome);
-
-/* Binds and hands over. An outcome with an error at once when the sockets cannot be had
- * (EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ...), and done is not called; otherwise done tells
- * the outcome. An address inside that the namespace does not have is done without: nobody there can
- * ask for it. */
-struct port_outcome dataplane_port_add(struct dataplane *dp, const struct port_route *route,
-				       dataplane_done_fn *done, void *arg);
-
-/* Closes the port and its flows. -ENOENT, or 0 and done is called when every worker has let go,
- * so that the address can be bound again. */
-int dataplane_port_remove(struct dataplane *dp, int id, dataplane_done_fn *done, void *arg);
+/* Closes a live port and its flows. It is settled when every worker has let go, so that the address
+ * can be bound again. */
+void dataplane_port_remove(struct dataplane *dp, struct port *port);
 
 /* The counters of the data plane that runs. Reading them disturbs nobody. */
 struct stats;

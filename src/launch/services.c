@@ -202,12 +202,12 @@ static int start_port_driver(struct parent *p, struct err *e)
 	return 0;
 }
 
-static void published(void *arg, int id, const struct err *e)
+static void published(void *arg, const struct port *const *ports, size_t n, const struct err *e)
 {
 	struct parent *p = arg;
 
-	if (!e)
-		log_debug("portAdded: id %d, by the command line", id);
+	if (n)
+		log_debug("portAdded: id %d, by the command line", ports[0]->id);
 	p->publish_left--;
 	if (e && !p->publish_error.code)
 		p->publish_error = *e;
@@ -222,7 +222,7 @@ static int publish_all(struct parent *p, struct err *e)
 
 	for (size_t i = 0; i < o->n_publish; i++) {
 		p->publish_left++;
-		ports_add(p->ports, &o->publish[i], published, p);
+		ports_add(p->ports, &o->publish[i], 1, published, p);
 		while (p->publish_left) {
 			int code = supervise_check(p, e);
 
@@ -285,10 +285,11 @@ void services_stop(struct parent *p)
 {
 	if (p->api)
 		api_close(p->api);
-	if (p->ports)
-		ports_close(p->ports);
+	/* The driver's parts are in the table's records. */
 	if (p->port_ops)
 		p->port_ops->stop(p->port);
+	if (p->ports)
+		ports_close(p->ports);
 	if (p->way_out)
 		port_driver_find(PORT_DRIVER_BUILTIN)->stop(p->way_out);
 	if (p->net_ops)

@@ -12,7 +12,7 @@
  * does but for parent IPs of the host: resolve_target says why.
  */
 
-/* Fills in everything of port but the id. -EINVAL with RootlessKit's words in *e when the address
+/* Fills in *port. -EINVAL with RootlessKit's words in *e when the address
  * does not suit the protocol or the protocol is none of ours. */
 int port_address_resolve(const struct port_spec *spec, struct port_route *port, struct err *e);
 

@@ -9,29 +9,12 @@
 
 #include "base/err.h"
 #include "base/loop.h"
-#include "ports/spec.h"
+#include "ports/port.h"
 
 /*
  * What the table of ports asks of a port driver. The drivers are in src/drivers/port, and
  * src/drivers/registry.c has the list of them. A driver knows nothing of options or the API.
  */
-
-struct port_driver;
-
-/* Result of an asynchronous add or remove: NULL, or what went wrong. Called exactly once. */
-typedef void port_done_fn(void *arg, const struct err *e);
-
-/*
- * An add or a remove under way. It is part of the port's record in the table, and lives until the
- * driver has settled it, so that a driver needs no record of its own for that. settled is called
- * exactly once, from the loop or from within add or remove; the order is gone then.
- */
-struct port_order {
-	struct port_driver *drv;
-	int id;			      /* names the port as long as it lives */
-	const struct port_spec *spec; /* has been validated and does not conflict */
-	void (*settled)(struct port_order *order, const struct err *e);
-};
 
 /* A counter of a driver, or something that it says of itself. */
 enum counter_scope { COUNTER_DRIVER, COUNTER_TOTAL, COUNTER_WORKER, COUNTER_PORT };
@@ -74,11 +57,14 @@ struct port_driver_ops {
 	 * many ports a request may hold; 0: one request, one port. */
 	unsigned batch_max;
 	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
+	size_t port_size;	    /* of the driver's part of struct port */
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
-	/* When an add fails, nothing of the port is left. */
-	void (*add)(struct port_order *order);
-	/* When it is settled the port is free again and its connections are closed. */
-	void (*remove)(struct port_order *order);
+	/* Both end with port->settled. When an add fails, the driver has nothing of the port left.
+	 */
+	void (*add)(struct port *port);
+	/* Once a remove is settled, the port's address is free and its connections are closed. */
+	void (*remove)(struct port *port);
+	/* Lets go of all ports. What is under way is not settled any more. */
 	void (*stop)(struct port_driver *drv);
 	/* Optional. Lists what there is to say of the driver beside its ops, as COUNTER_DRIVER. */
 	int (*describe)(const struct port_driver *drv, port_counter_fn *fn, void *arg);

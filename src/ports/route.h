@@ -13,7 +13,6 @@
 enum port_proto { PORT_TCP, PORT_UDP };
 
 struct port_route {
-	int id; /* > 0, not in use */
 	enum port_proto proto;
 	struct sockaddr_storage listen;	 /* AF_INET or AF_INET6 with port */
 	bool v6only;			 /* AF_INET6 only; false on [::] takes IPv4 too */

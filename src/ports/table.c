@@ -8,12 +8,27 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/array.h"
 #include "base/limits.h"
-#include "ports/bulk.h"
+#include "base/log.h"
 #include "ports/table_internal.h"
 
 /* Between two tries. */
 #define AGAIN_MS 20
+
+const char *port_settler_name(enum port_settler by)
+{
+	static const char *const names[] = {
+		[PORT_BY_PARENT] = "the parent",
+		[PORT_BY_BROKER] = "the broker",
+		[PORT_BY_WORKER] = "the workers",
+		[PORT_BY_DATA_PLANE] = "the data plane",
+		[PORT_BY_PROGRAM] = "the program that forwards it",
+	};
+
+	assert((size_t)by < ARRAY_SIZE(names));
+	return names[by];
+}
 
 int ports_open(const struct port_driver_ops *ops, struct port_driver *drv, struct ports **out)
 {
@@ -51,10 +66,8 @@ static void give_up(struct port *port)
 	struct err e;
 
 	err_set(&e, -ECANCELED, "rootlesskit is ending");
-	if (port->state == PORT_ADDING && port->added)
-		port->added(port->arg, 0, &e);
-	else if (port->state == PORT_REMOVING)
-		port->removed(port->arg, &e);
+	if (port->state == PORT_ADDING || port->state == PORT_REMOVING)
+		order_settled(port, &e);
 }
 
 void ports_close(struct ports *p)
@@ -96,7 +109,7 @@ int port_check(struct ports *p, const struct port_spec *spec, struct err *e)
 	key_of(spec, &key);
 	HASH_FIND(by_key, p->by_key, &key, sizeof(key), twin);
 	if (twin)
-		return err_set(e, -EEXIST, "conflict with ID %d", twin->entry.id);
+		return err_set(e, -EEXIST, "conflict with ID %d", twin->id);
 	if (p->n >= LIMIT_PORTS)
 		return err_set(e, -ENOSPC, "%u ports are published, and no more can be", p->n);
 	return 0;
@@ -104,15 +117,17 @@ int port_check(struct ports *p, const struct port_spec *spec, struct err *e)
 
 struct port *port_new(struct ports *p, const struct port_spec *spec)
 {
-	struct port *port = calloc(1, sizeof(*port));
+	struct port *port = calloc(1, sizeof(*port) + p->ops->port_size);
 
 	if (!port)
 		return NULL;
 	port->ports = p;
-	port->entry = (struct port_entry){.id = ++p->last_id, .spec = *spec};
+	port->drv = p->drv;
+	port->id = ++p->last_id;
+	port->spec = *spec;
+	port->state = PORT_NEW;
 	key_of(spec, &port->key);
-	port->state = PORT_ADDING;
-	HASH_ADD(by_id, p->by_id, entry.id, sizeof(int), port);
+	HASH_ADD(by_id, p->by_id, id, sizeof(int), port);
 	HASH_ADD(by_key, p->by_key, key, sizeof(port->key), port);
 	if (!hash_has(&port->by_id) || !hash_has(&port->by_key)) {
 		if (hash_has(&port->by_id))
@@ -131,11 +146,11 @@ struct port *port_new(struct ports *p, const struct port_spec *spec)
 static void add_again(void *arg, uint32_t events)
 {
 	struct port *port = arg;
-	struct ports *p = port->ports;
 
 	(void)events;
 	port->again = NULL;
-	p->ops->add(&port->order);
+	memset(port->own, 0, port->ports->ops->port_size);
+	port->ports->ops->add(port);
 }
 
 /* Whether it is going to be tried again. */
@@ -143,99 +158,41 @@ static bool is_worth_waiting(struct port *port, const struct err *e)
 {
 	struct ports *p = port->ports;
 
-	if (!e || e->code != -EADDRINUSE || !p->loop || loop_now_ms() >= p->patient_until)
+	if (port->state != PORT_ADDING || !e || e->code != -EADDRINUSE || !p->loop ||
+	    loop_now_ms() >= p->patient_until)
 		return false;
 	port->again = loop_add_timer(p->loop, AGAIN_MS, add_again, port);
 	return port->again != NULL;
 }
 
-static struct port *port_of(struct port_order *order)
+/* The one place where an add or a remove ends. */
+static void settled(struct port *port, enum port_settler by, const struct err *e)
 {
-	static_assert(offsetof(struct port, order) == 0, "the order is where its port is");
-	return (struct port *)order;
-}
+	bool adding = port->state == PORT_ADDING, live = adding == !e;
 
-static void add_settled(struct port_order *order, const struct err *e)
-{
-	struct port *port = port_of(order);
-	ports_added_fn *added = port->added;
-	void *added_arg = port->arg;
-	int id = port->entry.id;
-
-	assert(port->state == PORT_ADDING);
+	assert(adding || port->state == PORT_REMOVING);
 	if (is_worth_waiting(port, e))
 		return;
-	port->state = PORT_LIVE;
-	port->added = NULL;
-	if (e) {
-		/* RootlessKit numbers only the ports that came to be. */
-		if (id == port->ports->last_id && !port->hidden)
-			port->ports->last_id--;
-		port_forget(port);
-		id = 0;
-	}
-	added(added_arg, id, e);
-}
-
-void port_ask(struct port *port, ports_added_fn *done, void *arg)
-{
-	struct ports *p = port->ports;
-
-	port->added = done;
-	port->arg = arg;
-	port->order = (struct port_order){.drv = p->drv,
-					  .id = port->entry.id,
-					  .spec = &port->entry.spec,
-					  .settled = add_settled};
-	p->ops->add(&port->order);
-}
-
-void ports_add(struct ports *p, const struct port_spec *spec, ports_added_fn *done, void *arg)
-{
-	struct err e = {.code = 0};
-	struct port *port;
-
-	if (portspec_count(spec) > 1) {
-		bulk_add(p, spec, done, arg);
-		return;
-	}
-	if (port_check(p, spec, &e) < 0) {
-		done(arg, 0, &e);
-		return;
-	}
-	port = port_new(p, spec);
-	if (!port) {
-		err_set(&e, -ENOMEM, "out of memory");
-		done(arg, 0, &e);
-		return;
-	}
-	port_ask(port, done, arg);
-}
-
-static void remove_settled(struct port_order *order, const struct err *e)
-{
-	struct port *port = port_of(order);
-	port_done_fn *removed = port->removed;
-	void *removed_arg = port->arg;
-
-	assert(port->state == PORT_REMOVING);
 	if (e)
-		port->state = PORT_LIVE;
-	else
-		port_forget(port);
-	removed(removed_arg, e);
+		log_debug("port %d could not be %s; settled by %s: %s", port->id,
+			  adding ? "added" : "removed", port_settler_name(by), e->msg);
+	port->state = live ? PORT_LIVE : PORT_NEW;
+	order_settled(port, e);
 }
 
-void port_withdraw(struct port *port, port_done_fn *done, void *arg)
+void port_ask(struct port *port)
 {
-	struct ports *p = port->ports;
+	const struct port_driver_ops *ops = port->ports->ops;
 
-	assert(port->state == PORT_LIVE);
-	port->state = PORT_REMOVING;
-	port->removed = done;
-	port->arg = arg;
-	port->order.settled = remove_settled;
-	p->ops->remove(&port->order);
+	assert(port->state == PORT_NEW || port->state == PORT_LIVE);
+	port->settled = settled;
+	if (port->state == PORT_NEW) {
+		port->state = PORT_ADDING;
+		ops->add(port);
+	} else {
+		port->state = PORT_REMOVING;
+		ops->remove(port);
+	}
 }
 
 struct port *port_find(struct ports *p, long long id, struct err *e)
@@ -251,31 +208,34 @@ struct port *port_find(struct ports *p, long long id, struct err *e)
 	return NULL;
 }
 
-void ports_remove(struct ports *p, long long id, port_done_fn *done, void *arg)
+static size_t range_count(const struct ports *p, int first)
 {
-	struct err e;
-	struct port *port = port_find(p, id, &e);
+	struct port *port;
+	size_t n = 0;
 
-	if (port)
-		port_withdraw(port, done, arg);
-	else
-		done(arg, &e);
+	HASH_FIND(by_id, p->by_id, &first, sizeof(first), port);
+	for (; port && port->range == first; port = port->next)
+		n++;
+	return n;
 }
 
-void ports_remove_range(struct ports *p, long long first, long long last, port_done_fn *done,
-			void *arg)
+struct port_spec ports_asked(const struct ports *p, const struct port *port)
 {
-	bulk_remove(p, first, last, done, arg);
+	struct port_spec spec = port->spec;
+
+	if (port->range)
+		spec.count = (long long)range_count(p, port->range);
+	return spec;
 }
 
-int ports_each(const struct ports *p, int (*fn)(void *arg, const struct port_entry *), void *arg)
+int ports_each(const struct ports *p, int (*fn)(void *arg, const struct port *), void *arg)
 {
 	struct port *port;
 
 	DL_FOREACH(p->list, port)
 	{
 		bool shows = port->state == PORT_LIVE && !port->hidden;
-		int r = shows ? fn(arg, &port->entry) : 0;
+		int r = shows ? fn(arg, port) : 0;
 
 		if (r)
 			return r;

@@ -5,38 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/hash.h"
 #include "ports/table.h"
 
-/* Shared by table.c and bulk.c. */
-
-enum port_state {
-	PORT_ADDING,
-	PORT_LIVE,
-	PORT_REMOVING,
-};
-
-/* No two ports may have the same key. The words are the user's, as RootlessKit compares them. */
-struct port_key {
-	char proto[64];
-	char parent_ip[64];
-	long long parent_port;
-};
-
-struct port {
-	struct port_order order; /* first: the driver gives this back */
-	struct ports *ports;
-	struct port_entry entry;
-	enum port_state state;
-	bool hidden; /* of a range that is not there as a whole */
-	struct port_key key;
-	ports_added_fn *added; /* until it is live */
-	port_done_fn *removed; /* while it is being removed */
-	void *arg;
-	struct loop_source *again; /* the timer of the next try */
-	UT_hash_handle by_id, by_key;
-	struct port *prev, *next; /* in the order of ids */
-};
+/* Shared by table.c and order.c. */
 
 struct ports {
 	const struct port_driver_ops *ops;
@@ -52,19 +23,21 @@ struct ports {
 /* 0, or why a single port cannot be asked of the driver. */
 int port_check(struct ports *p, const struct port_spec *spec, struct err *e);
 
-/* In the table, being added; the driver does not know it. NULL when out of memory. */
+/* In the table; the driver does not know it. NULL when out of memory. */
 struct port *port_new(struct ports *p, const struct port_spec *spec);
 
-/* Out of the table. The driver does not have it, or no longer. */
+/* Takes the port out of the table. The driver does not have it, or no longer. */
 void port_forget(struct port *port);
 
-/* Asks the driver for it. Where the driver refuses, the port is forgotten before done is called. */
-void port_ask(struct port *port, ports_added_fn *done, void *arg);
-
-/* Has the driver take it back; it is live. Forgotten before done is called, unless that fails. */
-void port_withdraw(struct port *port, port_done_fn *done, void *arg);
+/* Asks the driver to add a new port, or to remove a live one; order_settled() hears how it ended.
+ */
+void port_ask(struct port *port);
 
 /* The live port of this number; NULL with *e filled in when there is none. */
 struct port *port_find(struct ports *p, long long id, struct err *e);
+
+/* order.c: the port has been added or removed (e NULL), or could not be. A port that is gone after
+ * that (an add that failed, a remove that did not) is still there during this call. */
+void order_settled(struct port *port, const struct err *e);
 
 #endif

@@ -10,7 +10,7 @@ struct port_driver {
 	bool immediate;
 	unsigned n_waiting;
 	struct {
-		struct port_order *order;
+		struct port *port;
 		long long parent_port;
 	} waiting[64];
 	unsigned added, removed;

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -20,7 +21,8 @@
  * and channels, but no processes. What process.c does is replaced below.
  */
 
-#define WORKERS 2
+#define WORKERS	  2
+#define PORTS_MAX 64
 
 static struct {
 	int control[WORKERS]; /* the workers' ends */
@@ -132,13 +134,34 @@ struct outcome {
 	int err;
 };
 
-static void on_done(void *arg, const struct port_outcome *outcome)
+/* The table's half: a port, and how it was settled. */
+static struct port *table[PORTS_MAX];
+static struct outcome *outcomes[PORTS_MAX];
+
+static void on_settled(struct port *port, enum port_settler by, const struct err *e)
 {
-	struct outcome *o = arg;
+	struct outcome *o = outcomes[port->id];
 
 	o->calls++;
-	o->err = outcome->err;
-	o->by = outcome->by;
+	o->err = e ? e->code : 0;
+	o->by = by;
+}
+
+static struct port *port_of(int id, struct outcome *o)
+{
+	if (!table[id])
+		table[id] = calloc(1, sizeof(struct port) + sizeof(struct dp_port));
+	assert_non_null(table[id]);
+	table[id]->id = id;
+	table[id]->settled = on_settled;
+	outcomes[id] = o;
+	return table[id];
+}
+
+static void take_away(struct world *x, int id, struct outcome *o)
+{
+	*o = (struct outcome){.calls = 0};
+	dataplane_port_remove(x->dp, port_of(id, o));
 }
 
 static unsigned open_fds(void)
@@ -178,6 +201,10 @@ static void world_close(struct world *x)
 {
 	x->dp->plane.state = DP_CHILD_DOWN;
 	dataplane_close(x->dp);
+	for (int id = 0; id < PORTS_MAX; id++) {
+		free(table[id]);
+		table[id] = NULL;
+	}
 	loop_close(x->loop);
 	assert_int_equal(open_fds(), x->fds);
 }
@@ -190,33 +217,32 @@ static void turns(struct world *x)
 	assert_int_equal(loop_run_once(x->loop, 0), 0);
 }
 
-static struct port_route spec_of(struct world *x, int id, bool inside)
+static struct port_route route_to(struct world *x, bool inside)
 {
-	struct port_route spec = {.id = id, .proto = PORT_TCP};
+	struct port_route route = {.proto = PORT_TCP};
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	a.sin_port = x->port;
-	memcpy(&spec.listen, &a, sizeof(a));
-	memcpy(&spec.target, &a, sizeof(a));
+	memcpy(&route.listen, &a, sizeof(a));
+	memcpy(&route.target, &a, sizeof(a));
 	if (inside)
-		memcpy(&spec.inside, &a, sizeof(a));
-	return spec;
+		memcpy(&route.inside, &a, sizeof(a));
+	return route;
 }
 
 /* Adds a port at an address that is free. */
 static void add(struct world *x, int id, bool inside, struct outcome *o)
 {
-	int code = -EADDRINUSE;
-
-	for (int i = 0; i < 20 && code == -EADDRINUSE; i++) {
-		struct port_route spec;
+	*o = (struct outcome){.err = -EADDRINUSE};
+	for (int i = 0; i < 20 && o->err == -EADDRINUSE; i++) {
+		struct port_route route;
 
 		x->port = free_port();
-		spec = spec_of(x, id, inside);
+		route = route_to(x, inside);
 		*o = (struct outcome){.calls = 0};
-		code = dataplane_port_add(x->dp, &spec, on_done, o).err;
+		dataplane_port_add(x->dp, port_of(id, o), &route);
 	}
-	assert_int_equal(code, 0);
+	assert_int_equal(o->err, 0);
 	assert_int_equal(o->calls, 0);
 }
 
@@ -286,6 +312,26 @@ static void add_live(struct world *x, int id)
 	add(x, id, false, &o);
 	expect_all(x, DP_MSG_ADD, id, 0);
 	assert_true(o.calls == 1 && o.err == 0);
+	assert_int_equal(o.by, PORT_BY_WORKER);
+}
+
+/* An address that is taken: settled at once, by the parent, and nothing is left of the port. */
+static void test_taken_address(void **state)
+{
+	struct port_route route;
+	struct outcome first, o = {.calls = 0};
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	add(&x, 1, false, &first);
+	expect_all(&x, DP_MSG_ADD, 1, 0);
+	route = route_to(&x, false);
+	dataplane_port_add(x.dp, port_of(2, &o), &route);
+	assert_true(o.calls == 1 && o.err == -EADDRINUSE);
+	assert_int_equal(o.by, PORT_BY_PARENT);
+	expect_silence();
+	world_close(&x);
 }
 
 /* Ports */
@@ -305,7 +351,6 @@ static void test_port_is_there_when_all_have_it(void **state)
 	assert_false(address_is_free(&x));
 	answer(&x, 0, &first, 0);
 	assert_int_equal(o.calls, 0);
-	assert_int_equal(dataplane_port_remove(x.dp, 1, on_done, &o), -ENOENT);
 	answer(&x, 1, &second, 0);
 	assert_true(o.calls == 1 && o.err == 0);
 	expect_silence();
@@ -349,9 +394,7 @@ static void test_removed_port_is_free(void **state)
 	(void)state;
 	world_open(&x);
 	add_live(&x, 1);
-	assert_int_equal(dataplane_port_remove(x.dp, 2, on_done, &o), -ENOENT);
-	assert_int_equal(dataplane_port_remove(x.dp, 1, on_done, &o), 0);
-	assert_int_equal(dataplane_port_remove(x.dp, 1, on_done, &o), -ENOENT);
+	take_away(&x, 1, &o);
 	msg = expect_told(0, DP_MSG_REMOVE, 1);
 	answer(&x, 0, &msg, 0);
 	assert_int_equal(o.calls, 0);
@@ -460,7 +503,7 @@ static void test_next_data_plane_gets_all_ports(void **state)
 	add_live(&x, 1);
 	add_live(&x, 2);
 	add(&x, 3, false, &adding);
-	assert_int_equal(dataplane_port_remove(x.dp, 2, on_done, &removing), 0);
+	take_away(&x, 2, &removing);
 	plane_down(x.dp, false);
 	turns(&x);
 	assert_true(removing.calls == 1 && removing.err == 0);
@@ -477,7 +520,7 @@ static void test_next_data_plane_gets_all_ports(void **state)
 	dp_ports_offer(x.dp);
 	expect_all(&x, DP_MSG_ADD, 1, -EMFILE);
 	expect_all(&x, DP_MSG_ADD, 3, 0);
-	assert_int_equal(dataplane_port_remove(x.dp, 1, on_done, &removing), 0);
+	take_away(&x, 1, &removing);
 	world_close(&x);
 }
 
@@ -736,6 +779,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_port_is_there_when_all_have_it),
+		cmocka_unit_test(test_taken_address),
 		cmocka_unit_test(test_refused_port_is_undone),
 		cmocka_unit_test(test_removed_port_is_free),
 		cmocka_unit_test(test_stray_answers_count_for_nothing),

@@ -29,7 +29,7 @@ static const char *print(const struct sockaddr_storage *ss, char *buf, size_t si
 
 static void leads(const char *text, const char *listen, const char *target, const char *target2)
 {
-	struct port_route port = {.id = 1};
+	struct port_route port = {.proto = PORT_TCP};
 	struct port_spec spec;
 	char buf[80];
 	struct err e;

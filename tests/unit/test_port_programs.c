@@ -13,7 +13,7 @@
 
 static void socat_of(const char *text, struct socat_command *cmd)
 {
-	struct port_route port = {.id = 1};
+	struct port_route port = {.proto = PORT_TCP};
 	struct port_spec spec;
 	struct err e;
 

@@ -10,6 +10,7 @@
 static struct port_driver drv;
 static struct ports *ports;
 static int last_id, answers;
+static size_t last_n;
 static char last_error[1024];
 
 static int setup(void **state)
@@ -27,11 +28,12 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void on_added(void *arg, int id, const struct err *e)
+static void on_added(void *arg, const struct port *const *added, size_t n, const struct err *e)
 {
 	(void)arg;
 	answers++;
-	last_id = id;
+	last_n = n;
+	last_id = n ? added[0]->id : 0;
 	snprintf(last_error, sizeof(last_error), "%s", e ? e->msg : "");
 }
 
@@ -47,14 +49,14 @@ static void add(const char *text)
 	struct port_spec spec;
 
 	assert_int_equal(portspec_parse(text, &spec, NULL), 0);
-	ports_add(ports, &spec, on_added, NULL);
+	ports_add(ports, &spec, 1, on_added, NULL);
 }
 
-static int count(void *arg, const struct port_entry *entry)
+static int count(void *arg, const struct port *port)
 {
 	char *list = arg;
 
-	sprintf(list + strlen(list), "%d ", entry->id);
+	sprintf(list + strlen(list), "%d ", port->id);
 	return 0;
 }
 
@@ -72,7 +74,7 @@ static void test_ids_count_up(void **state)
 	add("127.0.0.1:1:80/tcp");
 	add("127.0.0.1:2:80/tcp");
 	assert_int_equal(last_id, 2);
-	ports_remove(ports, 2, on_removed, NULL);
+	ports_remove(ports, 2, 2, on_removed, NULL);
 	assert_string_equal(last_error, "");
 	add("127.0.0.1:2:80/tcp");
 	assert_int_equal(last_id, 3);
@@ -119,7 +121,7 @@ static void test_child_listen_ip_is_not_for_every_driver(void **state)
 				 .child_listen_ip = "127.0.0.1"};
 
 	(void)state;
-	ports_add(ports, &spec, on_added, NULL);
+	ports_add(ports, &spec, 1, on_added, NULL);
 	assert_string_equal(last_error, "the port driver fake does not listen in the namespace, so "
 					"there can be no childListenIP: builtin does");
 	assert_int_equal(drv.added, 0);
@@ -128,10 +130,10 @@ static void test_child_listen_ip_is_not_for_every_driver(void **state)
 static void test_unknown_ids(void **state)
 {
 	(void)state;
-	ports_remove(ports, 1, on_removed, NULL);
+	ports_remove(ports, 1, 1, on_removed, NULL);
 	assert_string_equal(last_error, "unknown id: 1");
 	add("127.0.0.1:1:80/tcp");
-	ports_remove(ports, (1ll << 32) + 1, on_removed, NULL);
+	ports_remove(ports, (1ll << 32) + 1, (1ll << 32) + 1, on_removed, NULL);
 	assert_string_equal(last_error, "unknown id: 4294967297");
 	assert_list("1 ");
 }
@@ -145,14 +147,14 @@ static void test_slow_driver(void **state)
 	assert_list("");
 	add("127.0.0.1:1:80/tcp"); /* its twin is blocked already */
 	assert_string_equal(last_error, "conflict with ID 1");
-	ports_remove(ports, 1, on_removed, NULL); /* it is not there yet */
+	ports_remove(ports, 1, 1, on_removed, NULL); /* it is not there yet */
 	assert_string_equal(last_error, "unknown id: 1");
 	fake_answer(&drv);
 	assert_int_equal(last_id, 1);
 	assert_list("1 ");
-	ports_remove(ports, 1, on_removed, NULL);
+	ports_remove(ports, 1, 1, on_removed, NULL);
 	assert_list("");
-	ports_remove(ports, 1, on_removed, NULL);
+	ports_remove(ports, 1, 1, on_removed, NULL);
 	assert_string_equal(last_error, "unknown id: 1");
 	add("127.0.0.1:1:80/tcp"); /* it still holds the address */
 	assert_string_equal(last_error, "conflict with ID 1");
@@ -160,11 +162,11 @@ static void test_slow_driver(void **state)
 	assert_string_equal(last_error, "");
 }
 
-static int count_ranges(void *arg, const struct port_entry *entry)
+static int count_ranges(void *arg, const struct port *port)
 {
 	char *list = arg;
 
-	sprintf(list + strlen(list), "%d/%d ", entry->id, entry->range);
+	sprintf(list + strlen(list), "%d/%d ", port->id, port->range);
 	return 0;
 }
 
@@ -186,12 +188,12 @@ static void test_range(void **state)
 	add("127.0.0.1:8-20:1-13/tcp");
 	assert_string_equal(last_error, "port 10: conflict with ID 2");
 	assert_int_equal(drv.added, 0);
-	ports_remove_range(ports, 3, 8, on_removed, NULL);
+	ports_remove(ports, 3, 8, on_removed, NULL);
 	assert_string_equal(last_error, "unknown id: 8");
-	ports_remove_range(ports, 8, 3, on_removed, NULL);
+	ports_remove(ports, 8, 3, on_removed, NULL);
 	assert_string_equal(last_error, "no range of ids: 8-3");
 	assert_list("1 2 3 4 5 6 7 ");
-	ports_remove_range(ports, 3, 6, on_removed, NULL);
+	ports_remove(ports, 3, 6, on_removed, NULL);
 	assert_string_equal(last_error, "");
 	assert_list("1 2 7 ");
 	add("127.0.0.1:3:80/tcp");
@@ -215,6 +217,40 @@ static void test_range_that_cannot_be_had(void **state)
 	assert_int_equal(last_id, 2);
 }
 
+static void add_all(const char *const *texts, size_t n)
+{
+	struct port_spec specs[8] = {{.count = 0}};
+
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(portspec_parse(texts[i], &specs[i], NULL), 0);
+	ports_add(ports, specs, n, on_added, NULL);
+}
+
+/* Several specs: those before the first that cannot be had are there. */
+static void test_some_of_an_order(void **state)
+{
+	static const char *const conflict[] = {"127.0.0.1:1:1/tcp", "127.0.0.1:10-12:1-3/tcp",
+					       "127.0.0.1:11:1/tcp", "127.0.0.1:2:1/tcp"};
+	static const char *const refused[] = {"127.0.0.1:20:1/tcp", "127.0.0.1:664-667:1-4/tcp",
+					      "127.0.0.1:21:1/tcp"};
+
+	(void)state;
+	add_all(conflict, 4);
+	assert_int_equal(last_n, 2);
+	assert_string_equal(last_error, "conflict with ID 3");
+	assert_list("1 2 3 4 ");
+	add_all(refused, 3);
+	assert_int_equal(last_n, 1);
+	assert_int_equal(last_id, 5);
+	assert_string_equal(last_error, "listen tcp 127.0.0.1:666: bind: address already in use");
+	assert_list("1 2 3 4 5 ");
+	add("127.0.0.1:30:1/tcp"); /* what was taken back has taken no number */
+	assert_int_equal(last_id, 6);
+	add_all(conflict, 0);
+	assert_int_equal(last_n, 0);
+	assert_string_equal(last_error, "");
+}
+
 static void answer_all(void)
 {
 	while (drv.n_waiting)
@@ -233,13 +269,13 @@ static void test_range_of_a_slow_driver(void **state)
 		fake_answer(&drv);
 		assert_list("");
 	}
-	ports_remove(ports, 1, on_removed, NULL);
+	ports_remove(ports, 1, 1, on_removed, NULL);
 	assert_string_equal(last_error, "unknown id: 1");
 	/* Another port comes in between: the numbers of the range are taken. */
 	add("127.0.0.1:99:1/tcp");
 	answer_all();
 	assert_list("1 2 3 4 5 6 7 8 9 10 11 ");
-	ports_remove_range(ports, 1, 10, on_removed, NULL);
+	ports_remove(ports, 1, 10, on_removed, NULL);
 	assert_int_equal(drv.n_waiting, 4);
 	answer_all();
 	assert_list("11 ");
@@ -285,7 +321,7 @@ static void test_closing_with_a_range_pending(void **state)
 	setup(NULL);
 	add("127.0.0.1:1-10:1-10/tcp");
 	drv.immediate = false;
-	ports_remove_range(ports, 1, 10, on_removed, NULL);
+	ports_remove(ports, 1, 10, on_removed, NULL);
 	fake_answer(&drv);
 	close_now();
 }
@@ -315,7 +351,7 @@ static void test_closing_with_requests_pending(void **state)
 	(void)state;
 	add("127.0.0.1:1:80/tcp");
 	drv.immediate = false;
-	ports_remove(ports, 1, on_removed, NULL);
+	ports_remove(ports, 1, 1, on_removed, NULL);
 	add("127.0.0.1:2:80/tcp");
 	before = answers;
 	ports_close(ports);
@@ -375,6 +411,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_slow_driver, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_range_that_cannot_be_had, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_some_of_an_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_range_of_a_slow_driver, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_closing_with_a_range_pending, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ranges_and_the_limit, setup, teardown),

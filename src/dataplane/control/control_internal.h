@@ -10,9 +10,10 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in seven files:
- *   control.c  the door, and the table of ports
- *   channel.c   control channels: messages to workers, their answers
+ * The parent's half of the data plane, in eight files:
+ *   control.c  the door
+ *   port.c     what becomes of a port
+ *   channel.c  control channels: messages to workers, their answers
  *   process.c  the processes: start, handshake, end, start again
  *   uring_why.c  why io_uring cannot be had
  *   brokers.c  what it tells the socket brokers
@@ -56,36 +57,6 @@ struct dp_child {
 	int channels[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
 };
 
-enum dp_port_state {
-	DP_PORT_BINDING, /* the broker is to bind the socket in the namespace */
-	DP_PORT_ADDING,
-	DP_PORT_LIVE,
-	DP_PORT_UNDOING, /* a worker refused it: the others give it up */
-	DP_PORT_REMOVING,
-};
-
-struct dp_port {
-	struct dataplane *dp;
-	enum dp_port_state state;
-	struct port_route spec;
-	uint32_t slot;	/* in the statistics file */
-	bool slot_used; /* by an earlier port */
-	int *fds;	/* the listening sockets */
-	unsigned n_fds;
-	bool asked;	  /* BINDING: the broker knows */
-	bool inside;	  /* the last of them is the one in the namespace */
-	unsigned worker;  /* of the first; the others go to those after it */
-	unsigned waiting; /* answers to come */
-	unsigned lives;	  /* data planes that it was offered to while ADDING */
-	uint32_t seq;
-	enum port_settler by; /* whose error it is */
-	int err;
-	struct loop_source *timer; /* to be finished outside the call that asked for it */
-	dataplane_done_fn *done;
-	void *arg;
-	UT_hash_handle hh; /* by spec.id */
-};
-
 struct dataplane {
 	struct loop *loop;
 	struct dataplane_config config;
@@ -101,7 +72,8 @@ struct dataplane {
 	uint64_t slots[LIMIT_PORTS / 64]; /* taken ones have their bit set */
 	unsigned slots_used;		  /* those above never were */
 	unsigned starts;		  /* data planes so far */
-	struct dp_port *ports;
+	struct dp_port *ports;		  /* by id */
+	bool closing;			  /* nobody waits for a port any more */
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
 	struct loop_source *look; /* the broker is going to be told to look */
@@ -178,7 +150,11 @@ bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int
 /* Takes what the broker has said. */
 void dp_inside_answers(struct dataplane *dp);
 
-/* control.c */
+/* port.c */
+/* Gives up every port, and waits a moment until the workers have let go of them. */
+void dp_ports_let_go(struct dataplane *dp);
+/* Lets go of everything that the parent has of its ports. */
+void dp_ports_clear(struct dataplane *dp);
 /* The broker's answer for port id: err 0 with the descriptor, which it takes over, or -errno and
  * fd -1. */
 void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int err, int fd);

@@ -20,12 +20,12 @@
 int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
 {
 	struct broker_listen msg = {
-		.port_id = port->spec.id, .seq = port->seq, .proto = port->spec.proto};
+		.port_id = port->id, .seq = port->seq, .proto = port->route.proto};
 	int code;
 
 	if (dp->broker.state == DP_CHILD_DOWN)
 		return -EPIPE;
-	memcpy(&msg.addr, &port->spec.inside, sizeof(msg.addr));
+	memcpy(&msg.addr, &port->route.inside, sizeof(msg.addr));
 	code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 	return code == -ECONNRESET ? -EPIPE : code; /* it has just died */
 }
@@ -33,9 +33,9 @@ int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
 /* The broker runs in a namespace that its user rules: what it says is checked. */
 bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int fd)
 {
-	bool tcp = port->spec.proto == PORT_TCP;
+	bool tcp = port->route.proto == PORT_TCP;
 
-	return sockopt_is(fd, SO_DOMAIN, port->spec.inside.ss_family) &&
+	return sockopt_is(fd, SO_DOMAIN, port->route.inside.ss_family) &&
 	       sockopt_is(fd, SO_TYPE, tcp ? SOCK_STREAM : SOCK_DGRAM) &&
 	       sockopt_is(fd, SO_PROTOCOL, tcp ? IPPROTO_TCP : IPPROTO_UDP) &&
 	       sockopt_is(fd, SO_ACCEPTCONN, tcp) && sockopt_in_netns(fd, dp->broker.cookie);

@@ -98,7 +98,7 @@ int dataplane_stats_ports(const struct dataplane *dp, dataplane_port_stats_fn *f
 		code = sum_slots(dp, sum, first, n);
 		for (unsigned i = 0; i < n && !code; i++)
 			if (by_slot[first + i] && by_slot[first + i]->state == DP_PORT_LIVE)
-				code = fn(arg, by_slot[first + i]->spec.id, &sum[i]);
+				code = fn(arg, by_slot[first + i]->id, &sum[i]);
 	}
 	return code;
 }

@@ -14,7 +14,7 @@
 
 /*
  * The port driver "builtin": ports by way of the data plane. Runs in the parent. This file turns
- * specs into addresses and errors into RootlessKit's words; the work is behind dataplane.h.
+ * specs into addresses; the work is behind dataplane.h.
  */
 struct port_driver {
 	struct dataplane *dp;
@@ -73,40 +73,6 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 	return 0;
 }
 
-/* Why there is no port, in RootlessKit's words. */
-static void explain(const struct port_order *order, const struct port_outcome *outcome,
-		    struct err *e)
-{
-	if (outcome->by == PORT_BY_DATA_PLANE)
-		err_set(e, outcome->err, "the data plane fails again and again: see the log");
-	else if (outcome->by == PORT_BY_BROKER)
-		port_address_inside_error(order->spec, outcome->err, e);
-	else
-		port_address_error(
-			order->spec, outcome->err,
-			outcome->by == PORT_BY_PARENT ? port_address_unprivileged_start() : -1, e);
-}
-
-static void on_added(void *arg, const struct port_outcome *outcome)
-{
-	struct port_order *order = arg;
-	struct err e = {.code = 0};
-
-	if (outcome->err)
-		explain(order, outcome, &e);
-	order->settled(order, outcome->err ? &e : NULL);
-}
-
-static void on_removed(void *arg, const struct port_outcome *outcome)
-{
-	struct port_order *order = arg;
-	struct err e = {.code = 0};
-
-	if (outcome->err)
-		err_errno(&e, outcome->err, "port %d could not be removed", order->id);
-	order->settled(order, outcome->err ? &e : NULL);
-}
-
 /* A socket that comes from the namespace is told from others by its cookie alone. */
 static int check_inside(const struct port_driver *drv, const struct port_spec *spec, struct err *e)
 {
@@ -115,32 +81,21 @@ static int check_inside(const struct port_driver *drv, const struct port_spec *s
 	return err_set(e, -EOPNOTSUPP, "childListenIP needs Linux 5.14 or newer (SO_NETNS_COOKIE)");
 }
 
-static void builtin_add(struct port_order *order)
+static void builtin_add(struct port *port)
 {
-	struct dataplane *dp = order->drv->dp;
-	struct port_route port = {.id = order->id};
-	struct port_outcome outcome;
+	struct port_route route = {.proto = PORT_TCP};
 	struct err e = {.code = 0};
 
-	if (check_inside(order->drv, order->spec, &e) < 0 ||
-	    port_address_resolve(order->spec, &port, &e) < 0) {
-		order->settled(order, &e);
-		return;
-	}
-	outcome = dataplane_port_add(dp, &port, on_added, order);
-	if (outcome.err == -EAFNOSUPPORT && port_address_without_ipv6(&port))
-		outcome = dataplane_port_add(dp, &port, on_added, order);
-	if (outcome.err)
-		on_added(order, &outcome);
+	if (check_inside(port->drv, &port->spec, &e) < 0 ||
+	    port_address_resolve(&port->spec, &route, &e) < 0)
+		port->settled(port, PORT_BY_PARENT, &e);
+	else
+		dataplane_port_add(port->drv->dp, port, &route);
 }
 
-static void builtin_remove(struct port_order *order)
+static void builtin_remove(struct port *port)
 {
-	struct port_outcome outcome = {
-		.err = dataplane_port_remove(order->drv->dp, order->id, on_removed, order)};
-
-	if (outcome.err)
-		on_removed(order, &outcome);
+	dataplane_port_remove(port->drv->dp, port);
 }
 
 static void builtin_stop(struct port_driver *drv)
@@ -185,6 +140,7 @@ const struct port_driver_ops port_builtin_ops = {
 	.protos = builtin_protos,
 	.batch_max = LIMIT_PORT_BATCH,
 	.takes_child_listen_ip = true,
+	.port_size = sizeof(struct dp_port),
 	.start = builtin_start,
 	.add = builtin_add,
 	.remove = builtin_remove,

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -23,14 +24,15 @@
 
 #define RECONCILE_RETRY_MS 2000
 
+/* The driver's part of a port. */
 struct forward {
 	struct port_driver *drv;
-	int id;
-	struct port_spec spec;
-	long long slirp_id;	  /* 0 until it is there */
-	bool seen;		  /* in the list of slirp4netns */
-	struct port_order *order; /* the add or remove under way */
-	UT_hash_handle hh, by_slirp_id;
+	struct port *port;
+	long long slirp_id; /* 0 until it is there */
+	bool seen;	    /* in the list of slirp4netns */
+	bool asked;	    /* an add or a remove is under way */
+	UT_hash_handle by_slirp_id;
+	struct forward *prev, *next; /* of the driver */
 };
 
 struct port_driver {
@@ -62,23 +64,6 @@ static int slirp_start(const struct port_params *params, struct port_driver **ou
 	return 0;
 }
 
-static struct forward *forward_new(struct port_driver *drv, int id, const struct port_spec *spec)
-{
-	struct forward *f = calloc(1, sizeof(*f));
-
-	if (!f)
-		return NULL;
-	f->drv = drv;
-	f->id = id;
-	f->spec = *spec;
-	HASH_ADD_INT(drv->forwards, id, f);
-	if (!hash_has(&f->hh)) {
-		free(f);
-		return NULL;
-	}
-	return f;
-}
-
 /* slirp_id: 0 for none. */
 static void set_slirp_id(struct forward *f, long long slirp_id)
 {
@@ -89,11 +74,10 @@ static void set_slirp_id(struct forward *f, long long slirp_id)
 		HASH_ADD(by_slirp_id, f->drv->by_slirp_id, slirp_id, sizeof(f->slirp_id), f);
 }
 
-static void forward_free(struct forward *f)
+static void forward_end(struct forward *f)
 {
 	set_slirp_id(f, 0);
-	HASH_DEL(f->drv->forwards, f);
-	free(f);
+	DL_DELETE(f->drv->forwards, f);
 }
 
 /* Its own word for the protocol. sctp goes through as it is: slirp4netns says what it thinks. */
@@ -114,7 +98,7 @@ static bool is_udp(const struct port_spec *spec)
 /* A malloc'd text or NULL. */
 static char *add_text(const struct forward *f)
 {
-	const struct port_spec *spec = &f->spec;
+	const struct port_spec *spec = &f->port->spec;
 	char host[INET_ADDRSTRLEN], guest[INET_ADDRSTRLEN];
 	json_t *args = json_pack("{ss, sI, ss, sI}", "proto", slirp_proto(spec->proto), "host_port",
 				 (json_int_t)spec->parent_port, "guest_addr",
@@ -153,7 +137,7 @@ static bool is_unsure(const struct err *e)
 static void explain(const struct port_spec *spec, const char *refused, struct err *e)
 {
 	struct port_spec as_ipv4 = *spec;
-	struct port_route port = {.id = 0};
+	struct port_route route = {.proto = PORT_TCP};
 	const char *what = NULL;
 	struct err bind_error = {.code = 0};
 
@@ -164,7 +148,7 @@ static void explain(const struct port_spec *spec, const char *refused, struct er
 	else if (strstr(refused, "arguments.guest_addr"))
 		what = "the child IP must be an IPv4 address";
 	snprintf(as_ipv4.proto, sizeof(as_ipv4.proto), "%s4", slirp_proto(spec->proto));
-	if (!what && bind_probe(&as_ipv4, &port, &bind_error) < 0)
+	if (!what && bind_probe(&as_ipv4, &route, &bind_error) < 0)
 		what = bind_error.msg;
 	err_set(e, -EREMOTEIO, "reply.Error: map[desc:%s]%s%s", refused, what ? ": " : "",
 		what ? what : "");
@@ -189,16 +173,15 @@ static void warn_about(struct port_driver *drv, const struct port_spec *spec)
 static void settle(struct forward *f, bool keep, const struct err *e)
 {
 	struct port_driver *drv = f->drv;
-	struct port_order *order = f->order;
 
-	f->order = NULL;
+	f->asked = false;
 	if (!keep)
-		forward_free(f);
+		forward_end(f);
 	if (e && is_unsure(e)) {
 		drv->unsure = true;
 		reconcile(drv);
 	}
-	order->settled(order, e);
+	f->port->settled(f->port, PORT_BY_PROGRAM, e);
 }
 
 static void on_added(void *arg, const struct slirp4netns_answer *answer, const struct err *e)
@@ -207,50 +190,45 @@ static void on_added(void *arg, const struct slirp4netns_answer *answer, const s
 	struct err refused = {.code = 0};
 
 	if (!e && answer->refused[0]) {
-		explain(&f->spec, answer->refused, &refused);
+		explain(&f->port->spec, answer->refused, &refused);
 		e = &refused;
 	}
 	if (!e) {
 		set_slirp_id(f, answer->id);
-		warn_about(f->drv, &f->spec);
+		warn_about(f->drv, &f->port->spec);
 	}
 	settle(f, !e, e);
 }
 
-static void fail(struct port_order *order, int code)
+static void fail(struct port *port, int code)
 {
 	struct err e = {.code = 0};
 
 	err_errno(&e, code, "port driver slirp4netns");
-	order->settled(order, &e);
+	port->settled(port, PORT_BY_PARENT, &e);
 }
 
-static void slirp_add(struct port_order *order)
+static void slirp_add(struct port *port)
 {
-	const struct port_spec *spec = order->spec;
-	struct port_driver *drv = order->drv;
+	struct forward *f = (struct forward *)port->own;
+	struct port_driver *drv = port->drv;
 	struct err e = {.code = 0};
 	char quoted[300];
-	struct forward *f;
 	int code;
 
-	if (!slirp_proto(spec->proto)) {
+	if (!slirp_proto(port->spec.proto)) {
 		err_set(&e, -EPROTONOSUPPORT, "unsupported protocol %s",
-			quote_go(spec->proto, quoted, sizeof(quoted)));
-		order->settled(order, &e);
+			quote_go(port->spec.proto, quoted, sizeof(quoted)));
+		port->settled(port, PORT_BY_PARENT, &e);
 		return;
 	}
 	reconcile(drv);
-	f = forward_new(drv, order->id, spec);
-	if (!f) {
-		fail(order, -ENOMEM);
-		return;
-	}
-	f->order = order;
+	*f = (struct forward){.drv = drv, .port = port, .asked = true};
+	DL_APPEND(drv->forwards, f);
 	code = slirp4netns_api_call(drv->api, SLIRP4NETNS_ADD, add_text(f), false, on_added, f);
 	if (code) {
-		forward_free(f);
-		fail(order, code);
+		forward_end(f);
+		fail(port, code);
 	}
 }
 
@@ -269,24 +247,19 @@ static void on_removed(void *arg, const struct slirp4netns_answer *answer, const
 	settle(f, e != NULL, e);
 }
 
-static void slirp_remove(struct port_order *order)
+static void slirp_remove(struct port *port)
 {
-	struct port_driver *drv = order->drv;
-	struct forward *f;
+	struct forward *f = (struct forward *)port->own;
+	struct port_driver *drv = port->drv;
 	int code;
 
-	HASH_FIND_INT(drv->forwards, &order->id, f);
-	if (!f) {
-		fail(order, -ENOENT);
-		return;
-	}
 	reconcile(drv);
-	f->order = order;
+	f->asked = true;
 	code = slirp4netns_api_call(drv->api, SLIRP4NETNS_REMOVE, remove_text(f->slirp_id), false,
 				    on_removed, f);
 	if (code) {
-		f->order = NULL;
-		fail(order, code);
+		f->asked = false;
+		fail(port, code);
 	}
 }
 
@@ -337,9 +310,9 @@ static void on_added_again(void *arg, const struct slirp4netns_answer *answer, c
 	if (answer && !answer->refused[0])
 		set_slirp_id(f, answer->id);
 	else
-		log_error("port %d: slirp4netns has lost it: %s", f->id,
+		log_error("port %d: slirp4netns has lost it: %s", f->port->id,
 			  e ? e->msg : answer->refused);
-	if (f->order || (e && is_unsure(e))) {
+	if (f->asked || (e && is_unsure(e))) {
 		f->drv->unsure = true;
 		retry_later(f->drv);
 	}
@@ -355,7 +328,7 @@ static void add_again(struct forward *f)
 static void on_list(void *arg, const struct slirp4netns_answer *answer, const struct err *e)
 {
 	struct port_driver *drv = arg;
-	struct forward *f, *tmp;
+	struct forward *f;
 
 	drv->listing = false;
 	if (e && e->code == -ECONNREFUSED) { /* what it forwarded went with it */
@@ -367,7 +340,7 @@ static void on_list(void *arg, const struct slirp4netns_answer *answer, const st
 		return;
 	}
 	drv->unsure = false;
-	HASH_ITER(hh, drv->forwards, f, tmp)
+	DL_FOREACH(drv->forwards, f)
 	f->seen = false;
 	for (size_t i = 0; i < answer->n_ids; i++) {
 		HASH_FIND(by_slirp_id, drv->by_slirp_id, &answer->ids[i], sizeof(f->slirp_id), f);
@@ -376,9 +349,9 @@ static void on_list(void *arg, const struct slirp4netns_answer *answer, const st
 		else
 			remove_stray(drv, answer->ids[i]);
 	}
-	/* A forward that is to be removed (order is set) need not come back. */
-	HASH_ITER(hh, drv->forwards, f, tmp)
-	if (f->slirp_id && !f->seen && !f->order)
+	/* A forward that is to be removed (asked is set) need not come back. */
+	DL_FOREACH(drv->forwards, f)
+	if (f->slirp_id && !f->seen && !f->asked)
 		add_again(f);
 	if (drv->unsure)
 		retry_later(drv);
@@ -407,7 +380,7 @@ static void slirp_stop(struct port_driver *drv)
 	loop_remove(drv->retry);
 	slirp4netns_api_close(drv->api);
 	while (drv->forwards)
-		forward_free(drv->forwards);
+		forward_end(drv->forwards);
 	free(drv);
 }
 
@@ -416,6 +389,7 @@ static const char *const slirp_protos[] = {"tcp", "tcp4", "udp", "udp4", NULL};
 const struct port_driver_ops port_slirp4netns_ops = {
 	.name = "slirp4netns",
 	.protos = slirp_protos,
+	.port_size = sizeof(struct forward),
 	.disallow_loopback_child_ip = true,
 	.start = slirp_start,
 	.add = slirp_add,

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/fd.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/restart.h"
 #include "drivers/driver.h"
@@ -27,18 +27,19 @@
 /* A guard that has not gone by then is stuck in the kernel or stopped. */
 #define REMOVE_TIMEOUT_MS 5000
 
+/* The driver's part of a port. */
 struct socat {
 	struct port_driver *drv;
-	struct port_route port;
-	int id; /* that of port, as the key of the table */
+	struct port *port;
+	struct port_route route;
 	struct guard guard;
 	struct helper_output output;
 	struct loop_source *exit_src, *output_src, *timer;
 	bool listening;	   /* the one that runs now */
 	unsigned failures; /* in a row */
 	uint64_t started_ms;
-	struct port_order *order; /* the add or remove under way; NULL: none */
-	UT_hash_handle hh;
+	bool asked;		   /* an add or a remove is under way */
+	struct socat *prev, *next; /* of the driver */
 };
 
 struct port_driver {
@@ -92,25 +93,24 @@ static void clear(struct socat *s)
 	helper_output_close(&s->output);
 }
 
-static void socat_free(struct socat *s)
+static void socat_end(struct socat *s)
 {
 	clear(s);
-	HASH_DEL(s->drv->socats, s);
-	free(s);
+	DL_DELETE(s->drv->socats, s);
 }
 
 /* Answers the add or remove under way; end: and ends the port. */
 static void settle(struct socat *s, bool end, const struct err *e)
 {
-	struct port_order *order = s->order;
+	bool asked = s->asked;
 
-	s->order = NULL;
+	s->asked = false;
 	loop_remove(s->timer);
 	s->timer = NULL;
 	if (end)
-		socat_free(s);
-	if (order)
-		order->settled(order, e);
+		socat_end(s);
+	if (asked)
+		s->port->settled(s->port, PORT_BY_PROGRAM, e);
 }
 
 /* Why it ended, in its own words if it had any. */
@@ -145,7 +145,7 @@ static void on_exit_of_socat(void *arg, uint32_t events)
 		return;
 	}
 	why_ended(s, &e);
-	if (s->order)
+	if (s->asked)
 		settle(s, true, &e);
 	else
 		start_again_later(s, e.msg);
@@ -175,7 +175,7 @@ static void on_start_timeout(void *arg, uint32_t events)
 	(void)events;
 	s->timer = NULL;
 	err_set(&e, -ETIMEDOUT, "socat does not listen after %d ms", START_TIMEOUT_MS);
-	if (s->order)
+	if (s->asked)
 		settle(s, true, &e);
 	else
 		start_again_later(s, e.msg);
@@ -187,7 +187,7 @@ static void on_remove_timeout(void *arg, uint32_t events)
 
 	(void)events;
 	s->timer = NULL;
-	log_warning("port %d: socat did not end within %d ms and is killed", s->id,
+	log_warning("port %d: socat did not end within %d ms and is killed", s->port->id,
 		    REMOVE_TIMEOUT_MS);
 	proc_end(&s->guard.proc, SIGKILL, 0);
 	settle(s, true, NULL);
@@ -212,7 +212,7 @@ static int launch(struct socat *s, struct err *e)
 
 	if (code)
 		return err_errno(e, code, "cannot start socat: pipe");
-	socat_build_command(&s->port, s->drv->udp_timeout_ms, &cmd);
+	socat_build_command(&s->route, s->drv->udp_timeout_ms, &cmd);
 	log_debug("port/socat: %s %s", cmd.listen, cmd.exec);
 	s->started_ms = loop_now_ms();
 	code = guard_start(&s->guard, cmd.argv, keep, 2, output_w, e);
@@ -244,15 +244,15 @@ static void start_again_later(struct socat *s, const char *why)
 	pause_ms = restart_delay_ms(s->failures);
 	clear(s);
 	if (pause_ms >= RESTART_HOPELESS_MS)
-		log_error("port %d is not forwarded: %s; starting it again in %u s", s->id, why,
-			  pause_ms / 1000);
+		log_error("port %d is not forwarded: %s; starting it again in %u s", s->port->id,
+			  why, pause_ms / 1000);
 	else
-		log_warning("port %d: %s; starting it again, open connections are lost", s->id,
-			    why);
+		log_warning("port %d: %s; starting it again, open connections are lost",
+			    s->port->id, why);
 	s->timer = loop_add_timer(s->drv->loop, pause_ms, on_restart, s);
 	if (!s->timer)
 		log_error("port %d is not forwarded any more: %s; remove it and add it again",
-			  s->id, strerror(errno));
+			  s->port->id, strerror(errno));
 }
 
 /* Whether this driver carries the protocol at all: sctp is a known word. */
@@ -267,68 +267,46 @@ static int check_proto(const struct port_spec *spec, struct err *e)
 		       quote_go(spec->proto, quoted, sizeof(quoted)));
 }
 
-static int add(struct port_order *order, struct err *e)
+static int add(struct port *port, struct err *e)
 {
-	struct port_driver *drv = order->drv;
-	struct port_route port = {.id = order->id};
-	struct socat *s;
-	int code = check_proto(order->spec, e);
+	struct socat *s = (struct socat *)port->own;
+	int code = check_proto(&port->spec, e);
 
+	*s = (struct socat){
+		.drv = port->drv, .port = port, .guard = GUARD_NONE, .output = HELPER_OUTPUT_NONE};
+	s->output.name = "port/socat";
 	if (!code)
-		code = bind_probe(order->spec, &port, e);
+		code = bind_probe(&port->spec, &s->route, e);
 	if (code)
 		return code;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return err_errno(e, -ENOMEM, "port driver socat");
-	s->drv = drv;
-	s->port = port;
-	s->id = order->id;
-	s->guard = GUARD_NONE;
-	s->output = HELPER_OUTPUT_NONE;
-	s->output.name = "port/socat";
-	HASH_ADD_INT(drv->socats, id, s);
-	if (!hash_has(&s->hh)) {
-		free(s);
-		return err_errno(e, -ENOMEM, "socat");
-	}
+	DL_APPEND(s->drv->socats, s);
 	code = launch(s, e);
-	if (code) {
-		socat_free(s);
-		return code;
-	}
-	s->order = order;
-	return 0;
+	if (code)
+		socat_end(s);
+	s->asked = !code;
+	return code;
 }
 
-static void socat_add(struct port_order *order)
+static void socat_add(struct port *port)
 {
 	struct err e = {.code = 0};
 
-	if (add(order, &e) < 0)
-		order->settled(order, &e);
+	if (add(port, &e) < 0)
+		port->settled(port, PORT_BY_PARENT, &e);
 }
 
-static void socat_remove(struct port_order *order)
+static void socat_remove(struct port *port)
 {
-	struct port_driver *drv = order->drv;
-	struct err e = {.code = 0};
-	struct socat *s;
+	struct socat *s = (struct socat *)port->own;
 
-	HASH_FIND_INT(drv->socats, &order->id, s);
-	if (!s) {
-		err_errno(&e, -ENOENT, "port driver socat");
-		order->settled(order, &e);
-		return;
-	}
-	s->order = order;
+	s->asked = true;
 	guard_release(&s->guard);
 	if (!s->guard.proc.pid) { /* has ended by itself, and waits for its next start */
 		settle(s, true, NULL);
 		return;
 	}
 	loop_remove(s->timer);
-	s->timer = loop_add_timer(drv->loop, REMOVE_TIMEOUT_MS, on_remove_timeout, s);
+	s->timer = loop_add_timer(s->drv->loop, REMOVE_TIMEOUT_MS, on_remove_timeout, s);
 	if (!s->timer)
 		settle(s, true, NULL);
 }
@@ -340,10 +318,10 @@ static void socat_stop(struct port_driver *drv)
 	if (!drv)
 		return;
 	/* All at once, then wait for each. */
-	HASH_ITER(hh, drv->socats, s, tmp)
+	DL_FOREACH(drv->socats, s)
 	guard_release(&s->guard);
-	HASH_ITER(hh, drv->socats, s, tmp)
-	socat_free(s);
+	DL_FOREACH_SAFE(drv->socats, s, tmp)
+	socat_end(s);
 	free(drv);
 }
 
@@ -352,6 +330,7 @@ static const char *const socat_protos[] = {"tcp", "tcp4", "tcp6", "udp", "udp4",
 const struct port_driver_ops port_socat_ops = {
 	.name = "socat",
 	.protos = socat_protos,
+	.port_size = sizeof(struct socat),
 	.start = socat_start,
 	.add = socat_add,
 	.remove = socat_remove,
