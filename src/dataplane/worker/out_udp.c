@@ -93,6 +93,11 @@ static void map_touch(struct worker *w, struct out_map *m, enum out_age age)
 	DL_APPEND(table(w)->ages[m->age], m);
 }
 
+static void map_port_put(struct worker *w)
+{
+	__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
+}
+
 static void map_release(struct worker *w, struct out_map *m)
 {
 	uint32_t gen = m->gen + 1;
@@ -100,7 +105,6 @@ static void map_release(struct worker *w, struct out_map *m)
 	assert(m->state == OUT_MAP_CLOSING && !m->armed && !m->peers);
 	w->io->ops->close_fd(w->io, m->fd);
 	w->out.fds--;
-	__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
 	memset(m, 0, sizeof(*m));
 	m->gen = gen;
 	m->next = table(w)->maps_free;
@@ -126,6 +130,8 @@ static void map_close(struct worker *w, struct out_map *m)
 	table(w)->maps_count--;
 	table(w)->last.map = NULL;
 	stats_sub(&w->stats->out_udp_flows, 1);
+	/* Its socket is gone in a moment, and whoever it makes room for need not wait for that. */
+	map_port_put(w);
 	if (m->armed)
 		w->io->ops->cancel(w->io, m->fd, handle_of(w, m));
 	else
@@ -152,7 +158,7 @@ static bool map_port_get(struct worker *w)
 
 	if (__atomic_add_fetch(&ports->udp, 1, __ATOMIC_RELAXED) <= ports->max)
 		return true;
-	__atomic_sub_fetch(&ports->udp, 1, __ATOMIC_RELAXED);
+	map_port_put(w);
 	return false;
 }
 
@@ -227,7 +233,7 @@ static struct out_map *map_new(struct worker *w, const union sock_addr *inside,
 		m = NULL;
 	}
 	if (!m) {
-		__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
+		map_port_put(w);
 		return NULL;
 	}
 	bucket = map_bucket(w, inside);
@@ -289,13 +295,6 @@ static void refuse(struct worker *w, const union sock_addr *client, const union 
 	out_icmp_error(w, client, dest, egress == EGRESS_REFUSED ? ECONNREFUSED : EACCES, 0, len);
 }
 
-/* The resolver that a mapping asks has not answered: the next one is asked. */
-static void next_resolver(struct worker *w, const struct out_map *m)
-{
-	if (table(w)->resolver == m->resolver && w->out.policy.n_resolvers)
-		table(w)->resolver = (m->resolver + 1) % w->out.policy.n_resolvers;
-}
-
 /* The mapping of a client's questions, NULL: a new one is needed. */
 static struct out_map *map_for_dns(struct worker *w, const union sock_addr *client)
 {
@@ -304,7 +303,7 @@ static struct out_map *map_for_dns(struct worker *w, const union sock_addr *clie
 	if (!m || w->out.policy.n_resolvers < 2 || !m->unanswered ||
 	    w->now_ns - m->asked_ns < RESOLVER_NS)
 		return m;
-	next_resolver(w, m);
+	out_udp_next_resolver(w, m);
 	map_close(w, m);
 	return NULL;
 }
@@ -407,24 +406,6 @@ void out_udp_listen_event(struct worker *w, const struct io_event *ev)
 
 /* From outside */
 
-/* An outside address as its client knows it. */
-static void as_seen_inside(const struct worker *w, const struct out_map *m, union sock_addr *addr)
-{
-	const struct dp_outward *policy = &w->out.policy;
-	bool ipv6 = m->inside.sa.sa_family == AF_INET6;
-	in_port_t port = addr->in4.sin_port;
-
-	if (m->kind == EGRESS_WORLD)
-		return;
-	memset(addr, 0, sizeof(*addr));
-	addr->sa.sa_family = m->inside.sa.sa_family;
-	addr->in4.sin_port = m->kind == EGRESS_DNS ? htons(DNS_PORT) : port;
-	if (ipv6)
-		addr->in6.sin6_addr = m->kind == EGRESS_DNS ? policy->dns6 : policy->gateway6;
-	else
-		addr->in4.sin_addr = m->kind == EGRESS_DNS ? policy->dns4 : policy->gateway4;
-}
-
 static void count_answer(struct worker *w, struct out_map *m, unsigned datagrams)
 {
 	m->unanswered -= datagrams < m->unanswered ? datagrams : m->unanswered;
@@ -448,7 +429,7 @@ static void from_outside(struct worker *w, struct out_map *m, const struct io_da
 	if (m && m->state == OUT_MAP_OPEN && read_name(d, &from)) {
 		host = out_host_of(&from);
 		if (out_peer_find(w, m, &host)) {
-			as_seen_inside(w, m, &from);
+			out_udp_seen_inside(w, m, &from);
 			r = out_responder_of(w, &from);
 		}
 	}
@@ -500,20 +481,6 @@ void out_udp_map_event(struct worker *w, const struct io_event *ev)
 		map_release(w, m);
 	else
 		receive_ended(w, m, ev->res);
-}
-
-void out_udp_errors(struct worker *w, struct out_map *m)
-{
-	struct io_error e;
-
-	for (unsigned i = 0; i < UDP_ERRORS_MAX && w->io->ops->recv_error(w->io, m->fd, &e) == 0;
-	     i++) {
-		stats_add(&w->stats->out_udp_errors, 1);
-		if (m->kind == EGRESS_DNS)
-			next_resolver(w, m);
-		as_seen_inside(w, m, &e.dest);
-		out_icmp_error(w, &m->inside, &e.dest, e.err, e.info, 0);
-	}
 }
 
 /* The host's resolvers are others now. */

@@ -146,9 +146,13 @@ struct out_route {
 void out_udp_send(struct worker *w, const struct out_route *route, const struct udp_payload *p);
 void out_udp_flush(struct worker *w);
 
-/* Errors of a socket that are read at a time. */
-#define UDP_ERRORS_MAX 64
+/* out_udp_error.c */
+
 /* An outside socket has errors to tell: the client hears them as ICMP. */
 void out_udp_errors(struct worker *w, struct out_map *m);
+/* The resolver that a mapping asks has not answered: the next one is asked. */
+void out_udp_next_resolver(struct worker *w, const struct out_map *m);
+/* Makes an outside address what the client knows it by. */
+void out_udp_seen_inside(const struct worker *w, const struct out_map *m, union sock_addr *addr);
 
 #endif

@@ -428,7 +428,8 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 		return;
 	}
 	payload = payload_of(d, segment);
-	if (f->state == UDP_FLOW_OPEN && f->undecided)
+	udp_target_asked(w, f);
+	if (f->state == UDP_FLOW_OPEN)
 		udp_pending_keep(w, f, &payload);
 	if (f->state == UDP_FLOW_OPEN)
 		udp_send(w, f, false, &payload);

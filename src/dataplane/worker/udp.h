@@ -49,9 +49,10 @@ struct udp_flow {
 	bool both;	/* target and target2 have been tried since that */
 	bool second;	/* its server is, or may be, at target2 of the listener */
 	bool undecided; /* or at the other one: what is sent is kept in pending, too */
-	bool unreachable;  /* one could not be connected to */
-	uint8_t n_counted; /* of pending: have been sent once */
+	bool unreachable; /* one could not be connected to */
+	uint8_t ways;	  /* to its server: the router's, the targets */
 	uint8_t n_pending;
+	uint8_t n_sent[UDP_PENDING_MAX]; /* by so many ways has it been sent already */
 	struct udp_payload pending[UDP_PENDING_MAX];
 	struct udp_key key;
 	uint64_t last_ns; /* of its last datagram */

@@ -30,15 +30,19 @@ static void forget(struct worker *w, struct udp_flow *f)
 		if (!udp_buf_is_copy(&f->pending[i]))
 			w->udp.held--;
 	unlist(w, f);
-	f->n_pending = f->n_counted = 0;
+	f->n_pending = 0;
 }
 
-void udp_pending_keep(struct worker *w, struct udp_flow *f, const struct udp_payload *p)
+/* What is about to be sent, and has been sent by this many ways before. The last way of all ends
+ * in nothing that a copy could be of use for. */
+static void keep(struct worker *w, struct udp_flow *f, const struct udp_payload *p, unsigned sent)
 {
 	struct udp_payload copy = *p;
 
-	if (f->n_pending == UDP_PENDING_MAX || !udp_buf_duplicate(w, &copy))
+	if (!f->undecided || sent + 1 >= f->ways || f->n_pending == UDP_PENDING_MAX ||
+	    !udp_buf_duplicate(w, &copy))
 		return;
+	f->n_sent[f->n_pending] = (uint8_t)(sent + 1);
 	f->pending[f->n_pending++] = copy;
 	if (f->keep_ns)
 		return;
@@ -46,10 +50,14 @@ void udp_pending_keep(struct worker *w, struct udp_flow *f, const struct udp_pay
 	DL_APPEND2(w->udp.keeping, f, keep_prev, keep_next);
 }
 
+void udp_pending_keep(struct worker *w, struct udp_flow *f, const struct udp_payload *p)
+{
+	keep(w, f, p, 0);
+}
+
 void udp_pending_again(struct worker *w, struct udp_flow *f)
 {
 	unlist(w, f);
-	f->n_counted = f->n_pending;
 }
 
 void udp_pending_forget(struct worker *w, struct udp_flow *f)
@@ -79,6 +87,7 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 	assert(f->state == UDP_FLOW_WAITING);
 	if (f->n_pending < UDP_PENDING_MAX) {
 		*slot = *p;
+		f->n_sent[f->n_pending] = 0;
 		if (udp_buf_copy(w, slot)) {
 			f->n_pending++;
 			return;
@@ -96,14 +105,15 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 void udp_pending_send(struct worker *w, struct udp_flow *f)
 {
 	struct udp_payload pending[UDP_PENDING_MAX];
-	unsigned n = f->n_pending, n_counted = f->n_counted;
+	uint8_t n_sent[UDP_PENDING_MAX];
+	unsigned n = f->n_pending;
 
 	memcpy(pending, f->pending, sizeof(pending));
+	memcpy(n_sent, f->n_sent, sizeof(n_sent));
 	forget(w, f);
 	for (unsigned i = 0; i < n; i++) {
-		if (f->undecided && i >= n_counted)
-			udp_pending_keep(w, f, &pending[i]);
-		if (i < n_counted)
+		keep(w, f, &pending[i], n_sent[i]);
+		if (n_sent[i])
 			udp_send_again(w, f, &pending[i]);
 		else
 			udp_send(w, f, false, &pending[i]);
@@ -116,7 +126,8 @@ void udp_pending_drop(struct worker *w, struct udp_flow *f)
 
 	forget(w, f);
 	for (unsigned i = 0; i < n; i++) {
-		udp_send_dropped(w, f->listener, udp_datagrams(&f->pending[i]));
+		if (f->n_sent[i] == 0)
+			udp_send_dropped(w, f->listener, udp_datagrams(&f->pending[i]));
 		udp_buf_put(w, f->pending[i].buf_id);
 	}
 }

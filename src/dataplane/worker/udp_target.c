@@ -7,6 +7,9 @@
 /* How long a port remembers that its server is at the second address. */
 #define REMEMBER_NS (60000 * WORKER_NS_PER_MS)
 
+/* Nothing for so long, and what a flow sends next is kept, as its first datagram was. */
+#define QUIET_NS (100 * WORKER_NS_PER_MS)
+
 const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len)
 {
 	const struct listener *l = f->listener;
@@ -59,7 +62,8 @@ void udp_target_choose(struct worker *w, struct udp_flow *f)
 	const struct listener *l = f->listener;
 	bool second, route = has_route(f, &second);
 
-	f->undecided = l->target2_len > 0 || route;
+	f->ways = (uint8_t)(1 + (l->target2_len > 0) + route);
+	f->undecided = f->ways > 1;
 	choose_direct(w, f);
 	if (route && w->now_ns >= l->routed_off_ns) {
 		f->routed = true;
@@ -77,6 +81,12 @@ void udp_target_answered(struct worker *w, struct udp_flow *f)
 		return;
 	f->undecided = false;
 	udp_pending_forget(w, f);
+}
+
+void udp_target_asked(const struct worker *w, struct udp_flow *f)
+{
+	if (w->now_ns - f->last_ns >= QUIET_NS)
+		f->undecided = f->ways > 1;
 }
 
 /* The next of its ways, round and round. */
@@ -103,10 +113,8 @@ static void other(struct worker *w, struct udp_flow *f)
 
 bool udp_target_refused(struct worker *w, struct udp_flow *f)
 {
-	bool second;
-
 	/* One that has answered so far: its next datagram will tell. */
-	f->undecided = f->listener->target2_len > 0 || has_route(f, &second);
+	f->undecided = f->ways > 1;
 	if (!f->undecided || f->n_pending == 0)
 		return false;
 	other(w, f);

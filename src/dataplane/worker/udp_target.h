@@ -8,7 +8,8 @@
  * A port may lead to two addresses, of which one has the server: [::1] and 127.0.0.1. UDP has no
  * connect that tells, so a flow begins at one of them, and small datagrams are kept until the first
  * answer. When an ICMP error comes instead, they go to the other address. The port remembers for a
- * while where an answer came from, and its next flows begin there.
+ * while where an answer came from, and its next flows begin there. A flow that was quiet for a
+ * moment begins anew: its server may have moved, and its client may be another with the same port.
  *
  * With --net=builtin there is a third, before these: the namespace's own address, by way of the
  * router and with the client's address (client_address.c tells why).
@@ -21,6 +22,8 @@ int udp_target_family(const struct udp_flow *f);
 union sock_addr udp_target_client(const struct udp_flow *f);
 /* A new flow. */
 void udp_target_choose(struct worker *w, struct udp_flow *f);
+/* A datagram of its client has come: if the flow was quiet, the server may have moved since. */
+void udp_target_asked(const struct worker *w, struct udp_flow *f);
 /* The server has answered: it is here. */
 void udp_target_answered(struct worker *w, struct udp_flow *f);
 /* An ICMP error has come. Whether datagrams are there for the other address, which is the flow's

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "out_world.h"
+
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "dataplane/dataplane.h"
+
+/*
+ * Published ports by way of the router (--net=builtin): servers see the client's address, and who
+ * is not at the namespace's own address is found at the loopback addresses.
+ */
+
+#define CLIENT 0xcb007109u /* 203.0.113.9 */
+
+static void way_in_open(struct out_world *o, uint32_t proto, uint16_t target2)
+{
+	struct dp_msg msg;
+
+	out_world_open(o);
+	feed_router(o);
+	msg = port_msg(&o->x, proto, target2);
+	msg.transparent = 1;
+	o->x.listener = sim_listener(o->x.sim);
+	ask_add(&o->x, &msg, o->x.listener);
+	expect_answer(&o->x, o->x.port_id, o->x.seq, 0);
+	settle(&o->x);
+	feed_router(o);
+}
+
+/* UDP */
+
+static void from_client(struct out_world *o, uint16_t port, const char *text)
+{
+	send_down(o, o->x.listener, CLIENT, port, text);
+}
+
+/* A datagram that went to the server, by the router's way or not. Its descriptor. */
+static int expect_at(struct out_world *o, const char *text, bool routed, uint16_t port)
+{
+	struct sim_datagram d = sent(o, text);
+
+	expect_addr(&d.to, routed ? INSIDE : INADDR_LOOPBACK, port);
+	assert_int_equal(d.from.sin_family, routed ? AF_INET : 0);
+	if (routed)
+		expect_addr(&d.from, CLIENT, ntohs(d.from.sin_port));
+	return d.fd;
+}
+
+static void refuse(struct out_world *o, int fd)
+{
+	assert_true(sim_datagram_error(o->x.sim, fd, -ECONNREFUSED));
+	settle(&o->x);
+	feed_router(o);
+}
+
+static void test_udp_bears_the_clients_address(void **state)
+{
+	struct out_world o;
+	int fd;
+
+	(void)state;
+	way_in_open(&o, PORT_UDP, 0);
+	from_client(&o, 4000, "hello");
+	fd = expect_at(&o, "hello", true, 80);
+	send_down(&o, fd, INSIDE, 80, "answer");
+	sent(&o, "answer");
+	from_client(&o, 4000, "more");
+	assert_int_equal(expect_at(&o, "more", true, 80), fd);
+	out_world_close(&o);
+}
+
+/* The router's way refuses, the first target refuses, and the first datagram is not lost. */
+static void test_udp_first_datagram_finds_the_third_way(void **state)
+{
+	struct out_world o;
+	int fd;
+
+	(void)state;
+	way_in_open(&o, PORT_UDP, 81);
+	from_client(&o, 4000, "hello");
+	from_client(&o, 4000, "and more");
+	fd = expect_at(&o, "hello", true, 80);
+	expect_at(&o, "and more", true, 80);
+	refuse(&o, fd);
+	fd = expect_at(&o, "hello", false, 80);
+	expect_at(&o, "and more", false, 80);
+	refuse(&o, fd);
+	fd = expect_at(&o, "hello", false, 81);
+	expect_at(&o, "and more", false, 81);
+	send_down(&o, fd, INADDR_LOOPBACK, 81, "answer");
+	sent(&o, "answer");
+	assert_int_equal(o.x.stats.udp_datagrams_in, 2);
+	/* Who comes next begins there. */
+	from_client(&o, 4001, "next");
+	expect_at(&o, "next", false, 81);
+	expect_nothing_sent(&o);
+	out_world_close(&o);
+}
+
+/* Each datagram is sent by each way once, also when nobody is anywhere. */
+static void test_udp_nobody_anywhere(void **state)
+{
+	struct out_world o;
+	int fd;
+
+	(void)state;
+	way_in_open(&o, PORT_UDP, 81);
+	from_client(&o, 4000, "hello");
+	fd = expect_at(&o, "hello", true, 80);
+	refuse(&o, fd);
+	fd = expect_at(&o, "hello", false, 80);
+	refuse(&o, fd);
+	fd = expect_at(&o, "hello", false, 81);
+	refuse(&o, fd);
+	expect_nothing_sent(&o);
+	assert_int_equal(o.x.stats.udp_datagrams_in, 1);
+	assert_int_equal(o.x.stats.udp_dropped, 0);
+	out_world_close(&o);
+}
+
+/* A server that has answered moves: the datagram after a moment of silence is not lost. */
+static void test_udp_server_moves_while_its_flow_is_quiet(void **state)
+{
+	struct out_world o;
+	int fd;
+
+	(void)state;
+	way_in_open(&o, PORT_UDP, 0);
+	from_client(&o, 4000, "hello");
+	fd = expect_at(&o, "hello", true, 80);
+	send_down(&o, fd, INSIDE, 80, "answer");
+	sent(&o, "answer");
+	pass(&o.x, SECOND_NS / 5);
+	from_client(&o, 4000, "moved");
+	assert_int_equal(expect_at(&o, "moved", true, 80), fd);
+	refuse(&o, fd);
+	expect_at(&o, "moved", false, 80);
+	out_world_close(&o);
+}
+
+/* Clients on this host have no address that the router could show. */
+static void test_udp_client_of_this_host(void **state)
+{
+	struct out_world o;
+
+	(void)state;
+	way_in_open(&o, PORT_UDP, 0);
+	send_down(&o, o.x.listener, INADDR_LOOPBACK, 4000, "hello");
+	expect_at(&o, "hello", false, 80);
+	out_world_close(&o);
+}
+
+/* TCP */
+
+static int client_connects(struct out_world *o, uint32_t address, uint16_t port)
+{
+	int far = sim_client_connect(o->x.sim, o->x.listener);
+
+	assert_true(far >= 0);
+	sim_client_from(o->x.sim, far, address, port);
+	settle(&o->x);
+	feed_router(o);
+	return far;
+}
+
+static void expect_server_sees(struct out_world *o, int client, int server, uint32_t address)
+{
+	struct sockaddr_in bound;
+	uint32_t mark;
+
+	assert_true(server >= 0);
+	bound = sim_bound(o->x.sim, server, &mark);
+	assert_int_equal(ntohl(bound.sin_addr.s_addr), address);
+	expect_joined(o, client, server);
+}
+
+static void test_tcp_bears_the_clients_address(void **state)
+{
+	struct out_world o;
+	int client, server;
+
+	(void)state;
+	way_in_open(&o, PORT_TCP, 0);
+	client = client_connects(&o, CLIENT, 4000);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, client, server, CLIENT);
+	assert_int_equal(o.x.stats.tcp_transparent, 1);
+	finish(&o, client, server);
+	/* Who is on this host is seen as before. */
+	client = client_connects(&o, INADDR_LOOPBACK, 4001);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, client, server, 0);
+	finish(&o, client, server);
+	out_world_close(&o);
+}
+
+/* A server on the loopback address alone refuses the router's way, and is reached. */
+static void test_tcp_server_on_loopback_alone(void **state)
+{
+	struct out_world o;
+	int client, server;
+
+	(void)state;
+	way_in_open(&o, PORT_TCP, 0);
+	sim_fail_bound(o.x.sim, -ECONNREFUSED);
+	client = client_connects(&o, CLIENT, 4000);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, client, server, 0);
+	finish(&o, client, server);
+	out_world_close(&o);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_udp_bears_the_clients_address),
+		cmocka_unit_test(test_udp_first_datagram_finds_the_third_way),
+		cmocka_unit_test(test_udp_nobody_anywhere),
+		cmocka_unit_test(test_udp_server_moves_while_its_flow_is_quiet),
+		cmocka_unit_test(test_udp_client_of_this_host),
+		cmocka_unit_test(test_tcp_bears_the_clients_address),
+		cmocka_unit_test(test_tcp_server_on_loopback_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
