@@ -58,7 +58,7 @@ _rootlesskit() {
 		return
 		;;
 	--port-driver | -port-driver)
-		COMPREPLY=($(compgen -W 'none builtin slirp4netns socat implicit' -- "$cur"))
+		COMPREPLY=($(compgen -W 'none builtin slirp4netns socat implicit pesto' -- "$cur"))
 		return
 		;;
 	--slirp4netns-sandbox | --slirp4netns-seccomp | --reaper)
@@ -93,7 +93,7 @@ _rootlesskit() {
 		_filedir -d
 		return
 		;;
-	--slirp4netns-binary | --vpnkit-binary | --pasta-binary | --lxc-user-nic-binary)
+	--slirp4netns-binary | --vpnkit-binary | --pasta-binary | --pesto-binary | --lxc-user-nic-binary)
 		_filedir
 		return
 		;;
@@ -115,7 +115,7 @@ _rootlesskit() {
 			--copy-up-mode= --propagation= --net= --mtu= --cidr= --ifname=
 			--disable-host-loopback --ipv6 --detach-netns --egress-deny= --egress-allow=
 			--outbound-addr= --lxc-user-nic-binary=
-			--lxc-user-nic-bridge= --pasta-binary= --slirp4netns-binary=
+			--lxc-user-nic-bridge= --pasta-binary= --pesto-binary= --slirp4netns-binary=
 			--slirp4netns-sandbox= --slirp4netns-seccomp= --vpnkit-binary=
 			--port-driver= --publish= --source-ip-transparent=
 			--source-ip-transparent-backend= --dataplane= --workers=

@@ -80,7 +80,7 @@ static json_t *port_driver_json(const struct ports *table)
 	json_t *o = json_object(), *protos = json_array();
 
 	json_object_set_new(o, "driver", json_string(ops->name));
-	for (const char *const *p = ops->protos; *p; p++)
+	for (const char *const *p = ports_protos(table); *p; p++)
 		json_array_append_new(protos, json_string(*p));
 	json_object_set_new(o, "protos", protos);
 	if (ops->disallow_loopback_child_ip)

@@ -98,6 +98,8 @@ const struct option_def option_table[OPT_COUNT] = {
 				     .fallback = "lxcbr0", .usage = "lxc-user-nic bridge name"},
 	[OPT_PASTA_BINARY] = {ROW(STRING, PASTA, "pasta-binary", pasta_binary), .fallback = "pasta",
 			      .usage = "path of pasta binary for --net=pasta"},
+	[OPT_PESTO_BINARY] = {ROW(STRING, PASTA, "pesto-binary", pesto_binary), .fallback = "pesto",
+			      .usage = "path of pesto binary for --port-driver=pesto"},
 	[OPT_SLIRP4NETNS_BINARY] = {ROW(STRING, SLIRP4NETNS, "slirp4netns-binary",
 					slirp4netns_binary),
 				    .fallback = "slirp4netns",

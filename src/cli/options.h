@@ -17,6 +17,7 @@ struct options {
 	const char *state_dir;	  /* NULL: a temporary one */
 	const char *net;
 	const char *slirp4netns_binary, *vpnkit_binary, *pasta_binary, *lxc_user_nic_binary;
+	const char *pesto_binary;
 	const char *lxc_user_nic_bridge;
 	const char *slirp4netns_sandbox, *slirp4netns_seccomp; /* auto, true, false */
 	int mtu;

@@ -225,6 +225,7 @@ static const struct effect effects[] = {
 	{OPT_LXC_USER_NIC_BINARY, {"lxc-user-nic"}, NULL, {NULL}},
 	{OPT_LXC_USER_NIC_BRIDGE, {"lxc-user-nic"}, NULL, {NULL}},
 	{OPT_PASTA_BINARY, {"pasta"}, NULL, {NULL}},
+	{OPT_PESTO_BINARY, {NULL}, "pesto", {NULL}},
 	{OPT_SLIRP4NETNS_BINARY, {"slirp4netns"}, NULL, {NULL}},
 	{OPT_SLIRP4NETNS_SANDBOX, {"slirp4netns"}, NULL, {"auto", "false"}},
 	{OPT_SLIRP4NETNS_SECCOMP, {"slirp4netns"}, NULL, {"auto", "false"}},

@@ -43,7 +43,7 @@ struct net_params {
 	const struct dp_outward_rule *egress; /* dataplane/wire.h */
 	size_t n_egress;
 	int workers;		/* of the data plane; 0: as many as there are CPUs */
-	const char *api_socket; /* slirp4netns: path for its API socket, NULL when not needed */
+	const char *api_socket; /* of slirp4netns, or pasta (--conf-path); NULL: not needed */
 	const char *tun_path;	/* NULL: /dev/net/tun */
 	/* How long a helper may take to say what it can do, and to be ready. 0: the driver's own.
 	 */

@@ -48,6 +48,7 @@ static const struct port_row port_table[] = {
 	{"slirp4netns", NEEDS_SLIRP4NETNS, &port_slirp4netns_ops},
 	{"socat", NEEDS_TRANSIT, &port_socat_ops},
 	{"implicit", NEEDS_PASTA, NULL},
+	{"pesto", NEEDS_PASTA, &port_pesto_ops},
 };
 
 static const struct net_row *net_row(const char *name)
@@ -146,9 +147,10 @@ static int check_needs(const struct port_row *port, const char *net, struct err 
 			       "--net=none goes with --port-driver=none or builtin, not with %s",
 			       port->name);
 	if (!strcmp(net, "pasta") && port->needs != NEEDS_PASTA && port->needs != NEEDS_NOTHING)
-		return err_set(e, -EINVAL,
-			       "--net=pasta goes with --port-driver=none or implicit, not with %s",
-			       port->name);
+		return err_set(
+			e, -EINVAL,
+			"--net=pasta goes with --port-driver=none, implicit or pesto, not with %s",
+			port->name);
 	return 0;
 }
 

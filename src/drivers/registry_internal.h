@@ -14,6 +14,7 @@ extern const struct net_driver_ops net_slirp4netns_ops;
 extern const struct net_driver_ops net_vdeplug_slirp_ops;
 extern const struct net_driver_ops net_vpnkit_ops;
 extern const struct port_driver_ops port_builtin_ops;
+extern const struct port_driver_ops port_pesto_ops;
 extern const struct port_driver_ops port_slirp4netns_ops;
 extern const struct port_driver_ops port_socat_ops;
 

@@ -41,9 +41,9 @@ struct parent {
 	struct loop_source *sock_source, *child_source, *signal_source;
 	bool child_ready, child_ended;
 	int child_status;
-	size_t publish_left;	  /* ports of the command line that are not there yet */
-	struct err publish_error; /* of the first that failed */
-	char slirp_socket[PATH_MAX];
+	size_t publish_left;	      /* ports of the command line that are not there yet */
+	struct err publish_error;     /* of the first that failed */
+	char helper_socket[PATH_MAX]; /* where the network's program takes requests, or "" */
 };
 
 /* supervise.c: signals and the child. */

@@ -60,8 +60,24 @@ static struct net_params net_params(const struct parent *p)
 		.n_egress = o->n_egress,
 		.workers = o->workers,
 		.ipv6_auto = !o->ipv6_given,
-		.api_socket = p->slirp_socket[0] ? p->slirp_socket : NULL,
+		.api_socket = p->helper_socket[0] ? p->helper_socket : NULL,
 	};
+}
+
+/* Port drivers that ask the network's program do so over a socket in the state directory. */
+static int name_helper_socket(struct parent *p, struct err *e)
+{
+	const char *driver = p->options->port_driver, *name = NULL;
+	int code;
+
+	if (!strcmp(driver, "slirp4netns"))
+		name = STATE_SLIRP4NETNS_SOCKET;
+	else if (!strcmp(driver, "pesto"))
+		name = STATE_PASTA_SOCKET;
+	if (!name)
+		return 0;
+	code = statedir_path(&p->state, name, p->helper_socket, sizeof(p->helper_socket));
+	return code ? err_errno(e, code, "%s", name) : 0;
 }
 
 static int start_driver(struct parent *p, struct err *e)
@@ -81,12 +97,9 @@ static int start_driver(struct parent *p, struct err *e)
 		target.netns_path = netns_path;
 	}
 	p->net_ops = net_driver_find(p->options->net);
-	if (!strcmp(p->options->port_driver, "slirp4netns")) {
-		code = statedir_path(&p->state, STATE_SLIRP4NETNS_SOCKET, p->slirp_socket,
-				     sizeof(p->slirp_socket));
-		if (code)
-			return err_errno(e, code, "%s", STATE_SLIRP4NETNS_SOCKET);
-	}
+	code = name_helper_socket(p, e);
+	if (code)
+		return code;
 	params = net_params(p);
 	code = p->net_ops->start(&params, &target, &p->net, &p->net_result, e);
 	if (code) {
@@ -166,7 +179,9 @@ static struct port_params port_params(struct parent *p)
 		.userns_fd = p->userns_fd,
 		.netns_fd = p->netns_fd,
 		.state_dir = p->state.path,
-		.slirp_api_socket = p->slirp_socket[0] ? p->slirp_socket : NULL,
+		.helper_socket = p->helper_socket[0] ? p->helper_socket : NULL,
+		.pesto_binary = o->pesto_binary,
+		.ipv6 = o->ipv6,
 		.disable_host_loopback = o->disable_host_loopback,
 		.source_ip_transparent = o->source_ip_transparent,
 		.dataplane = o->dataplane,

@@ -38,7 +38,10 @@ struct port_params {
 	int userns_fd, netns_fd;	 /* borrowed; the namespaces of the command */
 	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
 	const char *state_dir;
-	const char *slirp_api_socket;
+	const char *helper_socket; /* of the network's program: slirp4netns's API, pasta's
+				      --conf-path */
+	const char *pesto_binary;
+	bool ipv6; /* was asked for, for the network */
 	bool disable_host_loopback;
 	bool source_ip_transparent;
 	const char *dataplane; /* "auto", "io_uring", "epoll" */
@@ -52,6 +55,8 @@ struct port_params {
 struct port_driver_ops {
 	const char *name;	   /* as in --port-driver */
 	const char *const *protos; /* NULL at the end */
+	/* Optional: those of this one, where options decide. */
+	const char *const *(*protos_now)(const struct port_driver *drv);
 	bool disallow_loopback_child_ip;
 	/* How many adds may wait for the driver at a time on behalf of one request, and so how
 	 * many ports a request may hold; 0: one request, one port. */

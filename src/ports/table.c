@@ -248,6 +248,11 @@ const struct port_driver_ops *ports_driver(const struct ports *p)
 	return p->ops;
 }
 
+const char *const *ports_protos(const struct ports *p)
+{
+	return p->ops->protos_now ? p->ops->protos_now(p->drv) : p->ops->protos;
+}
+
 int ports_describe(const struct ports *p, port_counter_fn *fn, void *arg)
 {
 	return p->ops->describe ? p->ops->describe(p->drv, fn, arg) : 0;

@@ -50,6 +50,9 @@ int ports_each(const struct ports *ports, int (*fn)(void *arg, const struct port
 
 const struct port_driver_ops *ports_driver(const struct ports *ports);
 
+/* The protocols that it takes, NULL at the end. */
+const char *const *ports_protos(const struct ports *ports);
+
 /* Lists what the driver says of itself beside its ops. 0 or -errno of fn. */
 int ports_describe(const struct ports *ports, port_counter_fn *fn, void *arg);
 

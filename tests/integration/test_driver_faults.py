@@ -10,7 +10,7 @@ import shutil
 import signal
 
 import rkit
-from rkit import lxc, networks
+from rkit import lxc, networks, pesto
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
 from rkit.world import world, write
 
@@ -24,9 +24,11 @@ class Driver:
     stands in for the program says to our questions, before it fails; too_old: a script; says: the words
     for each failure; dies: name and words of the process to kill."""
 
-    def __init__(self, program, options, says, too_old, net=None, answers="", dies=None):
+    def __init__(self, program, options, says, too_old, net=None, answers="", dies=None,
+                 beside=None):
         self.program, self.options, self.says, self.too_old = program, options, says, too_old
         self.net, self.answers, self.dies = net, answers, dies or (program,)
+        self.beside = beside  # puts stand-ins for the programs that it needs into a directory
 
 
 DRIVERS = {
@@ -82,6 +84,17 @@ DRIVERS = {
             "exits": r"18080.*socat ended \(exit status 3\): the moon is down",
             "hangs": r"18080.*socat does not listen after \d+ ms",
             "dies": r"port 1: socat ended .*starting it again"}),
+    # It runs for a moment only; what dies later is the pasta that it asks.
+    "pesto": Driver(
+        "pesto", ["--net=pasta", "--port-driver=pesto", "-p", "127.0.0.1:18080:80/tcp"],
+        net="pasta", answers='case "$*" in *--version*) exit 0;; esac\n', beside=pesto.install,
+        too_old="echo \"pesto: unrecognized option '--version'\" >&2; exit 1", dies=("pasta",), says={
+            "missing": r"install passt of May 2026 or later, or name pesto with --pesto-binary.*"
+                       r"cannot run pesto: No such file",
+            "too_old": r"pesto failed \(exit status 1\): pesto: unrecognized option '--version'",
+            "exits": r"18080.*pesto ended \(exit status 3\): the moon is down",
+            "hangs": r"18080.*pesto did not end within \d+ ms",
+            "dies": r"pasta ended \(signal: killed\).*has lost its network"}),
 }
 # Those without a program of their own; "auto" takes one of the others. The data plane's death is in
 # test_crash.py; that of slirp4netns as a port driver in test_port_drivers.py, its other failures are those
@@ -106,6 +119,8 @@ class DriverFaults(rkit.RkTestCase):
 
     def without(self, name):
         """A PATH that has everything but one program."""
+        if os.path.exists(self.dir + "/" + name):
+            os.unlink(self.dir + "/" + name)
         path = self.world.environ()["PATH"]
         for f in (f for d in path.split(":") for f in glob.glob(d + "/*")):
             if os.path.basename(f) != name and not os.path.lexists(self.dir + "/" + os.path.basename(f)):
@@ -143,7 +158,8 @@ class DriverFaults(rkit.RkTestCase):
         self.fails(d, "hangs", *self.stand_in(d, HANGS, d.answers))
 
     def dies(self, d):
-        with Rootlesskit(*d.options, "--disable-host-loopback", "--copy-up=/etc") as rk:
+        env = self.world.environ(PATH=self.dir + ":" + self.world.environ()["PATH"])
+        with Rootlesskit(*d.options, "--disable-host-loopback", "--copy-up=/etc", env=env) as rk:
             os.kill(networks.process_named(*d.dies)[0], signal.SIGKILL)
             wait_for("a word about it", lambda: re.search(d.says["dies"], rk.log()))
             self.assertIsNone(rk.proc.poll())
@@ -154,12 +170,15 @@ class DriverFaults(rkit.RkTestCase):
         why = networks.missing(network)
         if why:
             self.skipTest(why)
+        if d.beside:
+            d.beside(self.dir)
         with networks.surroundings(network):
             getattr(self, failure)(d)
 
     def test_every_driver_is_here(self):
         for option, known in (("--net", {"slirp4netns", "pasta", "vpnkit", "lxc-user-nic",
-                                         "vdeplug_slirp"}), ("--port-driver", {"slirp4netns", "socat"})):
+                                         "vdeplug_slirp"}),
+                              ("--port-driver", {"slirp4netns", "socat", "pesto"})):
             got = rootlesskit(option + "=nonsense", "true")
             names = set(re.search(r"available: (.*)", got.stderr).group(1).split(", "))
             self.assertEqual(names - NO_PROGRAM, known)

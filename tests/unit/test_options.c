@@ -78,6 +78,7 @@ static void test_defaults(void **state)
 	assert_string_equal(o.slirp4netns_binary, "slirp4netns");
 	assert_string_equal(o.vpnkit_binary, "vpnkit");
 	assert_string_equal(o.pasta_binary, "pasta");
+	assert_string_equal(o.pesto_binary, "pesto");
 	assert_null(o.lxc_user_nic_binary);
 	assert_string_equal(o.lxc_user_nic_bridge, "lxcbr0");
 	assert_string_equal(o.slirp4netns_sandbox, "false");
@@ -615,6 +616,10 @@ static void test_options_of_other_networks(void **state)
 	warns_not("--net=pasta --slirp4netns-sandbox=auto --slirp4netns-seccomp=auto true",
 		  "no effect");
 	warns_not("--net=none --slirp4netns-sandbox=false true", "no effect");
+	warns("--net=pasta --pesto-binary=x true",
+	      "--pesto-binary has no effect with --port-driver=none: it is for "
+	      "--port-driver=pesto");
+	warns_not("--net=pasta --port-driver=pesto --pesto-binary=x true", "no effect");
 }
 
 static void test_warnings(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the port drivers say to socat and to slirp4netns, and what they make of the answers. */
+/* What the port drivers say to socat, to pesto and to slirp4netns, and what they make of the
+ * answers. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "drivers/port/pesto_command.h"
 #include "drivers/port/slirp4netns_answer.h"
 #include "drivers/port/socat_command.h"
 #include "ports/address.h"
@@ -204,13 +206,83 @@ static void test_no_answers(void **state)
 	assert_non_null(strstr(e.msg, "without an answer"));
 }
 
+/* The rule for it, or why there is none. */
+static const char *pesto_says(const char *text, bool ipv6)
+{
+	static struct pesto_command cmd;
+	static struct err e;
+	struct port_spec spec, out;
+
+	assert_int_equal(portspec_parse(text, &spec, &e), 0);
+	if (pesto_spec(&spec, ipv6, "10.0.2.100", &out, &e) < 0)
+		return e.msg;
+	pesto_build_command(&out, false, "/x/pesto", "/state/.pasta.sock", &cmd);
+	assert_string_equal(cmd.argv[0], "/x/pesto");
+	assert_string_equal(cmd.argv[1], "--add");
+	assert_ptr_equal(cmd.argv[2], cmd.rule);
+	assert_string_equal(cmd.argv[3], "/state/.pasta.sock");
+	assert_null(cmd.argv[4]);
+	return cmd.rule;
+}
+
+static void test_pesto_rules(void **state)
+{
+	static const struct {
+		const char *spec, *ipv4, *ipv6; /* without and with --ipv6; NULL: the same */
+	} rows[] = {
+		{"127.0.0.1:8080:80/tcp", "--tcp-ports=127.0.0.1/8080:80", NULL},
+		{"127.0.0.1:8080:10.0.2.100:80/tcp4", "--tcp-ports=127.0.0.1/8080:80", NULL},
+		{"8053:53/udp", "--udp-ports=0.0.0.0/8053:53", NULL},
+		{"0.0.0.0:8053:[::ffff:10.0.2.100]:53/udp4", "--udp-ports=0.0.0.0/8053:53", NULL},
+		{"[::ffff:127.0.0.1]:8080:80/tcp", "--tcp-ports=127.0.0.1/8080:80", NULL},
+		{"[::1]:8080:80/tcp", "unsupported protocol \"tcp\": an IPv6 port needs --ipv6",
+		 "--tcp-ports=::1/8080:80"},
+		{"8080:80/tcp6", "unsupported protocol \"tcp6\": an IPv6 port needs --ipv6",
+		 "--tcp-ports=::/8080:80"},
+		{"[::]:8053:53/udp6", "unsupported protocol \"udp6\": an IPv6 port needs --ipv6",
+		 "--udp-ports=::/8053:53"},
+		{"127.0.0.1:8080:80/tcp6",
+		 "listen tcp6: address 127.0.0.1: no suitable address found", NULL},
+		{"[::1]:8080:80/udp4", "listen udp4: address ::1: no suitable address found", NULL},
+		{"127.0.0.1:8080:80/sctp", "unsupported protocol \"sctp\"", NULL},
+		{"127.0.0.1:8080:127.0.0.1:80/tcp",
+		 "child IP 127.0.0.1: pasta sends to the namespace's own address alone, "
+		 "10.0.2.100; leave it out",
+		 NULL},
+		{"[::1]:8080:[fd00::1]:80/tcp",
+		 "unsupported protocol \"tcp\": an IPv6 port needs --ipv6",
+		 "child IP fd00::1: pasta sends to the namespace's own address alone; leave it "
+		 "out"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_string_equal(pesto_says(rows[i].spec, false), rows[i].ipv4);
+		assert_string_equal(pesto_says(rows[i].spec, true),
+				    rows[i].ipv6 ? rows[i].ipv6 : rows[i].ipv4);
+	}
+}
+
+static void test_pesto_removes(void **state)
+{
+	struct port_spec spec = {
+		.proto = "tcp4", .parent_ip = "127.0.0.1", .parent_port = 1, .child_port = 2};
+	struct pesto_command cmd;
+
+	(void)state;
+	pesto_build_command(&spec, true, "pesto", "s", &cmd);
+	assert_string_equal(cmd.argv[1], "--delete");
+	assert_string_equal(cmd.rule, "--tcp-ports=127.0.0.1/1:2");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_socat_commands), cmocka_unit_test(test_mapped_addresses),
 		cmocka_unit_test(test_socat_longest),  cmocka_unit_test(test_socat_errors),
 		cmocka_unit_test(test_answers),	       cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_no_answers),
+		cmocka_unit_test(test_no_answers),     cmocka_unit_test(test_pesto_rules),
+		cmocka_unit_test(test_pesto_removes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

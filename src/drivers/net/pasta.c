@@ -64,16 +64,31 @@ static int ask_needed(const char *binary, struct err *e)
 	return code ? err_wrap(e, code, "asking %s for its version", binary) : 0;
 }
 
-static int ask_features(const char *binary, struct pasta_features *out, struct err *e)
+/* 0, -errno, or with *has false: it ran, and does not know the option. */
+static int ask_option(const char *binary, const char *option, bool *has, struct err *e)
 {
-	const char *argv[] = {binary, "--host-lo-to-ns-lo", "--version", NULL};
+	const char *argv[] = {binary, option, "--version", NULL};
+	int code = ask(argv, NULL, 0, e);
+
+	*has = code == 0;
+	return code == -ECHILD ? 0 : code;
+}
+
+static int ask_features(const struct net_params *params, const char *binary,
+			struct pasta_features *out, struct err *e)
+{
+	bool conf_path = true;
 	int code = ask_needed(binary, e);
 
-	if (code)
+	if (!code)
+		code = ask_option(binary, "--host-lo-to-ns-lo", &out->host_lo_to_ns_lo, e);
+	if (!code && params->api_socket)
+		code = ask_option(binary, "--conf-path=/", &conf_path, e);
+	if (code || conf_path)
 		return code;
-	code = ask(argv, NULL, 0, e);
-	out->host_lo_to_ns_lo = code == 0;
-	return code == -ECHILD ? 0 : code;
+	return err_set(e, -ENOTSUP,
+		       "this pasta has no --conf-path, which --port-driver=pesto needs: install "
+		       "passt of May 2026 or later");
 }
 
 /* Starts it. *ready_r becomes readable when packets flow, and closes when pasta is gone. */
@@ -161,7 +176,7 @@ static int launch(struct net_driver *drv, const struct net_params *params,
 	struct pasta_features features = {0};
 	struct pasta_command cmd;
 	auto_fd int ready_r = -1;
-	int code = ask_features(params->binary ? params->binary : "pasta", &features, e);
+	int code = ask_features(params, params->binary ? params->binary : "pasta", &features, e);
 
 	if (code < 0)
 		return code;

@@ -95,6 +95,10 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	*arg++ = params->auto_ports ? "--udp-ports=auto" : "--udp-ports=none";
 	if (params->auto_ports && have->host_lo_to_ns_lo)
 		*arg++ = "--host-lo-to-ns-lo";
+	if (params->api_socket) {
+		snprintf(cmd->conf, sizeof(cmd->conf), "--conf-path=%s", params->api_socket);
+		*arg++ = cmd->conf;
+	}
 	arg = add_target(params, target, cmd, arg);
 	*arg = NULL;
 }

@@ -2,6 +2,7 @@
 #ifndef RINGKIT_DRIVERS_NET_PASTA_INTERNAL_H
 #define RINGKIT_DRIVERS_NET_PASTA_INTERNAL_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "drivers/driver.h"
@@ -25,7 +26,7 @@ bool pasta_opens_host_loopback(const struct net_params *params, const struct pas
 /* Words and numbers of one command line. argv points into the struct: do not copy it. */
 struct pasta_command {
 	char mtu[24], ifname[40], address[40], netmask[24], gateway[40], dns[40];
-	char userns[40], netns[40];
+	char userns[40], netns[40], conf[PATH_MAX + 16];
 	const char *argv[40];
 };
 

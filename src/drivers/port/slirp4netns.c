@@ -50,7 +50,7 @@ static void reconcile(struct port_driver *drv);
 static int slirp_start(const struct port_params *params, struct port_driver **out, struct err *e)
 {
 	struct port_driver *drv = calloc(1, sizeof(*drv));
-	int code = drv ? slirp4netns_api_open(params->loop, params->slirp_api_socket, &drv->api)
+	int code = drv ? slirp4netns_api_open(params->loop, params->helper_socket, &drv->api)
 		       : -ENOMEM;
 
 	if (code) {

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pasta with --conf-path and its pesto, where the real pasta has none: of 2026, as they were seen.
+
+The pasta is the real one, and beside it a process that forwards; the pesto asks that over the socket. Like
+the real ones they end with success when pasta cannot listen for a rule, which then stays, and keeps pasta
+from listening for any other until it is removed."""
+
+import os
+import shutil
+
+from .world import write
+
+PASTA = r"""#!/bin/sh
+for pid do :; done
+for word do
+    shift
+    case $word in
+    --conf-path=*) conf=${word#*=};;
+    *) set -- "$@" "$word";;
+    esac
+done
+case "$*" in *--version*) exec REAL "$@";; esac
+if [ "$conf" ]; then
+    python3 DIR/pasta-forwarder "$conf" "$pid" &
+    while [ ! -S "$conf" ]; do sleep 0.05; done
+fi
+exec REAL "$@"
+"""
+
+# Ends with the process that pasta is.
+FORWARDER = r"""
+import ctypes, json, os, socket, subprocess, sys, threading
+ctypes.CDLL(None).prctl(1, 9)
+path, pid = sys.argv[1:]
+rules, listening = [], []
+INTO = ["nsenter", "-U", "-n", "--preserve-credentials", "-t", pid, "socat", "-t5", "STDIO"]
+
+def carry_tcp(server, port):
+    while True:
+        try:
+            c, _ = server.accept()
+        except OSError:
+            return
+        with c:
+            subprocess.Popen(INTO + ["TCP:10.0.2.100:%d" % port], stdin=c, stdout=c,
+                             stderr=subprocess.DEVNULL)
+
+def carry_udp(server, port):
+    while True:
+        try:
+            data, client = server.recvfrom(65536)
+        except OSError:
+            return
+        got = subprocess.run(INTO[:-2] + ["-t1", "STDIO", "UDP:10.0.2.100:%d" % port], input=data,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        server.sendto(got.stdout, client)
+
+def close_all():
+    while listening:
+        s = listening.pop()
+        try:
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        s.close()
+
+def listen():
+    close_all()
+    for proto, ip, port, child in rules:
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        s = socket.socket(family, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if proto == "tcp":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((ip, port))
+            if proto == "tcp":
+                s.listen(128)
+        except OSError as e:
+            s.close()
+            print("Listen failed for HOST %s port %s/%d: %s" % (proto.upper(), ip, port, e.strerror),
+                  file=sys.stderr)
+            close_all()
+            return
+        listening.append(s)
+        threading.Thread(target=carry_tcp if proto == "tcp" else carry_udp, args=(s, child),
+                         daemon=True).start()
+
+def carry_out(request):
+    add, rule = request["add"], request["rule"]
+    if add and any(r[0] == rule[0] and r[2] == rule[2] and (r[1] == rule[1] or "0.0.0.0" in (r[1], rule[1]))
+                   for r in rules):
+        return "Forwarding configuration conflict"
+    if not add and rule not in rules:
+        return "Couldn't find forwarding rule to delete"
+    rules.append(rule) if add else rules.remove(rule)
+    listen()
+    return ""
+
+server = socket.socket(socket.AF_UNIX)
+server.bind(path)
+server.listen(8)
+while True:
+    c, _ = server.accept()
+    with c:
+        c.sendall(json.dumps(carry_out(json.loads(c.recv(4096)))).encode())
+"""
+
+PESTO = r"""#!/usr/bin/env python3
+import json, re, socket, sys
+if "--version" in sys.argv:
+    sys.exit(0)
+what, rule, path = sys.argv[1:]
+proto, ip, port, child = re.fullmatch(r"--(tcp|udp)-ports=(.*)/(\d+):(\d+)", rule).groups()
+s = socket.socket(socket.AF_UNIX)
+try:
+    s.connect(path)
+except OSError as e:
+    sys.exit("Failed to connect to %s: %s" % (path, e.strerror))
+s.sendall(json.dumps({"add": what in ("-A", "--add"), "rule": [proto, ip, int(port), int(child)]}).encode())
+sys.exit(json.loads(s.recv(4096)) or 0)
+"""
+
+
+def install(directory):
+    """Puts them into the directory, which is to come first in PATH."""
+    real = shutil.which("pasta")
+    for name, text in (("pasta", PASTA), ("pasta-forwarder", FORWARDER), ("pesto", PESTO)):
+        write("%s/%s" % (directory, name), text.replace("REAL", real).replace("DIR", directory), 0o755)
+    return os.path.join(directory, "pesto")
