@@ -4,12 +4,12 @@
  * with a role in the environment.
  */
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/proc.h"
+#include "base/role.h"
 #include "cli/options.h"
 #include "dataplane/dataplane.h"
 #include "drivers/net/roles.h"
@@ -17,28 +17,31 @@
 #include "launch/handshake.h"
 #include "launch/launch.h"
 
-static int role_main(const char *role, int argc, char **argv)
+static const struct {
+	int (*run)(void);
+	int (*run_with)(int argc, char **argv); /* one of the two */
+} roles[ROLE_COUNT] = {
+	[ROLE_CHILD] = {.run_with = child_main},
+	[ROLE_DATAPLANE] = {.run = dataplane_main},
+	[ROLE_BROKER] = {.run = broker_main},
+	[ROLE_ROUTER_BROKER] = {.run = broker_main},
+	[ROLE_ROUTER] = {.run = router_main},
+	[ROLE_GUARD] = {.run_with = guard_main},
+	[ROLE_VPNKIT_RELAY] = {.run = vpnkit_relay_main},
+	[ROLE_LXC_DHCP] = {.run = lxc_dhcp_main},
+	[ROLE_READDRESS] = {.run = readdress_main},
+	[ROLE_LINK_PROBE] = {.run = link_probe_main},
+};
+
+static int role_main(const char *name, int argc, char **argv)
 {
-	if (!strcmp(role, "child"))
-		return child_main(argc, argv);
-	if (!strcmp(role, "dataplane"))
-		return dataplane_main();
-	if (!strcmp(role, "broker") || !strcmp(role, "router-broker"))
-		return broker_main();
-	if (!strcmp(role, "router"))
-		return router_main();
-	if (!strcmp(role, "guard"))
-		return guard_main(argc, argv);
-	if (!strcmp(role, "vpnkit-relay"))
-		return vpnkit_relay_main();
-	if (!strcmp(role, "lxc-dhcp"))
-		return lxc_dhcp_main();
-	if (!strcmp(role, "readdress"))
-		return readdress_main();
-	if (!strcmp(role, "link-probe"))
-		return link_probe_main();
-	log_error("unknown role in " PROC_ROLE_ENV ": %s", role);
-	return 1;
+	enum role role = role_find(name);
+
+	if (role == ROLE_COUNT) {
+		log_error("unknown role in " ROLE_ENV ": %s", name);
+		return EXITCODE_FAILED;
+	}
+	return roles[role].run ? roles[role].run() : roles[role].run_with(argc, argv);
 }
 
 static int user_main(int argc, char **argv)
@@ -50,10 +53,10 @@ static int user_main(int argc, char **argv)
 	log_init("parent", false);
 	if (options_parse(argc, argv, &options, &e)) {
 		log_error("%s", e.msg);
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	log_init("parent", options.debug);
-	code = 0;
+	code = EXITCODE_OK;
 	if (options.help)
 		options_print_help();
 	else if (options.version)
@@ -70,7 +73,7 @@ static int user_main(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const char *role = getenv(PROC_ROLE_ENV);
+	const char *role = getenv(ROLE_ENV);
 
 	/* Without /dev/null it goes as it must. */
 	(void)fd_fill_standard();

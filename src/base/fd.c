@@ -10,13 +10,10 @@ int fd_write_all(int fd, const void *buf, size_t len)
 	const char *p = buf;
 
 	while (len) {
-		ssize_t n = write(fd, p, len);
+		ssize_t n = fd_retry(write(fd, p, len));
 
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
+		if (n < 0)
 			return -errno;
-		}
 		p += n;
 		len -= (size_t)n;
 	}
@@ -35,12 +32,9 @@ ssize_t fd_read_file(const char *path, char *buf, size_t size)
 
 		if (len == size)
 			return -EFBIG;
-		n = read(fd, buf + len, size - len);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
+		n = fd_retry(read(fd, buf + len, size - len));
+		if (n < 0)
 			return -errno;
-		}
 		if (n == 0)
 			break;
 		len += (size_t)n;

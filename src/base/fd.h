@@ -2,11 +2,13 @@
 #ifndef RINGKIT_BASE_FD_H
 #define RINGKIT_BASE_FD_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /*
@@ -52,7 +54,28 @@ static inline void cleanup_fclose(FILE **f)
 		steal_ptr_v;                                                                       \
 	})
 
-/* Writes all of buf, going on after short writes and EINTR. 0 or -errno. */
+/* A system call, made again for as long as a signal interrupts it (EINTR). */
+#define fd_retry(call)                                                                             \
+	({                                                                                         \
+		__typeof__(call) fd_retry_v;                                                       \
+		do                                                                                 \
+			fd_retry_v = (call);                                                       \
+		while (fd_retry_v < 0 && errno == EINTR);                                          \
+		fd_retry_v;                                                                        \
+	})
+
+/* A buffer for a system call that only reads it: struct iovec knows no const. */
+static inline struct iovec fd_iovec(const void *buf, size_t len)
+{
+	union {
+		const void *given;
+		void *base;
+	} u = {.given = buf};
+
+	return (struct iovec){.iov_base = u.base, .iov_len = len};
+}
+
+/* Writes all of buf, going on after short writes and signals. 0 or -errno. */
 int fd_write_all(int fd, const void *buf, size_t len);
 
 /* Reads path whole into buf and puts a NUL after it. Returns the length without the NUL, or

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 union fdpass_control {
 	struct cmsghdr align;
 	char buf[CMSG_SPACE(sizeof(int) * FDPASS_MAX)];
@@ -14,7 +16,7 @@ union fdpass_control {
 
 int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags)
 {
-	struct iovec iov = {.iov_base = (void *)(unsigned long)buf, .iov_len = len};
+	struct iovec iov = fd_iovec(buf, len);
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	union fdpass_control control;
 
@@ -31,12 +33,7 @@ int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_
 		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
 	}
-	for (;;) {
-		if (sendmsg(sock, &msg, flags | MSG_NOSIGNAL) >= 0)
-			return 0;
-		if (errno != EINTR)
-			return -errno;
-	}
+	return fd_retry(sendmsg(sock, &msg, flags | MSG_NOSIGNAL)) < 0 ? -errno : 0;
 }
 
 /* Takes the descriptors of one control message; those beyond the room are closed. */
@@ -68,9 +65,7 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 	size_t room = n_fds ? *n_fds : 0, got = 0;
 	ssize_t len;
 
-	do
-		len = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
-	while (len < 0 && errno == EINTR);
+	len = fd_retry(recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC));
 	if (len < 0)
 		return -errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))

@@ -113,7 +113,7 @@ static ssize_t write_spliced(const char *text, size_t len)
 
 static ssize_t write_pipe(const char *text, size_t len)
 {
-	struct iovec iov = {.iov_base = (char *)(unsigned long)text, .iov_len = len};
+	struct iovec iov = fd_iovec(text, len);
 	ssize_t n = pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT);
 
 	return n < 0 && errno == EOPNOTSUPP ? write_spliced(text, len) : n;
@@ -131,7 +131,7 @@ static ssize_t write_polled(const char *text, size_t len)
 
 static ssize_t write_some(const char *text, size_t len)
 {
-	struct iovec iov = {.iov_base = (char *)(unsigned long)text, .iov_len = len};
+	struct iovec iov = fd_iovec(text, len);
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	switch (how) {

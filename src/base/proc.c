@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/loop.h"
 
@@ -22,23 +23,6 @@ int proc_pidfd_open(pid_t pid)
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
 	return fd < 0 ? -errno : fd;
-}
-
-char **proc_role_environ(const char *role)
-{
-	size_t n = 0, at = 0;
-	char **env;
-
-	while (environ[n])
-		n++;
-	env = calloc(n + 2, sizeof(*env));
-	if (!env)
-		return NULL;
-	env[at++] = (char *)(unsigned long)role;
-	for (size_t i = 0; i < n; i++)
-		if (strncmp(environ[i], PROC_ROLE_ENV "=", strlen(PROC_ROLE_ENV "=")) != 0)
-			env[at++] = environ[i];
-	return env;
 }
 
 /* What a shielded process does not hear. Faults, and what a program's own timers, children and
@@ -132,14 +116,14 @@ static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int
 
 	if (!code) {
 		if (spec->envp)
-			environ = (char **)(unsigned long)spec->envp;
+			environ = spec->envp;
 		/* execvp(3) changes nothing of it, its type is older than const. */
 		execvp(spec->file, (char *const *)spec->argv);
 		code = -errno;
 	}
 	if (fd_write_all(report_fd, &code, sizeof(code)) < 0)
-		_exit(126);
-	_exit(127);
+		_exit(EXITCODE_NOT_RUN_UNTOLD);
+	_exit(EXITCODE_NOT_RUN);
 }
 
 int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e)
@@ -160,9 +144,7 @@ int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e)
 	if (pid == 0)
 		child_main(spec, parent, report_w);
 	close_fd(&report_w);
-	do
-		n = read(report_r, &code, sizeof(code));
-	while (n < 0 && errno == EINTR);
+	n = fd_retry(read(report_r, &code, sizeof(code)));
 	if (n == sizeof(code)) {
 		waitpid(pid, NULL, 0);
 		return err_errno(e, code, "cannot run %s", spec->argv[0]);
@@ -203,8 +185,7 @@ void proc_end(struct proc *p, int sig, int grace_ms)
 	} else {
 		kill(p->pid, SIGKILL);
 	}
-	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	(void)fd_retry(waitpid(p->pid, NULL, 0));
 	close_fd(&p->pidfd);
 	p->pid = 0;
 }
@@ -314,9 +295,8 @@ int proc_finish(struct proc_job *job, char *out, size_t out_size, int timeout_ms
 		proc_end(&job->proc, SIGKILL, 0);
 		return err_errno(e, code, "%s did not finish", job->argv[0]);
 	}
-	while (waitpid(job->proc.pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return err_errno(e, -errno, "%s: wait", job->argv[0]);
+	if (fd_retry(waitpid(job->proc.pid, &status, 0)) < 0)
+		return err_errno(e, -errno, "%s: wait", job->argv[0]);
 	close_fd(&job->proc.pidfd);
 	job->proc.pid = 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)

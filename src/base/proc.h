@@ -20,7 +20,7 @@ struct proc {
 struct proc_spec {
 	const char *file; /* looked up in PATH when it has no slash; "/proc/self/exe" for us */
 	const char *const *argv; /* NULL at the end */
-	char *const *envp;	 /* NULL: ours */
+	char **envp;		 /* NULL: ours */
 	const int *keep_fds; /* become 3, 4, ... in the new process; all else is close-on-exec */
 	size_t n_keep_fds;
 	int stdout_fd, stderr_fd; /* -1: ours. Beware: 0 means descriptor 0 */
@@ -36,13 +36,6 @@ struct proc_spec {
 	 * (umask 077), whatever the umask that the command is to have. */
 	bool shielded;
 };
-
-/* Tells our own binary, started again, which part it plays. */
-#define PROC_ROLE_ENV "_RINGKIT_ROLE"
-
-/* Our environment with that role ("_RINGKIT_ROLE=broker") and no other. The array is the caller's
- * to free(); the strings are borrowed. NULL when out of memory. */
-char **proc_role_environ(const char *role);
 
 /*
  * Starts it and waits until exec has happened, so a command that is missing is an error here and

@@ -66,7 +66,7 @@ static int set_string(struct options *o, const struct option_def *def, const cha
 
 static int append_dir(struct options *o, const char *dir, size_t len, struct err *e)
 {
-	const char **more = reallocarray(o->copy_up, o->n_copy_up + 1, sizeof(*more));
+	char **more = reallocarray(o->copy_up, o->n_copy_up + 1, sizeof(*more));
 	char *copy = strndup(dir, len);
 
 	if (more)
@@ -311,7 +311,7 @@ int options_parse(int argc, char **argv, struct options *out, struct err *e)
 void options_free(struct options *o)
 {
 	for (size_t i = 0; i < o->n_copy_up; i++)
-		free((void *)(unsigned long)o->copy_up[i]);
+		free(o->copy_up[i]);
 	free(o->copy_up);
 	free(o->publish);
 	free(o->egress);

@@ -28,7 +28,7 @@ struct options {
 	size_t n_egress;
 	const char *outbound_addr; /* NULL: the kernel's choice */
 	bool ipv6_given;	   /* --ipv6 was on the command line */
-	const char **copy_up;	   /* allocated, and so are its n_copy_up strings */
+	char **copy_up;		   /* allocated, and so are its n_copy_up strings */
 	size_t n_copy_up;
 	const char *copy_up_mode;
 	const char *port_driver;

@@ -156,8 +156,7 @@ static int wait_for_end(struct proxy *p)
 			       {.fd = p->real.pidfd, .events = POLLIN}};
 	int status = 0;
 
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		;
+	(void)fd_retry(poll(fds, 2, -1));
 	if (fds[0].revents || proc_reap(&p->real, &status) < 0)
 		return 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
@@ -207,7 +206,7 @@ static int become_real(struct proxy *p, struct err *e)
 	}
 	sigprocmask(SIG_SETMASK, &p->old_mask, NULL);
 	fd_set_cloexec(STATUS_FD, false);
-	p->argv[0] = (char *)(unsigned long)REAL_PROXY;
+	p->argv[0] = REAL_PROXY;
 	execv(p->program, p->argv);
 	return err_errno(e, -errno, "exec %s", p->program);
 }

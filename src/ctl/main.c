@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "ctl/args.h"
@@ -14,7 +15,6 @@
 #include "ctl/help.h"
 
 /* RootlessKit's for a command that there is not. */
-#define EXIT_NO_COMMAND 3
 
 static int find_socket(const struct ctl_args *args, char **out, struct err *e)
 {
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 
 	if (run(argc, argv, &e) == 0)
-		return 0;
+		return EXITCODE_OK;
 	fprintf(stderr, "error: %s\n", text_make_printable(e.msg));
-	return e.code == -ENOSYS ? EXIT_NO_COMMAND : 1;
+	return e.code == -ENOSYS ? EXITCODE_NO_SUCH_COMMAND : EXITCODE_FAILED;
 }

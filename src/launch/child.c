@@ -16,10 +16,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/role.h"
 #include "base/state_names.h"
 #include "launch/command.h"
 #include "launch/handshake.h"
@@ -48,7 +50,7 @@ static int take_channel(struct child *c, struct err *e)
 
 	c->sock = number ? (int)strtol(number, NULL, 10) : -1;
 	unsetenv(HS_ENV_FD);
-	unsetenv(PROC_ROLE_ENV);
+	unsetenv(ROLE_ENV);
 	code = c->sock < 3 ? -EBADF : fd_set_cloexec(c->sock, true);
 	return code ? err_set(e, code, "this role is started by rootlesskit itself only") : 0;
 }
@@ -278,7 +280,7 @@ int child_main(int argc, char **argv)
 			log_error("%s", e.msg);
 			preflight_hint(code, CLONE_NEWNET);
 		}
-		code = 1;
+		code = EXITCODE_FAILED;
 	}
 	options_free(&c.options);
 	return code;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/proc.h"
@@ -74,7 +75,7 @@ static _Noreturn void command_exec(const struct command *cmd, pid_t parent, int 
 	/* With a pid namespace the kernel does this anyway; without one nothing else would. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
-		_exit(1);
+		_exit(EXITCODE_FAILED);
 	if (cmd->listen_fds) {
 		snprintf(pid, sizeof(pid), "%d", (int)getpid());
 		setenv("LISTEN_PID", pid, 1);
@@ -83,8 +84,8 @@ static _Noreturn void command_exec(const struct command *cmd, pid_t parent, int 
 	execvp(cmd->argv[0], cmd->argv);
 	code = -errno;
 	if (fd_write_all(report_fd, &code, sizeof(code)) < 0)
-		_exit(126);
-	_exit(127);
+		_exit(EXITCODE_NOT_RUN_UNTOLD);
+	_exit(EXITCODE_NOT_RUN);
 }
 
 static int command_start(const struct command *cmd, pid_t *out)
@@ -104,9 +105,7 @@ static int command_start(const struct command *cmd, pid_t *out)
 	if (pid == 0)
 		command_exec(cmd, self, report_w);
 	close_fd(&report_w);
-	do
-		n = read(report_r, &code, sizeof(code));
-	while (n < 0 && errno == EINTR);
+	n = fd_retry(read(report_r, &code, sizeof(code)));
 	if (n == (ssize_t)sizeof(code)) {
 		waitpid(pid, NULL, 0);
 		return code;
@@ -177,11 +176,11 @@ int command_run(const struct command *cmd, struct err *e)
 	*e = (struct err){0};
 	if (code) {
 		say_not_run(cmd, code, e);
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	status = wait_and_forward(cmd, pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	say_ended(cmd, -ECHILD, proc_status_text(status, how, sizeof(how)), e);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : COMMAND_EXIT_SIGNALED;
+	return exitcode_of(status);
 }

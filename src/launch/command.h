@@ -26,8 +26,6 @@ void command_signals(sigset_t *out);
  * process group. */
 bool command_signal_is_shared(int sig, int si_code);
 
-#define COMMAND_EXIT_SIGNALED 255 /* RootlessKit's */
-
 /* Reaps all children that have ended, strangers too: process 1 inherits them. True when pid was
  * among them; then *status is its. */
 bool command_reap(pid_t pid, int *status);

@@ -19,9 +19,7 @@ int hs_recv(int sock, enum hs_kind kind, void *buf, size_t size)
 	ssize_t n;
 	uint32_t got;
 
-	do
-		n = fdpass_recv(sock, buf, size, NULL, &no_fds, 0);
-	while (n == -EINTR);
+	n = fdpass_recv(sock, buf, size, NULL, &no_fds, 0);
 	if (n == 0)
 		return -ECONNRESET;
 	if (n < 0)

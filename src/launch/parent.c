@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/landlock.h"
@@ -68,9 +69,8 @@ static int take_detached_netns(struct parent *p, struct err *e)
 	size_t n_fds = 1;
 	ssize_t n;
 
-	while (poll(pfd, 2, -1) < 0)
-		if (errno != EINTR)
-			return err_errno(e, -errno, "poll");
+	if (fd_retry(poll(pfd, 2, -1)) < 0)
+		return err_errno(e, -errno, "poll");
 	if (pfd[1].revents)
 		return err_set(e, -ECANCELED, "start-up interrupted");
 	n = fdpass_recv(p->sock, &msg, sizeof(msg), &p->netns_fd, &n_fds, 0);
@@ -212,7 +212,7 @@ static int exit_code(const struct parent *p)
 	if (WIFEXITED(p->child_status) && WEXITSTATUS(p->child_status) == 0)
 		return 0;
 	log_error("child exited: %s", proc_status_text(p->child_status, words, sizeof(words)));
-	return WIFEXITED(p->child_status) ? WEXITSTATUS(p->child_status) : COMMAND_EXIT_SIGNALED;
+	return exitcode_of(p->child_status);
 }
 
 static void warn_propagation(const struct options *o)
@@ -258,7 +258,7 @@ int parent_main(const struct options *options, char **argv)
 	code = code ? code : begin(&p, &e);
 	if (code) {
 		log_error("%s", e.msg);
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	p.listen_fds = listen_pid_is_ours();
 	warn_propagation(options);
@@ -266,13 +266,13 @@ int parent_main(const struct options *options, char **argv)
 	if (code) {
 		say_failed(&p, &e);
 		parent_teardown(&p);
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	code = supervise_run(&p, &e);
 	parent_teardown(&p);
 	if (code) {
 		log_error("%s: the command was killed", e.msg);
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	return exit_code(&p);
 }

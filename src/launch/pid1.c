@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "launch/command.h"
 
 /* systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID names. */
@@ -43,7 +44,7 @@ static void __attribute__((noreturn)) serve(pid_t parent, const sigset_t *all)
 		if (si.si_signo != SIGCHLD)
 			pass_on(parent, &si);
 		else if (command_reap(parent, &status))
-			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : COMMAND_EXIT_SIGNALED);
+			_exit(exitcode_of(status));
 	}
 }
 

@@ -92,10 +92,8 @@ const char *preflight_used_up(int flags)
 		return NULL;
 	if (pid == 0)
 		try_each(flags);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return NULL;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) >= N_KINDS)
+	if (fd_retry(waitpid(pid, &status, 0)) < 0 || !WIFEXITED(status) ||
+	    WEXITSTATUS(status) >= N_KINDS)
 		return NULL;
 	return kinds[WEXITSTATUS(status)].sysctl;
 }

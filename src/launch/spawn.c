@@ -13,9 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/role.h"
 #include "launch/handshake.h"
 
 int inherited_fds_take(struct inherited_fds *out)
@@ -87,16 +89,16 @@ static _Noreturn void child_exec(char **argv, const struct inherited_fds *inheri
 	if (code) {
 		if (code != -ECONNRESET) /* else the parent has failed, and says why */
 			log_error("message from the parent: %s", strerror(-code));
-		_exit(1);
+		_exit(EXITCODE_FAILED);
 	}
 	for (size_t i = 0; i < inherited->n; i++)
 		fd_set_cloexec(inherited->fd[i], false);
 	fd_set_cloexec(sock, false);
 	snprintf(number, sizeof(number), "%d", sock);
-	if (setenv(PROC_ROLE_ENV, "child", 1) == 0 && setenv(HS_ENV_FD, number, 1) == 0)
+	if (setenv(ROLE_ENV, role_name(ROLE_CHILD), 1) == 0 && setenv(HS_ENV_FD, number, 1) == 0)
 		execv("/proc/self/exe", argv);
 	log_error("cannot execute /proc/self/exe: %s", strerror(errno));
-	_exit(1);
+	_exit(EXITCODE_FAILED);
 }
 
 int spawn_child(const struct options *options, char **argv, const struct inherited_fds *inherited,

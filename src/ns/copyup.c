@@ -182,7 +182,7 @@ static size_t length_without_slashes(const char *s)
 	return n;
 }
 
-bool copyup_covers(const char *const *dirs, size_t n, const char *path)
+bool copyup_covers(char *const *dirs, size_t n, const char *path)
 {
 	size_t len = length_without_slashes(path);
 

@@ -22,6 +22,6 @@ int copyup_dir(const char *dir, struct err *e);
 int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e);
 
 /* Whether path is one of dirs (n of them), trailing slashes aside. */
-bool copyup_covers(const char *const *dirs, size_t n, const char *path);
+bool copyup_covers(char *const *dirs, size_t n, const char *path);
 
 #endif

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
+
 int netlink_parse_address(const char *text, struct netlink_address *out, struct err *e)
 {
 	if (inet_pton(AF_INET, text, out->bytes) == 1) {
@@ -52,11 +54,8 @@ struct nlmsghdr *netlink_request(void *buf, uint16_t type, uint16_t flags)
 
 ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size)
 {
-	ssize_t n;
+	ssize_t n = fd_retry(mnl_socket_recvfrom(nl, buf, size));
 
-	do
-		n = mnl_socket_recvfrom(nl, buf, size);
-	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
 

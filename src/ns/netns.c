@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 
@@ -36,7 +37,7 @@ static pid_t fork_with_pair(int *sock)
 
 static _Noreturn void report(int sock, const struct err *e, int fd)
 {
-	_exit(fdpass_send(sock, e, sizeof(*e), &fd, fd >= 0, 0) ? 1 : 0);
+	_exit(fdpass_send(sock, e, sizeof(*e), &fd, fd >= 0, 0) ? EXITCODE_FAILED : EXITCODE_OK);
 }
 
 /* What the process reported; *fd, if not NULL, what it sent along. */
@@ -46,8 +47,7 @@ static int collect(pid_t pid, int sock, int *fd, struct err *e)
 	size_t n_fds = fd ? 1 : 0;
 	ssize_t n = fdpass_recv(sock, &got, sizeof(got), fd, &n_fds, 0);
 
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	(void)fd_retry(waitpid(pid, NULL, 0));
 	if (n != (ssize_t)sizeof(got))
 		return err_errno(e, -ECHILD, "process in the network namespace");
 	if (got.code) {

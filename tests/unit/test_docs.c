@@ -173,7 +173,7 @@ static void check_ctl(const char *ending, const char *dashes)
 		snprintf(word, sizeof(word), "%s%s", dashes, row->name);
 		need(&d, word);
 	}
-	for (size_t i = 0; i < sizeof(global) / sizeof(global[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(global); i++) {
 		snprintf(word, sizeof(word), "%s%s", dashes, global[i]);
 		need(&d, word);
 	}

@@ -124,7 +124,7 @@ static void test_what_the_process_gets(void **state)
 		"cat <&3 >&4; cat; echo $WORD; "
 		"grep -E 'SigBlk|SigIgn|NoNewPrivs' /proc/self/status | cut -f2",
 		NULL};
-	char *const envp[] = {"WORD=word", "PATH=/usr/bin:/bin", NULL};
+	char *envp[] = {"WORD=word", "PATH=/usr/bin:/bin", NULL};
 	int in[2], out[2], keep[2], status;
 	char text[256] = "", blocked[17], ignored[17];
 	struct proc p;

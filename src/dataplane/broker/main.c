@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/limits.h"
@@ -250,14 +251,12 @@ static void repair_rules(struct broker *b)
 static int serve(struct broker *b)
 {
 	for (;;) {
-		if (poll(b->polled, b->n, transparent_repair_wait_ms(&b->repair)) < 0) {
-			if (errno == EINTR)
-				continue;
+		if (fd_retry(poll(b->polled, b->n, transparent_repair_wait_ms(&b->repair))) < 0) {
 			log_error("poll: %s", strerror(errno));
-			return 1;
+			return EXITCODE_FAILED;
 		}
 		if (b->polled[0].revents && !serve_boot_channel(b))
-			return 0;
+			return EXITCODE_OK;
 		repair_rules(b);
 		for (nfds_t i = b->n - 1; i >= CHANNELS_AT; i--) {
 			if (b->polled[i].revents && !serve_channel(b, b->polled[i].fd))
@@ -359,5 +358,5 @@ int broker_main(void)
 		log_error("%s", e.msg);
 	/* A failure means that the parent is gone, and the next poll tells. */
 	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
-	return reply.err ? 1 : serve(&broker);
+	return reply.err ? EXITCODE_FAILED : serve(&broker);
 }

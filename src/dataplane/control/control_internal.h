@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/proc.h"
+#include "base/role.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/stats.h"
 #include "dataplane/wire.h"
@@ -41,7 +42,8 @@ enum dp_child_state { DP_CHILD_DOWN, DP_CHILD_STARTING, DP_CHILD_UP };
 
 struct dp_child {
 	struct dataplane *dp;
-	const char *role, *name; /* for the environment; for people */
+	enum role role;
+	const char *name; /* for people */
 	enum dp_child_state state;
 	struct proc proc;
 	int boot_fd;

@@ -46,8 +46,7 @@ static bool has_router(const struct dataplane *dp)
 
 static int child_spawn(struct dp_child *child, struct err *e)
 {
-	const char *argv[] = {"rootlesskit", child->role, NULL};
-	char role[64];
+	const char *argv[] = {"rootlesskit", role_name(child->role), NULL};
 	auto_free char **env = NULL;
 	auto_fd int theirs = -1;
 	struct proc_spec spec = {.file = "/proc/self/exe",
@@ -64,8 +63,7 @@ static int child_spawn(struct dp_child *child, struct err *e)
 
 	if (code < 0)
 		return err_errno(e, code, "cannot start the %s: socketpair", child->name);
-	snprintf(role, sizeof(role), PROC_ROLE_ENV "=%s", child->role);
-	env = proc_role_environ(role);
+	env = role_environ(child->role);
 	if (!env)
 		return err_errno(e, -ENOMEM, "cannot start the %s", child->name);
 	spec.envp = env;
@@ -476,7 +474,7 @@ static int start_all(struct dataplane *dp, struct err *e)
 	return child_wait_reply(&dp->plane, end_ms, e);
 }
 
-static void child_init(struct dataplane *dp, struct dp_child *child, const char *role,
+static void child_init(struct dataplane *dp, struct dp_child *child, enum role role,
 		       const char *name, int netns_fd)
 {
 	*child = (struct dp_child){.dp = dp,
@@ -493,9 +491,9 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 	int code;
 
 	dp->stats_fd = -1;
-	child_init(dp, &dp->plane, "dataplane", "data plane", -1);
-	child_init(dp, &dp->broker, "broker", "socket broker", dp->config.netns_fd);
-	child_init(dp, &dp->router, "router-broker", "router's socket broker",
+	child_init(dp, &dp->plane, ROLE_DATAPLANE, "data plane", -1);
+	child_init(dp, &dp->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
+	child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker",
 		   has_router(dp) ? dp->config.outward->netns_fd : -1);
 	code = start_all(dp, e);
 	if (code)

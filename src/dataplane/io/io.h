@@ -26,7 +26,7 @@ struct io;
 struct io_datagram {
 	const struct sockaddr *name; /* the sender */
 	socklen_t name_len;
-	const void *control; /* for CMSG_* by way of a msghdr */
+	void *control; /* for CMSG_* by way of a msghdr */
 	size_t control_len;
 	uint8_t *payload;
 	size_t len;

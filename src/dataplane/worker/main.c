@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/limits.h"
@@ -283,7 +284,7 @@ static void *seat_main(void *arg)
 	if (err < 0)
 		log_error("worker %u: %s", s->number, strerror(-err));
 	/* A data plane that lacks a worker is none: the parent starts another. */
-	_exit(err < 0);
+	_exit(err < 0 ? EXITCODE_FAILED : EXITCODE_OK);
 }
 
 static int start_threads(struct plane *p, struct seat *seats)
@@ -339,8 +340,8 @@ int dataplane_main(void)
 	code = receive_boot(&plane);
 	if (code < 0) {
 		log_error("boot: %s", strerror(-code));
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	log_init("dataplane", plane.boot.debug);
-	return run(&plane) < 0 ? 1 : 0; /* the parent has been told */
+	return run(&plane) < 0 ? EXITCODE_FAILED : EXITCODE_OK; /* the parent has been told */
 }

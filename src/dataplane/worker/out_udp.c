@@ -272,8 +272,7 @@ static bool read_name(const struct io_datagram *d, union sock_addr *out)
 /* The control messages: the length of a run's datagrams, and the original destination. */
 static size_t read_control(const struct io_datagram *d, union sock_addr *dest)
 {
-	struct msghdr msg = {.msg_control = (void *)(unsigned long)d->control,
-			     .msg_controllen = d->control_len};
+	struct msghdr msg = {.msg_control = d->control, .msg_controllen = d->control_len};
 	int segment = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {

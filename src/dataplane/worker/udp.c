@@ -110,8 +110,7 @@ static void key_local_ipv6(struct udp_key *key, const struct cmsghdr *c)
  * a run's datagrams, 0 when it is none. */
 static size_t read_control(const struct io_datagram *d, struct udp_key *key)
 {
-	struct msghdr msg = {.msg_control = (void *)(unsigned long)d->control,
-			     .msg_controllen = d->control_len};
+	struct msghdr msg = {.msg_control = d->control, .msg_controllen = d->control_len};
 	int segment = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/role.h"
 #include "base/sockaddr.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/outward.h"
@@ -166,7 +167,7 @@ static int take_namespace(struct net_driver *drv, enum router_queue *queue, stru
 static int make_router(struct net_driver *drv, const struct router_boot *boot,
 		       const struct net_target *target, enum router_queue *queue, struct err *e)
 {
-	int code = inside_start(&drv->router, "router", target, boot, sizeof(*boot), -1, e);
+	int code = inside_start(&drv->router, ROLE_ROUTER, target, boot, sizeof(*boot), -1, e);
 
 	if (!code)
 		code = helper_wait(&drv->router.helper, drv->router.channel, target->abort_fd,

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -116,5 +117,5 @@ int router_main(void)
 	code = code ? code : make(&boot, netns_fd, &outward, &queue, &e);
 	e.code = code;
 	answer(&e, queue, &outward);
-	return code != 0;
+	return code ? EXITCODE_FAILED : EXITCODE_OK;
 }

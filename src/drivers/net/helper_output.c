@@ -91,13 +91,13 @@ int helper_output_drain(struct helper_output *out)
 	char buf[1024];
 
 	for (;;) {
-		ssize_t n = read(out->fd, buf, sizeof(buf));
+		ssize_t n = fd_retry(read(out->fd, buf, sizeof(buf)));
 
 		if (n > 0)
 			helper_output_feed(out, buf, (size_t)n);
 		else if (n == 0)
 			return -EPIPE;
-		else if (errno != EINTR)
+		else
 			return errno == EAGAIN ? 0 : -errno;
 	}
 }

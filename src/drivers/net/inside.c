@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "ns/netns.h"
@@ -19,11 +20,10 @@ void inside_init(struct inside *in, const char *name, const char *log_name)
 	in->channel = -1;
 }
 
-static int spawn(struct inside *in, const char *role, int theirs, struct err *e)
+static int spawn(struct inside *in, enum role role, int theirs, struct err *e)
 {
-	const char *argv[] = {"rootlesskit", role, NULL};
-	char entry[64];
-	auto_free char **env = NULL;
+	const char *argv[] = {"rootlesskit", role_name(role), NULL};
+	auto_free char **env = role_environ(role);
 	struct proc_spec spec = {.file = "/proc/self/exe",
 				 .argv = argv,
 				 .keep_fds = &theirs,
@@ -32,15 +32,13 @@ static int spawn(struct inside *in, const char *role, int theirs, struct err *e)
 				 .no_new_privs = true,
 				 .null_stdin = true};
 
-	snprintf(entry, sizeof(entry), PROC_ROLE_ENV "=%s", role);
-	env = proc_role_environ(entry);
 	if (!env)
 		return err_errno(e, -ENOMEM, "cannot start %s", in->helper.name);
 	spec.envp = env;
 	return helper_start(&in->helper, &spec, e);
 }
 
-int inside_start(struct inside *in, const char *role, const struct net_target *target,
+int inside_start(struct inside *in, enum role role, const struct net_target *target,
 		 const void *boot, size_t len, int fd, struct err *e)
 {
 	int pair[2], fds[3] = {target->userns_fd, target->netns_fd, fd};
@@ -130,5 +128,5 @@ void inside_fail(const struct err *e)
 {
 	if (fd_write_all(STDERR_FILENO, e->msg, strlen(e->msg)) == 0)
 		fd_write_all(STDERR_FILENO, "\n", 1);
-	_exit(1);
+	_exit(EXITCODE_FAILED);
 }

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "base/role.h"
 #include "drivers/driver.h"
 #include "drivers/net/helper.h"
 
@@ -27,12 +28,12 @@ struct inside_answer {
 	struct err err; /* code 0: all is well */
 };
 
-/* name: for messages, "VPNKit's relay"; role: as in role_main of main.c. */
+/* name: for messages, "VPNKit's relay"; log_name: for the log. */
 void inside_init(struct inside *in, const char *name, const char *log_name);
 
 /* Starts the role. boot: the first len bytes that it gets; fd: one descriptor more for it, or -1. 0
  * or -errno. */
-int inside_start(struct inside *in, const char *role, const struct net_target *target,
+int inside_start(struct inside *in, enum role role, const struct net_target *target,
 		 const void *boot, size_t len, int fd, struct err *e);
 
 /* Waits for the answer; a struct that begins with struct inside_answer. 0, what the process failed

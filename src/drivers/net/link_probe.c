@@ -12,8 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/role.h"
 #include "dataplane/sandbox.h"
 #include "drivers/net/roles.h"
 #include "ns/netif.h"
@@ -23,7 +25,7 @@
 int link_probe_start(struct inside *in, const struct net_target *target,
 		     const struct link_probe_boot *boot, struct err *e)
 {
-	return inside_start(in, "link-probe", target, boot, sizeof(*boot), -1, e);
+	return inside_start(in, ROLE_LINK_PROBE, target, boot, sizeof(*boot), -1, e);
 }
 
 /* A frame as it goes over the wire. */
@@ -123,5 +125,5 @@ int link_probe_main(void)
 	answer.err = e;
 	answer.err.code = code;
 	inside_say(&answer, sizeof(answer));
-	return code != 0;
+	return code ? EXITCODE_FAILED : EXITCODE_OK;
 }

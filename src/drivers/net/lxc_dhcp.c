@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -461,7 +462,7 @@ int lxc_dhcp_main(void)
 	if (code) {
 		answer.head.err = e;
 		inside_say(&answer.head, sizeof(answer.head));
-		return 1;
+		return EXITCODE_FAILED;
 	}
 	code = set_up(&client, &boot, &answer, &e);
 	answer.head.err = e;
@@ -470,5 +471,5 @@ int lxc_dhcp_main(void)
 	code = code ? code : keep(&client, &e);
 	if (code)
 		inside_fail(&e);
-	return 0;
+	return EXITCODE_OK;
 }

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/role.h"
 #include "drivers/net/lxc_internal.h"
 #include "drivers/net/readdress.h"
 #include "drivers/registry_internal.h"
@@ -141,7 +142,7 @@ static int launch(struct net_driver *drv, const struct net_params *params,
 	snprintf(boot.ifname, sizeof(boot.ifname), "%s", interface_name(params));
 	code = check_bridge(bridge, e);
 	code = code ? code
-		    : inside_start(&drv->dhcp, "lxc-dhcp", target, &boot, sizeof(boot), -1, e);
+		    : inside_start(&drv->dhcp, ROLE_LXC_DHCP, target, &boot, sizeof(boot), -1, e);
 	code = code ? code
 		    : inside_wait(&drv->dhcp, &joined, sizeof(joined), target->abort_fd,
 				  JOIN_TIMEOUT_MS, e);

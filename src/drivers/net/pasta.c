@@ -117,11 +117,8 @@ static int spawn(struct net_driver *drv, const struct net_params *params,
 static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 {
 	char text[32];
-	ssize_t n;
+	ssize_t n = fd_retry(read(ready_r, text, sizeof(text)));
 
-	do
-		n = read(ready_r, text, sizeof(text));
-	while (n < 0 && errno == EINTR);
 	if (n > 0 && isdigit((unsigned char)text[0]))
 		return 0;
 	if (n == 0 && helper_ends_within(&drv->helper, 500))

@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/role.h"
 #include "dataplane/sandbox.h"
 #include "drivers/net/roles.h"
 #include "ns/etcfiles.h"
@@ -86,7 +88,7 @@ int readdress_start(struct readdress *r, const struct net_target *target, int mn
 	boot.to = *to;
 	boot.resolv_conf = mnt_ns_fd >= 0;
 	/* The role takes three descriptors; without a mount namespace the third is any. */
-	code = inside_start(&r->process, "readdress", target, &boot, sizeof(boot),
+	code = inside_start(&r->process, ROLE_READDRESS, target, &boot, sizeof(boot),
 			    mnt_ns_fd >= 0 ? mnt_ns_fd : target->netns_fd, e);
 	if (!code) {
 		r->answer_src = loop_add_fd(loop, r->process.channel, EPOLLIN, on_answer, r);
@@ -143,5 +145,5 @@ int readdress_main(void)
 		change_resolv_conf(&boot, mnt_ns_fd, &answer.warning);
 	e->code = code;
 	inside_say(&answer, sizeof(answer));
-	return code ? 1 : 0;
+	return code ? EXITCODE_FAILED : EXITCODE_OK;
 }

@@ -174,11 +174,8 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 {
 	char byte = 0;
-	ssize_t n;
+	ssize_t n = fd_retry(read(ready_r, &byte, 1));
 
-	do
-		n = read(ready_r, &byte, 1);
-	while (n < 0 && errno == EINTR);
 	if (n == 1 && byte == '1')
 		return 0;
 	if (n == 0 && helper_ends_within(&drv->helper, 500))

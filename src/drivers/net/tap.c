@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "ns/netif.h"
 #include "ns/netns.h"
@@ -30,11 +31,8 @@ int tap_check_device(const char *path, struct err *e)
 static int read_answer(int fd, struct err *e)
 {
 	struct err answer;
-	ssize_t n;
+	ssize_t n = fd_retry(read(fd, &answer, sizeof(answer)));
 
-	do
-		n = read(fd, &answer, sizeof(answer));
-	while (n < 0 && errno == EINTR);
 	if (n != (ssize_t)sizeof(answer))
 		return err_set(e, -EIO, "the process that makes the tap device ended early");
 	if (answer.code < 0 && e)
@@ -60,11 +58,11 @@ int tap_create_inside(int userns_fd, int netns_fd, const char *ifname, struct er
 
 		if (netns_join(userns_fd, netns_fd, &answer) == 0)
 			netif_tap_create(ifname, &answer);
-		_exit(fd_write_all(answer_w, &answer, sizeof(answer)) < 0);
+		_exit(fd_write_all(answer_w, &answer, sizeof(answer)) ? EXITCODE_FAILED
+								      : EXITCODE_OK);
 	}
 	close_fd(&answer_w);
 	code = read_answer(answer_r, e);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	(void)fd_retry(waitpid(pid, NULL, 0));
 	return code;
 }

@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/role.h"
 #include "base/state_names.h"
 #include "drivers/net/tap.h"
 #include "drivers/net/vpnkit_internal.h"
@@ -119,7 +120,7 @@ static int start_relay(struct net_driver *drv, const struct net_params *params,
 		return code;
 	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
 		 params->ifname ? params->ifname : net_vpnkit_ops.default_ifname);
-	code = inside_start(&drv->relay, "vpnkit-relay", target, &boot, sizeof(boot), sock, e);
+	code = inside_start(&drv->relay, ROLE_VPNKIT_RELAY, target, &boot, sizeof(boot), sock, e);
 	close_fd(&sock);
 	code = code ? code
 		    : inside_wait(&drv->relay, answer, sizeof(*answer), target->abort_fd,

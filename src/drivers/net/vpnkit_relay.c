@@ -18,6 +18,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -78,11 +79,11 @@ static int fill(struct relay *r, uint64_t end)
 	if (r->in.start)
 		compact(&r->in);
 	assert(r->in.end <= BUFFER_BYTES);
-	n = read(r->sock, r->in.data + r->in.end, BUFFER_BYTES - r->in.end);
+	n = fd_retry(read(r->sock, r->in.data + r->in.end, BUFFER_BYTES - r->in.end));
 	if (n == 0)
 		return -ECONNRESET;
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		return errno == EAGAIN ? 0 : -errno;
 	r->in.end += (size_t)n;
 	return 0;
 }
@@ -115,12 +116,12 @@ static int send_all(struct relay *r, const uint8_t *data, size_t len, const char
 		    struct err *e)
 {
 	while (len) {
-		ssize_t n = write(r->sock, data, len);
+		ssize_t n = fd_retry(write(r->sock, data, len));
 		int code = n < 0 ? -errno : 0;
 
 		if (code == -EAGAIN)
 			code = poll_until(r->sock, POLLOUT, r->deadline_ms);
-		if (code && code != -EINTR)
+		if (code)
 			return handshake_error(code == -EPIPE ? -ECONNRESET : code, what, e);
 		if (n > 0) {
 			data += n;
@@ -233,12 +234,9 @@ static int deliver(struct relay *r, const uint8_t *frame, size_t len)
 {
 	if (len < ETH_HLEN)
 		return 0;
-	while (write(r->tap, frame, len) < 0) {
-		if (errno == EINTR)
-			continue;
-		return errno == EBADFD || errno == EBADF || errno == ENODEV ? -errno : 0;
-	}
-	return 0;
+	if (fd_retry(write(r->tap, frame, len)) >= 0)
+		return 0;
+	return errno == EBADFD || errno == EBADF || errno == ENODEV ? -errno : 0;
 }
 
 static int deliver_all(struct relay *r)
@@ -261,10 +259,9 @@ static int collect(struct relay *r)
 	struct buffer *b = &r->out;
 
 	while (BUFFER_BYTES - b->end >= VMN3T_HEADER_BYTES + VMN3T_FRAME_MAX) {
-		ssize_t n = read(r->tap, b->data + b->end + VMN3T_HEADER_BYTES, VMN3T_FRAME_MAX);
+		ssize_t n = fd_retry(
+			read(r->tap, b->data + b->end + VMN3T_HEADER_BYTES, VMN3T_FRAME_MAX));
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -errno;
 		vmn3t_put_header(b->data + b->end, (size_t)n);
@@ -278,10 +275,8 @@ static int flush(struct relay *r)
 	struct buffer *b = &r->out;
 
 	while (b->start < b->end) {
-		ssize_t n = write(r->sock, b->data + b->start, b->end - b->start);
+		ssize_t n = fd_retry(write(r->sock, b->data + b->start, b->end - b->start));
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -errno;
 		b->start += (size_t)n;
@@ -301,8 +296,8 @@ static int turn(struct relay *r, struct err *e)
 	};
 	int code = 0;
 
-	if (poll(fds, 3, -1) < 0)
-		return errno == EINTR ? 0 : err_errno(e, -errno, "poll");
+	if (fd_retry(poll(fds, 3, -1)) < 0)
+		return err_errno(e, -errno, "poll");
 	if (fds[2].revents)
 		return 1;
 	if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
@@ -357,5 +352,5 @@ int vpnkit_relay_main(void)
 		code = turn(&relay, &e);
 	if (code < 0)
 		inside_fail(&e);
-	return 0;
+	return EXITCODE_OK;
 }

@@ -11,8 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/role.h"
 #include "dataplane/sandbox.h"
 
 #define LEASH_FD     3
@@ -26,7 +28,7 @@ int guard_start(struct guard *guard, const char *const *argv, const int *keep_fd
 		size_t n_keep_fds, int stderr_fd, struct err *e)
 {
 	const char *args[ARGS_MAX + 2] = {"rootlesskit"};
-	auto_free char **env = proc_role_environ(PROC_ROLE_ENV "=guard");
+	auto_free char **env = role_environ(ROLE_GUARD);
 	int keep[KEEP_FDS_MAX + 1], leash[2], code;
 	auto_fd int leash_r = -1;
 	struct proc_spec spec = {.file = "/proc/self/exe",
@@ -107,17 +109,17 @@ static int start_command(const char *const *argv, struct proc *command)
  * is orphaned comes to us. Returns the command's exit code. */
 static int end_all(struct proc *command)
 {
-	int status = 0, exit_code = 1;
+	int status = 0, exit_code = EXITCODE_FAILED;
 	pid_t pid;
 
 	kill(-command->pid, SIGKILL);
 	for (;;) {
-		pid = waitpid(-1, &status, 0);
+		pid = fd_retry(waitpid(-1, &status, 0));
 		if (pid == command->pid && WIFEXITED(status))
 			exit_code = WEXITSTATUS(status);
 		else if (pid == command->pid && WIFSIGNALED(status))
 			exit_code = 128 + WTERMSIG(status); /* as a shell tells it */
-		if (pid < 0 && errno != EINTR)
+		if (pid < 0)
 			return exit_code;
 	}
 }
@@ -129,19 +131,18 @@ int guard_main(int argc, char **argv)
 	struct proc command;
 
 	log_init("guard", false);
-	unsetenv(PROC_ROLE_ENV);
+	unsetenv(ROLE_ENV);
 	fd_set_cloexec(LEASH_FD, true);
 	if (argc < 2 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ||
 	    start_command((const char *const *)(argv + 1), &command) < 0)
-		return 127;
+		return EXITCODE_NOT_RUN;
 	fds[1].fd = command.pidfd;
 	/* The command is under none of this. */
 	if (sandbox_guard(command.pid, &e) < 0) {
 		log_error("%s", e.msg);
 		proc_end(&command, SIGKILL, 0);
-		return 127;
+		return EXITCODE_NOT_RUN;
 	}
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		;
+	(void)fd_retry(poll(fds, 2, -1));
 	return end_all(&command);
 }

@@ -167,10 +167,10 @@ static void read_some(struct slirp4netns_api *api)
 	ssize_t n = -1;
 
 	if (!code) {
-		n = read(api->fd, api->in + api->in_len, api->in_size - api->in_len);
+		n = fd_retry(read(api->fd, api->in + api->in_len, api->in_size - api->in_len));
 		code = n < 0 ? -errno : 0;
 	}
-	if (code == -EAGAIN || code == -EINTR)
+	if (code == -EAGAIN)
 		return;
 	if (code) {
 		fail(api, code);
@@ -186,10 +186,10 @@ static int write_some(struct slirp4netns_api *api)
 {
 	struct call *call = api->calls;
 	size_t left = strlen(call->text) - call->sent;
-	ssize_t n = send(api->fd, call->text + call->sent, left, MSG_NOSIGNAL);
+	ssize_t n = fd_retry(send(api->fd, call->text + call->sent, left, MSG_NOSIGNAL));
 
 	if (n < 0)
-		return errno == EINTR ? -EAGAIN : -errno;
+		return -errno;
 	call->sent += (size_t)n;
 	if ((size_t)n < left)
 		return -EAGAIN;
