@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/linux_calls.h"
 
 /*
  * A reader that has stopped (a full pipe, Ctrl-S on the terminal, a service manager that hangs)

@@ -189,7 +189,9 @@ static int run_port(struct proxy *p, const struct outcome *published, int *exit_
 		code = start_real(p, published->child_ip, e);
 	if (!code) {
 		close(STATUS_FD);
+#ifdef __GLIBC__
 		malloc_trim(0);
+#endif
 		*exit_code = wait_for_end(p);
 	}
 	unpublish(p);

@@ -9,6 +9,7 @@
 
 #include "api/codec.h"
 #include "base/fd.h"
+#include "base/linux_calls.h"
 #include "cli/value.h"
 #include "ctl/answer.h"
 #include "ctl/client.h"

@@ -10,6 +10,7 @@
 
 #include "base/array.h"
 #include "base/fd.h"
+#include "base/linux_calls.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/linux_calls.h"
 #include "ns/copyup_around.h"
 
 static int link_entry(int top_fd, int sub_fd, const char *sub, const struct dirent *d)

@@ -11,6 +11,7 @@
 
 #include "base/array.h"
 #include "base/fd.h"
+#include "base/linux_calls.h"
 #include "base/log.h"
 #include "ns/mountinfo.h"
 

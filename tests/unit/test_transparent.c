@@ -135,7 +135,8 @@ static int watch(void *arg)
 		fprintf(stderr, "no nft_ct\n");
 		return 0;
 	}
-	if (transparent_watch_look(&w, false, &e)) /* it has just looked */
+	w.next_ms = UINT64_MAX; /* it has just looked, however long the rules took */
+	if (transparent_watch_look(&w, false, &e))
 		return 4;
 	if (!transparent_watch_look(&w, true, &e) || transparent_watch_look(&w, true, &e))
 		return say(&e, 5);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/linux_calls.h"
 #include "dataplane/io/epoll_internal.h"
 
 /*
