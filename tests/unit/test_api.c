@@ -789,6 +789,18 @@ static void test_socket_is_the_users_alone(void **state)
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* Both ends of all connections are ours, and 1,024 descriptors, which most users have, are not
+ * enough. */
+static int have_descriptors(void **state)
+{
+	struct rlimit limit;
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -826,5 +838,5 @@ int main(void)
 		WITH(test_socket_is_the_users_alone),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, have_descriptors, NULL);
 }
