@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tests in a guest of tools/kernels: what /mnt/what says, of those that /mnt/tests.json lists.
+
+Writes /share/testlog.json as `meson test` would, for tools/summary.py, and says how far it is.
+"""
+
+import concurrent.futures
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+SLOWER = 6  # than a machine, for time limits: the processor is emulated
+USER = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+RESULTS = {0: "OK", 77: "SKIP"}
+
+# What is simulated is the same on every kernel, and takes the most time.
+ENVIRONMENT = {"WORKER_RUNS": "5"}
+
+
+def chosen():
+    """(suite, test) for each of them, in order. A word is a suite, or SUITE:NAME,NAME."""
+    with open("/mnt/tests.json") as f:
+        tests = json.load(f)
+    with open("/mnt/what") as f:
+        words = f.read().split()
+    for word in words:
+        suite, _, names = word.partition(":")
+        for test in tests:
+            if any(s.endswith(":" + suite) for s in test["suite"]) and \
+                    (not names or test["name"] in names.split(",")):
+                yield suite, test
+
+
+def command(suite, test):
+    words = ["/usr/bin/python3" if word.endswith("/python3") else word for word in test["cmd"]]
+    return USER + words if suite == "unit" else words
+
+
+def run(suite, test):
+    """The line of the log, as meson has it."""
+    start = time.monotonic()
+    env = dict(os.environ, **ENVIRONMENT, **test["env"])
+    if suite == "unit":
+        env["HOME"] = "/home/tester"
+    process = subprocess.Popen(command(suite, test), env=env, stdin=subprocess.DEVNULL, text=True,
+                               errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               start_new_session=True, cwd="/")
+    try:
+        out, _ = process.communicate(timeout=test["timeout"] * SLOWER)
+        result = RESULTS.get(process.returncode, "FAIL")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, _ = process.communicate()
+        result = "TIMEOUT"
+    return {"name": "%s %s" % (suite, test["name"]), "result": result, "returncode": process.returncode,
+            "duration": time.monotonic() - start, "stdout": out, "stderr": ""}
+
+
+def backend():
+    """Which back end the data plane chooses here, as it says itself; empty when it does not start."""
+    with open("/mnt/directories") as f:
+        build = f.read().split()[-1]
+    script = '%s/src/ctl/rootlessctl --socket "$ROOTLESSKIT_STATE_DIR/api.sock" info' % build
+    words = [build + "/src/rootlesskit", "--net=none", "--port-driver=builtin", "sh", "-c", script]
+    got = subprocess.run(USER + words, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                         env=dict(os.environ, HOME="/home/tester"), cwd="/")
+    found = re.search(r"Data plane: (\w+), .*\n *- Why this one: (.*)", got.stdout)
+    print("guest: %s" % (" (".join(found.groups()) + ")" if found else got.stderr.strip()), flush=True)
+    return found.group(1) if found else ""
+
+
+def main():
+    print("guest: Linux %s" % os.uname().release, flush=True)
+    with open("/share/release", "w") as f:
+        f.write(os.uname().release)
+    with open("/share/backend", "w") as f:
+        f.write(backend())
+    jobs = list(chosen())
+    beside = [job for job in jobs if job[0] == "unit"]
+    alone = [job for job in jobs if job[0] != "unit"]
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    futures = [pool.submit(run, *job) for job in beside]
+
+    def lines():
+        for future in concurrent.futures.as_completed(futures):
+            yield future.result()
+        for job in alone:
+            yield run(*job)
+
+    with open("/share/testlog.json", "w") as f:
+        for number, line in enumerate(lines(), 1):
+            f.write(json.dumps(line) + "\n")
+            f.flush()
+            print("guest: %3d of %d  %-7s %-28s %6.1f s" % (
+                number, len(jobs), line["result"], line["name"], line["duration"]), flush=True)
+    # Without it the guest came to an end before its tests.
+    open("/share/finished", "w").close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of SUPPORT.md, from what was seen.
+
+    support.py note GUEST        after a run of tools/kernels: adds up what the tests in GUEST/share said, and
+                                 keeps it in GUEST/seen.json
+    support.py show DIRECTORY... prints the tables
+    support.py update DIRECTORY...   puts them into SUPPORT.md
+
+A DIRECTORY holds what tools/kernels kept (kernels/NAME/seen.json), or what .ci/run did (bare-RELEASE.log,
+sid.log, docker.log, lint.log): build/ and build/ci/. A row without news stays as it is in SUPPORT.md.
+"""
+
+import datetime
+import glob
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import summary  # noqa: E402
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SUPPORT = os.path.join(TOP, "SUPPORT.md")
+MARK = "<!-- %s: %s -->"
+TOTAL = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+
+KERNELS = ["5.10", "5.14", "5.15", "6.1", "6.8", "6.12", "6.18", "7"]
+# Kernels of distributions whose packages cannot be had here: what they lie between.
+WHOSE = {"5.10": "Debian 11", "5.14": "RHEL 9", "5.15": "Ubuntu 22.04", "6.1": "Debian 12",
+         "6.8": "Ubuntu 24.04", "6.12": "Debian 13, RHEL 10", "7": "Debian sid, Ubuntu 26.04"}
+BETWEEN = {"5.14": "5.10 and 6.1", "5.15": "5.10 and 6.1", "6.8": "6.1 and 6.12"}
+BACKEND = {"5.14": "epoll", "5.15": "epoll", "6.8": "io_uring"}
+
+# Name, C library, kernel, what to find it by.
+DISTRIBUTIONS = [
+    ("Debian 12", "glibc 2.36", "bare-bookworm.log", "README's two commands on a fresh one"),
+    ("Debian 13", "glibc 2.41", "bare-trixie.log", "README's two commands on a fresh one"),
+    ("Debian sid", "glibc", "sid.log", "build and unit tests in a fresh root"),
+    ("Debian sid, Docker 28", "glibc", "docker.log", "Debian 12's build with sid's Docker and libraries"),
+    ("Alpine and others", "musl", "lint.log", "the sources compile; not linked, not run"),
+]
+BY_VERSION = [
+    ("Ubuntu 22.04", "glibc 2.35", "not tried: below what the build wants (liburing 2.3); kernel 5.15"),
+    ("Ubuntu 24.04", "glibc 2.39", "not tried: between Debian 12 and 13; kernel 6.8"),
+    ("Ubuntu 26.04", "glibc 2.43", "not tried: as Debian sid; kernel 7"),
+    ("RHEL 9", "glibc 2.34", "not tried: older than Debian 12; kernel 5.14"),
+    ("RHEL 10", "glibc 2.39", "not tried: between Debian 12 and 13; kernel 6.12"),
+    ("Fedora", "glibc", "not tried: as Debian sid"),
+]
+
+
+def result(total):
+    passed, failed, skipped = total
+    words = ["%d passed" % passed, "**%d failed**" % failed if failed else "",
+             "%d skipped" % skipped if skipped else ""]
+    return ", ".join(filter(None, words))
+
+
+def note(guest):
+    """The sums by suite; an integration file by name."""
+    path = guest + "/seen.json"
+    seen = {}
+    if os.path.exists(path):
+        with open(path) as f:
+            seen = json.load(f)
+    release = open(guest + "/share/release").read().strip()
+    if seen.get("release") != release:
+        seen = {"release": release, "files": {}}
+    with open(guest + "/share/backend") as f:
+        seen["backend"] = f.read().strip()
+    sums = {}
+    with open(guest + "/share/testlog.json") as f:
+        for line in f:
+            test = json.loads(line)
+            suite, name = test["name"].split()
+            key = name if suite == "integration" else suite
+            sums[key] = [a + b for a, b in zip(sums.get(key, [0, 0, 0]), summary.cases_of(test)[:3])]
+    seen["files"].update(sums)
+    seen["date"] = datetime.date.today().isoformat()
+    with open(path, "w") as f:
+        json.dump(seen, f)
+
+
+def kernel_row(name, seen):
+    files = dict(seen["files"])
+    main, unit = files.pop("main", None), files.pop("unit", None)
+    total = [sum(column) for column in zip(*files.values())] if files else None
+    return [name, seen["release"], WHOSE.get(name, ""), seen["backend"], result(main) if main else "–",
+            result(unit) if unit else "–",
+            "%s (%s)" % (result(total), ", ".join(sorted(files))) if files else "–", seen["date"]]
+
+
+def kernel_rows(directories):
+    rows = {}
+    for name in KERNELS:
+        if name in BETWEEN:
+            rows[name] = [name, "not tried", WHOSE[name], "%s, by its version" % BACKEND[name],
+                          "between %s, which were" % BETWEEN[name], "", "", ""]
+    for directory in directories:
+        for path in glob.glob(directory + "/kernels/*/seen.json"):
+            with open(path) as f:
+                name = os.path.basename(os.path.dirname(path))
+                rows[name] = kernel_row(name, json.load(f))
+    return rows
+
+
+def distribution_rows(directories):
+    rows = {}
+    for name, libc, log, how in DISTRIBUTIONS:
+        for directory in directories:
+            path = os.path.join(directory, log)
+            if not os.path.exists(path):
+                continue
+            with open(path, errors="replace") as f:
+                text = f.read()
+            date = datetime.date.fromtimestamp(os.path.getmtime(path)).isoformat()
+            totals = TOTAL.findall(text)
+            if log == "lint.log":
+                ok = re.search(r"^ok +musl$", text, re.M)
+                rows[name] = [name, libc, how, "compiles" if ok else "**does not compile**", date]
+            elif totals:
+                rows[name] = [name, libc, how, result([int(n) for n in totals[0]]), date]
+    for name, libc, how in BY_VERSION:
+        rows[name] = [name, libc, how, "", ""]
+    return rows
+
+
+TABLES = {
+    "kernels": (["kernel", "seen", "of", "back end", "main job", "unit tests", "integration tests", "date"],
+                kernel_rows, KERNELS),
+    "distributions": (["distribution", "C library", "what was done", "result", "date"], distribution_rows,
+                      [d[0] for d in DISTRIBUTIONS + BY_VERSION]),
+}
+
+
+def old_rows(text, name):
+    """What the table has by now."""
+    rows = {}
+    for line in between(text, name)[1].splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        rows[cells[0]] = cells
+    return rows
+
+
+def between(text, name):
+    begin, end = MARK % (name, "begin, made by tools/support.py"), MARK % (name, "end")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit("SUPPORT.md: it must have the lines %s and %s, once each" % (begin, end))
+    before, rest = text.split(begin + "\n")
+    middle, after = rest.split(end)
+    return before + begin + "\n", middle, end + after
+
+
+def table(text, name, directories):
+    head, rows_of, order = TABLES[name]
+    rows = old_rows(text, name)
+    rows.update(rows_of(directories))
+    lines = [head, ["---"] * len(head)] + [rows[key] for key in order if key in rows]
+    return "".join("| %s |\n" % " | ".join(cells) for cells in lines)
+
+
+def main():
+    if len(sys.argv) < 3 or sys.argv[1] not in ("note", "show", "update"):
+        sys.exit(__doc__.strip())
+    if sys.argv[1] == "note":
+        note(sys.argv[2])
+        return
+    with open(SUPPORT) as f:
+        text = f.read()
+    for name in TABLES:
+        made = table(text, name, sys.argv[2:])
+        if sys.argv[1] == "show":
+            print(made)
+        before, _, after = between(text, name)
+        text = before + made + after
+    if sys.argv[1] == "update":
+        with open(SUPPORT, "w") as f:
+            f.write(text)
+
+
+if __name__ == "__main__":
+    main()
