@@ -21,6 +21,7 @@
 struct list {
 	struct answer_port *ports; /* n of them; free() */
 	size_t n;
+	size_t at; /* where to look first: ports are mostly asked for in their order */
 };
 
 static int decode_list(const json_t *answer, struct list *out, struct err *e)
@@ -358,41 +359,53 @@ static bool is_of(const struct answer_port *port, const struct port_spec *spec)
 	       !strcmp(port->spec.child_ip, spec->child_ip);
 }
 
-/* Leaves those in the list that are the spec's. 0, or -ENOENT when one of them is missing. */
-static int select_ports(struct list *list, const struct port_spec *spec, struct err *e)
+/* Takes those out of the list that are the spec's. 0, or -ENOENT when one of them is missing. */
+static int take_ports(struct list *list, const struct port_spec *spec, struct list *out,
+		      struct err *e)
 {
+	size_t n = portspec_count(spec);
 	char text[300];
-	size_t kept = 0;
 
-	for (size_t i = 0; i < list->n; i++)
-		if (portspec_validate(&list->ports[i].spec, NULL) == 0 &&
-		    is_of(&list->ports[i], spec))
-			list->ports[kept++] = list->ports[i];
-	list->n = kept;
-	if (kept == portspec_count(spec))
+	out->n = 0;
+	out->ports = calloc(n, sizeof(*out->ports));
+	if (!out->ports)
+		return err_errno(e, -ENOMEM, "ports");
+	for (size_t i = 0; i < list->n && out->n < n; i++) {
+		size_t at = (list->at + i) % list->n;
+		struct answer_port *port = &list->ports[at];
+
+		if (port->id == 0 || !is_of(port, spec))
+			continue;
+		out->ports[out->n++] = *port;
+		port->id = 0; /* nobody's any more */
+		if (out->n == n)
+			list->at = at + 1;
+	}
+	if (out->n == n)
 		return 0;
 	portspec_format(spec, text, sizeof(text));
-	if (kept == 0)
+	if (out->n == 0)
 		return err_set(e, -ENOENT, "%s is not published", text);
 	return err_set(e, -ENOENT, "%s: only %zu of its ports are published: remove them by id",
-		       text, kept);
+		       text, out->n);
 }
 
 /* What the spec is published as is looked up first, so that nothing is removed when a part of it is
- * not there. */
-static int remove_spec(struct client *client, const struct port_spec *spec, struct err *e)
+ * not there. list: all ports, asked for at the first spec. */
+static int remove_spec(struct client *client, const struct port_spec *spec, struct list *list,
+		       struct err *e)
 {
-	struct list list = {.ports = NULL};
-	int code = ask_list(client, &list, e);
+	struct list its = {.ports = NULL};
+	int code = list->ports ? 0 : ask_list(client, list, e);
 
 	if (!code)
-		code = select_ports(&list, spec, e);
+		code = take_ports(list, spec, &its, e);
 	if (!code)
-		fold(&list);
-	for (size_t i = 0; i < list.n && !code; i++)
-		code = remove_and_print(client, list.ports[i].id,
-					(long long)portspec_count(&list.ports[i].spec), e);
-	free(list.ports);
+		fold(&its);
+	for (size_t i = 0; i < its.n && !code; i++)
+		code = remove_and_print(client, its.ports[i].id,
+					(long long)portspec_count(&its.ports[i].spec), e);
+	free(its.ports);
 	return code;
 }
 
@@ -400,6 +413,7 @@ int port_commands_remove(struct client *client, const struct ctl_args *args, str
 {
 	int n = args->n_words, code = 0;
 	auto_free struct target *targets = calloc((size_t)n + 1, sizeof(*targets));
+	struct list list = {.ports = NULL};
 
 	if (!targets)
 		return err_errno(e, -ENOMEM, "ids");
@@ -409,7 +423,8 @@ int port_commands_remove(struct client *client, const struct ctl_args *args, str
 		code = parse_target(args->words[i], &targets[i], e);
 	for (int i = 0; i < n && !code; i++)
 		code = targets[i].is_spec
-			       ? remove_spec(client, &targets[i].spec, e)
+			       ? remove_spec(client, &targets[i].spec, &list, e)
 			       : remove_and_print(client, targets[i].first, targets[i].count, e);
+	free(list.ports);
 	return code;
 }

@@ -2,8 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """RootlessKit's rootlessctl on our API, and our rootlessctl on RootlessKit's API."""
 
+import http.server
 import json
 import os
+import shutil
+import socketserver
+import tempfile
+import threading
 import unittest
 
 import rkit
@@ -122,8 +127,52 @@ class OurClientTheirServer(Client, rkit.RkTestCase):
         self.assertEqual(self.rk.ports(), [])
 
 
+class _Ports(http.server.BaseHTTPRequestHandler):
+    """An API with ports 1 to 200, which counts what it is asked."""
+
+    asked = {"GET": 0, "DELETE": 0}
+
+    def _answer(self, body=b""):
+        self.asked[self.command] += 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if body:
+            self.wfile.write(body)
+
+    def do_GET(self):
+        self._answer(json.dumps([
+            {"id": i, "spec": {"proto": "tcp", "parentIP": "127.0.0.1", "parentPort": 20000 + i,
+                               "childPort": 80}} for i in range(1, 201)]).encode())
+
+    def do_DELETE(self):
+        self._answer()
+
+    def address_string(self):
+        return "client"
+
+    def log_message(self, *_args):
+        pass
+
+
 class OurClientOurServer(Client, rkit.RkTestCase):
-    pass
+    def test_many_specs_to_remove(self):
+        """The list is asked for once, however many ports are named by their specs."""
+        state = tempfile.mkdtemp(dir=rkit.world().tmp)
+        os.chmod(state, 0o755)
+        with socketserver.UnixStreamServer(state + "/api.sock", _Ports) as server:
+            os.chmod(state + "/api.sock", 0o666)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            numbers = [*range(200, 100, -1), *range(1, 101)]
+            got = ctl(state, "remove-ports",
+                      *("127.0.0.1:%d:80/tcp" % (20000 + i) for i in numbers))
+            self.assertEqual(got.stderr, "")
+            self.assertEqual(got.stdout.split(), [str(i) for i in numbers])
+            self.assertEqual(_Ports.asked, {"GET": 1, "DELETE": 200})
+            twice = ctl(state, "remove-ports", *["127.0.0.1:20001:80/tcp"] * 2)
+            self.assertIn("127.0.0.1:20001:80/tcp is not published", twice.stderr)
+            server.shutdown()
+        shutil.rmtree(state)
 
 
 if __name__ == "__main__":
