@@ -6,7 +6,9 @@
 #include "program.h"
 #include "util.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +16,41 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-static bool open_one(const char *host, uint16_t port)
+static const char *host = "127.0.0.1";
+static uint16_t port = 10002;
+static size_t conns = 1000;
+static size_t sources = 1;
+
+/* From one of many addresses of loopback, as one has no more local ports than 65,535. */
+static int connect_from(size_t number)
+{
+	const int on = 1;
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 16 + (uint32_t)(number % sources))};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd;
+
+	if (sources == 1)
+		return net_connect_try(host, port, SOCK_STREAM);
+	if (inet_pton(AF_INET, host, &to.sin_addr) != 1)
+		die("--host=%s: with --sources an IPv4 address is expected", host);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) ||
+	    bind(fd, (struct sockaddr *)&from, sizeof(from)) ||
+	    connect(fd, (struct sockaddr *)&to, sizeof(to))) {
+		close(fd);
+		return -errno;
+	}
+	return fd;
+}
+
+static bool open_one(size_t number)
 {
 	const struct timeval patience = {.tv_sec = 5};
-	int fd = net_connect_try(host, port, SOCK_STREAM);
+	int fd = connect_from(number);
 	char byte = 'x';
 
 	if (fd < 0)
@@ -29,10 +62,6 @@ static bool open_one(const char *host, uint16_t port)
 	}
 	return true; /* held until the process ends */
 }
-
-static const char *host = "127.0.0.1";
-static uint16_t port = 10002;
-static size_t conns = 1000;
 
 static void run(char **words, size_t nofile)
 {
@@ -46,7 +75,7 @@ static void run(char **words, size_t nofile)
 	start_ns = now_ns();
 	/* A forwarder that is full answers each of the rest after a timeout; ten tell enough. */
 	for (size_t i = 0; i < conns && failed < 10; i++) {
-		if (open_one(host, port))
+		if (open_one(i))
 			held++;
 		else
 			failed++;
@@ -62,11 +91,12 @@ static const struct setting settings[] = {
 	TEXT("host", host),
 	NUMBER("port", port, 1, 65535),
 	NUMBER("conns", conns, 1, 1000000),
+	NUMBER("sources", sources, 1, 200),
 	{.name = NULL},
 };
 
 const struct program program = {
-	.usage = "idle [--host=A] [--port=P] [--conns=N] <STDIN",
+	.usage = "idle [--host=A] [--port=P] [--conns=N] [--sources=N] <STDIN",
 	.settings = settings,
 	.run = run,
 };

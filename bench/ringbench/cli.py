@@ -9,10 +9,10 @@ import time
 
 from rkit import sandbox
 
-from . import machine, profile, report, table, targets
+from . import machine, peerdirs, profile, report, results, table, targets
 from .drivers import DRIVERS
 from .host import Host
-from .peers import PEERS, other_build, with_options
+from .peers import PEERS, with_options
 from .programs import Programs
 from .runner import Progress, Runner, select
 from .suites import suite
@@ -43,13 +43,24 @@ def _options(argv):
     parser.add_argument("--seconds", type=float, metavar="S", help="of load in a sample")
     parser.add_argument("--variants", type=_words, default=[], metavar="V,...",
                         help="of unpaced, bbr")
-    parser.add_argument("--other-build", metavar="DIR", help="measure another build of ringkit in "
-                        "the same rounds: peers other and other-epoll")
+    parser.add_argument("--peer-dir", action="append", default=[], metavar="NAME=DIR",
+                        help="measure the rootlesskit, pasta or slirp4netns in DIR, or another "
+                        "build of ringkit, in the same rounds: peers NAME, NAME-epoll, net-NAME")
+    parser.add_argument("--other-build", metavar="DIR", help="the same as --peer-dir other=DIR")
     parser.add_argument("--options", metavar="WORDS", help="measure ringkit with these options, "
                         "too: peer options")
+    parser.add_argument("--write-results", metavar="FILE", help="put the figures into this file, "
+                        "between its two markers, as bench/results does")
     parser.add_argument("--list", action="store_true", help="list the scenarios and stop")
     options = parser.parse_args(argv[1:])
-    for words, known, name in ((options.peers, [*PEERS, *DRIVERS], "peers"),
+    if options.other_build:
+        options.peer_dir.append(f"other={options.other_build}")
+    try:
+        options.peer_dir = [peerdirs.parse(word) for word in options.peer_dir]
+    except peerdirs.Unusable as why:
+        parser.error(str(why))
+    more = [name for pair in options.peer_dir for name in peerdirs.names(*pair)]
+    for words, known, name in ((options.peers, [*PEERS, *DRIVERS, *more], "peers"),
                                (options.variants, ("unpaced", "bbr"), "variants")):
         for word in words:
             if word not in known:
@@ -59,6 +70,12 @@ def _options(argv):
     if options.seconds is not None and not 0.05 <= options.seconds <= 60:
         parser.error("--seconds: expected 0.05 to 60")
     options.build_dir = os.path.realpath(options.build_dir)
+    if options.write_results:
+        try:
+            results.check(options.write_results)
+        except results.Unusable as why:
+            parser.error(str(why))
+        options.write_results = os.path.realpath(options.write_results)
     options.out = os.path.realpath(options.out or options.build_dir + "/bench-results")
     return options
 
@@ -90,8 +107,8 @@ def _point_at_build(build_dir):
 
 def _more_peers(options, programs):
     more = {}
-    if options.other_build:
-        more.update(other_build(programs, os.path.realpath(options.other_build)))
+    for name, directory in options.peer_dir:
+        more.update(peerdirs.makers(programs, name, directory))
     if options.options:
         more.update(with_options(options.options.split()))
     return more
@@ -165,8 +182,11 @@ def _measure(options, chosen, host, programs, progress):
     runner.run(runner.plan(options.variants, options.only))
     data = save()
     page = files.write(".html", report.page(run))
+    progress.say("\n" + table.conditions(run))
     progress.say(table.results(run["results"], list(run["peers"])))
     progress.say(table.targets(run["targets"]))
+    if options.write_results:
+        results.write(options.write_results, [run])
     progress.say(f"\nreport: {page}\ndata:   {data}\n"
                  f"{run['seconds']:.0f} s; others used {run['others_percent']:.0f} % of the CPU "
                  f"time, of which the hypervisor {run['steal_percent']:.1f} %")
@@ -202,8 +222,6 @@ def main(argv):
             print(f"{scenario.key:20} {scenario.group}: {scenario.title}")
         return 0
     _point_at_build(options.build_dir)
-    if options.other_build:
-        _binaries(options.other_build)
     # argv[0] is this program's path; the sandbox starts it again inside.
     sandbox.enter([os.path.realpath(argv[0]), *argv[1:]])
     host = Host()

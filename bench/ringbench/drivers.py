@@ -9,6 +9,7 @@ makes nor misses anything.
 from .docker import DOCKER
 from .networks import NETWORKS
 from .peers import REST, SERVICES, RootlessKit, SlirpPorts, first_line, need, need_tun
+from .scale import WORKER_PEERS
 from .scenarios import Bulk, Requests
 
 PORT_DRIVERS = "Port drivers"
@@ -77,6 +78,7 @@ class ImplicitPublished(RootlessKit):
 
 # In the order of tables, after peers.PEERS; each makes a Peer or raises Skip.
 DRIVERS = {
+    **WORKER_PEERS,
     **NETWORKS,
     "port-slirp4netns": SlirpPublished,
     "port-socat": SocatPublished,

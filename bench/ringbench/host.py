@@ -117,10 +117,20 @@ class Host:
         os.chown(home, entry.pw_uid, entry.pw_gid)
         return entry
 
-    def as_user(self, user, argv):
-        """The command, run by the account under our descriptor limit. Execs: the pid stays."""
+    @staticmethod
+    def hard_limit():
+        """Of descriptors."""
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        limit = min(NOFILE, hard) if hard != resource.RLIM_INFINITY else NOFILE
+        return hard if hard != resource.RLIM_INFINITY else 1 << 30
+
+    def may_hold(self, descriptors):
+        """Whether a process can be started with such a limit."""
+        return subprocess.run(["prlimit", f"--nofile={descriptors}:{descriptors}", "true"],
+                              capture_output=True, check=False).returncode == 0
+
+    def as_user(self, user, argv, nofile=NOFILE):
+        """The command, run by the account under a descriptor limit. Execs: the pid stays."""
+        limit = nofile if nofile > NOFILE else min(nofile, self.hard_limit())
         path = self.world.bin + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         return ["prlimit", f"--nofile={limit}:{limit}", "setpriv", f"--reuid={user.pw_uid}",
                 f"--regid={user.pw_gid}", "--init-groups", "env", "-i", f"HOME={user.pw_dir}",

@@ -26,9 +26,29 @@ def facts(build_dir):
         "arch": platform.machine(),
         "cpu": _first("/proc/cpuinfo", r"^(?:model name|Model)\s*:\s*(.+)$"),
         "cpus": len(os.sched_getaffinity(0)),
+        "cpu_list": number_ranges(os.sched_getaffinity(0)),
+        "governor": _governors(os.sched_getaffinity(0)),
         "memory_gib": round(int(kib) / 1024 / 1024, 1) if kib else 0,
         "build": _build(build_dir),
     }
+
+
+def number_ranges(numbers):
+    """{0, 1, 2, 5} as "0-2,5"."""
+    runs = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{a}-{b}" if a != b else str(a) for a, b in runs)
+
+
+def _governors(cpus):
+    """Of the CPUs' frequency: a name, several, or "none" where the kernel does not change it."""
+    path = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
+    found = {_first(path.format(cpu), r"^(\S+)") for cpu in cpus} - {""}
+    return ",".join(sorted(found)) or "none"
 
 
 def _build(build_dir):

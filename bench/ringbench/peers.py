@@ -11,7 +11,7 @@ import subprocess
 import time
 
 from . import procs
-from .host import Skip
+from .host import NOFILE, Skip
 
 # Where the servers listen inside each namespace; the last digits are those of the ports outside.
 SERVICES = {"bulk": 10001, "echo": 10002, "close": 10003, "http": 10004, "udp": 10005}
@@ -53,6 +53,7 @@ class Peer:
 
     label = ""
     can = frozenset(SERVICES)  # services that it is able to forward
+    nofile = NOFILE  # the limit on its descriptors
     only = ""  # takes part in this group of scenarios alone
     port_driver = ""  # of those that are compared with each other
     over_loopback = True  # how the payload gets into the namespace
@@ -112,8 +113,9 @@ class Peer:
             self.user = self.host.user(self.name)
         self.log = open(f"{self.host.dir}/{self.name}.log", "ab")
         self.process = subprocess.Popen(
-            self.host.as_user(self.user, self.command()), stdin=subprocess.DEVNULL,
+            self.host.as_user(self.user, self.command(), self.nofile), stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log, start_new_session=True)
+        more = [] if self.nofile <= NOFILE else ["prlimit", f"--nofile={self.nofile}"]
         try:
             self.inner_pid = _wait_for(self.name, self._find_rest, self.process)
             enter = self.host.enter(self.inner_pid)
@@ -121,7 +123,7 @@ class Peer:
             self.host.widen_ports(enter)
             for service, argv in programs.servers().items():
                 if service in self.services:
-                    self._serve(service, [*enter, *argv], self.inner_pid, SERVICES[service])
+                    self._serve(service, [*more, *enter, *argv], self.inner_pid, SERVICES[service])
             self.after_start(programs)
         except Skip as skip:
             words = self._last_words()
@@ -303,23 +305,20 @@ class SlirpPorts(RootlessKit):
 class Pasta(Peer):
     """pasta's loopback path, on which it splices: the fastest it has."""
 
-    label = "pasta"
-
-    def __init__(self, host, name, index):
+    def __init__(self, host, name, index, binary="pasta", label="pasta"):
         super().__init__(host, name, index)
-        if not shutil.which("pasta"):
+        self.binary, self.label = binary, label
+        if not shutil.which(binary):
             raise Skip(f"{name}: pasta is not installed (bench/install-peers)")
         need_tun(name)
 
     def version(self):
-        text = subprocess.run(["pasta", "--version"], capture_output=True, text=True,
-                              check=False).stdout
-        return text.splitlines()[0] if text else ""
+        return first_line(self.binary, "--version")
 
     def startup_command(self, slirp):
         if slirp:
             return None
-        return ["pasta", "--foreground", "--config-net", "-t", "none", "-u", "none", "-T", "none",
+        return [self.binary, "--foreground", "--config-net", "-t", "none", "-u", "none", "-T", "none",
                 "-U", "none", "--", "true"]
 
     def command(self):
@@ -329,7 +328,7 @@ class Pasta(Peer):
         udp = f"127.0.0.1/{self.port('udp')}:{SERVICES['udp']}" if "udp" in self.services \
             else "none"
         # -T/-U none: it would otherwise scan and forward ports of the namespace outwards.
-        return ["pasta", "--foreground", "--config-net", "-t", tcp, "-u", udp, "-T", "none",
+        return [self.binary, "--foreground", "--config-net", "-t", tcp, "-u", udp, "-T", "none",
                 "-U", "none", "--", *self.rest_argv()]
 
 
@@ -436,17 +435,6 @@ PEERS = {
     "socat": Socat,
     "pasta": Pasta,
 }
-
-
-def other_build(programs, build_dir):
-    """{name: maker} of the two back ends of another build, to be measured in the same rounds."""
-    kit = programs.install(f"{build_dir}/src/rootlesskit", "other-rootlesskit")
-    ctl = programs.install(f"{build_dir}/src/ctl/rootlessctl", "other-rootlessctl")
-
-    def make(backend):
-        return lambda host, name, index: RootlessKit(
-            host, name, index, kit, ctl, [f"--dataplane={backend}"], f"other {backend}")
-    return {"other": make("io_uring"), "other-epoll": make("epoll")}
 
 
 def with_options(words):

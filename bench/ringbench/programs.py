@@ -64,7 +64,9 @@ class Programs:
         self.http = bool(shutil.which("wrk") and shutil.which("nginx"))
 
     def install(self, source, name):
+        """Returns the path of the copy. name: may be in a directory of its own."""
         target = f"{self.dir}/{name}"
+        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         shutil.copy(source, target)
         os.chmod(target, 0o755)
         return target

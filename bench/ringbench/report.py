@@ -60,6 +60,10 @@ _CURVES = (
     ("p99 by connections, 64 bytes", r"reqres-(\d+)x64$", "p99_us", "connections"),
     ("Requests by size, 64 connections", r"reqres-64x(\d+)$", "rps", "bytes"),
     ("New connections by how many at a time", r"connreq-(\d+)$", "rps", "at a time"),
+    ("Memory of idle connections", r"idle-(\d+)$", "grown_rss_mib", "connections"),
+    ("The same for one connection", r"idle-(\d+)$", "bytes_per_flow", "connections"),
+    ("Memory of ports, as ranges", r"ports-range-(\d+)$", "grown_rss_mib", "ports"),
+    ("The same for one port", r"ports-range-(\d+)$", "rss_kib_per_port", "ports"),
     ("Datagrams delivered by size, GSO sender", r"udp-gso-(\d+)-max$", "kdps", "bytes"),
     ("CPU for datagrams by size, GSO sender", r"udp-gso-(\d+)-max$", "cpu_s_per_mdgram", "bytes"),
 )
@@ -79,6 +83,7 @@ def _facts(run):
         f"{run['others_percent']:.0f} % of the CPU time, of which the hypervisor "
         f"{run['steal_percent']:.1f} %",
     ]
+    lines.append(table.conditions(run))
     if build:
         lines.append(f"build: {build['buildtype']}, sanitizers: {build['sanitize']}")
     lines += [f"{of['label']}: {of['version']}" for of in run["peers"].values() if of["version"]]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from . import procs
 from .metrics import METRICS
-from .peers import SERVICES, RootlessKit, need_slirp
+from .peers import SERVICES, need_slirp
 from .host import Skip
 from .programs import Failed, REQUEST_SIZE, parse_wrk, run_json, run_text
 
@@ -306,81 +306,6 @@ class Memory(Scenario):
             got = procs.memory(own.forwarder_pids())
         return {"rss_mib": got["rss_kib"] / 1024, "pss_mib": got["pss_kib"] / 1024,
                 "private_mib": got["private_kib"] / 1024, "processes": got["processes"]}
-
-
-class Idle(Scenario):
-    """Connections that carried a byte each way and then rest, over a fresh instance."""
-
-    primary, group, once, warm = "grown_rss_mib", "Idle connections", True, False
-    needs = frozenset({"echo"})
-    LOOK_S = 2
-
-    def __init__(self, conns):
-        super().__init__(f"idle-{conns}", f"{conns:,} idle connections")
-        self.conns = conns
-
-    def applies(self, peer):
-        return super().applies(peer) and not peer.core_only and peer.forwards
-
-    def sample(self, peer, programs, seconds):
-        with instance(peer, programs, {"echo"}) as own:
-            before = procs.memory(own.forwarder_pids())
-            pipes = sum(procs.descriptors(own.forwarder_pids(), "pipe:"))
-            argv = programs.client(own, "echo", "idle", f"--conns={self.conns}")
-            holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE, text=True)
-            try:
-                line = holder.stdout.readline()
-                if not line:
-                    raise Failed(holder.stderr.read().strip() or "the holder ended")
-                return self._look(own, before, pipes, json.loads(line))
-            finally:
-                holder.communicate(timeout=60)
-
-    def _look(self, peer, before, pipes, held):
-        time.sleep(0.5)
-        cpu = procs.CpuMeter(peer.forwarder_pids)
-        time.sleep(self.LOOK_S)
-        busy = cpu.seconds()
-        after = procs.memory(peer.forwarder_pids())
-        now = sum(procs.descriptors(peer.forwarder_pids(), "pipe:"))
-        return {"held": held["held"], "failures": held["failed"], "open_s": held["seconds"],
-                "grown_rss_mib": (after["rss_kib"] - before["rss_kib"]) / 1024,
-                "idle_cpu_ms_per_s": busy * 1000 / self.LOOK_S, "pipes_held": now - pipes}
-
-
-class AddPorts(Scenario):
-    """One call with many ports, which are then all there and one of which is tried."""
-
-    primary, group, once, warm = "add_s", "Ports", True, False
-    FIRST = 30000
-
-    def __init__(self, count):
-        super().__init__(f"ports-{count}", f"{count:,} TCP ports by one add-ports call")
-        self.count = count
-
-    def applies(self, peer):
-        return isinstance(peer, RootlessKit) and peer.ctl is not None
-
-    def sample(self, peer, programs, seconds):
-        # The last port leads to the echo server, to see that it works.
-        inner = [self.FIRST + i for i in range(self.count - 1)] + [SERVICES["echo"]]
-        specs = [f"127.0.0.1:{self.FIRST + i}:{port}/tcp" for i, port in enumerate(inner)]
-        with instance(peer, programs, {"echo"}) as own:
-            pids = own.forwarder_pids()
-            before, held = procs.memory(pids), procs.descriptors(pids)
-            start = time.monotonic()
-            run_text(own.rootlessctl("add-ports", *specs), 180)
-            took = time.monotonic() - start
-            after, now = procs.memory(pids), procs.descriptors(pids)
-            listed = run_text(own.rootlessctl("list-ports"), 30).count("\n")
-            if listed < self.count:
-                raise Failed(f"only {listed} of {self.count} ports are listed")
-            run_json([programs.paths["reqres"], "--host=127.0.0.1", "--seconds=0.05",
-                      f"--port={self.FIRST + self.count - 1}"], 20)
-        most = max((b - a for a, b in zip(held, now)), default=0)
-        return {"add_s": took, "descriptors_per_port": most / self.count,
-                "rss_kib_per_port": (after["rss_kib"] - before["rss_kib"]) / self.count}
 
 
 def metrics_of(sample):

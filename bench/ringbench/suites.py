@@ -3,11 +3,11 @@
 
 from collections import namedtuple
 
-from . import networks
+from . import networks, scale
 from .docker import DockerBulk, DockerPorts, DockerRequests
 from .drivers import PublishedBulk, PublishedRequests
-from .scenarios import (AddPorts, Bulk, Http, Idle, Memory, Mixed, Requests, Startup,
-                        Udp)
+from .scale import RANGE, SINGLE, AddPorts, Idle
+from .scenarios import Bulk, Http, Memory, Mixed, Requests, Startup, Udp
 
 # rounds: samples of each peer and scenario; seconds: of load in one sample.
 Suite = namedtuple("Suite", "scenarios rounds seconds warm_up_s")
@@ -32,7 +32,7 @@ def _full():
         Udp(64, 200000), Udp(1400, 200000, core=True), Udp(4096, 50000), Udp(16384, 20000),
         Udp(1400), Udp(1400, 600000, gso=True),
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
-        Startup(), Startup(slirp=True), Memory(), Idle(8000), AddPorts(10000),
+        Startup(), Startup(slirp=True), Memory(), *scale.full(), *scale.by_workers(),
         *networks.full(), PublishedBulk(), PublishedRequests(64),
         DockerBulk(), DockerRequests(1), DockerRequests(64, reconnect=True), DockerPorts(500),
     ]
@@ -42,7 +42,8 @@ def _smoke():
     """One of each kind, to see that the bench works; the figures mean nothing."""
     return [
         Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Mixed(2), Udp(1400, 5000),
-        Udp(1400, gso=True), Startup(), Memory(), Idle(20), AddPorts(20),
+        Udp(1400, gso=True), Startup(), Memory(), Idle(20),
+        AddPorts(20), AddPorts(20, RANGE), AddPorts(3, SINGLE), scale.WorkersMemory(),
         *networks.smoke(), PublishedBulk(), PublishedRequests(2),
         DockerBulk(), DockerRequests(2), DockerRequests(2, reconnect=True), DockerPorts(5),
     ]

@@ -5,10 +5,23 @@ from .metrics import show, unit
 from .stats import noise
 
 # Besides the primary metric and CPU, where a sample has them.
-EXTRA = ("p50_us", "p99_us", "offered_kdps", "lost_pct", "pss_mib", "idle_cpu_ms_per_s",
-         "pipes_held", "rss_kib_per_port", "descriptors_per_port", "peak_rss_mib")
+EXTRA = ("remove_s", "remove_cpu_ms", "bytes_per_flow", "held", "p50_us", "p99_us", "offered_kdps",
+         "lost_pct", "pss_mib", "idle_cpu_ms_per_s", "pipes_held", "rss_kib_per_port",
+         "descriptors_per_port", "peak_rss_mib")
 # Shown where any forwarder has some.
 TROUBLES = ("stuck", "failures", "reordered_pct", "doubled", "damaged")
+
+
+def conditions(run):
+    """Under which all figures of the run were taken."""
+    machine = run["machine"]
+    plain = {e["congestion"] for e in run["results"] if e["variant"] != "bbr"}
+    parts = [f"CPUs {machine.get('cpu_list', '?')}", f"governor {machine.get('governor', '?')}"]
+    if plain:
+        parts.append("congestion control " + ", ".join(sorted(plain)))
+    if any(e["variant"] == "bbr" for e in run["results"]):
+        parts.append("bbr where [bbr] stands")
+    return "all figures: " + ", ".join(parts)
 
 
 def columns(rows):

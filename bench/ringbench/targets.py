@@ -120,8 +120,9 @@ def _list():
     row = "10,000 ports"
     rows += _against(row, ("ports-10000",), "rootlesskit", add_s=("<", 1.0),
                      rss_kib_per_port=("<=", 0.4))
-    rows += _against(row, ("ports-10000",), "", add_s=("<=", 1.5),
+    rows += _against(row, ("ports-10000",), "", add_s=("<=", 0.5),
                      descriptors_per_port=("<=", 1.1))
+    rows += _against("the same, as a range", ("ports-range-10000",), "", add_s=("<=", 0.2))
     return rows
 
 

@@ -17,8 +17,8 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "tests", "integration")]
 
-from ringbench import (compare, flame, machine, metrics, procs, profile, programs,  # noqa: E402
-                       report, scenarios, stats, suites, svg, table, targets)
+from ringbench import (compare, flame, machine, metrics, peerdirs, procs, profile,  # noqa: E402
+                       programs, report, results, scenarios, stats, suites, svg, table, targets)
 
 
 def entry(key, peers, primary="gbps", variant="unpaced", group="Bulk TCP"):
@@ -100,6 +100,10 @@ class Machine(unittest.TestCase):
         self.assertLessEqual(0, stolen)
         self.assertLessEqual(others, 100)
 
+    def test_ranges_of_numbers(self):
+        self.assertEqual(machine.number_ranges({3, 0, 1, 2, 5}), "0-3,5")
+        self.assertEqual(machine.number_ranges({1}), "1")
+
     def test_builds_whose_figures_mean_little(self):
         self.assertEqual(machine.build_warning({"buildtype": "release", "sanitize": "none"}), "")
         self.assertIn("sanitizers", machine.build_warning({"sanitize": "address"}))
@@ -170,6 +174,84 @@ class Suites(unittest.TestCase):
     def test_paced_keys_are_scenarios_of_the_full_run(self):
         keys = {scenario.key for scenario in suites.suite("full").scenarios}
         self.assertLessEqual(set(suites.PACED_KEYS), keys)
+
+
+class Results(unittest.TestCase):
+    """The part of a file that the bench writes."""
+
+    def _write(self, text, runs):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "R.md")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            results.write(path, runs)
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+
+    def test_figures_take_the_place_of_figures(self):
+        run = run_of(entry("bulk-up-1", {"ringkit": speeds(30, 31, 33), "direct": speeds(40),
+                                         "pasta": []}))
+        frame = f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n"
+        once = self._write(frame, [run])
+        self.assertTrue(once.startswith(f"before\n{results.BEGIN}\n\n## Run of 2026-01-01"))
+        self.assertTrue(once.endswith(f"{results.END}\nafter\n"))
+        self.assertNotIn("old", once)
+        self.assertIn("| 31.0 | 40.0 | failed |", once)
+        self.assertIn("congestion control reno", once)
+        self.assertIn("1 missed", once)
+        self.assertEqual(self._write(once, [run]), once)
+        self.assertEqual(self._write(frame, [run, run]).count("## Run of"), 2)
+
+    def test_a_file_without_a_place_is_left_alone(self):
+        with self.assertRaises(results.Unusable):
+            self._write("no markers", [run_of()])
+        with self.assertRaises(results.Unusable):
+            results.check("/nonexistent/R.md")
+
+
+class PeerDirs(unittest.TestCase):
+    """--peer-dir NAME=DIR"""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.dir = scratch.name
+
+    def _program(self, path, version=""):
+        path = os.path.join(self.dir, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh\necho '{version}'\n")
+        os.chmod(path, 0o755)
+
+    def test_what_becomes_of_a_directory(self):
+        self._program("a/rootlesskit", "rootlesskit version 3.0.0")
+        self._program("a/rootlessctl")
+        self._program("b/src/rootlesskit", "rootlesskit version 2.0.0+ringkit")
+        self._program("b/src/ctl/rootlessctl")
+        self._program("c/usr/bin/pasta", "pasta 2026")
+        self._program("d/bin/slirp4netns", "slirp4netns 1.4")
+        for directory, names in (("a", ["x"]), ("b", ["x", "x-epoll", "net-x"]),
+                                 ("c", ["x", "net-x"]), ("d", ["net-x"])):
+            name, path = peerdirs.parse(f"x={self.dir}/{directory}")
+            self.assertEqual(peerdirs.names(name, path), names)
+            made = peerdirs.makers(_Installer(), name, path)
+            self.assertEqual(sorted(made), sorted(names))
+
+    def test_wrong_words(self):
+        self._program("a/rootlesskit")
+        for word in ("x", "=dir", "x y=dir", f"x={self.dir}", "x=/nonexistent",
+                     f"x={self.dir}/a"):
+            with self.assertRaises(peerdirs.Unusable):
+                peerdirs.parse(word)
+
+
+class _Installer:
+    """In the place of Programs."""
+
+    @staticmethod
+    def install(source, _name):
+        return source
 
 
 class Compare(unittest.TestCase):
