@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/loop.h"
@@ -128,6 +129,26 @@ static int connect_to(const struct client *client, struct http_limit *limit, str
 	return steal_fd(&fd);
 }
 
+/* Who listens there: unix(7), of the moment of listen(2). Whoever can put a socket at the path
+ * could say that a port is published which is not. Root is not asked whom it means: it has named
+ * the socket, and "sudo rootlessctl" is for a user's. Within a user namespace its user is root. */
+static int check_server(const struct client *client, int fd, struct err *e)
+{
+	struct ucred server = {.pid = 0};
+	socklen_t len = sizeof(server);
+
+	if (geteuid() == 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &server, &len) < 0)
+		return err_errno(e, -errno, "cannot tell whose %s is", client->options.socket_path);
+	if (server.uid == 0 || server.uid == geteuid())
+		return 0;
+	return err_set(e, -EACCES,
+		       "%s is served by user id %u, who is neither you (%u) nor root: nothing is "
+		       "asked there",
+		       client->options.socket_path, (unsigned)server.uid, (unsigned)geteuid());
+}
+
 /* Whether the server has hung up meanwhile, or said something that nobody has asked for. */
 static bool is_stale(int fd)
 {
@@ -145,16 +166,18 @@ bool client_is_connected(const struct client *client)
 static int ensure_connected(struct client *client, struct http_limit *limit, bool *is_new,
 			    struct err *e)
 {
-	int fd;
+	auto_fd int fd = -1;
+	int code;
 
 	*is_new = !client_is_connected(client);
 	if (!*is_new)
 		return 0;
 	close_fd(&client->fd);
 	fd = connect_to(client, limit, e);
-	if (fd < 0)
-		return fd;
-	client->fd = fd;
+	code = fd < 0 ? fd : check_server(client, fd, e);
+	if (code)
+		return code;
+	client->fd = steal_fd(&fd);
 	return 0;
 }
 

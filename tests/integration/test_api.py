@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -15,7 +16,7 @@ import time
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import (DEADLINE_S, Rootlesskit, UnixConnection, popen, processes_of, role_of, run,
+from rkit.launch import (DEADLINE_S, Rootlesskit, UnixConnection, ctl, popen, processes_of, role_of, run,
                          wait_for)
 from rkit.peers import TcpServer, background, hello
 from rkit.ports import PortTestCase, builtin
@@ -464,6 +465,81 @@ class FromInside(rkit.RkTestCase):
             wait_for("the list", lambda: "18080" in rk.out())
             self.assertEqual(rk.out().splitlines()[0], "1")
             self.assertEqual(json.loads(rk.out().splitlines()[1]), {"id": 1, "spec": SPEC})
+
+
+# Answers whoever comes; the last line of its file is what it was asked.
+IMPOSTOR = """
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o666)
+s.listen()
+print("listening", flush=True)
+while True:
+    c = s.accept()[0]
+    data = c.recv(65536)
+    print(data, flush=True)
+    if data:
+        body = b'{"apiVersion":"1.1.1","version":"3.0.0","stateDir":"/x","childPID":1}'
+        c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s"
+                  % (len(body), body))
+    c.close()
+"""
+
+
+@rkit.ours("asks anybody")
+class Impostor(rkit.RkTestCase):
+    """Another user has put a socket where ours is expected."""
+
+    OTHER = 20004
+
+    @contextlib.contextmanager
+    def impostor(self, uid=OTHER):
+        state = self.world.tmp + "/impostor"
+        os.mkdir(state)
+        os.chown(state, uid, uid)
+        with popen(["python3", "-c", IMPOSTOR, state + "/api.sock"], uid=uid, cwd="/",
+                   stdout=subprocess.PIPE) as proc:
+            self.assertEqual(proc.stdout.readline(), b"listening\n")
+            self.out = proc.stdout
+            try:
+                yield state
+            finally:
+                proc.kill()
+                shutil.rmtree(state)
+
+    def test_rootlessctl(self):
+        for words in (["info"], ["list-ports"], ["add-ports", "127.0.0.1:18080:80/tcp"],
+                      ["stats", "--json"], ["events"]):
+            with self.subTest(words), self.impostor() as state:
+                got = ctl(state, *words)
+                self.assertEqual((got.returncode, got.stdout), (1, ""))
+                self.assertIn("/api.sock is served by user id %d, who is neither you (%d) nor root: nothing "
+                              "is asked there" % (self.OTHER, UID), got.stderr)
+                self.assertEqual(self.out.readline(), b"b''\n", "it was asked something")
+
+    def test_docker_proxy(self):
+        with self.impostor() as state:
+            env = self.world.environ(ROOTLESSKIT_STATE_DIR=state)
+            got = run("sh", "-c", 'exec "$@" 3>&1', "sh", self.world.path["rootlesskit-docker-proxy"],
+                      "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", "18080",
+                      "-container-ip", "127.0.0.1", "-container-port", "80", env=env)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertRegex(got.stdout, r"^1\n(?s:.*)served by user id %d" % self.OTHER)
+            self.assertEqual(self.out.readline(), b"b''\n", "it was asked something")
+
+    def test_ones_own_and_roots(self):
+        for uid in (UID, 0):
+            with self.impostor(uid) as state:
+                got = ctl(state, "info")
+                self.assertEqual(got.returncode, 0, got.stderr)
+
+    def test_root_asks_whom_it_names(self):
+        with self.impostor() as state:
+            got = ctl(state, "info", uid=0)
+            self.assertEqual(got.returncode, 0, got.stderr)
+        with Rootlesskit("--net=none", "--port-driver=builtin") as rk:
+            self.assertEqual(ctl(rk.state, "add-ports", "127.0.0.1:18080:80/tcp", uid=0).stdout, "1\n")
 
 
 if __name__ == "__main__":
