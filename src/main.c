@@ -23,8 +23,8 @@ static const struct {
 } roles[ROLE_COUNT] = {
 	[ROLE_CHILD] = {.run_with = child_main},
 	[ROLE_DATAPLANE] = {.run = dataplane_main},
-	[ROLE_BROKER] = {.run = broker_main},
-	[ROLE_ROUTER_BROKER] = {.run = broker_main},
+	[ROLE_BROKER] = {.run_with = broker_main},
+	[ROLE_ROUTER_BROKER] = {.run_with = broker_main},
 	[ROLE_ROUTER] = {.run = router_main},
 	[ROLE_GUARD] = {.run_with = guard_main},
 	[ROLE_VPNKIT_RELAY] = {.run = vpnkit_relay_main},

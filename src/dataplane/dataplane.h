@@ -96,6 +96,6 @@ unsigned dataplane_workers(const struct dataplane *dp);
 /* The roles' entries: main() calls these in the re-executed process and they do not return to it
  * but with its exit code. Descriptor 3 is the boot channel (wire.h). */
 int dataplane_main(void);
-int broker_main(void);
+int broker_main(int argc, char **argv);
 
 #endif

@@ -39,10 +39,10 @@ enum {
 	RELAY = 1 << 5,	      /* network drivers' own processes */
 	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
 	OUTWARD = 1 << 7,     /* data plane with a way out of the namespace */
-	WATCH = 1 << 8,	      /* broker that completes the routing for it */
+	KEEPER = 1 << 8,      /* what looks after the broker's rules in the namespace */
 	GUARD = 1 << 9,	      /* what waits for a program's end, and ends it */
 	SETUP = 1 << 10,      /* a driver's process that changes the namespace, and then ends */
-	ALL = PLANE | BROKER | RELAY | GUARD | SETUP,
+	ALL = PLANE | BROKER | KEEPER | RELAY | GUARD | SETUP,
 };
 
 /* A condition on an argument: (argument & mask) == value. mask 0: none. */
@@ -141,10 +141,13 @@ static const struct rule rules[] = {
 	CALL(BROKER, listen),
 
 	/* A look at how connections are treated there, and rules for it (ns/transparent.h). */
-	CALL(WATCH, connect),
-	CALL(WATCH, getsockname),
-	CALL_IF(WATCH, getsockopt, ARG(1, IPPROTO_IP), ARG(2, SO_ORIGINAL_DST)),
-	CALL(WATCH, sendto),
+	SOCKET(KEEPER, AF_INET, SOCK_STREAM, IPPROTO_TCP),
+	CALL(KEEPER, bind),
+	CALL(KEEPER, listen),
+	CALL(KEEPER, connect),
+	CALL(KEEPER, getsockname),
+	CALL_IF(KEEPER, getsockopt, ARG(1, IPPROTO_IP), ARG(2, SO_ORIGINAL_DST)),
+	CALL(KEEPER, sendto),
 
 	/* Interfaces, routes and rules by netlink; a file of the namespace's. What it opens is not
 	 * looked at: it can nothing that the command could not. */
@@ -357,10 +360,14 @@ static int sandbox_drop_caps(struct err *e)
 	return drop_caps_but(0, e);
 }
 
-int sandbox_broker_caps(bool transparent, struct err *e)
+int sandbox_broker_caps(struct err *e)
 {
-	return drop_caps_but(
-		1ull << CAP_NET_BIND_SERVICE | (transparent ? 1ull << CAP_NET_ADMIN : 0), e);
+	return drop_caps_but(1ull << CAP_NET_BIND_SERVICE, e);
+}
+
+int sandbox_keeper_caps(struct err *e)
+{
+	return drop_caps_but(1ull << CAP_NET_ADMIN, e);
 }
 
 int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
@@ -389,14 +396,23 @@ int sandbox_dataplane_files(bool transparent, bool outward, struct err *e)
 	return close_files(&rest, e);
 }
 
-int sandbox_broker(bool transparent, struct err *e)
+int sandbox_broker(struct err *e)
 {
-	/* It looks by a connection of its own whether connections are tracked. */
-	const struct landlock_rest rest = {.bind_tcp = true, .connect_tcp = transparent};
-	int code = sandbox_broker_caps(transparent, e);
+	const struct landlock_rest rest = {.bind_tcp = true};
+	int code = sandbox_broker_caps(e);
 
 	code = code ? code : close_files(&rest, e);
-	return code ? code : apply(BROKER | (transparent ? WATCH : 0), e);
+	return code ? code : apply(BROKER, e);
+}
+
+int sandbox_keeper(struct err *e)
+{
+	/* It looks by a connection of its own whether connections are tracked. */
+	const struct landlock_rest rest = {.bind_tcp = true, .connect_tcp = true};
+	int code = sandbox_keeper_caps(e);
+
+	code = code ? code : close_files(&rest, e);
+	return code ? code : apply(KEEPER, e);
 }
 
 int sandbox_relay(struct err *e)

@@ -23,9 +23,12 @@ int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
  * without. */
 int sandbox_dataplane_files(bool transparent, bool outward, struct err *e);
 
-/* The broker, once it is in the namespaces of the child. transparent: with what transparent_watch
- * takes (ns/transparent.h). */
-int sandbox_broker(bool transparent, struct err *e);
+/* The broker, once it is in the namespaces of the child. */
+int sandbox_broker(struct err *e);
+
+/* The keeper of its rules (broker/keeper.h): with what transparent_watch and transparent_repair
+ * take (ns/transparent.h). */
+int sandbox_keeper(struct err *e);
 
 /* A process of a network driver, once it has opened what it reads and writes. */
 int sandbox_relay(struct err *e);
@@ -38,8 +41,9 @@ int sandbox_guard(pid_t ended, struct err *e);
  * nothing, traces nobody, mounts nothing. It keeps its rights over the namespace. */
 int sandbox_setup(struct err *e);
 
-/* Every capability goes but, for the broker, CAP_NET_BIND_SERVICE and, if transparent,
- * CAP_NET_ADMIN: it has them over the namespace of the child alone. Part of sandbox_broker. */
-int sandbox_broker_caps(bool transparent, struct err *e);
+/* Parts of them: every capability goes but CAP_NET_BIND_SERVICE, or for the keeper CAP_NET_ADMIN.
+ * They have it over the namespace of the child alone. */
+int sandbox_broker_caps(struct err *e);
+int sandbox_keeper_caps(struct err *e);
 
 #endif

@@ -365,6 +365,25 @@ class Container(TransparentCase):
                 with self.subTest(script):
                     wait_for("the client's address", works, 60, 0.2)
 
+    def test_keeper_killed(self):
+        """There is another one, and it does the same."""
+        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
+            for role in ("keeper", "broker", "keeper"):
+                (before,) = [p for p in processes_of(self.rk.pid) if role_of(p) == "keeper"]
+                self.killed(role)
+                wait_for("another keeper", lambda: [p for p in processes_of(self.rk.pid) if p != before
+                                                    and role_of(p) == "keeper"])
+                do_inside(self.rk, "nft flush ruleset")
+
+                def works():
+                    try:
+                        got, me = seen(HOST4, 18080, self.client)
+                        return got == me
+                    except (OSError, AssertionError):
+                        return False
+                wait_for("the client's address", works, 60, 0.2)
+
     def test_data_plane_killed(self):
         """The next one serves the backlog, with the clients' addresses from the first on."""
         with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):

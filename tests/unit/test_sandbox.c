@@ -236,6 +236,7 @@ enum role {
 	PLANE_TRANSPARENT,
 	PLANE_OUTWARD,
 	BROKER,
+	KEEPER,
 	RELAY,
 	GUARD,
 	SETUP,
@@ -248,7 +249,10 @@ static int lock_down(enum role role)
 
 	switch (role) {
 	case BROKER:
-		code = sandbox_broker(true, &e);
+		code = sandbox_broker(&e);
+		break;
+	case KEEPER:
+		code = sandbox_keeper(&e);
 		break;
 	case RELAY:
 		code = sandbox_relay(&e);
@@ -292,44 +296,52 @@ __attribute__((unused)) static void test_system_calls(void **state)
 	static const struct {
 		const char *name;
 		int (*what)(void);
-		int plane, transparent, outward, broker, relay, guard, setup; /* errno */
+		int plane, transparent, outward, broker, keeper, relay, guard, setup; /* errno */
 	} calls[] = {
-		{"open", try_open, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
-		{"openat2", try_openat2, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
-		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ANY},
-		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0, 0, EPERM, EPERM, 0},
-		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0, 0, EPERM, EPERM, 0},
-		{"ping socket", try_ping_socket, EPERM, EPERM, 0, EPERM, EPERM, EPERM, 0},
+		{"open", try_open, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"openat2", try_openat2, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"unix socket", try_unix_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 0},
+		{"raw socket", try_raw_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 ANY},
+		{"TCP socket", try_tcp_socket, EPERM, EPERM, 0, 0, 0, EPERM, EPERM, 0},
+		{"UDP socket", try_udp6_socket, EPERM, EPERM, 0, 0, EPERM, EPERM, EPERM, 0},
+		{"ping socket", try_ping_socket, EPERM, EPERM, 0, EPERM, EPERM, EPERM, EPERM, 0},
 		{"blocking TCP socket", try_blocking_socket, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EPERM, EPERM, 0},
+		{"SCTP socket", try_sctp_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 ANY},
+		{"netlink socket", try_netlink_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
 		 EPERM, 0},
-		{"SCTP socket", try_sctp_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ANY},
-		{"netlink socket", try_netlink_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
-		{"packet socket", try_packet_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ANY},
-		{"IP_RECVERR", try_recverr, EPERM, EPERM, EBADF, EPERM, EPERM, EPERM, EBADF},
-		{"exec", try_exec, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"fork", try_fork, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"kill", try_kill_parent, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"bind", try_bind, EPERM, EBADF, EBADF, EBADF, EPERM, EPERM, EBADF},
-		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EBADF, EPERM, EPERM, EPERM,
+		{"packet socket", try_packet_socket, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EPERM, ANY},
+		{"IP_RECVERR", try_recverr, EPERM, EPERM, EBADF, EPERM, EPERM, EPERM, EPERM, EBADF},
+		{"exec", try_exec, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"fork", try_fork, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"kill", try_kill_parent, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"bind", try_bind, EPERM, EBADF, EBADF, EBADF, EBADF, EPERM, EPERM, EBADF},
+		{"IP_TRANSPARENT", try_transparent, EPERM, EBADF, EBADF, EPERM, EPERM, EPERM, EPERM,
 		 EBADF},
-		{"SO_MARK", try_mark, EPERM, EBADF, EPERM, EBADF, EPERM, EPERM, EBADF},
-		{"listen", try_listen, EPERM, EPERM, EPERM, EBADF, EPERM, EPERM, EBADF},
-		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EPERM, EBADF, EPERM, EPERM, EBADF},
-		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EBADF},
-		{"setns", try_setns, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EINVAL},
+		{"SO_MARK", try_mark, EPERM, EBADF, EPERM, EBADF, EPERM, EPERM, EPERM, EBADF},
+		{"listen", try_listen, EPERM, EPERM, EPERM, EBADF, EBADF, EPERM, EPERM, EBADF},
+		{"IP_PKTINFO", try_ip_option, EPERM, EPERM, EPERM, EBADF, EPERM, EPERM, EPERM,
+		 EBADF},
+		{"IP_TTL", try_other_ip_option, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EBADF},
+		{"setns", try_setns, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EINVAL},
 		{"executable memory", try_executable_memory, EPERM, EPERM, EPERM, EPERM, EPERM,
-		 EPERM, EPERM},
-		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"pipe", try_pipe, 0, 0, 0, EPERM, EPERM, EPERM, EPERM},
-		{"memory", try_memory, 0, 0, 0, 0, 0, 0, 0},
-		{"file", try_file, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
-		{"mount", try_mount, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"trace", try_trace, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
-		{"wait", try_wait, EPERM, EPERM, EPERM, EPERM, EPERM, ECHILD, EPERM},
-		{"kill the guarded", try_kill_guarded, EPERM, EPERM, EPERM, EPERM, EPERM, ESRCH,
+		 EPERM, EPERM, EPERM},
+		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
 		 EPERM},
-		{"kill all", try_kill_all, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"pipe", try_pipe, 0, 0, 0, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"memory", try_memory, 0, 0, 0, 0, 0, 0, 0, 0},
+		{"file", try_file, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"mount", try_mount, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"trace", try_trace, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"wait", try_wait, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, ECHILD, EPERM},
+		{"kill the guarded", try_kill_guarded, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 ESRCH, EPERM},
+		{"kill all", try_kill_all, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},
 	};
 
 	(void)state;
@@ -340,6 +352,7 @@ __attribute__((unused)) static void test_system_calls(void **state)
 		assert_int_equal(attempt(PLANE_TRANSPARENT, calls[i].what), calls[i].transparent);
 		assert_int_equal(attempt(PLANE_OUTWARD, calls[i].what), calls[i].outward);
 		assert_int_equal(attempt(BROKER, calls[i].what), calls[i].broker);
+		assert_int_equal(attempt(KEEPER, calls[i].what), calls[i].keeper);
 		assert_int_equal(attempt(RELAY, calls[i].what), calls[i].relay);
 		assert_int_equal(attempt(GUARD, calls[i].what), calls[i].guard);
 		if (calls[i].setup != ANY)
@@ -355,9 +368,10 @@ static bool has_only(const char *line, uint64_t allowed)
 
 static int read_status(enum role role)
 {
-	/* The broker may have these if it had them before. */
-	uint64_t allowed =
-		role == BROKER ? 1ull << CAP_NET_BIND_SERVICE | 1ull << CAP_NET_ADMIN : 0;
+	/* They may have these if they had them before. */
+	uint64_t allowed = role == BROKER   ? 1ull << CAP_NET_BIND_SERVICE
+			   : role == KEEPER ? 1ull << CAP_NET_ADMIN
+					    : 0;
 	char line[256], want[] = "NoNewPrivs:\t1";
 	FILE *f = fopen("/proc/self/status", "re");
 	unsigned found = 0;

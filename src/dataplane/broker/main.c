@@ -14,6 +14,7 @@
 #include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "dataplane/broker/keeper.h"
 #include "dataplane/broker/listen.h"
 #include "dataplane/broker/socket.h"
 #include "dataplane/dataplane.h"
@@ -31,9 +32,8 @@
  *
  * It starts as the user, joins both namespaces with the rights that the owner of a user namespace
  * has in it (user_namespaces(7)), sets up the routing for transparent connections when it is the
- * first of its kind, and gives its rights up before it answers the first request, all but those to
- * bind privileged ports there and, for such connections, to complete the routing: what
- * transparent_watch does.
+ * first of its kind, starts the keeper of that (keeper.h), and gives its rights up before it
+ * answers the first request, all but that to bind privileged ports there.
  */
 
 /* Channels at a time: the workers', and those of a data plane whose end has not been seen yet. */
@@ -46,12 +46,11 @@ union parent_message {
 };
 
 /* The first of them in polled. */
-#define CHANNELS_AT 3
+#define CHANNELS_AT 2
 
 struct broker {
-	struct transparent_watch watch;
-	struct transparent_repair repair;
-	/* The boot channel first, then what tells of lost rules. */
+	struct keeper keeper;
+	/* The boot channel first, then the keeper. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	nfds_t n;
 };
@@ -144,20 +143,6 @@ static bool answer(int channel, const struct broker_request *req)
 	return code == 0;
 }
 
-/* Before sockets go out that may need it. */
-static void look_at_connections(struct broker *b, bool important)
-{
-	struct err e = {.code = 0};
-
-	if (transparent_watch_look(&b->watch, important, &e))
-		log_debug("connections are tracked in the namespace: answers of those that are "
-			  "turned elsewhere come back");
-	else if (e.code)
-		log_warning("servers that connections are turned to (DNAT) will not see the "
-			    "addresses of their clients: %s",
-			    e.msg);
-}
-
 static bool serve_channel(struct broker *b, int channel)
 {
 	struct broker_request req;
@@ -176,7 +161,7 @@ static bool serve_channel(struct broker *b, int channel)
 		return false;
 	}
 	if (req.proto == IPPROTO_TCP)
-		look_at_connections(b, false);
+		keeper_look(&b->keeper, false);
 	return answer(channel, &req);
 }
 
@@ -187,7 +172,7 @@ static bool serve_parent(struct broker *b, const union parent_message *msg, size
 	int code;
 
 	if (len == sizeof(msg->channels) && msg->channels.workers == n && n == 0) {
-		look_at_connections(b, true);
+		keeper_look(&b->keeper, true);
 		return true;
 	}
 	if (len == sizeof(msg->channels) && msg->channels.workers == n) {
@@ -222,42 +207,20 @@ static bool serve_boot_channel(struct broker *b)
 	return false;
 }
 
-static void watch_rules(struct broker *b)
-{
-	struct err e = {.code = 0};
-
-	if (transparent_repair_open(&b->repair, &e) < 0)
-		log_debug("%s", e.msg);
-	for (unsigned i = 0; i < 2; i++)
-		b->polled[1 + i] = (struct pollfd){.fd = transparent_repair_fd(&b->repair, i),
-						   .events = POLLIN};
-}
-
-static void repair_rules(struct broker *b)
-{
-	struct err e = {.code = 0};
-
-	bool put_back = transparent_repair_look(&b->repair, &e);
-
-	/* Those that come with the tracking of connections were there, too. */
-	if (put_back && !b->watch.nl)
-		transparent_mark_turned(b->repair.nft, &e);
-	if (put_back)
-		log_debug("rules in the namespace have been taken away: ours are there again");
-	else if (e.code)
-		log_debug("our rules in the namespace are lost: %s", e.msg);
-}
-
 static int serve(struct broker *b)
 {
 	for (;;) {
-		if (fd_retry(poll(b->polled, b->n, transparent_repair_wait_ms(&b->repair))) < 0) {
+		if (fd_retry(poll(b->polled, b->n, -1)) < 0) {
 			log_error("poll: %s", strerror(errno));
 			return EXITCODE_FAILED;
 		}
 		if (b->polled[0].revents && !serve_boot_channel(b))
 			return EXITCODE_OK;
-		repair_rules(b);
+		/* Its answers have been read by whoever asked. */
+		if (b->polled[1].revents & (POLLHUP | POLLERR)) {
+			log_error("the keeper of the rules has ended");
+			return EXITCODE_FAILED;
+		}
 		for (nfds_t i = b->n - 1; i >= CHANNELS_AT; i--) {
 			if (b->polled[i].revents && !serve_channel(b, b->polled[i].fd))
 				remove_channel(b, i);
@@ -300,17 +263,11 @@ static void reuse_ports(void)
 
 /* Prepares the namespace for clients' addresses. When that fails, servers see another address, and
  * nothing else is lost. */
-static uint32_t set_up_transparent(struct broker *b, bool first)
+static uint32_t set_up_transparent(void)
 {
 	struct err why = {.code = 0};
-	uint32_t works;
+	uint32_t works = transparent_set_up(&why);
 
-	if (transparent_watch_open(&b->watch, &why) < 0)
-		log_debug("%s", why.msg);
-	works = first ? transparent_set_up(&why) : 0;
-	watch_rules(b);
-	if (!first)
-		return 0;
 	if (!(works & TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)))
 		log_warning("servers will not see the addresses of their clients "
 			    "(--source-ip-transparent): %s",
@@ -320,7 +277,18 @@ static uint32_t set_up_transparent(struct broker *b, bool first)
 	return works;
 }
 
-static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err *e)
+/* Without it the rules stay as they are, until somebody takes them away. */
+static void start_keeper(struct broker *b, bool sandbox, char **argv)
+{
+	struct err e = {.code = 0};
+
+	if (keeper_start(&b->keeper, sandbox, argv, b->polled, b->n, &e) < 0)
+		log_warning("%s: nobody looks after the rules for clients' addresses", e.msg);
+	/* Answers make it readable, too; what ends it is heard without being asked for. */
+	b->polled[1] = (struct pollfd){.fd = b->keeper.fd};
+}
+
+static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply, struct err *e)
 {
 	auto_fd int userns_fd = -1, netns_fd = -1;
 	struct broker_boot boot;
@@ -330,6 +298,8 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 		log_init("broker", boot.debug);
 		code = join(userns_fd, netns_fd, e);
 	}
+	close_fd(&userns_fd);
+	close_fd(&netns_fd);
 	if (!code)
 		code = shield(e);
 	if (!code)
@@ -338,22 +308,24 @@ static int set_up(struct broker *b, struct broker_boot_reply *reply, struct err 
 		reply->local_ports = ports_for_connecting();
 	if (!code && boot.first)
 		reuse_ports();
+	if (!code && boot.transparent && boot.first)
+		reply->transparent = set_up_transparent();
 	if (!code && boot.transparent)
-		reply->transparent = set_up_transparent(b, boot.first);
+		start_keeper(b, boot.sandbox, argv);
 	if (!code)
-		code = boot.sandbox ? sandbox_broker(boot.transparent, e)
-				    : sandbox_broker_caps(boot.transparent, e);
+		code = boot.sandbox ? sandbox_broker(e) : sandbox_broker_caps(e);
 	return code;
 }
 
-int broker_main(void)
+int broker_main(int argc, char **argv)
 {
-	static struct broker broker;
+	static struct broker broker = {.keeper = {.fd = -1}};
 	struct broker_boot_reply reply = {.err = 0};
 	struct err e = {.code = 0};
 
+	(void)argc;
 	log_init("broker", false);
-	reply.err = set_up(&broker, &reply, &e);
+	reply.err = set_up(&broker, argv, &reply, &e);
 	if (reply.err)
 		log_error("%s", e.msg);
 	/* A failure means that the parent is gone, and the next poll tells. */

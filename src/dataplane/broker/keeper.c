@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/broker/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/exitcode.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/role.h"
+#include "dataplane/sandbox.h"
+#include "ns/transparent.h"
+
+/* A look takes 50 us, and more on a busy machine. Without an answer by then sockets go out as they
+ * are. */
+#define ANSWER_MS 1000
+
+/* Docker switches the tracking on long before its first port. */
+#define LOOK_MS 1000
+
+/* What the keeper answers. */
+enum { READY = 1, LOOKED, DONE, FAILED };
+
+/* The keeper's process */
+
+struct rules {
+	struct transparent_watch watch;
+	struct transparent_repair repair;
+	int fd; /* to the broker */
+};
+
+static void look_at_connections(struct rules *r)
+{
+	struct err e = {.code = 0};
+
+	if (transparent_watch_look(&r->watch, true, &e))
+		log_debug("connections are tracked in the namespace: answers of those that are "
+			  "turned elsewhere come back");
+	else if (e.code)
+		log_warning("servers that connections are turned to (DNAT) will not see the "
+			    "addresses of their clients: %s",
+			    e.msg);
+}
+
+static void repair_rules(struct rules *r)
+{
+	struct err e = {.code = 0};
+	bool put_back = transparent_repair_look(&r->repair, &e);
+
+	/* Those that come with the tracking of connections were there, too. */
+	if (put_back && !r->watch.nl)
+		transparent_mark_turned(r->repair.nft, &e);
+	if (put_back)
+		log_debug("rules in the namespace have been taken away: ours are there again");
+	else if (e.code)
+		log_debug("our rules in the namespace are lost: %s", e.msg);
+}
+
+/* sendmsg(2) and recvmsg(2): the filters of both sides have no other calls for it. */
+
+static bool say(int fd, char word)
+{
+	struct iovec iov = {.iov_base = &word, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+}
+
+/* The word; 0: none is there; -1: the other side has ended. */
+static int hear(int fd)
+{
+	char word = 0;
+	struct iovec iov = {.iov_base = &word, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	return n == 1 ? word : -1;
+}
+
+/* Whether the broker is still there. */
+static bool serve_broker(struct rules *r)
+{
+	int word = hear(r->fd);
+
+	if (word <= 0)
+		return word == 0;
+	look_at_connections(r);
+	return say(r->fd, r->watch.nl ? LOOKED : DONE);
+}
+
+static void serve(struct rules *r)
+{
+	struct pollfd fds[3] = {{.fd = r->fd, .events = POLLIN}};
+
+	for (unsigned i = 0; i < 2; i++)
+		fds[1 + i] = (struct pollfd){.fd = transparent_repair_fd(&r->repair, i),
+					     .events = POLLIN};
+	for (;;) {
+		if (poll(fds, 3, transparent_repair_wait_ms(&r->repair)) < 0 && errno != EINTR)
+			return;
+		if (fds[0].revents && !serve_broker(r))
+			return;
+		repair_rules(r);
+	}
+}
+
+/* For ps(1) and whoever looks for the broker: what it is called in the environment and on the
+ * command line. */
+static void rename_process(char **argv)
+{
+	static const char name[] = "keeper";
+	char *places[] = {getenv(ROLE_ENV), argv[0] ? argv[1] : NULL};
+
+	for (unsigned i = 0; i < 2; i++)
+		if (places[i] && strlen(places[i]) >= sizeof(name) - 1)
+			memcpy(places[i], name, sizeof(name));
+	prctl(PR_SET_NAME, "rk-keeper");
+}
+
+static int lock_down(bool sandbox, struct err *e)
+{
+	return sandbox ? sandbox_keeper(e) : sandbox_keeper_caps(e);
+}
+
+static void open_rules(struct rules *r)
+{
+	struct err e = {.code = 0};
+
+	if (transparent_watch_open(&r->watch, &e) < 0 ||
+	    transparent_repair_open(&r->repair, &e) < 0)
+		log_debug("%s", e.msg);
+}
+
+/* It goes on logging as the broker, whose part it is: that has opened what it logs to as it could
+ * not any more here (base/log_output.c). */
+static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, char **argv)
+{
+	static struct rules rules;
+	struct err e = {.code = 0};
+
+	rename_process(argv);
+	rules.fd = fd;
+	open_rules(&rules);
+	/* A broker that has died before has closed its end. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != broker || lock_down(sandbox, &e)) {
+		log_error("%s", e.code ? e.msg : "the broker has ended");
+		say(fd, FAILED);
+		_exit(EXITCODE_FAILED);
+	}
+	if (say(fd, READY))
+		serve(&rules);
+	_exit(EXITCODE_OK);
+}
+
+/* The broker's side */
+
+/* The answer, or 0 when there is none in time. -1: it has ended. */
+static int wait_answer(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t end_ms = loop_now_ms() + ANSWER_MS, now_ms;
+
+	while ((now_ms = loop_now_ms()) < end_ms)
+		if (poll(&p, 1, (int)(end_ms - now_ms)) > 0)
+			return hear(fd);
+	return 0;
+}
+
+int keeper_start(struct keeper *k, bool sandbox, char **argv, const struct pollfd *channels,
+		 nfds_t n_channels, struct err *e)
+{
+	auto_fd int ours = -1, theirs = -1;
+	pid_t broker = getpid(), pid;
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_errno(e, -errno, "keeper of the rules: socketpair");
+	ours = fds[0];
+	theirs = fds[1];
+	pid = fork();
+	if (pid < 0)
+		return err_errno(e, -errno, "keeper of the rules: fork");
+	if (pid == 0) {
+		/* Whoever is at the other ends is to hear of the broker's end. */
+		close(ours);
+		for (nfds_t i = 0; i < n_channels; i++)
+			close(channels[i].fd);
+		keeper_main(theirs, broker, sandbox, argv);
+	}
+	close_fd(&theirs);
+	if (wait_answer(ours) != READY)
+		return err_set(e, -EPIPE, "the keeper of the rules could not start");
+	k->fd = steal_fd(&ours);
+	return 0;
+}
+
+void keeper_look(struct keeper *k, bool important)
+{
+	uint64_t now_ms;
+	int late;
+
+	if (k->fd < 0 || k->done)
+		return;
+	now_ms = loop_now_ms();
+	if (!important && now_ms < k->next_ms)
+		return;
+	k->next_ms = now_ms + LOOK_MS;
+	/* An answer that came too late for the last one. */
+	while ((late = hear(k->fd)) > 0)
+		k->done |= late == DONE;
+	if (late == 0 && say(k->fd, LOOKED))
+		k->done |= wait_answer(k->fd) == DONE;
+}
