@@ -51,21 +51,30 @@ class Common(rkit.RkTestCase):
         self.assertNothingLeft()
 
 
-@rkit.ours("is written in Go")
-class Memory(Common):
+class Preloaded(Common):
+    """With a library that lets one call fail. VARIABLE tells it which one: what() of the subclass, and a file
+    whose first byte becomes 1 then."""
+
+    VARIABLE = LIBRARY = None
+
     def setUp(self):
         super().setUp()
-        self.library = os.environ.get("RK_FAILMALLOC", "")
-        if not os.path.exists(self.library):
-            self.skipTest("the machine has no library that lets allocations fail (a sanitizer?)")
+        library = os.environ.get(self.LIBRARY, "")
+        if not os.path.exists(library):
+            self.skipTest("the machine has no library that lets calls fail (a sanitizer?)")
         self.hit = self.world.base + "/hit"
         with open(self.hit, "wb") as f:
             f.write(b"\0")
         os.chmod(self.hit, 0o666)
-        self.copy = self.world.bin + "/failmalloc.so"
-        with open(self.library, "rb") as a, open(self.copy, "wb") as b:
+        self.copy = self.world.bin + "/preloaded.so"
+        with open(library, "rb") as a, open(self.copy, "wb") as b:
             b.write(a.read())
         os.chmod(self.copy, 0o755)
+
+    def preloaded(self, which):
+        """attempt() with that call failing."""
+        words = {self.VARIABLE: "%s:%s" % (which, self.hit)}
+        return self.attempt(env=self.world.environ(LD_PRELOAD=self.copy, **words))
 
     def was_hit(self):
         with open(self.hit, "r+b") as f, mmap.mmap(f.fileno(), 1) as page:
@@ -73,15 +82,18 @@ class Memory(Common):
             page[0] = 0
             return was
 
+
+@rkit.ours("is written in Go")
+class Memory(Preloaded):
+    VARIABLE, LIBRARY = "FAILMALLOC", "RK_FAILMALLOC"
+
     def test_each_allocation(self):
         for role in ROLES:
             number, tried = 0, 0
             while True:
                 number += 1 if number < FIRST else EVERY
-                env = self.world.environ(LD_PRELOAD=self.copy,
-                                         FAILMALLOC="%d:%s:%s" % (number, role, self.hit))
                 with self.subTest(role=role, number=number):
-                    self.check(*self.attempt(env=env))
+                    self.check(*self.preloaded("%d:%s" % (number, role)))
                 if not self.was_hit():
                     break
                 tried += 1
@@ -93,7 +105,8 @@ class Calls(Common):
     @rkit.needs("strace")
     def test_interrupted_again_and_again(self):
         """Every third of these calls, in every process, says EINTR: all goes on as if nothing were."""
-        for calls in ("recvmsg", "sendmsg", "poll,ppoll", "epoll_wait,epoll_pwait", "wait4,waitid"):
+        for calls in ("recvmsg", "sendmsg", "poll,ppoll", "epoll_wait,epoll_pwait", "wait4,waitid",
+                      "accept4,accept", "connect", "sendto", "recvfrom"):
             with self.subTest(calls):
                 code, out, log = self.attempt(uid=0, before=(
                     "strace", "-f", "-qq", "-u", USER, "-o", "/dev/null", "-e", "trace=" + calls, "-e",

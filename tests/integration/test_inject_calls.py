@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Each read and write of set-up and API is a short one in turn, in each process, and each answer of the
+kernel to a netlink request is a refusal."""
+
+import rkit
+import test_inject_memory
+
+
+@rkit.ours("is written in Go")
+class Calls(test_inject_memory.Preloaded):
+    VARIABLE, LIBRARY = "FAILCALL", "RK_FAILCALL"
+
+    def each(self, kind, role, check):
+        number = 0
+        while True:
+            number += 1
+            with self.subTest(kind=kind, role=role, number=number):
+                check(*self.preloaded("%d:%s:%s" % (number, kind, role)))
+            if not self.was_hit():
+                break
+        print("        %s, %s: %d calls" % (role, kind, number - 1))
+        return number - 1
+
+    def as_ever(self, code, out, log):
+        """What a short read or write begins, the next one ends."""
+        self.check(code, out, log)
+        self.assertEqual((code, "RAN\n" in out, "18081" in out), (0, True, True), log)
+
+    def test_short_reads(self):
+        tried = [self.each("read", role, self.as_ever) for role in ("parent", "child", "dataplane", "broker")]
+        self.assertGreater(sum(tried), 10)
+
+    def test_short_writes(self):
+        tried = [self.each("write", role, self.as_ever) for role in ("parent", "child", "broker")]
+        self.assertGreater(sum(tried), 5)
+
+    def test_netlink_answers(self):
+        """Either it goes on without, or there is an error."""
+        for role in ("child", "broker"):
+            self.assertGreater(self.each("netlink", role, self.check), 0)
+
+    @rkit.ours("has no such driver")
+    def test_netlink_answers_of_the_router(self):
+        self.OPTIONS = ["--net=builtin", "--ipv6", "--disable-host-loopback", *self.OPTIONS[1:]]
+        for role in ("child", "router"):
+            self.assertGreater(self.each("netlink", role, self.check), 5)
+
+
+if __name__ == "__main__":
+    rkit.main()

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * To be preloaded: lets the n-th call of a kind fail, or do less than it could, in one process of
+ * rootlesskit.
+ *   FAILCALL=n:KIND:ROLE:FILE    ROLE as in _RINGKIT_ROLE, "parent" for the one without. FILE's
+ * first byte becomes 1 when the call has come. KIND: "read", a file or a stream socket gives one
+ * byte; "write", it takes one; "netlink", the kernel's answer is an error.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static atomic_long left; /* calls until then; 0: none fails */
+static char kind[16];
+static char *hit;
+
+static void __attribute__((constructor)) start(void)
+{
+	const char *spec = getenv("FAILCALL"), *role = getenv("_RINGKIT_ROLE");
+	char wanted[32], path[256];
+	long n;
+	int fd;
+
+	if (!spec || strcmp(program_invocation_short_name, "rootlesskit") != 0 ||
+	    sscanf(spec, "%ld:%15[^:]:%31[^:]:%255s", &n, kind, wanted, path) != 4 ||
+	    strcmp(wanted, role ? role : "parent") != 0)
+		return;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	hit = fd < 0 ? MAP_FAILED : mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (hit != MAP_FAILED)
+		atomic_store(&left, n);
+}
+
+static int is_time(const char *what)
+{
+	if (atomic_load(&left) == 0 || strcmp(kind, what) != 0 || atomic_fetch_sub(&left, 1) != 1)
+		return 0;
+	*hit = 1;
+	return 1;
+}
+
+/* What may be read or written in part: not messages, not what an event descriptor says. */
+static int is_stream(int fd)
+{
+	struct stat st;
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	if (fstat(fd, &st) < 0)
+		return 0;
+	if (S_ISSOCK(st.st_mode))
+		return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+	return S_ISREG(st.st_mode);
+}
+
+static size_t part(const char *what, int fd, size_t size)
+{
+	return size > 1 && is_stream(fd) && is_time(what) ? 1 : size;
+}
+
+ssize_t read(int fd, void *buf, size_t nbytes)
+{
+	return syscall(SYS_read, fd, buf, part("read", fd, nbytes));
+}
+
+ssize_t write(int fd, const void *buf, size_t n)
+{
+	return syscall(SYS_write, fd, buf, part("write", fd, n));
+}
+
+ssize_t send(int fd, const void *buf, size_t n, int flags)
+{
+	return syscall(SYS_sendto, fd, buf, part("write", fd, n), flags, NULL, 0);
+}
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): glibc's own names */
+ssize_t __read_chk(int fd, void *buf, size_t nbytes, size_t size);
+
+ssize_t __read_chk(int fd, void *buf, size_t nbytes, size_t size)
+{
+	(void)size;
+	return read(fd, buf, nbytes);
+}
+
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+
+/* libmnl's. An acknowledgement becomes a refusal, a list is lost. */
+ssize_t mnl_socket_recvfrom(const void *nl, void *buf, size_t size);
+
+ssize_t mnl_socket_recvfrom(const void *nl, void *buf, size_t size)
+{
+	static ssize_t (*real)(const void *, void *, size_t);
+	struct nlmsghdr *head = buf;
+	struct nlmsgerr *error;
+	ssize_t n;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "mnl_socket_recvfrom");
+	n = real(nl, buf, size);
+	if (n < 0 || !is_time("netlink"))
+		return n;
+	error = NLMSG_DATA(head);
+	if (head->nlmsg_type == NLMSG_ERROR && error->error == 0) {
+		error->error = -ENOSPC;
+		return n;
+	}
+	errno = ENOBUFS;
+	return -1;
+}
