@@ -54,11 +54,11 @@ _rootlesskit() {
 	fi
 	case $prev in
 	--net | -net)
-		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta builtin auto' -- "$cur"))
+		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta builtin gvisor-tap-vsock auto' -- "$cur"))
 		return
 		;;
 	--port-driver | -port-driver)
-		COMPREPLY=($(compgen -W 'none builtin slirp4netns socat implicit pesto' -- "$cur"))
+		COMPREPLY=($(compgen -W 'none builtin slirp4netns socat implicit pesto gvisor-tap-vsock' -- "$cur"))
 		return
 		;;
 	--slirp4netns-sandbox | --slirp4netns-seccomp | --reaper)

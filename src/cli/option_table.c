@@ -59,13 +59,13 @@ const struct option_def option_table[OPT_COUNT] = {
 	[OPT_NET] = {ROW(STRING, NETWORK, "net", net), .fallback = "host",
 		     .usage = "network driver"},
 	[OPT_MTU] = {ROW(INT, NETWORK, "mtu", mtu), .fallback = "0",
-		     .usage =
-			     "MTU for non-host network; 0 means 65520 for builtin, slirp4netns and "
-			     "pasta, 1500 for others"},
-	[OPT_CIDR] =
-		{ROW(STRING, NETWORK, "cidr", cidr),
-		 .usage = "network address for builtin, slirp4netns and pasta, 10.0.2.0/24 unless "
-			  "given"},
+		     .usage = "MTU for non-host network; 0 means 65520 for builtin, "
+			      "gvisor-tap-vsock, slirp4netns and "
+			      "pasta, 1500 for others"},
+	[OPT_CIDR] = {ROW(STRING, NETWORK, "cidr", cidr),
+		      .usage = "network address for builtin, gvisor-tap-vsock, slirp4netns and "
+			       "pasta, 10.0.2.0/24 unless "
+			       "given"},
 	[OPT_IFNAME] = {ROW(STRING, NETWORK, "ifname", ifname),
 			.usage = "network interface name, tap0 unless given, eth0 for builtin and "
 				 "lxc-user-nic"},

@@ -92,8 +92,8 @@ static int check_cidr(const struct options *o, struct err *e)
 		return 0;
 	if (!ops || !ops->takes_cidr)
 		return err_set(e, -EINVAL,
-			       "custom cidr is supported only for --net=slirp4netns, --net=pasta "
-			       "and --net=builtin, not for --net=%s",
+			       "custom cidr is supported only for --net=slirp4netns, --net=pasta, "
+			       "--net=builtin and --net=gvisor-tap-vsock, not for --net=%s",
 			       o->net);
 	return cidr_parse(o->cidr, &cidr, e);
 }
@@ -232,10 +232,10 @@ static const struct effect effects[] = {
 	{OPT_VPNKIT_BINARY, {"vpnkit"}, NULL, {NULL}},
 	{OPT_SOURCE_IP_TRANSPARENT, {NULL}, "builtin", {"false"}},
 	{OPT_SOURCE_IP_TRANSPARENT_BACKEND, {NULL}, "builtin", {"auto"}},
-	{OPT_DATAPLANE, {"builtin"}, "builtin", {NULL}},
-	{OPT_WORKERS, {"builtin"}, "builtin", {NULL}},
+	{OPT_DATAPLANE, {"builtin", "gvisor-tap-vsock"}, "builtin", {NULL}},
+	{OPT_WORKERS, {"builtin", "gvisor-tap-vsock"}, "builtin", {NULL}},
 	{OPT_UDP_TIMEOUT, {NULL}, "builtin", {NULL}},
-	{OPT_DATAPLANE_SANDBOX, {"builtin"}, "builtin", {NULL}},
+	{OPT_DATAPLANE_SANDBOX, {"builtin", "gvisor-tap-vsock"}, "builtin", {NULL}},
 };
 
 static const char *value_of(const struct options *o, enum option_id id)
@@ -247,13 +247,19 @@ static const char *value_of(const struct options *o, enum option_id id)
 	return option_table[id].kind == OPTION_STRING ? *(const char *const *)member : "";
 }
 
+/* The one that does the work. */
+static const char *port_driver(const struct options *o)
+{
+	return is(o->port_driver, "gvisor-tap-vsock") ? "builtin" : o->port_driver;
+}
+
 static bool has_effect(const struct options *o, const struct effect *f)
 {
 	for (size_t i = 0; i < 2; i++)
 		if ((f->net[i] && is(o->net, f->net[i])) ||
 		    (f->asks_nothing[i] && is(value_of(o, f->id), f->asks_nothing[i])))
 			return true;
-	return f->port_driver && is(o->port_driver, f->port_driver);
+	return f->port_driver && is(port_driver(o), f->port_driver);
 }
 
 static void warn_effects(const struct options *o)
@@ -275,7 +281,7 @@ static void warn_effects(const struct options *o)
 		log_warning(
 			"--source-ip-transparent-backend=iptables has no effect: nftables rules "
 			"are used, for which no program is needed");
-	if (!o->dataplane_sandbox && is(o->port_driver, "builtin"))
+	if (!o->dataplane_sandbox && is(port_driver(o), "builtin"))
 		log_warning("--dataplane-sandbox=false: the data plane runs without seccomp and "
 			    "ring restrictions, and nothing is under Landlock");
 }

@@ -24,6 +24,7 @@ static const struct net_row net_table[] = {
 	{"vdeplug_slirp", &net_vdeplug_slirp_ops},
 	{"pasta", &net_pasta_ops},
 	{"builtin", &net_builtin_ops},
+	{"gvisor-tap-vsock", &net_gvisor_ops},
 	{"auto", &net_auto_ops},
 };
 
@@ -34,6 +35,7 @@ enum port_needs {
 	NEEDS_TRANSIT, /* any that carries packets: neither host nor none */
 	NEEDS_SLIRP4NETNS,
 	NEEDS_PASTA,
+	NEEDS_GVISOR,
 };
 
 struct port_row {
@@ -49,6 +51,7 @@ static const struct port_row port_table[] = {
 	{"socat", NEEDS_TRANSIT, &port_socat_ops},
 	{"implicit", NEEDS_PASTA, NULL},
 	{"pesto", NEEDS_PASTA, &port_pesto_ops},
+	{"gvisor-tap-vsock", NEEDS_GVISOR, &port_gvisor_ops},
 };
 
 static const struct net_row *net_row(const char *name)
@@ -138,10 +141,10 @@ static int check_needs(const struct port_row *port, const char *net, struct err 
 			"port driver requires slirp4netns network: "
 			"--port-driver=slirp4netns goes with --net=slirp4netns, not with --net=%s",
 			net);
-	if (port->needs == NEEDS_PASTA && strcmp(net, "pasta") != 0)
-		return err_set(e, -EINVAL,
-			       "--port-driver=%s goes with --net=pasta, not with --net=%s",
-			       port->name, net);
+	if ((port->needs == NEEDS_PASTA && strcmp(net, "pasta") != 0) ||
+	    (port->needs == NEEDS_GVISOR && strcmp(net, "gvisor-tap-vsock") != 0))
+		return err_set(e, -EINVAL, "--port-driver=%s goes with --net=%s, not with --net=%s",
+			       port->name, port->needs == NEEDS_PASTA ? "pasta" : port->name, net);
 	if (port->needs == NEEDS_TRANSIT && !strcmp(net, "none"))
 		return err_set(e, -EINVAL,
 			       "--net=none goes with --port-driver=none or builtin, not with %s",

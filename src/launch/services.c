@@ -263,12 +263,13 @@ static int publish_all(struct parent *p, struct err *e)
 /* The data plane carries what the command sends out also when it has no ports. */
 static int start_way_out(struct parent *p, struct err *e)
 {
+	const struct port_driver_ops *ops = port_driver_find(p->options->port_driver);
 	struct port_params params = port_params(p);
 	int code;
 
 	/* That is about ports. */
 	params.source_ip_transparent = false;
-	if (!params.outward || !strcmp(p->options->port_driver, PORT_DRIVER_BUILTIN))
+	if (!params.outward || (ops && ops->carries_outward))
 		return 0;
 	code = port_driver_find(PORT_DRIVER_BUILTIN)->start(&params, &p->way_out, e);
 	return code ? err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net)

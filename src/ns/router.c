@@ -109,12 +109,12 @@ static int add_address(const struct router_config *c, const char *ip, int prefix
 static int add_family(struct mnl_socket *nl, const struct router_config *c, bool ipv6,
 		      struct err *e)
 {
-	const char *gateway = ipv6 ? c->gateway6 : c->gateway4;
+	const char *gateway = ipv6 ? c->gateway6 : c->gateway4, *dns = ipv6 ? c->dns6 : c->dns4;
 	int code = add_address(c, gateway, ipv6 ? c->prefix_len6 : c->prefix_len4,
 			       ipv6 ? c->inside6 : c->inside4, e);
 
-	if (!code)
-		code = add_address(c, ipv6 ? c->dns6 : c->dns4, ipv6 ? 128 : 32, NULL, e);
+	if (!code && strcmp(gateway, dns) != 0)
+		code = add_address(c, dns, ipv6 ? 128 : 32, NULL, e);
 	if (code)
 		return code;
 	code = localroute_add_mark(nl, ipv6, ROUTER_MARK_ROUTED);

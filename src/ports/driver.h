@@ -62,6 +62,7 @@ struct port_driver_ops {
 	 * many ports a request may hold; 0: one request, one port. */
 	unsigned batch_max;
 	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
+	bool carries_outward;	    /* struct port_params.outward */
 	size_t port_size;	    /* of the driver's part of struct port */
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
 	/* Both end with port->settled. When an add fails, the driver has nothing of the port left.

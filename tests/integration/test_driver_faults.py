@@ -99,7 +99,7 @@ DRIVERS = {
 # Those without a program of their own; "auto" takes one of the others. The data plane's death is in
 # test_crash.py; that of slirp4netns as a port driver in test_port_drivers.py, its other failures are those
 # of the network.
-NO_PROGRAM = {"host", "none", "builtin", "implicit", "auto"}
+NO_PROGRAM = {"host", "none", "builtin", "implicit", "auto", "gvisor-tap-vsock"}
 
 
 @rkit.ours("other words, and not for all of them")

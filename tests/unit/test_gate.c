@@ -145,6 +145,22 @@ static void add_rule(struct dp_outward *c, bool deny, const char *prefix, uint8_
 		memcpy(r->addr, &a.in6.sin6_addr, 16);
 }
 
+static void test_gateway_and_name_server_in_one(void **state)
+{
+	struct dp_outward c = usual();
+
+	(void)state;
+	c.dns4 = c.gateway4;
+	c.dns6 = c.gateway6;
+	expect_to(&c, "10.0.2.2", 53, 0, "127.0.0.53", EGRESS_DNS);
+	expect_to(&c, "10.0.2.2", 80, 0, "127.0.0.1", EGRESS_HOST);
+	expect_to(&c, "fd00::2", 53, 0, "127.0.0.53", EGRESS_DNS);
+	expect_to(&c, "fd00::2", 80, 0, "::1", EGRESS_HOST);
+	c.disable_host_loopback = true;
+	expect_to(&c, "10.0.2.2", 53, 0, "127.0.0.53", EGRESS_DNS);
+	expect(&c, "10.0.2.2", 80, EGRESS_REFUSED);
+}
+
 static void test_longest_prefix_wins(void **state)
 {
 	struct dp_outward c = usual();
@@ -249,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_this_host_is_out_of_bounds),
 		cmocka_unit_test(test_gateway_is_the_hosts_loopback),
 		cmocka_unit_test(test_resolvers_take_turns),
+		cmocka_unit_test(test_gateway_and_name_server_in_one),
 		cmocka_unit_test(test_longest_prefix_wins),
 		cmocka_unit_test(test_denial_wins_between_equals),
 		cmocka_unit_test(test_opening_packet),

@@ -77,17 +77,19 @@ static bool rules_deny(const struct dp_outward *config, const union sock_addr *d
 
 /* Where it goes */
 
+/* The gateway may be the name server as well; then the port tells which is meant. */
 static enum egress_kind kind_of(const struct dp_outward *config, const union sock_addr *dest)
 {
+	bool gateway = dest->in4.sin_addr.s_addr == config->gateway4.s_addr;
+	bool dns = dest->in4.sin_addr.s_addr == config->dns4.s_addr;
+
 	if (dest->sa.sa_family == AF_INET6) {
-		if (IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->gateway6))
-			return EGRESS_HOST;
-		return IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->dns6) ? EGRESS_DNS
-									       : EGRESS_WORLD;
+		gateway = IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->gateway6);
+		dns = IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->dns6);
 	}
-	if (dest->in4.sin_addr.s_addr == config->gateway4.s_addr)
-		return EGRESS_HOST;
-	return dest->in4.sin_addr.s_addr == config->dns4.s_addr ? EGRESS_DNS : EGRESS_WORLD;
+	if (dns && (!gateway || dest->in4.sin_port == htons(DNS_PORT)))
+		return EGRESS_DNS;
+	return gateway ? EGRESS_HOST : EGRESS_WORLD;
 }
 
 static void to_loopback(union sock_addr *to)

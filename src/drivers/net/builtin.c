@@ -28,14 +28,25 @@
 #include "drivers/registry_internal.h"
 #include "ns/router.h"
 
-#define DEFAULT_CIDR   "10.0.2.0/24"
-#define DEFAULT_IFNAME "eth0"
-#define DEFAULT_MTU    65520
+#define DEFAULT_CIDR "10.0.2.0/24"
+#define DEFAULT_MTU  65520
 
-/* Addresses of --cidr, as slirp4netns has them. */
-#define OFFSET_GATEWAY 2
-#define OFFSET_DNS     3
-#define OFFSET_INSIDE  100
+/* What one name of this network has otherwise than another: offsets of addresses in --cidr. */
+struct flavour {
+	const char *name, *ifname;
+	uint32_t gateway, dns;
+};
+
+/* As slirp4netns has them. */
+static const struct flavour flavour_builtin = {"builtin", "eth0", 2, 3};
+
+/* RootlessKit's network of that name, whose users find it as they know it. */
+static const struct flavour flavour_gvisor = {"gvisor-tap-vsock", "tap0", 1, 1};
+
+/* Of the namespace's address, and of gateway and name server in PREFIX6. */
+#define OFFSET_INSIDE	100
+#define OFFSET_GATEWAY6 2
+#define OFFSET_DNS6	3
 
 #define PREFIX6	    "fd00::"
 #define PREFIX6_LEN 64
@@ -125,18 +136,18 @@ static int fill_policy(const struct net_params *params, struct dp_outward *o, st
 	return egress_outbound(params->outbound_addr, &o->outbound4, &o->outbound6, e);
 }
 
-static void fill_config(const struct net_params *params, const struct cidr *cidr, int mtu,
-			struct dp_outward *o)
+static void fill_config(const struct flavour *flavour, const struct net_params *params,
+			const struct cidr *cidr, int mtu, struct dp_outward *o)
 {
 	fill_marks(o);
-	o->gateway4 = address4(cidr, OFFSET_GATEWAY);
-	o->dns4 = address4(cidr, OFFSET_DNS);
+	o->gateway4 = address4(cidr, flavour->gateway);
+	o->dns4 = address4(cidr, flavour->dns);
 	o->inside4 = address4(cidr, OFFSET_INSIDE);
 	o->prefix_len4 = (uint8_t)cidr->prefix_len;
 	o->ipv6 = wants_ipv6(params, mtu);
 	if (o->ipv6) {
-		o->gateway6 = address6(0, OFFSET_GATEWAY);
-		o->dns6 = address6(0, OFFSET_DNS);
+		o->gateway6 = address6(0, OFFSET_GATEWAY6);
+		o->dns6 = address6(0, OFFSET_DNS6);
 		o->inside6 = address6(1, 0); /* fd00::100 */
 		o->prefix_len6 = PREFIX6_LEN;
 	}
@@ -189,11 +200,11 @@ static void say_queue(enum router_queue queue)
 			    "pings go nowhere");
 }
 
-static void fill_result(const struct dp_outward *o, const struct router_boot *boot,
-			struct net_result *result)
+static void fill_result(const struct flavour *flavour, const struct dp_outward *o,
+			const struct router_boot *boot, struct net_result *result)
 {
 	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "builtin");
+	snprintf(result->driver, sizeof(result->driver), "%s", flavour->name);
 	snprintf(result->ifname, sizeof(result->ifname), "%s", boot->ifname);
 	result->mtu = boot->mtu;
 	result->configure = true;
@@ -235,8 +246,9 @@ static struct net_driver *driver_new(const struct net_params *params,
 	return drv;
 }
 
-static int builtin_start(const struct net_params *params, const struct net_target *target,
-			 struct net_driver **out, struct net_result *result, struct err *e)
+static int start(const struct flavour *flavour, const struct net_params *params,
+		 const struct net_target *target, struct net_driver **out,
+		 struct net_result *result, struct err *e)
 {
 	struct router_boot boot = {.mtu = params->mtu ? params->mtu : DEFAULT_MTU,
 				   .debug = log_is_debug()};
@@ -253,8 +265,8 @@ static int builtin_start(const struct net_params *params, const struct net_targe
 		return err_errno(e, -ENOMEM, "network driver builtin");
 	boot.workers = drv->outward.workers;
 	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
-		 params->ifname ? params->ifname : DEFAULT_IFNAME);
-	fill_config(params, &cidr, boot.mtu, &boot.config);
+		 params->ifname ? params->ifname : flavour->ifname);
+	fill_config(flavour, params, &cidr, boot.mtu, &boot.config);
 	code = make_router(drv, &boot, target, &queue, e);
 	/* Its work is done. */
 	inside_stop(&drv->router);
@@ -263,9 +275,26 @@ static int builtin_start(const struct net_params *params, const struct net_targe
 		return code;
 	}
 	say_queue(queue);
-	fill_result(&boot.config, &boot, result);
+	fill_result(flavour, &boot.config, &boot, result);
 	*out = drv;
 	return 0;
+}
+
+static int builtin_start(const struct net_params *params, const struct net_target *target,
+			 struct net_driver **out, struct net_result *result, struct err *e)
+{
+	return start(&flavour_builtin, params, target, out, result, e);
+}
+
+static int gvisor_start(const struct net_params *params, const struct net_target *target,
+			struct net_driver **out, struct net_result *result, struct err *e)
+{
+	int code = start(&flavour_gvisor, params, target, out, result, e);
+
+	if (!code)
+		log_info("--net=gvisor-tap-vsock: served by the network builtin, with the "
+			 "addresses of gvisor-tap-vsock");
+	return code;
 }
 
 /* Name servers that change. The file is often replaced, and may be a link to one that is: both
@@ -336,12 +365,25 @@ static struct dataplane_outward *builtin_outward(struct net_driver *drv)
 
 const struct net_driver_ops net_builtin_ops = {
 	.name = "builtin",
-	.default_ifname = DEFAULT_IFNAME,
+	.default_ifname = "eth0",
 	.default_mtu = DEFAULT_MTU,
 	.takes_cidr = true,
 	.takes_ipv6 = true,
 	.takes_egress = true,
 	.start = builtin_start,
+	.watch = builtin_watch,
+	.outward = builtin_outward,
+	.stop = builtin_stop,
+};
+
+const struct net_driver_ops net_gvisor_ops = {
+	.name = "gvisor-tap-vsock",
+	.default_ifname = "tap0",
+	.default_mtu = DEFAULT_MTU,
+	.takes_cidr = true,
+	.takes_ipv6 = true,
+	.takes_egress = true,
+	.start = gvisor_start,
 	.watch = builtin_watch,
 	.outward = builtin_outward,
 	.stop = builtin_stop,

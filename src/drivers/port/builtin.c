@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@
 struct port_driver {
 	struct dataplane *dp;
 	bool transparent;
+	char child_ip[INET6_ADDRSTRLEN]; /* for ports without one; "": loopback */
 };
 
 static int backend_from_name(const char *name, enum dataplane_backend *out)
@@ -84,13 +86,24 @@ static int check_inside(const struct port_driver *drv, const struct port_spec *s
 static void builtin_add(struct port *port)
 {
 	struct port_route route = {.proto = PORT_TCP};
+	struct port_spec spec = port->spec;
 	struct err e = {.code = 0};
 
-	if (check_inside(port->drv, &port->spec, &e) < 0 ||
-	    port_address_resolve(&port->spec, &route, &e) < 0)
+	if (!spec.child_ip[0])
+		snprintf(spec.child_ip, sizeof(spec.child_ip), "%s", port->drv->child_ip);
+	if (check_inside(port->drv, &spec, &e) < 0 || port_address_resolve(&spec, &route, &e) < 0)
 		port->settled(port, PORT_BY_PARENT, &e);
 	else
 		dataplane_port_add(port->drv->dp, port, &route);
+}
+
+static int gvisor_start(const struct port_params *params, struct port_driver **out, struct err *e)
+{
+	int code = builtin_start(params, out, e);
+
+	if (!code)
+		snprintf((*out)->child_ip, sizeof((*out)->child_ip), "%s", params->child_ip);
+	return code;
 }
 
 static void builtin_remove(struct port *port)
@@ -140,8 +153,28 @@ const struct port_driver_ops port_builtin_ops = {
 	.protos = builtin_protos,
 	.batch_max = LIMIT_PORT_BATCH,
 	.takes_child_listen_ip = true,
+	.carries_outward = true,
 	.port_size = sizeof(struct dp_port),
 	.start = builtin_start,
+	.add = builtin_add,
+	.remove = builtin_remove,
+	.stop = builtin_stop,
+	.describe = builtin_describe,
+	.stats = builtin_stats,
+};
+
+/* RootlessKit's port driver of that name, for clients that know it. */
+static const char *const gvisor_protos[] = {"tcp", "tcp4", "udp", "udp4", NULL};
+
+const struct port_driver_ops port_gvisor_ops = {
+	.name = "gvisor-tap-vsock",
+	.protos = gvisor_protos,
+	.batch_max = LIMIT_PORT_BATCH,
+	.takes_child_listen_ip = true,
+	.carries_outward = true,
+	.port_size = sizeof(struct dp_port),
+	.disallow_loopback_child_ip = true,
+	.start = gvisor_start,
 	.add = builtin_add,
 	.remove = builtin_remove,
 	.stop = builtin_stop,
