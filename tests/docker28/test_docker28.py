@@ -19,6 +19,8 @@ from rkit.peers import background, payload_hash, receive, send_payload  # noqa: 
 HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
 ECHO = ("sh", "-c", "nc -ll -p 80 -e cat & /usr/bin/socat UDP4-RECVFROM:53,fork EXEC:cat & wait")
 WHO = ("/usr/bin/socat", "TCP6-LISTEN:80,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
+WHO_BOTH = ("sh", "-c", "/usr/bin/socat TCP6-LISTEN:80,fork,reuseaddr 'SYSTEM:echo $SOCAT_PEERADDR' & "
+            "/usr/bin/socat UDP4-RECVFROM:53,fork 'SYSTEM:echo $SOCAT_PEERADDR' & wait")
 PORTS = ["18080:80", "18053:53/udp"]
 
 
@@ -38,7 +40,7 @@ def who(host, port, netns=None):
 
 
 class Docker28TestCase(rkit.RkTestCase):
-    args, flags = (), ()
+    args, flags, network = (), (), ""
 
     @classmethod
     def setUpClass(cls):
@@ -49,7 +51,7 @@ class Docker28TestCase(rkit.RkTestCase):
         self.addCleanup(docker.forget)
 
     def start(self, *args, image=True):
-        d = docker.Docker(*self.args, *args, flags=self.flags).ready()
+        d = docker.Docker(*self.args, *args, flags=self.flags, network=self.network).ready()
         if image:
             d.docker("import", docker.image_tar(), "bb")
         return d
@@ -180,6 +182,61 @@ class WithoutProxy(Common, Docker28TestCase):
             d.run("web", PORTS, *ECHO)
             self.assertEcho("127.0.0.1", 18080, d.netns())
             self.assertEqual(ask("127.0.0.1", 18053, netns=d.netns()), b"datagram")
+
+
+def proxies():
+    """What the docker-proxies have used of the CPU, in clock ticks, and how many there are."""
+    pids = [p for p in leaks.processes() if comm(p) == "docker-proxy"]
+    used = 0
+    for pid in pids:
+        with open("/proc/%d/stat" % pid) as f:
+            used += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return used, len(pids)
+
+
+class Builtin(Common, Docker28TestCase):
+    """--net=builtin: clients from outside go straight to the container, past docker-proxy, and it
+    sees who they are. Everything else as by default."""
+
+    network = "builtin"
+    hosts, clients = (*Common.hosts, "::1"), (*Common.clients, HOST6)
+
+    def test_container_sees_the_client(self):
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("who", ["18080:80", "18053:53/udp"], *WHO_BOTH)
+            self.assertEqual(wait_for("the server", lambda: who(HOST4, 18080, client), step_s=0.05),
+                             CLIENT4)
+            for _ in range(20):
+                self.assertEqual(who(HOST4, 18080, client), CLIENT4)
+            self.assertEqual(ask(HOST4, 18053, netns=client), CLIENT4.encode() + b"\n")
+
+    def test_no_payload_through_docker_proxy(self):
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("web", PORTS, *ECHO)
+            self.assertEcho(HOST4, 18080, client)
+            before, n = proxies()
+            self.assertGreater(n, 0)
+            self.assertEcho(HOST4, 18080, client, size=200_000_000)
+            self.assertEqual(proxies(), (before, n))
+
+    def test_ipv6(self):
+        with net.neighbour("client") as client, \
+                self.start("--ipv6", "--fixed-cidr-v6=fd00:17::/64") as d:
+            d.run("who", ["18080:80"], *WHO)
+            self.assertEqual(wait_for("the server", lambda: who(HOST6, 18080, client), step_s=0.05),
+                             CLIENT6)
+            self.assertEqual(who(HOST4, 18080, client), CLIENT4)
+
+    def test_reaching_out(self):
+        with outside(), self.start() as d:
+            got = d.docker("run", "--rm", "bb", "/usr/bin/socat", "-t5", "STDIO,ignoreeof",
+                           "SYSTEM:echo question | /usr/bin/socat -t5 - TCP4\\:192.0.2.100\\:80")
+            self.assertEqual(got.stdout.strip(), "question")
+
+
+class BuiltinWithoutProxy(Common, Docker28TestCase):
+    network = "builtin"
+    args = ("--userland-proxy=false",)
 
 
 class SlirpPorts(Docker28TestCase):
