@@ -277,10 +277,7 @@ static struct listener *of_event(struct worker *w, const struct io_event *ev)
 
 	assert(index < w->listeners.used);
 	l = &w->listeners.table[index];
-	if (l->state != LISTENER_FREE && handle_is_current(ev->handle, l->gen))
-		return l;
-	stats_add(&w->stats->stale_completions, 1);
-	return NULL;
+	return worker_is_current(w, ev, l->state != LISTENER_FREE, l->gen) ? l : NULL;
 }
 
 /* Whether an error was that of one connection or datagram (accept(2), "Error handling"). */

@@ -180,10 +180,8 @@ void out_ping_event(struct worker *w, const struct io_event *ev)
 
 	assert(index < w->out.pings.used);
 	p = &w->out.pings.table[index];
-	if (p->state == OUT_PING_FREE || !handle_is_current(ev->handle, p->gen)) {
-		stats_add(&w->stats->stale_completions, 1);
+	if (!worker_is_current(w, ev, p->state != OUT_PING_FREE, p->gen))
 		return;
-	}
 	p->armed = false;
 	if (p->state == OUT_PING_CLOSING) {
 		release(w, p);

@@ -57,31 +57,14 @@ void out_supply_close(struct worker *w)
 		w->io->ops->close_fd(w->io, s->next_channel_fd);
 }
 
-/* The service runs in a namespace that its user rules: what comes from it is checked. */
-static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)
+/* The pool that the answer is for; NULL when nothing of its kind was asked for. */
+static struct sockpool *pool_of_reply(struct worker *w, const struct broker_reply *reply)
 {
-	bool tcp = reply->proto == IPPROTO_TCP;
-	int type = tcp ? SOCK_STREAM : SOCK_DGRAM;
+	int type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
 	struct sockpool *pool = out_supply_pool(w, reply->family, type);
-	struct io_sock want = {.family = reply->family,
-			       .type = type,
-			       .protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP,
-			       .netns_cookie = w->out.policy.netns_cookie};
-	bool expected = reply->proto == want.protocol && pool->requested;
-	unsigned kept = 0;
+	bool known = reply->proto == IPPROTO_TCP || reply->proto == IPPROTO_UDP;
 
-	for (size_t i = 0; i < n; i++) {
-		if (expected && w->io->ops->sock_check(w->io, fds[i], &want)) {
-			fds[kept++] = fds[i];
-			continue;
-		}
-		stats_add(&w->stats->sockets_rejected, 1);
-		w->io->ops->close_fd(w->io, fds[i]);
-	}
-	if (!expected)
-		return;
-	stats_add(&w->stats->sockets_received, kept);
-	sockpool_fill(pool, fds, kept, kept == 0 && !reply->err ? -EIO : reply->err, w->now_ns);
+	return known && pool->requested ? pool : NULL;
 }
 
 static void ended(struct worker *w)
@@ -98,33 +81,20 @@ static void ended(struct worker *w)
 void out_supply_event(struct worker *w, const struct io_event *ev)
 {
 	struct out_supply *s = &w->out.supply;
+	struct broker_reply reply;
+	int fds[FDPASS_MAX], code;
+	size_t n;
 
 	if (s->channel_fd < 0 || !handle_is_current(ev->handle, s->gen))
 		return;
-	for (;;) {
-		struct broker_reply reply;
-		int fds[FDPASS_MAX];
-		size_t n = FDPASS_MAX;
-		ssize_t len =
-			w->io->ops->msg_recv(w->io, s->channel_fd, &reply, sizeof(reply), fds, &n);
-
-		if (len == -EAGAIN)
-			break;
-		if (len == -EMFILE) {
-			reply.err = -EMFILE;
-			n = 0;
-			len = sizeof(reply);
-		}
-		if (len != sizeof(reply)) {
-			for (size_t i = 0; len > 0 && i < n; i++)
-				w->io->ops->close_fd(w->io, fds[i]);
-			ended(w);
-			return;
-		}
-		take_reply(w, &reply, fds, n);
-	}
-	w->io->ops->poll(w->io, s->channel_fd, POLLIN,
-			 handle_pack(HANDLE_OUT_CHANNEL, 0, s->gen, 0));
+	while ((code = supply_receive(w, s->channel_fd, &reply, fds, &n)) > 0)
+		supply_fill(w, pool_of_reply(w, &reply), &reply, w->out.policy.netns_cookie, fds,
+			    n);
+	if (code < 0)
+		ended(w);
+	else
+		w->io->ops->poll(w->io, s->channel_fd, POLLIN,
+				 handle_pack(HANDLE_OUT_CHANNEL, 0, s->gen, 0));
 }
 
 void out_supply_request(struct worker *w)

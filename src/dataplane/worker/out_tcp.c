@@ -389,10 +389,8 @@ void out_tcp_connect_event(struct worker *w, const struct io_event *ev)
 
 	assert(index < w->out.tcp.used);
 	p = &w->out.tcp.table[index];
-	if (p->state == OUT_FREE || !handle_is_current(ev->handle, p->gen)) {
-		stats_add(&w->stats->stale_completions, 1);
+	if (!worker_is_current(w, ev, p->state != OUT_FREE, p->gen))
 		return;
-	}
 	assert(p->armed);
 	p->armed = false;
 	if (p->state == OUT_CLOSING) {

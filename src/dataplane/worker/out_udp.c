@@ -467,10 +467,8 @@ void out_udp_map_event(struct worker *w, const struct io_event *ev)
 
 	assert(index < table(w)->maps_used);
 	m = &table(w)->maps[index];
-	if (m->state == OUT_MAP_FREE || !handle_is_current(ev->handle, m->gen)) {
-		stats_add(&w->stats->stale_completions, 1);
+	if (!worker_is_current(w, ev, m->state != OUT_MAP_FREE, m->gen))
 		m = NULL;
-	}
 	if (ev->has_dgram)
 		from_outside(w, m, &ev->dgram);
 	if (!m || ev->more)

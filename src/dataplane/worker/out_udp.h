@@ -65,20 +65,14 @@ struct out_responder {
 	struct out_responder *hash_next;
 };
 
-/* Datagrams that go out as one message. */
+/* What leaves next. */
 struct out_batch {
-	int fd;	 /* -1: empty */
-	bool up; /* out of the namespace */
-	bool closed;
+	int fd;	      /* -1: nothing */
+	bool up;      /* out of the namespace */
 	uint32_t map; /* index */
 	union sock_addr name;
 	union sock_addr seen; /* up: the destination as the client sees it */
-	size_t segment, bytes;
-	unsigned n, datagrams;
-	unsigned lost; /* of them, when it has been sent */
-	size_t lost_bytes;
-	struct iovec iov[UDP_SEGMENTS_MAX];
-	uint16_t buf_ids[UDP_SEGMENTS_MAX];
+	struct udp_message message;
 };
 
 /* Where the last datagram from inside went. map NULL: nowhere. */

@@ -64,26 +64,22 @@ static struct sockpool *pool_of_reply(struct worker *w, const struct broker_repl
 	return NULL;
 }
 
-static void reject(struct worker *w, int fd)
+void supply_fill(struct worker *w, struct sockpool *pool, const struct broker_reply *reply,
+		 uint64_t netns_cookie, int *fds, size_t n)
 {
-	stats_add(&w->stats->sockets_rejected, 1);
-	w->io->ops->close_fd(w->io, fd);
-}
-
-static void take_reply(struct worker *w, const struct broker_reply *reply, int *fds, size_t n)
-{
-	struct sockpool *pool = pool_of_reply(w, reply);
 	struct io_sock want = {.family = reply->family,
 			       .type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM,
 			       .protocol = reply->proto,
-			       .netns_cookie = w->config.netns_cookie};
+			       .netns_cookie = netns_cookie};
 	unsigned kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (pool && w->io->ops->sock_check(w->io, fds[i], &want))
+		if (pool && w->io->ops->sock_check(w->io, fds[i], &want)) {
 			fds[kept++] = fds[i];
-		else
-			reject(w, fds[i]);
+			continue;
+		}
+		stats_add(&w->stats->sockets_rejected, 1);
+		w->io->ops->close_fd(w->io, fds[i]);
 	}
 	if (!pool)
 		return;
@@ -146,32 +142,41 @@ static void broker_ended(struct worker *w)
 		broker_begin(w, next);
 }
 
+int supply_receive(struct worker *w, int channel_fd, struct broker_reply *reply, int *fds,
+		   size_t *n)
+{
+	ssize_t len;
+
+	*n = FDPASS_MAX;
+	len = w->io->ops->msg_recv(w->io, channel_fd, reply, sizeof(*reply), fds, n);
+	if (len == sizeof(*reply))
+		return 1;
+	if (len == -EAGAIN)
+		return 0;
+	if (len == -EMFILE) {
+		/* The message is whole, its sockets are lost. */
+		reply->err = -EMFILE;
+		*n = 0;
+		return 1;
+	}
+	for (size_t i = 0; len > 0 && i < *n; i++)
+		w->io->ops->close_fd(w->io, fds[i]);
+	return -ECONNRESET;
+}
+
 void supply_event(struct worker *w, const struct io_event *ev)
 {
+	struct broker_reply reply;
+	int fds[FDPASS_MAX], code;
+	size_t n;
+
 	if (w->supply.broker_fd < 0 || !handle_is_current(ev->handle, w->supply.broker_gen))
 		return;
-	for (;;) {
-		struct broker_reply reply;
-		int fds[FDPASS_MAX];
-		size_t n = FDPASS_MAX;
-		ssize_t len = w->io->ops->msg_recv(w->io, w->supply.broker_fd, &reply,
-						   sizeof(reply), fds, &n);
-
-		if (len == -EAGAIN)
-			break;
-		if (len == -EMFILE) {
-			/* The message is whole, its sockets are lost. */
-			reply.err = -EMFILE;
-			n = 0;
-			len = sizeof(reply);
-		}
-		if (len != sizeof(reply)) {
-			for (size_t i = 0; len > 0 && i < n; i++)
-				w->io->ops->close_fd(w->io, fds[i]);
-			broker_ended(w);
-			return;
-		}
-		take_reply(w, &reply, fds, n);
+	while ((code = supply_receive(w, w->supply.broker_fd, &reply, fds, &n)) > 0)
+		supply_fill(w, pool_of_reply(w, &reply), &reply, w->config.netns_cookie, fds, n);
+	if (code < 0) {
+		broker_ended(w);
+		return;
 	}
 	arm_broker(w);
 	supply_probe_ready(w);

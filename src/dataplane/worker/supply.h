@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "dataplane/io/io.h"
+#include "dataplane/wire.h"
 #include "dataplane/worker/sockpool.h"
 
 /*
@@ -30,6 +31,17 @@ struct supply {
 	int probe_fd[2];      /* by family: unconnected datagram sockets of the namespace, or -1 */
 	bool probe_wanted[2]; /* one is on its way */
 };
+
+/* A service of sockets, also the router's, answers on its channel. Takes the next answer, with *n
+ * sockets (FDPASS_MAX at most) in fds: 1. 0: there is none now. -ECONNRESET: the channel has ended,
+ * or makes no sense. */
+int supply_receive(struct worker *w, int channel_fd, struct broker_reply *reply, int *fds,
+		   size_t *n);
+/* Puts an answer's sockets into the pool, those that are of the kind and the namespace that was
+ * asked for: who made them runs in a namespace that its user rules. pool: NULL when nothing of the
+ * kind was asked for. */
+void supply_fill(struct worker *w, struct sockpool *pool, const struct broker_reply *reply,
+		 uint64_t netns_cookie, int *fds, size_t n);
 
 void supply_open(struct worker *w);
 void supply_close(struct worker *w);

@@ -249,10 +249,8 @@ void tcp_event(struct worker *w, const struct io_event *ev)
 
 	assert(index < w->tcp.used);
 	f = &w->tcp.flows[index];
-	if (f->state == TCP_FLOW_FREE || !handle_is_current(ev->handle, f->gen)) {
-		stats_add(&w->stats->stale_completions, 1);
+	if (!worker_is_current(w, ev, f->state != TCP_FLOW_FREE, f->gen))
 		return;
-	}
 	assert(f->armed & armed_bit(ev));
 	f->armed &= (uint8_t)~armed_bit(ev);
 	if (f->state == TCP_FLOW_CLOSING) {
@@ -279,11 +277,6 @@ void tcp_tick(struct worker *w)
 		else
 			tcp_connect_timer(w, f);
 	}
-}
-
-uint64_t tcp_deadline(const struct worker *w)
-{
-	return tcp_timer_next(w);
 }
 
 void tcp_close_listener_flows(struct worker *w, struct listener *l)

@@ -95,7 +95,5 @@ void tcp_close_listener_flows(struct worker *w, struct listener *l);
 void tcp_close_all(struct worker *w);
 /* Looks at flows whose time has come. */
 void tcp_tick(struct worker *w);
-/* When that is to be called at the latest. */
-uint64_t tcp_deadline(const struct worker *w);
 
 #endif

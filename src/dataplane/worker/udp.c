@@ -510,10 +510,8 @@ void udp_flow_event(struct worker *w, const struct io_event *ev)
 
 	assert(index < w->udp.used);
 	f = &w->udp.flows[index];
-	if (f->state == UDP_FLOW_FREE || !handle_is_current(ev->handle, f->gen)) {
-		stats_add(&w->stats->stale_completions, 1);
+	if (!worker_is_current(w, ev, f->state != UDP_FLOW_FREE, f->gen))
 		f = NULL;
-	}
 	if (ev->has_dgram)
 		from_server(w, f, &ev->dgram);
 	if (!f || ev->more)

@@ -3,11 +3,8 @@
 #define RINGKIT_DATAPLANE_WORKER_UDP_H
 
 #include "dataplane/worker/flow.h"
+#include "dataplane/worker/udp_message.h"
 
-/* Datagrams of one flow that one send may take along: the kernel's UDP_MAX_SEGMENTS, udp(7). */
-#define UDP_SEGMENTS_MAX 64
-/* The largest UDP payload over IPv4. */
-#define UDP_PAYLOAD_MAX 65507
 /* Datagrams of a flow that has no socket yet. */
 #define UDP_PENDING_MAX 4
 /* Small ones among them are copied: this many of a worker's, this long. Touched when needed. */
@@ -24,19 +21,6 @@ struct udp_key {
 	uint16_t zero;
 	uint32_t listener; /* index */
 };
-
-/* A datagram, or a run of them that are segment bytes each (the last may be shorter; 0: one). */
-struct udp_payload {
-	uint8_t *data;
-	uint32_t len;
-	uint16_t segment;
-	uint16_t buf_id; /* for udp_buf_put */
-};
-
-static inline unsigned udp_datagrams(const struct udp_payload *p)
-{
-	return p->segment ? (p->len + p->segment - 1) / p->segment : 1;
-}
 
 struct udp_flow {
 	enum udp_state state;
@@ -65,20 +49,12 @@ struct udp_flow {
 	struct udp_flow *hash_next;
 };
 
-/* Datagrams that go out as one message. */
+/* What leaves next. */
 struct udp_batch {
-	struct udp_flow *flow; /* NULL: empty */
+	struct udp_flow *flow; /* NULL: nothing */
 	bool to_client;
-	bool closed;  /* a short one came: nothing may follow */
 	bool counted; /* as moved: it is sent once more */
-	size_t segment;
-	size_t bytes;
-	unsigned n;
-	struct iovec iov[UDP_SEGMENTS_MAX];
-	uint16_t buf_ids[UDP_SEGMENTS_MAX];
-	unsigned datagrams;
-	unsigned lost; /* of them, when it has been sent */
-	size_t lost_bytes;
+	struct udp_message message;
 };
 
 /* The UDP flows of a worker. */

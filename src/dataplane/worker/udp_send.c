@@ -7,9 +7,8 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Datagrams on their way out, both directions. Consecutive ones of a flow that are equally long
- * leave as one message (UDP_SEGMENT, udp(7)); the payload is not copied. All of a turn's datagrams
- * have left when the turn ends.
+ * Datagrams of published ports, both directions. Consecutive ones of a flow leave as one message
+ * (udp_message.h). All of a turn's datagrams have left when the turn ends.
  */
 
 union udp_control {
@@ -75,9 +74,10 @@ void udp_send_dropped(struct worker *w, struct listener *l, unsigned datagrams)
 }
 
 /* Sends iov as one message, as datagrams of segment bytes each if that is not 0. 0 or -errno. */
-static int send_message(struct worker *w, const struct udp_batch *b, struct iovec *iov, unsigned n,
+static int send_message(struct worker *w, const void *batch, struct iovec *iov, unsigned n,
 			size_t segment)
 {
+	const struct udp_batch *b = batch;
 	union udp_control control = {.bytes = {0}};
 	union sock_addr name;
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = n, .msg_control = control.bytes};
@@ -101,60 +101,13 @@ static int send_message(struct worker *w, const struct udp_batch *b, struct iove
 	return r < 0 ? (int)r : 0;
 }
 
-/* Sends each datagram as a message of its own, as when segments are too large for the interface. */
-static void send_plain(struct worker *w, struct udp_batch *b)
-{
-	for (unsigned i = 0; i < b->n; i++) {
-		size_t at = 0;
-
-		do {
-			size_t left = b->iov[i].iov_len - at;
-			size_t len = b->segment && left > b->segment ? b->segment : left;
-			struct iovec one = {.iov_base = (uint8_t *)b->iov[i].iov_base + at,
-					    .iov_len = len};
-
-			if (send_message(w, b, &one, 1, 0) < 0) {
-				b->lost++;
-				b->lost_bytes += len;
-			}
-			at += len;
-		} while (at < b->iov[i].iov_len);
-	}
-}
-
-static bool cannot_segment(int err)
-{
-	return err == -EINVAL || err == -EMSGSIZE || err == -EIO || err == -EOPNOTSUPP;
-}
-
-/* Sets lost and lost_bytes of what it was given. */
-static void send_batch(struct worker *w, struct udp_batch *b)
-{
-	bool several = b->datagrams > 1;
-	int err = 0;
-
-	b->lost = 0;
-	b->lost_bytes = 0;
-	if (!several || !b->flow->plain) {
-		err = send_message(w, b, b->iov, b->n, several ? b->segment : 0);
-		if (!err)
-			return;
-		if (!several || !cannot_segment(err)) {
-			b->lost = b->datagrams;
-			b->lost_bytes = b->bytes;
-			return;
-		}
-		b->flow->plain = true;
-	}
-	send_plain(w, b);
-}
-
 static void count_batch(struct worker *w, const struct udp_batch *b)
 {
+	const struct udp_message *m = &b->message;
 	struct port_stats *port = b->flow->listener->stats;
 	bool out = b->to_client;
-	unsigned sent = b->datagrams - b->lost;
-	size_t bytes = b->bytes - b->lost_bytes;
+	unsigned sent = m->datagrams - m->lost;
+	size_t bytes = m->bytes - m->lost_bytes;
 
 	if (b->counted)
 		return;
@@ -162,7 +115,7 @@ static void count_batch(struct worker *w, const struct udp_batch *b)
 	stats_add(out ? &port->datagrams_out : &port->datagrams_in, sent);
 	stats_add(out ? &w->stats->udp_bytes_out : &w->stats->udp_bytes_in, bytes);
 	stats_add(out ? &port->bytes_out : &port->bytes_in, bytes);
-	udp_send_dropped(w, b->flow->listener, b->lost);
+	udp_send_dropped(w, b->flow->listener, m->lost);
 }
 
 void udp_flush(struct worker *w)
@@ -171,20 +124,9 @@ void udp_flush(struct worker *w)
 
 	if (!b->flow)
 		return;
-	send_batch(w, b);
+	(void)udp_message_send(w, &b->message, send_message, b, &b->flow->plain);
 	count_batch(w, b);
-	for (unsigned i = 0; i < b->n; i++)
-		udp_buf_put(w, b->buf_ids[i]);
 	b->flow = NULL;
-}
-
-static bool fits_batch(const struct udp_batch *b, const struct udp_flow *f, bool to_client,
-		       size_t len, size_t segment, size_t datagrams)
-{
-	/* An empty one would vanish among others. */
-	return len > 0 && b->flow == f && b->to_client == to_client && !b->closed &&
-	       segment <= b->segment && (datagrams == 1 || segment == b->segment) &&
-	       b->bytes + len <= UDP_PAYLOAD_MAX && b->datagrams + datagrams <= UDP_SEGMENTS_MAX;
 }
 
 /* A datagram of the flow is on its way: the flow is the most recently used one. */
@@ -206,24 +148,16 @@ static void touch(struct worker *w, struct udp_flow *f)
 void udp_send(struct worker *w, struct udp_flow *f, bool to_client, const struct udp_payload *p)
 {
 	struct udp_batch *b = &w->udp.batch;
-	size_t segment = p->segment ? p->segment : p->len;
-	unsigned datagrams = udp_datagrams(p);
 
 	touch(w, f);
-	if (!fits_batch(b, f, to_client, p->len, segment, datagrams)) {
-		udp_flush(w);
-		b->flow = f;
-		b->to_client = to_client;
-		b->segment = segment;
-		b->n = b->datagrams = 0;
-		b->bytes = 0;
+	if (b->flow == f && b->to_client == to_client && udp_message_takes(&b->message, p)) {
+		udp_message_append(&b->message, p);
+		return;
 	}
-	b->iov[b->n] = (struct iovec){.iov_base = p->data, .iov_len = p->len};
-	b->buf_ids[b->n++] = p->buf_id;
-	b->bytes += p->len;
-	b->datagrams += datagrams;
-	/* Only the last may be shorter; an empty one goes alone. */
-	b->closed = p->len == 0 || p->len % b->segment != 0;
+	udp_flush(w);
+	b->flow = f;
+	b->to_client = to_client;
+	udp_message_begin(&b->message, p);
 }
 
 void udp_send_again(struct worker *w, struct udp_flow *f, const struct udp_payload *p)

@@ -231,7 +231,7 @@ static uint64_t next_deadline(struct worker *w)
 
 	if (w->tcp.run_queue)
 		return 0;
-	at = earlier(at, tcp_deadline(w));
+	at = earlier(at, tcp_timer_next(w));
 	at = earlier(at, tcp_sweep_deadline(w));
 	at = earlier(at, udp_deadline(w));
 	at = earlier(at, out_deadline(w));

@@ -64,6 +64,18 @@ struct worker {
 
 #define WORKER_NS_PER_MS 1000000ull
 
+/* Whether a completion is for what has the slot now (taken, in this life of it). One that is not is
+ * counted. */
+static inline bool worker_is_current(struct worker *w, const struct io_event *ev, bool taken,
+				     uint32_t gen)
+{
+	bool current = taken && handle_is_current(ev->handle, gen);
+
+	if (!current)
+		stats_add(&w->stats->stale_completions, 1);
+	return current;
+}
+
 static inline uint32_t listener_index(const struct worker *w, const struct listener *l)
 {
 	return (uint32_t)(l - w->listeners.table);
