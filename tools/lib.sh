@@ -9,6 +9,11 @@ source_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
 	liburing-dev libseccomp-dev libmicrohttpd-dev libjansson-dev libmnl-dev libcap-ng-dev
 	libhttp-parser-dev uthash-dev libcmocka-dev)
+# http-parser's successor takes its place after Debian 13. Neither sid nor testing need have a number.
+# shellcheck source=/dev/null
+if [ -r /etc/os-release ] && (. /etc/os-release && [ "$ID" = debian ] && [ "${VERSION_ID:-14}" -ge 14 ]); then
+	packages_build=("${packages_build[@]/libhttp-parser-dev/libllhttp-dev}")
+fi
 # To run: newuidmap, setpriv.
 packages_run=(uidmap util-linux)
 # For networks that are not --net=none.

@@ -14,14 +14,13 @@
 
 /* Reading */
 
-static int on_begin(http_parser *parser)
+void http_syntax_on_begin(void *arg)
 {
-	struct http_reader *r = parser->data;
+	struct http_reader *r = arg;
 
 	r->len = 0; /* of what came with a 100 */
 	if (r->body)
 		r->body[0] = '\0';
-	return 0;
 }
 
 /* Doubles the buffer: the list of 65,536 ports is 7 MB. */
@@ -40,12 +39,12 @@ static int make_room(struct http_reader *r, size_t need)
 	return 0;
 }
 
-static int on_body(http_parser *parser, const char *data, size_t n)
+int http_syntax_on_body(void *arg, const char *data, size_t n)
 {
-	struct http_reader *r = parser->data;
+	struct http_reader *r = arg;
 	size_t need = r->len + n + 1;
 
-	if (r->take && parser->status_code < 300) {
+	if (r->take && http_syntax_status(&r->syntax) < 300) {
 		r->failed = r->take(r->take_arg, data, n);
 		return r->failed ? -1 : 0;
 	}
@@ -60,26 +59,26 @@ static int on_body(http_parser *parser, const char *data, size_t n)
 
 /* "100 Continue" and its like come before the answer. Nobody has asked for another protocol (101).
  */
-static int on_complete(http_parser *parser)
+enum http_syntax_end http_syntax_on_complete(void *arg)
 {
-	struct http_reader *r = parser->data;
+	struct http_reader *r = arg;
+	unsigned status = http_syntax_status(&r->syntax);
 
-	if (parser->status_code < 100 || parser->status_code == 101)
-		return -1;
-	if (parser->status_code < 200)
-		return 0;
-	r->status = parser->status_code;
-	r->keep_alive = http_should_keep_alive(parser) != 0;
+	r->strange = status < 100 || status == 101;
+	if (r->strange)
+		return HTTP_SYNTAX_WRONG;
+	if (status < 200)
+		return HTTP_SYNTAX_NEXT;
+	r->status = status;
+	r->keep_alive = http_syntax_keeps_alive(&r->syntax);
 	r->complete = true;
-	http_parser_pause(parser, 1);
-	return 0;
+	return HTTP_SYNTAX_STOP;
 }
 
 void http_reader_init(struct http_reader *r)
 {
 	*r = (struct http_reader){.complete = false};
-	http_parser_init(&r->parser, HTTP_RESPONSE);
-	r->parser.data = r;
+	http_syntax_init(&r->syntax, r);
 }
 
 void http_reader_free(struct http_reader *r)
@@ -90,15 +89,10 @@ void http_reader_free(struct http_reader *r)
 
 int http_reader_feed(struct http_reader *r, const char *data, size_t len, struct err *e)
 {
-	static const http_parser_settings settings = {.on_message_begin = on_begin,
-						      .on_body = on_body,
-						      .on_message_complete = on_complete};
-	size_t used;
-	enum http_errno code;
+	const char *wrong;
+	size_t used = http_syntax_read(&r->syntax, data, len, &wrong);
 
 	r->begun = r->begun || len;
-	used = http_parser_execute(&r->parser, &settings, data, len);
-	code = HTTP_PARSER_ERRNO(&r->parser);
 	if (r->complete) {
 		r->keep_alive = r->keep_alive && len && used == len;
 		return 0;
@@ -108,10 +102,10 @@ int http_reader_feed(struct http_reader *r, const char *data, size_t len, struct
 			       LIMIT_CTL_ANSWER_BYTES);
 	if (r->failed)
 		return err_errno(e, r->failed, "answer");
-	if (code == HPE_CB_message_complete)
-		return err_set(e, -EPROTO, "HTTP status %u", r->parser.status_code);
-	if (code != HPE_OK)
-		return err_set(e, -EPROTO, "%s", http_errno_description(code));
+	if (r->strange)
+		return err_set(e, -EPROTO, "HTTP status %u", http_syntax_status(&r->syntax));
+	if (wrong)
+		return err_set(e, -EPROTO, "%s", wrong);
 	if (len == 0)
 		return err_set(e, -EPROTO, "it hangs up without an answer");
 	return 0;

@@ -2,28 +2,29 @@
 #ifndef RINGKIT_CTL_HTTP_H
 #define RINGKIT_CTL_HTTP_H
 
-#include <http_parser.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "ctl/http_syntax.h"
 
 /*
- * HTTP/1.1 over a socket that is connected: one request, one answer, a deadline. http-parser reads
- * the answer. (libcurl, with all that Debian's is linked to, took 8 ms to load, longer than
+ * HTTP/1.1 over a socket that is connected: one request, one answer, a deadline. http_syntax.h
+ * reads the answer. (libcurl, with all that Debian's is linked to, took 8 ms to load, longer than
  * everything else that a docker proxy does. The client of libevent 2.1 knows no unix sockets.)
  */
 
 /* An answer that is being read. */
 struct http_reader {
-	http_parser parser;
+	struct http_syntax syntax;
 	char *body; /* len bytes and a NUL; NULL as long as there is none */
 	size_t len, size;
 	unsigned status;
 	bool begun; /* something has come */
 	bool complete;
 	bool keep_alive; /* another request may follow on this connection */
+	bool strange;	 /* its status makes no sense here */
 	int failed;	 /* -EFBIG, -ENOMEM, or what take returned */
 	/* Takes the body of a success as it comes, in place of body; NULL: there is no such thing.
 	 * Returns 0 or -errno, which ends it. */
