@@ -24,7 +24,7 @@ static struct io *open_io(bool uring)
 	int code = uring ? io_uring_open(&config, &io) : io_epoll_open(&config, &io);
 
 	if (code < 0) {
-		print_message("io_uring: error %d\n", -code);
+		print_message("no io_uring as of Linux 6.1: %s\n", strerror(-code));
 		skip();
 	}
 	for (unsigned kind = 0; kind < IO_ACCEPTS; kind++)

@@ -669,8 +669,10 @@ static struct uring *ring_open(bool locked)
 	struct io *io = NULL;
 	int code = io_uring_open(&config, &io);
 
-	if (code == -ENOSYS || code == -EPERM || code == -EINVAL)
-		skip(); /* a kernel without it */
+	if (code == -ENOSYS || code == -EPERM || code == -EINVAL) {
+		print_message("no io_uring as of Linux 6.1: %s\n", strerror(-code));
+		skip();
+	}
 	assert_int_equal(code, 0);
 	return uring_of(io);
 }
