@@ -11,7 +11,7 @@ import json
 import sys
 
 BEGIN, END = "<!-- matrix: begin, made by tools/matrix.py -->", "<!-- matrix: end -->"
-NETWORKS = ["none", "builtin", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
+NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
 WAYS = [("tcp", "TCP"), ("udp", "UDP"), ("names", "DNS"), ("ping", "ping"),
         ("detached", "`--detach-netns`")]
 PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit"]

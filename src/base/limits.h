@@ -25,6 +25,10 @@
 /* Ports at a time: every TCP and UDP port of one address, both families. */
 #define LIMIT_PORTS 65536
 
+/* Ports that follow what listens inside: as many servers as nobody has, and a second's work of the
+ * parent where somebody opens as many as he can. */
+#define LIMIT_IMPLICIT_PORTS 2048
+
 /* A request body of the API. RootlessKit's largest is a port spec of about 120 bytes. */
 #define LIMIT_API_BODY_BYTES 65536
 

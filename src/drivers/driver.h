@@ -87,6 +87,7 @@ static inline size_t net_result_dns(const struct net_result *net, const char **d
 
 struct dp_outward_rule;
 struct dataplane_outward; /* dataplane/outward.h */
+struct listening_source;  /* ns/listening.h */
 struct net_driver;	  /* each driver's own state */
 
 /* Called when the driver's helper process ends by itself; msg is for the log. */
@@ -114,6 +115,9 @@ struct net_driver_ops {
 		      void *arg);
 	/* Optional: what the data plane is to carry. It lives as long as the driver. */
 	struct dataplane_outward *(*outward)(struct net_driver *drv);
+	/* Optional, with auto_ports: who asks which sockets listen inside (ns/listening.h). NULL:
+	 * the driver sees to these ports itself. It lives as long as the driver. */
+	struct listening_source *(*listening)(struct net_driver *drv);
 	/* Ends its helper and frees it. */
 	void (*stop)(struct net_driver *drv);
 };

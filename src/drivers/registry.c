@@ -36,12 +36,14 @@ enum port_needs {
 	NEEDS_SLIRP4NETNS,
 	NEEDS_PASTA,
 	NEEDS_GVISOR,
+	NEEDS_WATCHER, /* one that follows what listens inside: pasta or builtin */
 };
 
 struct port_row {
 	const char *name;
 	enum port_needs needs;
-	const struct port_driver_ops *ops; /* NULL for none, and for implicit: the network's work */
+	/* NULL for none, and for implicit: pasta's work, or the driver builtin's and launch/'s */
+	const struct port_driver_ops *ops;
 };
 
 static const struct port_row port_table[] = {
@@ -49,7 +51,7 @@ static const struct port_row port_table[] = {
 	{"builtin", NEEDS_NETNS, &port_builtin_ops},
 	{"slirp4netns", NEEDS_SLIRP4NETNS, &port_slirp4netns_ops},
 	{"socat", NEEDS_TRANSIT, &port_socat_ops},
-	{"implicit", NEEDS_PASTA, NULL},
+	{"implicit", NEEDS_WATCHER, NULL},
 	{"pesto", NEEDS_PASTA, &port_pesto_ops},
 	{"gvisor-tap-vsock", NEEDS_GVISOR, &port_gvisor_ops},
 };
@@ -145,11 +147,18 @@ static int check_needs(const struct port_row *port, const char *net, struct err 
 	    (port->needs == NEEDS_GVISOR && strcmp(net, "gvisor-tap-vsock") != 0))
 		return err_set(e, -EINVAL, "--port-driver=%s goes with --net=%s, not with --net=%s",
 			       port->name, port->needs == NEEDS_PASTA ? "pasta" : port->name, net);
+	if (port->needs == NEEDS_WATCHER && strcmp(net, "pasta") != 0 &&
+	    strcmp(net, "builtin") != 0)
+		return err_set(
+			e, -EINVAL,
+			"--port-driver=%s goes with --net=builtin or pasta, not with --net=%s",
+			port->name, net);
 	if (port->needs == NEEDS_TRANSIT && !strcmp(net, "none"))
 		return err_set(e, -EINVAL,
 			       "--net=none goes with --port-driver=none or builtin, not with %s",
 			       port->name);
-	if (!strcmp(net, "pasta") && port->needs != NEEDS_PASTA && port->needs != NEEDS_NOTHING)
+	if (!strcmp(net, "pasta") && port->needs != NEEDS_PASTA && port->needs != NEEDS_WATCHER &&
+	    port->needs != NEEDS_NOTHING)
 		return err_set(
 			e, -EINVAL,
 			"--net=pasta goes with --port-driver=none, implicit or pesto, not with %s",

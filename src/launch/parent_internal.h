@@ -36,6 +36,8 @@ struct parent {
 	struct port_driver *port;
 	struct port_driver *way_out; /* the data plane, where it carries no ports: --net=builtin */
 	struct ports *ports;
+	struct port_driver_ops implicit_ops; /* with --port-driver=implicit and --net=builtin */
+	struct implicit *implicit;
 	struct api_info api_info;
 	struct api *api;
 	struct loop_source *sock_source, *child_source, *signal_source;

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/state_names.h"
 #include "launch/handshake.h"
+#include "launch/implicit.h"
 #include "launch/parent_internal.h"
 
 /* Ports of the command line: a data plane that does not answer in this time is broken. */
@@ -197,12 +198,12 @@ static struct port_params port_params(struct parent *p)
 	return params;
 }
 
-static int start_port_driver(struct parent *p, struct err *e)
+static int start_port_driver(struct parent *p, const struct port_driver_ops *ops, struct err *e)
 {
 	struct port_params params = port_params(p);
 	int code;
 
-	p->port_ops = port_driver_find(p->options->port_driver);
+	p->port_ops = ops;
 	code = p->port_ops->start(&params, &p->port, e);
 	if (code) {
 		p->port_ops = NULL;
@@ -260,6 +261,24 @@ static int publish_all(struct parent *p, struct err *e)
 	return 0;
 }
 
+/* Who asks what listens inside, where this process is to follow it; NULL: nobody. */
+static struct listening_source *listening(struct parent *p)
+{
+	return p->net_ops && p->net_ops->listening ? p->net_ops->listening(p->net) : NULL;
+}
+
+/* Ports that follow what listens inside are the driver builtin's, under the name that was asked
+ * for. */
+static int start_implicit(struct parent *p, struct err *e)
+{
+	int code;
+
+	p->implicit_ops = *port_driver_find(PORT_DRIVER_BUILTIN);
+	p->implicit_ops.name = p->options->port_driver;
+	code = start_port_driver(p, &p->implicit_ops, e);
+	return code ? code : implicit_open(p->loop, listening(p), p->ports, &p->implicit, e);
+}
+
 /* The data plane carries what the command sends out also when it has no ports. */
 static int start_way_out(struct parent *p, struct err *e)
 {
@@ -269,7 +288,7 @@ static int start_way_out(struct parent *p, struct err *e)
 
 	/* That is about ports. */
 	params.source_ip_transparent = false;
-	if (!params.outward || (ops && ops->carries_outward))
+	if (!params.outward || (ops && ops->carries_outward) || listening(p))
 		return 0;
 	code = port_driver_find(PORT_DRIVER_BUILTIN)->start(&params, &p->way_out, e);
 	return code ? err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net)
@@ -278,13 +297,16 @@ static int start_way_out(struct parent *p, struct err *e)
 
 int services_start_ports(struct parent *p, struct err *e)
 {
+	const struct port_driver_ops *ops = port_driver_find(p->options->port_driver);
 	int code = start_way_out(p, e);
 
 	if (code)
 		return code;
-	if (!port_driver_find(p->options->port_driver))
-		return 0; /* none and implicit */
-	code = start_port_driver(p, e);
+	if (listening(p))
+		return start_implicit(p, e);
+	if (!ops)
+		return 0; /* none, and pasta's implicit */
+	code = start_port_driver(p, ops, e);
 	return code ? code : publish_all(p, e);
 }
 
@@ -301,16 +323,19 @@ void services_stop(struct parent *p)
 {
 	if (p->api)
 		api_close(p->api);
+	implicit_stop(p->implicit);
 	/* The driver's parts are in the table's records. */
 	if (p->port_ops)
 		p->port_ops->stop(p->port);
 	if (p->ports)
 		ports_close(p->ports);
+	implicit_close(p->implicit);
 	if (p->way_out)
 		port_driver_find(PORT_DRIVER_BUILTIN)->stop(p->way_out);
 	if (p->net_ops)
 		p->net_ops->stop(p->net);
 	p->api = NULL;
+	p->implicit = NULL;
 	p->ports = NULL;
 	p->port_ops = NULL;
 	p->way_out = NULL;

@@ -17,7 +17,7 @@ from rkit.peers import TcpServer, UdpServer, echo
 from rkit.world import world
 
 SAFE = ["--copy-up=/etc", "--disable-host-loopback"]
-NETWORKS = ["none", "builtin", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
+NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
 PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit"]
 WAYS = ["tcp", "udp", "names", "ping"]
 
@@ -26,7 +26,7 @@ WAYS = ["tcp", "udp", "names", "ping"]
 OUT = {"tcp", "udp", "names", "ping", "detached"}
 SEEN = {
     "none": (set(), {"builtin": "tu"}),
-    "builtin": (OUT, {"builtin": "tu", "socat": "tu"}),
+    "builtin": (OUT, {"builtin": "tu", "socat": "tu", "implicit": "tu"}),
     # The UDP replies of that port driver go through the loopback that is forbidden here.
     "slirp4netns": (OUT, {"builtin": "tu", "slirp4netns": "t", "socat": "tu"}),
     "pasta": (OUT, {"implicit": "tu"}),

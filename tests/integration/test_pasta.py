@@ -196,7 +196,7 @@ exec $real "$@"
     def test_refused_combinations(self):
         for options, say in (
                 (["--net=pasta", "--port-driver=builtin"], "none, implicit or pesto"),
-                (["--net=none", "--port-driver=implicit"], "--net=pasta"),
+                (["--net=none", "--port-driver=implicit"], "--net=builtin or pasta"),
                 (["--net=pasta", "--port-driver=implicit", "-p", "127.0.0.1:80:80/tcp"],
                  "does not support publishing ports")):
             got = rootlesskit(*options, "true")

@@ -64,7 +64,8 @@ static const struct flavour flavour_gvisor = {"gvisor-tap-vsock", "tap0", 1, 1};
 struct net_driver {
 	struct inside router;
 	struct dataplane_outward outward;
-	int resolv_fd; /* inotify(7) */
+	struct listening_source listening; /* fd -1: is not followed */
+	int resolv_fd;			   /* inotify(7) */
 	struct loop_source *resolv_src;
 };
 
@@ -156,12 +157,14 @@ static void fill_config(const struct flavour *flavour, const struct net_params *
 
 /* The router */
 
-static int take_namespace(struct net_driver *drv, enum router_queue *queue, struct err *e)
+/* wanted: what listens inside is to be followed. */
+static int take_namespace(struct net_driver *drv, bool wanted, enum router_queue *queue,
+			  struct err *e)
 {
 	struct router_answer answer;
-	size_t n = 1;
-	ssize_t len = fdpass_recv(drv->router.channel, &answer, sizeof(answer),
-				  &drv->outward.netns_fd, &n, 0);
+	int fds[2] = {-1, -1};
+	size_t n = 2;
+	ssize_t len = fdpass_recv(drv->router.channel, &answer, sizeof(answer), fds, &n, 0);
 
 	if (len == 0 && helper_ends_within(&drv->router.helper, 1000))
 		return helper_ended(&drv->router.helper, e);
@@ -172,7 +175,10 @@ static int take_namespace(struct net_driver *drv, enum router_queue *queue, stru
 		return e->code;
 	}
 	*queue = answer.queue;
-	return n == 1 ? 0 : err_errno(e, -EPROTO, "message from the router");
+	drv->outward.netns_fd = fds[0];
+	drv->listening = answer.listening;
+	drv->listening.fd = fds[1];
+	return n == (wanted ? 2 : 1) ? 0 : err_errno(e, -EPROTO, "message from the router");
 }
 
 static int make_router(struct net_driver *drv, const struct router_boot *boot,
@@ -184,7 +190,7 @@ static int make_router(struct net_driver *drv, const struct router_boot *boot,
 		code = helper_wait(&drv->router.helper, drv->router.channel, target->abort_fd,
 				   READY_TIMEOUT_MS, "is not ready", e);
 	if (!code)
-		code = take_namespace(drv, queue, e);
+		code = take_namespace(drv, boot->listening, queue, e);
 	if (code)
 		return code;
 	code = outward_receive(&drv->outward, drv->router.channel);
@@ -225,6 +231,7 @@ static void builtin_stop(struct net_driver *drv)
 		return;
 	loop_remove(drv->resolv_src);
 	close_fd(&drv->resolv_fd);
+	close_fd(&drv->listening.fd);
 	inside_stop(&drv->router);
 	outward_close(&drv->outward);
 	free(drv);
@@ -242,7 +249,7 @@ static struct net_driver *driver_new(const struct net_params *params,
 	drv->outward.workers =
 		dataplane_worker_count(params->workers > 0 ? (unsigned)params->workers : 0);
 	drv->outward.userns_fd = target->userns_fd;
-	drv->resolv_fd = -1;
+	drv->resolv_fd = drv->listening.fd = -1;
 	return drv;
 }
 
@@ -251,7 +258,8 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 		 struct net_result *result, struct err *e)
 {
 	struct router_boot boot = {.mtu = params->mtu ? params->mtu : DEFAULT_MTU,
-				   .debug = log_is_debug()};
+				   .debug = log_is_debug(),
+				   .listening = params->auto_ports};
 	enum router_queue queue = ROUTER_QUEUE_NONE;
 	struct net_driver *drv;
 	struct cidr cidr;
@@ -363,6 +371,11 @@ static struct dataplane_outward *builtin_outward(struct net_driver *drv)
 	return &drv->outward;
 }
 
+static struct listening_source *builtin_listening(struct net_driver *drv)
+{
+	return drv->listening.fd >= 0 ? &drv->listening : NULL;
+}
+
 const struct net_driver_ops net_builtin_ops = {
 	.name = "builtin",
 	.default_ifname = "eth0",
@@ -373,6 +386,7 @@ const struct net_driver_ops net_builtin_ops = {
 	.start = builtin_start,
 	.watch = builtin_watch,
 	.outward = builtin_outward,
+	.listening = builtin_listening,
 	.stop = builtin_stop,
 };
 

@@ -4,20 +4,24 @@
 
 #include "dataplane/wire.h"
 #include "drivers/net/inside.h"
+#include "ns/listening.h"
 
 /* What the parent and the role "router" say to each other. */
 
 struct router_boot {
 	uint32_t workers, debug;
+	uint32_t listening; /* what listens inside is to be followed */
 	int32_t mtu;
 	char ifname[IFNAMSIZ];
 	struct dp_outward config; /* the addresses */
 };
 
-/* With the namespace's descriptor, unless it failed; outward_send follows. */
+/* Unless it failed, with the descriptor of the router's namespace and, if it was wanted, the one of
+ * listening. outward_send follows. */
 struct router_answer {
 	struct inside_answer head;
-	uint32_t queue; /* enum router_queue */
+	uint32_t queue;			   /* enum router_queue */
+	struct listening_source listening; /* of the command's namespace */
 };
 
 /* builtin_resolvers.c: the name servers of the host's resolv.conf(5), with port 53; where it names

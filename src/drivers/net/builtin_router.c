@@ -79,15 +79,18 @@ static int make(const struct router_boot *boot, int netns_fd, struct dataplane_o
 	return code ? code : outward_open(o, *queue != ROUTER_QUEUE_NONE, e);
 }
 
-static void answer(const struct err *e, enum router_queue queue, const struct dataplane_outward *o)
+static void answer(const struct err *e, enum router_queue queue, const struct dataplane_outward *o,
+		   const struct listening_source *listening)
 {
+	int code, fds[] = {o->netns_fd, listening->fd};
 	struct router_answer msg;
-	int code;
+	size_t n = listening->fd >= 0 ? 2 : 1;
 
 	memset(&msg, 0, sizeof(msg));
 	msg.head.err = *e;
 	msg.queue = queue;
-	code = fdpass_send(INSIDE_CHANNEL, &msg, sizeof(msg), &o->netns_fd, e->code == 0,
+	msg.listening = *listening;
+	code = fdpass_send(INSIDE_CHANNEL, &msg, sizeof(msg), fds, e->code == 0 ? n : 0,
 			   MSG_NOSIGNAL);
 	if (!code && !e->code)
 		code = outward_send(o, INSIDE_CHANNEL, NULL, MSG_NOSIGNAL);
@@ -99,6 +102,7 @@ int router_main(void)
 {
 	static struct dataplane_outward outward;
 	enum router_queue queue = ROUTER_QUEUE_NONE;
+	struct listening_source listening = {.fd = -1};
 	struct router_boot boot;
 	struct err e = {.code = 0};
 	int netns_fd = -1, code = inside_enter(&boot, sizeof(boot), NULL, &e);
@@ -114,8 +118,10 @@ int router_main(void)
 		netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 		code = netns_fd < 0 ? err_errno(&e, -errno, "/proc/thread-self/ns/net") : 0;
 	}
+	if (!code && boot.listening)
+		code = listening_open(&listening, &e);
 	code = code ? code : make(&boot, netns_fd, &outward, &queue, &e);
 	e.code = code;
-	answer(&e, queue, &outward);
+	answer(&e, queue, &outward, &listening);
 	return code ? EXITCODE_FAILED : EXITCODE_OK;
 }

@@ -85,6 +85,7 @@ class NetBuiltinCase(case.RkTestCase):
     """One rootlesskit for each class, and the world outside."""
 
     args = ()
+    backend = None  # rkit.ports.both_backends sets it
     may_die = False
 
     @classmethod
@@ -101,6 +102,8 @@ class NetBuiltinCase(case.RkTestCase):
 
     @classmethod
     def launch(cls, *args, **kw):
+        if cls.backend:
+            args += ("--dataplane=" + cls.backend,)
         return Rootlesskit("--net=builtin", "--copy-up=/etc", *args, **kw)
 
     @classmethod
