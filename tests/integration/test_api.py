@@ -3,8 +3,10 @@
 """The REST API under good and bad clients. The recorded exchanges are replayed by the unit tests."""
 
 import contextlib
+import ctypes
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -23,6 +25,13 @@ from rkit.ports import PortTestCase, builtin
 from rkit.world import UID
 
 SPEC = {"proto": "tcp", "parentIP": "127.0.0.1", "parentPort": 18080, "childPort": 80}
+
+
+def http_library():
+    """Version of libmicrohttpd, as a tuple."""
+    library = ctypes.CDLL("libmicrohttpd.so.12")
+    library.MHD_get_version.restype = ctypes.c_char_p
+    return tuple(int(word) for word in re.findall(r"\d+", library.MHD_get_version().decode()))
 
 
 class Api(PortTestCase):
@@ -145,8 +154,9 @@ class Api(PortTestCase):
                     self.assertRegex(got[:12], rb"^HTTP/1\.[01] (2|4|505)")
 
     BODY = json.dumps(SPEC).encode()
-    # Requests that are read in two ways, or in part, by lax servers: as Go's net/http has them. Some of them
-    # libmicrohttpd 1.0 refuses before we see them, with another status or by hanging up.
+    # Requests that are read in two ways, or in part, by lax servers: as Go's net/http has them. A second
+    # status is that of libmicrohttpd 1.0 (Debian 13), which refuses some before we see them; None: it hangs
+    # up. That of Debian 12, 0.9.75, ends a header's value at a NUL and does not tell.
     ODD = (
         (b"GET http://localhost/v1/info HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET HTTP://localhost:80/v1/info?x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
@@ -166,13 +176,21 @@ class Api(PortTestCase):
         (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, 400),
         (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 2\r\n\r\n{}", 417),
         (b"GET /v1/info HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET  /v1/info HTTP/1.1\r\nHost: x\r\n\r\n", 200, 301),
+        (b"GET /v1/info HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n", 200, 400),
+        (b"GET /v1/info HTTP/1.1\r\nHost: x\0y\r\n\r\n", 200, 400),
+        (b"GET /v1/info HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 200, 400),
+        (b"GET /v1/info HTTP/1.1\r\nHost: x\r\nX\0Z: a\r\n\r\n", 400),
+        (b"GET /v1/info HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        (b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: +%d\r\n\r\n%s"
+         % (len(BODY), BODY), 400),
         (b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
         (b"PUT /v1/info HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405))
 
     def test_requests_that_are_read_in_two_ways(self):
         for data, *want in self.ODD:
             with self.subTest(data[:60]):
-                self.assertIn(self.status(data), want)
+                self.assertEqual(self.status(data), want[-1] if http_library() >= (1,) else want[0])
         self.assertEqual(self.rk.ports(), [])
         # The same length twice is one.
         twice = b"Content-Length: %d\r\n" % len(self.BODY) * 2
