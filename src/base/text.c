@@ -30,12 +30,20 @@ static bool is_control(uint32_t rune)
 	return rune < 0x20 || (rune >= 0x7f && rune < 0xa0);
 }
 
+/* Unicode's separators of lines and paragraphs, and what changes the direction (UAX 9): the rest of
+ * the line would be shown in another order than it has. */
+static bool is_reordering(uint32_t rune)
+{
+	return rune == 0x61c || rune == 0x200e || rune == 0x200f ||
+	       (rune >= 0x2028 && rune <= 0x202e) || (rune >= 0x2066 && rune <= 0x2069);
+}
+
 /* The bytes of the first character, and what is to be shown: those, or a blank. */
 static unsigned printable_at(const char *s, const char **shown, unsigned *n_shown)
 {
 	uint32_t rune = 0;
 	unsigned n = text_utf8_at(s, &rune);
-	bool bad = n == 0 || is_control(rune);
+	bool bad = n == 0 || is_control(rune) || is_reordering(rune);
 
 	*shown = bad ? " " : s;
 	*n_shown = bad ? 1 : n;

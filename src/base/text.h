@@ -12,9 +12,9 @@ unsigned text_utf8_at(const char *s, uint32_t *rune);
 
 /*
  * Text that others wrote (a server, a helper, the words of a command) stays on one line and does
- * not speak to the terminal: a control character of C0 or C1, DEL, and a byte that is no UTF-8
- * become a blank. (A terminal that expects Latin-1 takes such a byte for a control character.)
- * Changes text in place; returns it.
+ * not speak to the terminal: a control character of C0 or C1, DEL, one that separates lines or
+ * changes the direction of writing, and a byte that is no UTF-8 become a blank. (A terminal that
+ * expects Latin-1 takes such a byte for a control character.) Changes text in place; returns it.
  */
 char *text_make_printable(char *text);
 

@@ -14,10 +14,14 @@ static const char *const cases[][2] = {
 	{"plain", "plain"},
 	{"a\tb\nc\033[2Jd\177", "a b c [2Jd "},
 	{"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
-	{"\xc2\x80|\xc2\x9b|\xc2\x9f|\xc2\xa0", " | | |\xc2\xa0"}, /* C1, and what follows it */
-	{"\x9b|\xff|\xc3", " | | "},				   /* no UTF-8 */
-	{"\xc0\x9b", "  "},					   /* an overlong ESC [ */
-	{"\xe2\x82", "  "},					   /* cut */
+	{"\xc2\x80|\xc2\x9b|\xc2\x9f|\xc2\xa0", " | | |\xc2\xa0"},    /* C1, and what follows it */
+	{"\x9b|\xff|\xc3", " | | "},				      /* no UTF-8 */
+	{"\xc0\x9b", "  "},					      /* an overlong ESC [ */
+	{"\xe2\x82", "  "},					      /* cut */
+	{"a\xe2\x80\xaetxt.exe", "a txt.exe"},			      /* from right to left */
+	{"a\xe2\x81\xa6\xe2\x80\xa8z", "a  z"},			      /* isolated; a line's end */
+	{"a\xd8\x9c\xe2\x80\x8f", "a  "},			      /* marks of direction */
+	{"a\xe2\x80\x93\xe2\x80\xafz", "a\xe2\x80\x93\xe2\x80\xafz"}, /* none of these */
 };
 
 static void test_make_printable(void **state)
