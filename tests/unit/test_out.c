@@ -384,7 +384,7 @@ static void test_random_runs(void **state)
 {
 	const char *runs = getenv("WORKER_RUNS"), *one = getenv("WORKER_SEED");
 	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
-	uint64_t n = one ? 1 : runs ? strtoull(runs, NULL, 10) : 60;
+	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 60;
 
 	(void)state;
 	for (uint64_t seed = first; seed < first + n; seed++) {

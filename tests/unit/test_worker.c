@@ -14,7 +14,8 @@
 
 /*
  * The worker against the simulated kernel. The steps of a run are chosen by a seed; a failing
- * seed is printed, and WORKER_SEED=n runs it alone. WORKER_RUNS=n runs more of them.
+ * seed is printed, and WORKER_SEED=n runs it alone. WORKER_RUNS=n runs more of them, from WORKER_SEED
+ * on if both are there.
  */
 
 #define CLIENTS_MAX 12
@@ -177,7 +178,7 @@ static void for_seeds(void (*run)(uint64_t seed, bool resets, unsigned faults), 
 {
 	const char *one = getenv("WORKER_SEED"), *runs = getenv("WORKER_RUNS");
 	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
-	uint64_t n = one ? 1 : runs ? strtoull(runs, NULL, 10) : 30;
+	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 30;
 
 	for (uint64_t seed = first; seed < first + n; seed++) {
 		printf("seed %llu\n", (unsigned long long)seed);
