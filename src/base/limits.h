@@ -19,6 +19,12 @@
 /* UDP flows of a worker: each costs 300 bytes, and this many clients at once are none. */
 #define LIMIT_UDP_FLOWS (1u << 16)
 
+/* Datagrams of a worker's UDP flows that wait for a socket, or are kept until their server has
+ * answered: a burst of 64 full-sized datagrams of 40 new clients at once, or the first small one of
+ * 8,000, wait for some milliseconds. What is more is dropped and counted. Memory that was never
+ * needed is never touched. */
+#define LIMIT_UDP_PENDING_BYTES (4u << 20)
+
 /* A UDP flow without traffic ends after this, unless the user says otherwise: as RootlessKit. */
 #define DEFAULT_UDP_TIMEOUT_MS 90000
 

@@ -39,7 +39,6 @@ void out_world_open_with(struct out_world *o, uint64_t seed, unsigned faults, un
 				       .listeners_max = 8,
 				       .pipes_max = 3,
 				       .fds_max = 100,
-				       .udp_pending_max = 8,
 				       .udp_timeout_ms = 90000,
 				       .netns_cookie = SIM_NETNS};
 	struct sim *s;

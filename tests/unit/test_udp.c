@@ -249,7 +249,6 @@ static void world_open_flows(struct world *x, uint64_t seed, unsigned fds_max, u
 				       .listeners_max = 8,
 				       .pipes_max = 3,
 				       .fds_max = fds_max,
-				       .udp_pending_max = 8,
 				       .udp_timeout_ms = 90000,
 				       .netns_cookie = SIM_NETNS};
 
@@ -446,7 +445,7 @@ static void test_second_address(void **state)
 	/* What was kept goes with time, and with its flow. */
 	pass(&x, 2 * SECOND_NS);
 	assert_null(x.w->udp.keeping);
-	assert_int_equal(x.w->udp.copies_free_n, x.w->udp.copies_used);
+	assert_int_equal(x.w->udp.store.free, UDP_BLOCKS);
 	world_close(&x);
 }
 

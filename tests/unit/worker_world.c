@@ -16,7 +16,6 @@ void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, uns
 				       .listeners_max = 8,
 				       .pipes_max = 3,
 				       .fds_max = fds_max,
-				       .udp_pending_max = 8,
 				       .udp_timeout_ms = 90000,
 				       .netns_cookie = SIM_NETNS};
 

@@ -190,7 +190,6 @@ static void size_workers(struct plane *p)
 		.listeners_max = LIMIT_PORTS,
 		.pipes_max = pipes_max(p->boot.workers),
 		.udp_ports = &p->udp_ports,
-		.udp_pending_max = RECV_BUFS / 2,
 		.udp_timeout_ms = p->boot.udp_timeout_ms,
 		.transparent = p->boot.transparent,
 		.netns_cookie = p->boot.netns_cookie,

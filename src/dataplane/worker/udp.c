@@ -19,7 +19,7 @@
  *
  * Datagrams arrive in receive buffers, alone or as a run that the kernel put together (UDP_GRO),
  * and leave as they came or joined with others (udp_send.c), before the turn ends: a buffer is held
- * for one turn. The first few of a flow that has no socket yet wait (udp_pending.c).
+ * for one turn. Those of a flow that has no socket yet are copied and wait (udp_pending.c).
  *
  * Flows end after the time-out without traffic. When the table is full the least recently used one
  * goes, one of the same listener if that has most of them: forged source addresses cost the others

@@ -2,14 +2,16 @@
 #ifndef RINGKIT_DATAPLANE_WORKER_UDP_H
 #define RINGKIT_DATAPLANE_WORKER_UDP_H
 
+#include "base/limits.h"
 #include "dataplane/worker/flow.h"
 #include "dataplane/worker/udp_message.h"
 
-/* Datagrams of a flow that has no socket yet. */
-#define UDP_PENDING_MAX 4
-/* Small ones among them are copied: this many of a worker's, this long. Touched when needed. */
-#define UDP_COPIES     1024
-#define UDP_COPY_BYTES 2048
+/* What one receive may bring: a run of datagrams, udp(7), UDP_GRO. */
+#define UDP_RUN_BYTES 65535
+/* Copies lie in blocks of this size: most first datagrams fit into one. */
+#define UDP_BLOCK_BYTES 512
+#define UDP_BLOCKS	(LIMIT_UDP_PENDING_BYTES / UDP_BLOCK_BYTES)
+#define UDP_NO_COPY	0xffff
 
 enum udp_state { UDP_FLOW_FREE = 0, UDP_FLOW_WAITING, UDP_FLOW_OPEN, UDP_FLOW_CLOSING };
 
@@ -32,21 +34,38 @@ struct udp_flow {
 	bool routed;	/* its socket is of the router's namespace and bears the client's address */
 	bool both;	/* target and target2 have been tried since that */
 	bool second;	/* its server is, or may be, at target2 of the listener */
-	bool undecided; /* or at the other one: what is sent is kept in pending, too */
-	bool unreachable; /* one could not be connected to */
-	uint8_t ways;	  /* to its server: the router's, the targets */
-	uint8_t n_pending;
-	uint8_t n_sent[UDP_PENDING_MAX]; /* by so many ways has it been sent already */
-	struct udp_payload pending[UDP_PENDING_MAX];
+	bool undecided; /* or at the other one: what is sent is kept as a copy, too */
+	bool unreachable;		/* one could not be connected to */
+	uint8_t ways;			/* to its server: the router's, the targets */
+	uint16_t copy_first, copy_last; /* of its copies, if there are any */
+	uint16_t n_pending;		/* copies */
+	unsigned blocks;		/* that they take */
 	struct udp_key key;
 	uint64_t last_ns; /* of its last datagram */
 	struct listener *listener;
 	struct udp_flow *prev, *next;		/* of its listener; free list */
 	struct udp_flow *age_prev, *age_next;	/* by last_ns */
 	struct udp_flow *wait_prev, *wait_next; /* those that wait for a socket or for buffers */
-	struct udp_flow *keep_prev, *keep_next; /* open, with something in pending, by keep_ns */
+	struct udp_flow *keep_prev, *keep_next; /* open, with copies, by keep_ns */
 	uint64_t keep_ns;			/* until when that is kept */
 	struct udp_flow *hash_next;
+};
+
+/* A block of a copy. What a copy is stands at its first. */
+struct udp_block {
+	uint32_t len;
+	uint16_t segment;
+	uint16_t next_copy; /* of the flow */
+	uint16_t next;	    /* block of the copy; free list */
+	uint8_t sent;	    /* by so many ways has it been sent already */
+};
+
+/* Copies of datagrams, see udp_copy.c. */
+struct udp_store {
+	uint8_t *data;
+	struct udp_block *blocks;
+	unsigned used, free; /* ever used; left */
+	uint16_t free_first;
 };
 
 /* What leaves next. */
@@ -69,10 +88,7 @@ struct udp_table {
 	struct udp_flow *waiting[2]; /* for a socket, by family: IPv4, IPv6 */
 	struct udp_flow *keeping;
 	struct udp_flow *paused; /* receive ended for want of buffers */
-	unsigned held;		 /* receive buffers in pending */
-	uint8_t *copies;	 /* UDP_COPIES of UDP_COPY_BYTES */
-	uint16_t copies_free[UDP_COPIES];
-	unsigned copies_free_n, copies_used;
+	struct udp_store store;
 	unsigned ports;		 /* of the namespace that open flows have */
 	uint64_t ports_retry_ns; /* when the next one is tried for */
 	struct udp_batch batch;

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "dataplane/worker/udp_buf.h"
+#include "dataplane/worker/worker_internal.h"
 
 static size_t segment_of(const struct udp_payload *p)
 {
@@ -100,6 +100,7 @@ int udp_message_send(struct worker *w, struct udp_message *m, udp_message_send_f
 	m->lost_bytes = 0;
 	err = send_as_one(w, m, send, batch, plain);
 	for (unsigned i = 0; i < m->n; i++)
-		udp_buf_put(w, m->buf_ids[i]);
+		if (m->buf_ids[i] != UDP_NO_BUF)
+			w->io->ops->buf_put(w->io, m->buf_ids[i]);
 	return err;
 }

@@ -12,6 +12,9 @@
 /* The largest UDP payload over IPv4. */
 #define UDP_PAYLOAD_MAX 65507
 
+/* A payload that lies in no receive buffer. */
+#define UDP_NO_BUF 0xffff
+
 struct worker;
 
 /* A datagram, or a run of them that are segment bytes each (the last may be shorter; 0: one). */
@@ -19,7 +22,7 @@ struct udp_payload {
 	uint8_t *data;
 	uint32_t len;
 	uint16_t segment;
-	uint16_t buf_id; /* for udp_buf_put */
+	uint16_t buf_id; /* of the receive buffer, or UDP_NO_BUF */
 };
 
 static inline unsigned udp_datagrams(const struct udp_payload *p)

@@ -76,7 +76,8 @@ static void carve_all(struct worker *w, struct carve *c)
 	w->udp.hash = carve(c, (size_t)w->udp.hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
 	w->answers.queue = carve(c, w->answers.max, sizeof(struct answer));
-	w->udp.copies = carve(c, UDP_COPIES, UDP_COPY_BYTES);
+	w->udp.store.data = carve(c, UDP_BLOCKS, UDP_BLOCK_BYTES);
+	w->udp.store.blocks = carve(c, UDP_BLOCKS, sizeof(struct udp_block));
 	if (!config->out.policy)
 		return;
 	w->out.tcp.table = carve(c, config->out.pending_max, sizeof(struct out_pending));
@@ -124,6 +125,7 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 		free(w);
 		return -ENOMEM;
 	}
+	udp_copy_init(w);
 	w->udp.hash_seed = io->ops->random(io);
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
 	supply_open(w);

@@ -25,7 +25,6 @@ struct worker_config {
 	unsigned fds_max; /* descriptors it may hold: its share of the process's */
 	unsigned pipes_max;
 	struct udp_ports *udp_ports; /* of the namespace, for all workers */
-	unsigned udp_pending_max;    /* receive buffers that flows without a socket may hold */
 	uint32_t udp_timeout_ms;
 	uint32_t transparent;	       /* mask of what works, ns/transparent.h; 0: nothing */
 	uint64_t netns_cookie;	       /* sockets of another namespace are rejected; 0: no check */

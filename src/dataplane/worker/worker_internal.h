@@ -20,7 +20,7 @@
 #include "dataplane/worker/tcp_sweep.h"
 #include "dataplane/worker/tcp_timer.h"
 #include "dataplane/worker/udp.h"
-#include "dataplane/worker/udp_buf.h"
+#include "dataplane/worker/udp_copy.h"
 #include "dataplane/worker/udp_pending.h"
 #include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/udp_send.h"
