@@ -4,12 +4,12 @@
 
 RINGKIT_HOSTILE_S=n: for so many seconds on each back end, by hand for hours. RINGKIT_HOSTILE_SEED=n: the
 same mixture again. RINGKIT_HOSTILE_P99_MS=n: fail if one in a hundred requests takes longer, for a machine
-that does nothing else. RINGKIT_HOSTILE_NICE=n: the nice value of our processes; with -5, which wants root, they
-wait for nobody, and what is slow still is their own doing.
+that does nothing else. RINGKIT_HOSTILE_NICE=n: the nice value of our processes; with -5, which wants root,
+they wait for nobody, and what is slow still is their own doing.
 
-How long a request takes is measured by a process that does nothing else (tests/peers/steady.c), through ports that
-nobody attacks. What a death touches counts for itself: requests that were under way from the kill of a process
-to WINDOW_S after the next one was there.
+How long a request takes is measured by a process that does nothing else (tests/peers/steady.c), through ports
+that nobody attacks. What a death touches counts for itself: requests that were under way from the kill of a
+process to WINDOW_S after the next one was there.
 """
 
 import contextlib
@@ -80,6 +80,7 @@ class Hostile(PortTestCase):
     not_reference = "has no statistics"
     may_die = True
     options = ("--udp-timeout=2s",)
+
     def setUp(self):
         super().setUp()
         self.random = random.Random(SEED)

@@ -23,7 +23,8 @@ class Servers:
     """Servers on 127.0.0.1 of a namespace: Servers(netns, "echo", 80, "udp", 53)."""
 
     def __init__(self, netns, *kinds, first=False):
-        self.proc = subprocess.Popen([*(FIRST if first else ()), "nsenter", "--net=" + netns, binary(), "serve",
+        before = FIRST if first else ()
+        self.proc = subprocess.Popen([*before, "nsenter", "--net=" + netns, binary(), "serve",
                                       *map(str, kinds)],
                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         self.pid = self.proc.pid
