@@ -26,7 +26,7 @@ _rootlessctl() {
 			COMPREPLY=($(compgen -W '--socket= --timeout= --debug --help --version' -- "$cur"))
 			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		else
-			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats events top metrics help' -- "$cur"))
+			COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats events top metrics reload help' -- "$cur"))
 		fi
 		;;
 	metrics)
@@ -38,7 +38,7 @@ _rootlessctl() {
 	list-ports)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --all --help' -- "$cur"))
 		;;
-	add-ports | info | events)
+	add-ports | info | events | reload)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json --help' -- "$cur"))
 		;;
 	remove-ports)
@@ -47,7 +47,7 @@ _rootlessctl() {
 			sed -n 's/^\([0-9][0-9-]*\) .*/\1/p')" -- "$cur"))
 		;;
 	help)
-		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats events top metrics' -- "$cur"))
+		COMPREPLY=($(compgen -W 'list-ports add-ports remove-ports info stats events top metrics reload' -- "$cur"))
 		;;
 	esac
 } && complete -F _rootlessctl rootlessctl

@@ -13,12 +13,18 @@
  */
 struct api;
 
+/* What POST /v1/reload asks of whoever runs the services. 0, and done follows, or -errno with *e.
+ */
+typedef int api_reload_fn(void *arg, port_reloaded_fn *done, void *done_arg, struct err *e);
+
 /* What GET /v1/info says. Borrowed; must outlive the server. */
 struct api_info {
 	const char *state_dir;
 	pid_t child_pid;
 	const struct net_result *net; /* NULL for --net=host */
 	struct ports *ports;	      /* NULL: no port driver */
+	api_reload_fn *reload;	      /* NULL: nothing to be reloaded */
+	void *reload_arg;
 };
 
 /* Makes the socket (mode 0600) in the state directory dir_fd, which must outlive the server, and

@@ -207,6 +207,43 @@ static void get_metrics(struct request *r, const char *rest)
 		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
 }
 
+/* POST /v1/reload */
+
+static void on_reloaded(void *arg, const struct port_reload *result, const struct err *e)
+{
+	struct request *r = arg;
+	json_t *o;
+
+	if (!request_settled(r))
+		return;
+	if (e) {
+		routes_fail(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "%s", e->msg);
+		return;
+	}
+	o = json_object();
+	json_object_set_new(o, "version", json_string(result->program));
+	json_object_set_new(o, "flows", json_integer(result->flows));
+	json_object_set_new(o, "lost", json_integer(result->lost));
+	json_object_set_new(o, "pauseUs", json_integer((json_int_t)result->pause_us));
+	routes_answer(r, MHD_HTTP_OK, o);
+}
+
+static void post_reload(struct request *r, const char *rest)
+{
+	const struct api_info *info = &r->api->info;
+	struct err e = {.code = 0};
+
+	(void)rest;
+	if (!info->reload) {
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "there is no data plane to be reloaded");
+		return;
+	}
+	if (info->reload(info->reload_arg, on_reloaded, r, &e) < 0)
+		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
+	else
+		r->ordered = true;
+}
+
 /* The table */
 
 static void answer_options(struct request *r, const char *rest)
@@ -226,6 +263,7 @@ static const struct route {
 	{"/v1/events", "GET", false, events_get},
 	{"/v1/stats", "GET", true, get_stats},
 	{"/v1/metrics", "GET", false, get_metrics},
+	{"/v1/reload", "POST", false, post_reload},
 	{"/v1/ports", "GET", true, get_ports},
 	{"/v1/ports", "POST", true, publish_port},
 	{"/v1/ports/batch", "POST", true, publish_batch},

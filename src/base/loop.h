@@ -41,7 +41,8 @@ void loop_remove(struct loop_source *src);
 /* Runs one turn: waits at most timeout_ms (-1: for ever) and calls what is due. 0 or -errno. */
 int loop_run_once(struct loop *loop, int timeout_ms);
 
-/* Milliseconds of CLOCK_MONOTONIC. */
+/* Milliseconds and nanoseconds of CLOCK_MONOTONIC. */
 uint64_t loop_now_ms(void);
+uint64_t loop_now_ns(void);
 
 #endif

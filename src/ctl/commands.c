@@ -14,6 +14,7 @@
 #include "ctl/metrics.h"
 #include "ctl/output.h"
 #include "ctl/port_commands.h"
+#include "ctl/reload.h"
 #include "ctl/stats.h"
 #include "ctl/top.h"
 
@@ -167,6 +168,18 @@ const struct ctl_command ctl_commands[] = {
 		 "   of systemd, which start it for each connection. ringkit's own.\n",
 	 .options = CTL_HTTP,
 	 .run = metrics_run},
+	{.name = "reload",
+	 .brief = "Start the data plane anew, and keep every connection",
+	 .usage = "[flags]",
+	 .text = "   The data plane and the socket broker are started from the program that is on "
+		 "disk "
+		 "now, as after an\n"
+		 "   upgrade, and take over the ports, the connections and the UDP clients. Where "
+		 "that "
+		 "does not work,\n"
+		 "   those that run go on. rootlesskit itself stays what it is. ringkit's own.\n",
+	 .options = CTL_JSON,
+	 .run = reload_run},
 	{.name = "help",
 	 .alias = "h",
 	 .brief = "Shows a list of commands or help for one command",

@@ -67,6 +67,29 @@ void dataplane_port_add(struct dataplane *dp, struct port *port, const struct po
  * can be bound again. */
 void dataplane_port_remove(struct dataplane *dp, struct port *port);
 
+/*
+ * Data plane and brokers are started anew, from the binary that is on disk now where ours was, and
+ * take over all that the present ones have: ports, flows, counters. When the new ones do not come
+ * up or do not understand the present ones, these go on as if nothing had been asked. This process
+ * stays what it is.
+ */
+struct dataplane_reloaded {
+	unsigned flows, lost; /* taken over; not taken over, and so ended */
+	uint64_t pause_us;    /* for so long nothing was forwarded */
+	const char *program;  /* the version that serves now */
+};
+
+/* e: NULL, or why the present ones go on. */
+typedef void dataplane_reloaded_fn(void *arg, const struct dataplane_reloaded *result,
+				   const struct err *e);
+
+/* 0, and done follows, from the loop or from dataplane_close; or -errno with *e:
+ * one is under way, or there is nothing to be reloaded. */
+int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *arg, struct err *e);
+
+/* The version of the program that the data plane is of. */
+const char *dataplane_program(const struct dataplane *dp);
+
 /* The counters of the data plane that runs. Reading them disturbs nobody. */
 struct stats;
 struct port_stats;

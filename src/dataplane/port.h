@@ -28,6 +28,7 @@ struct dp_port {
 	struct port_route route;
 	uint32_t slot;	/* in the statistics file */
 	bool slot_used; /* by an earlier port */
+	uint32_t held;	/* a request that waits for a reload's end: enum dp_msg_type; 0: none */
 	int *fds;	/* the listening sockets */
 	unsigned n_fds;
 	bool asked;	  /* BINDING: the broker knows */

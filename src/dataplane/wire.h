@@ -10,7 +10,8 @@
 
 /*
  * Messages between parent, workers and broker, over SOCK_SEQPACKET pairs. Both ends are the same
- * binary, so layouts need no versions.
+ * binary, but after a reload: then the parent is older, and so was the data plane that hands its
+ * flows over. WIRE_VERSION says whether the two understand each other.
  *
  *   parent  <-> data plane main   boot channel, descriptor 3: one dp_boot; with a way out one
  *                                 dp_outward and a dp_outward_worker for each worker; then one
@@ -21,6 +22,21 @@
  *                                 broker_channels for each new data plane, and broker_listen, each
  *                                 with its reply
  */
+
+/* To be raised with every change of a layout or of what a message means, those of the hand-over
+ * (worker/handover.h) included. It is the first word of what a process is told at its start; one of
+ * another version refuses before it has done anything. */
+#define WIRE_VERSION 1
+
+/* What a boot message of another version may take. */
+#define WIRE_BOOT_MAX 4096
+
+/* How each answer to a boot message begins, whatever the version. */
+struct wire_reply {
+	int32_t err;	  /* 0 or -errno; -EPROTONOSUPPORT: of another version */
+	uint32_t version; /* WIRE_VERSION of who answers */
+	char program[32]; /* RINGKIT_VERSION of who answers */
+};
 
 /* The boot channel of a data plane and of a broker. */
 #define WIRE_BOOT_FD 3
@@ -35,6 +51,7 @@ static inline int wire_err(int32_t err)
 /* Parent to data plane. Descriptors with it: the statistics memfd, then a control channel and a
  * socket channel for each worker. */
 struct dp_boot {
+	uint32_t version; /* WIRE_VERSION */
 	uint32_t workers;
 	uint32_t backend; /* enum dataplane_backend */
 	uint32_t sandbox, debug;
@@ -43,6 +60,7 @@ struct dp_boot {
 	uint32_t transparent;  /* mask of what works, ns/transparent.h */
 	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace; 0: unknown */
 	uint32_t outward;      /* the messages below follow */
+	uint32_t hold; /* it takes over from another one: DP_MSG_TAKE_OVER, then DP_MSG_GO */
 };
 
 /* Where the command may connect to. The rule with the longest prefix decides; of two that are as
@@ -96,7 +114,7 @@ struct dp_outward_worker {
 };
 
 struct dp_boot_reply {
-	int32_t err;	   /* 0 or -errno */
+	struct wire_reply head;
 	uint32_t backend;  /* what it chose */
 	int32_t uring_err; /* why that is not io_uring, -errno; 0: it is, or was not to be tried */
 };
@@ -109,6 +127,14 @@ enum dp_msg_type {
 	DP_MSG_NEW_ROUTER, /* parent to worker: a new channel of the router's socket service with it
 			    */
 	DP_MSG_RESOLVERS,  /* parent to worker: the resolvers are target, target2 and target3 now */
+	DP_MSG_HAND_OVER,  /* parent to worker: its flows go to the channel that comes with it
+			      (worker/handover.h). DP_MSG_DONE with port id 0 says that they have
+			      gone, or why not */
+	DP_MSG_TAKE_OVER, /* parent to worker that holds, after its ports: flows come by the channel
+			     that comes with it. DP_MSG_DONE with port id 0 when all have come, with
+			     flows and lost */
+	DP_MSG_GO,	  /* parent to worker: serve, be it what has been taken over or what was to
+			     be handed over */
 };
 
 struct dp_msg {
@@ -124,11 +150,13 @@ struct dp_msg {
 	union sock_addr target;
 	union sock_addr target2; /* sa_family 0: none */
 	union sock_addr target3; /* DP_MSG_RESOLVERS alone */
+	uint32_t flows, lost;	 /* DP_MSG_DONE after DP_MSG_TAKE_OVER: taken over, and not */
 };
 
 /* Parent to broker; descriptors: one socket channel for each worker, then user and network
  * namespace. */
 struct broker_boot {
+	uint32_t version; /* WIRE_VERSION */
 	uint32_t workers;
 	uint32_t sandbox, debug;
 	uint32_t transparent; /* connections bear clients' addresses */
@@ -160,7 +188,7 @@ struct broker_listen_reply {
 };
 
 struct broker_boot_reply {
-	int32_t err;
+	struct wire_reply head;
 	uint32_t transparent;  /* mask of what works of it */
 	uint64_t netns_cookie; /* 0: the kernel does not tell */
 	uint32_t local_ports;  /* how many the namespace has for sockets that connect; 0: unknown */

@@ -70,6 +70,8 @@ int services_start_network(struct parent *p, struct err *e);
  * 0 or -errno. */
 int services_start_ports(struct parent *p, struct err *e);
 int services_start_api(struct parent *p, struct err *e);
+/* Starts the data plane anew (rootlessctl reload). 0, and done follows, or -errno. */
+int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e);
 /* Once the child is ready: changes of its address are followed. 0 or -errno. */
 int services_follow_network(struct parent *p, struct err *e);
 /* Ends all of them, the last one first. */

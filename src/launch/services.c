@@ -310,12 +310,29 @@ int services_start_ports(struct parent *p, struct err *e)
 	return code ? code : publish_all(p, e);
 }
 
+int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e)
+{
+	if (p->port_ops && p->port_ops->reload)
+		return p->port_ops->reload(p->port, done, arg, e);
+	if (p->way_out)
+		return port_driver_find(PORT_DRIVER_BUILTIN)->reload(p->way_out, done, arg, e);
+	return err_set(e, -EOPNOTSUPP, "reload: there is no data plane (--port-driver=%s --net=%s)",
+		       p->options->port_driver, p->options->net);
+}
+
+static int api_reload(void *arg, port_reloaded_fn *done, void *done_arg, struct err *e)
+{
+	return services_reload(arg, done, done_arg, e);
+}
+
 int services_start_api(struct parent *p, struct err *e)
 {
 	p->api_info = (struct api_info){.state_dir = p->state.path,
 					.child_pid = p->child.pid,
 					.net = p->net_ops ? &p->net_result : NULL,
-					.ports = p->ports};
+					.ports = p->ports,
+					.reload = api_reload,
+					.reload_arg = p};
 	return api_open(p->loop, p->state.dir_fd, &p->api_info, &p->api, e);
 }
 

@@ -127,6 +127,31 @@ static void wake_to_end(const struct parent *p)
 		kill(p->child.pid, SIGCONT);
 }
 
+static void reloaded(void *arg, const struct port_reload *result, const struct err *e)
+{
+	(void)arg;
+	(void)e; /* said already */
+	if (result)
+		log_info("reloaded: version %s, %u connections and UDP clients taken over",
+			 result->program, result->flows);
+}
+
+/* SIGUSR2 of sigqueue(3), as "kill -q 0 -s USR2" sends it. By kill(2) it is the command's, as
+ * all signals are. */
+static bool is_reload(const struct signalfd_siginfo *si)
+{
+	return si->ssi_signo == SIGUSR2 && si->ssi_code == SI_QUEUE &&
+	       (si->ssi_uid == geteuid() || si->ssi_uid == 0);
+}
+
+static void reload(struct parent *p)
+{
+	struct err e = {.code = 0};
+
+	if (services_reload(p, reloaded, NULL, &e) < 0)
+		log_error("%s", e.msg);
+}
+
 static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 {
 	int sig = (int)si->ssi_signo;
@@ -136,6 +161,10 @@ static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 		wake_to_end(p);
 	if (is_our_own(si))
 		return;
+	if (is_reload(si)) {
+		reload(p);
+		return;
+	}
 	if (command_signal_is_shared(sig, si->ssi_code)) {
 		if (sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU)
 			raise(SIGSTOP);

@@ -32,6 +32,17 @@ struct port_counter {
  * which ends the list. */
 typedef int port_counter_fn(void *arg, const struct port_counter *counter);
 
+/* What came of a reload: how many connections and UDP clients the new processes have taken over and
+ * not, for how long nothing was forwarded, and which version serves now. */
+struct port_reload {
+	unsigned flows, lost;
+	uint64_t pause_us;
+	const char *program;
+};
+
+/* e: NULL, or why everything goes on as it was. */
+typedef void port_reloaded_fn(void *arg, const struct port_reload *result, const struct err *e);
+
 struct port_params {
 	struct loop *loop;
 	pid_t child_pid;
@@ -72,6 +83,9 @@ struct port_driver_ops {
 	void (*remove)(struct port *port);
 	/* Lets go of all ports. What is under way is not settled any more. */
 	void (*stop)(struct port_driver *drv);
+	/* Optional. Starts the driver's processes anew, of the program that is on disk now, without
+	 * a connection noticing. 0, and done follows, or -errno with *e. */
+	int (*reload)(struct port_driver *drv, port_reloaded_fn *done, void *arg, struct err *e);
 	/* Optional. Lists what there is to say of the driver beside its ops, as COUNTER_DRIVER. */
 	int (*describe)(const struct port_driver *drv, port_counter_fn *fn, void *arg);
 	/* Optional. Lists what has been counted: facts of the driver, all workers together, each

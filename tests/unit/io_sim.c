@@ -863,6 +863,24 @@ static int sim_msg_send(struct io *io, int fd, const void *buf, size_t len)
 	return 0;
 }
 
+static int sim_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const int *fds,
+			    size_t n_fds)
+{
+	struct channel *c = channel_of(sim_of(io), fd);
+
+	if (c->ended)
+		return -EPIPE;
+	if (c->n_out >= c->room)
+		return -EAGAIN;
+	c->out[c->n_out++] = message_of(buf, len, fds, n_fds);
+	return 0;
+}
+
+static void sim_adopt(struct io *io, int fd)
+{
+	object_of(sim_of(io), fd);
+}
+
 static ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds)
 {
 	struct sim *s = sim_of(io);
@@ -998,6 +1016,8 @@ static const struct io_ops sim_ops = {
 	.bind_as = sim_bind_as,
 	.paces = sim_paces,
 	.msg_send = sim_msg_send,
+	.msg_send_fds = sim_msg_send_fds,
+	.adopt = sim_adopt,
 	.msg_recv = sim_msg_recv,
 	.sock_check = sim_sock_check,
 	.random = sim_io_random,

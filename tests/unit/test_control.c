@@ -68,14 +68,14 @@ static void plane_up(struct dataplane *dp)
 
 	for (unsigned i = 0; i < WORKERS; i++)
 		far.control[i] = pair(&ours[i]);
-	assert_int_equal(dp_channels_open(dp, ours), 0);
+	assert_int_equal(dp_channels_open(dp->channels, dp, ours), 0);
 	dp->plane.state = DP_CHILD_UP;
 }
 
 static void plane_down(struct dataplane *dp, bool hopeless)
 {
 	dp->plane.state = DP_CHILD_DOWN;
-	dp_channels_close(dp);
+	dp_channels_close(dp->channels, dp->workers);
 	for (unsigned i = 0; i < WORKERS; i++)
 		close_fd(&far.control[i]);
 	dp_ports_plane_died(dp, hopeless);
@@ -99,13 +99,51 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 
 void dp_children_end(struct dataplane *dp)
 {
-	dp_channels_close(dp);
+	dp_channels_close(dp->channels, dp->workers);
 	loop_remove(dp->broker.boot_src);
 	close_fd(&dp->broker.boot_fd);
 	close_fd(&dp->stats_fd);
 	for (unsigned i = 0; i < WORKERS; i++)
 		close_fd(&far.control[i]);
 	close_fd(&far.broker);
+}
+
+void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role, const char *name,
+		   int netns_fd)
+{
+	(void)role;
+	*child = (struct dp_child){.dp = dp, .name = name, .boot_fd = -1, .netns_fd = netns_fd};
+	dp_fds_init(child->channels, LIMIT_WORKERS);
+}
+
+void dp_child_clear(struct dp_child *child)
+{
+	close_fd(&child->boot_fd);
+	child->state = DP_CHILD_DOWN;
+}
+
+bool dp_has_router(const struct dataplane *dp)
+{
+	return dp->config.outward != NULL;
+}
+
+int dp_child_start_next(struct dp_child *child, struct err *e)
+{
+	(void)child;
+	return err_set(e, -ENOSYS, "no processes here");
+}
+
+int dp_plane_boot_next(struct dataplane *dp)
+{
+	(void)dp;
+	return -ENOSYS;
+}
+
+int dp_child_adopt(struct dp_child *to, struct dp_child *from)
+{
+	(void)to;
+	(void)from;
+	return -ENOSYS;
 }
 
 void dp_child_give_up(struct dp_child *child, const char *why)

@@ -14,6 +14,7 @@
 #include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "dataplane/boot.h"
 #include "dataplane/broker/keeper.h"
 #include "dataplane/broker/listen.h"
 #include "dataplane/broker/socket.h"
@@ -233,12 +234,11 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 {
 	int fds[FDPASS_MAX];
 	size_t n = FDPASS_MAX;
-	ssize_t len = fdpass_recv(WIRE_BOOT_FD, boot, sizeof(*boot), fds, &n, 0);
+	int code = boot_receive(boot, sizeof(*boot), fds, &n);
 
-	if (len < 0)
-		return err_errno(e, (int)len, "boot channel");
-	if (len != sizeof(*boot) || boot->workers == 0 || boot->workers > LIMIT_WORKERS ||
-	    n != boot->workers + 2)
+	if (code < 0)
+		return err_errno(e, code, "boot channel");
+	if (boot->workers == 0 || boot->workers > LIMIT_WORKERS || n != boot->workers + 2)
 		return err_set(e, -EPROTO, "boot channel: a message that makes no sense");
 	b->polled[0] = (struct pollfd){.fd = WIRE_BOOT_FD, .events = POLLIN};
 	for (unsigned i = 1; i < CHANNELS_AT; i++)
@@ -320,15 +320,17 @@ static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply
 int broker_main(int argc, char **argv)
 {
 	static struct broker broker = {.keeper = {.fd = -1}};
-	struct broker_boot_reply reply = {.err = 0};
+	struct broker_boot_reply reply = {.zero = 0};
 	struct err e = {.code = 0};
+	int code;
 
 	(void)argc;
 	log_init("broker", false);
-	reply.err = set_up(&broker, argv, &reply, &e);
-	if (reply.err)
+	code = set_up(&broker, argv, &reply, &e);
+	reply.head = boot_reply(code);
+	if (code)
 		log_error("%s", e.msg);
 	/* A failure means that the parent is gone, and the next poll tells. */
 	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
-	return reply.err ? EXITCODE_FAILED : serve(&broker);
+	return code ? EXITCODE_FAILED : serve(&broker);
 }

@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/fdpass.h"
+#include "dataplane/boot.h"
 #include "dataplane/control/control_internal.h"
 
 /*
@@ -14,7 +15,7 @@
 
 bool dp_is_broker(const struct dp_child *child)
 {
-	return child == &child->dp->broker;
+	return child == &child->dp->broker || child == &child->dp->reload.broker;
 }
 
 int dp_socketpair_open(int *ours, int *theirs)
@@ -61,7 +62,8 @@ int dp_pairs_open(int *a, int *b, unsigned n)
 static int broker_boot(struct dp_child *broker, const int *theirs)
 {
 	struct dataplane *dp = broker->dp;
-	struct broker_boot boot = {.workers = dp->workers,
+	struct broker_boot boot = {.version = WIRE_VERSION,
+				   .workers = dp->workers,
 				   .sandbox = dp->config.sandbox,
 				   .debug = dp->config.debug,
 				   .transparent = dp_is_broker(broker) && dp->config.transparent,
@@ -138,13 +140,13 @@ int dp_broker_take_reply(struct dp_child *broker, struct err *e)
 	struct dataplane *dp = broker->dp;
 	struct broker_boot_reply reply;
 	ssize_t len = fdpass_recv(broker->boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
+	int code;
 
 	if (len == -EAGAIN)
 		return -EAGAIN;
-	if (len != sizeof(reply))
-		return err_set(e, -EPIPE, "the %s ended before it was ready", broker->name);
-	if (reply.err)
-		return err_errno(e, wire_err(reply.err), "the %s could not start", broker->name);
+	code = boot_check_reply(&reply, len, sizeof(reply), broker->name, e);
+	if (code)
+		return code;
 	if (broker->known && broker->cookie != reply.netns_cookie)
 		return err_set(e, -EXDEV,
 			       "the %s is in another network namespace than the one before",

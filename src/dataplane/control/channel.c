@@ -24,10 +24,10 @@
  * receiver has taken some. */
 #define RETRY_MS 5
 
-void dp_channels_init(struct dataplane *dp)
+void dp_channels_init(struct dataplane *dp, struct dp_channel *channels, struct dp_child *plane)
 {
 	for (unsigned i = 0; i < LIMIT_WORKERS; i++)
-		dp->channels[i] = (struct dp_channel){.dp = dp, .worker = i, .fd = -1};
+		channels[i] = (struct dp_channel){.dp = dp, .plane = plane, .worker = i, .fd = -1};
 }
 
 static void queued_free(struct dp_channel *ch, struct dp_queued *q)
@@ -102,7 +102,7 @@ static void channel_ended(struct dp_channel *ch)
 {
 	loop_remove(ch->src);
 	ch->src = NULL;
-	dp_child_hung_up(&ch->dp->plane);
+	dp_child_hung_up(ch->plane);
 }
 
 static void on_channel(void *arg, uint32_t events)
@@ -121,7 +121,10 @@ static void on_channel(void *arg, uint32_t events)
 			channel_ended(ch);
 			return;
 		}
-		dp_ports_answer(ch->dp, ch->worker, &msg);
+		if (msg.port_id == 0 || ch->plane != &ch->dp->plane)
+			dp_reload_answer(ch->dp, ch, &msg);
+		else
+			dp_ports_answer(ch->dp, ch->worker, &msg);
 	}
 }
 
@@ -156,26 +159,42 @@ bool dp_channels_wait(struct dataplane *dp, int timeout_ms)
 	return true;
 }
 
-int dp_channels_open(struct dataplane *dp, const int *fds)
+static int channel_listen(struct dp_channel *ch)
+{
+	ch->src = loop_add_fd(ch->dp->loop, ch->fd, ch->queue ? EPOLLIN | EPOLLOUT : EPOLLIN,
+			      on_channel, ch);
+	return ch->src ? 0 : -errno;
+}
+
+int dp_channels_open(struct dp_channel *channels, struct dataplane *dp, const int *fds)
 {
 	int code = 0;
 
 	for (unsigned i = 0; i < dp->workers; i++)
-		dp->channels[i].fd = fds[i];
-	for (unsigned i = 0; i < dp->workers && !code; i++) {
-		struct dp_channel *ch = &dp->channels[i];
-
-		ch->src = loop_add_fd(dp->loop, ch->fd, EPOLLIN, on_channel, ch);
-		if (!ch->src)
-			code = -errno;
-	}
+		channels[i].fd = fds[i];
+	for (unsigned i = 0; i < dp->workers && !code; i++)
+		code = channel_listen(&channels[i]);
 	if (code)
-		dp_channels_close(dp);
+		dp_channels_close(channels, dp->workers);
 	return code;
 }
 
-void dp_channels_close(struct dataplane *dp)
+void dp_channels_close(struct dp_channel *channels, unsigned n)
 {
-	for (unsigned i = 0; i < dp->workers; i++)
-		channel_close(&dp->channels[i]);
+	for (unsigned i = 0; i < n; i++)
+		channel_close(&channels[i]);
+}
+
+int dp_channels_adopt(struct dp_channel *to, struct dp_channel *from, unsigned n)
+{
+	int code = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		to[i].fd = steal_fd(&from[i].fd);
+		to[i].queue = from[i].queue;
+		from[i].queue = NULL;
+		channel_close(&from[i]);
+		code = code ? code : channel_listen(&to[i]);
+	}
+	return code;
 }

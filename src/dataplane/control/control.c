@@ -90,9 +90,11 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 	assert(!config->outward || config->outward->workers == dp->workers);
 	dp->listeners_max = listeners_max(nofile, dp->workers);
 	dp->listeners_plenty = LISTENERS_PLENTY(nofile);
-	dp_channels_init(dp);
+	dp_reload_init(dp);
+	dp_channels_init(dp, dp->channels, &dp->plane);
 	code = dp_children_start(dp, e);
 	if (code) {
+		dp_reload_end(dp);
 		free(dp);
 		return code;
 	}
@@ -108,12 +110,14 @@ void dataplane_close(struct dataplane *dp)
 		return;
 	if (dp->config.outward)
 		dp->config.outward->dataplane = NULL;
+	dp_reload_drop(dp);
 	dp->closing = true;
 	if (dp->plane.state == DP_CHILD_UP)
 		dp_ports_let_go(dp);
 	dp_children_end(dp);
 	loop_remove(dp->look);
 	dp_ports_clear(dp);
+	dp_reload_end(dp);
 	free(dp);
 }
 
@@ -131,14 +135,14 @@ void dataplane_resolvers_changed(struct dataplane *dp)
 
 const char *dataplane_backend_name(const struct dataplane *dp)
 {
-	return dp->backend == DATAPLANE_EPOLL ? "epoll" : "io_uring";
+	return dp->plane.backend == DATAPLANE_EPOLL ? "epoll" : "io_uring";
 }
 
 const char *dataplane_backend_reason(const struct dataplane *dp)
 {
 	if (dp->config.backend != DATAPLANE_AUTO)
 		return "asked for by --dataplane";
-	return dp->no_uring.code ? dp->no_uring.msg : "io_uring works here";
+	return dp->plane.no_uring.code ? dp->plane.no_uring.msg : "io_uring works here";
 }
 
 uint64_t dataplane_netns_cookie(const struct dataplane *dp)

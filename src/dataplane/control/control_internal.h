@@ -11,7 +11,7 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in eight files:
+ * The parent's half of the data plane, in nine files:
  *   control.c  the door
  *   port.c     what becomes of a port
  *   channel.c  control channels: messages to workers, their answers
@@ -20,6 +20,7 @@
  *   brokers.c  what it tells the socket brokers
  *   inside.c   listening sockets in the namespace, which the broker makes
  *   stats.c    what the workers count
+ *   reload.c   another data plane takes the flows over
  */
 
 /* A message that did not go out at once. */
@@ -32,6 +33,7 @@ struct dp_queued {
 
 struct dp_channel {
 	struct dataplane *dp;
+	struct dp_child *plane; /* whose worker it is */
 	unsigned worker;
 	int fd; /* -1: there is no data plane */
 	struct loop_source *src, *retry;
@@ -52,6 +54,10 @@ struct dp_child {
 	unsigned failures;	   /* in a row */
 	bool given_up;		   /* we have killed it */
 	uint64_t started_ms;
+	/* A data plane's, once it is up. */
+	enum dataplane_backend backend;
+	struct err no_uring; /* why that is not io_uring, if it might have been */
+	char program[32];    /* RINGKIT_VERSION of what it is */
 	/* A broker's. */
 	int netns_fd;		     /* where it goes; borrowed */
 	bool known;		     /* one has been up: cookie is known, the namespace set up */
@@ -59,11 +65,30 @@ struct dp_child {
 	int channels[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they go out */
 };
 
+enum dp_reload_state {
+	DP_RELOAD_NONE,
+	DP_RELOAD_STARTING, /* the new processes */
+	DP_RELOAD_SETTLING, /* until no request about a port is under way */
+	DP_RELOAD_OFFERING, /* the ports to the new workers */
+	DP_RELOAD_MOVING,   /* the flows; nothing is served */
+};
+
+struct dp_reload {
+	enum dp_reload_state state;
+	struct dp_child plane, broker, router;
+	struct dp_channel channels[LIMIT_WORKERS];
+	int stats_fd, exe_fd; /* what the processes are of */
+	unsigned waiting;     /* answers to come */
+	uint64_t began_ns;
+	struct dataplane_reloaded result;
+	struct loop_source *timer; /* the end of patience */
+	dataplane_reloaded_fn *done;
+	void *arg;
+};
+
 struct dataplane {
 	struct loop *loop;
 	struct dataplane_config config;
-	enum dataplane_backend backend; /* what runs */
-	struct err no_uring;		/* why that is not io_uring, if it might have been */
 	unsigned workers;
 	uint32_t transparent; /* mask of what works, ns/transparent.h */
 	uint32_t local_ports; /* of the namespace, as the broker says */
@@ -81,6 +106,9 @@ struct dataplane {
 	struct loop_source *look; /* the broker is going to be told to look */
 	bool broker_behind;	  /* its channel had no room for a request */
 	uint32_t seq;
+	char *exe_path; /* where our own binary lay when we were started; NULL: not known */
+	int exe_fd;	/* what the processes are of since the last reload; -1: as we are */
+	struct dp_reload reload;
 };
 
 #define DP_SLOT_NONE UINT32_MAX
@@ -92,10 +120,12 @@ void dp_slot_get(struct dataplane *dp, struct dp_port *port);
 void dp_slot_put(struct dataplane *dp, uint32_t slot);
 
 /* channel.c */
-void dp_channels_init(struct dataplane *dp);
+void dp_channels_init(struct dataplane *dp, struct dp_channel *channels, struct dp_child *plane);
 /* Takes the parent's ends. 0 or -errno. */
-int dp_channels_open(struct dataplane *dp, const int *fds);
-void dp_channels_close(struct dataplane *dp);
+int dp_channels_open(struct dp_channel *channels, struct dataplane *dp, const int *fds);
+void dp_channels_close(struct dp_channel *channels, unsigned n);
+/* Those of from become those of to, with what waits in them. 0 or -errno. */
+int dp_channels_adopt(struct dp_channel *to, struct dp_channel *from, unsigned n);
 /* Takes the next answers without the loop. False when there are none in time, or none will come. */
 bool dp_channels_wait(struct dataplane *dp, int timeout_ms);
 /* Sends, now or when there is room. fd stays the caller's, unless owned; it must live until the
@@ -122,6 +152,35 @@ void dp_children_end(struct dataplane *dp);
 void dp_child_give_up(struct dp_child *child, const char *why);
 /* A process has closed a channel, so that it is ending: kills it. */
 void dp_child_hung_up(struct dp_child *child);
+
+bool dp_has_router(const struct dataplane *dp);
+void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role, const char *name,
+		   int netns_fd);
+/* Lets go of everything that belongs to the process, and ends it. */
+void dp_child_clear(struct dp_child *child);
+/* Starts one of dp->reload; dp_reload_child_up or dp_reload_child_died follows. 0, or -errno with
+ * *e. */
+int dp_child_start_next(struct dp_child *child, struct err *e);
+/* Tells the data plane of dp->reload what to be. 0 or -errno. */
+int dp_plane_boot_next(struct dataplane *dp);
+/* Ends to; from takes its place. 0, or -errno: it is not watched. */
+int dp_child_adopt(struct dp_child *to, struct dp_child *from);
+
+/* reload.c */
+void dp_reload_init(struct dataplane *dp);
+void dp_reload_end(struct dataplane *dp);
+/* Ends one that runs, without a word. */
+void dp_reload_drop(struct dataplane *dp);
+/* Requests about ports wait. */
+bool dp_reload_holds(const struct dataplane *dp);
+/* A process of the reload is up. */
+void dp_reload_child_up(struct dataplane *dp);
+/* A process has died, of the reload or of those that it is to replace. Nothing without a reload. */
+void dp_reload_child_died(struct dp_child *child, const char *why);
+/* An answer of a new worker about a port, or of any about a hand-over. */
+void dp_reload_answer(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg);
+/* A request about a port has been answered. */
+void dp_reload_settled(struct dataplane *dp);
 
 /* brokers.c */
 /* Of the two the one of the command's namespace, which also makes listening sockets. */
@@ -168,6 +227,11 @@ void dp_ports_broker_hopeless(struct dataplane *dp);
 void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg);
 /* A new data plane is there: it gets all ports. */
 void dp_ports_offer(struct dataplane *dp);
+/* Sends a request to every worker of channels that has, or is to have, a socket of the port.
+ * Whether all of them can have it. */
+bool dp_port_post_to(struct dp_port *port, enum dp_msg_type type, struct dp_channel *channels);
+/* The same to the workers that serve, now or when a reload is over. */
+void dp_port_post(struct dp_port *port, enum dp_msg_type type);
 /* The data plane is gone, and with it every flow. hopeless: the next one is not to be expected
  * soon. */
 void dp_ports_plane_died(struct dataplane *dp, bool hopeless);

@@ -116,10 +116,10 @@ static bool is_transparent(const struct dp_port *port)
 	       !sockaddr_is_loopback((const struct sockaddr *)&port->route.listen);
 }
 
-/* Sends a request to every worker that has a socket of the port. */
-static void port_post(struct dp_port *port, enum dp_msg_type type)
+bool dp_port_post_to(struct dp_port *port, enum dp_msg_type type, struct dp_channel *channels)
 {
 	struct dataplane *dp = port->dp;
+	bool sent = true;
 	struct dp_msg msg = {.type = type,
 			     .seq = ++dp->seq,
 			     .port_id = port->id,
@@ -131,19 +131,32 @@ static void port_post(struct dp_port *port, enum dp_msg_type type)
 			     .target = to_sock_addr(&port->route.target),
 			     .target2 = to_sock_addr(&port->route.target2)};
 
-	if (type == DP_MSG_ADD && msg.transparent && msg.proto == PORT_TCP)
-		dp_broker_look(dp);
 	port->seq = dp->seq;
-	port->waiting = port->n_fds;
 	for (unsigned i = 0; i < port->n_fds; i++) {
 		bool inside = port->inside && i == port->n_fds - 1;
 		unsigned worker = inside ? msg_inside(port, &msg) : port->worker + i;
-		struct dp_channel *ch = &dp->channels[worker % dp->workers];
+		struct dp_channel *ch = &channels[worker % dp->workers];
 		int fd = type == DP_MSG_ADD ? port->fds[i] : -1;
 
-		if (dp_channel_post(ch, &msg, fd, false) < 0)
-			dp_child_give_up(&dp->plane, "out of memory for its messages");
+		sent &= dp_channel_post(ch, &msg, fd, false) == 0;
 	}
+	return sent;
+}
+
+void dp_port_post(struct dp_port *port, enum dp_msg_type type)
+{
+	struct dataplane *dp = port->dp;
+
+	port->held = 0;
+	if (dp_reload_holds(dp)) {
+		port->held = type;
+		return;
+	}
+	if (type == DP_MSG_ADD && is_transparent(port) && port->route.proto == PORT_TCP)
+		dp_broker_look(dp);
+	port->waiting = port->n_fds;
+	if (!dp_port_post_to(port, type, dp->channels))
+		dp_child_give_up(&dp->plane, "out of memory for its messages");
 }
 
 static void port_added(struct dp_port *port)
@@ -153,7 +166,7 @@ static void port_added(struct dp_port *port)
 		return;
 	}
 	port->state = DP_PORT_UNDOING;
-	port_post(port, DP_MSG_REMOVE);
+	dp_port_post(port, DP_MSG_REMOVE);
 }
 
 /* Every worker concerned has answered. */
@@ -190,8 +203,10 @@ void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg 
 			  msg->port_id, strerror(-err));
 	if (err && port->state == DP_PORT_ADDING)
 		port->err = err;
-	if (--port->waiting == 0)
+	if (--port->waiting == 0) {
 		port_answered(port);
+		dp_reload_settled(dp);
+	}
 }
 
 void dp_ports_offer(struct dataplane *dp)
@@ -203,7 +218,7 @@ void dp_ports_offer(struct dataplane *dp)
 		if (port->state == DP_PORT_ADDING)
 			port->lives++;
 		if (port->state == DP_PORT_ADDING || port->state == DP_PORT_LIVE)
-			port_post(port, DP_MSG_ADD);
+			dp_port_post(port, DP_MSG_ADD);
 	}
 }
 
@@ -236,6 +251,7 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 		if (port->timer)
 			continue;
 		port->waiting = 0;
+		port->held = 0;
 		if (port->state == DP_PORT_REMOVING)
 			port_settle_soon(port, PORT_BY_DATA_PLANE, 0);
 		else if (port->state == DP_PORT_UNDOING)
@@ -266,7 +282,7 @@ static void port_hand_over(struct dp_port *port)
 {
 	port->state = DP_PORT_ADDING;
 	port->lives = port->dp->plane.state != DP_CHILD_DOWN;
-	port_post(port, DP_MSG_ADD);
+	dp_port_post(port, DP_MSG_ADD);
 }
 
 /* The socket that the broker has sent for the port, or -1. */
@@ -429,7 +445,7 @@ void dataplane_port_remove(struct dataplane *dp, struct port *port)
 	if (dp->plane.state == DP_CHILD_DOWN)
 		port_settle_soon(own, PORT_BY_DATA_PLANE, 0);
 	else
-		port_post(own, DP_MSG_REMOVE);
+		dp_port_post(own, DP_MSG_REMOVE);
 }
 
 /* The end */

@@ -15,6 +15,7 @@
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "base/restart.h"
+#include "dataplane/boot.h"
 #include "dataplane/control/control_internal.h"
 #include "dataplane/outward.h"
 
@@ -34,22 +35,45 @@ static void child_start_again(struct dp_child *child);
 
 static bool is_plane(const struct dp_child *child)
 {
-	return child == &child->dp->plane;
+	return child == &child->dp->plane || child == &child->dp->reload.plane;
 }
 
-static bool has_router(const struct dataplane *dp)
+bool dp_has_router(const struct dataplane *dp)
 {
 	return dp->config.outward != NULL;
 }
 
+/* It is of a reload, and serves nobody yet. */
+static bool is_next(const struct dp_child *child)
+{
+	const struct dp_reload *r = &child->dp->reload;
+
+	return child == &r->plane || child == &r->broker || child == &r->router;
+}
+
 /* Processes */
+
+/* What is started: of a reload what is on disk now, then that for as long as it serves; without one
+ * what we are ourselves, whatever has become of it on disk. */
+static const char *child_file(const struct dp_child *child, char *buf, size_t size)
+{
+	const struct dataplane *dp = child->dp;
+
+	if (is_next(child))
+		return dp->exe_path;
+	if (dp->exe_fd < 0)
+		return "/proc/self/exe";
+	snprintf(buf, size, "/proc/self/fd/%d", dp->exe_fd);
+	return buf;
+}
 
 static int child_spawn(struct dp_child *child, struct err *e)
 {
 	const char *argv[] = {"rootlesskit", role_name(child->role), NULL};
+	char file[32];
 	auto_free char **env = NULL;
 	auto_fd int theirs = -1;
-	struct proc_spec spec = {.file = "/proc/self/exe",
+	struct proc_spec spec = {.file = child_file(child, file, sizeof(file)),
 				 .argv = argv,
 				 .keep_fds = &theirs,
 				 .n_keep_fds = 1,
@@ -73,8 +97,7 @@ static int child_spawn(struct dp_child *child, struct err *e)
 	return proc_start(&child->proc, &spec, e);
 }
 
-/* Lets go of everything that belongs to the process. */
-static void child_clear(struct dp_child *child)
+void dp_child_clear(struct dp_child *child)
 {
 	loop_remove(child->boot_src);
 	loop_remove(child->pid_src);
@@ -83,112 +106,141 @@ static void child_clear(struct dp_child *child)
 	close_fd(&child->boot_fd);
 	proc_end(&child->proc, SIGKILL, 0);
 	child->state = DP_CHILD_DOWN;
-	if (is_plane(child)) {
-		dp_channels_close(child->dp);
+	if (is_next(child)) {
+		dp_fds_close(child->channels, LIMIT_WORKERS);
+	} else if (is_plane(child)) {
+		dp_channels_close(child->dp->channels, child->dp->workers);
 		dp_fds_close(child->dp->broker.channels, LIMIT_WORKERS);
 		dp_fds_close(child->dp->router.channels, LIMIT_WORKERS);
 	}
 }
 
 /* Statistics: a file of a fixed size, so that a worker that writes to it cannot fail. */
-static int stats_open(struct dataplane *dp)
+static int stats_open(struct dataplane *dp, int *stats_fd)
 {
 	auto_fd int fd = memfd_create("ringkit-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd < 0 || ftruncate(fd, (off_t)(dp->workers * STATS_STRIDE)) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
-	close_fd(&dp->stats_fd);
-	dp->stats_fd = steal_fd(&fd);
-	dp->starts++;
+	close_fd(stats_fd);
+	*stats_fd = steal_fd(&fd);
 	return 0;
 }
 
 /* The data plane */
 
-static int plane_send_boot(struct dataplane *dp, const int *control)
+/* A data plane, and what it is joined to. */
+struct dp_joint {
+	bool hold; /* it takes over from another one */
+	struct dp_child *plane, *broker, *router;
+	struct dp_channel *channels;
+	int *stats_fd;
+};
+
+static int plane_send_boot(struct dataplane *dp, const struct dp_joint *j, const int *control)
 {
-	struct dp_boot boot = {.workers = dp->workers,
+	struct dp_boot boot = {.version = WIRE_VERSION,
+			       .workers = dp->workers,
 			       .backend = dp->config.backend,
 			       .sandbox = dp->config.sandbox,
 			       .debug = dp->config.debug,
 			       .udp_timeout_ms = dp->config.udp_timeout_ms,
 			       .udp_ports = dp->local_ports / 2,
 			       .transparent = dp->transparent,
-			       .netns_cookie = dp->broker.cookie,
-			       .outward = has_router(dp)};
+			       .netns_cookie = j->broker->cookie,
+			       .outward = dp_has_router(dp),
+			       .hold = j->hold};
 	int fds[1 + 2 * LIMIT_WORKERS], code;
 
 	static_assert(1 + 2 * LIMIT_WORKERS <= FDPASS_MAX, "one message takes them all");
-	fds[0] = dp->stats_fd;
+	fds[0] = *j->stats_fd;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		fds[1 + 2 * i] = control[i];
-		fds[2 + 2 * i] = dp->broker.channels[i];
+		fds[2 + 2 * i] = j->broker->channels[i];
 	}
-	code = fdpass_send(dp->plane.boot_fd, &boot, sizeof(boot), fds, 1 + 2 * dp->workers,
+	code = fdpass_send(j->plane->boot_fd, &boot, sizeof(boot), fds, 1 + 2 * dp->workers,
 			   MSG_DONTWAIT);
-	if (code || !has_router(dp))
+	if (code || !dp_has_router(dp))
 		return code;
-	return outward_send(dp->config.outward, dp->plane.boot_fd, dp->router.channels,
+	return outward_send(dp->config.outward, j->plane->boot_fd, j->router->channels,
 			    MSG_DONTWAIT);
 }
 
 /* Makes the control channels and tells the data plane what to be. */
-static int plane_boot(struct dataplane *dp)
+static int joint_boot(struct dataplane *dp, const struct dp_joint *j)
 {
 	int ours[LIMIT_WORKERS], theirs[LIMIT_WORKERS];
-	int code = stats_open(dp);
+	int code = stats_open(dp, j->stats_fd);
 
 	if (!code)
 		code = dp_pairs_open(ours, theirs, dp->workers);
 	if (code)
 		return code;
-	code = plane_send_boot(dp, theirs);
+	code = plane_send_boot(dp, j, theirs);
 	dp_fds_close(theirs, dp->workers);
-	dp_fds_close(dp->broker.channels, dp->workers);
-	dp_fds_close(dp->router.channels, dp->workers);
+	dp_fds_close(j->broker->channels, dp->workers);
+	dp_fds_close(j->router->channels, dp->workers);
 	if (code) {
 		dp_fds_close(ours, dp->workers);
 		return code;
 	}
-	return dp_channels_open(dp, ours);
+	return dp_channels_open(j->channels, dp, ours);
+}
+
+static int plane_boot(struct dataplane *dp)
+{
+	struct dp_joint j = {false,	  &dp->plane,	&dp->broker,
+			     &dp->router, dp->channels, &dp->stats_fd};
+
+	dp->starts++;
+	return joint_boot(dp, &j);
+}
+
+int dp_plane_boot_next(struct dataplane *dp)
+{
+	struct dp_reload *r = &dp->reload;
+	struct dp_joint j = {true, &r->plane, &r->broker, &r->router, r->channels, &r->stats_fd};
+
+	return joint_boot(dp, &j);
 }
 
 /* Answers */
 
-static void note_backend(struct dataplane *dp, const struct dp_boot_reply *reply)
+static void note_backend(struct dp_child *plane, const struct dp_boot_reply *reply)
 {
 	struct uring_host host;
 
-	dp->backend = reply->backend == DATAPLANE_EPOLL ? DATAPLANE_EPOLL : DATAPLANE_URING;
-	dp->no_uring.code = 0;
+	plane->backend = reply->backend == DATAPLANE_EPOLL ? DATAPLANE_EPOLL : DATAPLANE_URING;
+	plane->no_uring.code = 0;
+	memcpy(plane->program, reply->head.program, sizeof(plane->program));
+	plane->program[sizeof(plane->program) - 1] = '\0';
 	if (reply->uring_err == 0)
 		return;
 	dp_uring_host_read(&host);
-	dp_uring_why(&host, wire_err(reply->uring_err), &dp->no_uring);
+	dp_uring_why(&host, wire_err(reply->uring_err), &plane->no_uring);
 }
 
-static int plane_take_reply(struct dataplane *dp, struct err *e)
+static int plane_take_reply(struct dp_child *plane, struct err *e)
 {
+	struct dataplane *dp = plane->dp;
 	struct dp_boot_reply reply;
-	ssize_t len =
-		fdpass_recv(dp->plane.boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
+	ssize_t len = fdpass_recv(plane->boot_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT);
 
 	if (len == -EAGAIN)
 		return -EAGAIN;
-	if (len != sizeof(reply))
-		return err_set(e, -EPIPE, "the %s ended before it was ready", dp->plane.name);
-	note_backend(dp, &reply);
-	if (reply.err && dp->no_uring.code && dp->config.backend == DATAPLANE_URING)
-		return err_set(e, dp->no_uring.code, "--dataplane=io_uring: %s", dp->no_uring.msg);
-	if (reply.err)
-		return err_errno(e, wire_err(reply.err), "the %s could not start", dp->plane.name);
-	return 0;
+	if (len == sizeof(reply) && reply.head.version == WIRE_VERSION) {
+		note_backend(plane, &reply);
+		if (reply.head.err && plane->no_uring.code && dp->config.backend == DATAPLANE_URING)
+			return err_set(e, plane->no_uring.code, "--dataplane=io_uring: %s",
+				       plane->no_uring.msg);
+	}
+	return boot_check_reply(&reply, len, sizeof(reply), plane->name, e);
 }
 
 static int child_take_reply(struct dp_child *child, struct err *e)
 {
-	return is_plane(child) ? plane_take_reply(child->dp, e) : dp_broker_take_reply(child, e);
+	return is_plane(child) ? plane_take_reply(child, e) : dp_broker_take_reply(child, e);
 }
 
 /* Death */
@@ -239,11 +291,15 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	struct dataplane *dp = child->dp;
 	unsigned delay_ms;
 
+	if (is_next(child)) {
+		dp_reload_child_died(child, why);
+		return;
+	}
 	child->failures = failures_now(child, killed);
 	delay_ms = restart_delay_ms(child->failures);
 	log_death(child, why, delay_ms);
 	event_post("restart", is_plane(child) ? "dataplane" : "broker", why);
-	child_clear(child);
+	dp_child_clear(child);
 	if (dp_is_broker(child) && delay_ms >= RESTART_HOPELESS_MS)
 		dp_ports_broker_hopeless(dp);
 	child->timer = loop_add_timer(dp->loop, delay_ms, on_restart, child);
@@ -252,6 +308,7 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	if (is_plane(child))
 		/* Ports are refused then, rather than kept waiting. */
 		dp_ports_plane_died(dp, delay_ms >= RESTART_HOPELESS_MS || !child->timer);
+	dp_reload_child_died(child, why);
 }
 
 void dp_child_give_up(struct dp_child *child, const char *why)
@@ -311,7 +368,7 @@ static void child_is_up(struct dp_child *child)
 	loop_remove(child->timer);
 	child->boot_src = child->timer = NULL;
 	child->state = DP_CHILD_UP;
-	if (dp_is_broker(child))
+	if (child == &child->dp->broker)
 		broker_watch(child->dp);
 	log_debug("%s: process %d is up after %llu ms", child->name, (int)child->proc.pid,
 		  (unsigned long long)(loop_now_ms() - child->started_ms));
@@ -333,14 +390,18 @@ static void on_boot_channel(void *arg, uint32_t events)
 			log_error("%s", e.msg);
 		loop_remove(child->boot_src);
 		child->boot_src = NULL;
-		if (code == -EPIPE)
+		if (is_next(child) && code != -EPIPE)
+			dp_reload_child_died(child, e.msg);
+		else if (code == -EPIPE)
 			dp_child_hung_up(child);
 		else
 			dp_child_give_up(child, e.msg);
 		return;
 	}
 	child_is_up(child);
-	if (!is_plane(child))
+	if (is_next(child))
+		dp_reload_child_up(child->dp);
+	else if (!is_plane(child))
 		dp_broker_announce(child);
 }
 
@@ -372,7 +433,7 @@ static int plane_prepare_again(struct dataplane *dp)
 {
 	int code = dp_broker_add_channels(&dp->broker);
 
-	if (!code && has_router(dp))
+	if (!code && dp_has_router(dp))
 		code = dp_broker_add_channels(&dp->router);
 	if (!code)
 		code = plane_boot(dp);
@@ -417,6 +478,40 @@ static void child_start_again(struct dp_child *child)
 		child_died(child, e.msg, false);
 }
 
+/* A reload */
+
+int dp_child_start_next(struct dp_child *child, struct err *e)
+{
+	int code = child_spawn(child, e);
+
+	if (!code && !is_plane(child))
+		code = dp_broker_prepare(child);
+	if (!code) {
+		child->boot_src = loop_add_fd(child->dp->loop, child->boot_fd, EPOLLIN,
+					      on_boot_channel, child);
+		code = child->boot_src ? child_watch(child) : -errno;
+	}
+	return code && !e->code ? err_errno(e, code, "cannot start the %s", child->name) : code;
+}
+
+int dp_child_adopt(struct dp_child *to, struct dp_child *from)
+{
+	struct dp_child *was = from;
+	int code;
+
+	dp_child_clear(to);
+	loop_remove(was->boot_src);
+	loop_remove(was->pid_src);
+	*to = *from;
+	to->boot_src = to->pid_src = NULL;
+	*was = (struct dp_child){.dp = to->dp, .proc = PROC_NONE, .boot_fd = -1};
+	dp_fds_init(was->channels, LIMIT_WORKERS);
+	code = child_watch(to);
+	if (to == &to->dp->broker)
+		broker_watch(to->dp);
+	return code;
+}
+
 /* The first start */
 
 static int child_wait_reply(struct dp_child *child, uint64_t end_ms, struct err *e)
@@ -458,13 +553,13 @@ static int start_all(struct dataplane *dp, struct err *e)
 	uint64_t end_ms = loop_now_ms() + HANDSHAKE_MS;
 	int code = broker_start(&dp->broker, e);
 
-	if (!code && has_router(dp))
+	if (!code && dp_has_router(dp))
 		code = broker_start(&dp->router, e);
 	if (!code)
 		code = child_spawn(&dp->plane, e);
 	if (!code)
 		code = child_wait_reply(&dp->broker, end_ms, e);
-	if (!code && has_router(dp))
+	if (!code && dp_has_router(dp))
 		code = child_wait_reply(&dp->router, end_ms, e);
 	if (code)
 		return code;
@@ -474,8 +569,8 @@ static int start_all(struct dataplane *dp, struct err *e)
 	return child_wait_reply(&dp->plane, end_ms, e);
 }
 
-static void child_init(struct dataplane *dp, struct dp_child *child, enum role role,
-		       const char *name, int netns_fd)
+void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role, const char *name,
+		   int netns_fd)
 {
 	*child = (struct dp_child){.dp = dp,
 				   .role = role,
@@ -491,10 +586,10 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 	int code;
 
 	dp->stats_fd = -1;
-	child_init(dp, &dp->plane, ROLE_DATAPLANE, "data plane", -1);
-	child_init(dp, &dp->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
-	child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker",
-		   has_router(dp) ? dp->config.outward->netns_fd : -1);
+	dp_child_init(dp, &dp->plane, ROLE_DATAPLANE, "data plane", -1);
+	dp_child_init(dp, &dp->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
+	dp_child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker",
+		      dp_has_router(dp) ? dp->config.outward->netns_fd : -1);
 	code = start_all(dp, e);
 	if (code)
 		dp_children_end(dp);
@@ -503,8 +598,8 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 
 void dp_children_end(struct dataplane *dp)
 {
-	child_clear(&dp->plane);
-	child_clear(&dp->broker);
-	child_clear(&dp->router);
+	dp_child_clear(&dp->plane);
+	dp_child_clear(&dp->broker);
+	dp_child_clear(&dp->router);
 	close_fd(&dp->stats_fd);
 }

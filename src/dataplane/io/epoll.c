@@ -430,6 +430,11 @@ static void forget_fd(struct poller *p, int fd)
 	s->ready = 0;
 }
 
+static void poller_adopt(struct io *io, int fd)
+{
+	poller_renew(poller_of(io), fd);
+}
+
 static int poller_socket_open(struct io *io, int family, int type, int proto)
 {
 	int fd = io_sys_socket_open(io, family, type, proto);
@@ -491,6 +496,8 @@ static const struct io_ops poller_ops = {
 	.unanswered_ms = io_sys_unanswered_ms,
 	.paces = io_sys_paces,
 	.msg_send = io_sys_msg_send,
+	.msg_send_fds = io_sys_msg_send_fds,
+	.adopt = poller_adopt,
 	.msg_recv = io_sys_msg_recv,
 	.sock_check = io_sys_sock_check,
 	.random = io_sys_random,

@@ -30,6 +30,7 @@ enum handle_op {
 	HANDLE_OUT_MAP,	      /* from outside; index: mapping */
 	HANDLE_OUT_PING,      /* answers to pings; index: ping */
 	HANDLE_OUT_CHANNEL,   /* the router's socket channel is readable */
+	HANDLE_HANDOVER,      /* the channel to or from another data plane */
 	HANDLE_OPS
 };
 

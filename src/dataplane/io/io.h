@@ -150,6 +150,10 @@ struct io_ops {
 	 * fdpass_send and fdpass_recv, and never blocking.
 	 */
 	int (*msg_send)(struct io *io, int fd, const void *buf, size_t len);
+	int (*msg_send_fds)(struct io *io, int fd, const void *buf, size_t len, const int *fds,
+			    size_t n_fds);
+	/* A socket that came in a message is this worker's from now on, whoever had it before. */
+	void (*adopt)(struct io *io, int fd);
 	ssize_t (*msg_recv)(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
 	bool (*sock_check)(struct io *io, int fd, const struct io_sock *want);
 	/* A number that nobody can guess. */
@@ -194,6 +198,9 @@ int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t
 		   uint32_t mark);
 bool io_sys_paces(struct io *io, int fd);
 int io_sys_msg_send(struct io *io, int fd, const void *buf, size_t len);
+int io_sys_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const int *fds,
+			size_t n_fds);
+void io_sys_adopt(struct io *io, int fd);
 ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
 bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want);
 uint64_t io_sys_random(struct io *io);
@@ -217,7 +224,7 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.recv_error = io_sys_recv_error,                                  \
 	.socket_open = io_sys_socket_open, .bind_from = io_sys_bind_from,                          \
 	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
-	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_recv = io_sys_msg_recv,           \
+	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_send_fds = io_sys_msg_send_fds, .adopt = io_sys_adopt, .msg_recv = io_sys_msg_recv,           \
 	.sock_check = io_sys_sock_check, .random = io_sys_random
 /* clang-format on */
 

@@ -327,6 +327,19 @@ int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t
 	return code ? code : RESULT(bind(fd, addr, len));
 }
 
+int io_sys_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const int *fds,
+			size_t n_fds)
+{
+	(void)io;
+	return fdpass_send(fd, buf, len, fds, n_fds, MSG_DONTWAIT);
+}
+
+void io_sys_adopt(struct io *io, int fd)
+{
+	(void)io;
+	(void)fd;
+}
+
 int io_sys_msg_send(struct io *io, int fd, const void *buf, size_t len)
 {
 	(void)io;

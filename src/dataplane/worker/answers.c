@@ -15,8 +15,12 @@ unsigned answers_max(unsigned listeners_max)
 /* 0, or -errno: it has to wait. */
 static int send_now(struct worker *w, const struct answer *a)
 {
-	struct dp_msg msg = {
-		.type = DP_MSG_DONE, .seq = a->seq, .port_id = a->port_id, .err = a->err};
+	struct dp_msg msg = {.type = DP_MSG_DONE,
+			     .seq = a->seq,
+			     .port_id = a->port_id,
+			     .err = a->err,
+			     .flows = a->port_id ? 0 : w->handover.flows,
+			     .lost = a->port_id ? 0 : w->handover.lost};
 	int code = w->io->ops->msg_send(w->io, w->answers.fd, &msg, sizeof(msg));
 
 	if (code == -EAGAIN || code == -ENOBUFS || code == -ENOMEM)

@@ -24,10 +24,15 @@ void flow_set_listener_state(struct listener *l, enum listener_state state)
 	l->state = state;
 }
 
-void flow_opened(struct listener *l)
+void flow_taken_over(struct listener *l)
 {
 	l->n_flows++;
 	stats_add(&l->stats->flows, 1);
+}
+
+void flow_opened(struct listener *l)
+{
+	flow_taken_over(l);
 	stats_add(&l->stats->opened, 1);
 }
 

@@ -28,7 +28,7 @@ static struct listener **bucket_of(struct worker *w, int port_id)
 	return &w->listeners.hash[hash & (w->config.listeners_max - 1)];
 }
 
-static struct listener *find(struct worker *w, int port_id)
+struct listener *listener_find(struct worker *w, int port_id)
 {
 	struct listener *l = *bucket_of(w, port_id);
 
@@ -76,6 +76,8 @@ static void arm(struct worker *w, struct listener *l)
 				 listener_index(w, l));
 
 	assert(!l->armed && l->state == LISTENER_OPEN);
+	if (handover_holds(w))
+		return;
 	l->armed = true;
 	if (tcp)
 		w->io->ops->accept(w->io, l->fd, h);
@@ -159,10 +161,10 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	bool valid = msg->proto <= PORT_UDP && sockaddr_len(&msg->target.sa) > 0 &&
 		     msg->slot < w->config.port_slots;
 
-	l = valid && !find(w, msg->port_id) ? slot_get(w) : NULL;
+	l = valid && !listener_find(w, msg->port_id) ? slot_get(w) : NULL;
 	if (!l) {
 		w->io->ops->close_fd(w->io, fd);
-		return !valid ? -EINVAL : find(w, msg->port_id) ? -EEXIST : -ENOSPC;
+		return !valid ? -EINVAL : listener_find(w, msg->port_id) ? -EEXIST : -ENOSPC;
 	}
 	flow_set_listener_state(l, LISTENER_OPEN);
 	l->fd = fd;
@@ -232,7 +234,7 @@ static void finish(struct worker *w, struct listener *l)
 
 int listener_remove(struct worker *w, int port_id, uint32_t seq)
 {
-	struct listener *l = find(w, port_id);
+	struct listener *l = listener_find(w, port_id);
 
 	if (!l || (l->state != LISTENER_OPEN && l->state != LISTENER_PAUSED))
 		return -ENOENT;
@@ -318,6 +320,8 @@ static void ended(struct worker *w, struct listener *l, int why)
 	l->armed = l->stopping = false;
 	if (l->state == LISTENER_CLOSING) {
 		flow_settle(w, l);
+	} else if (handover_holds(w)) {
+		return; /* listener_go arms it */
 	} else if (stopping) {
 		pause_for_want(w, l);
 	} else if (why >= 0 || concerns_one_peer(why)) {
@@ -358,6 +362,29 @@ void listener_udp_event(struct worker *w, const struct io_event *ev)
 	}
 	if (l && !ev->more)
 		ended(w, l, ev->res);
+}
+
+void listener_rest(struct worker *w)
+{
+	for (unsigned i = 0; i < w->listeners.used; i++)
+		if (w->listeners.table[i].armed && w->listeners.table[i].state == LISTENER_OPEN &&
+		    !w->listeners.table[i].stopping)
+			disarm(w, &w->listeners.table[i]);
+}
+
+bool listener_in_flight(const struct worker *w)
+{
+	for (unsigned i = 0; i < w->listeners.used; i++)
+		if (w->listeners.table[i].armed)
+			return true;
+	return false;
+}
+
+void listener_go(struct worker *w)
+{
+	for (unsigned i = 0; i < w->listeners.used; i++)
+		if (w->listeners.table[i].state == LISTENER_OPEN && !w->listeners.table[i].armed)
+			arm(w, &w->listeners.table[i]);
 }
 
 void listener_close_all(struct worker *w)

@@ -32,6 +32,13 @@ void listener_udp_event(struct worker *w, const struct io_event *ev);
 void listener_tick(struct worker *w);
 /* When paused listeners are tried again at the latest. */
 uint64_t listener_deadline(const struct worker *w);
+/* The one of this port, negative: its socket in the namespace. NULL: there is none. */
+struct listener *listener_find(struct worker *w, int port_id);
+/* For a hand-over (handover.h): takes back what is in flight; whether anything still is; listens
+ * again. */
+void listener_rest(struct worker *w);
+bool listener_in_flight(const struct worker *w);
+void listener_go(struct worker *w);
 void listener_close_all(struct worker *w);
 
 #endif

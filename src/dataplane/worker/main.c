@@ -16,6 +16,7 @@
 #include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "dataplane/boot.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/io/io.h"
 #include "dataplane/sandbox.h"
@@ -193,6 +194,7 @@ static void size_workers(struct plane *p)
 		.udp_timeout_ms = p->boot.udp_timeout_ms,
 		.transparent = p->boot.transparent,
 		.netns_cookie = p->boot.netns_cookie,
+		.hold = p->boot.hold,
 	};
 	udp_ports_init(&p->udp_ports, clamp(p->boot.udp_ports, UDP_PORTS_MIN, UDP_PORTS_MAX),
 		       p->boot.workers);
@@ -204,10 +206,10 @@ static int receive_boot(struct plane *p)
 {
 	int fds[FDPASS_MAX], stats_fd;
 	size_t n = FDPASS_MAX;
-	ssize_t len = fdpass_recv(WIRE_BOOT_FD, &p->boot, sizeof(p->boot), fds, &n, 0);
+	int code = boot_receive(&p->boot, sizeof(p->boot), fds, &n);
 
-	if (len != sizeof(p->boot))
-		return len < 0 ? (int)len : -EPROTO;
+	if (code < 0)
+		return code;
 	if (p->boot.workers == 0 || p->boot.workers > LIMIT_WORKERS || n != 1 + 2 * p->boot.workers)
 		return -EPROTO;
 	stats_fd = fds[0];
@@ -234,7 +236,7 @@ static int first_error(const struct plane *p)
 
 static int reply(const struct plane *p, int err)
 {
-	struct dp_boot_reply r = {.err = err,
+	struct dp_boot_reply r = {.head = boot_reply(err),
 				  .backend = p->uring ? DATAPLANE_URING : DATAPLANE_EPOLL,
 				  .uring_err = p->uring_err};
 	int code = fdpass_send(WIRE_BOOT_FD, &r, sizeof(r), NULL, 0, 0);

@@ -74,6 +74,11 @@ bool out_trim(struct worker *w);
 /* A line of the debug log: what may not go out, or is not served. */
 void out_log_refused(const struct worker *w, const char *what, const union sock_addr *client,
 		     const union sock_addr *dest);
+/* For a hand-over (handover.h): takes back what is in flight; whether anything still is; goes on.
+ */
+void out_rest(struct worker *w);
+bool out_in_flight(const struct worker *w);
+void out_go(struct worker *w);
 /* Whether there are this many descriptors more. */
 bool out_has_fds(const struct worker *w, unsigned n);
 

@@ -102,6 +102,13 @@ static void port_put(struct worker *w)
 	__atomic_sub_fetch(&w->config.out.ports->tcp, 1, __ATOMIC_RELAXED);
 }
 
+void out_tcp_flow_taken_over(struct worker *w)
+{
+	w->out.tcp.flows++;
+	w->out.fds += 2;
+	__atomic_add_fetch(&w->config.out.ports->tcp, 1, __ATOMIC_RELAXED);
+}
+
 void out_tcp_flow_closed(struct worker *w)
 {
 	w->out.tcp.flows--;

@@ -53,6 +53,8 @@ void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packe
 /* A connection that came to a listener of the router. False: no more should be accepted now. */
 bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_addr *client);
 void out_tcp_connect_event(struct worker *w, const struct io_event *ev);
+/* A flow is there, with its two descriptors, that another data plane has made. */
+void out_tcp_flow_taken_over(struct worker *w);
 /* A flow has gone, with its two descriptors. */
 void out_tcp_flow_closed(struct worker *w);
 /* Whether its listeners may accept. */

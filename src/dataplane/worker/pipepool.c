@@ -32,9 +32,9 @@ static void close_pipe(struct pipepool *p, int pipe)
 	stats_sub(&p->stats->pipes_open, 1);
 }
 
-static int unused_slot(const struct pipepool *p)
+static int unused_slot(const struct pipepool *p, unsigned max)
 {
-	for (unsigned i = 0; i < p->max; i++)
+	for (unsigned i = 0; i < max; i++)
 		if (p->pipes[i].fds[0] < 0)
 			return (int)i;
 	return PIPEPOOL_NONE;
@@ -47,7 +47,7 @@ static bool grow(struct pipepool *p, uint64_t now_ns)
 	ssize_t size;
 
 	if (p->n_open < p->max && now_ns >= p->retry_ns)
-		slot = unused_slot(p);
+		slot = unused_slot(p, p->max);
 	if (slot == PIPEPOOL_NONE)
 		return false;
 	size = p->io->ops->pipe_open(p->io, fds, PIPE_BYTES_WANT);
@@ -84,6 +84,19 @@ int pipepool_get(struct pipepool *p, uint64_t now_ns)
 		p->low = p->n_free;
 	assert(p->pipes[pipe].fds[0] >= 0);
 	return pipe;
+}
+
+int pipepool_adopt(struct pipepool *p, const int fds[2], uint32_t size)
+{
+	/* There were as many before: they are not more than may be, but for a while. */
+	int slot = unused_slot(p, PIPEPOOL_MAX);
+
+	if (slot == PIPEPOOL_NONE)
+		return PIPEPOOL_NONE;
+	p->pipes[slot] = (struct pipepool_pipe){.fds = {fds[0], fds[1]}, .size = size};
+	p->n_open++;
+	stats_add(&p->stats->pipes_open, 1);
+	return slot;
 }
 
 void pipepool_put(struct pipepool *p, int pipe)

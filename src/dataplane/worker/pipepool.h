@@ -42,6 +42,10 @@ bool pipepool_ready(struct pipepool *p, uint64_t now_ns);
 /* An empty pipe, or PIPEPOOL_NONE. */
 int pipepool_get(struct pipepool *p, uint64_t now_ns);
 
+/* Takes over a pipe of size bytes that has some in it; its descriptors stay the caller's when there
+ * is no place for it: PIPEPOOL_NONE. */
+int pipepool_adopt(struct pipepool *p, const int fds[2], uint32_t size);
+
 /* Gives an empty pipe back. */
 void pipepool_put(struct pipepool *p, int pipe);
 

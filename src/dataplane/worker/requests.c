@@ -37,6 +37,21 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 			return;
 		}
 		break;
+	case DP_MSG_HAND_OVER:
+		if (fd >= 0)
+			handover_give(w, fd, msg->seq);
+		else
+			answers_send(w, 0, msg->seq, -EBADF);
+		return;
+	case DP_MSG_TAKE_OVER:
+		if (fd >= 0)
+			handover_take(w, fd, msg->seq);
+		else
+			answers_send(w, 0, msg->seq, -EBADF);
+		return;
+	case DP_MSG_GO:
+		handover_go(w);
+		break;
 	case DP_MSG_RESOLVERS:
 		out_set_resolvers(w, msg);
 		break;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <errno.h>
 #include <poll.h>
 #include <utlist.h>
 
@@ -43,7 +44,7 @@
 
 static void pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk);
 
-static void requeue(struct worker *w, struct tcp_flow *f, unsigned d)
+void tcp_requeue(struct worker *w, struct tcp_flow *f, unsigned d)
 {
 	f->dir[d].again = true;
 	if (f->queued)
@@ -142,7 +143,7 @@ static void pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk)
 		side_lost(w, f, !d);
 		break;
 	default:
-		requeue(w, f, d);
+		tcp_requeue(w, f, d);
 		break;
 	}
 }
@@ -164,7 +165,7 @@ void tcp_run_queue(struct worker *w)
 	}
 }
 
-static void opened(struct worker *w, struct tcp_flow *f, int res)
+void tcp_connect_ended(struct worker *w, struct tcp_flow *f, int res)
 {
 	if (!tcp_connect_done(w, f, res))
 		return;
@@ -242,6 +243,16 @@ static uint8_t armed_bit(const struct io_event *ev)
 	}
 }
 
+/* While a hand-over holds everything. What polls say they say again; the outcome of a connect is
+ * told once. */
+static void rest_event(struct tcp_flow *f, const struct io_event *ev)
+{
+	if (handle_op(ev->handle) != HANDLE_TCP_CONNECT || ev->res == -ECANCELED)
+		return;
+	f->connect_ended = true;
+	f->connect_res = ev->res > 0 ? 0 : ev->res;
+}
+
 void tcp_event(struct worker *w, const struct io_event *ev)
 {
 	uint32_t index = handle_index(ev->handle);
@@ -256,10 +267,12 @@ void tcp_event(struct worker *w, const struct io_event *ev)
 	if (f->state == TCP_FLOW_CLOSING) {
 		if (f->armed == 0)
 			tcp_flow_release(w, f);
+	} else if (handover_holds(w)) {
+		rest_event(f, ev);
 	} else if (f->state == TCP_FLOW_OPEN) {
 		open_event(w, f, ev);
 	} else if (handle_op(ev->handle) == HANDLE_TCP_CONNECT) {
-		opened(w, f, ev->res);
+		tcp_connect_ended(w, f, ev->res > 0 ? 0 : ev->res);
 	} else {
 		watch_event(w, f, ev);
 	}

@@ -48,6 +48,8 @@ struct tcp_flow {
 	bool transparent;   /* tries to connect with the client's address, or has done it */
 	bool any_port;	    /* but not its port */
 	bool limited;	    /* this attempt may last until limit_ns */
+	bool connect_ended; /* at rest (handover.h), with connect_res */
+	int32_t connect_res;
 	uint8_t lost;	    /* enum tcp_lost: the server will not see the client's address */
 	uint8_t tries;	    /* of a server that refused */
 	uint8_t survivor;   /* DRAINING: the side that is still there */
@@ -88,6 +90,10 @@ void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_a
 /* A flow of two connected sockets: of the way out. There is a slot for it. */
 void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd);
 void tcp_event(struct worker *w, const struct io_event *ev);
+/* The connect has ended with res, 0 or -errno. */
+void tcp_connect_ended(struct worker *w, struct tcp_flow *f, int res);
+/* Direction d has its turn in the run queue. */
+void tcp_requeue(struct worker *w, struct tcp_flow *f, unsigned d);
 /* A socket of this family is there for whoever waits; routed: of the router's namespace. */
 void tcp_sockets_ready(struct worker *w, int family, bool routed);
 void tcp_run_queue(struct worker *w);

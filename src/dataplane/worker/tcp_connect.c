@@ -25,8 +25,7 @@
 
 #define COMPLAIN_NS (60000 * WORKER_NS_PER_MS)
 
-/* When a flow that is not connected is looked at next. */
-static void set_connect_timer(struct worker *w, struct tcp_flow *f)
+void tcp_connect_set_timer(struct worker *w, struct tcp_flow *f)
 {
 	uint64_t at = f->armed & TCP_ARMED_WATCH(0) ? f->end_ns : w->now_ns + UNWATCHED_NS;
 
@@ -46,7 +45,7 @@ static void connect_socket(struct worker *w, struct tcp_flow *f)
 	if (f->transparent)
 		client_address_limit(w, f);
 	tcp_flow_set_state(w, f, TCP_FLOW_CONNECTING);
-	set_connect_timer(w, f);
+	tcp_connect_set_timer(w, f);
 	f->armed |= TCP_ARMED_CONNECT;
 	w->io->ops->connect(w->io, f->fd[1], &to->sa, len,
 			    tcp_flow_handle(w, f, HANDLE_TCP_CONNECT, 1));
@@ -62,7 +61,8 @@ static void drop_socket(struct worker *w, struct tcp_flow *f)
 static void start_connect(struct worker *w, struct tcp_flow *f)
 {
 	for (;;) {
-		enum client_address how = client_address_choose(w, f);
+		enum client_address how =
+			handover_holds(w) ? CLIENT_ADDRESS_WAIT : client_address_choose(w, f);
 
 		if (how != CLIENT_ADDRESS_WAIT)
 			f->fd[1] = f->routed ? out_supply_take(w, tcp_flow_family(f), SOCK_STREAM)
@@ -70,7 +70,7 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 		if (f->fd[1] < 0) {
 			tcp_flow_set_state(w, f, TCP_FLOW_WAITING);
 			tcp_flow_wait_begin(w, f);
-			set_connect_timer(w, f);
+			tcp_connect_set_timer(w, f);
 			return;
 		}
 		if (how == CLIENT_ADDRESS_NO || client_address_bind(w, f, how) == 0) {
@@ -115,7 +115,7 @@ void tcp_sockets_ready(struct worker *w, int family, bool routed)
 	const struct sockpool *pool = tcp_flow_pool(w, family, routed);
 
 	/* Those that wait for something else, too, go to the end, behind last. */
-	while (f != last && pool->n > 0) {
+	while (f != last && pool->n > 0 && !handover_holds(w)) {
 		f = *waiting;
 		tcp_flow_wait_end(w, f);
 		start_connect(w, f);
@@ -240,5 +240,5 @@ void tcp_connect_timer(struct worker *w, struct tcp_flow *f)
 		tcp_flow_cancel_connect(w, f);
 	}
 	tcp_flow_arm_watch(w, f, 0);
-	set_connect_timer(w, f);
+	tcp_connect_set_timer(w, f);
 }

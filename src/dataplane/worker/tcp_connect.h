@@ -16,6 +16,9 @@
 /* The outcome of the connect that was in flight. Whether the flow is OPEN now. */
 bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res);
 
+/* When a flow that is not connected is looked at next. */
+void tcp_connect_set_timer(struct worker *w, struct tcp_flow *f);
+
 /* The flow's time has come, and it is not connected. */
 void tcp_connect_timer(struct worker *w, struct tcp_flow *f);
 

@@ -10,7 +10,9 @@
 
 /* From each state, the ones that may follow. */
 static const uint8_t state_after[] = {
-	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING | 1 << TCP_FLOW_OPEN,
+	/* From RETRYING on: as another data plane has left it (tcp_handover.c). */
+	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING |
+			  1 << TCP_FLOW_RETRYING | 1 << TCP_FLOW_OPEN | 1 << TCP_FLOW_DRAINING,
 	[TCP_FLOW_WAITING] =
 		1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING | 1 << TCP_FLOW_CLOSING,
 	[TCP_FLOW_CONNECTING] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING |
@@ -144,7 +146,7 @@ void tcp_flow_cancel_connect(struct worker *w, struct tcp_flow *f)
 	w->io->ops->cancel(w->io, f->fd[1], tcp_flow_handle(w, f, HANDLE_TCP_CONNECT, 1));
 }
 
-static void cancel_all(struct worker *w, struct tcp_flow *f)
+void tcp_flow_cancel_all(struct worker *w, struct tcp_flow *f)
 {
 	static const enum handle_op ops[] = {HANDLE_TCP_READ, HANDLE_TCP_WRITE, HANDLE_TCP_WATCH};
 
@@ -169,7 +171,7 @@ void tcp_flow_close(struct worker *w, struct tcp_flow *f, bool abort, const char
 	f->abort |= abort;
 	tcp_flow_set_state(w, f, TCP_FLOW_CLOSING);
 	if (f->armed)
-		cancel_all(w, f);
+		tcp_flow_cancel_all(w, f);
 	else
 		tcp_flow_release(w, f);
 }
@@ -177,7 +179,7 @@ void tcp_flow_close(struct worker *w, struct tcp_flow *f, bool abort, const char
 static void arm(struct worker *w, struct tcp_flow *f, enum handle_op op, unsigned side, uint8_t bit,
 		uint32_t events)
 {
-	if (f->armed & bit)
+	if (f->armed & bit || handover_holds(w))
 		return;
 	f->armed |= bit;
 	w->io->ops->poll(w->io, f->fd[side], events, tcp_flow_handle(w, f, op, side));

@@ -54,8 +54,10 @@ void tcp_flow_wait_end(struct worker *w, struct tcp_flow *f);
 uint64_t tcp_flow_handle(const struct worker *w, const struct tcp_flow *f, enum handle_op op,
 			 unsigned side);
 void tcp_flow_cancel_connect(struct worker *w, struct tcp_flow *f);
+/* Takes back whatever is in flight. */
+void tcp_flow_cancel_all(struct worker *w, struct tcp_flow *f);
 /* One-shot polls: for input or its end, for room, for errors and hang-up alone. Nothing happens
- * when the same is in flight. */
+ * when the same is in flight, or while a hand-over holds everything. */
 void tcp_flow_arm_read(struct worker *w, struct tcp_flow *f, unsigned side);
 void tcp_flow_arm_write(struct worker *w, struct tcp_flow *f, unsigned side);
 void tcp_flow_arm_watch(struct worker *w, struct tcp_flow *f, unsigned side);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <errno.h>
-#include <netinet/udp.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -53,83 +52,6 @@ static void set_state(struct udp_flow *f, enum udp_state state)
 static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 {
 	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp.flows));
-}
-
-/* Keys */
-
-static void map_ipv4(struct in6_addr *out, const struct in_addr *in)
-{
-	out->s6_addr32[0] = out->s6_addr32[1] = 0;
-	out->s6_addr32[2] = htonl(0xffff);
-	out->s6_addr32[3] = in->s_addr;
-}
-
-static bool key_client(struct udp_key *key, const struct io_datagram *d)
-{
-	union sock_addr name;
-
-	if (d->name_len > sizeof(name) || d->name_len < sizeof(name.in4))
-		return false;
-	memcpy(&name, d->name, d->name_len);
-	if (name.sa.sa_family == AF_INET) {
-		map_ipv4(&key->client, &name.in4.sin_addr);
-		key->client_port = name.in4.sin_port;
-		return true;
-	}
-	if (name.sa.sa_family != AF_INET6)
-		return false;
-	key->client = name.in6.sin6_addr;
-	key->client_port = name.in6.sin6_port;
-	key->client_scope = name.in6.sin6_scope_id;
-	return true;
-}
-
-static void key_local_ipv4(struct udp_key *key, const struct cmsghdr *c)
-{
-	struct in_pktinfo info;
-
-	memcpy(&info, CMSG_DATA(c), sizeof(info));
-	/* The address we have, where the datagram was sent to a broadcast address. */
-	map_ipv4(&key->local, &info.ipi_spec_dst);
-}
-
-static void key_local_ipv6(struct udp_key *key, const struct cmsghdr *c)
-{
-	struct in6_pktinfo info;
-
-	memcpy(&info, CMSG_DATA(c), sizeof(info));
-	if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
-		return;
-	key->local = info.ipi6_addr;
-	/* Elsewhere the route decides, as it does for every other packet. */
-	if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
-		key->local_ifindex = info.ipi6_ifindex;
-}
-
-/* Reads the control messages: the local address into key (unless NULL). Returns the length of
- * a run's datagrams, 0 when it is none. */
-static size_t read_control(const struct io_datagram *d, struct udp_key *key)
-{
-	struct msghdr msg = {.msg_control = d->control, .msg_controllen = d->control_len};
-	int segment = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
-			memcpy(&segment, CMSG_DATA(c), sizeof(segment));
-		else if (key && c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
-			key_local_ipv4(key, c);
-		else if (key && c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
-			key_local_ipv6(key, c);
-	}
-	return segment > 0 && (size_t)segment < d->len ? (size_t)segment : 0;
-}
-
-static struct udp_payload payload_of(const struct io_datagram *d, size_t segment)
-{
-	return (struct udp_payload){.data = d->payload,
-				    .len = (uint32_t)d->len,
-				    .segment = (uint16_t)segment,
-				    .buf_id = d->buf_id};
 }
 
 /* Seeded, since clients choose what is in a key. */
@@ -296,6 +218,8 @@ static void evict_for(struct worker *w, struct listener *l)
 
 static void arm(struct worker *w, struct udp_flow *f)
 {
+	if (handover_holds(w))
+		return; /* udp_go arms it */
 	f->armed = true;
 	w->io->ops->recvmsg(w->io, f->fd, handle_of(w, f));
 }
@@ -312,9 +236,11 @@ static int bear_client(struct worker *w, struct udp_flow *f)
 
 static int take_socket(struct worker *w, struct udp_flow *f)
 {
-	int fd = f->routed ? out_supply_take(w, udp_target_family(f), SOCK_DGRAM) : -1;
+	int fd = f->routed && !handover_holds(w)
+			 ? out_supply_take(w, udp_target_family(f), SOCK_DGRAM)
+			 : -1;
 
-	if (fd >= 0)
+	if (fd >= 0 || handover_holds(w))
 		return fd;
 	/* None just now: the other ways need not wait for it. */
 	if (f->routed)
@@ -375,28 +301,36 @@ static void log_opened(struct worker *w, const struct udp_flow *f)
 		   f->listener->port_id);
 }
 
+/* It is in every table that live flows are in. */
+static void flow_begin(struct worker *w, struct udp_flow *f, struct listener *l,
+		       const struct udp_key *key)
+{
+	struct udp_flow **bucket = bucket_of(w, key);
+
+	f->key = *key;
+	f->fd = -1;
+	f->listener = l;
+	f->last_ns = w->now_ns;
+	f->hash_next = *bucket;
+	*bucket = f;
+	w->udp.slots++;
+	DL_APPEND(l->udp_flows, f);
+	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
+	w->udp.count++;
+	stats_add(&w->stats->udp_flows, 1);
+}
+
 static struct udp_flow *flow_new(struct worker *w, struct listener *l, const struct udp_key *key)
 {
-	struct udp_flow *f, **bucket;
+	struct udp_flow *f;
 
 	evict_for(w, l);
 	f = budget_udp(w) == BUDGET_OUT ? NULL : slot_get(w);
 	if (!f)
 		return NULL;
-	bucket = bucket_of(w, key);
-	f->key = *key;
-	f->fd = -1;
-	f->listener = l;
-	f->last_ns = w->now_ns;
+	flow_begin(w, f, l, key);
 	udp_target_choose(w, f);
-	f->hash_next = *bucket;
-	*bucket = f;
-	w->udp.slots++;
 	flow_opened(l);
-	DL_APPEND(l->udp_flows, f);
-	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
-	w->udp.count++;
-	stats_add(&w->stats->udp_flows, 1);
 	if (log_is_debug())
 		log_opened(w, f);
 	return start(w, f) ? f : NULL;
@@ -404,7 +338,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 
 static void drop(struct worker *w, struct listener *l, const struct io_datagram *d)
 {
-	struct udp_payload payload = payload_of(d, read_control(d, NULL));
+	struct udp_payload payload = udp_payload_of(d, udp_read_control(d, NULL));
 
 	udp_send_dropped(w, l, udp_datagrams(&payload));
 	w->io->ops->buf_put(w->io, d->buf_id);
@@ -413,11 +347,11 @@ static void drop(struct worker *w, struct listener *l, const struct io_datagram 
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *d)
 {
 	struct udp_key key = {.listener = listener_index(w, l)};
-	size_t segment = read_control(d, &key);
+	size_t segment = udp_read_control(d, &key);
 	struct udp_flow *f = NULL;
 	struct udp_payload payload;
 
-	if (!d->truncated && key_client(&key, d)) {
+	if (!d->truncated && udp_key_client(&key, d)) {
 		f = find(w, &key);
 		if (!f)
 			f = flow_new(w, l, &key);
@@ -426,7 +360,7 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 		drop(w, l, d);
 		return;
 	}
-	payload = payload_of(d, segment);
+	payload = udp_payload_of(d, segment);
 	udp_target_asked(w, f);
 	if (f->state == UDP_FLOW_OPEN)
 		udp_pending_keep(w, f, &payload);
@@ -441,7 +375,7 @@ void udp_sockets_ready(struct worker *w, int family)
 	struct sockpool *pool = &w->supply.pools[POOL_UDP4 + (family == AF_INET6)];
 	struct udp_flow *f = w->udp.waiting[family == AF_INET6], *next;
 
-	for (; f && pool->n > 0 && udp_ports_may_try(w); f = next) {
+	for (; f && pool->n > 0 && udp_ports_may_try(w) && !handover_holds(w); f = next) {
 		next = f->wait_next;
 		wait_end(w, f);
 		if (start(w, f) && f->state == UDP_FLOW_OPEN)
@@ -466,6 +400,8 @@ static void start_again(struct worker *w, struct udp_flow *f)
 /* Receiving has ended on an open flow. */
 static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 {
+	if (why == -ECANCELED && handover_holds(w))
+		return; /* udp_go arms it */
 	switch (-why) {
 	case ENOBUFS:
 		f->paused = true;
@@ -493,7 +429,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 
 static void from_server(struct worker *w, struct udp_flow *f, const struct io_datagram *d)
 {
-	struct udp_payload payload = payload_of(d, read_control(d, NULL));
+	struct udp_payload payload = udp_payload_of(d, udp_read_control(d, NULL));
 
 	if (f && f->state == UDP_FLOW_OPEN)
 		udp_target_answered(w, f);
@@ -578,6 +514,57 @@ void udp_tick(struct worker *w)
 		stats_add(&w->stats->udp_expired, 1);
 		flow_close(w, f, "no traffic");
 	}
+}
+
+/* For a hand-over */
+
+void udp_rest(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->udp.used; i++)
+		if (w->udp.flows[i].state == UDP_FLOW_OPEN && w->udp.flows[i].armed)
+			w->io->ops->cancel(w->io, w->udp.flows[i].fd,
+					   handle_of(w, &w->udp.flows[i]));
+}
+
+bool udp_in_flight(const struct worker *w)
+{
+	for (uint32_t i = 0; i < w->udp.used; i++)
+		if (w->udp.flows[i].armed)
+			return true;
+	return false;
+}
+
+struct udp_flow *udp_take_over(struct worker *w, struct listener *l, const struct udp_key *key,
+			       int fd)
+{
+	struct udp_flow *f = find(w, key) || w->udp.count >= live_max(w) ? NULL : slot_get(w);
+
+	if (!f)
+		return NULL;
+	flow_begin(w, f, l, key);
+	flow_taken_over(l);
+	f->fd = fd;
+	if (fd < 0)
+		return f;
+	w->io->ops->adopt(w->io, fd);
+	set_state(f, UDP_FLOW_OPEN);
+	udp_ports_took(w);
+	return f;
+}
+
+void udp_go(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->udp.used; i++) {
+		struct udp_flow *f = &w->udp.flows[i];
+
+		if (f->state == UDP_FLOW_OPEN && !f->armed && !f->paused)
+			arm(w, f);
+	}
+}
+
+void udp_wait(struct worker *w, struct udp_flow *f)
+{
+	wait_begin(w, f);
 }
 
 void udp_close_listener_flows(struct worker *w, struct listener *l)

@@ -101,6 +101,16 @@ void udp_sockets_ready(struct worker *w, int family);
 void udp_tick(struct worker *w);
 /* When it has something to do next. */
 uint64_t udp_deadline(const struct worker *w);
+/* For a hand-over (handover.h): takes back what is in flight; whether anything still is; all
+ * receive again. */
+void udp_rest(struct worker *w);
+bool udp_in_flight(const struct worker *w);
+void udp_go(struct worker *w);
+/* A flow that another data plane has had, with its socket, at rest; fd -1: it has none, and is to
+ * wait for one (udp_wait). NULL: there is no room, or one like it. */
+struct udp_flow *udp_take_over(struct worker *w, struct listener *l, const struct udp_key *key,
+			       int fd);
+void udp_wait(struct worker *w, struct udp_flow *f);
 void udp_close_listener_flows(struct worker *w, struct listener *l);
 void udp_close_all(struct worker *w);
 

@@ -41,6 +41,18 @@ void udp_pending_keep(struct worker *w, struct udp_flow *f, const struct udp_pay
 		keep(w, f);
 }
 
+void udp_pending_take_over(struct worker *w, struct udp_flow *f, const struct udp_payload *p,
+			   unsigned sent)
+{
+	if (!udp_copy_append(w, f, p, sent)) {
+		if (!sent)
+			udp_send_dropped(w, f->listener, udp_datagrams(p));
+		return;
+	}
+	if (f->state == UDP_FLOW_OPEN)
+		keep(w, f);
+}
+
 void udp_pending_again(struct worker *w, struct udp_flow *f)
 {
 	unlist(w, f);

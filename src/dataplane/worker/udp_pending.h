@@ -9,6 +9,10 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 void udp_pending_send(struct worker *w, struct udp_flow *f);
 /* Keeps a copy of what is being sent, for the case that the server is at the other address. */
 void udp_pending_keep(struct worker *w, struct udp_flow *f, const struct udp_payload *p);
+/* The same for what another data plane has kept, or had waiting, and has sent so often. It is
+ * copied. */
+void udp_pending_take_over(struct worker *w, struct udp_flow *f, const struct udp_payload *p,
+			   unsigned sent);
 /* What has been kept is to be sent once more. */
 void udp_pending_again(struct worker *w, struct udp_flow *f);
 /* It is not needed any more. */

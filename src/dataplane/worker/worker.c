@@ -126,6 +126,7 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 		return -ENOMEM;
 	}
 	udp_copy_init(w);
+	handover_open(w, config->hold);
 	w->udp.hash_seed = io->ops->random(io);
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
 	supply_open(w);
@@ -146,6 +147,7 @@ void worker_close(struct worker *w)
 	listener_close_all(w);
 	pipepool_close(&w->pipes);
 	supply_close(w);
+	handover_close(w);
 	if (w->answers.fd >= 0)
 		w->io->ops->close_fd(w->io, w->answers.fd);
 	io_sys_unmap(w->mapping, w->mapping_bytes);
@@ -181,6 +183,9 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 	case HANDLE_BROKER:
 		supply_event(w, ev);
 		sockets_ready(w);
+		break;
+	case HANDLE_HANDOVER:
+		handover_event(w, ev);
 		break;
 	case HANDLE_ACCEPT:
 		listener_accept_event(w, ev);
@@ -240,19 +245,9 @@ static uint64_t next_deadline(struct worker *w)
 	return earlier(at, supply_deadline(w));
 }
 
-int worker_turn(struct worker *w)
+/* After the completions: everything that is served. */
+static void serve(struct worker *w, bool active)
 {
-	int n;
-
-	w->io->accepts_left[IO_ACCEPTS_PUBLISHED] = budget_connections(w);
-	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c has counted */
-	n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, next_deadline(w));
-
-	if (n < 0)
-		return n;
-	w->now_ns = w->io->ops->now_ns(w->io);
-	for (int i = 0; i < n; i++)
-		dispatch(w, &w->events[i]);
 	tcp_run_queue(w);
 	udp_flush(w);
 	udp_tick(w);
@@ -261,8 +256,37 @@ int worker_turn(struct worker *w)
 	out_tick(w);
 	listener_tick(w);
 	requests_resume(w);
-	trim(w, n > 0);
+	trim(w, active);
 	supply_request(w);
+}
+
+/* The same where nothing is to be begun. */
+static void rest(struct worker *w)
+{
+	udp_flush(w);
+	requests_resume(w);
+	supply_request(w);
+	handover_tick(w);
+}
+
+int worker_turn(struct worker *w)
+{
+	uint64_t until = handover_holds(w) ? handover_deadline(w) : next_deadline(w);
+	int n;
+
+	w->io->accepts_left[IO_ACCEPTS_PUBLISHED] = budget_connections(w);
+	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c has counted */
+	n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, until);
+
+	if (n < 0)
+		return n;
+	w->now_ns = w->io->ops->now_ns(w->io);
+	for (int i = 0; i < n; i++)
+		dispatch(w, &w->events[i]);
+	if (handover_holds(w))
+		rest(w);
+	if (!handover_holds(w))
+		serve(w, n > 0);
 	return w->requests.ended;
 }
 

@@ -27,6 +27,7 @@ struct worker_config {
 	struct udp_ports *udp_ports; /* of the namespace, for all workers */
 	uint32_t udp_timeout_ms;
 	uint32_t transparent;	       /* mask of what works, ns/transparent.h; 0: nothing */
+	bool hold;		       /* it is to take over from another one (handover.h) */
 	uint64_t netns_cookie;	       /* sockets of another namespace are rejected; 0: no check */
 	struct stats *stats;	       /* zeroed */
 	struct port_stats *port_stats; /* one for each slot that a port may have */

@@ -7,6 +7,7 @@
 #include "dataplane/worker/budget.h"
 #include "dataplane/worker/client_address.h"
 #include "dataplane/worker/flow.h"
+#include "dataplane/worker/handover.h"
 #include "dataplane/worker/listener.h"
 #include "dataplane/worker/out.h"
 #include "dataplane/worker/out_icmp.h"
@@ -21,6 +22,7 @@
 #include "dataplane/worker/tcp_timer.h"
 #include "dataplane/worker/udp.h"
 #include "dataplane/worker/udp_copy.h"
+#include "dataplane/worker/udp_key.h"
 #include "dataplane/worker/udp_pending.h"
 #include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/udp_send.h"
@@ -48,6 +50,7 @@ struct worker {
 
 	struct requests requests;
 	struct answers answers;
+	struct handover handover;
 	struct listeners listeners;
 	struct tcp_table tcp;
 	struct udp_table udp;
@@ -74,6 +77,12 @@ static inline bool worker_is_current(struct worker *w, const struct io_event *ev
 	if (!current)
 		stats_add(&w->stats->stale_completions, 1);
 	return current;
+}
+
+/* Whether nothing may be begun: a hand-over has brought, or is to bring, everything to rest. */
+static inline bool handover_holds(const struct worker *w)
+{
+	return w->handover.state != HANDOVER_NONE;
 }
 
 static inline uint32_t listener_index(const struct worker *w, const struct listener *l)

@@ -119,6 +119,39 @@ static void builtin_stop(struct port_driver *drv)
 	free(drv);
 }
 
+struct reload {
+	port_reloaded_fn *done;
+	void *arg;
+};
+
+static void on_reloaded(void *arg, const struct dataplane_reloaded *result, const struct err *e)
+{
+	struct reload *r = arg;
+	struct port_reload out = {.flows = 0};
+
+	if (result)
+		out = (struct port_reload){.flows = result->flows,
+					   .lost = result->lost,
+					   .pause_us = result->pause_us,
+					   .program = result->program};
+	r->done(r->arg, result ? &out : NULL, e);
+	free(r);
+}
+
+static int builtin_reload(struct port_driver *drv, port_reloaded_fn *done, void *arg, struct err *e)
+{
+	struct reload *r = calloc(1, sizeof(*r));
+	int code;
+
+	if (!r)
+		return err_errno(e, -ENOMEM, "reload");
+	*r = (struct reload){.done = done, .arg = arg};
+	code = dataplane_reload(drv->dp, on_reloaded, r, e);
+	if (code)
+		free(r);
+	return code;
+}
+
 static int builtin_describe(const struct port_driver *drv, port_counter_fn *fn, void *arg)
 {
 	uint64_t cookie = dataplane_netns_cookie(drv->dp);
@@ -126,6 +159,7 @@ static int builtin_describe(const struct port_driver *drv, port_counter_fn *fn, 
 		{.name = "dataplane", .text = dataplane_backend_name(drv->dp)},
 		{.name = "dataplaneReason", .text = dataplane_backend_reason(drv->dp)},
 		{.name = "workers", .value = dataplane_workers(drv->dp)},
+		{.name = "dataplaneVersion", .text = dataplane_program(drv->dp)},
 		{.name = "netnsCookie", .value = cookie},
 	};
 	size_t n = ARRAY_SIZE(facts) - (cookie == 0); /* the last tells that it is known */
@@ -159,6 +193,7 @@ const struct port_driver_ops port_builtin_ops = {
 	.add = builtin_add,
 	.remove = builtin_remove,
 	.stop = builtin_stop,
+	.reload = builtin_reload,
 	.describe = builtin_describe,
 	.stats = builtin_stats,
 };

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/event.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "dataplane/control/control_internal.h"
+
+/*
+ * A reload: another data plane and other brokers, of the binary that is on disk now, take the place
+ * of those that run, with all ports and flows.
+ *
+ *   STARTING   the new processes start beside the present ones. One that does not come up, or is of
+ *              another WIRE_VERSION, ends the reload here.
+ *   SETTLING   from here on requests about ports wait, and those that are under way are answered.
+ *   OFFERING   the new workers get every listening socket. They do not listen to them yet.
+ *   MOVING     each present worker brings its flows to rest and passes them to the new one of its
+ *              number (worker/handover.h), which does not touch them. When all have all, the new
+ *              ones are told to serve, and the present ones end.
+ *
+ * Until that last step the present data plane has everything: whatever goes wrong, it is told to go
+ * on, and the new one is killed. Nothing that the new one has done so far can be seen by a peer.
+ */
+
+/* A machine under heavy load takes a second; nothing takes this long. */
+#define START_MS 10000
+#define OFFER_MS 10000
+/* Clients wait meanwhile. 10,000 flows take some 20 ms. */
+#define MOVE_MS 5000
+
+static void own_binary(struct dataplane *dp)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+
+	dp->exe_path = n > 0 && n < (ssize_t)sizeof(path) ? strndup(path, (size_t)n) : NULL;
+}
+
+void dp_reload_init(struct dataplane *dp)
+{
+	struct dp_reload *r = &dp->reload;
+
+	dp->exe_fd = -1;
+	own_binary(dp);
+	r->stats_fd = r->exe_fd = -1;
+	dp_child_init(dp, &r->plane, ROLE_DATAPLANE, NULL, -1);
+	dp_child_init(dp, &r->broker, ROLE_BROKER, NULL, -1);
+	dp_child_init(dp, &r->router, ROLE_ROUTER_BROKER, NULL, -1);
+}
+
+void dp_reload_end(struct dataplane *dp)
+{
+	close_fd(&dp->exe_fd);
+	free(dp->exe_path);
+	dp->exe_path = NULL;
+}
+
+bool dp_reload_holds(const struct dataplane *dp)
+{
+	return dp->reload.state >= DP_RELOAD_SETTLING;
+}
+
+/* The end */
+
+/* What waited goes out to the workers that serve now. */
+static void ports_go_on(struct dataplane *dp, bool new_broker)
+{
+	struct dp_port *port, *tmp;
+
+	HASH_ITER(hh, dp->ports, port, tmp)
+	{
+		if (port->held)
+			dp_port_post(port, (enum dp_msg_type)port->held);
+	}
+	if (new_broker)
+		dp_ports_ask_broker(dp, true);
+}
+
+static bool post_all(struct dp_channel *channels, unsigned n, enum dp_msg_type type)
+{
+	struct dp_msg msg = {.type = type};
+	bool sent = true;
+
+	for (unsigned i = 0; i < n; i++)
+		sent &= dp_channel_post(&channels[i], &msg, -1, false) == 0;
+	return sent;
+}
+
+static void clear(struct dp_reload *r, unsigned workers)
+{
+	loop_remove(r->timer);
+	r->timer = NULL;
+	dp_channels_close(r->channels, workers);
+	dp_child_clear(&r->plane);
+	dp_child_clear(&r->broker);
+	dp_child_clear(&r->router);
+	close_fd(&r->stats_fd);
+	close_fd(&r->exe_fd);
+	r->state = DP_RELOAD_NONE;
+}
+
+/* The present ones go on. */
+static void fail(struct dataplane *dp, struct err *e)
+{
+	struct dp_reload *r = &dp->reload;
+	bool moving = r->state == DP_RELOAD_MOVING;
+
+	err_wrap(e, e->code, "reload");
+	log_error("%s; the data plane that runs goes on", e->msg);
+	/* The new ones are gone before anybody else acts on the flows. */
+	clear(r, dp->workers);
+	if (moving && !post_all(dp->channels, dp->workers, DP_MSG_GO))
+		dp_child_give_up(&dp->plane, "out of memory for its messages");
+	ports_go_on(dp, false);
+	event_post("reloadFailed", "dataplane", e->msg);
+	r->done(r->arg, NULL, e);
+}
+
+static void fail_with(struct dataplane *dp, int code, const char *what)
+{
+	struct err e = {.code = 0};
+
+	err_errno(&e, code, "%s", what);
+	fail(dp, &e);
+}
+
+void dp_reload_drop(struct dataplane *dp)
+{
+	struct dp_reload *r = &dp->reload;
+	struct err e = {.code = 0};
+
+	if (r->state == DP_RELOAD_NONE)
+		return;
+	err_set(&e, -ECANCELED, "reload: rootlesskit ends");
+	clear(r, dp->workers);
+	post_all(dp->channels, dp->workers, DP_MSG_GO);
+	ports_go_on(dp, false);
+	r->done(r->arg, NULL, &e);
+}
+
+static void log_done(const struct dataplane *dp, const struct dataplane_reloaded *result)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text),
+		 "version %s serves; %u flows taken over, %u lost, at rest for %llu us",
+		 result->program, result->flows, result->lost,
+		 (unsigned long long)result->pause_us);
+	log_debug("reload: %s", text);
+	(void)dp;
+	event_post("reload", "dataplane", text);
+}
+
+/* Every new worker has everything. Nothing may fail from here on but what kills a data plane. */
+static void commit(struct dataplane *dp)
+{
+	struct dp_reload *r = &dp->reload;
+	int code = post_all(r->channels, dp->workers, DP_MSG_GO) ? 0 : -ENOMEM;
+	uint64_t now_ns = loop_now_ns();
+
+	r->result.pause_us = (now_ns - r->began_ns) / 1000;
+	loop_remove(r->timer);
+	r->timer = NULL;
+	r->state = DP_RELOAD_NONE;
+	code = code ? code : dp_child_adopt(&dp->plane, &r->plane);
+	code = code ? code : dp_channels_adopt(dp->channels, r->channels, dp->workers);
+	code = code ? code : dp_child_adopt(&dp->broker, &r->broker);
+	if (!code && dp_has_router(dp))
+		code = dp_child_adopt(&dp->router, &r->router);
+	close_fd(&dp->stats_fd);
+	dp->stats_fd = steal_fd(&r->stats_fd);
+	close_fd(&dp->exe_fd);
+	dp->exe_fd = steal_fd(&r->exe_fd);
+	clear(r, dp->workers);
+	if (code)
+		dp_child_give_up(&dp->plane, strerror(-code));
+	ports_go_on(dp, true);
+	r->result.program = dp->plane.program;
+	log_done(dp, &r->result);
+	r->done(r->arg, &r->result, NULL);
+}
+
+/* The states */
+
+static void on_time_out(void *arg, uint32_t events)
+{
+	struct dataplane *dp = arg;
+	static const char *const what[] = {
+		[DP_RELOAD_STARTING] = "the new processes do not answer",
+		[DP_RELOAD_SETTLING] = "a request about a port is not answered",
+		[DP_RELOAD_OFFERING] = "the new data plane does not take the ports",
+		[DP_RELOAD_MOVING] = "the flows were not handed over in time",
+	};
+
+	(void)events;
+	dp->reload.timer = NULL;
+	fail_with(dp, -ETIMEDOUT, what[dp->reload.state]);
+}
+
+static bool enter(struct dataplane *dp, enum dp_reload_state state, unsigned patience_ms)
+{
+	struct dp_reload *r = &dp->reload;
+
+	loop_remove(r->timer);
+	r->state = state;
+	r->timer = loop_add_timer(dp->loop, patience_ms, on_time_out, dp);
+	if (r->timer)
+		return true;
+	fail_with(dp, -errno, "timer");
+	return false;
+}
+
+/* Passes an end of a channel with the message. It is closed when it has gone. 0 or -errno. */
+static int post_channel(struct dp_channel *ch, enum dp_msg_type type, int *fd)
+{
+	struct dp_msg msg = {.type = type};
+
+	return dp_channel_post(ch, &msg, steal_fd(fd), true);
+}
+
+static void move_flows(struct dataplane *dp)
+{
+	struct dp_reload *r = &dp->reload;
+	int from[LIMIT_WORKERS], to[LIMIT_WORKERS];
+	int code;
+
+	if (!enter(dp, DP_RELOAD_MOVING, MOVE_MS))
+		return;
+	code = dp_pairs_open(from, to, dp->workers);
+	r->began_ns = loop_now_ns();
+	r->waiting = 2 * dp->workers;
+	for (unsigned i = 0; i < dp->workers && !code; i++) {
+		code = post_channel(&r->channels[i], DP_MSG_TAKE_OVER, &to[i]);
+		if (!code)
+			code = post_channel(&dp->channels[i], DP_MSG_HAND_OVER, &from[i]);
+	}
+	dp_fds_close(from, dp->workers);
+	dp_fds_close(to, dp->workers);
+	if (code)
+		fail_with(dp, code, "channels");
+}
+
+static void offer_ports(struct dataplane *dp)
+{
+	struct dp_reload *r = &dp->reload;
+
+	if (!enter(dp, DP_RELOAD_OFFERING, OFFER_MS))
+		return;
+	r->waiting = 0;
+	for (struct dp_port *port = dp->ports; port; port = port->hh.next) {
+		/* One that is to be removed has its flows until then. */
+		if (port->state != DP_PORT_LIVE && port->state != DP_PORT_REMOVING)
+			continue;
+		r->waiting += port->n_fds;
+		if (!dp_port_post_to(port, DP_MSG_ADD, r->channels)) {
+			fail_with(dp, -ENOMEM, "messages");
+			return;
+		}
+	}
+	if (r->waiting == 0)
+		move_flows(dp);
+}
+
+static bool is_settled(const struct dataplane *dp)
+{
+	for (const struct dp_port *port = dp->ports; port; port = port->hh.next)
+		if (port->waiting)
+			return false;
+	return true;
+}
+
+void dp_reload_settled(struct dataplane *dp)
+{
+	if (dp->reload.state == DP_RELOAD_SETTLING && is_settled(dp))
+		offer_ports(dp);
+}
+
+void dp_reload_child_up(struct dataplane *dp)
+{
+	const struct dp_reload *r = &dp->reload;
+
+	if (r->plane.state != DP_CHILD_UP || r->broker.state != DP_CHILD_UP ||
+	    (dp_has_router(dp) && r->router.state != DP_CHILD_UP))
+		return;
+	/* One that is just being started again is waited for by nobody: it has no flows. */
+	if (dp->plane.state != DP_CHILD_UP) {
+		fail_with(dp, -EAGAIN, "the present data plane is being started");
+		return;
+	}
+	if (enter(dp, DP_RELOAD_SETTLING, OFFER_MS))
+		dp_reload_settled(dp);
+}
+
+void dp_reload_child_died(struct dp_child *child, const char *why)
+{
+	struct dataplane *dp = child->dp;
+	struct err e = {.code = 0};
+	bool of_present = child == &dp->plane;
+
+	/* A broker that dies is started again beside the reload, which replaces it. */
+	if (dp->reload.state == DP_RELOAD_NONE || child == &dp->broker || child == &dp->router)
+		return;
+	err_set(&e, of_present ? -ECONNRESET : -ECHILD, "the %s %s: %s",
+		of_present ? "present" : "new", child->name, why);
+	fail(dp, &e);
+}
+
+static void moved(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg)
+{
+	struct dp_reload *r = &dp->reload;
+
+	if (ch->plane == &r->plane) {
+		r->result.flows += msg->flows;
+		r->result.lost += msg->lost;
+	}
+	if (--r->waiting == 0)
+		commit(dp);
+}
+
+void dp_reload_answer(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg)
+{
+	struct dp_reload *r = &dp->reload;
+	bool about_flows = msg->port_id == 0;
+
+	if (r->state < DP_RELOAD_OFFERING || r->waiting == 0 ||
+	    about_flows != (r->state == DP_RELOAD_MOVING)) {
+		log_debug("worker %u: an answer about a hand-over that nobody waits for",
+			  ch->worker);
+		return;
+	}
+	if (msg->err)
+		fail_with(dp, wire_err(msg->err),
+			  ch->plane == &r->plane ? "the new data plane" : "the present data plane");
+	else if (about_flows)
+		moved(dp, ch, msg);
+	else if (--r->waiting == 0)
+		move_flows(dp);
+}
+
+/* The beginning */
+
+static int start_children(struct dataplane *dp, struct err *e)
+{
+	struct dp_reload *r = &dp->reload;
+	int code;
+
+	dp_child_init(dp, &r->plane, ROLE_DATAPLANE, "data plane", -1);
+	dp_child_init(dp, &r->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
+	dp_child_init(dp, &r->router, ROLE_ROUTER_BROKER, "router's socket broker",
+		      dp->router.netns_fd);
+	/* They find the namespaces as the first ones have left them. */
+	r->broker.known = r->router.known = true;
+	r->broker.cookie = dp->broker.cookie;
+	r->router.cookie = dp->router.cookie;
+	dp_channels_init(dp, r->channels, &r->plane);
+	code = dp_child_start_next(&r->broker, e);
+	if (!code && dp_has_router(dp))
+		code = dp_child_start_next(&r->router, e);
+	if (!code)
+		code = dp_child_start_next(&r->plane, e);
+	if (code)
+		return code;
+	code = dp_plane_boot_next(dp);
+	/* One that has ended already says why by its status. */
+	return code && code != -EPIPE ? err_errno(e, code, "cannot tell the data plane what to do")
+				      : 0;
+}
+
+/* What is on disk now: of what the processes are that are started from now on. 0 or -errno. */
+static int open_binary(struct dataplane *dp, struct err *e)
+{
+	int fd;
+
+	if (!dp->exe_path)
+		return err_set(e, -ENOENT, "it is not known where rootlesskit lies");
+	fd = open(dp->exe_path, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, -errno, "%s", dp->exe_path);
+	close_fd(&dp->reload.exe_fd);
+	dp->reload.exe_fd = fd;
+	return 0;
+}
+
+int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *arg, struct err *e)
+{
+	struct dp_reload *r = &dp->reload;
+	int code;
+
+	if (dp_has_router(dp))
+		return err_set(e, -EOPNOTSUPP, "reload: not with --net=builtin");
+	if (r->state != DP_RELOAD_NONE)
+		return err_set(e, -EALREADY, "a reload is under way already");
+	if (dp->plane.state != DP_CHILD_UP || dp->broker.state != DP_CHILD_UP)
+		return err_set(e, -EAGAIN,
+			       "the data plane is just being started: try again in a moment");
+	code = open_binary(dp, e);
+	if (code)
+		return err_wrap(e, code, "reload");
+	r->result = (struct dataplane_reloaded){.flows = 0};
+	r->done = done;
+	r->arg = arg;
+	r->state = DP_RELOAD_STARTING;
+	r->timer = loop_add_timer(dp->loop, START_MS, on_time_out, dp);
+	code = r->timer ? start_children(dp, e) : err_errno(e, -errno, "timer");
+	if (!code)
+		return 0;
+	clear(r, dp->workers);
+	return err_wrap(e, code, "reload");
+}
+
+const char *dataplane_program(const struct dataplane *dp)
+{
+	return dp->plane.program;
+}
