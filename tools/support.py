@@ -121,7 +121,7 @@ def distribution_rows(directories):
                 ok = re.search(r"^ok +musl$", text, re.M)
                 rows[name] = [name, libc, how, "compiles" if ok else "**does not compile**", date]
             elif totals:
-                rows[name] = [name, libc, how, result([int(n) for n in totals[0]]), date]
+                rows[name] = [name, libc, how, result([int(n) for n in totals[-1]]), date]
     for name, libc, how in BY_VERSION:
         rows[name] = [name, libc, how, "", ""]
     return rows
