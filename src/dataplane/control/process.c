@@ -486,6 +486,8 @@ int dp_child_start_next(struct dp_child *child, struct err *e)
 
 	if (!code && !is_plane(child))
 		code = dp_broker_prepare(child);
+	/* It has ended already: its status says why. */
+	code = code == -EPIPE ? 0 : code;
 	if (!code) {
 		child->boot_src = loop_add_fd(child->dp->loop, child->boot_fd, EPOLLIN,
 					      on_boot_channel, child);
