@@ -127,6 +127,20 @@ static const struct metric worker_metrics[] = {
 	 "Packets of the queue that made no sense."},
 };
 
+/* Counters of a group are the buckets of a histogram, named by their bounds, in their order, and
+ * the sum of what is in them. */
+static const struct histogram {
+	const char *group, *name, *help;
+} histograms[] = {
+	{"tcpConnectTime", "tcp_connect_seconds",
+	 "Time from accepting a connection until the one inside stands."},
+	{"tcpBacklogTime", "tcp_backlog_seconds",
+	 "Time that a connection waited to be accepted, of one connection in sixteen."},
+};
+
+#define HISTOGRAM_SUM "sumNs"
+#define NS_PER_S      1000000000
+
 static const struct metric port_metrics[] = {
 	{NULL, "flows", "port_flows", NULL, true, "Flows of the port that there are now."},
 	{NULL, "opened", "port_flows_opened", NULL, false, "Flows of the port since it is there."},
@@ -185,6 +199,9 @@ static void put_quoted(FILE *f, const char *text)
 
 static bool is_listed(const char *group, const char *counter)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(histograms); i++)
+		if (!strcmp(histograms[i].group, group))
+			return true;
 	for (size_t i = 0; i < ARRAY_SIZE(worker_metrics); i++)
 		if (!strcmp(worker_metrics[i].group, group) &&
 		    !strcmp(worker_metrics[i].counter, counter))
@@ -241,8 +258,51 @@ static void put_others(FILE *f, const json_t *workers)
 	}
 }
 
+static void put_histogram_of(FILE *f, const char *name, json_t *buckets, size_t worker)
+{
+	json_int_t count = 0, sum_ns;
+	const char *bound;
+	json_t *value;
+
+	json_object_foreach(buckets, bound, value)
+	{
+		if (!strcmp(bound, HISTOGRAM_SUM))
+			continue;
+		count += json_integer_value(value);
+		fprintf(f, "ringkit_%s_bucket{worker=\"%zu\",le=\"%s\"} %" JSON_INTEGER_FORMAT "\n",
+			name, worker, bound, count);
+	}
+	sum_ns = json_integer_value(json_object_get(buckets, HISTOGRAM_SUM));
+	fprintf(f, "ringkit_%s_count{worker=\"%zu\"} %" JSON_INTEGER_FORMAT "\n", name, worker,
+		count);
+	fprintf(f,
+		"ringkit_%s_sum{worker=\"%zu\"} %" JSON_INTEGER_FORMAT ".%09" JSON_INTEGER_FORMAT
+		"\n",
+		name, worker, sum_ns / NS_PER_S, sum_ns % NS_PER_S);
+}
+
+static void put_histograms(FILE *f, const json_t *workers)
+{
+	const json_t *worker;
+	size_t i;
+
+	for (size_t k = 0; k < ARRAY_SIZE(histograms); k++) {
+		const struct histogram *h = &histograms[k];
+
+		if (!json_object_get(json_array_get(workers, 0), h->group))
+			continue;
+		put_head(f, h->name, "histogram", h->help);
+		fprintf(f, "# UNIT ringkit_%s seconds\n", h->name);
+		json_array_foreach(workers, i, worker)
+		{
+			put_histogram_of(f, h->name, json_object_get(worker, h->group), i);
+		}
+	}
+}
+
 static void put_workers(FILE *f, const json_t *workers)
 {
+	put_histograms(f, workers);
 	for (size_t i = 0; i < ARRAY_SIZE(worker_metrics); i++) {
 		put_metric_head(f, &worker_metrics[i]);
 		put_for_workers(f, &worker_metrics[i], workers);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/array.h"
 #include "base/text.h"
@@ -60,6 +62,78 @@ static void put_tcp(const json_t *tcp)
 	put_number("transparentLost", number(tcp, "transparentLost"));
 	put_bytes("in", number(tcp, "bytesIn"));
 	put_bytes("out", number(tcp, "bytesOut"));
+	putchar('\n');
+}
+
+/* "1.0" s as "1 s", "0.00025" as "250 µs"; a bound of a bucket. */
+static void put_bound(const char *bound)
+{
+	double s;
+
+	if (!strcmp(bound, "+Inf")) {
+		fputs("more", stdout);
+		return;
+	}
+	s = strtod(bound, NULL);
+	if (s < 0.001)
+		printf("%g µs", s * 1e6);
+	else if (s < 1)
+		printf("%g ms", s * 1e3);
+	else
+		printf("%g s", s);
+}
+
+/* The bound below which so many of 100 are. */
+static void put_quantile(json_t *buckets, json_int_t count, int percent)
+{
+	const char *bound, *found = "+Inf";
+	json_int_t below = 0;
+	json_t *value;
+
+	json_object_foreach(buckets, bound, value)
+	{
+		if (!strcmp(bound, "sumNs"))
+			continue;
+		below += json_integer_value(value);
+		if (below * 100 >= count * percent) {
+			found = bound;
+			break;
+		}
+	}
+	put_bound(found);
+}
+
+static void put_time(const char *label, json_t *buckets)
+{
+	json_int_t count = 0;
+	const char *bound;
+	json_t *value;
+
+	json_object_foreach(buckets, bound, value)
+	{
+		if (strcmp(bound, "sumNs") != 0)
+			count += json_integer_value(value);
+	}
+	printf("%s: ", label);
+	if (!count) {
+		fputs("nothing yet", stdout);
+		return;
+	}
+	fputs("half within ", stdout);
+	put_quantile(buckets, count, 50);
+	fputs(", 99 % within ", stdout);
+	put_quantile(buckets, count, 99);
+}
+
+/* An older server keeps none. */
+static void put_times(const json_t *total)
+{
+	json_t *connect = json_object_get(total, "tcpConnectTime");
+
+	if (!connect)
+		return;
+	put_time("- TCP connect time", connect);
+	put_time("; in the backlog", json_object_get(total, "tcpBacklogTime"));
 	putchar('\n');
 }
 
@@ -174,6 +248,7 @@ int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, 
 	printf(", workers: %zu, starts: %.0f\n", json_array_size(json_object_get(stats, "workers")),
 	       number(stats, "starts"));
 	put_tcp(json_object_get(total, "tcp"));
+	put_times(total);
 	put_udp(json_object_get(total, "udp"));
 	put_resources(json_object_get(total, "resources"));
 	if (put_ports(ports, before ? json_object_get(before, "ports") : NULL,

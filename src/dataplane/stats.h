@@ -9,6 +9,30 @@
 #include "base/limits.h"
 
 /*
+ * Bounds of the histograms, in ns and as they are written in seconds: a bucket has what is above
+ * the bound before its own, and not above its own; one more has what is above all.
+ */
+/* clang-format off */
+#define STATS_CONNECT_BOUNDS(X)                                                                    \
+	X(0, 100000ull, "0.0001") X(1, 250000ull, "0.00025") X(2, 500000ull, "0.0005")             \
+	X(3, 1000000ull, "0.001") X(4, 2500000ull, "0.0025") X(5, 5000000ull, "0.005")             \
+	X(6, 10000000ull, "0.01") X(7, 25000000ull, "0.025") X(8, 50000000ull, "0.05")             \
+	X(9, 100000000ull, "0.1") X(10, 250000000ull, "0.25") X(11, 500000000ull, "0.5")           \
+	X(12, 1000000000ull, "1.0") X(13, 2500000000ull, "2.5") X(14, 5000000000ull, "5.0")        \
+	X(15, 10000000000ull, "10.0")
+#define STATS_BACKLOG_BOUNDS(X)                                                                    \
+	X(0, 5000000ull, "0.005") X(1, 10000000ull, "0.01") X(2, 25000000ull, "0.025")             \
+	X(3, 50000000ull, "0.05") X(4, 100000000ull, "0.1") X(5, 250000000ull, "0.25")             \
+	X(6, 500000000ull, "0.5") X(7, 1000000000ull, "1.0") X(8, 2500000000ull, "2.5")            \
+	X(9, 5000000000ull, "5.0") X(10, 10000000000ull, "10.0")
+/* clang-format on */
+#define STATS_ONE(i, ns, name) +1
+enum stats_buckets {
+	STATS_CONNECT_BUCKETS = 1 STATS_CONNECT_BOUNDS(STATS_ONE),
+	STATS_BACKLOG_BUCKETS = 1 STATS_BACKLOG_BOUNDS(STATS_ONE),
+};
+
+/*
  * What a worker counts, in a memory file that the parent reads while the worker counts, disturbing
  * nobody. Each field has one writer; stats_add makes the store whole. A new data plane gets a new
  * file and counts from 0.
@@ -33,6 +57,12 @@ struct stats {
 	uint64_t tcp_bytes_in; /* to the namespace */
 	uint64_t tcp_bytes_out; /* from it */
 	uint64_t tcp_flows;	/* now */
+
+	/* Histograms of TCP, and the sums of what is in them */
+	uint64_t connect_time[STATS_CONNECT_BUCKETS]; /* from accept to the server's answer */
+	uint64_t connect_time_ns;
+	uint64_t backlog_time[STATS_BACKLOG_BUCKETS]; /* of the connections that were asked about */
+	uint64_t backlog_time_ns;
 
 	/* UDP */
 	uint64_t udp_datagrams_in, udp_bytes_in;

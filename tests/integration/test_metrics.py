@@ -16,7 +16,7 @@ from rkit.peers import TcpServer, echo, receive_exactly
 from rkit.ports import PortTestCase, both_backends
 
 DASHBOARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../data/grafana.json")
-SAMPLE = re.compile(r'([a-z_]+)(\{[a-z_]+="[^"]*"(?:,[a-z_]+="[^"]*")*\})? (\d+)\Z')
+SAMPLE = re.compile(r'([a-z_]+)(\{[a-z_]+="[^"]*"(?:,[a-z_]+="[^"]*")*\})? (\d+(?:\.\d+)?)\Z')
 REQUEST = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"
 
 
@@ -28,7 +28,7 @@ def samples(text, **labels):
             continue
         name, own, value = SAMPLE.match(line).groups()
         if all('%s="%s"' % pair in (own or "") for pair in labels.items()):
-            found[name, own] = int(value)
+            found[name, own] = float(value) if "." in value else int(value)
     return found
 
 
@@ -69,7 +69,9 @@ class Metrics(PortTestCase):
 
     def test_every_counter_is_there(self):
         stats = self.rk.api("GET", "/v1/stats")[1]
-        counters = sum(len(group) for worker in stats["workers"] for group in worker.values())
+        # Of a histogram there is also the number of all.
+        counters = sum(len(group) + name.endswith("Time")
+                       for worker in stats["workers"] for name, group in worker.items())
         self.assertEqual(sum(bool(own and own.startswith('{worker="'))
                              for _, own in samples(self.metrics())), counters)
 
@@ -82,16 +84,60 @@ class Metrics(PortTestCase):
             if line.startswith("# TYPE "):
                 _, _, name, kind = line.split()
                 self.assertNotIn(name, seen)
-                self.assertIn(kind, ("gauge", "counter", "unknown"))
+                self.assertIn(kind, ("gauge", "counter", "unknown", "histogram"))
                 seen.add(name)
+            elif line.startswith("# UNIT "):
+                self.assertEqual(line.split()[2:], [name, name.rpartition("_")[2]])
             elif line.startswith("# HELP "):
                 self.assertEqual(line.split()[2], name)
                 self.assertTrue(line.endswith("."), line)
             else:
-                self.assertEqual(SAMPLE.match(line).group(1),
-                                 name + ("_total" if kind == "counter" else ""))
+                ends = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
+                self.assertIn(SAMPLE.match(line).group(1),
+                              [name + end for end in ends.get(kind, [""])])
         self.assertEqual(len(samples(text)), sum(not line.startswith("#")
                                                  for line in text.splitlines()))
+
+    def histogram(self, name):
+        """The worker's buckets, as they are listed, for each worker; counts and sums of all."""
+        buckets, count, total = {}, 0, 0.0
+        for (got, own), value in samples(self.metrics()).items():
+            if got == name + "_bucket":
+                worker, bound = re.fullmatch(r'{worker="(\d+)",le="([^"]+)"}', own).groups()
+                buckets.setdefault(worker, []).append((float(bound), value))
+            elif got == name + "_count":
+                count += value
+            elif got == name + "_sum":
+                total += value
+        return buckets, count, total
+
+    def test_times(self):
+        """Each connection is in the histogram, and each sixteenth in that of the backlog."""
+        number = self.rk.add(18080, 80)
+        before, asked = self.histogram("ringkit_tcp_connect_seconds")[1:], \
+            self.histogram("ringkit_tcp_backlog_seconds")[1]
+        with TcpServer(echo, netns=self.ns):
+            for _ in range(40):
+                with net.connect("127.0.0.1", 18080) as client:
+                    client.sendall(b"x")
+                    receive_exactly(client, 1)
+        buckets, count, total = self.histogram("ringkit_tcp_connect_seconds")
+        self.assertEqual(count - before[0], 40)
+        self.assertGreater(total, before[1])
+        for worker in buckets.values():
+            bounds = [bound for bound, _ in worker]
+            values = [value for _, value in worker]
+            self.assertEqual(bounds, sorted(bounds))
+            self.assertEqual(bounds[-1], float("inf"))
+            self.assertEqual(values, sorted(values))
+        self.assertEqual(sum(worker[-1][1] for worker in buckets.values()), count)
+        workers = len(buckets)
+        got = self.histogram("ringkit_tcp_backlog_seconds")[1] - asked
+        self.assertTrue(40 // 16 - workers <= got <= 40 // 16 + workers, got)
+        self.assertRegex(self.rk.ctl("stats").stdout,
+                         r"(?m)^- TCP connect time: half within \d+ (µs|ms|s), 99 % within \S+( \S+)?; "
+                         r"in the backlog: half within ")
+        self.rk.remove(number)
 
     def test_http_requests(self):
         for request, status in (("GET / HTTP/1.1\r\n\r\n", 404), ("GET /metricsx HTTP/1.1\r\n\r\n", 404),

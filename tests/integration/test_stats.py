@@ -169,12 +169,12 @@ class Ctl(rkit.RkTestCase):
         with builtin("-p", "127.0.0.1:18080:80/tcp") as rk:
             watch = popen([self.world.path["rootlessctl"], "--socket", rk.state + "/api.sock", "stats",
                            "--watch"], stdout=subprocess.PIPE, text=True)
-            seen = [watch.stdout.readline() for _ in range(13)]
+            seen = [watch.stdout.readline() for _ in range(15)]
             watch.kill()
             watch.wait()
             watch.stdout.close()
-            self.assertIn("BYTESIN ", seen[4])
-            self.assertIn("BYTESIN/S", seen[11])
+            self.assertIn("BYTESIN ", seen[5])
+            self.assertIn("BYTESIN/S", seen[13])
 
     def test_no_driver(self):
         with rkit.Rootlesskit("--net=none") as rk:

@@ -69,6 +69,7 @@ struct object {
 	int error;		/* what SO_ERROR has */
 	struct io_error queued; /* what MSG_ERRQUEUE has; err 0: nothing */
 	uint32_t mark;
+	uint64_t since_ns;  /* a client's connection: it is there */
 	uint64_t silent_ns; /* since when the far end owes an answer; 0: it does not */
 	struct io_sock is;  /* what a socket of the broker's is */
 	bool used;
@@ -775,6 +776,13 @@ static uint32_t sim_unanswered_ms(struct io *io, int fd)
 	return o->silent_ns ? (uint32_t)((s->now_ns - o->silent_ns) / 1000000) + 1 : 0;
 }
 
+static int64_t sim_backlog_ms(struct io *io, int fd)
+{
+	struct sim *s = sim_of(io);
+
+	return (int64_t)((s->now_ns - object_of(s, fd)->since_ns) / 1000000);
+}
+
 static bool sim_is_reset(struct io *io, int fd)
 {
 	return object_of(sim_of(io), fd)->in_reset;
@@ -1012,6 +1020,7 @@ static const struct io_ops sim_ops = {
 	.bind_from = sim_bind_from,
 	.unsent = sim_unsent,
 	.unanswered_ms = sim_unanswered_ms,
+	.backlog_ms = sim_backlog_ms,
 	.source_for = sim_source_for,
 	.bind_as = sim_bind_as,
 	.paces = sim_paces,
@@ -1070,6 +1079,12 @@ uint64_t sim_now(const struct sim *s)
 void sim_let_pass(struct sim *s, uint64_t ns)
 {
 	s->until_ns = s->now_ns + ns;
+}
+
+void sim_stall(struct sim *s, uint64_t ns)
+{
+	s->now_ns += ns;
+	s->until_ns = s->now_ns;
 }
 
 unsigned sim_open_fds(const struct sim *s)
@@ -1249,6 +1264,7 @@ int sim_client_connect(struct sim *s, int listener)
 	i = object_new(s, KIND_SOCKET);
 	s->objects[i].open = false; /* until it is accepted */
 	make_connection(&s->objects[i]);
+	s->objects[i].since_ns = s->now_ns;
 	sim_client_from(s, i, INADDR_LOOPBACK, 1);
 	l->backlog[l->n_backlog++] = i;
 	return i;

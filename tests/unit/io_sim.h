@@ -24,6 +24,8 @@ uint32_t sim_random(struct sim *s, uint32_t below);
  * what the test lets pass: then the wait ends with -ETIME, as a real one would go on. */
 uint64_t sim_now(const struct sim *s);
 void sim_let_pass(struct sim *s, uint64_t ns);
+/* Others have the CPU for so long. */
+void sim_stall(struct sim *s, uint64_t ns);
 
 /* Descriptors that are open: for leak checks. */
 unsigned sim_open_fds(const struct sim *s);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/worker/times.h"
 #include "worker_world.h"
 
 /* TCP flows of a worker, one event at a time. test_worker.c has the seeded runs. */
@@ -168,6 +169,80 @@ static void test_removal_while_waiting_for_socket(void **state)
 	add_port(&x, PORT_TCP, 0);
 	flow_open(&x);
 	assert_int_equal(x.stats.tcp_connected, 1);
+	world_close(&x);
+}
+
+static void expect_times(const uint64_t *buckets, unsigned n, unsigned where, uint64_t count)
+{
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(buckets[i], i == where ? count : 0);
+}
+
+/* From accept until the connection inside stands: some find a socket, the others wait for 30 ms. */
+static void test_connect_time(void **state)
+{
+	enum { FLOWS = 12 };
+	uint64_t waited;
+	struct world x;
+
+	(void)state;
+	tcp_world(&x, 1);
+	settle(&x);
+	x.no_sockets = true;
+	for (unsigned i = 0; i < FLOWS; i++)
+		assert_true(sim_client_connect(x.sim, x.listener) >= 0);
+	while (x.stats.tcp_accepted < FLOWS)
+		turn(&x);
+	assert_in_range(x.stats.tcp_connected, 1, FLOWS - 1);
+	waited = FLOWS - x.stats.tcp_connected;
+	expect_times(x.stats.connect_time, STATS_CONNECT_BUCKETS, 0, x.stats.tcp_connected);
+	memset(x.stats.connect_time, 0, sizeof(x.stats.connect_time));
+	sim_stall(x.sim, 30 * MS_NS);
+	x.no_sockets = false;
+	settle(&x);
+	assert_int_equal(x.stats.tcp_connected, FLOWS);
+	expect_times(x.stats.connect_time, STATS_CONNECT_BUCKETS, 8, waited);
+	assert_in_range(x.stats.connect_time_ns, waited * 30 * MS_NS, waited * 50 * MS_NS);
+	world_close(&x);
+}
+
+/* From the handshake to accept, of one connection in sixteen. */
+static void test_backlog_time(void **state)
+{
+	struct world x;
+
+	(void)state;
+	tcp_world(&x, 1);
+	for (unsigned i = 0; i < 17; i++) {
+		int client = sim_client_connect(x.sim, x.listener);
+
+		assert_true(client >= 0);
+		sim_stall(x.sim, 40 * MS_NS);
+		settle(&x);
+		expect_times(x.stats.backlog_time, STATS_BACKLOG_BUCKETS, 3, i < 16 ? 1 : 2);
+		sim_far_reset(x.sim, client);
+		settle(&x);
+	}
+	assert_in_range(x.stats.backlog_time_ns, 80 * MS_NS, 90 * MS_NS);
+	world_close(&x);
+}
+
+/* A bound is in its bucket, and what is above all of them in the last. */
+static void test_bounds_of_times(void **state)
+{
+	struct world x;
+
+	(void)state;
+	tcp_world(&x, 1);
+	times_connected(x.w, 100000);
+	times_connected(x.w, 100001);
+	times_connected(x.w, 10 * SECOND_NS);
+	times_connected(x.w, 10 * SECOND_NS + 1);
+	assert_int_equal(x.stats.connect_time[0], 1);
+	assert_int_equal(x.stats.connect_time[1], 1);
+	assert_int_equal(x.stats.connect_time[15], 1);
+	assert_int_equal(x.stats.connect_time[16], 1);
+	assert_int_equal(x.stats.connect_time_ns, 20 * SECOND_NS + 200002);
 	world_close(&x);
 }
 
@@ -427,6 +502,9 @@ int main(void)
 		cmocka_unit_test(test_bytes_are_counted_once),
 		cmocka_unit_test(test_completion_of_an_earlier_flow),
 		cmocka_unit_test(test_removal_while_waiting_for_socket),
+		cmocka_unit_test(test_connect_time),
+		cmocka_unit_test(test_backlog_time),
+		cmocka_unit_test(test_bounds_of_times),
 		cmocka_unit_test(test_budget_holds_within_a_turn),
 		cmocka_unit_test(test_urgent_byte_in_bulk_data),
 		cmocka_unit_test(test_pipes_are_limited),

@@ -491,6 +491,7 @@ static const struct io_ops poller_ops = {
 	.close_fd = poller_close_fd,
 	.reset_fd = poller_reset_fd,
 	.tune_accepted = io_sys_tune_accepted,
+	.backlog_ms = io_sys_backlog_ms,
 	.is_reset = io_sys_is_reset,
 	.unsent = io_sys_unsent,
 	.unanswered_ms = io_sys_unanswered_ms,

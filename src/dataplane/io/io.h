@@ -129,6 +129,9 @@ struct io_ops {
 	/* How long the far end of a connection has said nothing, if it owes an answer to what was
 	 * sent again or asked; 0: it owes none. */
 	uint32_t (*unanswered_ms)(struct io *io, int fd);
+	/* How long an accepted connection, to which nothing was sent yet, has been there: in the
+	 * backlog, that is. Negative: it is not known. */
+	int64_t (*backlog_ms)(struct io *io, int fd);
 	/* The address that datagrams of this socket would have on the way to another. It is
 	 * unconnected before and after. 0 or -errno: there is no way. */
 	int (*source_for)(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
@@ -192,6 +195,7 @@ int io_sys_socket_open(struct io *io, int family, int type, int proto);
 int io_sys_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);
 size_t io_sys_unsent(struct io *io, int fd);
 uint32_t io_sys_unanswered_ms(struct io *io, int fd);
+int64_t io_sys_backlog_ms(struct io *io, int fd);
 int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t to_len,
 		      struct sockaddr *source, socklen_t *len);
 int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
@@ -220,7 +224,7 @@ void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
 	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
 	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.is_reset = io_sys_is_reset, .unsent = io_sys_unsent, .unanswered_ms = io_sys_unanswered_ms, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                      \
+	.is_reset = io_sys_is_reset, .unsent = io_sys_unsent, .unanswered_ms = io_sys_unanswered_ms, .backlog_ms = io_sys_backlog_ms, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                      \
 	.recv_error = io_sys_recv_error,                                  \
 	.socket_open = io_sys_socket_open, .bind_from = io_sys_bind_from,                          \
 	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \

@@ -203,6 +203,19 @@ uint32_t io_sys_unanswered_ms(struct io *io, int fd)
 	return info.tcpi_last_ack_recv ? info.tcpi_last_ack_recv : 1;
 }
 
+int64_t io_sys_backlog_ms(struct io *io, int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	(void)io;
+	/* tcp(7). Until something is sent, that counts from the end of the handshake, whatever the
+	 * client has sent meanwhile. */
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -1;
+	return info.tcpi_last_data_sent;
+}
+
 bool io_sys_is_reset(struct io *io, int fd)
 {
 	union sock_addr peer;

@@ -78,6 +78,7 @@ struct tcp_table {
 	 */
 	struct tcp_flow *waiting[2][2];
 	unsigned retrying; /* flows in that state */
+	uint32_t accepts;  /* so far; times.c */
 	uint32_t *timers;  /* tcp_timer.c */
 	unsigned n_timers;
 	unsigned sweep_at;    /* tcp_sweep.c: the next slot */

@@ -104,6 +104,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_a
 		       l->port_id);
 	if (l->tune)
 		w->io->ops->tune_accepted(w->io, fd);
+	times_accepted(w, fd);
 	client_address_begin(w, f);
 	start_connect(w, f);
 }
@@ -219,6 +220,7 @@ bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res)
 	}
 	tcp_flow_set_state(w, f, TCP_FLOW_OPEN);
 	stats_add(&w->stats->tcp_connected, 1);
+	times_connected(w, w->now_ns + CONNECT_NS - f->end_ns);
 	tcp_flow_debug(w, f, "connected%s", f->transparent ? " with the client's address" : "");
 	client_address_connected(w, f);
 	return true;

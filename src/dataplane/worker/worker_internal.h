@@ -20,6 +20,7 @@
 #include "dataplane/worker/tcp_pump.h"
 #include "dataplane/worker/tcp_sweep.h"
 #include "dataplane/worker/tcp_timer.h"
+#include "dataplane/worker/times.h"
 #include "dataplane/worker/udp.h"
 #include "dataplane/worker/udp_copy.h"
 #include "dataplane/worker/udp_key.h"

@@ -24,6 +24,8 @@ struct counter {
 #define UDP(n, field)      {"udp", n, offsetof(struct stats, udp_##field)}
 #define RESOURCE(n, field) {"resources", n, offsetof(struct stats, field)}
 #define OUT(n, field)      {"outward", n, offsetof(struct stats, out_##field)}
+#define CONNECT_TIME(i, ns, n) {"tcpConnectTime", n, offsetof(struct stats, connect_time[i])},
+#define BACKLOG_TIME(i, ns, n) {"tcpBacklogTime", n, offsetof(struct stats, backlog_time[i])},
 #define PORT(n, field)     {NULL, n, offsetof(struct port_stats, field)}
 /* clang-format on */
 
@@ -44,6 +46,15 @@ static const struct counter worker_counters[] = {
 	TCP("transparentLost", transparent_lost),
 	TCP("bytesIn", bytes_in),
 	TCP("bytesOut", bytes_out),
+
+	/* clang-format off */
+	STATS_CONNECT_BOUNDS(CONNECT_TIME)
+	CONNECT_TIME(STATS_CONNECT_BUCKETS - 1, 0, "+Inf")
+	{"tcpConnectTime", "sumNs", offsetof(struct stats, connect_time_ns)},
+	STATS_BACKLOG_BOUNDS(BACKLOG_TIME)
+	BACKLOG_TIME(STATS_BACKLOG_BUCKETS - 1, 0, "+Inf")
+	{"tcpBacklogTime", "sumNs", offsetof(struct stats, backlog_time_ns)},
+	/* clang-format on */
 
 	UDP("flows", flows),
 	UDP("datagramsIn", datagrams_in),
