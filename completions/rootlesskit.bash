@@ -54,7 +54,7 @@ _rootlesskit() {
 	fi
 	case $prev in
 	--net | -net)
-		COMPREPLY=($(compgen -W 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta builtin gvisor-tap-vsock auto' -- "$cur"))
+		COMPREPLY=($(compgen -W 'host builtin none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta gvisor-tap-vsock auto' -- "$cur"))
 		return
 		;;
 	--port-driver | -port-driver)

@@ -9,7 +9,7 @@ complete -c rootlesskit -l print-semver -x -a 'major minor patch' -d 'print one 
 complete -c rootlesskit -l copy-up -x -a '(__fish_complete_directories)' -d 'mount a filesystem and copy-up the contents'
 complete -c rootlesskit -l copy-up-mode -x -a 'tmpfs+symlink' -d 'copy-up mode'
 complete -c rootlesskit -l propagation -x -a 'rprivate rslave rshared private slave shared' -d 'mount propagation'
-complete -c rootlesskit -l net -x -a 'host none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta builtin gvisor-tap-vsock auto' -d 'network driver'
+complete -c rootlesskit -l net -x -a 'host builtin none slirp4netns vpnkit lxc-user-nic vdeplug_slirp pasta gvisor-tap-vsock auto' -d 'network driver'
 complete -c rootlesskit -l mtu -x -d 'MTU for non-host network'
 complete -c rootlesskit -l cidr -x -d 'network address'
 complete -c rootlesskit -l ifname -x -d 'network interface name'

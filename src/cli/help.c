@@ -33,7 +33,7 @@ static const char intro[] =
 	"     rootlesskit --propagation=rslave bash\n"
 	"\n"
 	"     # with a network of its own; port 80 inside is 8080 on the host\n"
-	"     rootlesskit --copy-up=/etc --net=slirp4netns --disable-host-loopback "
+	"     rootlesskit --copy-up=/etc --net=builtin --disable-host-loopback "
 	"--port-driver=builtin -p 127.0.0.1:8080:80/tcp bash\n"
 	"\n"
 	"   Needs ranges of sub-ids for the user in /etc/subuid and /etc/subgid: see "

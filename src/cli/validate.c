@@ -215,12 +215,14 @@ static void warn_network(const struct options *o)
 /* An option that has an effect with some networks or port drivers only. */
 struct effect {
 	enum option_id id;
-	const char *net[2], *port_driver; /* those with which it has; either */
+	const char *net[3], *port_driver; /* those with which it has; either */
 	const char *asks_nothing[2];	  /* values that are right with all others, too */
 };
 
 /* What is not here has an effect with everything, is refused where it has none (check_network and
  * its like), or has a warning of its own in warn_network. */
+#define DATA_PLANE_NETS "builtin", "gvisor-tap-vsock", "auto"
+
 static const struct effect effects[] = {
 	{OPT_LXC_USER_NIC_BINARY, {"lxc-user-nic"}, NULL, {NULL}},
 	{OPT_LXC_USER_NIC_BRIDGE, {"lxc-user-nic"}, NULL, {NULL}},
@@ -232,10 +234,10 @@ static const struct effect effects[] = {
 	{OPT_VPNKIT_BINARY, {"vpnkit"}, NULL, {NULL}},
 	{OPT_SOURCE_IP_TRANSPARENT, {NULL}, "builtin", {"false"}},
 	{OPT_SOURCE_IP_TRANSPARENT_BACKEND, {NULL}, "builtin", {"auto"}},
-	{OPT_DATAPLANE, {"builtin", "gvisor-tap-vsock"}, "builtin", {NULL}},
-	{OPT_WORKERS, {"builtin", "gvisor-tap-vsock"}, "builtin", {NULL}},
+	{OPT_DATAPLANE, {DATA_PLANE_NETS}, "builtin", {NULL}},
+	{OPT_WORKERS, {DATA_PLANE_NETS}, "builtin", {NULL}},
 	{OPT_UDP_TIMEOUT, {NULL}, "builtin", {NULL}},
-	{OPT_DATAPLANE_SANDBOX, {"builtin", "gvisor-tap-vsock"}, "builtin", {NULL}},
+	{OPT_DATAPLANE_SANDBOX, {DATA_PLANE_NETS}, "builtin", {NULL}},
 };
 
 static const char *value_of(const struct options *o, enum option_id id)
@@ -250,14 +252,25 @@ static const char *value_of(const struct options *o, enum option_id id)
 /* The one that does the work. */
 static const char *port_driver(const struct options *o)
 {
-	return is(o->port_driver, "gvisor-tap-vsock") ? "builtin" : o->port_driver;
+	bool follows = is(o->port_driver, "implicit") && !is(o->net, "pasta");
+
+	return follows || is(o->port_driver, "gvisor-tap-vsock") ? "builtin" : o->port_driver;
+}
+
+/* With --net=auto it may turn out to be another network. */
+static bool has_data_plane(const struct options *o)
+{
+	return is(port_driver(o), "builtin") || is(o->net, "builtin") ||
+	       is(o->net, "gvisor-tap-vsock") || is(o->net, "auto");
 }
 
 static bool has_effect(const struct options *o, const struct effect *f)
 {
-	for (size_t i = 0; i < 2; i++)
-		if ((f->net[i] && is(o->net, f->net[i])) ||
-		    (f->asks_nothing[i] && is(value_of(o, f->id), f->asks_nothing[i])))
+	for (size_t i = 0; i < ARRAY_SIZE(f->net); i++)
+		if (f->net[i] && is(o->net, f->net[i]))
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(f->asks_nothing); i++)
+		if (f->asks_nothing[i] && is(value_of(o, f->id), f->asks_nothing[i]))
 			return true;
 	return f->port_driver && is(port_driver(o), f->port_driver);
 }
@@ -281,7 +294,7 @@ static void warn_effects(const struct options *o)
 		log_warning(
 			"--source-ip-transparent-backend=iptables has no effect: nftables rules "
 			"are used, for which no program is needed");
-	if (!o->dataplane_sandbox && is(port_driver(o), "builtin"))
+	if (!o->dataplane_sandbox && has_data_plane(o))
 		log_warning("--dataplane-sandbox=false: the data plane runs without seccomp and "
 			    "ring restrictions, and nothing is under Landlock");
 }

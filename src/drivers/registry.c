@@ -17,13 +17,13 @@ struct net_row {
 
 static const struct net_row net_table[] = {
 	{"host", NULL},
+	{"builtin", &net_builtin_ops},
 	{"none", &net_none_ops},
 	{"slirp4netns", &net_slirp4netns_ops},
 	{"vpnkit", &net_vpnkit_ops},
 	{"lxc-user-nic", &net_lxc_user_nic_ops},
 	{"vdeplug_slirp", &net_vdeplug_slirp_ops},
 	{"pasta", &net_pasta_ops},
-	{"builtin", &net_builtin_ops},
 	{"gvisor-tap-vsock", &net_gvisor_ops},
 	{"auto", &net_auto_ops},
 };
@@ -147,8 +147,9 @@ static int check_needs(const struct port_row *port, const char *net, struct err 
 	    (port->needs == NEEDS_GVISOR && strcmp(net, "gvisor-tap-vsock") != 0))
 		return err_set(e, -EINVAL, "--port-driver=%s goes with --net=%s, not with --net=%s",
 			       port->name, port->needs == NEEDS_PASTA ? "pasta" : port->name, net);
+	/* auto asks again, for each network that it tries. */
 	if (port->needs == NEEDS_WATCHER && strcmp(net, "pasta") != 0 &&
-	    strcmp(net, "builtin") != 0)
+	    strcmp(net, "builtin") != 0 && strcmp(net, "auto") != 0)
 		return err_set(
 			e, -EINVAL,
 			"--port-driver=%s goes with --net=builtin or pasta, not with --net=%s",

@@ -6,8 +6,8 @@ import socket
 
 import rkit
 from rkit import net
-from rkit.launch import rootlesskit, wait_for
-from rkit.networks import ask
+from rkit.launch import Rootlesskit, rootlesskit, wait_for
+from rkit.networks import ask, outside
 from rkit.peers import TcpServer, UdpServer, hello
 from rkit.ports import both_backends
 from rkit.wayout import SERVER4, NetBuiltinCase
@@ -111,6 +111,12 @@ class TestFollow(NetBuiltinCase):
 
 @rkit.ours("has no --net=builtin")
 class TestOptions(rkit.RkTestCase):
+    def test_auto(self):
+        with outside(), Rootlesskit("--net=auto", "--copy-up=/etc", "--port-driver=implicit") as rk:
+            self.assertIn("--net=auto: builtin", rk.log())
+            with TcpServer(hello("inside"), port=8090, host="0.0.0.0", netns=rk.netns()):
+                wait_for("port 8090 outside", lambda: said("127.0.0.1", 8090) == b"inside")
+
     def test_what_goes_with_it(self):
         got = rootlesskit("--net=none", "--port-driver=implicit", "true")
         self.assertNotEqual(got.returncode, 0)

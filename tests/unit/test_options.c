@@ -238,7 +238,7 @@ static void test_network(void **state)
 
 	(void)state;
 	options_free(&o);
-	bad("--net=foo true", "unknown network mode: foo; available: host, none, slirp4netns");
+	bad("--net=foo true", "unknown network mode: foo; available: host, builtin, none, slirp4netns");
 	bad("--net= true", "unknown network mode: ;");
 	o = good("--net=vpnkit true");
 	assert_string_equal(o.net, "vpnkit");
@@ -643,6 +643,12 @@ static void test_warnings(void **state)
 	warns_not("--source-ip-transparent=false true", "source-ip");
 	warns(NET "--dataplane-sandbox=false true", "--dataplane-sandbox=false: ");
 	warns_not(NET "--dataplane-sandbox=true true", "sandbox");
+	warns("--copy-up=/etc --net=builtin --dataplane-sandbox=false true",
+	      "--dataplane-sandbox=false: ");
+	warns_not("--copy-up=/etc --net=builtin --dataplane-sandbox=false true", "no effect");
+	warns_not("--copy-up=/etc --net=auto --workers=2 true", "no effect");
+	warns_not("--copy-up=/etc --net=builtin --port-driver=implicit --udp-timeout=9s true",
+		  "no effect");
 	warns("--workers=2 true", "--workers has no effect with --port-driver=none");
 	warns("--udp-timeout=2 true", "--udp-timeout has no effect");
 	warns_not(NET "--workers=2 true", "workers");
@@ -702,7 +708,7 @@ static void test_help(void **state)
 		if (!strstr(help, form))
 			fail_msg("the help has no group %s", option_group_names[i]);
 	}
-	assert_non_null(strstr(help, "network driver [host, none, slirp4netns, "));
+	assert_non_null(strstr(help, "network driver [host, builtin, none, slirp4netns, "));
 	assert_non_null(strstr(help, "--publish value, -p value  "));
 	assert_non_null(strstr(help, "[auto, dynamic, static] (default: \"auto\")"));
 	assert_null(strstr(help, " \n"));

@@ -35,7 +35,7 @@ static void test_named_means_there(void **state)
 
 	(void)state;
 	net_driver_names(names, sizeof(names));
-	assert_int_equal(strncmp(names, "host, none, slirp4netns, ", 25), 0);
+	assert_int_equal(strncmp(names, "host, builtin, none, slirp4netns, ", 34), 0);
 	while ((name = strsep(&rest, ","))) {
 		name += *name == ' ';
 		assert_int_equal(net_driver_check(name, &e), 0);
@@ -59,7 +59,7 @@ static void test_unknown(void **state)
 	(void)state;
 	assert_int_equal(net_driver_check("bridge", &e), -EINVAL);
 	assert_non_null(
-		strstr(e.msg, "unknown network mode: bridge; available: host, none, slirp4netns"));
+		strstr(e.msg, "unknown network mode: bridge; available: host, builtin, none, slirp4netns"));
 	assert_int_equal(port_driver_check("x", &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "unknown port driver: x; available: none, builtin"));
 }

@@ -72,6 +72,11 @@ static struct dataplane_outward *auto_outward(struct net_driver *drv)
 	return drv->ops->outward ? drv->ops->outward(drv->inner) : NULL;
 }
 
+static struct listening_source *auto_listening(struct net_driver *drv)
+{
+	return drv->ops->listening ? drv->ops->listening(drv->inner) : NULL;
+}
+
 static void auto_stop(struct net_driver *drv)
 {
 	drv->ops->stop(drv->inner);
@@ -86,5 +91,6 @@ const struct net_driver_ops net_auto_ops = {
 	.start = auto_start,
 	.watch = auto_watch,
 	.outward = auto_outward,
+	.listening = auto_listening,
 	.stop = auto_stop,
 };
