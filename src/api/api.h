@@ -25,6 +25,13 @@ struct api_info {
 	struct ports *ports;	      /* NULL: no port driver */
 	api_reload_fn *reload;	      /* NULL: nothing to be reloaded */
 	void *reload_arg;
+	/* What there is to say of the network beside net (COUNTER_DRIVER), and what it has counted
+	 * (COUNTER_TOTAL). 0 or -errno of fn. NULL: nothing. */
+	int (*describe_network)(void *arg, port_counter_fn *fn, void *fn_arg);
+	/* The counters of a data plane that carries the network and no ports. NULL: there is none.
+	 */
+	int (*network_stats)(void *arg, port_counter_fn *fn, void *fn_arg, struct err *e);
+	void *network; /* for both */
 };
 
 /* Makes the socket (mode 0600) in the state directory dir_fd, which must outlive the server, and

@@ -83,13 +83,55 @@ void counters_describe(const struct ports *ports, json_t *o)
 	ports_describe(ports, take_fact, o);
 }
 
-json_t *counters_stats(const struct ports *ports, struct err *e)
+/* Of the network, facts or counters alone. */
+struct part {
+	enum counter_scope scope;
+	port_counter_fn *fn;
+	void *arg;
+};
+
+static int take_part(void *arg, const struct port_counter *c)
+{
+	const struct part *p = arg;
+
+	return c->scope == p->scope ? p->fn(p->arg, c) : 0;
+}
+
+static int describe_network(const struct api_info *info, enum counter_scope scope,
+			    port_counter_fn *fn, void *arg)
+{
+	struct part part = {.scope = scope, .fn = fn, .arg = arg};
+
+	return info->describe_network ? info->describe_network(info->network, take_part, &part) : 0;
+}
+
+void counters_describe_network(const struct api_info *info, json_t *o)
+{
+	describe_network(info, COUNTER_DRIVER, take_fact, o);
+}
+
+/* The port driver's, or those of a data plane without ports. */
+static int list_stats(const struct api_info *info, struct sheet *s, struct err *e)
+{
+	bool by_ports = info->ports && ports_driver(info->ports)->stats;
+	int code;
+
+	if (!by_ports && info->network_stats)
+		code = info->network_stats(info->network, take, s, e);
+	else
+		code = ports_stats(info->ports, take, s, e);
+	if (!code && describe_network(info, COUNTER_TOTAL, take, s) < 0)
+		code = err_errno(e, -ENOMEM, "statistics");
+	return code;
+}
+
+json_t *counters_stats(const struct api_info *info, struct err *e)
 {
 	struct sheet s = {.driver = json_object(),
 			  .total = json_object(),
 			  .workers = json_array(),
 			  .ports = json_object()};
-	int code = ports_stats(ports, take, &s, e);
+	int code = list_stats(info, &s, e);
 
 	json_object_set_new(s.driver, "total", s.total);
 	json_object_set_new(s.driver, "workers", s.workers);

@@ -368,13 +368,28 @@ static int count_port(void *arg, const struct port *port)
 
 /* Everything */
 
+/* What the network has counted beside the workers. */
+static void put_network(FILE *f, const json_t *outward)
+{
+	const json_t *refused = json_object_get(outward, "packetsRefused");
+
+	if (!refused)
+		return;
+	put_head(f, "outward_packets_refused", "counter",
+		 "Packets of protocols that nothing carries.");
+	fprintf(f, "ringkit_outward_packets_refused_total %" JSON_INTEGER_FORMAT "\n",
+		json_integer_value(refused));
+}
+
 static void put_counters(FILE *f, const struct ports *ports, const json_t *stats)
 {
 	put_head(f, "dataplane_starts", "counter", "Times that the data plane was started.");
 	fprintf(f, "ringkit_dataplane_starts_total %" JSON_INTEGER_FORMAT "\n",
 		json_integer_value(json_object_get(stats, "starts")));
 	put_workers(f, json_object_get(stats, "workers"));
-	put_ports(f, ports, json_object_get(stats, "ports"));
+	put_network(f, json_object_get(json_object_get(stats, "total"), "outward"));
+	if (ports)
+		put_ports(f, ports, json_object_get(stats, "ports"));
 }
 
 static void put_build(FILE *f, const struct ports *ports, const json_t *stats)
@@ -400,9 +415,14 @@ static void put_numbers_of_ports(FILE *f, const struct ports *ports)
 		n > LIMIT_METRICS_PORTS ? n - LIMIT_METRICS_PORTS : 0);
 }
 
+static bool has_stats(const struct api_info *info)
+{
+	return info->ports || info->network_stats;
+}
+
 char *metrics_text(const struct api_info *info)
 {
-	json_t *stats = info->ports ? counters_stats(info->ports, NULL) : NULL;
+	json_t *stats = has_stats(info) ? counters_stats(info, NULL) : NULL;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);

@@ -55,8 +55,9 @@ void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 
 /* GET /v1/info */
 
-static json_t *net_json(const struct net_result *net)
+static json_t *net_json(const struct api_info *info)
 {
+	const struct net_result *net = info->net;
 	json_t *o = json_object(), *dns = json_array();
 	const char *servers[NET_DNS_MAX];
 	size_t n = net_result_dns(net, servers);
@@ -71,6 +72,7 @@ static json_t *net_json(const struct net_result *net)
 		json_object_set_new(o, "childIP", json_string(net->ip));
 	if (net->dynamic_child_ip)
 		json_object_set_new(o, "dynamicChildIP", json_true());
+	counters_describe_network(info, o);
 	return o;
 }
 
@@ -103,7 +105,7 @@ static void get_info(struct request *r, const char *rest)
 	json_object_set_new(o, "stateDir", json_string(info->state_dir));
 	json_object_set_new(o, "childPID", json_integer(info->child_pid));
 	if (info->net)
-		json_object_set_new(o, "networkDriver", net_json(info->net));
+		json_object_set_new(o, "networkDriver", net_json(info));
 	if (info->ports) {
 		json_object_set_new(o, "portDriver", port_driver_json(info->ports));
 		json_object_set_new(o, "portLeases", json_true());
@@ -177,14 +179,17 @@ static void get_stats(struct request *r, const char *rest)
 	json_t *stats;
 
 	(void)rest;
-	stats = counters_stats(r->api->info.ports, &e);
+	if (!r->api->info.network_stats && !need_ports(r))
+		return;
+	stats = counters_stats(&r->api->info, &e);
 	if (!stats) {
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e.msg);
 		return;
 	}
 	merge.by_id = json_object_get(stats, "ports");
 	merge.list = json_array();
-	if (!merge.list || ports_each(r->api->info.ports, append_stats, &merge)) {
+	if (!merge.list ||
+	    (r->api->info.ports && ports_each(r->api->info.ports, append_stats, &merge))) {
 		json_decref(merge.list);
 		json_decref(stats);
 		stats = NULL;
@@ -261,7 +266,7 @@ static const struct route {
 	{"*", "OPTIONS", false, answer_options},
 	{"/v1/info", "GET", false, get_info},
 	{"/v1/events", "GET", false, events_get},
-	{"/v1/stats", "GET", true, get_stats},
+	{"/v1/stats", "GET", false, get_stats},
 	{"/v1/metrics", "GET", false, get_metrics},
 	{"/v1/reload", "POST", false, post_reload},
 	{"/v1/ports", "GET", true, get_ports},

@@ -133,9 +133,11 @@ const struct option_def option_table[OPT_COUNT] = {
 							"nftables, without a program"},
 
 	[OPT_DATAPLANE] = {ROW(STRING, DATA_PLANE, "dataplane", dataplane), .values = v_dataplane,
-			   .fallback = "auto", .usage = "how the builtin network and port driver move bytes"},
+			   .fallback = "auto",
+			   .usage = "how the builtin network and port driver move bytes"},
 	[OPT_WORKERS] = {ROW(INT, DATA_PLANE, "workers", workers), .fallback = "0",
-			 .usage = "worker threads of the builtin network and port driver; 0 means one a CPU"},
+			 .usage = "worker threads of the builtin network and port driver; 0 means "
+				  "one a CPU"},
 	[OPT_UDP_TIMEOUT] = {ROW(DURATION_MS, DATA_PLANE, "udp-timeout", udp_timeout_ms),
 			     .fallback = "90s",
 			     .usage = "forget a UDP client after this long without a datagram"},

@@ -134,15 +134,41 @@ static void put_list(const char *label, const json_t *array)
 	printf("]\n");
 }
 
+static void put_fact(const char *label, const json_t *o, const char *key)
+{
+	char line[64];
+
+	if (!*text_of(o, key))
+		return;
+	snprintf(line, sizeof(line), "    - %s", label);
+	put_line(line, text_of(o, key));
+}
+
+/* Of our own server's, with --net=builtin. */
+static void put_outward(const json_t *o)
+{
+	if (!o)
+		return;
+	put_line("  - Way out", *text_of(o, "connect") == 'h'
+					? "connections are made inside when they are made outside"
+					: "connections are accepted before they are made outside");
+	put_fact("By", o, "connectReason");
+	put_fact("IPv6", o, "ipv6");
+	put_fact("Host's loopback at the gateway's address", o, "hostLoopback");
+	put_fact("Egress rules", o, "egress");
+	put_fact("Outbound address", o, "outboundAddr");
+}
+
 static void put_network(const json_t *net)
 {
 	put_line("- Network Driver", text_of(net, "driver"));
 	put_list("DNS", json_object_get(net, "dns"));
 	if (*text_of(net, "childIP"))
 		put_line("  - IP", text_of(net, "childIP"));
+	put_outward(json_object_get(net, "outward"));
 }
 
-/* Of our own server's. */
+/* Of our own server's: where the data plane is, port driver or network. */
 static void put_dataplane(const json_t *port)
 {
 	if (!*text_of(port, "dataplane"))
@@ -165,8 +191,10 @@ int output_info(const json_t *info, struct err *e)
 	put_line("- State Directory", text_of(info, "stateDir"));
 	printf("- Child PID: %" JSON_INTEGER_FORMAT "\n",
 	       json_integer_value(json_object_get(info, "childPID")));
-	if (net)
+	if (net) {
 		put_network(net);
+		put_dataplane(net);
+	}
 	if (port) {
 		put_line("- Port Driver", text_of(port, "driver"));
 		put_list("Supported protocols", json_object_get(port, "protos"));

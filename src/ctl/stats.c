@@ -162,6 +162,34 @@ static void put_resources(const json_t *r)
 	putchar('\n');
 }
 
+/* The way out, in two lines; nothing where another network has none. */
+static void put_outward(const json_t *o)
+{
+	char buf[16];
+
+	if (!json_object_get(o, "packetsRefused") && !number(o, "tcpSyns") &&
+	    !number(o, "udpDatagramsUp"))
+		return;
+	printf("- Way out: TCP connections now: %s", scaled(number(o, "tcpFlows"), false, buf));
+	put_number("connected", number(o, "tcpConnected"));
+	put_number("refused", number(o, "tcpRefused"));
+	put_number("prohibited", number(o, "tcpProhibited"));
+	put_number("failed", number(o, "tcpUnreachable") + number(o, "tcpTimedOut") +
+				     number(o, "tcpFailed") + number(o, "tcpDropped") +
+				     number(o, "tcpEvicted"));
+	put_bytes("up", number(o, "tcpBytesUp"));
+	put_bytes("down", number(o, "tcpBytesDown"));
+	printf("\n- Way out: UDP mappings now: %s", scaled(number(o, "udpFlows"), false, buf));
+	put_number("datagrams up", number(o, "udpDatagramsUp"));
+	put_number("down", number(o, "udpDatagramsDown"));
+	put_number("dropped", number(o, "udpDropped"));
+	put_number("prohibited", number(o, "udpProhibited"));
+	put_number("DNS queries", number(o, "dnsQueries"));
+	put_number("pings", number(o, "pings"));
+	put_number("other protocols refused", number(o, "packetsRefused"));
+	putchar('\n');
+}
+
 /* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
  * their ids: *at goes along. */
 static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
@@ -251,6 +279,7 @@ int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, 
 	put_times(total);
 	put_udp(json_object_get(total, "udp"));
 	put_resources(json_object_get(total, "resources"));
+	put_outward(json_object_get(total, "outward"));
 	if (put_ports(ports, before ? json_object_get(before, "ports") : NULL,
 		      (double)(elapsed_ms ? elapsed_ms : 1) / 1000) < 0)
 		return err_errno(e, -ENOMEM, "table of ports");

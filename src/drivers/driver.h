@@ -118,6 +118,9 @@ struct net_driver_ops {
 	/* Optional, with auto_ports: who asks which sockets listen inside (ns/listening.h). NULL:
 	 * the driver sees to these ports itself. It lives as long as the driver. */
 	struct listening_source *(*listening)(struct net_driver *drv);
+	/* Optional: lists what there is to say of it (COUNTER_DRIVER), and what it has counted
+	 * beside the data plane (COUNTER_TOTAL). 0 or -errno of fn. */
+	int (*describe)(const struct net_driver *drv, port_counter_fn *fn, void *arg);
 	/* Ends its helper and frees it. */
 	void (*stop)(struct net_driver *drv);
 };

@@ -325,14 +325,35 @@ static int api_reload(void *arg, port_reloaded_fn *done, void *done_arg, struct 
 	return services_reload(arg, done, done_arg, e);
 }
 
+static int describe_network(void *arg, port_counter_fn *fn, void *fn_arg)
+{
+	const struct parent *p = arg;
+	const struct port_driver_ops *ops = port_driver_find(PORT_DRIVER_BUILTIN);
+	int code = p->net_ops->describe(p->net, fn, fn_arg);
+
+	return !code && p->way_out ? ops->describe(p->way_out, fn, fn_arg) : code;
+}
+
+static int network_stats(void *arg, port_counter_fn *fn, void *fn_arg, struct err *e)
+{
+	const struct parent *p = arg;
+
+	return port_driver_find(PORT_DRIVER_BUILTIN)->stats(p->way_out, fn, fn_arg, e);
+}
+
 int services_start_api(struct parent *p, struct err *e)
 {
+	bool described = p->net_ops && p->net_ops->describe;
+
 	p->api_info = (struct api_info){.state_dir = p->state.path,
 					.child_pid = p->child.pid,
 					.net = p->net_ops ? &p->net_result : NULL,
 					.ports = p->ports,
 					.reload = api_reload,
-					.reload_arg = p};
+					.reload_arg = p,
+					.describe_network = described ? describe_network : NULL,
+					.network_stats = p->way_out ? network_stats : NULL,
+					.network = p};
 	return api_open(p->loop, p->state.dir_fd, &p->api_info, &p->api, e);
 }
 

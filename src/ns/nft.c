@@ -101,6 +101,17 @@ void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int pri
 	put_chain(b, NLM_F_EXCL, name, hook, priority);
 }
 
+void nft_counter(struct nft_batch *b, const char *name)
+{
+	struct nlmsghdr *nlh = command(b, NFT_MSG_NEWOBJ, 0, "nft_counter");
+
+	mnl_attr_put_strz(nlh, NFTA_OBJ_TABLE, b->table);
+	mnl_attr_put_strz(nlh, NFTA_OBJ_NAME, name);
+	put_be32(nlh, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
+	mnl_attr_nest_end(nlh, mnl_attr_nest_start(nlh, NFTA_OBJ_DATA));
+	finish(b, nlh);
+}
+
 /* The first thing that the kernel says: an error of any message, or the acknowledgement of the last
  * command. 0 or -errno, with the message's number. */
 static int take_answer(struct mnl_socket *nl, uint32_t *seq)
@@ -343,6 +354,15 @@ void nft_reject(struct nft_rule *r, enum nft_reject_types type, uint8_t code)
 
 	put_be32(r->nlh, NFTA_REJECT_TYPE, type);
 	mnl_attr_put_u8(r->nlh, NFTA_REJECT_ICMP_CODE, code);
+	expr_end(r, e);
+}
+
+void nft_count(struct nft_rule *r, const char *counter)
+{
+	struct expr e = expr_begin(r, "objref");
+
+	put_be32(r->nlh, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER);
+	mnl_attr_put_strz(r->nlh, NFTA_OBJREF_IMM_NAME, counter);
 	expr_end(r, e);
 }
 

@@ -39,6 +39,9 @@ void nft_chain(struct nft_batch *b, const char *name, int priority);
 /* The same on another hook (NF_INET_LOCAL_OUT); -EEXIST of the batch if it is there already. */
 void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int priority);
 
+/* A counter that rules may name, by nft_count. */
+void nft_counter(struct nft_batch *b, const char *name);
+
 /* Sends it. 0 or -errno; *e says which part of the kernel is missing, as far as that is known. */
 int nft_commit(struct nft_batch *b, struct err *e);
 /* The same by a netfilter socket of the caller's. */
@@ -54,6 +57,9 @@ struct nft_rule {
 /* needs: the kernel's module for the rarest expression of the rule, such as "nft_tproxy". */
 struct nft_rule nft_rule_begin(struct nft_batch *b, const char *chain, const char *needs);
 void nft_rule_end(struct nft_rule *r);
+
+/* Counts the packet. */
+void nft_count(struct nft_rule *r, const char *counter);
 
 /* Loads. */
 void nft_meta(struct nft_rule *r, enum nft_meta_keys key);

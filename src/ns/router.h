@@ -29,6 +29,10 @@
 #define ROUTER_MARK_PROHIBITED	     0x524b5004u
 #define ROUTER_MARK_ACCEPT	     0x524b5100u /* + i: goes to the listener of worker i */
 
+/* The table of the rules, and its counter. */
+#define ROUTER_TABLE   "router"
+#define ROUTER_COUNTER "refused"
+
 /* Number of worker 0's queue; that of worker i follows. The namespace is ours alone. */
 #define ROUTER_QUEUE 0
 
@@ -64,6 +68,12 @@ int router_set_up(const struct router_config *config, enum router_queue *queue, 
 /* router_queue.c: the socket of a queue of the current namespace, non-blocking, with whole packets.
  * The caller closes it. 0 or -errno. */
 int router_queue_open(uint16_t number, int *out, struct err *e);
+
+/* router_count.c: a socket of the current namespace for router_count. -errno if there is none. */
+int router_count_open(void);
+/* How many packets were refused because nothing carries their protocol. 0 or -errno: the kernel
+ * may have no counters for rules. */
+int router_count(int fd, uint64_t *out);
 
 /* router_nft.c */
 int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e);

@@ -42,7 +42,7 @@
  *       meta l4proto udp tproxy to :UDP_PORT mark set ROUTED accept
  *       icmp type { errors } mark set ROUTED accept
  *       (pings of the router's own addresses accept, all others drop)
- *       reject with icmp prot-unreachable
+ *       counter name refused reject with icmp prot-unreachable
  *     }
  *   }
  *
@@ -51,8 +51,6 @@
  * source and our own address and port: one inside address and port has one worker, whatever it
  * writes to.
  */
-
-#define TABLE_NAME "router"
 
 #define PRIORITY_GATE  (-301) /* after defragmentation: NF_IP_PRI_CONNTRACK_DEFRAG is -400 */
 #define PRIORITY_ROUTE (-150) /* NF_IP_PRI_MANGLE */
@@ -291,10 +289,16 @@ static void put_icmp_rest(struct nft_batch *b, uint8_t proto)
 	end(&r, NF_DROP);
 }
 
-static void put_other_protocols(struct nft_batch *b)
+static void put_other_protocols(struct nft_batch *b, bool count)
 {
-	struct nft_rule r = begin(b, "route", "nft_reject_inet");
+	struct nft_rule r;
 
+	if (count) {
+		r = begin(b, "route", "nft_objref");
+		nft_count(&r, ROUTER_COUNTER);
+		nft_rule_end(&r);
+	}
+	r = begin(b, "route", "nft_reject_inet");
 	nft_is_family(&r, NFPROTO_IPV4);
 	nft_reject(&r, NFT_REJECT_ICMP_UNREACH, ICMP_PROT_UNREACH);
 	nft_rule_end(&r);
@@ -304,8 +308,10 @@ static void put_other_protocols(struct nft_batch *b)
 	nft_rule_end(&r);
 }
 
-static void put_route(struct nft_batch *b, const struct router_config *c)
+static void put_route(struct nft_batch *b, const struct router_config *c, bool count)
 {
+	if (count)
+		nft_counter(b, ROUTER_COUNTER);
 	nft_chain(b, "route", PRIORITY_ROUTE);
 	put_others(b, "route");
 	put_refusals(b);
@@ -317,17 +323,18 @@ static void put_route(struct nft_batch *b, const struct router_config *c)
 	put_own_echoes(b, c, "route");
 	put_icmp_rest(b, IPPROTO_ICMP);
 	put_icmp_rest(b, IPPROTO_ICMPV6);
-	put_other_protocols(b);
+	put_other_protocols(b, count);
 }
 
-static int try_rules(const struct router_config *c, enum router_queue queue, struct err *e)
+static int try_rules(const struct router_config *c, enum router_queue queue, bool count,
+		     struct err *e)
 {
-	auto_free struct nft_batch *b = nft_batch_new(TABLE_NAME);
+	auto_free struct nft_batch *b = nft_batch_new(ROUTER_TABLE);
 
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
 	put_gate(b, c, queue);
-	put_route(b, c);
+	put_route(b, c, count);
 	return nft_commit(b, e);
 }
 
@@ -336,7 +343,9 @@ int router_add_rules(const struct router_config *config, enum router_queue *queu
 	int code = -ENOENT;
 
 	for (*queue = config->best_queue; code; (*queue)++) {
-		code = try_rules(config, *queue, e);
+		code = try_rules(config, *queue, true, e);
+		if (code) /* a kernel without counters that have names */
+			code = try_rules(config, *queue, false, e);
 		if (!code || *queue == ROUTER_QUEUE_NONE)
 			break;
 		log_debug("router: %s", e->msg);

@@ -40,6 +40,26 @@ class TestInterface(NetBuiltinCase):
         self.assertEqual(info["networkDriver"]["driver"], "builtin")
         self.assertEqual(info["networkDriver"]["dns"], ["10.0.2.3"])
         self.assertEqual(info["networkDriver"]["childIP"], "10.0.2.100")
+        outward = info["networkDriver"]["outward"]
+        self.assertEqual(outward["connect"], "honest")
+        self.assertIn(outward["connectReason"], ("nft_queue", "xt_NFQUEUE with nft_compat"))
+        self.assertEqual((outward["ipv6"], outward["hostLoopback"]), ("yes", "yes"))
+        self.assertNotIn("egress", outward)
+        # There is no port driver: what there is to say of the data plane is the network's.
+        self.assertIn(info["networkDriver"]["dataplane"], ("io_uring", "epoll"))
+        said = self.rk.ctl("info").stdout
+        self.assertIn("connections are made inside when they are made outside", said)
+
+    def test_stats_without_a_port_driver(self):
+        before = self.rk.api("GET", "/v1/stats")[1]["total"]["outward"]["tcpConnected"]
+        self.inside.connect(SERVER4, 80).close()
+        wait_for("it is counted", lambda: self.rk.api(
+            "GET", "/v1/stats")[1]["total"]["outward"]["tcpConnected"] == before + 1)
+        self.assertIn("- Way out: TCP connections now: ", self.rk.ctl("stats").stdout)
+        self.assertIn("ringkit_outward_packets_refused_total", self.metrics())
+
+    def metrics(self):
+        return self.rk.ctl("metrics").stdout
 
     def test_other_protocols_are_refused(self):
         """ICMP says so, to a socket of a protocol that nothing carries."""
@@ -48,12 +68,17 @@ class TestInterface(NetBuiltinCase):
             s.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
             s.settimeout(DEADLINE_S)
             return s
+
+        def refused():
+            return self.rk.api("GET", "/v1/stats")[1]["total"]["outward"]["packetsRefused"]
+        before = refused()
         with net.in_netns(self.inside.netns, make) as s:
             s.connect((SERVER4, 1))
             s.send(bytes(12))
             with self.assertRaises(OSError) as e:
                 s.recv(100)
             self.assertEqual(e.exception.strerror, "Protocol not available")
+        self.assertEqual(refused(), before + 1)
 
     def test_tcp_without_a_connection_is_reset(self):
         """A segment of no connection gets an answer, as from a host that knows nothing of it."""

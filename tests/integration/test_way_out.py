@@ -367,6 +367,17 @@ class TestEgress(NetBuiltinCase):
             self.assertIn(self.inside.error(SERVER6, 80), (113, 13))
             self.inside.connect(SERVER6, 8031).close()
 
+    def test_info_and_counters(self):
+        info = self.rk.api("GET", "/v1/info")[1]["networkDriver"]["outward"]
+        self.assertEqual(info["egress"], "deny 192.0.2.0/24:80, allow 192.0.2.100/32:8030, "
+                         "deny 0.0.0.0/0, deny [2001:db8::100/128]:80")
+
+        def prohibited():
+            return self.rk.api("GET", "/v1/stats")[1]["total"]["outward"]["tcpProhibited"]
+        before = prohibited()
+        self.inside.error(SERVER4, 80)
+        wait_for("it is counted", lambda: prohibited() == before + 1)
+
 
 class TestManyFlows(NetBuiltinCase):
     """As many flows as descriptors allow: half of the data plane's are for the way out, two a flow, and

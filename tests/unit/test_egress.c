@@ -65,6 +65,33 @@ static void test_rules(void **state)
 	good("[10.0.0.0/8]:5", "10.0.0.0/8 5-5");
 }
 
+/* As people wrote them. */
+static void test_text(void **state)
+{
+	static const char *const rules[] = {"10.0.0.0/8", "192.0.2.1/32:443",
+					    "[2001:db8::/32]:1-1023"};
+	struct dp_outward policy = {.n_rules = 3};
+	char buf[EGRESS_TEXT_BYTES];
+	struct err e;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(egress_parse(rules[i], i != 1, &policy.rules[i], &e), 0);
+	assert_string_equal(egress_text(&policy, buf, sizeof(buf)),
+			    "deny 10.0.0.0/8, allow 192.0.2.1/32:443, deny [2001:db8::/32]:1-1023");
+	/* As many of the longest as there may be. */
+	assert_int_equal(egress_parse("[2001:db8:1111:1111:1111:1111:1111:1111/128]:10000-65535",
+				      true, &policy.rules[0], &e),
+			 0);
+	policy.n_rules = DP_OUTWARD_RULES;
+	for (unsigned i = 1; i < DP_OUTWARD_RULES; i++)
+		policy.rules[i] = policy.rules[0];
+	egress_text(&policy, buf, sizeof(buf));
+	assert_string_equal(buf + strlen(buf) - 12, ":10000-65535");
+	policy.n_rules = 0;
+	assert_string_equal(egress_text(&policy, buf, sizeof(buf)), "");
+}
+
 static void test_no_rules(void **state)
 {
 	static const char *const texts[] = {
@@ -128,9 +155,8 @@ static void test_resolvers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rules),
-		cmocka_unit_test(test_no_rules),
-		cmocka_unit_test(test_outbound),
+		cmocka_unit_test(test_rules),	  cmocka_unit_test(test_text),
+		cmocka_unit_test(test_no_rules),  cmocka_unit_test(test_outbound),
 		cmocka_unit_test(test_resolvers),
 	};
 

@@ -238,7 +238,8 @@ static void test_network(void **state)
 
 	(void)state;
 	options_free(&o);
-	bad("--net=foo true", "unknown network mode: foo; available: host, builtin, none, slirp4netns");
+	bad("--net=foo true",
+	    "unknown network mode: foo; available: host, builtin, none, slirp4netns");
 	bad("--net= true", "unknown network mode: ;");
 	o = good("--net=vpnkit true");
 	assert_string_equal(o.net, "vpnkit");

@@ -58,8 +58,9 @@ static void test_unknown(void **state)
 
 	(void)state;
 	assert_int_equal(net_driver_check("bridge", &e), -EINVAL);
-	assert_non_null(
-		strstr(e.msg, "unknown network mode: bridge; available: host, builtin, none, slirp4netns"));
+	assert_non_null(strstr(
+		e.msg,
+		"unknown network mode: bridge; available: host, builtin, none, slirp4netns"));
 	assert_int_equal(port_driver_check("x", &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "unknown port driver: x; available: none, builtin"));
 }

@@ -77,6 +77,11 @@ static struct listening_source *auto_listening(struct net_driver *drv)
 	return drv->ops->listening ? drv->ops->listening(drv->inner) : NULL;
 }
 
+static int auto_describe(const struct net_driver *drv, port_counter_fn *fn, void *arg)
+{
+	return drv->ops->describe ? drv->ops->describe(drv->inner, fn, arg) : 0;
+}
+
 static void auto_stop(struct net_driver *drv)
 {
 	drv->ops->stop(drv->inner);
@@ -92,5 +97,6 @@ const struct net_driver_ops net_auto_ops = {
 	.watch = auto_watch,
 	.outward = auto_outward,
 	.listening = auto_listening,
+	.describe = auto_describe,
 	.stop = auto_stop,
 };

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
@@ -65,7 +66,10 @@ struct net_driver {
 	struct inside router;
 	struct dataplane_outward outward;
 	struct listening_source listening; /* fd -1: is not followed */
-	int resolv_fd;			   /* inotify(7) */
+	enum router_queue queue;
+	int count_fd;	   /* of router_count */
+	char outbound[64]; /* --outbound-addr; "": none */
+	int resolv_fd;	   /* inotify(7) */
 	struct loop_source *resolv_src;
 };
 
@@ -158,12 +162,11 @@ static void fill_config(const struct flavour *flavour, const struct net_params *
 /* The router */
 
 /* wanted: what listens inside is to be followed. */
-static int take_namespace(struct net_driver *drv, bool wanted, enum router_queue *queue,
-			  struct err *e)
+static int take_namespace(struct net_driver *drv, bool wanted, struct err *e)
 {
 	struct router_answer answer;
-	int fds[2] = {-1, -1};
-	size_t n = 2;
+	int fds[3] = {-1, -1, -1};
+	size_t n = 3;
 	ssize_t len = fdpass_recv(drv->router.channel, &answer, sizeof(answer), fds, &n, 0);
 
 	if (len == 0 && helper_ends_within(&drv->router.helper, 1000))
@@ -174,15 +177,16 @@ static int take_namespace(struct net_driver *drv, bool wanted, enum router_queue
 		*e = answer.head.err;
 		return e->code;
 	}
-	*queue = answer.queue;
+	drv->queue = answer.queue;
 	drv->outward.netns_fd = fds[0];
+	drv->count_fd = fds[1];
 	drv->listening = answer.listening;
-	drv->listening.fd = fds[1];
-	return n == (wanted ? 2 : 1) ? 0 : err_errno(e, -EPROTO, "message from the router");
+	drv->listening.fd = fds[2];
+	return n == (wanted ? 3 : 2) ? 0 : err_errno(e, -EPROTO, "message from the router");
 }
 
 static int make_router(struct net_driver *drv, const struct router_boot *boot,
-		       const struct net_target *target, enum router_queue *queue, struct err *e)
+		       const struct net_target *target, struct err *e)
 {
 	int code = inside_start(&drv->router, ROLE_ROUTER, target, boot, sizeof(*boot), -1, e);
 
@@ -190,7 +194,7 @@ static int make_router(struct net_driver *drv, const struct router_boot *boot,
 		code = helper_wait(&drv->router.helper, drv->router.channel, target->abort_fd,
 				   READY_TIMEOUT_MS, "is not ready", e);
 	if (!code)
-		code = take_namespace(drv, boot->listening, queue, e);
+		code = take_namespace(drv, boot->listening, e);
 	if (code)
 		return code;
 	code = outward_receive(&drv->outward, drv->router.channel);
@@ -232,6 +236,7 @@ static void builtin_stop(struct net_driver *drv)
 	loop_remove(drv->resolv_src);
 	close_fd(&drv->resolv_fd);
 	close_fd(&drv->listening.fd);
+	close_fd(&drv->count_fd);
 	inside_stop(&drv->router);
 	outward_close(&drv->outward);
 	free(drv);
@@ -249,7 +254,10 @@ static struct net_driver *driver_new(const struct net_params *params,
 	drv->outward.workers =
 		dataplane_worker_count(params->workers > 0 ? (unsigned)params->workers : 0);
 	drv->outward.userns_fd = target->userns_fd;
-	drv->resolv_fd = drv->listening.fd = -1;
+	drv->resolv_fd = drv->listening.fd = drv->count_fd = -1;
+	drv->queue = ROUTER_QUEUE_NONE;
+	snprintf(drv->outbound, sizeof(drv->outbound), "%s",
+		 params->outbound_addr ? params->outbound_addr : "");
 	return drv;
 }
 
@@ -260,7 +268,6 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 	struct router_boot boot = {.mtu = params->mtu ? params->mtu : DEFAULT_MTU,
 				   .debug = log_is_debug(),
 				   .listening = params->auto_ports};
-	enum router_queue queue = ROUTER_QUEUE_NONE;
 	struct net_driver *drv;
 	struct cidr cidr;
 	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
@@ -275,14 +282,14 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
 		 params->ifname ? params->ifname : flavour->ifname);
 	fill_config(flavour, params, &cidr, boot.mtu, &boot.config);
-	code = make_router(drv, &boot, target, &queue, e);
+	code = make_router(drv, &boot, target, e);
 	/* Its work is done. */
 	inside_stop(&drv->router);
 	if (code) {
 		builtin_stop(drv);
 		return code;
 	}
-	say_queue(queue);
+	say_queue(drv->queue);
 	fill_result(flavour, &boot.config, &boot, result);
 	*out = drv;
 	return 0;
@@ -371,6 +378,47 @@ static struct dataplane_outward *builtin_outward(struct net_driver *drv)
 	return &drv->outward;
 }
 
+/* What there is to say of it. */
+
+static int say_facts(const struct net_driver *drv, port_counter_fn *fn, void *arg)
+{
+	static const char *const ways[] = {
+		[ROUTER_QUEUE_EXPR] = "nft_queue",
+		[ROUTER_QUEUE_TARGET] = "xt_NFQUEUE with nft_compat",
+		[ROUTER_QUEUE_NONE] = "the kernel has neither nft_queue nor xt_NFQUEUE with "
+				      "nft_compat",
+	};
+	const struct dp_outward *o = &drv->outward.config;
+	char rules[EGRESS_TEXT_BYTES];
+	struct port_counter facts[] = {
+		{.name = "connect", .text = drv->queue == ROUTER_QUEUE_NONE ? "early" : "honest"},
+		{.name = "connectReason", .text = ways[drv->queue]},
+		{.name = "ipv6", .text = o->ipv6 ? "yes" : "no"},
+		{.name = "hostLoopback", .text = o->disable_host_loopback ? "no" : "yes"},
+		{.name = "egress", .text = egress_text(o, rules, sizeof(rules))},
+		{.name = "outboundAddr", .text = drv->outbound},
+	};
+	int code = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(facts) && !code; i++) {
+		facts[i].group = "outward";
+		if (facts[i].text[0])
+			code = fn(arg, &facts[i]);
+	}
+	return code;
+}
+
+static int builtin_describe(const struct net_driver *drv, port_counter_fn *fn, void *arg)
+{
+	struct port_counter refused = {
+		.scope = COUNTER_TOTAL, .group = "outward", .name = "packetsRefused"};
+	int code = say_facts(drv, fn, arg);
+
+	if (!code && router_count(drv->count_fd, &refused.value) == 0)
+		code = fn(arg, &refused);
+	return code;
+}
+
 static struct listening_source *builtin_listening(struct net_driver *drv)
 {
 	return drv->listening.fd >= 0 ? &drv->listening : NULL;
@@ -387,6 +435,7 @@ const struct net_driver_ops net_builtin_ops = {
 	.watch = builtin_watch,
 	.outward = builtin_outward,
 	.listening = builtin_listening,
+	.describe = builtin_describe,
 	.stop = builtin_stop,
 };
 
@@ -400,5 +449,6 @@ const struct net_driver_ops net_gvisor_ops = {
 	.start = gvisor_start,
 	.watch = builtin_watch,
 	.outward = builtin_outward,
+	.describe = builtin_describe,
 	.stop = builtin_stop,
 };

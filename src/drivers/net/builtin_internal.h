@@ -16,8 +16,8 @@ struct router_boot {
 	struct dp_outward config; /* the addresses */
 };
 
-/* Unless it failed, with the descriptor of the router's namespace and, if it was wanted, the one of
- * listening. outward_send follows. */
+/* Unless it failed, with the descriptors of the router's namespace, of router_count (ns/router.h),
+ * and, if it was wanted, of listening. outward_send follows. */
 struct router_answer {
 	struct inside_answer head;
 	uint32_t queue;			   /* enum router_queue */

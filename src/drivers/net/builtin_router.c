@@ -80,11 +80,11 @@ static int make(const struct router_boot *boot, int netns_fd, struct dataplane_o
 }
 
 static void answer(const struct err *e, enum router_queue queue, const struct dataplane_outward *o,
-		   const struct listening_source *listening)
+		   const struct listening_source *listening, int count_fd)
 {
-	int code, fds[] = {o->netns_fd, listening->fd};
+	int code, fds[] = {o->netns_fd, count_fd, listening->fd};
 	struct router_answer msg;
-	size_t n = listening->fd >= 0 ? 2 : 1;
+	size_t n = listening->fd >= 0 ? 3 : 2;
 
 	memset(&msg, 0, sizeof(msg));
 	msg.head.err = *e;
@@ -103,6 +103,7 @@ int router_main(void)
 	static struct dataplane_outward outward;
 	enum router_queue queue = ROUTER_QUEUE_NONE;
 	struct listening_source listening = {.fd = -1};
+	int count_fd = -1;
 	struct router_boot boot;
 	struct err e = {.code = 0};
 	int netns_fd = -1, code = inside_enter(&boot, sizeof(boot), NULL, &e);
@@ -121,7 +122,12 @@ int router_main(void)
 	if (!code && boot.listening)
 		code = listening_open(&listening, &e);
 	code = code ? code : make(&boot, netns_fd, &outward, &queue, &e);
+	if (!code) {
+		count_fd = router_count_open();
+		if (count_fd < 0)
+			code = err_errno(&e, count_fd, "socket for the router's counter");
+	}
 	e.code = code;
-	answer(&e, queue, &outward, &listening);
+	answer(&e, queue, &outward, &listening, count_fd);
 	return code ? EXITCODE_FAILED : EXITCODE_OK;
 }

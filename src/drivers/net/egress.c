@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -250,4 +251,35 @@ int egress_outbound(const char *text, union sock_addr *v4, union sock_addr *v6, 
 			code = parse_interface(word, v4, v6, e);
 	code = code ? code : check_own(v4, e);
 	return code ? code : check_own(v6, e);
+}
+
+/* Text */
+
+static void put_rule(FILE *f, const struct dp_outward_rule *r)
+{
+	bool ipv6 = r->family == AF_INET6;
+	char addr[INET6_ADDRSTRLEN];
+
+	inet_ntop(ipv6 ? AF_INET6 : AF_INET, r->addr, addr, sizeof(addr));
+	fprintf(f, ipv6 && r->port_first ? "%s [%s/%u]" : "%s %s/%u", r->deny ? "deny" : "allow",
+		addr, r->prefix_len);
+	if (r->port_first == 0)
+		return;
+	fprintf(f, r->port_first == r->port_last ? ":%u" : ":%u-%u", r->port_first, r->port_last);
+}
+
+const char *egress_text(const struct dp_outward *policy, char *buf, size_t size)
+{
+	FILE *f = fmemopen(buf, size, "w");
+
+	buf[0] = '\0';
+	if (!f)
+		return buf;
+	for (uint32_t i = 0; i < policy->n_rules && i < DP_OUTWARD_RULES; i++) {
+		fputs(i ? ", " : "", f);
+		put_rule(f, &policy->rules[i]);
+	}
+	fclose(f);
+	buf[size - 1] = '\0';
+	return buf;
 }
