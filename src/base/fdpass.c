@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -14,11 +15,27 @@ union fdpass_control {
 	char buf[CMSG_SPACE(sizeof(int) * FDPASS_MAX)];
 };
 
+const char *fdpass_strerror(int code)
+{
+	if (code != -ETOOMANYREFS)
+		return strerror(-code);
+	return "too many descriptors of the user's are on their way between processes "
+	       "(RLIMIT_NOFILE): some process of the user's does not take what it was sent";
+}
+
+static void pause_before_retry(void)
+{
+	struct timespec t = {.tv_nsec = FDPASS_RETRY_MS * 1000000L};
+
+	nanosleep(&t, NULL);
+}
+
 int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags)
 {
 	struct iovec iov = fd_iovec(buf, len);
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	union fdpass_control control;
+	unsigned retries = flags & MSG_DONTWAIT ? 0 : FDPASS_PATIENCE_MS / FDPASS_RETRY_MS;
 
 	assert(n_fds <= FDPASS_MAX);
 	if (n_fds) {
@@ -33,7 +50,14 @@ int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_
 		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
 		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
 	}
-	return fd_retry(sendmsg(sock, &msg, flags | MSG_NOSIGNAL)) < 0 ? -errno : 0;
+	for (;;) {
+		if (fd_retry(sendmsg(sock, &msg, flags | MSG_NOSIGNAL)) >= 0)
+			return 0;
+		if (errno != ETOOMANYREFS || retries == 0)
+			return -errno;
+		retries--;
+		pause_before_retry();
+	}
 }
 
 /* Takes the descriptors of one control message; those beyond the room are closed. */

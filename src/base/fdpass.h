@@ -15,7 +15,17 @@
  * flags as for sendmsg(2) and recvmsg(2): MSG_DONTWAIT where the caller must not block.
  */
 
-/* 0 or -errno. n_fds is at most FDPASS_MAX. */
+/* Descriptors on their way between processes are limited for each user (unix(7), ETOOMANYREFS): as
+ * many as the sender may have open. Whoever the user's processes are that hold them, nothing tells
+ * when there is room again. Who may block tries for this long, who must not tries again after
+ * that. */
+#define FDPASS_PATIENCE_MS 5000
+#define FDPASS_RETRY_MS	   5
+
+/* As strerror(3) of what fdpass_send returned. */
+const char *fdpass_strerror(int code);
+
+/* 0 or -errno; -ETOOMANYREFS as above. n_fds is at most FDPASS_MAX. */
 int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags);
 
 /*

@@ -31,11 +31,12 @@ struct dp_port {
 	uint32_t held;	/* a request that waits for a reload's end: enum dp_msg_type; 0: none */
 	int *fds;	/* the listening sockets */
 	unsigned n_fds;
-	bool asked;	  /* BINDING: the broker knows */
-	bool inside;	  /* the last of them is the one in the namespace */
-	unsigned worker;  /* of the first; the others go to those after it */
-	unsigned waiting; /* answers to come */
-	unsigned lives;	  /* data planes that it was offered to while ADDING */
+	bool asked;	   /* BINDING: the broker knows */
+	uint64_t asked_ms; /* since when it is asked, loop_now_ms() */
+	bool inside;	   /* the last of them is the one in the namespace */
+	unsigned worker;   /* of the first; the others go to those after it */
+	unsigned waiting;  /* answers to come */
+	unsigned lives;	   /* data planes that it was offered to while ADDING */
 	uint32_t seq;
 	enum port_settler by; /* whose error it is */
 	int err;

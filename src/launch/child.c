@@ -103,7 +103,7 @@ static int make_detached_netns(struct child *c, struct err *e)
 	if (code)
 		return code;
 	code = fdpass_send(c->sock, &msg, sizeof(msg), &c->detached_fd, 1, 0);
-	return code ? err_errno(e, code, "message to the parent") : 0;
+	return code ? err_set(e, code, "message to the parent: %s", fdpass_strerror(code)) : 0;
 }
 
 /* Runs fn where the interfaces are. */

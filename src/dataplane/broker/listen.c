@@ -2,7 +2,9 @@
 #include "dataplane/broker/listen.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/fd.h"
 #include "base/fdpass.h"
@@ -22,18 +24,29 @@ static int bind_as_asked(const struct broker_listen *msg)
 	return code < 0 ? code : fd;
 }
 
-/* Sending waits if it must: the parent takes answers at any time. */
+/* Waits for room, which the parent makes at any time; not for descriptors of others to arrive
+ * (ETOOMANYREFS), since workers want sockets meanwhile. */
+static int send_answer(int boot_fd, const struct broker_listen_reply *reply, int fd)
+{
+	struct pollfd room = {.fd = boot_fd, .events = POLLOUT};
+	int code;
+
+	while ((code = fdpass_send(boot_fd, reply, sizeof(*reply), &fd, fd >= 0, MSG_DONTWAIT)) ==
+	       -EAGAIN)
+		poll(&room, 1, -1);
+	return code;
+}
+
 int broker_listen_answer(int boot_fd, const struct broker_listen *msg)
 {
 	auto_fd int fd = bind_as_asked(msg);
 	struct broker_listen_reply reply = {
 		.port_id = msg->port_id, .seq = msg->seq, .err = fd < 0 ? fd : 0};
-	int code = fdpass_send(boot_fd, &reply, sizeof(reply), &fd, fd >= 0, 0);
+	int code = send_answer(boot_fd, &reply, fd);
 
 	if (code == -ETOOMANYREFS) {
-		/* unix(7): too many descriptors of this user are in flight. */
 		reply.err = code;
-		code = fdpass_send(boot_fd, &reply, sizeof(reply), NULL, 0, 0);
+		code = send_answer(boot_fd, &reply, -1);
 	}
 	return code;
 }

@@ -51,6 +51,7 @@ union parent_message {
 
 struct broker {
 	struct keeper keeper;
+	bool told; /* that too many descriptors are on their way: once will do */
 	/* The boot channel first, then the keeper. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	nfds_t n;
@@ -117,7 +118,7 @@ static bool request_is_valid(const struct broker_request *req)
 
 /* Whether the channel goes on. A worker has a handful of requests under way at most, so a channel
  * without room for the answer is one that nobody reads. */
-static bool answer(int channel, const struct broker_request *req)
+static bool answer(struct broker *b, int channel, const struct broker_request *req)
 {
 	struct broker_reply reply = {.family = req->family, .proto = req->proto};
 	int fds[FDPASS_MAX], code;
@@ -134,7 +135,11 @@ static bool answer(int channel, const struct broker_request *req)
 	code = fdpass_send(channel, &reply, sizeof(reply), fds, reply.count, MSG_DONTWAIT);
 	fdpass_close(fds, reply.count);
 	if (code == -ETOOMANYREFS) {
-		/* unix(7): too many descriptors of this user are in flight. None goes out now. */
+		/* None goes out now, and the worker asks again. */
+		if (!b->told)
+			log_warning("sockets cannot be handed to the data plane: %s",
+				    fdpass_strerror(code));
+		b->told = true;
 		reply.count = 0;
 		reply.err = code;
 		code = fdpass_send(channel, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
@@ -163,7 +168,7 @@ static bool serve_channel(struct broker *b, int channel)
 	}
 	if (req.proto == IPPROTO_TCP)
 		keeper_look(&b->keeper, false);
-	return answer(channel, &req);
+	return answer(b, channel, &req);
 }
 
 /* Whether the message made sense and was answered. Takes over the descriptors if it did. */

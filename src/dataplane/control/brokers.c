@@ -57,6 +57,11 @@ int dp_pairs_open(int *a, int *b, unsigned n)
 	return code;
 }
 
+int dp_send_flags(const struct dataplane *dp)
+{
+	return dp->starting ? 0 : MSG_DONTWAIT;
+}
+
 /* A broker */
 
 static int broker_boot(struct dp_child *broker, const int *theirs)
@@ -75,7 +80,7 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 	fds[dp->workers] = dp->config.userns_fd;
 	fds[dp->workers + 1] = broker->netns_fd;
 	return fdpass_send(broker->boot_fd, &boot, sizeof(boot), fds, dp->workers + 2,
-			   MSG_DONTWAIT);
+			   dp_send_flags(dp));
 }
 
 /* Where it does not arrive, the broker looks when it is asked for sockets. */

@@ -20,10 +20,6 @@
 /* Answers taken from one channel before the loop's other sources have their turn. */
 #define ANSWERS_A_TURN 64
 
-/* unix(7), ETOOMANYREFS: descriptors in flight are limited for each user. Nothing tells when the
- * receiver has taken some. */
-#define RETRY_MS 5
-
 void dp_channels_init(struct dataplane *dp, struct dp_channel *channels, struct dp_child *plane)
 {
 	for (unsigned i = 0; i < LIMIT_WORKERS; i++)
@@ -55,6 +51,42 @@ static void on_retry(void *arg, uint32_t events)
 	flush(ch);
 }
 
+/* Its descriptor cannot go out now. */
+static void try_later(struct dp_channel *ch)
+{
+	loop_source_set_events(ch->src, EPOLLIN);
+	if (!ch->retry)
+		ch->retry = loop_add_timer(ch->dp->loop, FDPASS_RETRY_MS, on_retry, ch);
+}
+
+static void go_on(struct dp_channel *ch)
+{
+	ch->stuck_ms = 0;
+	ch->told = false;
+}
+
+/* The first in the queue has been refused with err. Whether it is no more: its port is refused,
+ * after some time. */
+static bool give_up(struct dp_channel *ch, int err)
+{
+	struct dp_queued *q = ch->queue;
+	struct dp_msg msg = q->msg;
+
+	if (!ch->stuck_ms)
+		ch->stuck_ms = loop_now_ms();
+	if (loop_now_ms() - ch->stuck_ms < FDPASS_PATIENCE_MS)
+		return false;
+	if (!ch->told)
+		log_error("descriptors cannot be handed to the data plane: %s",
+			  fdpass_strerror(err));
+	ch->told = true;
+	if (!dp_port_may_give_up(ch->dp, &msg))
+		return false;
+	queued_free(ch, q);
+	dp_port_give_up(ch->dp, ch->worker, &msg, err);
+	return true;
+}
+
 /* Sends what is queued, as far as there is room. An error other than that is the end of the data
  * plane, which the loop will tell. */
 static void flush(struct dp_channel *ch)
@@ -63,16 +95,20 @@ static void flush(struct dp_channel *ch)
 		struct dp_queued *q = ch->queue;
 		int code = send_one(ch, &q->msg, q->fd);
 
+		if (code == -ETOOMANYREFS && give_up(ch, code))
+			continue;
 		if (code == -ETOOMANYREFS) {
-			loop_source_set_events(ch->src, EPOLLIN);
-			if (!ch->retry)
-				ch->retry = loop_add_timer(ch->dp->loop, RETRY_MS, on_retry, ch);
+			try_later(ch);
 			return;
 		}
 		if (code == -EAGAIN)
 			break;
+		if (q->fd >= 0)
+			go_on(ch);
 		queued_free(ch, q);
 	}
+	if (!ch->queue)
+		go_on(ch);
 	loop_source_set_events(ch->src, ch->queue ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 

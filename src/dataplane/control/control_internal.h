@@ -19,6 +19,7 @@
  *   uring_why.c  why io_uring cannot be had
  *   brokers.c  what it tells the socket brokers
  *   inside.c   listening sockets in the namespace, which the broker makes
+ *   death.c    what the end of a process means
  *   stats.c    what the workers count
  *   reload.c   another data plane takes the flows over
  */
@@ -37,6 +38,8 @@ struct dp_channel {
 	unsigned worker;
 	int fd; /* -1: there is no data plane */
 	struct loop_source *src, *retry;
+	uint64_t stuck_ms;	 /* since when descriptors cannot be handed over; 0: they can */
+	bool told;		 /* that it is so */
 	struct dp_queued *queue; /* empty unless the channel is full */
 };
 
@@ -54,6 +57,7 @@ struct dp_child {
 	unsigned failures;	   /* in a row */
 	bool given_up;		   /* we have killed it */
 	uint64_t started_ms;
+	uint64_t refs_ms; /* since when it cannot be handed its descriptors; 0: it can */
 	/* A data plane's, once it is up. */
 	enum dataplane_backend backend;
 	struct err no_uring; /* why that is not io_uring, if it might have been */
@@ -100,6 +104,7 @@ struct dataplane {
 	unsigned slots_used;		  /* those above never were */
 	unsigned starts;		  /* data planes so far */
 	struct dp_port *ports;		  /* by id */
+	bool starting;			  /* for the first time: the parent may wait */
 	bool closing;			  /* nobody waits for a port any more */
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
@@ -113,7 +118,15 @@ struct dataplane {
 
 #define DP_SLOT_NONE UINT32_MAX
 
+/* death.c */
+/* Failures in a row, with this one. killed: by SIGKILL. */
+unsigned dp_death_failures(const struct dp_child *child, bool killed);
+void dp_death_log(const struct dp_child *child, const char *why, unsigned delay_ms);
+
 /* stats.c */
+/* Another file in place of *stats_fd, of a fixed size, so that a worker that writes to it cannot
+ * fail. 0 or -errno. */
+int dp_stats_open(const struct dataplane *dp, int *stats_fd);
 /* Gives the port a slot; there is one, as there are as many as ports. */
 void dp_slot_get(struct dataplane *dp, struct dp_port *port);
 /* DP_SLOT_NONE is allowed. */
@@ -187,6 +200,8 @@ void dp_reload_settled(struct dataplane *dp);
 bool dp_is_broker(const struct dp_child *child);
 /* A port is there whose servers are to see the addresses of its clients. */
 void dp_broker_look(struct dataplane *dp);
+/* For what goes out with descriptors: at the first start the parent may wait. */
+int dp_send_flags(const struct dataplane *dp);
 /* Tells a broker that has just been started what to be. 0 or -errno. */
 int dp_broker_prepare(struct dp_child *broker);
 /* -EAGAIN: not yet. 0, or -errno with *e. */
@@ -225,6 +240,11 @@ void dp_ports_ask_broker(struct dataplane *dp, bool anew);
 /* There will be no broker soon. */
 void dp_ports_broker_hopeless(struct dataplane *dp);
 void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg *msg);
+/* A request with a descriptor could not be sent for long. Whether it may be dropped: a port that is
+ * there already gets to the workers at any rate. Then it is as if the worker had answered with err.
+ */
+bool dp_port_may_give_up(const struct dataplane *dp, const struct dp_msg *msg);
+void dp_port_give_up(struct dataplane *dp, unsigned worker, const struct dp_msg *msg, int err);
 /* A new data plane is there: it gets all ports. */
 void dp_ports_offer(struct dataplane *dp);
 /* Sends a request to every worker of channels that has, or is to have, a socket of the port.

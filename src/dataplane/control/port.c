@@ -54,7 +54,9 @@ static void port_clear(struct dp_port *port)
 /* Why there is no port, in RootlessKit's words. */
 static void explain(const struct port_spec *spec, enum port_settler by, int err, struct err *e)
 {
-	if (by == PORT_BY_DATA_PLANE)
+	if (err == -ETOOMANYREFS)
+		err_set(e, err, "the port cannot be handed over: %s", fdpass_strerror(err));
+	else if (by == PORT_BY_DATA_PLANE)
 		err_set(e, err, "the data plane fails again and again: see the log");
 	else if (by == PORT_BY_BROKER)
 		port_address_inside_error(spec, err, e);
@@ -209,6 +211,21 @@ void dp_ports_answer(struct dataplane *dp, unsigned worker, const struct dp_msg 
 	}
 }
 
+bool dp_port_may_give_up(const struct dataplane *dp, const struct dp_msg *msg)
+{
+	const struct dp_port *port = port_find(dp, (int)labs((long)msg->port_id));
+
+	return msg->type == DP_MSG_ADD && (!port || port->state != DP_PORT_LIVE);
+}
+
+void dp_port_give_up(struct dataplane *dp, unsigned worker, const struct dp_msg *msg, int err)
+{
+	struct dp_msg done = {
+		.type = DP_MSG_DONE, .port_id = msg->port_id, .seq = msg->seq, .err = err};
+
+	dp_ports_answer(dp, worker, &done);
+}
+
 void dp_ports_offer(struct dataplane *dp)
 {
 	struct dp_port *port, *tmp;
@@ -263,6 +280,12 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 
 /* The socket in the namespace */
 
+/* A process that dies again and again: a request would wait for long. */
+static bool is_hopeless(const struct dp_child *child)
+{
+	return child->state == DP_CHILD_DOWN && child->failures >= 4;
+}
+
 /* Asks the broker for it, or settles the port if it cannot be asked. */
 static void port_ask_broker(struct dp_port *port)
 {
@@ -303,6 +326,29 @@ static void port_take_inside(struct dp_port *port, int fd)
 	port_hand_over(port);
 }
 
+static void on_ask_again(void *arg, uint32_t events)
+{
+	struct dp_port *port = arg;
+
+	(void)events;
+	port->timer = NULL;
+	if (is_hopeless(&port->dp->broker))
+		port_settle(port, PORT_BY_DATA_PLANE, -ECONNRESET);
+	else
+		port_ask_broker(port);
+}
+
+/* The broker could not send the socket now. False: it has been so for long enough. */
+static bool port_ask_later(struct dp_port *port)
+{
+	struct dataplane *dp = port->dp;
+
+	if (loop_now_ms() - port->asked_ms >= FDPASS_PATIENCE_MS)
+		return false;
+	port->timer = loop_add_timer(dp->loop, 4 * FDPASS_RETRY_MS, on_ask_again, port);
+	return port->timer != NULL;
+}
+
 void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int err, int fd)
 {
 	struct dp_port *port = port_find(dp, id);
@@ -315,7 +361,7 @@ void dp_port_inside(struct dataplane *dp, int id, uint32_t seq, int err, int fd)
 	} else if (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT) {
 		log_debug("port %d: the namespace does not have its address", id);
 		port_hand_over(port);
-	} else {
+	} else if (err != -ETOOMANYREFS || !port_ask_later(port)) {
 		port_settle(port, PORT_BY_BROKER, err);
 	}
 }
@@ -382,12 +428,6 @@ static int port_bind(struct dp_port *port)
 	return 0;
 }
 
-/* A process that dies again and again: a request would wait for long. */
-static bool is_hopeless(const struct dp_child *child)
-{
-	return child->state == DP_CHILD_DOWN && child->failures >= 4;
-}
-
 /* Binds and enters the port. 0 or -errno, and what there is then port_clear takes away. */
 static int port_enter(struct dp_port *port)
 {
@@ -430,9 +470,10 @@ void dataplane_port_add(struct dataplane *dp, struct port *port, const struct po
 	code = port_enter(own);
 	if (code < 0)
 		port_settle(own, PORT_BY_PARENT, code);
-	else if (route->inside.ss_family)
+	else if (route->inside.ss_family) {
+		own->asked_ms = loop_now_ms();
 		port_ask_broker(own);
-	else
+	} else
 		port_hand_over(own);
 }
 

@@ -31,6 +31,9 @@
 /* A machine under heavy load takes a second; nothing takes this long. */
 #define HANDSHAKE_MS 10000
 
+/* The next try, when descriptors could not be handed over. */
+#define START_LATER_MS 50
+
 static void child_start_again(struct dp_child *child);
 
 static bool is_plane(const struct dp_child *child)
@@ -115,19 +118,6 @@ void dp_child_clear(struct dp_child *child)
 	}
 }
 
-/* Statistics: a file of a fixed size, so that a worker that writes to it cannot fail. */
-static int stats_open(struct dataplane *dp, int *stats_fd)
-{
-	auto_fd int fd = memfd_create("ringkit-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0 || ftruncate(fd, (off_t)(dp->workers * STATS_STRIDE)) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return -errno;
-	close_fd(stats_fd);
-	*stats_fd = steal_fd(&fd);
-	return 0;
-}
-
 /* The data plane */
 
 /* A data plane, and what it is joined to. */
@@ -160,18 +150,18 @@ static int plane_send_boot(struct dataplane *dp, const struct dp_joint *j, const
 		fds[2 + 2 * i] = j->broker->channels[i];
 	}
 	code = fdpass_send(j->plane->boot_fd, &boot, sizeof(boot), fds, 1 + 2 * dp->workers,
-			   MSG_DONTWAIT);
+			   dp_send_flags(dp));
 	if (code || !dp_has_router(dp))
 		return code;
 	return outward_send(dp->config.outward, j->plane->boot_fd, j->router->channels,
-			    MSG_DONTWAIT);
+			    dp_send_flags(dp));
 }
 
 /* Makes the control channels and tells the data plane what to be. */
 static int joint_boot(struct dataplane *dp, const struct dp_joint *j)
 {
 	int ours[LIMIT_WORKERS], theirs[LIMIT_WORKERS];
-	int code = stats_open(dp, j->stats_fd);
+	int code = dp_stats_open(dp, j->stats_fd);
 
 	if (!code)
 		code = dp_pairs_open(ours, theirs, dp->workers);
@@ -254,37 +244,6 @@ static void on_restart(void *arg, uint32_t events)
 	child_start_again(child);
 }
 
-static void log_death(const struct dp_child *child, const char *why, unsigned delay_ms)
-{
-	const char *rest = is_plane(child) ? "ports stay bound, open connections are lost"
-					   : "open connections go on";
-	char again[64] = "";
-
-	if (child->failures > 1)
-		snprintf(again, sizeof(again), " (%u times in a row)", child->failures);
-	if (delay_ms >= RESTART_HOPELESS_MS)
-		log_error("the %s ended%s: %s; starting it again in %u s", child->name, again, why,
-			  delay_ms / 1000);
-	else
-		log_warning("the %s ended%s: %s; starting it again, %s", child->name, again, why,
-			    rest);
-}
-
-/* Failures in a row, with this one. An end counts for nothing if it says nothing about how the next
- * one will do: it ran for some time, or somebody else killed it. */
-static unsigned failures_now(const struct dp_child *child, bool killed)
-{
-	bool by_others = killed && !child->given_up;
-
-	if (child->state == DP_CHILD_UP &&
-	    (by_others || loop_now_ms() - child->started_ms >= RESTART_HEALTHY_MS))
-		return 1;
-	/* Killed while it starts, again and again: no longer pauses, but one. */
-	if (by_others)
-		return child->failures ? 2 : 1;
-	return child->failures + 1;
-}
-
 /* The process is gone: clears up, and starts it again soon. killed: by SIGKILL. */
 static void child_died(struct dp_child *child, const char *why, bool killed)
 {
@@ -295,9 +254,9 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 		dp_reload_child_died(child, why);
 		return;
 	}
-	child->failures = failures_now(child, killed);
+	child->failures = dp_death_failures(child, killed);
 	delay_ms = restart_delay_ms(child->failures);
-	log_death(child, why, delay_ms);
+	dp_death_log(child, why, delay_ms);
 	event_post("restart", is_plane(child) ? "dataplane" : "broker", why);
 	dp_child_clear(child);
 	if (dp_is_broker(child) && delay_ms >= RESTART_HOPELESS_MS)
@@ -459,6 +418,21 @@ static int child_ended_early(struct dp_child *child)
 	return child_watch(child);
 }
 
+/* Its descriptors cannot be handed over, since others of the user's are on their way. Whether it is
+ * to be tried again soon; that is no failure of the process. */
+static bool child_start_later(struct dp_child *child)
+{
+	uint64_t now_ms = loop_now_ms();
+
+	if (!child->refs_ms)
+		child->refs_ms = now_ms;
+	if (now_ms - child->refs_ms >= FDPASS_PATIENCE_MS)
+		return false;
+	dp_child_clear(child);
+	child->timer = loop_add_timer(child->dp->loop, START_LATER_MS, on_restart, child);
+	return child->timer != NULL;
+}
+
 static void child_start_again(struct dp_child *child)
 {
 	struct err e = {.code = 0};
@@ -471,8 +445,12 @@ static void child_start_again(struct dp_child *child)
 			code = child_await_answer(child);
 		else if (code == -EPIPE)
 			code = child_ended_early(child);
+		if (code == -ETOOMANYREFS && child_start_later(child))
+			return;
+		if (code != -ETOOMANYREFS)
+			child->refs_ms = 0;
 		if (code)
-			err_errno(&e, code, "hand-over");
+			err_set(&e, code, "hand-over: %s", fdpass_strerror(code));
 	}
 	if (code)
 		child_died(child, e.msg, false);
@@ -539,6 +517,12 @@ static int child_wait_reply(struct dp_child *child, uint64_t end_ms, struct err 
 	return code ? err_errno(e, code, "cannot watch the %s", child->name) : 0;
 }
 
+static int hand_over_error(const struct dp_child *child, int code, struct err *e)
+{
+	return err_set(e, code, "cannot tell the %s what to do: %s", child->name,
+		       fdpass_strerror(code));
+}
+
 static int broker_start(struct dp_child *broker, struct err *e)
 {
 	int code = child_spawn(broker, e);
@@ -546,7 +530,7 @@ static int broker_start(struct dp_child *broker, struct err *e)
 	if (code)
 		return code;
 	code = dp_broker_prepare(broker);
-	return code ? err_errno(e, code, "cannot tell the %s what to do", broker->name) : 0;
+	return code ? hand_over_error(broker, code, e) : 0;
 }
 
 /* All start at the same time; the data plane is told last, as it needs the broker's answer. */
@@ -567,7 +551,7 @@ static int start_all(struct dataplane *dp, struct err *e)
 		return code;
 	code = plane_boot(dp);
 	if (code)
-		return err_errno(e, code, "cannot tell the %s what to do", dp->plane.name);
+		return hand_over_error(&dp->plane, code, e);
 	return child_wait_reply(&dp->plane, end_ms, e);
 }
 
@@ -592,7 +576,9 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 	dp_child_init(dp, &dp->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
 	dp_child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker",
 		      dp_has_router(dp) ? dp->config.outward->netns_fd : -1);
+	dp->starting = true;
 	code = start_all(dp, e);
+	dp->starting = false;
 	if (code)
 		dp_children_end(dp);
 	return code;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -15,6 +17,18 @@
 
 /* Slots of one worker that are read at a time. */
 #define SLOTS_AT_ONCE 256
+
+int dp_stats_open(const struct dataplane *dp, int *stats_fd)
+{
+	auto_fd int fd = memfd_create("ringkit-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, (off_t)(dp->workers * STATS_STRIDE)) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	close_fd(stats_fd);
+	*stats_fd = steal_fd(&fd);
+	return 0;
+}
 
 /* Slots */
 

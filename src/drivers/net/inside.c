@@ -52,8 +52,12 @@ int inside_start(struct inside *in, enum role role, const struct net_target *tar
 	code = spawn(in, role, theirs, e);
 	if (code < 0)
 		return code;
-	code = fdpass_send(in->channel, boot, len, fds, fd >= 0 ? 3 : 2, MSG_NOSIGNAL);
-	return code < 0 ? err_errno(e, code, "message to %s", in->helper.name) : 0;
+	code = fdpass_send(in->channel, boot, len, fds, fd >= 0 ? 3 : 2,
+			   in->never_wait ? MSG_DONTWAIT : 0);
+	if (code)
+		return err_set(e, code, "message to %s: %s", in->helper.name,
+			       fdpass_strerror(code));
+	return 0;
 }
 
 int inside_wait(struct inside *in, void *answer, size_t len, int abort_fd, int timeout_ms,

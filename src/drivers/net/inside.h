@@ -20,7 +20,8 @@
 /* The parent's side. */
 struct inside {
 	struct helper helper;
-	int channel; /* to the process; closing it ends it */
+	int channel;	 /* to the process; closing it ends it */
+	bool never_wait; /* the command runs, and with it the parent's loop */
 };
 
 /* What goes before every answer. */

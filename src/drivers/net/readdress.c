@@ -87,6 +87,7 @@ int readdress_start(struct readdress *r, const struct net_target *target, int mn
 	boot.from = *from;
 	boot.to = *to;
 	boot.resolv_conf = mnt_ns_fd >= 0;
+	r->process.never_wait = true;
 	/* The role takes three descriptors; without a mount namespace the third is any. */
 	code = inside_start(&r->process, ROLE_READDRESS, target, &boot, sizeof(boot),
 			    mnt_ns_fd >= 0 ? mnt_ns_fd : target->netns_fd, e);

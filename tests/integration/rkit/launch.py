@@ -177,12 +177,15 @@ class Rootlesskit:
         finally:
             conn.close()
 
-    def add(self, parent_port, child_port, proto="tcp", parent_ip="127.0.0.1", child_ip=None):
+    def add(self, parent_port, child_port, proto="tcp", parent_ip="127.0.0.1", child_ip=None,
+            child_listen_ip=None):
         """Publishes a port; returns its id or raises ApiError."""
         spec = {"proto": proto, "parentIP": parent_ip, "parentPort": parent_port,
                 "childPort": child_port}
         if child_ip:
             spec["childIP"] = child_ip
+        if child_listen_ip:
+            spec["childListenIP"] = child_listen_ip
         status, answer = self.api("POST", "/v1/ports", spec)
         if status != 201:
             raise ApiError(status, answer.get("message", "") if isinstance(answer, dict)
