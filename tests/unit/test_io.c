@@ -210,6 +210,32 @@ static void accept_fails(bool uring)
 	close(fd);
 }
 
+/* From the handshake on, whatever the client sends meanwhile. */
+static void backlog_time(bool uring)
+{
+	struct io *io = open_io(uring);
+	struct sockaddr_in addr;
+	int l = listener(&addr), c, fd;
+	uint64_t begun_ns = io->ops->now_ns(io), connected_ns;
+	int64_t ms;
+
+	c = client(&addr);
+	connected_ns = io->ops->now_ns(io);
+	while (io->ops->now_ns(io) - connected_ns < 100 * 1000000ull) {
+		poll(NULL, 0, 30);
+		assert_int_equal(send(c, "x", 1, 0), 1);
+	}
+	fd = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+	ms = io->ops->backlog_ms(io, fd);
+	/* To a tick of 10 ms, or less. */
+	assert_in_range(ms, 90, (io->ops->now_ns(io) - begun_ns) / 1000000 + 10);
+	assert_true(io->ops->backlog_ms(io, -1) < 0);
+	close(fd);
+	close(c);
+	close(l);
+	io->ops->close(io);
+}
+
 /* Every back end has every call: a worker asks none of them whether it has one. */
 static void has_every_call(bool uring)
 {
@@ -327,6 +353,7 @@ BOTH(accept_beside_one_that_is_gone)
 BOTH(accept_until_cancelled)
 BOTH(accept_as_many_as_may_be)
 BOTH(accept_fails)
+BOTH(backlog_time)
 BOTH(has_every_call)
 BOTH(channel)
 BOTH(socket_check)
@@ -342,6 +369,8 @@ int main(void)
 		cmocka_unit_test(test_epoll_accept_as_many_as_may_be),
 		cmocka_unit_test(test_uring_accept_fails),
 		cmocka_unit_test(test_epoll_accept_fails),
+		cmocka_unit_test(test_uring_backlog_time),
+		cmocka_unit_test(test_epoll_backlog_time),
 		cmocka_unit_test(test_uring_has_every_call),
 		cmocka_unit_test(test_epoll_has_every_call),
 		cmocka_unit_test(test_uring_channel),
