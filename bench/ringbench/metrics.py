@@ -42,6 +42,7 @@ METRICS = {
     "pipes_held": Metric("pipe descriptors more", "lower", 0, None),
     "add_s": Metric("s to add", "lower", 2, 0.10),
     "remove_s": Metric("s to remove", "lower", 2, 0.10),
+    "reload_s": Metric("s to reload", "lower", 3, None),
     "add_cpu_ms": Metric("CPU ms to add", "lower", 0, 0.10),
     "remove_cpu_ms": Metric("CPU ms to remove", "lower", 0, 0.10),
     "bytes_per_flow": Metric("bytes RSS/connection", "lower", 0, None),

@@ -5,9 +5,12 @@ A sample is a flat dict of numbers (metrics.py names them). `primary` is the one
 bars show first, `cpu` the forwarder's CPU time for the work done.
 """
 
+import functools
 import json
+import re
 import statistics
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 
@@ -149,6 +152,54 @@ class Mixed(Scenario):
         return {"rps": got["rps"], "gbps": moved["gbps"], "failures": got["failures"],
                 "stuck": got["stuck"], **latencies(got),
                 **meter.finish(moved["up_bytes"] / 1e9, self.cpu)}
+
+
+class Reload(Mixed):
+    """The data plane is started anew in the middle of it. A connection that is lost fails the sample."""
+
+    primary, group = "max_us", "Reload under load"
+    SECONDS = 1.0  # at least
+
+    def __init__(self, flows):
+        super().__init__(flows)
+        self.key = f"reload-{flows}"
+        self.title = f"{self.CONNS} connections with requests beside {flows} bulk uploads"
+
+    def check(self, programs):
+        if not _can_reload(programs.host.world.path["rootlessctl"]):
+            raise Skip(f"{self.key}: rootlessctl has no command reload")
+
+    def applies(self, peer):
+        return (super().applies(peer) and peer.ours and getattr(peer, "ctl", None) is not None
+                and _can_reload(peer.ctl))
+
+    def sample(self, peer, programs, seconds):
+        seconds = max(seconds, self.SECONDS)
+        said = []
+
+        def reload():
+            time.sleep(self.AHEAD_S + seconds / 3)
+            start = time.monotonic()
+            try:
+                run_text(peer.rootlessctl("reload"), 60)
+                said.append(time.monotonic() - start)
+            except Failed as why:
+                said.append(why)
+        thread = threading.Thread(target=reload)
+        thread.start()
+        try:
+            sample = super().sample(peer, programs, seconds)
+        finally:
+            thread.join()
+        if isinstance(said[0], Failed):
+            raise Failed(f"reload: {said[0]}")
+        return {**sample, "reload_s": said[0]}
+
+
+@functools.lru_cache
+def _can_reload(ctl):
+    text = subprocess.run([ctl, "--help"], capture_output=True, text=True, check=False).stdout
+    return re.search(r"^\s+reload\b", text, re.M) is not None
 
 
 class Http(Scenario):

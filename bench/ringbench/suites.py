@@ -7,7 +7,7 @@ from . import networks, scale
 from .docker import DockerBulk, DockerPorts, DockerRequests
 from .drivers import PublishedBulk, PublishedRequests
 from .scale import RANGE, SINGLE, AddPorts, Idle
-from .scenarios import Bulk, Http, Memory, Mixed, Requests, Startup, Udp
+from .scenarios import Bulk, Http, Memory, Mixed, Reload, Requests, Startup, Udp
 
 # rounds: samples of each peer and scenario; seconds: of load in one sample.
 Suite = namedtuple("Suite", "scenarios rounds seconds warm_up_s")
@@ -28,7 +28,7 @@ def _full():
         Requests(1, core=True), Requests(64, core=True), Requests(1000),
         Requests(64, 1), Requests(64, 512), Requests(64, 4096),
         Requests(1, reconnect=True), Requests(64, reconnect=True, core=True),
-        Mixed(8), Mixed(32), Http(64, core=True), Http(64, close=True),
+        Mixed(8), Mixed(32), Reload(2), Http(64, core=True), Http(64, close=True),
         Udp(64, 200000), Udp(1400, 200000, core=True), Udp(4096, 50000), Udp(16384, 20000),
         Udp(1400), Udp(1400, 600000, gso=True),
         Udp(64, gso=True), Udp(1400, gso=True), Udp(16384, gso=True),
@@ -41,7 +41,7 @@ def _full():
 def _smoke():
     """One of each kind, to see that the bench works; the figures mean nothing."""
     return [
-        Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Mixed(2), Udp(1400, 5000),
+        Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Mixed(2), Reload(1), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20),
         AddPorts(20), AddPorts(20, RANGE), AddPorts(3, SINGLE), scale.WorkersMemory(),
         *networks.smoke(), PublishedBulk(), PublishedRequests(2),
