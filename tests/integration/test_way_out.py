@@ -4,8 +4,6 @@
 
 import contextlib
 import os
-import resource
-import select
 import signal
 import socket
 import struct
@@ -377,76 +375,6 @@ class TestEgress(NetBuiltinCase):
         before = prohibited()
         self.inside.error(SERVER4, 80)
         wait_for("it is counted", lambda: prohibited() == before + 1)
-
-
-class TestManyFlows(NetBuiltinCase):
-    """As many flows as descriptors allow: half of the data plane's are for the way out, two a flow, and
-    no worker gets exactly its share."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        cls.n = min(10000, cls.limit[1] // 6)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (cls.limit[1], cls.limit[1]))
-        super().setUpClass()
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        resource.setrlimit(resource.RLIMIT_NOFILE, cls.limit)
-
-    def serve(self, listening, stop):
-        """Echoes with one thread."""
-        poll = select.epoll()
-        poll.register(listening, select.EPOLLIN)
-        socks = {}
-        while not stop.is_set():
-            for fd, _ in poll.poll(0.2):
-                if fd == listening.fileno():
-                    with contextlib.suppress(BlockingIOError):
-                        while True:
-                            c = listening.accept()[0]
-                            socks[c.fileno()] = c
-                            poll.register(c, select.EPOLLIN)
-                    continue
-                data = socks[fd].recv(100)
-                if data:
-                    socks[fd].send(data)
-                else:
-                    poll.unregister(fd)
-                    socks.pop(fd).close()
-        n = len(socks)
-        for c in socks.values():
-            c.close()
-        return n
-
-    def test_at_once(self):
-        """All are open at the same time, and each gets its own answer."""
-        stop = threading.Event()
-        with net.bound(socket.SOCK_STREAM, "0.0.0.0", 8050, self.server) as listening:
-            listening.setblocking(False)
-            job = background(self.serve, listening, stop)
-            socks = net.in_netns(self.inside.netns,
-                                 lambda: [socket.socket() for _ in range(self.n)])
-            try:
-                for i, s in enumerate(socks):
-                    s.settimeout(DEADLINE_S)
-                    s.connect((SERVER4, 8050))
-                for i, s in enumerate(socks):
-                    s.sendall(b"%d" % i)
-                for i, s in enumerate(socks):
-                    self.assertEqual(s.recv(20), b"%d" % i)
-            finally:
-                for s in socks:
-                    s.close()
-                stop.set()
-                job.result()
-        wait_for("flows to end", lambda: self.flows() == 0)
-
-    def flows(self):
-        """Descriptors of the data plane, as far as they are more than those of a few."""
-        pid = [p for p in processes_of(self.rk.pid) if role_of(p) == "dataplane"][0]
-        return max(0, len(os.listdir("/proc/%d/fd" % pid)) - 500)
 
 
 class TestDeath(NetBuiltinCase):
