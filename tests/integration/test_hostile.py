@@ -21,7 +21,7 @@ import struct
 import time
 
 import rkit
-from rkit import leaks, net
+from rkit import leaks, net, steady
 from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
 from rkit.peers import reset
 from rkit.ports import PortTestCase, both_backends
@@ -165,8 +165,7 @@ class Hostile(PortTestCase):
         pids = [self.find(role) or 0 for role in ("dataplane", "broker")]
         self.probe.watch(*pids, self.servers.pid)
         for pid in pids + [self.rk.pid] if NICE else []:
-            for thread in os.listdir("/proc/%d/task" % pid):
-                os.setpriority(os.PRIO_PROCESS, int(thread), NICE)
+            steady.go_first(pid, NICE)
 
     def kill(self):
         """Not so often that there is nothing but windows."""

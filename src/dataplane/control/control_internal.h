@@ -11,7 +11,7 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in nine files:
+ * The parent's half of the data plane, in ten files:
  *   control.c  the door
  *   port.c     what becomes of a port
  *   channel.c  control channels: messages to workers, their answers
