@@ -296,6 +296,43 @@ static void test_no_port_in_the_namespace(void **state)
 	world_close(&x);
 }
 
+/* That a flooded port has used up the ports of the namespace costs the flows of the others nothing,
+ * however few are left and however old they are. */
+static void test_few_ports_are_taken_from_the_busy(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+	int quiet, fd;
+
+	(void)state;
+	world_open_flows(&x, 1, 1000, 400);
+	udp_ports_init(&x.udp_ports, 300, 1);
+	add_port(&x, PORT_UDP, 0);
+	settle(&x);
+	quiet = x.listener;
+	fd = flow_open(&x, 1);
+	add_port(&x, PORT_UDP, 0);
+	settle(&x);
+	for (unsigned i = 0; i < 90; i++)
+		flow_open(&x, 100 + i);
+	sim_local_ports(x.sim, 100);
+	for (unsigned i = 0; i < 600; i++) {
+		assert_true(from_client(&x, 300 + i, "hello", 0));
+		if (i % 8 == 7)
+			settle(&x);
+		while (sim_datagram_out(x.sim, &d))
+			;
+	}
+	pass(&x, SECOND_NS);
+	while (sim_datagram_out(x.sim, &d))
+		;
+	assert_in_range(x.w->udp.ports, 1, 99);
+	assert_true(from_server(&x, fd, "answer"));
+	settle(&x);
+	assert_int_equal(expect_sent(&x, "answer"), quiet);
+	world_close(&x);
+}
+
 /* All workers together have a limit. One that has less than its share gets it all the same. */
 static void test_ports_of_all_workers(void **state)
 {
@@ -679,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_live_flow_is_kept),
 		cmocka_unit_test(test_busy_port_evicts_its_own),
 		cmocka_unit_test(test_no_port_in_the_namespace),
+		cmocka_unit_test(test_few_ports_are_taken_from_the_busy),
 		cmocka_unit_test(test_ports_of_all_workers),
 		cmocka_unit_test(test_idle_connections_leave_a_share),
 		cmocka_unit_test(test_flood_leaves_a_share),

@@ -194,11 +194,16 @@ static void evict(struct worker *w, struct udp_flow *victim)
 	flow_close(w, victim, "a newer one needs its place");
 }
 
+static bool has_most(const struct worker *w, const struct listener *l)
+{
+	return l->n_flows > w->udp.count / 2; /* whatever limit it is that allows no more */
+}
+
 static struct udp_flow *victim_for(const struct worker *w, const struct listener *l)
 {
 	struct udp_flow *f = w->udp.ages;
 
-	if (l->n_flows > live_max(w) / 2)
+	if (has_most(w, l))
 		for (f = l->udp_flows; f && f->state == UDP_FLOW_CLOSING;)
 			f = f->next;
 	return f;
@@ -207,12 +212,11 @@ static struct udp_flow *victim_for(const struct worker *w, const struct listener
 /* One goes for one that comes, and one more when the limit of ports has been lowered. */
 static void evict_for(struct worker *w, struct listener *l)
 {
-	struct udp_flow *victim = has_room(w) ? NULL : victim_for(w, l);
+	struct udp_flow *victim;
 
-	if (victim)
+	if (!has_room(w) && (victim = victim_for(w, l)))
 		evict(w, victim);
-	victim = udp_ports_left(w) ? NULL : victim_for(w, l);
-	if (victim)
+	if (!udp_ports_left(w) && (victim = victim_for(w, l)))
 		evict(w, victim);
 }
 
@@ -485,6 +489,16 @@ uint64_t udp_deadline(const struct worker *w)
 	return at;
 }
 
+/* The least recently used flow of the port that has most of them, if it is soon found. */
+static struct udp_flow *victim_of_all(const struct worker *w)
+{
+	struct udp_flow *f = w->udp.ages;
+
+	for (unsigned i = 0; i < EVICT_AT_ONCE && f && !has_most(w, f->listener); i++)
+		f = f->age_next;
+	return f ? f : w->udp.ages;
+}
+
 /* The kernel had no port for a flow: what is above the lowered limit goes, and those that wait are
  * tried again. */
 static void retry_ports(struct worker *w)
@@ -493,7 +507,7 @@ static void retry_ports(struct worker *w)
 		return;
 	if (w->udp.ports > 0 && !udp_ports_left(w)) {
 		for (unsigned i = 0; i < EVICT_AT_ONCE && !udp_ports_left(w); i++)
-			evict(w, w->udp.ages);
+			evict(w, victim_of_all(w));
 		/* Their sockets are closed by then. */
 		w->udp.ports_retry_ns = w->now_ns + WORKER_NS_PER_MS;
 		return;
