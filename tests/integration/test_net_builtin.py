@@ -139,6 +139,34 @@ class TestWayIn(NetBuiltinCase):
             for _ in range(30):
                 self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
 
+    @rkit.needs("nft")
+    def test_rules_that_are_taken_away(self):
+        """The way to the namespace's loopback address needs some in the namespace: they are put back."""
+        rules = "ip rule | sed -n 's/:.*fwmark.*//p' | while read p; do ip rule del priority $p; done"
+
+        def works():
+            return self.who("192.0.2.1", 8060, netns=self.server)[0] == SERVER4
+        with TcpServer(self.tell, port=80, host="127.0.0.1", netns=self.inside.netns):
+            self.assertTrue(works())
+            self.assertIn("fwmark", self.rk.nsenter("ip", "rule").stdout)
+            for script in "nft flush ruleset", rules, "nft flush ruleset; " + rules:
+                with self.subTest(script):
+                    got = self.rk.nsenter("sh", "-ec", script)
+                    self.assertEqual(got.returncode, 0, got.stderr)
+                    wait_for("the rules", lambda: "fwmark" in self.rk.nsenter("ip", "rule").stdout)
+                    wait_for("the client's address", works, step_s=0.2)
+        # In a container behind a bridge, too.
+        with container(self.rk) as netns, TcpServer(self.tell, port=80, host="0.0.0.0", netns=netns):
+            port = self.rk.add(8063, 80, parent_ip="192.0.2.1", child_ip="172.17.0.2")
+            try:
+                for script in ":", "nft flush ruleset", rules:
+                    with self.subTest("container: " + script):
+                        self.assertEqual(self.rk.nsenter("sh", "-ec", script).returncode, 0)
+                        wait_for("the client's address", lambda: self.who(
+                            "192.0.2.1", 8063, netns=self.server)[0] == SERVER4, step_s=0.2)
+            finally:
+                self.rk.remove(port)
+
     def udp_who(self, host, port, **kw):
         got = ask(host, port, **kw)
         return got and got.decode()
