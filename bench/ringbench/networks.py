@@ -74,12 +74,13 @@ class Places:
     def after_start(self, programs):
         if self.fresh_copy:
             return
-        for place, prefix, pid in ((HERE, [], "self"),
-                                   (FAR, self.host.enter(self.host.far_pid), self.host.far_pid)):
+        far = self.host.far_pid
+        for place, prefix, pid, address in ((HERE, [], "self", OUTSIDE_ADDRESS),
+                                            (FAR, self.host.enter(far), far, FAR_ADDRESS)):
             for service in "bulk", "echo", "close":
                 port = self.port(service)
-                self._serve(f"{service}-{place}", [*prefix, *programs.server(service, port)], pid,
-                            port)
+                argv = programs.server(service, port, address)
+                self._serve(f"{service}-{place}", [*prefix, *argv], pid, port)
 
 
 class DirectNetwork(Places, Peer):

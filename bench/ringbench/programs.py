@@ -79,15 +79,13 @@ class Programs:
                 user="user root;"))
         return ["nginx", "-c", conf, "-e", "stderr"]
 
-    def bulk_server(self, port):
-        return [self.paths["bulk"], "--listen", "--host=0.0.0.0", f"--port={port}"]
-
-    def server(self, service, port):
+    def server(self, service, port, address="0.0.0.0"):
         """The command of a server for TCP of our own."""
+        where = [f"--host={address}", f"--port={port}"]
         if service == "bulk":
-            return self.bulk_server(port)
+            return [self.paths["bulk"], "--listen", *where]
         close = [f"--close-after={REQUEST_SIZE}"] if service == "close" else []
-        return [self.paths["echo"], "--host=0.0.0.0", f"--port={port}", *close]
+        return [self.paths["echo"], *where, *close]
 
     def servers(self):
         found = {service: self.server(service, SERVICES[service])

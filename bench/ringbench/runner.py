@@ -120,23 +120,34 @@ class Runner:
 
     def _phase(self, variant, congestion, scenarios):
         self.host.set_congestion(congestion)
-        running = []
+        running = {}
         try:
-            for name, peer in list(self.peers.items()):
-                if not any(self._takes_part(s, peer, variant) for s in scenarios):
-                    continue
-                try:
-                    peer.start(self.programs, congestion)
-                    running.append(peer)
-                except Skip as skip:
-                    self.skip(str(skip))
-                    del self.peers[name]
-            for scenario in scenarios:
-                self._scenario(variant, congestion, scenario, running)
+            for number, scenario in enumerate(scenarios):
+                for name, peer in list(self.peers.items()):
+                    if name not in running and self._takes_part(scenario, peer, variant):
+                        self._start(name, peer, congestion, running)
+                self._scenario(variant, congestion, scenario,
+                               [p for name, p in self.peers.items() if name in running])
                 self.after_scenario()
+                self._stop_idle(variant, scenarios[number + 1:], running)
         finally:
-            for peer in running:
+            for peer in running.values():
                 peer.stop()
+
+    def _start(self, name, peer, congestion, running):
+        try:
+            peer.start(self.programs, congestion)
+            running[name] = peer
+        except Skip as skip:
+            self.skip(str(skip))
+            del self.peers[name]
+
+    def _stop_idle(self, variant, scenarios, running):
+        """Those that have nothing to do any more: pasta, for one, binds ports that it sees."""
+        for name, peer in list(running.items()):
+            if not any(self._takes_part(s, peer, variant) for s in scenarios):
+                peer.stop()
+                del running[name]
 
     @staticmethod
     def _takes_part(scenario, peer, variant):

@@ -114,7 +114,7 @@ class AddPorts(_Scale):
 
     primary, group, cpu = "add_s", "Ports", "add_cpu_ms"
     # An address of its own, as other forwarders have ports too.
-    ADDRESS, FIRST = "127.0.0.2", 10000
+    ADDRESS, FIRST = "127.0.0.2", 11000
 
     def __init__(self, count, how=BATCH):
         word = "" if how == BATCH else f"{how}-"
