@@ -338,18 +338,28 @@ static int try_rules(const struct router_config *c, enum router_queue queue, boo
 	return nft_commit(b, e);
 }
 
-int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e)
+/* With the best queue that the kernel has. */
+static int try_queues(const struct router_config *c, enum router_queue *queue, bool count,
+		      struct err *e)
 {
-	int code = -ENOENT;
+	for (*queue = c->best_queue;; (*queue)++) {
+		int code = try_rules(c, *queue, count, e);
 
-	for (*queue = config->best_queue; code; (*queue)++) {
-		code = try_rules(config, *queue, true, e);
-		if (code) /* a kernel without counters that have names */
-			code = try_rules(config, *queue, false, e);
 		if (!code || *queue == ROUTER_QUEUE_NONE)
-			break;
+			return code;
 		log_debug("router: %s", e->msg);
 	}
+}
+
+/* Each attempt that fails takes some milliseconds, as the kernel waits before it frees what it
+ * made: the queues, of which kernels have one or the other, come before the counters that all but
+ * old ones have. */
+int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e)
+{
+	int code = try_queues(config, queue, true, e);
+
+	if (code) /* a kernel without counters that have names */
+		code = try_queues(config, queue, false, e);
 	if (!code)
 		e->code = 0;
 	return code;
