@@ -35,9 +35,9 @@ BACKEND = {"5.14": "epoll", "5.15": "epoll", "6.8": "io_uring"}
 
 # Name, C library, kernel, what to find it by.
 DISTRIBUTIONS = [
-    ("Debian 12", "glibc 2.36", "bare-bookworm.log", "README's two commands on a fresh one"),
-    ("Debian 13", "glibc 2.41", "bare-trixie.log", "README's two commands on a fresh one"),
-    ("Debian sid", "glibc", "sid.log", "build and unit tests in a fresh root"),
+    ("Debian 12", "glibc 2.36", "bare-bookworm.log", "a fresh root: %s"),
+    ("Debian 13", "glibc 2.41", "bare-trixie.log", "a fresh root: %s"),
+    ("Debian sid", "glibc", "sid.log", "a fresh root: %s"),
     ("Debian sid, Docker 28", "glibc", "docker.log", "Debian 12's build with sid's Docker and libraries"),
     ("Alpine and others", "musl", "lint.log", "the sources compile; not linked, not run"),
 ]
@@ -117,6 +117,9 @@ def distribution_rows(directories):
                 text = f.read()
             date = datetime.date.fromtimestamp(os.path.getmtime(path)).isoformat()
             totals = TOTAL.findall(text)
+            said = re.search(r"^bare \w+: (.*\S)", text, re.M)
+            if "%s" in how:
+                how = how % (said.group(1).replace("--", "") if said else "built, tests")
             if log == "lint.log":
                 ok = re.search(r"^ok +musl$", text, re.M)
                 rows[name] = [name, libc, how, "compiles" if ok else "**does not compile**", date]

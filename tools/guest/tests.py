@@ -18,7 +18,7 @@ USER = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
 RESULTS = {0: "OK", 77: "SKIP"}
 
 # What is simulated is the same on every kernel, and takes the most time.
-ENVIRONMENT = {"WORKER_RUNS": "5"}
+ENVIRONMENT = {"WORKER_RUNS": "5", "RINGKIT_SLOWER": str(SLOWER)}
 
 
 def chosen():
