@@ -119,7 +119,7 @@ def distribution_rows(directories):
             totals = TOTAL.findall(text)
             said = re.search(r"^bare \w+: (.*\S)", text, re.M)
             if "%s" in how:
-                how = how % (said.group(1).replace("--", "") if said else "built, tests")
+                how = how % (said.group(1) if said else "built, tests")
             if log == "lint.log":
                 ok = re.search(r"^ok +musl$", text, re.M)
                 rows[name] = [name, libc, how, "compiles" if ok else "**does not compile**", date]
