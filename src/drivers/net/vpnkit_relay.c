@@ -72,14 +72,15 @@ static int poll_until(int fd, short events, uint64_t end)
 static int fill(struct relay *r, uint64_t end)
 {
 	int code = poll_until(r->sock, POLLIN, end);
+	size_t room;
 	ssize_t n;
 
 	if (code)
 		return code;
 	if (r->in.start)
 		compact(&r->in);
-	assert(r->in.end <= BUFFER_BYTES);
-	n = fd_retry(read(r->sock, r->in.data + r->in.end, BUFFER_BYTES - r->in.end));
+	room = r->in.end < BUFFER_BYTES ? BUFFER_BYTES - r->in.end : 0;
+	n = fd_retry(read(r->sock, r->in.data + r->in.end, room));
 	if (n == 0)
 		return -ECONNRESET;
 	if (n < 0)
