@@ -32,7 +32,8 @@ struct message {
 	uint8_t data[MSG_BYTES];
 	size_t len, n_fds;
 	int fds[MSG_FDS];
-	bool fds_lost; /* the receiver was out of descriptors */
+	uint8_t *large; /* in place of data */
+	bool fds_lost;	/* the receiver was out of descriptors */
 };
 
 /* The worker's end of a channel. */
@@ -73,6 +74,8 @@ struct object {
 	uint64_t silent_ns; /* since when the far end owes an answer; 0: it does not */
 	struct io_sock is;  /* what a socket of the broker's is */
 	bool used;
+	unsigned shared; /* so many descriptors of it beside the first: another worker's, or on
+			    their way */
 	struct channel *channel;
 };
 
@@ -85,8 +88,17 @@ struct op {
 	bool cancelled;
 };
 
+/* What a worker that does not run just now has in flight. */
+struct aside {
+	struct op ops[OPS_MAX];
+	unsigned n_ops;
+	struct io_event ready[OPS_MAX];
+	unsigned n_ready;
+};
+
 struct sim {
 	struct io io; /* first */
+	struct aside *aside;
 	uint64_t rng, now_ns;
 	uint64_t until_ns; /* the test's present: the clock goes no further */
 	unsigned fault_percent;
@@ -208,6 +220,9 @@ static void sim_op_connect(struct io *io, int fd, const struct sockaddr *addr, s
 
 	assert(len == sizeof(in));
 	memcpy(&in, addr, sizeof(in));
+	/* It goes on when the operation is taken back, and a poll tells. */
+	object_of(sim_of(io), fd)->connecting = true;
+	object_of(sim_of(io), fd)->peer = in;
 	op_add(io, (struct op){.handle = handle,
 			       .type = OP_CONNECT,
 			       .object = index_of_fd(sim_of(io), fd),
@@ -339,6 +354,7 @@ static bool run_connect(struct sim *s, const struct op *op, struct object *o)
 		make_connection(o);
 		s->last_server = op->object;
 	}
+	o->connecting = false; /* its outcome is told once */
 	emit(s, op->handle, result, false);
 	return true;
 }
@@ -715,8 +731,21 @@ static int sim_shutdown_write(struct io *io, int fd)
 	return 0;
 }
 
-static void channel_free(struct object *o)
+static void sim_close_fd(struct io *io, int fd);
+
+static void messages_free(struct sim *s, struct message *queue, unsigned n)
 {
+	for (unsigned i = 0; i < n; i++) {
+		free(queue[i].large);
+		for (size_t k = 0; k < queue[i].n_fds; k++)
+			sim_close_fd(&s->io, queue[i].fds[k]);
+	}
+}
+
+static void channel_free(struct sim *s, struct object *o)
+{
+	messages_free(s, o->channel->in, o->channel->n_in);
+	messages_free(s, o->channel->out, o->channel->n_out);
 	free(o->channel);
 	o->channel = NULL;
 }
@@ -729,6 +758,10 @@ static void sim_close_fd(struct io *io, int fd)
 
 	for (unsigned i = 0; i < s->n_ops; i++)
 		assert(s->ops[i].object != o - s->objects);
+	if (o->shared) {
+		o->shared--;
+		return;
+	}
 	o->open = false;
 	if (o->kind == KIND_PIPE) {
 		if (!s->objects[o->pipe_peer].open) {
@@ -742,7 +775,7 @@ static void sim_close_fd(struct io *io, int fd)
 		o->out_end = true;
 	} else {
 		if (o->kind == KIND_CHANNEL)
-			channel_free(o);
+			channel_free(s, o);
 		o->kind = KIND_FREE;
 	}
 }
@@ -751,7 +784,7 @@ static void sim_reset_fd(struct io *io, int fd)
 {
 	struct object *o = object_of(sim_of(io), fd);
 
-	if (o->connected) {
+	if (o->connected && !o->shared) {
 		o->out_reset = true;
 		o->out->len = 0; /* what the far end has not read counts as not sent yet */
 	}
@@ -844,8 +877,10 @@ static struct message message_of(const void *data, size_t len, const int *fds, s
 {
 	struct message m = {.len = len, .n_fds = n_fds};
 
-	assert(len <= MSG_BYTES && n_fds <= MSG_FDS);
-	memcpy(m.data, data, len);
+	assert(n_fds <= MSG_FDS);
+	m.large = len > MSG_BYTES ? malloc(len) : NULL;
+	assert(m.large || len <= MSG_BYTES);
+	memcpy(m.large ? m.large : m.data, data, len);
 	if (n_fds)
 		memcpy(m.fds, fds, n_fds * sizeof(fds[0]));
 	return m;
@@ -857,6 +892,14 @@ static struct message message_take(struct message *queue, unsigned *n)
 
 	memmove(queue, queue + 1, --*n * sizeof(queue[0]));
 	return m;
+}
+
+/* What it says, up to size bytes. It is gone then. */
+static void message_read(struct message *m, void *buf, size_t size)
+{
+	memcpy(buf, m->large ? m->large : m->data, m->len < size ? m->len : size);
+	free(m->large);
+	m->large = NULL;
 }
 
 static int sim_msg_send(struct io *io, int fd, const void *buf, size_t len)
@@ -880,6 +923,10 @@ static int sim_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, 
 		return -EPIPE;
 	if (c->n_out >= c->room)
 		return -EAGAIN;
+	if (fault(sim_of(io)))
+		return -ETOOMANYREFS;
+	for (size_t i = 0; i < n_fds; i++)
+		object_of(sim_of(io), fds[i])->shared++;
 	c->out[c->n_out++] = message_of(buf, len, fds, n_fds);
 	return 0;
 }
@@ -903,11 +950,11 @@ static ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *
 	if (m.len > size || m.n_fds > *n_fds || m.fds_lost) {
 		for (size_t i = 0; i < m.n_fds; i++)
 			io->ops->close_fd(io, m.fds[i]);
-		memcpy(buf, m.data, m.len < size ? m.len : size);
+		message_read(&m, buf, size);
 		*n_fds = 0;
 		return m.len > size ? -EMSGSIZE : -EMFILE;
 	}
-	memcpy(buf, m.data, m.len);
+	message_read(&m, buf, size);
 	memcpy(fds, m.fds, m.n_fds * sizeof(fds[0]));
 	*n_fds = m.n_fds;
 	return (ssize_t)m.len;
@@ -1063,6 +1110,7 @@ void sim_close(struct sim *s)
 		}
 	}
 	free(s->sent);
+	free(s->aside);
 	free(s);
 }
 
@@ -1150,6 +1198,40 @@ struct sockaddr_in sim_bound(const struct sim *s, int far, uint32_t *mark)
 	return s->objects[far].bound;
 }
 
+void sim_other_worker(struct sim *s)
+{
+	struct aside *was = s->aside ? s->aside : calloc(1, sizeof(*was)), *now;
+
+	now = calloc(1, sizeof(*now));
+	assert(was && now);
+	memcpy(now->ops, s->ops, sizeof(s->ops));
+	memcpy(now->ready, s->ready, sizeof(s->ready));
+	now->n_ops = s->n_ops;
+	now->n_ready = s->n_ready;
+	memcpy(s->ops, was->ops, sizeof(s->ops));
+	memcpy(s->ready, was->ready, sizeof(s->ready));
+	s->n_ops = was->n_ops;
+	s->n_ready = was->n_ready;
+	free(was);
+	s->aside = now;
+}
+
+int sim_share(struct sim *s, int fd)
+{
+	object_of(s, fd)->shared++;
+	return fd;
+}
+
+bool sim_channel_pass(struct sim *s, int from, int to)
+{
+	struct channel *a = channel_of(s, from), *b = channel_of(s, to);
+
+	if (a->n_out == 0 || b->n_in == CHANNEL_MAX)
+		return false;
+	b->in[b->n_in++] = message_take(a->out, &a->n_out);
+	return true;
+}
+
 void sim_stop(struct sim *s)
 {
 	s->n_ops = s->n_ready = 0;
@@ -1226,7 +1308,7 @@ bool sim_channel_get(struct sim *s, int fd, void *data, size_t len)
 		return false;
 	m = message_take(c->out, &c->n_out);
 	assert(m.len == len);
-	memcpy(data, m.data, len);
+	message_read(&m, data, len);
 	return true;
 }
 
@@ -1239,7 +1321,7 @@ size_t sim_channel_get_any(struct sim *s, int fd, void *data, size_t size)
 		return 0;
 	m = message_take(c->out, &c->n_out);
 	assert(m.len <= size);
-	memcpy(data, m.data, m.len);
+	message_read(&m, data, size);
 	return m.len;
 }
 

@@ -86,6 +86,14 @@ size_t sim_channel_get_any(struct sim *s, int fd, void *data, size_t size);
 void sim_channel_room(struct sim *s, int fd, unsigned messages);
 void sim_channel_end(struct sim *s, int fd);
 
+/* Two workers on one kernel, for a hand-over: from now on it is the other one that runs, with what
+ * it has in flight. */
+void sim_other_worker(struct sim *s);
+/* Another descriptor of the same, which has the same number: one is closed for each worker. */
+int sim_share(struct sim *s, int fd);
+/* The oldest message that was sent on one channel arrives at the other. False: there is none. */
+bool sim_channel_pass(struct sim *s, int from, int to);
+
 /* A connection that waits to be accepted. Far ends are numbered by their connection. */
 int sim_client_connect(struct sim *s, int listener);
 /* The near descriptor's far end, once the worker has accepted or connected it. */
