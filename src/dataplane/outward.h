@@ -2,6 +2,7 @@
 #ifndef RINGKIT_DATAPLANE_OUTWARD_H
 #define RINGKIT_DATAPLANE_OUTWARD_H
 
+#include <net/if.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -17,6 +18,7 @@
 struct dataplane_outward {
 	struct dp_outward config;
 	unsigned workers;
+	char ifname[IFNAMSIZ];	     /* of the interface in the command's namespace */
 	int userns_fd;		     /* borrowed */
 	int netns_fd;		     /* the router's */
 	struct dataplane *dataplane; /* that uses it, while it is open */

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdint.h>
 
 #include "base/sockaddr.h"
@@ -147,6 +148,7 @@ struct dp_msg {
 	uint32_t slot;	      /* of the port in the statistics file */
 	uint32_t slot_used;   /* by an earlier port: to be zeroed */
 	uint32_t transparent; /* servers are to see the addresses of its clients */
+	uint32_t literal;     /* target was asked for by its address */
 	union sock_addr target;
 	union sock_addr target2; /* sa_family 0: none */
 	union sock_addr target3; /* DP_MSG_RESOLVERS alone */
@@ -159,8 +161,9 @@ struct broker_boot {
 	uint32_t version; /* WIRE_VERSION */
 	uint32_t workers;
 	uint32_t sandbox, debug;
-	uint32_t transparent; /* connections bear clients' addresses */
-	uint32_t first;	      /* nothing has been set up in the namespace yet */
+	uint32_t transparent;  /* connections bear clients' addresses */
+	uint32_t first;	       /* nothing has been set up in the namespace yet */
+	char ifname[IFNAMSIZ]; /* leads to the router of --net=builtin; "": there is none */
 };
 
 /* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket

@@ -4,11 +4,14 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/ip.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/xt_NFQUEUE.h>
 #include <netinet/in.h>
+#include <netinet/ip6.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -256,6 +259,45 @@ void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offse
 	put_be32(r->nlh, NFTA_PAYLOAD_BASE, base);
 	put_be32(r->nlh, NFTA_PAYLOAD_OFFSET, offset);
 	put_be32(r->nlh, NFTA_PAYLOAD_LEN, len);
+	expr_end(r, e);
+}
+
+/* Of an address in the network header. */
+static uint32_t address_offset(bool ipv6, bool source)
+{
+	if (ipv6)
+		return source ? offsetof(struct ip6_hdr, ip6_src)
+			      : offsetof(struct ip6_hdr, ip6_dst);
+	return source ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr);
+}
+
+static size_t address_len(bool ipv6)
+{
+	return ipv6 ? sizeof(struct in6_addr) : sizeof(struct in_addr);
+}
+
+void nft_is_address(struct nft_rule *r, bool ipv6, bool source, const void *addr)
+{
+	nft_is_family(r, ipv6 ? NFPROTO_IPV6 : NFPROTO_IPV4);
+	nft_payload(r, NFT_PAYLOAD_NETWORK_HEADER, address_offset(ipv6, source),
+		    (uint32_t)address_len(ipv6));
+	nft_compare(r, NFT_CMP_EQ, addr, address_len(ipv6));
+}
+
+void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *addr)
+{
+	struct expr e;
+
+	nft_value(r, addr, address_len(ipv6));
+	e = expr_begin(r, "payload");
+	put_be32(r->nlh, NFTA_PAYLOAD_SREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
+	put_be32(r->nlh, NFTA_PAYLOAD_OFFSET, address_offset(ipv6, source));
+	put_be32(r->nlh, NFTA_PAYLOAD_LEN, (uint32_t)address_len(ipv6));
+	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_TYPE,
+		 ipv6 ? NFT_PAYLOAD_CSUM_NONE : NFT_PAYLOAD_CSUM_INET);
+	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_OFFSET, ipv6 ? 0 : offsetof(struct iphdr, check));
+	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
 	expr_end(r, e);
 }
 

@@ -64,6 +64,10 @@ void nft_count(struct nft_rule *r, const char *counter);
 /* Loads. */
 void nft_meta(struct nft_rule *r, enum nft_meta_keys key);
 void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offset, uint32_t len);
+/* Whether a packet comes from, or goes to, this address, as inet_pton(3) makes it. */
+void nft_is_address(struct nft_rule *r, bool ipv6, bool source, const void *addr);
+/* The address that a packet comes from, or goes to, is this one from now on; checksums follow. */
+void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *addr);
 void nft_value(struct nft_rule *r, const void *value, size_t len);
 /* Whether the packet belongs to a transparent socket: one byte. */
 void nft_socket_transparent(struct nft_rule *r);

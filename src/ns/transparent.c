@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -250,7 +251,26 @@ static uint32_t set_up_family(struct mnl_socket *nl, bool ipv6, bool behind, str
 	return works;
 }
 
-uint32_t transparent_set_up(struct err *why)
+/* The switch is for what comes in, and for what servers answer. */
+static uint32_t set_up_alias(const char *ifname, struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
+	char name[64];
+
+	if (!ifname[0])
+		return 0;
+	snprintf(name, sizeof(name), "ipv4/conf/%s/route_localnet", ifname);
+	if (sysctl_set(name, "1\n", e) < 0)
+		return 0;
+	if (!nl)
+		err_errno(e, -errno, "cannot open a netfilter socket");
+	if (!nl || transparent_alias_rules(nl, ifname, e) < 0)
+		return 0;
+	return TRANSPARENT_BIT(TRANSPARENT_ROUTED, false) |
+	       TRANSPARENT_BIT(TRANSPARENT_ROUTED, true);
+}
+
+uint32_t transparent_set_up(const char *ifname, struct err *why)
 {
 	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_ROUTE);
 	struct err e = {.code = 0};
@@ -269,13 +289,19 @@ uint32_t transparent_set_up(struct err *why)
 	works = set_up_family(nl, false, behind, why);
 	works |= set_up_family(nl, true, behind, why);
 	remember(why, &e);
+	e.code = 0;
+	works |= set_up_alias(ifname, &e);
+	remember(why, &e);
 	return works;
 }
 
 int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool marked,
-			 struct err *e)
+			 const char *ifname, struct err *e)
 {
 	int code = transparent_mark_answers_again(nft, e);
+
+	if (!code && ifname[0])
+		code = transparent_alias_rules(nft, ifname, e);
 
 	for (unsigned ipv6 = 0; ipv6 < 2 && !code; ipv6++) {
 		code = route_marked(route, ipv6, e);

@@ -35,7 +35,7 @@ static bool marks_are_inherited(void)
 	       text[0] == '1';
 }
 
-int transparent_repair_open(struct transparent_repair *r, struct err *e)
+int transparent_repair_open(struct transparent_repair *r, const char *ifname, struct err *e)
 {
 	*r = (struct transparent_repair){
 		.nft = netlink_open(NETLINK_NETFILTER),
@@ -46,6 +46,7 @@ int transparent_repair_open(struct transparent_repair *r, struct err *e)
 					 GROUP(RTNLGRP_IPV4_ROUTE) | GROUP(RTNLGRP_IPV6_ROUTE))},
 	};
 	r->marked = marks_are_inherited();
+	snprintf(r->ifname, sizeof(r->ifname), "%s", ifname);
 	if (r->nft && r->route && r->news[0] && r->news[1])
 		return 0;
 	transparent_repair_close(r);
@@ -118,5 +119,5 @@ bool transparent_repair_look(struct transparent_repair *r, struct err *e)
 		return false;
 	r->lost = false;
 	r->next_ms = loop_now_ms() + PAUSE_MS;
-	return transparent_put_back(r->route, r->nft, r->marked, e) == 0;
+	return transparent_put_back(r->route, r->nft, r->marked, r->ifname, e) == 0;
 }

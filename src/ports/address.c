@@ -161,7 +161,8 @@ static int resolve_target(const struct port_spec *spec, struct port_route *port,
 	struct sockaddr_storage parent;
 
 	memset(&port->target2, 0, sizeof(port->target2));
-	if (ip[0]) {
+	port->literal = ip[0] != '\0';
+	if (port->literal) {
 		if (set_ip(&port->target, ip, child_port) < 0)
 			return err_set(e, -EINVAL, "invalid ChildIP: \"%s\"", ip);
 		return 0;

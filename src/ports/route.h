@@ -17,6 +17,7 @@ struct port_route {
 	struct sockaddr_storage listen;	 /* AF_INET or AF_INET6 with port */
 	bool v6only;			 /* AF_INET6 only; false on [::] takes IPv4 too */
 	struct sockaddr_storage target;	 /* in the namespace */
+	bool literal;			 /* target was asked for by its address */
 	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
 	struct sockaddr_storage inside;	 /* to listen on as well, in the namespace; IPv6 alone if it
 					    is IPv6; ss_family 0: none */

@@ -17,7 +17,7 @@ from rkit.networks import ask, outside  # noqa: E402
 from rkit.peers import background, payload_hash, receive, send_payload  # noqa: E402
 
 HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
-ECHO = ("sh", "-c", "nc -ll -p 80 -e cat & /usr/bin/socat UDP4-RECVFROM:53,fork EXEC:cat & wait")
+ECHO = ("sh", "-c", "nc -ll -p 80 -e cat & /usr/bin/socat -T1 UDP4-RECVFROM:53,fork EXEC:cat & wait")
 WHO = ("/usr/bin/socat", "TCP6-LISTEN:80,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
 WHO_BOTH = ("sh", "-c", "/usr/bin/socat TCP6-LISTEN:80,fork,reuseaddr 'SYSTEM:echo $SOCAT_PEERADDR' & "
             "/usr/bin/socat UDP4-RECVFROM:53,fork 'SYSTEM:echo $SOCAT_PEERADDR' & wait")
@@ -50,8 +50,8 @@ class Docker28TestCase(rkit.RkTestCase):
         super().setUp()
         self.addCleanup(docker.forget)
 
-    def start(self, *args, image=True):
-        d = docker.Docker(*self.args, *args, flags=self.flags, network=self.network).ready()
+    def start(self, *args, image=True, **env):
+        d = docker.Docker(*self.args, *args, flags=self.flags, network=self.network, **env).ready()
         if image:
             d.docker("import", docker.image_tar(), "bb")
         return d
@@ -104,7 +104,7 @@ class Common:
 
     def test_same_port_again_and_again(self):
         with self.start() as d:
-            for n in range(10):
+            for n in range(30):
                 d.run("web", PORTS, *ECHO)
                 self.assertEcho("127.0.0.1", 18080, size=1000)
                 self.assertEqual(ask("127.0.0.1", 18053), b"datagram", n)
@@ -128,6 +128,25 @@ class Common:
         with self.start(image=False) as d:
             self.assertEcho("127.0.0.1", 18080)
             self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
+
+    def test_hairpin(self):
+        """A container reaches a port of its own, or of another, by the host's address, out of the namespace
+        and in again. (By its gateway's address it does not, with any rootlesskit: these Dockers publish at
+        127.0.0.1 of the namespace.)"""
+        with net.neighbour("client"), self.start() as d:
+            for how in (("exec", "web"), ("run", "--rm", "bb")):
+                for to in ("TCP4:%s:18080" % HOST4, "UDP4:%s:18053" % HOST4):
+                    d.run("web", PORTS, *ECHO)
+                    got = d.docker(*how, "sh", "-c", "for i in 0 1 2 3 4; do r=$(echo question | "
+                                   "/usr/bin/socat -t2 - %s); [ \"$r\" ] && break; done; echo $r" % to)
+                    self.assertEqual(got.stdout.strip(), "question", (how, to))
+                    d.docker("rm", "-f", "web")
+
+    def test_network_host(self):
+        """The command's namespace is the host's to a container: ports there are not published."""
+        with self.start() as d:
+            d.run("web", [], "sh", "-c", "nc -ll -p 8088 -e cat & wait", options=["--network=host"])
+            self.assertEcho("127.0.0.1", 8088, d.netns(), size=1000)
 
     def test_range(self):
         with self.start() as d:
@@ -198,7 +217,7 @@ class Builtin(Common, Docker28TestCase):
     """--net=builtin: clients from outside go straight to the container, past docker-proxy, and it
     sees who they are. Everything else as by default."""
 
-    network = "builtin"
+    network, flags = "builtin", ("--ipv6",)
     hosts, clients = (*Common.hosts, "::1"), (*Common.clients, HOST6)
 
     def test_container_sees_the_client(self):

@@ -108,7 +108,9 @@ class TestWayIn(NetBuiltinCase):
     have what comes in."""
 
     args = ("--ipv6", "--port-driver=builtin", "-p", "0.0.0.0:8060:80/tcp", "-p", "[::]:8061:80/tcp",
-            "-p", "0.0.0.0:8062:53/udp")
+            "-p", "0.0.0.0:8062:53/udp",
+            "-p", "0.0.0.0:8063:127.0.0.1:81/tcp", "-p", "[::]:8064:[::1]:81/tcp6",
+            "-p", "0.0.0.0:8065:127.0.0.1:54/udp", "-p", "[::]:8066:[::1]:54/udp6")
 
     def who(self, host, port, **kw):
         """The address that the server says it sees, and our own."""
@@ -190,6 +192,24 @@ class TestWayIn(NetBuiltinCase):
             for _ in range(5):
                 self.assertEqual(ask("192.0.2.1", 8062, netns=self.server, tries=1), b"127.0.0.1")
             self.assertEqual(self.udp_who("127.0.0.1", 8062), "127.0.0.1")
+
+    def test_loopback_address_that_was_asked_for(self):
+        """As dockerd of Docker 28 asks: it is reached with the client's address, UDP too, and not the
+        server at the namespace's own."""
+        with TcpServer(self.tell, port=81, host="127.0.0.1", netns=self.inside.netns), \
+                TcpServer(self.tell, port=81, host="::1", netns=self.inside.netns), \
+                TcpServer(hello("wrong"), port=81, host="10.0.2.100", netns=self.inside.netns), \
+                self.tell_udp("127.0.0.1", port=54), self.tell_udp("::1", port=54):
+            wait_for("the router's sockets",
+                     lambda: self.udp_who("192.0.2.1", 8065, netns=self.server) == SERVER4)
+            for _ in range(10):
+                self.assertEqual(self.who("192.0.2.1", 8063, netns=self.server)[0], SERVER4)
+                self.assertEqual(self.udp_who("192.0.2.1", 8065, netns=self.server), SERVER4)
+                # ::1 is reached by way of lo alone: UDP without the client's address.
+                seen, own = self.who("2001:db8::1", 8064, netns=self.server)
+                self.assertEqual(seen, own)
+                self.assertEqual(ask("2001:db8::1", 8066, netns=self.server, tries=1), b"::1")
+            self.assertEqual(self.who("127.0.0.1", 8063)[0], "127.0.0.1")
 
     def test_nobody_listens(self):
         with self.assertRaises(ConnectionResetError):  # of connect(2), when it comes at once

@@ -43,7 +43,7 @@ static int say(const struct err *why, uint32_t works)
 static int set_up(void *arg)
 {
 	struct err why = {.code = 0};
-	uint32_t works = transparent_set_up(&why);
+	uint32_t works = transparent_set_up("", &why);
 
 	(void)arg;
 	/* The rest depends on the machine; what is missing has a reason. */
@@ -68,7 +68,7 @@ static int without_rights(void *arg)
 	capng_clear(CAPNG_SELECT_BOTH);
 	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
 		return 2;
-	works = transparent_set_up(&why);
+	works = transparent_set_up("", &why);
 	return works == 0 && why.code ? 0 : say(&why, works);
 }
 
@@ -87,7 +87,7 @@ static int marks_are_inherited(void *arg)
 	(void)arg;
 	if (unshare(CLONE_NEWNET) < 0)
 		return 2;
-	works = transparent_set_up(&why);
+	works = transparent_set_up("", &why);
 	if (!(works & LOOPBACK4))
 		return say(&why, works);
 	return access("/proc/sys/net/ipv4/tcp_fwmark_accept", W_OK) == 0 &&
@@ -125,7 +125,7 @@ static int watch(void *arg)
 	(void)arg;
 	if (unshare(CLONE_NEWNET) < 0)
 		return 2;
-	transparent_set_up(&e);
+	transparent_set_up("", &e);
 	if (transparent_watch_open(&w, &e) || transparent_watch_open(&again, &e))
 		return say(&e, 0);
 	e.code = 0;
@@ -162,7 +162,7 @@ static int watch_without_rights(void *arg)
 	(void)arg;
 	if (unshare(CLONE_NEWNET) < 0)
 		return 2;
-	transparent_set_up(&e);
+	transparent_set_up("", &e);
 	if (track_connections())
 		return 0;
 	capng_clear(CAPNG_SELECT_BOTH);

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "dataplane/dataplane.h"
+#include "ns/transparent.h"
 
 /*
  * Published ports by way of the router (--net=builtin): servers see the client's address, and who
@@ -16,19 +18,55 @@
 
 #define CLIENT 0xcb007109u /* 203.0.113.9 */
 
-static void way_in_open(struct out_world *o, uint32_t proto, uint16_t target2)
+static void way_in_add(struct out_world *o, uint32_t proto, uint16_t target2, bool literal)
 {
 	struct dp_msg msg;
 
-	out_world_open(o);
 	feed_router(o);
 	msg = port_msg(&o->x, proto, target2);
 	msg.transparent = 1;
+	msg.literal = literal;
 	o->x.listener = sim_listener(o->x.sim);
 	ask_add(&o->x, &msg, o->x.listener);
 	expect_answer(&o->x, o->x.port_id, o->x.seq, 0);
 	settle(&o->x);
 	feed_router(o);
+}
+
+static void way_in_open(struct out_world *o, uint32_t proto, uint16_t target2)
+{
+	out_world_open(o);
+	way_in_add(o, proto, target2, false);
+}
+
+/* A loopback address that was asked for stays what it is, where the namespace is ready for that. */
+static void test_udp_literal_loopback(void **state)
+{
+	static const struct {
+		uint32_t works;
+		bool literal;
+		uint32_t to;
+	} rows[] = {
+		{TRANSPARENT_BIT(TRANSPARENT_ROUTED, false), true, TRANSPARENT_ALIAS4},
+		{TRANSPARENT_BIT(TRANSPARENT_ROUTED, false), false, INSIDE},
+		{TRANSPARENT_BIT(TRANSPARENT_ROUTED, true), true, INSIDE},
+		{0, true, INSIDE},
+	};
+	struct out_world o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct sim_datagram d;
+
+		out_world_open(&o);
+		o.x.w->config.transparent = rows[i].works;
+		way_in_add(&o, PORT_UDP, 0, rows[i].literal);
+		send_down(&o, o.x.listener, CLIENT, 4000, "hello");
+		d = sent(&o, "hello");
+		expect_addr(&d.to, rows[i].to, 80);
+		expect_addr(&d.from, CLIENT, ntohs(d.from.sin_port));
+		out_world_close(&o);
+	}
 }
 
 /* UDP */
@@ -218,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_udp_bears_the_clients_address),
+		cmocka_unit_test(test_udp_literal_loopback),
 		cmocka_unit_test(test_udp_first_datagram_finds_the_third_way),
 		cmocka_unit_test(test_udp_nobody_anywhere),
 		cmocka_unit_test(test_udp_server_moves_while_its_flow_is_quiet),

@@ -131,25 +131,26 @@ static int lock_down(bool sandbox, struct err *e)
 	return sandbox ? sandbox_keeper(e) : sandbox_keeper_caps(e);
 }
 
-static void open_rules(struct rules *r)
+static void open_rules(struct rules *r, const char *ifname)
 {
 	struct err e = {.code = 0};
 
 	if (transparent_watch_open(&r->watch, &e) < 0 ||
-	    transparent_repair_open(&r->repair, &e) < 0)
+	    transparent_repair_open(&r->repair, ifname, &e) < 0)
 		log_debug("%s", e.msg);
 }
 
 /* It goes on logging as the broker, whose part it is: that has opened what it logs to as it could
  * not any more here (base/log_output.c). */
-static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, char **argv)
+static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, const char *ifname,
+				  char **argv)
 {
 	static struct rules rules;
 	struct err e = {.code = 0};
 
 	rename_process(argv);
 	rules.fd = fd;
-	open_rules(&rules);
+	open_rules(&rules, ifname);
 	/* A broker that has died before has closed its end. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != broker || lock_down(sandbox, &e)) {
 		log_error("%s", e.code ? e.msg : "the broker has ended");
@@ -175,8 +176,8 @@ static int wait_answer(int fd)
 	return 0;
 }
 
-int keeper_start(struct keeper *k, bool sandbox, char **argv, const struct pollfd *channels,
-		 nfds_t n_channels, struct err *e)
+int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv,
+		 const struct pollfd *channels, nfds_t n_channels, struct err *e)
 {
 	auto_fd int ours = -1, theirs = -1;
 	pid_t broker = getpid(), pid;
@@ -194,7 +195,7 @@ int keeper_start(struct keeper *k, bool sandbox, char **argv, const struct pollf
 		close(ours);
 		for (nfds_t i = 0; i < n_channels; i++)
 			close(channels[i].fd);
-		keeper_main(theirs, broker, sandbox, argv);
+		keeper_main(theirs, broker, sandbox, ifname, argv);
 	}
 	close_fd(&theirs);
 	if (wait_answer(ours) != READY)

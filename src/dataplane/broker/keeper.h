@@ -26,11 +26,11 @@ struct keeper {
 #define KEEPER_NONE ((struct keeper){.fd = -1})
 
 /* Forks; in the new process the function does not return. Needs one thread, and the rights over the
- * namespace, which the caller may give up after it. sandbox: whether it locks itself down. argv: of
- * main(); the name of the role in it is changed. channels: what the new process is to close. 0 or
- * -errno. */
-int keeper_start(struct keeper *k, bool sandbox, char **argv, const struct pollfd *channels,
-		 nfds_t n_channels, struct err *e);
+ * namespace, which the caller may give up after it. sandbox: whether it locks itself down. ifname:
+ * as transparent_set_up has it. argv: of main(); the name of the role in it is changed. channels:
+ * what the new process is to close. 0 or -errno. */
+int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv,
+		 const struct pollfd *channels, nfds_t n_channels, struct err *e);
 
 /* Before sockets go out that may need it: has it look, and waits for that. Unless it is important
  * it is left out when there was one within a second. */

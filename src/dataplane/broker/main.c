@@ -245,6 +245,7 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 		return err_errno(e, code, "boot channel");
 	if (boot->workers == 0 || boot->workers > LIMIT_WORKERS || n != boot->workers + 2)
 		return err_set(e, -EPROTO, "boot channel: a message that makes no sense");
+	boot->ifname[sizeof(boot->ifname) - 1] = '\0';
 	b->polled[0] = (struct pollfd){.fd = WIRE_BOOT_FD, .events = POLLIN};
 	for (unsigned i = 1; i < CHANNELS_AT; i++)
 		b->polled[i] = (struct pollfd){.fd = -1};
@@ -268,10 +269,10 @@ static void reuse_ports(void)
 
 /* Prepares the namespace for clients' addresses. When that fails, servers see another address, and
  * nothing else is lost. */
-static uint32_t set_up_transparent(void)
+static uint32_t set_up_transparent(const char *ifname)
 {
 	struct err why = {.code = 0};
-	uint32_t works = transparent_set_up(&why);
+	uint32_t works = transparent_set_up(ifname, &why);
 
 	if (!(works & TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)))
 		log_warning("servers will not see the addresses of their clients "
@@ -283,11 +284,11 @@ static uint32_t set_up_transparent(void)
 }
 
 /* Without it the rules stay as they are, until somebody takes them away. */
-static void start_keeper(struct broker *b, bool sandbox, char **argv)
+static void start_keeper(struct broker *b, const struct broker_boot *boot, char **argv)
 {
 	struct err e = {.code = 0};
 
-	if (keeper_start(&b->keeper, sandbox, argv, b->polled, b->n, &e) < 0)
+	if (keeper_start(&b->keeper, boot->sandbox, boot->ifname, argv, b->polled, b->n, &e) < 0)
 		log_warning("%s: nobody looks after the rules for clients' addresses", e.msg);
 	/* Answers make it readable, too; what ends it is heard without being asked for. */
 	b->polled[1] = (struct pollfd){.fd = b->keeper.fd};
@@ -314,9 +315,9 @@ static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply
 	if (!code && boot.first)
 		reuse_ports();
 	if (!code && boot.transparent && boot.first)
-		reply->transparent = set_up_transparent();
+		reply->transparent = set_up_transparent(boot.ifname);
 	if (!code && boot.transparent)
-		start_keeper(b, boot.sandbox, argv);
+		start_keeper(b, &boot, argv);
 	if (!code)
 		code = boot.sandbox ? sandbox_broker(e) : sandbox_broker_caps(e);
 	return code;

@@ -7,6 +7,7 @@
 #include "base/fdpass.h"
 #include "dataplane/boot.h"
 #include "dataplane/control/control_internal.h"
+#include "dataplane/outward.h"
 
 /*
  * What the parent tells a socket broker, and the channels between brokers and workers. There is one
@@ -76,6 +77,8 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 				   .first = !broker->known};
 	int fds[LIMIT_WORKERS + 2];
 
+	if (dp->config.outward)
+		memcpy(boot.ifname, dp->config.outward->ifname, sizeof(boot.ifname));
 	memcpy(fds, theirs, dp->workers * sizeof(fds[0]));
 	fds[dp->workers] = dp->config.userns_fd;
 	fds[dp->workers + 1] = broker->netns_fd;

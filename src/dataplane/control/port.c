@@ -130,6 +130,7 @@ bool dp_port_post_to(struct dp_port *port, enum dp_msg_type type, struct dp_chan
 			     .slot = port->slot,
 			     .slot_used = port->slot_used,
 			     .transparent = is_transparent(port),
+			     .literal = port->route.literal,
 			     .target = to_sock_addr(&port->route.target),
 			     .target2 = to_sock_addr(&port->route.target2)};
 

@@ -80,19 +80,45 @@ static bool is_off(struct worker *w, struct listener *l)
 
 /* By way of the router */
 
+static bool works(const struct worker *w, enum transparent_place place, bool ipv6)
+{
+	return w->config.transparent & TRANSPARENT_BIT(place, ipv6);
+}
+
+/* A loopback address that was asked for is reached as such where the namespace is ready for it:
+ * rules there are for that address, as Docker's are since version 28, and not for the namespace's
+ * own. */
+static bool stand_in(const struct worker *w, const struct listener *l, union sock_addr *to)
+{
+	static const struct in6_addr alias6 = TRANSPARENT_ALIAS6;
+	bool ipv6 = to->sa.sa_family == AF_INET6;
+
+	if (!l->literal || !works(w, TRANSPARENT_ROUTED, ipv6) ||
+	    (ipv6 ? l->proto != PORT_TCP : to->in4.sin_addr.s_addr != htonl(INADDR_LOOPBACK)))
+		return false;
+	if (ipv6)
+		to->in6.sin6_addr = alias6;
+	else
+		to->in4.sin_addr.s_addr = htonl(TRANSPARENT_ALIAS4);
+	return true;
+}
+
 /* What a target is by way of the router; sa_family 0: nothing. */
-static union sock_addr route(const struct worker *w, const union sock_addr *target)
+static union sock_addr route(const struct worker *w, const struct listener *l,
+			     const union sock_addr *target)
 {
 	union sock_addr to = *target, none = {.sa.sa_family = AF_UNSPEC};
 
 	if (!w->out.on || !sockaddr_is_loopback(&target->sa))
 		return none;
+	if (to.sa.sa_family == AF_INET6 && !w->out.policy.ipv6)
+		return none;
+	if (stand_in(w, l, &to))
+		return to;
 	if (to.sa.sa_family == AF_INET)
 		to.in4.sin_addr = w->out.policy.inside4;
-	else if (w->out.policy.ipv6)
-		to.in6.sin6_addr = w->out.policy.inside6;
 	else
-		return none;
+		to.in6.sin6_addr = w->out.policy.inside6;
 	return to;
 }
 
@@ -175,8 +201,8 @@ void client_address_begin(struct worker *w, struct tcp_flow *f)
 
 void client_address_prepare(struct worker *w, struct listener *l)
 {
-	l->routed[0] = route(w, &l->target);
-	l->routed[1] = route(w, &l->target2);
+	l->routed[0] = route(w, l, &l->target);
+	l->routed[1] = route(w, l, &l->target2);
 	if (l->proto != PORT_TCP)
 		return;
 	if (l->routed[0].sa.sa_family)
@@ -191,11 +217,6 @@ static int source_for(struct worker *w, const union sock_addr *to, union sock_ad
 
 	return w->io->ops->source_for(w->io, w->supply.probe_fd[to->sa.sa_family == AF_INET6],
 				      &to->sa, sockaddr_len(&to->sa), &source->sa, &len);
-}
-
-static bool works(const struct worker *w, enum transparent_place place, bool ipv6)
-{
-	return w->config.transparent & TRANSPARENT_BIT(place, ipv6);
 }
 
 /* By what the kernel says of the ways. */

@@ -48,6 +48,7 @@ struct listener {
 	uint64_t transparent_off_ns;  /* they do not until then; 0: they do */
 	uint64_t routed_off_ns;	      /* nor by way of the router until then */
 	union sock_addr target, target2;
+	bool literal;		   /* target was asked for by its address */
 	union sock_addr routed[2]; /* what they are by way of the router; sa_family 0: nothing */
 	socklen_t target_len, target2_len;
 	unsigned n_flows;

@@ -175,6 +175,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->target_len = sockaddr_len(&msg->target.sa);
 	l->target2 = msg->target2;
 	l->target2_len = sockaddr_len(&msg->target2.sa);
+	l->literal = msg->literal;
 	l->stats = &w->config.port_stats[msg->slot];
 	if (msg->slot_used)
 		memset(l->stats, 0, sizeof(*l->stats));

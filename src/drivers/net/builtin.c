@@ -281,6 +281,7 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 	boot.workers = drv->outward.workers;
 	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
 		 params->ifname ? params->ifname : flavour->ifname);
+	memcpy(drv->outward.ifname, boot.ifname, sizeof(boot.ifname));
 	fill_config(flavour, params, &cidr, boot.mtu, &boot.config);
 	code = make_router(drv, &boot, target, e);
 	/* Its work is done. */

@@ -89,7 +89,7 @@ def image_tar():
 class Docker:
     """A dockerd. Its data stay in the home directory until forget()."""
 
-    def __init__(self, *args, flags=(), storage="vfs", network=""):
+    def __init__(self, *args, flags=(), storage="vfs", network="", **env):
         w = world()
         self.runtime = w.base + "/runtime"
         if not os.path.isdir(self.runtime):
@@ -100,7 +100,7 @@ class Docker:
         self.env = w.environ(
             XDG_RUNTIME_DIR=self.runtime, DOCKER_HOST="unix://%s/docker.sock" % self.runtime,
             DOCKERD_ROOTLESS_ROOTLESSKIT_NET=network,
-            DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS=" ".join(["--state-dir=" + self.state, *flags]))
+            DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS=" ".join(["--state-dir=" + self.state, *flags]), **env)
         self.log_path = w.base + "/dockerd.log"
         with open(self.log_path, "ab") as log:
             self.proc = popen([SCRIPT, "--storage-driver=" + storage, *args], env=self.env,
