@@ -147,10 +147,10 @@ void client_leases_changed(struct api *api, struct client *client)
 
 static void client_free(struct api *api, struct client *client)
 {
-	/* At the limit libmicrohttpd does not wait for the listening socket; the next run begins
-	 * again. */
-	if (api->n_clients + api->n_holders >= LIMIT_API_RUSH + LIMIT_API_LEASES)
-		api->run_again = true;
+	/* libmicrohttpd stops waiting for the listening socket at its limit, and when accept4(2)
+	 * finds no descriptor or no memory. It begins again in the run after one in which a
+	 * connection has gone, and nothing else would bring that about. */
+	api->run_again = true;
 	client->conn = NULL;
 	leases_end(api, client);
 	DL_DELETE(api->clients, client);

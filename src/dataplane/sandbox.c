@@ -382,8 +382,11 @@ int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
 /* Of processes with one thread. A sanitizer reads files of /proc at the end. */
 static int close_files(const struct landlock_rest *rest, struct err *e)
 {
-	int code = TOOLS ? 0 : landlock_no_files(rest);
+	int code = 0;
 
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_errno(e, -errno, "PR_SET_NO_NEW_PRIVS");
+	code = TOOLS ? 0 : landlock_no_files(rest);
 	return code ? err_errno(e, code, "Landlock") : 0;
 }
 

@@ -134,8 +134,9 @@ static bool answer(struct broker *b, int channel, const struct broker_request *r
 	}
 	code = fdpass_send(channel, &reply, sizeof(reply), fds, reply.count, MSG_DONTWAIT);
 	fdpass_close(fds, reply.count);
-	if (code == -ETOOMANYREFS) {
-		/* None goes out now, and the worker asks again. */
+	if (code == -ETOOMANYREFS || code == -ENOMEM || code == -ENOBUFS) {
+		/* None goes out now, and the worker asks again: a channel that is closed is not
+		 * opened anew as long as both sides live. */
 		if (!b->told)
 			log_warning("sockets cannot be handed to the data plane: %s",
 				    fdpass_strerror(code));
@@ -156,7 +157,8 @@ static bool serve_channel(struct broker *b, int channel)
 	size_t n = FDPASS_MAX;
 	ssize_t len = fdpass_recv(channel, &req, sizeof(req), fds, &n, MSG_DONTWAIT);
 
-	if (len == -EAGAIN)
+	/* Without memory the message is still there. */
+	if (len == -EAGAIN || len == -ENOMEM || len == -ENOBUFS)
 		return true;
 	if (len > 0)
 		fdpass_close(fds, n); /* nobody should have sent any */
