@@ -12,7 +12,7 @@ BEGIN = "<!-- figures: begin. bench/results writes what is between these lines. 
 END = "<!-- figures: end -->"
 # Beside the primary metric and CPU time.
 _MORE = ("reload_s", "p50_us", "p99_us", "lost_pct", "pss_mib", "remove_s", "bytes_per_flow", "held",
-         "idle_cpu_ms_per_s", "rss_kib_per_port", "pss_kib_per_port", "descriptors_per_port")
+         "idle_cpu_ms_per_s", "grown_rss_mib", "rss_kib_per_port", "pss_kib_per_port", "descriptors_per_port")
 
 
 class Unusable(Exception):

@@ -6,8 +6,8 @@ from .stats import noise
 
 # Besides the primary metric and CPU, where a sample has them.
 EXTRA = ("reload_s", "remove_s", "remove_cpu_ms", "bytes_per_flow", "held", "p50_us", "p99_us",
-         "offered_kdps", "lost_pct", "pss_mib", "idle_cpu_ms_per_s", "pipes_held", "rss_kib_per_port",
-         "descriptors_per_port", "peak_rss_mib")
+         "offered_kdps", "lost_pct", "pss_mib", "idle_cpu_ms_per_s", "pipes_held", "grown_rss_mib",
+         "rss_kib_per_port", "descriptors_per_port", "peak_rss_mib")
 # Shown where any forwarder has some.
 TROUBLES = ("stuck", "failures", "reordered_pct", "doubled", "damaged")
 
