@@ -3,6 +3,7 @@
 
 import fnmatch
 import shutil
+import subprocess
 import sys
 import time
 
@@ -16,6 +17,10 @@ from .suites import PACED_KEYS
 
 # A peer that failed this often in a scenario is not tried further in it.
 FAILURES_MAX = 2
+
+
+# What a sample or a start may end with: an hour's run goes on with the next one.
+BROKEN = (Failed, Skip, OSError, ValueError, subprocess.SubprocessError)
 
 
 def select(scenarios, patterns):
@@ -138,8 +143,9 @@ class Runner:
         try:
             peer.start(self.programs, congestion)
             running[name] = peer
-        except Skip as skip:
-            self.skip(str(skip))
+        except BROKEN as why:
+            self.skip(str(why) if isinstance(why, Skip) else f"{name}: {why}")
+            peer.stop()
             del self.peers[name]
 
     def _stop_idle(self, variant, scenarios, running):
@@ -190,7 +196,7 @@ class Runner:
             scenario.sample(peer, self.programs, self.suite.warm_up_s)
         except TimedOut as why:
             self._failed(scenario, peer, why, failures)
-        except Failed:
+        except BROKEN:
             pass
 
     def _sample(self, scenario, peer, seconds, samples, failures):
@@ -199,7 +205,7 @@ class Runner:
                 peer.stop()
                 peer.start(self.programs, self.host.congestion())
             samples.append(scenario.sample(peer, self.programs, seconds))
-        except (Failed, Skip) as why:
+        except BROKEN as why:
             self._failed(scenario, peer, why, failures)
 
     def _failed(self, scenario, peer, why, failures):

@@ -44,6 +44,15 @@ class _Scale(Scenario):
             raise Skip(f"{self.key}: {why}") from None
 
 
+def _let_go(holder):
+    """Ends its input, which it waits for."""
+    try:
+        holder.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        holder.kill()
+        holder.communicate()
+
+
 class Idle(_Scale):
     """Connections that carried a byte each way and then rest, over a fresh instance."""
 
@@ -88,7 +97,7 @@ class Idle(_Scale):
                 return self._look(own, before, pipes, held)
             finally:
                 for holder in holders:
-                    holder.communicate(timeout=60)
+                    _let_go(holder)
 
     def _look(self, peer, before, pipes, held):
         time.sleep(0.5)

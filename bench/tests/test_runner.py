@@ -124,6 +124,15 @@ class Running(unittest.TestCase):
         self.assertEqual(len(peers["b"]["samples"]), 5)
         self.assertIn("failed: test, a: no luck", self.out.getvalue())
 
+    def test_the_run_goes_on_after_whatever_breaks(self):
+        def act(peer, seconds):
+            if peer.name == "a":
+                raise FileNotFoundError("/proc/1/gone")
+        peers = self._run(_Scenario(act))
+        self.assertEqual(len(peers["a"]["failures"]), 1)
+        self.assertIn("/proc/1/gone", peers["a"]["failures"][0])
+        self.assertEqual(len(peers["b"]["samples"]), 3)
+
     def test_a_warm_up_may_fail(self):
         def act(peer, seconds):
             if seconds < 1:
@@ -241,6 +250,42 @@ class Drivers(unittest.TestCase):
 
 
 class Unwanted(unittest.TestCase):
+    def test_one_that_cannot_start_is_left_out(self):
+        scenario = _Scenario()
+        chosen = suites.Suite([scenario], 1, 1.0, 0.1)
+        out = io.StringIO()
+        run = runner.Runner(_Host(), None, chosen, runner.Progress(out))
+        run.peers = {name: _Forwarder(name) for name in ("a", "b")}
+
+        def start(_programs, _congestion):
+            raise OSError("no such thing")
+        run.peers["a"].start = start
+        run.run(run.plan([], []))
+        self.assertEqual(list(run.results[0]["peers"]), ["b"])
+        self.assertIn("skipped: a: no such thing", out.getvalue())
+
+    def test_peers_are_up_while_they_are_needed(self):
+        class Group(_Scenario):
+            def __init__(self, group, seen):
+                super().__init__()
+                self.group, self.seen = group, seen
+
+            def sample(self, peer, programs, seconds):
+                self.seen.append((self.group, sorted(n for n, p in run.peers.items() if p.up)))
+                return {"gbps": 1.0}
+        seen = []
+        chosen = suites.Suite([Group("A", seen), Group("B", seen)], 1, 1.0, 0.1)
+        run = runner.Runner(_Host(), None, chosen, runner.Progress(io.StringIO()))
+        run.peers = {name: _Forwarder(name) for name in ("a", "b", "all")}
+        for name, group in (("a", "A"), ("b", "B")):
+            run.peers[name].only = group
+        for peer in run.peers.values():
+            peer.up = False
+        run.run(run.plan([], []))
+        self.assertEqual({group: up for group, up in seen},
+                         {"A": ["a", "all"], "B": ["all", "b"]})
+        self.assertFalse(any(peer.up for peer in run.peers.values()))
+
     def test_a_peer_without_a_scenario_is_not_started(self):
         scenario = _Scenario()
         started = []

@@ -22,7 +22,7 @@ class Smoke(unittest.TestCase):
     # All but pasta's: Debian 12's now and then cuts the end of a stream.
     DRIVERS = ("net-direct", "net-builtin", "net-slirp4netns", "net-lxc-user-nic",
                "net-vdeplug_slirp", "net-vpnkit", "port-slirp4netns",
-               "port-socat", "docker-direct", "docker-proxy")
+               "port-socat", "docker-direct", "docker-proxy", "workers-2")
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -57,7 +57,7 @@ class Smoke(unittest.TestCase):
                 self.assertEqual(of["failures"], [], (entry["scenario"], peer))
                 self.assertEqual(len(of["samples"]), 1, (entry["scenario"], peer))
                 self.assertIn(entry["primary"], of["summary"])
-            if entry["group"] not in ("Networks", "Docker"):
+            if entry["group"] not in ("Networks", "Docker", "Workers"):
                 self.assertIn("ringkit", entry["peers"])
         self._drivers(run)
         udp = next(e for e in run["results"] if e["scenario"] == "udp-1400-5")
@@ -78,8 +78,8 @@ class Smoke(unittest.TestCase):
             for peer in set(self.DRIVERS) & set(entry["peers"]):
                 seen.setdefault(peer, set()).add(entry["group"])
         for peer in self.DRIVERS:
-            group = {"net": "Networks", "port": "Port drivers",
-                     "docker": "Docker"}[peer.partition("-")[0]]
+            group = {"net": "Networks", "port": "Port drivers", "docker": "Docker",
+                     "workers": "Workers"}[peer.partition("-")[0]]
             if not any(text.startswith(peer + ":") for text in run["skipped"]):
                 self.assertEqual(seen.get(peer), {group}, peer)
 
