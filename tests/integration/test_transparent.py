@@ -11,6 +11,7 @@ import subprocess
 
 import rkit
 from rkit import net
+from rkit.container import behind_bridge
 from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
 from rkit.networks import ask
 from rkit.ports import PortTestCase, both_backends, builtin
@@ -68,43 +69,6 @@ def server(rk, host="127.0.0.1", port=80, netns_of=None):
         assert proc.stdout.readline() == b"ready\n", "no server at %s" % host
         yield proc
     finally:
-        proc.kill()
-        proc.wait()
-        proc.stdout.close()
-
-
-# An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
-BRIDGE = """
-echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
-ip link add br0 type bridge
-ip addr add 172.17.0.1/16 dev br0
-ip -6 addr add fd00:17::1/64 dev br0 nodad
-ip link set br0 up
-ip link add c0 type veth peer name eth0 netns {pid}
-ip link set c0 master br0 up
-nsenter -n -t {pid} sh -ec '
-    ip link set lo up
-    ip addr add 172.17.0.2/16 dev eth0
-    ip -6 addr add fd00:17::2/64 dev eth0 nodad
-    ip link set eth0 up
-    {routes}'
-"""
-ROUTES = "ip route add default via 172.17.0.1; ip -6 route add default via fd00:17::1"
-
-
-@contextlib.contextmanager
-def container(rk, routes=ROUTES):
-    """A network namespace behind a bridge in rootlesskit's, as Docker makes them; yields the pid of
-    a process in it."""
-    proc = inside(rk, "unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity",
-                  stdout=subprocess.PIPE)
-    try:
-        assert proc.stdout.readline() == b"ready\n"
-        pid = proc.pid
-        do_inside(rk, BRIDGE.format(pid=pid, routes=routes))
-        yield pid
-    finally:
-        do_inside(rk, "ip link del c0 || true; ip link del br0 || true")
         proc.kill()
         proc.wait()
         proc.stdout.close()
@@ -332,7 +296,7 @@ class Container(TransparentCase):
     """Servers behind a bridge in the namespace."""
 
     def test_ipv4(self):
-        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             before = self.counters()
             got, me = seen(HOST4, 18080, self.client, payload=b"x" * 300_000)
@@ -345,7 +309,7 @@ class Container(TransparentCase):
             self.assertEqual(seen("127.0.0.1", 18080)[0][0], "172.17.0.1")
 
     def test_ipv6(self):
-        with container(self.rk) as pid, server(self.rk, "fd00:17::2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "fd00:17::2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="::", child_ip="fd00:17::2")
             got, me = seen(HOST6, 18080, self.client, payload=b"x" * 300_000)
             self.assertEqual(got, me)
@@ -353,7 +317,7 @@ class Container(TransparentCase):
 
     def test_rules_that_are_taken_away(self):
         """Whoever is root inside flushes what there is, as the script of a firewall does: it is put back."""
-        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             self.assertEqual(*seen(HOST4, 18080, self.client))
             for script in ("nft flush ruleset", "ip rule del priority 101", "nft flush ruleset"):
@@ -367,7 +331,7 @@ class Container(TransparentCase):
 
     def test_keeper_killed(self):
         """There is another one, and it does the same."""
-        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             for role in ("keeper", "broker", "keeper"):
                 (before,) = [p for p in processes_of(self.rk.pid) if role_of(p) == "keeper"]
@@ -386,7 +350,7 @@ class Container(TransparentCase):
 
     def test_data_plane_killed(self):
         """The next one serves the backlog, with the clients' addresses from the first on."""
-        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             self.killed("dataplane")
 
@@ -400,7 +364,7 @@ class Container(TransparentCase):
     def test_client_on_the_container_s_network(self):
         """The container would answer to a neighbour of its own: the address is not shown."""
         with net.neighbour("twin", ("172.17.0.7/24",), ("172.17.0.9/24",)) as twin, \
-                container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+                behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             before = self.counters()
             self.assertEqual(seen("172.17.0.7", 18080, twin)[0][0], "172.17.0.1")
@@ -409,7 +373,7 @@ class Container(TransparentCase):
 
     def test_container_without_a_way_back(self):
         """Its answers to strangers go nowhere: a second is lost, and then none for a while."""
-        with container(self.rk, routes="true") as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk, routes="true") as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             before = self.counters()
             for _ in range(10):
@@ -419,7 +383,7 @@ class Container(TransparentCase):
 
     def test_a_way_back_that_comes_later(self):
         """What has been given up is tried again."""
-        with container(self.rk, routes="true") as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk, routes="true") as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             self.assertEqual(seen(HOST4, 18080, self.client)[0][0], "172.17.0.1")
             do_inside(self.rk, "nsenter -n -t %d ip route add default via 172.17.0.1" % pid)
@@ -428,7 +392,7 @@ class Container(TransparentCase):
 
     def test_the_container_s_own_connections(self):
         """What it opens to an address like a client's is not caught."""
-        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             seen(HOST4, 18080, self.client)
             do_inside(self.rk, "ip addr add 192.0.2.100/32 dev br0")
@@ -442,7 +406,7 @@ class Container(TransparentCase):
                 do_inside(self.rk, "ip addr del 192.0.2.100/32 dev br0")
 
     def test_a_thousand_ports(self):
-        with container(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+        with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             specs = ["0.0.0.0:%d:172.17.0.2:80/tcp4" % p for p in range(20000, 21000)]
             self.assertEqual(self.rk.ctl("add-ports", *specs).returncode, 0)
             for port in range(20000, 21000, 100):
@@ -489,7 +453,7 @@ while True:
 @contextlib.contextmanager
 def turned(rk):
     """A container whose ports connections to loopback addresses are turned to."""
-    with container(rk) as pid:
+    with behind_bridge(rk) as pid:
         do_inside(rk, TURN)
         try:
             yield pid
@@ -621,7 +585,7 @@ class Options(rkit.RkTestCase):
 
     def test_beside_a_udp_port_that_was_there_first(self):
         """Its sockets are there already when the first connection to a container looks for a way."""
-        with builtin() as rk, container(rk) as pid, server(rk, "172.17.0.2", netns_of=pid):
+        with builtin() as rk, behind_bridge(rk) as pid, server(rk, "172.17.0.2", netns_of=pid):
             rk.add(18053, 53, proto="udp", parent_ip="0.0.0.0")
             sockets = lambda: rk.api("GET", "/v1/stats")[1]["total"]["resources"]
             wait_for("sockets", lambda: 0 < sockets()["socketsRequested"]

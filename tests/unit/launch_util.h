@@ -38,6 +38,29 @@ static inline void scratch_remove(void)
 	nftw(scratch, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
+/* A test's own setup and teardown. */
+static inline int scratch_setup(void **state)
+{
+	(void)state;
+	scratch_make();
+	return 0;
+}
+
+static inline int scratch_teardown(void **state)
+{
+	(void)state;
+	scratch_remove();
+	return 0;
+}
+
+/* A symbolic link that leads nowhere exists. */
+static inline bool path_exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
 /* PATH in the scratch directory; a buffer of eight. */
 static inline const char *in_scratch(const char *path)
 {

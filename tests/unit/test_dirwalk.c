@@ -11,27 +11,6 @@
 
 #define NEIGHBOUR 20002
 
-static int setup(void **state)
-{
-	(void)state;
-	scratch_make();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	scratch_remove();
-	return 0;
-}
-
-static bool exists(const char *path)
-{
-	struct stat st;
-
-	return lstat(path, &st) == 0;
-}
-
 static void make_dir(const char *path)
 {
 	assert_int_equal(mkdir(path, 0755), 0);
@@ -161,7 +140,7 @@ static void test_owners(void **state)
 	assert_int_equal(chown(in_scratch("open/x"), NEIGHBOUR, NEIGHBOUR), 0);
 	fails(in_scratch("open/x/deep"), -EPERM, "another user");
 	fails(in_scratch("open/x/.."), -EPERM, "another user");
-	assert_false(exists(in_scratch("open/x/deep")));
+	assert_false(path_exists(in_scratch("open/x/deep")));
 }
 
 static void test_undo(void **state)
@@ -175,21 +154,21 @@ static void test_undo(void **state)
 	assert_int_equal(w.made, 3);
 	dirwalk_undo(&w);
 	assert_int_equal(w.fd, -1);
-	assert_false(exists(in_scratch("old/a")));
-	assert_true(exists(in_scratch("old")));
+	assert_false(path_exists(in_scratch("old/a")));
+	assert_true(path_exists(in_scratch("old")));
 	/* Up to what somebody else has put there. */
 	walk(in_scratch("old/a/b/c"), &w);
 	write_text(in_scratch("old/a/file"), "");
 	dirwalk_undo(&w);
-	assert_false(exists(in_scratch("old/a/b")));
-	assert_true(exists(in_scratch("old/a/file")));
+	assert_false(path_exists(in_scratch("old/a/b")));
+	assert_true(path_exists(in_scratch("old/a/file")));
 	/* What it cannot finish it undoes by itself. */
 	memset(name, 'x', sizeof(name));
 	memcpy(name, "new/deep/", 9);
 	name[sizeof(name) - 1] = '\0';
 	snprintf(path, sizeof(path), "%s/%s", scratch, name);
 	fails(path, -ENAMETOOLONG, "");
-	assert_false(exists(in_scratch("new")));
+	assert_false(path_exists(in_scratch("new")));
 }
 
 static void test_rmdir(void **state)
@@ -209,7 +188,7 @@ static void test_rmdir(void **state)
 	assert_int_equal(rename(path, in_scratch("away")), 0);
 	make_dir(in_scratch("d"));
 	assert_int_equal(dirwalk_rmdir(w.fd, path), -ENOENT);
-	assert_true(exists(in_scratch("d")));
+	assert_true(path_exists(in_scratch("d")));
 	assert_int_equal(dirwalk_path(w.fd, path, sizeof(path)), 0);
 	assert_string_equal(path, in_scratch("away"));
 	assert_int_equal(dirwalk_rmdir(w.fd, path), 0);
@@ -220,13 +199,14 @@ static void test_rmdir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_spellings, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_no_directory, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_owners, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_undo, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rmdir, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spellings, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_too_long, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_no_directory, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_links, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_owners, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_undo, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_rmdir, scratch_setup, scratch_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

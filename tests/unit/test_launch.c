@@ -158,19 +158,11 @@ static void test_clone_flags(void **state)
 						  CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC);
 }
 
-static int scratch_setup(void **state)
+static int hint_setup(void **state)
 {
-	(void)state;
-	scratch_make();
+	scratch_setup(state);
 	assert_int_equal(mkdir(in_scratch("kernel"), 0755), 0);
 	assert_int_equal(mkdir(in_scratch("user"), 0755), 0);
-	return 0;
-}
-
-static int scratch_teardown(void **state)
-{
-	(void)state;
-	scratch_remove();
 	return 0;
 }
 
@@ -425,20 +417,17 @@ int main(void)
 		cmocka_unit_test(test_shared_signals),
 		cmocka_unit_test(test_inherited_fds),
 		cmocka_unit_test(test_clone_flags),
-		cmocka_unit_test_setup_teardown(test_hints, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_used_up_hints, scratch_setup,
-						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_hints, hint_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_used_up_hints, hint_setup, scratch_teardown),
 		cmocka_unit_test(test_used_up),
-		cmocka_unit_test_setup_teardown(test_apparmor_profile, scratch_setup,
+		cmocka_unit_test_setup_teardown(test_apparmor_profile, hint_setup,
 						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_apparmor_hint, scratch_setup,
-						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_apparmor_hint, hint_setup, scratch_teardown),
 		cmocka_unit_test(test_resolv_conf),
 		cmocka_unit_test(test_hosts),
-		cmocka_unit_test_setup_teardown(test_files_are_bound, scratch_setup,
-						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_files_are_bound, hint_setup, scratch_teardown),
 		cmocka_unit_test(test_propagation),
-		cmocka_unit_test_setup_teardown(test_netns, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_netns, hint_setup, scratch_teardown),
 	};
 	sigset_t all;
 

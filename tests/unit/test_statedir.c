@@ -14,25 +14,10 @@
 
 static int setup(void **state)
 {
-	(void)state;
-	scratch_make();
+	scratch_setup(state);
 	setenv("HOME", "/nonexistent", 1);
 	setenv("TMPDIR", scratch, 1);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	scratch_remove();
-	return 0;
-}
-
-static bool exists(const char *path)
-{
-	struct stat st;
-
-	return lstat(path, &st) == 0;
 }
 
 static void open_ok(const char *path, struct statedir *d)
@@ -50,10 +35,10 @@ static void test_named_is_made_and_removed(void **state)
 	(void)state;
 	open_ok(in_scratch("a/b"), &d);
 	assert_string_equal(d.path, in_scratch("a/b"));
-	assert_true(exists(in_scratch("a/b/lock")));
+	assert_true(path_exists(in_scratch("a/b/lock")));
 	write_text(in_scratch("a/b/api.sock"), "");
 	statedir_close(&d);
-	assert_false(exists(in_scratch("a/b")));
+	assert_false(path_exists(in_scratch("a/b")));
 }
 
 static void test_temporary(void **state)
@@ -74,7 +59,7 @@ static void test_temporary(void **state)
 	assert_int_equal(errno, EWOULDBLOCK);
 	close(fd);
 	statedir_close(&d);
-	assert_false(exists(d.path));
+	assert_false(path_exists(d.path));
 }
 
 static void test_second_instance_is_refused(void **state)
@@ -87,7 +72,7 @@ static void test_second_instance_is_refused(void **state)
 	write_text(in_scratch("s/child_pid"), "1");
 	assert_int_equal(statedir_open(in_scratch("s"), &second, &e), -EBUSY);
 	assert_non_null(strstr(e.msg, "another RootlessKit is running"));
-	assert_true(exists(in_scratch("s/child_pid")));
+	assert_true(path_exists(in_scratch("s/child_pid")));
 	statedir_close(&first);
 	open_ok(in_scratch("s"), &second);
 	statedir_close(&second);
@@ -146,7 +131,7 @@ static void test_leftovers_go(void **state)
 	assert_int_equal(mkfifo(in_scratch("s/.bp-ready.pipe"), 0600), 0);
 	open_ok(in_scratch("s"), &d);
 	assert_true(d.crashed);
-	assert_true(exists(in_scratch("s/lock")));
+	assert_true(path_exists(in_scratch("s/lock")));
 	assert_int_equal(unlink(in_scratch("s/lock")), 0);
 	assert_int_equal(rmdir(in_scratch("s")), 0); /* there was nothing else */
 	statedir_close(&d);
@@ -164,10 +149,10 @@ static void test_what_is_not_ours_stays(void **state)
 	write_text(in_scratch("s/lock"), "");
 	for (int i = 0; i < 2; i++) { /* the lock stays, too, or the second would be refused */
 		open_ok(in_scratch("s"), &d);
-		assert_false(exists(in_scratch("s/child_pid")));
+		assert_false(path_exists(in_scratch("s/child_pid")));
 		write_text(in_scratch("s/hosts"), "");
 		statedir_close(&d);
-		assert_false(exists(in_scratch("s/hosts")));
+		assert_false(path_exists(in_scratch("s/hosts")));
 		assert_string_equal(read_text(in_scratch("s/dir/file")), "x");
 	}
 }
@@ -206,7 +191,7 @@ static void test_directory_with_a_name_of_ours(void **state)
 		make_dir(in_scratch(names[i]));
 		write_text(in_scratch(file), "x");
 		open_refused(in_scratch("s"), -EEXIST, "rm -rf ");
-		assert_true(exists(in_scratch("s/lock")));
+		assert_true(path_exists(in_scratch("s/lock")));
 		assert_int_equal(unlink(in_scratch(file)), 0);
 		assert_int_equal(rmdir(in_scratch(names[i])), 0);
 	}
@@ -221,7 +206,7 @@ static void test_others_may_write(void **state)
 	for (mode_t mode = 0020; mode; mode = mode == 0020 ? 0002 : mode == 0002 ? 01777 : 0) {
 		assert_int_equal(chmod(in_scratch("s"), 0755 | mode), 0);
 		open_refused(in_scratch("s"), -EPERM, mode == 01777 ? "one in it" : "chmod go-w");
-		assert_false(exists(in_scratch("s/lock")));
+		assert_false(path_exists(in_scratch("s/lock")));
 	}
 	open_refused("/tmp", -EPERM, "others may write it");
 	/* In such a directory it is safe. */
@@ -241,8 +226,8 @@ static void test_links_of_ones_own(void **state)
 		open_ok(in_scratch(i ? "again" : "rk"), &d);
 		assert_string_equal(d.path, in_scratch("data/rk"));
 		statedir_close(&d);
-		assert_false(exists(in_scratch("data/rk")));
-		assert_true(exists(in_scratch("rk")));
+		assert_false(path_exists(in_scratch("data/rk")));
+		assert_true(path_exists(in_scratch("rk")));
 	}
 	open_ok(in_scratch("again/./deep//er/"), &d);
 	assert_string_equal(d.path, in_scratch("data/rk/deep/er"));
@@ -256,9 +241,9 @@ static void test_links_of_ones_own(void **state)
 	assert_int_equal(symlink(in_scratch("data"), in_scratch("s/link")), 0);
 	assert_int_equal(symlink(in_scratch("data/file"), in_scratch("s/hosts")), 0);
 	open_ok(in_scratch("s"), &d);
-	assert_false(exists(in_scratch("s/hosts")));
+	assert_false(path_exists(in_scratch("s/hosts")));
 	statedir_close(&d);
-	assert_true(exists(in_scratch("s/link")));
+	assert_true(path_exists(in_scratch("s/link")));
 	assert_string_equal(read_text(in_scratch("data/file")), "x");
 }
 
@@ -277,12 +262,12 @@ static void test_links_and_directories_of_others(void **state)
 	assert_int_equal(lchown(in_scratch("link"), NEIGHBOUR, NEIGHBOUR), 0);
 	open_refused(in_scratch("link"), -EPERM, "symbolic link");
 	open_refused(in_scratch("link/deep"), -EPERM, "symbolic link");
-	assert_false(exists(in_scratch("docs/deep")));
+	assert_false(path_exists(in_scratch("docs/deep")));
 	make_dir(in_scratch("theirs"));
 	assert_int_equal(chown(in_scratch("theirs"), NEIGHBOUR, NEIGHBOUR), 0);
 	open_refused(in_scratch("theirs"), -EPERM, "another user (uid 20002)");
 	open_refused(in_scratch("theirs/deep"), -EPERM, "another user (uid 20002)");
-	assert_false(exists(in_scratch("theirs/deep")));
+	assert_false(path_exists(in_scratch("theirs/deep")));
 	make_dir(in_scratch("d"));
 	write_text(in_scratch("d/lock"), "");
 	assert_int_equal(chown(in_scratch("d/lock"), NEIGHBOUR, NEIGHBOUR), 0);
@@ -299,7 +284,7 @@ static void test_path_too_long(void **state)
 	room = 107 - (int)strlen("/api.sock") - (int)strlen(in_scratch("a/b/"));
 	snprintf(name, sizeof(name), "a/b/%0*d", room + 1, 0);
 	open_refused(in_scratch(name), -ENAMETOOLONG, "at most 107");
-	assert_false(exists(in_scratch("a"))); /* what was made for it has gone */
+	assert_false(path_exists(in_scratch("a"))); /* what was made for it has gone */
 	snprintf(name, sizeof(name), "a/b/%0*d", room, 0);
 	open_ok(in_scratch(name), &d);
 	statedir_close(&d);
@@ -323,8 +308,8 @@ static void test_home_is_not_emptied(void **state)
 	assert_non_null(strstr(e.msg, "home directory"));
 	assert_int_equal(statedir_open(in_scratch("h"), &d, &e), -EINVAL);
 	open_refused("/", -EINVAL, "home directory");
-	assert_true(exists(in_scratch("h/user/diary")));
-	assert_false(exists(in_scratch("h/user/lock")));
+	assert_true(path_exists(in_scratch("h/user/diary")));
+	assert_false(path_exists(in_scratch("h/user/lock")));
 	/* An empty one is one, too, also when only the list of users tells. */
 	make_dir(in_scratch("h/empty"));
 	setenv("HOME", in_scratch("h/empty"), 1);
@@ -332,13 +317,13 @@ static void test_home_is_not_emptied(void **state)
 	assert_int_equal(symlink("h/empty", in_scratch("alias")), 0);
 	open_refused(in_scratch("alias"), -EINVAL, "home directory");
 	unsetenv("HOME");
-	if (exists(getpwuid(geteuid())->pw_dir))
+	if (path_exists(getpwuid(geteuid())->pw_dir))
 		open_refused(getpwuid(geteuid())->pw_dir, -EINVAL, "home directory");
 	setenv("HOME", in_scratch("h/user"), 1);
 	/* Beside it is fine. */
 	open_ok(in_scratch("h/use"), &d);
 	statedir_close(&d);
-	assert_true(exists(in_scratch("h/user/diary")));
+	assert_true(path_exists(in_scratch("h/user/diary")));
 }
 
 static void test_child_pid(void **state)
@@ -354,9 +339,9 @@ static void test_child_pid(void **state)
 	assert_string_equal(read_text(in_scratch("s/child_pid")), "4711");
 	assert_int_equal(stat(in_scratch("s/child_pid"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0444);
-	assert_false(exists(in_scratch("s/.child_pid")));
+	assert_false(path_exists(in_scratch("s/.child_pid")));
 	statedir_close(&d);
-	assert_false(exists(in_scratch("s")));
+	assert_false(path_exists(in_scratch("s")));
 	umask(old);
 }
 
@@ -413,23 +398,27 @@ static void test_instances_in_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_named_is_made_and_removed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_temporary, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_second_instance_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_leftovers_go, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_not_ours_stays, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_directory_of_something_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_named_is_made_and_removed, setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_temporary, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_second_instance_is_refused, setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_leftovers_go, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_not_ours_stays, setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_directory_of_something_else, setup,
+						scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_directory_with_a_name_of_ours, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_others_may_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_links_of_ones_own, setup, teardown),
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_others_may_write, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_links_of_ones_own, setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_links_and_directories_of_others, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_path_too_long, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_home_is_not_emptied, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_child_pid, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_cannot_be_made, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_instances_in_turn, setup, teardown),
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_path_too_long, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_home_is_not_emptied, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_child_pid, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_what_cannot_be_made, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_instances_in_turn, setup, scratch_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in for a container: a network namespace on a bridge in rootlesskit's, as Docker makes it."""
+"""Stand in for containers: network namespaces on a bridge in rootlesskit's, as Docker makes them."""
+
+import contextlib
+import subprocess
 
 from .launch import popen, run, wait_for
 
@@ -59,3 +62,47 @@ class Container:
         self._run(self.rk.child_pid, "ip link del " + self.veth)
         self.proc.kill()
         self.proc.wait()
+
+
+# An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
+BEHIND_BRIDGE = """
+echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+ip link add br0 type bridge
+ip addr add 172.17.0.1/16 dev br0
+ip -6 addr add fd00:17::1/64 dev br0 nodad
+ip link set br0 up
+ip link add c0 type veth peer name eth0 netns {pid}
+ip link set c0 master br0 up
+nsenter -n -t {pid} sh -ec '
+    ip link set lo up
+    ip addr add 172.17.0.2/16 dev eth0
+    ip -6 addr add fd00:17::2/64 dev eth0 nodad
+    ip link set eth0 up
+    {routes}'
+"""
+FORWARD = """
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+"""
+ROUTES = "ip route add default via 172.17.0.1; ip -6 route add default via fd00:17::1"
+
+
+@contextlib.contextmanager
+def behind_bridge(rk, routes=ROUTES, forward=False):
+    """One with 172.17.0.2 and fd00:17::2, without masquerading; yields the pid of a process in it. With
+    forward, it may reach what is outside."""
+    enter = ["nsenter", "-U", "--preserve-credentials", "-n", "-t", str(rk.child_pid)]
+    proc = popen([*enter, "-m", "unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity"],
+                 stdout=subprocess.PIPE)
+    try:
+        assert proc.stdout.readline() == b"ready\n"
+        script = BEHIND_BRIDGE.format(pid=proc.pid, routes=routes)
+        # Not in its mount namespace, where /sys may be for reading only.
+        got = run(*enter, "sh", "-ec", (FORWARD if forward else "") + script)
+        assert got.returncode == 0, got.stderr
+        yield proc.pid
+    finally:
+        run(*enter, "sh", "-c", "ip link del c0; ip link del br0")
+        proc.kill()
+        proc.wait()
+        proc.stdout.close()

@@ -2,11 +2,11 @@
 """What the tests of --net=builtin share: one rootlesskit for a class, and the world outside."""
 
 import contextlib
-import subprocess
 import unittest
 
 from . import case, net
-from .launch import Rootlesskit, popen, processes_of
+from .container import behind_bridge
+from .launch import Rootlesskit, processes_of
 from .networks import outside
 from .world import sh, world
 
@@ -18,44 +18,11 @@ ROUTES = [("unreachable", "198.51.100.1", "EHOSTUNREACH"), ("prohibit", "198.51.
           ("unreachable", "2001:db8:1::1", "EHOSTUNREACH")]
 
 
-# An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
-BRIDGE = """
-    echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
-    echo 1 > /proc/sys/net/ipv4/ip_forward
-    echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
-    ip link add br0 type bridge
-    ip addr add 172.17.0.1/16 dev br0
-    ip -6 addr add fd00:17::1/64 dev br0 nodad
-    ip link set br0 up
-    ip link add c0 type veth peer name eth0 netns {pid}
-    ip link set c0 master br0 up
-    nsenter -n -t {pid} sh -ec '
-        ip link set lo up
-        ip addr add 172.17.0.2/16 dev eth0
-        ip -6 addr add fd00:17::2/64 dev eth0 nodad
-        ip link set eth0 up
-        ip route add default via 172.17.0.1
-        ip -6 route add default via fd00:17::1'
-"""
-
-
 @contextlib.contextmanager
 def container(rk):
-    """A network namespace behind a bridge in the command's, with 172.17.0.2 and fd00:17::2 and no
-    masquerading. Yields its path."""
-    proc = popen(["nsenter", "-U", "--preserve-credentials", "-n", "-m", "-t", str(rk.child_pid),
-                  "unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity"],
-                 stdout=subprocess.PIPE)
-    try:
-        assert proc.stdout.readline() == b"ready\n"
-        got = rk.nsenter("sh", "-ec", BRIDGE.format(pid=proc.pid))
-        assert got.returncode == 0, got.stderr
-        yield "/proc/%d/ns/net" % proc.pid
-    finally:
-        rk.nsenter("sh", "-c", "ip link del c0; ip link del br0")
-        proc.kill()
-        proc.wait()
-        proc.stdout.close()
+    """A container that may reach what is outside. Yields the path of its network namespace."""
+    with behind_bridge(rk, forward=True) as pid:
+        yield "/proc/%d/ns/net" % pid
 
 
 class Inside:
