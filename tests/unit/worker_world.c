@@ -5,6 +5,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/dataplane.h"
@@ -207,4 +209,16 @@ unsigned pooled(const struct world *x)
 	for (unsigned i = 0; i < POOLS; i++)
 		n += x->w->supply.pools[i].n;
 	return n + 2 * x->w->pipes.n_free;
+}
+
+void world_for_seeds(void (*run)(uint64_t seed, bool resets, unsigned faults), bool resets)
+{
+	const char *one = getenv("WORKER_SEED"), *runs = getenv("WORKER_RUNS");
+	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
+	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 30;
+
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		printf("seed %llu\n", (unsigned long long)seed);
+		run(seed, resets, (unsigned)(seed % 3) * 25);
+	}
 }

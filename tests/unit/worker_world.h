@@ -71,6 +71,11 @@ void add_port(struct world *x, uint32_t proto, uint16_t target2);
 /* Asks for the removal of x->port_id. */
 void remove_port(struct world *x);
 
+/* Calls run for some seeds, with faults of 0, 25 and 50 %. A seed that fails has been printed:
+ * WORKER_SEED=n runs it alone, WORKER_RUNS=n runs so many of them, from WORKER_SEED on if both are
+ * there. option is run's own. */
+void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), bool option);
+
 /* Descriptors that the worker holds ahead of need, and the channels. */
 unsigned pooled(const struct world *x);
 

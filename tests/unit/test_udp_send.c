@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ports/route.h"
+#include "worker_world.h"
+
+/* Datagrams of published ports, both directions, on the simulated kernel. */
+
+static struct sockaddr_in client_address(unsigned n)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons((uint16_t)(20000 + n)),
+				    .sin_addr.s_addr = htonl(0x0a000001)};
+}
+
+static const struct in_addr local_a = {.s_addr = 0x0100000a}, local_b = {.s_addr = 0x0200000a};
+
+static void send_in(struct world *x, unsigned client, const struct in_addr *local, const char *text,
+		    uint16_t segment)
+{
+	struct sockaddr_in from = client_address(client);
+
+	assert_true(
+		sim_datagram_in(x->sim, x->listener, &from, local, text, strlen(text), segment));
+}
+
+static void expect_out(struct world *x, const char *text, struct sim_datagram *d)
+{
+	assert_true(sim_datagram_out(x->sim, d));
+	assert_int_equal(d->len, strlen(text));
+	assert_memory_equal(d->data, text, d->len);
+}
+
+static void udp_world(struct world *x)
+{
+	world_open(x, 1, 0);
+	add_port(x, PORT_UDP, 0);
+	settle(x);
+}
+
+static void test_udp_answers_from_address_asked(void **state)
+{
+	struct sim_datagram d, e;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, &local_a, "one", 0);
+	send_in(&x, 1, &local_b, "two", 0);
+	settle(&x);
+	expect_out(&x, "one", &d);
+	expect_out(&x, "two", &e);
+	assert_int_not_equal(d.fd, e.fd);
+	assert_int_equal(ntohs(d.to.sin_port), 80);
+	assert_int_equal(x.stats.udp_flows, 2);
+	assert_true(sim_datagram_in(x.sim, e.fd, &d.to, &local_a, "answer", 6, 0));
+	settle(&x);
+	expect_out(&x, "answer", &d);
+	assert_int_equal(d.fd, x.listener);
+	assert_int_equal(d.from.sin_addr.s_addr, local_b.s_addr);
+	assert_int_equal(ntohs(d.to.sin_port), 20001);
+	world_close(&x);
+}
+
+static void test_udp_runs_and_batches(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, &local_a, "first", 0);
+	settle(&x);
+	expect_out(&x, "first", &d);
+	/* A run of the kernel's, equal ones, and a shorter one that ends the message. */
+	send_in(&x, 1, &local_a, "aaabbbcc", 3);
+	send_in(&x, 1, &local_a, "ddd", 0);
+	send_in(&x, 1, &local_a, "eee", 0);
+	send_in(&x, 1, &local_a, "f", 0);
+	send_in(&x, 1, &local_a, "", 0);
+	send_in(&x, 1, &local_a, "gg", 0);
+	settle(&x);
+	expect_out(&x, "aaa", &d);
+	expect_out(&x, "bbb", &d);
+	expect_out(&x, "cc", &d);
+	expect_out(&x, "ddd", &d);
+	expect_out(&x, "eee", &d);
+	expect_out(&x, "f", &d);
+	expect_out(&x, "", &d);
+	expect_out(&x, "gg", &d);
+	assert_int_equal(x.stats.udp_datagrams_in, 9);
+	assert_int_equal(x.stats.udp_dropped, 0);
+	world_close(&x);
+}
+
+static void test_udp_without_segmentation(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	sim_no_segments(x.sim, -EIO);
+	send_in(&x, 1, &local_a, "aaabbbcc", 3);
+	settle(&x);
+	expect_out(&x, "aaa", &d);
+	expect_out(&x, "bbb", &d);
+	expect_out(&x, "cc", &d);
+	assert_int_equal(x.stats.udp_dropped, 0);
+	world_close(&x);
+}
+
+static void test_udp_first_datagrams_wait_for_socket(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, PORT_UDP, 0);
+	send_in(&x, 1, &local_a, "a", 0);
+	send_in(&x, 1, &local_a, "b", 0);
+	turn(&x);
+	assert_false(sim_datagram_out(x.sim, &d));
+	settle(&x);
+	expect_out(&x, "a", &d);
+	expect_out(&x, "b", &d);
+	world_close(&x);
+}
+
+/* More new clients at once than there are receive buffers: none loses its first datagram, small or
+ * large. */
+static void many_first_datagrams(size_t len, uint16_t segment)
+{
+	static uint8_t data[4000];
+	struct sockaddr_in from;
+	struct sim_datagram d;
+	struct world x;
+	unsigned n = 0;
+
+	world_open_with(&x, 1, 0, 1000);
+	add_port(&x, PORT_UDP, 0);
+	for (unsigned i = 0; i < 12; i++) {
+		from = client_address(i);
+		memset(data, 'a' + (int)i, len);
+		assert_true(
+			sim_datagram_in(x.sim, x.listener, &from, &local_a, data, len, segment));
+		turn(&x);
+	}
+	settle(&x);
+	for (unsigned i = 0; i < 12; i++)
+		for (size_t at = 0; at < len; at += segment ? segment : len, n++) {
+			assert_true(sim_datagram_out(x.sim, &d));
+			assert_int_equal(d.len, segment ? segment : len);
+			assert_int_equal(d.data[0], 'a' + (int)i);
+			assert_int_equal(d.data[d.len - 1], 'a' + (int)i);
+		}
+	assert_false(sim_datagram_out(x.sim, &d));
+	assert_int_equal(x.stats.udp_dropped, 0);
+	assert_int_equal(x.stats.udp_datagrams_in, n);
+	assert_int_equal(x.w->udp.store.free, UDP_BLOCKS);
+	world_close(&x);
+}
+
+static void test_udp_many_first_datagrams(void **state)
+{
+	(void)state;
+	many_first_datagrams(7, 0);
+	many_first_datagrams(512, 0);
+	many_first_datagrams(1500, 0);
+	many_first_datagrams(4000, 1000);
+}
+
+static void test_udp_flows_expire(void **state)
+{
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, &local_a, "a", 0);
+	send_in(&x, 2, &local_a, "b", 0);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 2);
+	pass(&x, 60 * SECOND_NS);
+	send_in(&x, 2, &local_a, "c", 0);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 2); /* neither has been idle for 90 s */
+	pass(&x, 60000000000ull);
+	assert_int_equal(x.stats.udp_flows, 1);
+	assert_int_equal(x.stats.udp_expired, 1);
+	pass(&x, 120000000000ull);
+	assert_int_equal(x.stats.udp_flows, 0);
+	assert_int_equal(sim_open_fds(x.sim), 1 + pooled(&x));
+	world_close(&x);
+}
+
+static void test_udp_spoofed_sources_do_not_grow(void **state)
+{
+	struct sim_datagram d;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	for (unsigned i = 0; i < 500; i++) {
+		send_in(&x, i, &local_a, "x", 0);
+		turn(&x);
+		feed_pools(&x);
+		while (sim_datagram_out(x.sim, &d))
+			;
+	}
+	settle(&x);
+	assert_true(x.stats.udp_flows <= 16);
+	assert_true(x.stats.udp_evicted >= 480);
+	remove_port(&x);
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 0);
+	assert_int_equal(sim_open_fds(x.sim), pooled(&x));
+	world_close(&x);
+}
+
+static void test_udp_buffers_run_out_and_come_back(void **state)
+{
+	struct sockaddr_in from = client_address(1);
+	struct sim_datagram d;
+	struct world x;
+	unsigned taken = 0;
+
+	(void)state;
+	udp_world(&x);
+	for (unsigned i = 0; i < 40; i++)
+		taken += sim_datagram_in(x.sim, x.listener, &from, &local_a, "x", 1, 0);
+	assert_int_equal(taken, 16);
+	settle(&x);
+	while (sim_datagram_out(x.sim, &d))
+		;
+	send_in(&x, 1, &local_a, "again", 0);
+	settle(&x);
+	expect_out(&x, "again", &d);
+	world_close(&x);
+}
+
+/* Many clients and answers in any order: each datagram that arrives is one that was sent, whole, in
+ * its order, on the flow of its client and from the address that was asked; each that does not has
+ * been counted. */
+
+#define UDP_CLIENTS 12
+
+struct udp_mark {
+	uint32_t client, seq;
+};
+
+struct udp_run {
+	struct world x;
+	int fd[UDP_CLIENTS]; /* of the flow; -1: none yet */
+	uint32_t sent[UDP_CLIENTS], seen[UDP_CLIENTS], answered[UDP_CLIENTS];
+	uint64_t in, out; /* datagrams that the kernel took */
+};
+
+static const struct in_addr *local_of(uint32_t client)
+{
+	return client % 2 ? &local_a : &local_b;
+}
+
+static void put_mark(uint8_t *at, size_t len, uint32_t client, uint32_t seq)
+{
+	struct udp_mark mark = {client, seq};
+
+	memset(at, (int)(client + seq), len);
+	memcpy(at, &mark, sizeof(mark));
+}
+
+static struct udp_mark check_mark(const struct sim_datagram *d)
+{
+	struct udp_mark mark;
+
+	assert_true(d->len >= sizeof(mark));
+	memcpy(&mark, d->data, sizeof(mark));
+	assert_true(mark.client < UDP_CLIENTS);
+	for (size_t i = sizeof(mark); i < d->len; i++)
+		assert_int_equal(d->data[i], (uint8_t)(mark.client + mark.seq));
+	return mark;
+}
+
+/* One datagram, or a run whose last one may be shorter. */
+static void udp_send_run(struct udp_run *r)
+{
+	uint32_t client = sim_random(r->x.sim, UDP_CLIENTS), n = 1 + sim_random(r->x.sim, 4);
+	size_t segment = sizeof(struct udp_mark) + sim_random(r->x.sim, 1000), len = 0;
+	struct sockaddr_in from = client_address(client);
+	uint8_t data[4096];
+
+	if (sim_random(r->x.sim, 2))
+		n = 1;
+	for (uint32_t i = 0; i < n && len + segment <= sizeof(data); i++) {
+		size_t one = segment;
+
+		if (i + 1 == n && n > 1)
+			one -= sim_random(r->x.sim,
+					  (uint32_t)(segment - sizeof(struct udp_mark)) + 1);
+		put_mark(data + len, one, client, ++r->sent[client]);
+		len += one;
+	}
+	if (sim_datagram_in(r->x.sim, r->x.listener, &from, local_of(client), data, len,
+			    len > segment ? (uint16_t)segment : 0))
+		r->in += (len + segment - 1) / segment;
+}
+
+static void udp_at_server(struct udp_run *r, const struct sim_datagram *d)
+{
+	struct udp_mark mark = check_mark(d);
+
+	if (r->fd[mark.client] < 0)
+		r->fd[mark.client] = d->fd;
+	assert_int_equal(d->fd, r->fd[mark.client]);
+	assert_true(mark.seq > r->seen[mark.client]);
+	r->seen[mark.client] = mark.seq;
+	if (sim_random(r->x.sim, 2))
+		r->out += sim_datagram_in(r->x.sim, d->fd, &d->to, &local_a, d->data, d->len, 0);
+}
+
+static void udp_at_client(struct udp_run *r, const struct sim_datagram *d)
+{
+	struct udp_mark mark = check_mark(d);
+
+	assert_int_equal(ntohs(d->to.sin_port), 20000 + mark.client);
+	assert_int_equal(d->from.sin_addr.s_addr, local_of(mark.client)->s_addr);
+	assert_true(mark.seq > r->answered[mark.client]);
+	r->answered[mark.client] = mark.seq;
+}
+
+static void udp_take(struct udp_run *r)
+{
+	struct sim_datagram d;
+
+	while (sim_datagram_out(r->x.sim, &d)) {
+		if (d.fd == r->x.listener)
+			udp_at_client(r, &d);
+		else
+			udp_at_server(r, &d);
+	}
+}
+
+static void run_udp(uint64_t seed, bool unused, unsigned faults)
+{
+	struct udp_run r = {.in = 0};
+	const struct stats *stats = &r.x.stats;
+
+	(void)unused;
+	world_open(&r.x, seed, faults);
+	for (unsigned i = 0; i < UDP_CLIENTS; i++)
+		r.fd[i] = -1;
+	add_port(&r.x, PORT_UDP, 0);
+	for (unsigned step = 0; step < 5000; step++) {
+		udp_send_run(&r);
+		if (sim_random(r.x.sim, 300) == 0)
+			sim_no_segments(r.x.sim, sim_random(r.x.sim, 2) ? -EIO : 0);
+		if (sim_random(r.x.sim, 4) == 0)
+			turn(&r.x);
+		if (sim_random(r.x.sim, 8) == 0)
+			feed_pools(&r.x);
+		udp_take(&r);
+	}
+	for (int i = 0; i < 3; i++) {
+		settle(&r.x);
+		udp_take(&r);
+	}
+	assert_int_equal(stats->udp_flows, UDP_CLIENTS);
+	assert_int_equal(r.x.w->udp.store.free, UDP_BLOCKS);
+	assert_int_equal(stats->udp_datagrams_in + stats->udp_datagrams_out + stats->udp_dropped,
+			 r.in + r.out);
+	remove_port(&r.x);
+	settle(&r.x);
+	assert_int_equal(sim_in_flight(r.x.sim), WORLD_OPS);
+	assert_int_equal(sim_open_fds(r.x.sim), pooled(&r.x));
+	world_close(&r.x);
+}
+
+static void test_udp_datagrams_arrive_whole(void **state)
+{
+	(void)state;
+	world_for_seeds(run_udp, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_udp_answers_from_address_asked),
+		cmocka_unit_test(test_udp_runs_and_batches),
+		cmocka_unit_test(test_udp_without_segmentation),
+		cmocka_unit_test(test_udp_first_datagrams_wait_for_socket),
+		cmocka_unit_test(test_udp_many_first_datagrams),
+		cmocka_unit_test(test_udp_flows_expire),
+		cmocka_unit_test(test_udp_spoofed_sources_do_not_grow),
+		cmocka_unit_test(test_udp_buffers_run_out_and_come_back),
+		cmocka_unit_test(test_udp_datagrams_arrive_whole),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
