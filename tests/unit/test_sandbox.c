@@ -263,9 +263,11 @@ static int lock_down(enum role role)
 	case SETUP: /* is started without new privileges */
 		code = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : sandbox_setup(&e);
 		break;
-	default:
-		code = sandbox_dataplane_files(role == PLANE_TRANSPARENT, role == PLANE_OUTWARD,
-					       &e);
+	default: /* so is the data plane, and Landlock wants that of an ordinary user */
+		code = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+		code = code ? code
+			    : sandbox_dataplane_files(role == PLANE_TRANSPARENT,
+						      role == PLANE_OUTWARD, &e);
 		code = code ? code
 			    : sandbox_dataplane(role == PLANE_URING, role == PLANE_TRANSPARENT,
 						role == PLANE_OUTWARD, &e);
