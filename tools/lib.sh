@@ -21,7 +21,7 @@ packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
 	socat runc rootlesskit systemd iptables libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
-	libvdeplug-slirp acl nftables)
+	libvdeplug-slirp acl nftables ngtcp2-client ngtcp2-server)
 
 # To build the Debian packages, and to look at them in CI.
 packages_package=(build-essential debhelper dh-apparmor)

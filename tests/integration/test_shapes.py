@@ -118,7 +118,7 @@ class ShapeCase(rkit.RkTestCase):
             self.assertEqual(rk.log(), "")
 
 
-class BuildKit(ShapeCase):
+class BuildKitCase(ShapeCase):
     """`rootlesskit buildkitd`, as in its unit and image, and with a network of its own."""
 
     # The daemon listens below $XDG_RUNTIME_DIR and keeps its data in the home directory.
@@ -143,6 +143,8 @@ while True:
         with socket.socket(socket.AF_UNIX) as c:
             c.connect(self.runtime + "/buildkit/buildkitd.sock")
 
+
+class BuildKit(BuildKitCase):
     def test_in_the_hosts_network(self):
         for options in ([], ["--net=host"], ["--net=host", "--copy-up=/etc", "--pidns"]):
             with self.subTest(options), self.daemon(*options, script=self.LISTEN) as rk:
@@ -150,11 +152,14 @@ while True:
                 self.assertQuiet(rk)
             shutil.rmtree(self.runtime + "/buildkit")
 
-    @rkit.needs("slirp4netns", "tun")
+
+class BuildKitNetworks:
+    network = None
+
     def test_in_a_network_of_its_own(self):
         script = WRITABLE % "/etc" + "test ! -L /etc/resolv.conf\n" + \
             "grep -q '^nameserver 10.0.2.3$' /etc/resolv.conf\n" + self.LISTEN
-        with networks.outside(), self.daemon("--net=slirp4netns", "--copy-up=/etc",
+        with networks.outside(), self.daemon("--net=" + self.network, "--copy-up=/etc",
                                              "--disable-host-loopback", script=script) as rk:
             self.reached()
             self.assertEqual(networks.probe(rk, "tcp", "192.0.2.100", "80"), "question")
@@ -162,7 +167,6 @@ while True:
             self.assertQuiet(rk)
 
     @rkit.ours("since 2.0")
-    @rkit.needs("slirp4netns", "tun")
     def test_with_a_detached_network(self):
         """The daemon pulls images through the host's network, containers are in the other."""
         script = """
@@ -171,7 +175,7 @@ test "$(readlink /proc/self/ns/net)" != "$other"
 nsenter --net=$ROOTLESSKIT_STATE_DIR/netns ip link add br0 type bridge
 grep -q '^nameserver 10.0.2.3$' $ROOTLESSKIT_STATE_DIR/resolv.conf
 """ + self.LISTEN
-        with networks.outside(), self.daemon("--net=slirp4netns", "--copy-up=/etc",
+        with networks.outside(), self.daemon("--net=" + self.network, "--copy-up=/etc",
                                              "--disable-host-loopback", "--detach-netns",
                                              script=script) as rk:
             self.reached()
@@ -181,6 +185,15 @@ grep -q '^nameserver 10.0.2.3$' $ROOTLESSKIT_STATE_DIR/resolv.conf
 
 
 @rkit.needs("slirp4netns", "tun")
+class BuildKitBySlirp(BuildKitNetworks, BuildKitCase):
+    network = "slirp4netns"
+
+
+@rkit.ours("has no --net=builtin")
+class BuildKitByBuiltin(BuildKitNetworks, BuildKitCase):
+    network = "builtin"
+
+
 class Usernetes(ShapeCase):
     """boot/rootlesskit.sh of Usernetes: it runs itself again in the namespaces, where it makes place for
     what is hard-coded in Kubernetes, and publishes its ports by rootlessctl."""
@@ -241,6 +254,14 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
                 return None
         self.assertEqual(wait_for("the pod", answer), b"pod")
 
+    @rkit.ours("has no --net=builtin")
+    def test_builtin(self):
+        with networks.outside(), self.daemon("--net=builtin", *self.OPTIONS, script=self.SCRIPT,
+                                             state=self.state()) as rk:
+            self.check(rk)
+            self.assertQuiet(rk)
+
+    @rkit.needs("slirp4netns", "tun")
     def test_first_versions(self):
         with networks.outside(), self.daemon(*self.SLIRP, *self.OPTIONS, script=self.SCRIPT,
                                              state=self.state()) as rk:
@@ -260,6 +281,7 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
         finally:
             os.unlink(self.world.bin + "/vpnkit")
 
+    @rkit.needs("slirp4netns", "tun")
     @rkit.ours("takes the first cgroup2 mount, which may be the machine's")
     def test_with_every_namespace_and_cgroups(self):
         script = self.SCRIPT + NODE + CGROUP.replace("EVAC", "rootlesskit_evac")
@@ -269,6 +291,7 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
             self.check(rk)
             self.assertQuiet(rk)
 
+    @rkit.needs("slirp4netns", "tun")
     def test_spelling_of_others(self):
         """Directories within one that is copied up, a slash at the end, one dash."""
         write("/etc/rkit-sysconfig", "")  # so that there is something to be seen
@@ -286,11 +309,11 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
             os.unlink("/etc/rkit-sysconfig")
 
 
-@rkit.needs("slirp4netns", "tun")
-class K3s(ShapeCase):
+class K3sServer:
     """k3s --rootless links RootlessKit as a library; these are the options that its choices come to."""
 
-    OPTIONS = ["--net=slirp4netns", "--mtu=0", "--cidr=10.41.0.0/16", "--disable-host-loopback",
+    network = interface = None
+    OPTIONS = ["--mtu=0", "--cidr=10.41.0.0/16", "--disable-host-loopback",
                "--port-driver=builtin", "--pidns", "--cgroupns", "--utsns", "--ipcns",
                "--reaper=true", "--copy-up=/etc", "--copy-up=/var/run", "--copy-up=/run",
                "--copy-up=/var/lib"]
@@ -301,11 +324,16 @@ for f in /var/log /var/lib/cni /var/lib/kubelet /etc/rancher; do
 done
 rm -rf /run/netns
 mkdir -p /run/k3s/containerd /run/flannel
-ip -o -4 addr show tap0 | grep -q ' 10.41.0.100/16 '
-ip route | grep -q 'default via 10.41.0.2 dev tap0'
-ip -o link show tap0 | grep -q ' mtu 65520 '
+ip -o -4 addr show INTERFACE | grep -q ' 10.41.0.100/16 '
+ip route | grep -q 'default via 10.41.0.2 dev INTERFACE'
+ip -o link show INTERFACE | grep -q ' mtu 65520 '
 grep -q '^nameserver 10.41.0.3$' /etc/resolv.conf
 """ + NODE + POD
+
+    def setUp(self):
+        super().setUp()
+        self.options = ["--net=" + self.network, *self.OPTIONS]
+        self.script = self.SCRIPT.replace("INTERFACE", self.interface)
 
     def tearDown(self):
         shutil.rmtree(self.world.home + "/k3s", ignore_errors=True)
@@ -322,8 +350,8 @@ grep -q '^nameserver 10.41.0.3$' /etc/resolv.conf
     @rkit.ours("takes the first cgroup2 mount, which may be the machine's")
     def test_server(self):
         with networks.outside(), cgroups.delegated() as path, \
-                self.daemon(*self.OPTIONS, "--evacuate-cgroup2=k3s_evac",
-                            script=self.SCRIPT + CGROUP.replace("EVAC", "k3s_evac"),
+                self.daemon(*self.options, "--evacuate-cgroup2=k3s_evac",
+                            script=self.script + CGROUP.replace("EVAC", "k3s_evac"),
                             cgroup=path) as rk:
             self.check(rk)
             self.assertQuiet(rk)
@@ -332,10 +360,20 @@ grep -q '^nameserver 10.41.0.3$' /etc/resolv.conf
     def test_with_ipv6(self):
         """K3S_ROOTLESS_ENABLE_IPV6, on a node that forwards."""
         with networks.outside(), self.daemon(
-                *self.OPTIONS, "--ipv6", script=self.SCRIPT
+                *self.options, "--ipv6", script=self.script
                 + "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n") as rk:
             self.check(rk)
             self.assertEqual(networks.probe(rk, "tcp", "2001:db8::100", "80"), "question")
+
+
+@rkit.needs("slirp4netns", "tun")
+class K3s(K3sServer, ShapeCase):
+    network, interface = "slirp4netns", "tap0"
+
+
+@rkit.ours("has no --net=builtin")
+class K3sByBuiltin(K3sServer, ShapeCase):
+    network, interface = "builtin", "eth0"
 
 
 @rkit.needs("runc", "curl")

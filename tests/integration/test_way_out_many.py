@@ -119,15 +119,15 @@ class TestTenThousand(NetBuiltinCase):
                 sock.sendto(b"%s %d" % (data, address[1]), address)
 
     def ask(self, s, text):
-        """The port outside. A datagram may be lost where the machine is busy."""
+        """The port outside. What has been asked may have been lost where the machine is busy."""
         s.settimeout(1)
         for _ in range(DEADLINE_S):
-            s.send(text)
             with contextlib.suppress(TimeoutError):
                 while True:
                     said, port = s.recv(100).rsplit(b" ", 1)
                     if said == text:
                         return int(port)
+            s.send(text)
         self.fail("no answer")
 
     def test_udp(self):
@@ -138,14 +138,17 @@ class TestTenThousand(NetBuiltinCase):
             socks = net.in_netns(self.inside.netns, lambda: [
                 socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(self.mappings)])
             try:
-                ports = []
                 for i, s in enumerate(socks):
                     s.connect((SERVER4, 8051))
-                    ports.append(self.ask(s, b"%d" % i))
+                    s.send(b"%d" % i)
+                ports = [self.ask(s, b"%d" % i) for i, s in enumerate(socks)]
+                if self.outward("udpExpired"):
+                    self.skipTest("the machine takes longer than a mapping without datagrams lives")
                 self.assertEqual(len(set(ports)), self.mappings)
                 self.assertGreaterEqual(self.outward("udpFlows"), self.mappings)
                 self.assertEqual(self.outward("udpEvicted"), 0)
                 for i in range(0, self.mappings, 97):
+                    socks[i].send(b"again %d" % i)
                     self.assertEqual(self.ask(socks[i], b"again %d" % i), ports[i])
             finally:
                 for s in socks:
