@@ -324,7 +324,7 @@ static int listen_in(int dir_fd, struct err *e)
 		return err_errno(e, -errno, "API socket");
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_API_SOCKET,
 		 dir_fd);
-	/* It is never open to others, not for a moment: whoever can connect rules the ports. */
+	/* The socket is never open to others, not for a moment: who can connect rules the ports. */
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
 	umask(mask);

@@ -96,7 +96,7 @@ void clients_notify(void *cls, struct MHD_Connection *conn, void **context,
 void clients_spoke(struct api *api, struct MHD_Connection *conn);
 /* The record of a connection; NULL when there was no memory for one. */
 struct client *client_of(const struct api *api, struct MHD_Connection *conn);
-/* It has got its first lease, or lost its last. */
+/* The client has got its first lease, or lost its last. */
 void client_leases_changed(struct api *api, struct client *client);
 
 /* leases.c: ports that belong to a connection. Whether the request may have one: 0 or -errno. */

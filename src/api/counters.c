@@ -62,7 +62,7 @@ static int take(void *arg, const struct port_counter *c)
 {
 	struct sheet *s = arg;
 
-	/* Those of the same place come one after another. */
+	/* Counters of the same place come one after another. */
 	if (!s->last || c->scope != s->where.scope || c->index != s->where.index ||
 	    c->group != s->where.group) {
 		s->last = place_of(s, c);

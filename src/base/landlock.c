@@ -96,7 +96,7 @@ static int allow(int ruleset_fd, int path_fd, uint64_t rights)
 	return 0;
 }
 
-/* One that is not there needs no rule. */
+/* A path that is not there needs no rule. */
 static int allow_path(int ruleset_fd, int at_fd, const char *path, uint64_t rights)
 {
 	auto_fd int fd = openat(at_fd, path, O_PATH | O_CLOEXEC);

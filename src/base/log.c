@@ -76,7 +76,7 @@ static void put_line(const char *line, size_t len)
 				  "error took no more\n",
 				  log_tag, n);
 	memcpy(both + notice, line, len);
-	/* One that cannot be written has nowhere to be reported but before the next. */
+	/* A line that cannot be written can only be reported before the next one. */
 	if (log_output_write(both, (size_t)notice + len) < 0)
 		atomic_fetch_add(&lost, n + 1);
 }

@@ -57,7 +57,7 @@ static bool names_option(const char *option, const char *letter, const char *nam
 	       (letter && len == 1 && name[0] == *letter);
 }
 
-/* Those of every command, then the commands' own. False when there is no such option. */
+/* Looks among the options of every command, then the command's own. False: there is none. */
 static bool find_option(struct ctl_args *out, const char *name, size_t len, struct option *found)
 {
 	const struct option global[] = {

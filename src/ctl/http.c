@@ -136,7 +136,7 @@ static bool is_aborted(const struct http_limit *limit)
 	return limit->abort_fd >= 0 && poll(&p, 1, 0) > 0;
 }
 
-/* One poll(2): what it returns. -EINTR counts as nothing. */
+/* Calls poll(2) once and returns what that returned, or -errno; -EINTR means that nothing came. */
 static int wait_once(struct pollfd p[2], int step_ms, uint64_t left_ms)
 {
 	int n;

@@ -147,7 +147,7 @@ static int remove_ids(struct client *client, long long first, long long count, s
 	return client_call(client, "DELETE", path, NULL, NULL, e);
 }
 
-/* One by one, for a server that knows no ranges; all or none all the same. */
+/* Adds the ports one by one, for a server that knows no ranges; all or none all the same. */
 static int add_unfolded(struct client *client, const struct port_spec *spec, bool json,
 			struct err *e)
 {

@@ -12,8 +12,8 @@
 #define LINE_BYTES 512
 
 const char top_keys[TOP_ORDERS + 1] = "bfodei";
-const char *const top_order_names[TOP_ORDERS] = {"bytes",     "flows",	"opened",
-						 "datagrams", "errors", "id"};
+static const char *const top_order_names[TOP_ORDERS] = {"bytes",     "flows",  "opened",
+							"datagrams", "errors", "id"};
 
 /* Numbers */
 

@@ -12,9 +12,8 @@
 
 enum top_order { TOP_BYTES, TOP_FLOWS, TOP_OPENED, TOP_DATAGRAMS, TOP_ERRORS, TOP_ID, TOP_ORDERS };
 
-/* The key that chooses an order, and its name. */
+/* The key that chooses an order. */
 extern const char top_keys[TOP_ORDERS + 1];
-extern const char *const top_order_names[TOP_ORDERS];
 
 /* A port; rates are a second's. */
 struct top_row {

@@ -123,7 +123,7 @@ static void on_removed(void *arg, const struct err *e)
 	f->busy = false;
 	if (e)
 		log_debug("implicit: port %d: %s", f->id, e->msg);
-	/* It is gone, or somebody else has removed it. */
+	/* The port is gone: removed by us, or by somebody else before. */
 	f->id = 0;
 }
 

@@ -229,7 +229,7 @@ static void published(void *arg, const struct port *const *ports, size_t n, cons
 		p->publish_error = *e;
 }
 
-/* One after the other, so that the ids are those of the order on the command line. */
+/* Publishes one port after the other, so that the ids are in the order of the command line. */
 static int publish_all(struct parent *p, struct err *e)
 {
 	const struct options *o = p->options;
@@ -286,7 +286,7 @@ static int start_way_out(struct parent *p, struct err *e)
 	struct port_params params = port_params(p);
 	int code;
 
-	/* That is about ports. */
+	/* Clients' addresses are a matter of ports, and this data plane has none. */
 	params.source_ip_transparent = false;
 	if (!params.outward || (ops && ops->carries_outward) || listening(p))
 		return 0;

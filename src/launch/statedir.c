@@ -243,7 +243,7 @@ static int take_dir(int fd, bool made, struct statedir *d, struct err *e)
 	return code ? code : lock_dir(d, e);
 }
 
-/* One try. */
+/* Tries once to make the directory ours. */
 static int claim(const char *path, struct statedir *d, struct err *e)
 {
 	struct dirwalk w;
@@ -345,7 +345,7 @@ int statedir_write_child_pid(const struct statedir *dir, pid_t pid, struct err *
 		    : 0;
 }
 
-/* One that was there before may be in a directory that is not for us to change, or a mount. */
+/* A directory that was there before may be a mount, or in a directory that we may not change. */
 static bool may_stay(const struct statedir *d, int code)
 {
 	if (code == -ENOENT || code == -ENOTEMPTY) /* another instance has moved in */

@@ -18,7 +18,7 @@
 #include "launch/command.h"
 #include "launch/parent_internal.h"
 
-/* Those that end the start-up, but for ones that whoever started us has had ignored (nohup). */
+/* The signals that end the start-up, without those that our starter has had ignored (nohup). */
 static void abort_signals(sigset_t *out)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
@@ -156,7 +156,7 @@ static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 {
 	int sig = (int)si->ssi_signo;
 
-	/* It may stop a moment after it was told, by a signal that was sent before. */
+	/* The child may stop after it was told to end, by a signal that was sent before. */
 	if (sig == SIGCHLD)
 		wake_to_end(p);
 	if (is_our_own(si))

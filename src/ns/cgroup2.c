@@ -136,14 +136,14 @@ static void move_one(int to, char *pid, struct moves *m)
 	int code;
 
 	pid[strcspn(pid, "\n")] = '\0';
-	/* It is written for a process that is not in our PID namespace; writing it would mean us.
-	 */
+	/* The kernel writes 0 for a process outside our PID namespace; to write 0 back would move
+	 * us. */
 	code = strcmp(pid, "0") ? write_at(to, "cgroup.procs", pid) : -ESRCH;
 	if (!code) {
 		m->moved++;
 		return;
 	}
-	/* It has ended in the meantime. */
+	/* The process has ended in the meantime. */
 	if (code == -ESRCH && strcmp(pid, "0"))
 		return;
 	if (!m->stayed++) {
@@ -192,8 +192,8 @@ static bool move_all(int from, int to, const char *path)
 	return any;
 }
 
-/* One at a time: one that is refused (threaded, or busy with a process that stayed) does not keep
- * the others away. */
+/* Enables one controller at a time, so that one that is refused (threaded, or busy with a process
+ * that stayed) does not keep the others away. */
 static void enable_controllers(int dir, const char *path)
 {
 	auto_fd int fd = openat(dir, "cgroup.controllers", O_RDONLY | O_CLOEXEC);

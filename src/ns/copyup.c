@@ -33,7 +33,9 @@ static int link_entry(int top_fd, int sub_fd, const char *sub, const struct dire
 	return symlinkat(target, top_fd, d->d_name) < 0 ? -errno : 0;
 }
 
-int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e)
+/* Fills the directory at top_fd with links to what sub_fd (top's subdirectory called sub) holds. 0
+ * or -errno. */
+static int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e)
 {
 	int fd = openat(sub_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const struct dirent *d;

@@ -17,10 +17,6 @@
  */
 int copyup_dir(const char *dir, struct err *e);
 
-/* Fills the directory at top_fd with links to what sub_fd (top's subdirectory called sub) holds. 0
- * or -errno. */
-int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e);
-
 /* Whether path is one of dirs (n of them), trailing slashes aside. */
 bool copyup_covers(char *const *dirs, size_t n, const char *path);
 

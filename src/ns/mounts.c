@@ -110,7 +110,7 @@ void mounts_cgroup2(void)
 {
 	int code;
 
-	/* One of the same kind right on top of another is EBUSY. */
+	/* A cgroup2 mount right on top of another is EBUSY, so a tmpfs comes between. */
 	if (mount("none", CGROUP_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") == 0) {
 		if (mount_cgroup2())
 			return;

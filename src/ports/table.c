@@ -60,7 +60,7 @@ void port_forget(struct port *port)
 	free(port);
 }
 
-/* Whoever waits for the driver gets an answer before it goes. */
+/* A request that waits for the driver gets its answer before the port goes. */
 static void give_up(struct port *port)
 {
 	struct err e;

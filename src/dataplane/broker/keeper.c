@@ -54,7 +54,7 @@ static void repair_rules(struct rules *r)
 	struct err e = {.code = 0};
 	bool put_back = transparent_repair_look(&r->repair, &e);
 
-	/* Those that come with the tracking of connections were there, too. */
+	/* The rules that come with the tracking of connections were there, too. */
 	if (put_back && !r->watch.nl)
 		transparent_mark_turned(r->repair.nft, &e);
 	if (put_back)

@@ -46,7 +46,7 @@ bool dp_has_router(const struct dataplane *dp)
 	return dp->config.outward != NULL;
 }
 
-/* It is of a reload, and serves nobody yet. */
+/* Whether the process is one of a reload, and serves nobody yet. */
 static bool is_next(const struct dp_child *child)
 {
 	const struct dp_reload *r = &child->dp->reload;
@@ -464,7 +464,7 @@ int dp_child_start_next(struct dp_child *child, struct err *e)
 
 	if (!code && !is_plane(child))
 		code = dp_broker_prepare(child);
-	/* It has ended already: its status says why. */
+	/* EPIPE: the process has ended already, and its status says why. */
 	code = code == -EPIPE ? 0 : code;
 	if (!code) {
 		child->boot_src = loop_add_fd(child->dp->loop, child->boot_fd, EPOLLIN,

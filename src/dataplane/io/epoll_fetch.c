@@ -20,7 +20,7 @@ struct buffer_head {
 };
 
 /* The accept or recvmsg that runs on it. */
-struct op *multishot_of(struct slot *s)
+static struct op *multishot_of(struct slot *s)
 {
 	for (unsigned i = 0; i < OPS_MAX; i++)
 		if (s->ops[i].kind == OP_ACCEPT || s->ops[i].kind == OP_RECVMSG)

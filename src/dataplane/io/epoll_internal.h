@@ -76,8 +76,6 @@ void poller_renew(struct poller *p, int fd);
 
 /* io/epoll_fetch.c */
 
-/* The accept or recvmsg that runs on it, or NULL. */
-struct op *multishot_of(struct slot *s);
 /* Fetches what there is. Whether there may be more. */
 bool multishot_run(struct poller *p, int fd);
 /* Receive buffers. 0 or -ENOMEM, with what was had for bufs_free. */

@@ -150,7 +150,7 @@ static enum tcp_lost hopeless(const struct tcp_flow *f)
 	return TCP_LOST_NOT;
 }
 
-/* It is to be tried with the client's address. */
+/* The connection is to be tried with the client's address. */
 static void begin_transparent(struct tcp_flow *f)
 {
 	f->transparent = true;

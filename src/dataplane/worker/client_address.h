@@ -40,7 +40,7 @@ void client_address_connected(struct worker *w, struct tcp_flow *f);
 void client_address_limit(const struct worker *w, struct tcp_flow *f);
 /* A listener whose clients will be tried with: gets what that takes. */
 void client_address_prepare(struct worker *w, struct listener *l);
-/* It is gone. */
+/* The listener is gone. */
 void client_address_unprepare(struct worker *w, const struct listener *l);
 
 #endif

@@ -115,7 +115,7 @@ void tcp_sockets_ready(struct worker *w, int family, bool routed)
 	struct tcp_flow *last = *waiting ? (*waiting)->queue_prev : NULL;
 	const struct sockpool *pool = tcp_flow_pool(w, family, routed);
 
-	/* Those that wait for something else, too, go to the end, behind last. */
+	/* Flows that then wait for something else go to the end, behind last. */
 	while (f != last && pool->n > 0 && !handover_holds(w)) {
 		f = *waiting;
 		tcp_flow_wait_end(w, f);

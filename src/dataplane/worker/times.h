@@ -15,7 +15,7 @@ struct worker;
 
 /* A connection has been accepted: fd is its client's. */
 void times_accepted(struct worker *w, int fd);
-/* It has its server, so long after it was accepted. */
+/* The connection has its server, so long after it was accepted. */
 void times_connected(struct worker *w, uint64_t took_ns);
 
 #endif

@@ -209,7 +209,7 @@ static struct udp_flow *victim_for(const struct worker *w, const struct listener
 	return f;
 }
 
-/* One goes for one that comes, and one more when the limit of ports has been lowered. */
+/* Ends a flow for the one that comes, and another when the limit of ports has been lowered. */
 static void evict_for(struct worker *w, struct listener *l)
 {
 	struct udp_flow *victim;
@@ -305,7 +305,7 @@ static void log_opened(struct worker *w, const struct udp_flow *f)
 		   f->listener->port_id);
 }
 
-/* It is in every table that live flows are in. */
+/* Enters the flow into every table that live flows are in. */
 static void flow_begin(struct worker *w, struct udp_flow *f, struct listener *l,
 		       const struct udp_key *key)
 {

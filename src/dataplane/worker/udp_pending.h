@@ -15,7 +15,7 @@ void udp_pending_take_over(struct worker *w, struct udp_flow *f, const struct ud
 			   unsigned sent);
 /* What has been kept is to be sent once more. */
 void udp_pending_again(struct worker *w, struct udp_flow *f);
-/* It is not needed any more. */
+/* The flow's copies are not needed any more. */
 void udp_pending_forget(struct worker *w, struct udp_flow *f);
 /* Forgets what was kept for long enough. */
 void udp_pending_tick(struct worker *w);

@@ -22,7 +22,7 @@ static unsigned read_atomic(const unsigned *p)
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
-/* One of the workers raises it when it is time. */
+/* Raises the limit when it is time; one of the workers gets to do it. */
 static void raise_limit(struct worker *w, struct udp_ports *p)
 {
 	uint64_t at = __atomic_load_n(&p->raise_ns, __ATOMIC_RELAXED);

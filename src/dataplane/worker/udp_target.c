@@ -113,7 +113,7 @@ static void other(struct worker *w, struct udp_flow *f)
 
 bool udp_target_refused(struct worker *w, struct udp_flow *f)
 {
-	/* One that has answered so far: its next datagram will tell. */
+	/* A server that has answered so far is decided: the next datagram will tell. */
 	f->undecided = f->ways > 1;
 	if (!f->undecided || f->n_pending == 0)
 		return false;

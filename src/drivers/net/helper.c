@@ -41,8 +41,8 @@ int helper_start(struct helper *h, struct proc_spec *spec, struct err *e)
 	spec->shielded = true;
 	spec->stderr_fd = output_w;
 	if (spec->stdout_fd < 0) {
-		/* Those lines are no error, and would push the reason of one out of the
-		 * message. */
+		/* What a helper prints on stdout is no error, and would push the reason of one out
+		 * of the message. */
 		null_w = open("/dev/null", O_WRONLY | O_CLOEXEC);
 		spec->stdout_fd = log_is_debug() ? output_w : null_w;
 	}

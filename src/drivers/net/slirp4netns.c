@@ -251,7 +251,7 @@ static int launch(struct net_driver *drv, struct start *s, struct err *e)
 	if (code == 0)
 		code = wait_ready(drv, ready_r, s->target->abort_fd, s->params->ready_timeout_ms,
 				  &start_err);
-	/* One that is too old has failed by now, or does something else than it was asked. */
+	/* A slirp4netns that is too old has failed by now, or does something else than asked. */
 	if (!help_first && code != -ECANCELED)
 		help_code = finish_help(s, &features, &help_err);
 	if (help_code < 0 || code < 0)

@@ -230,7 +230,7 @@ static int vdeplug_slirp_start(const struct net_params *params, const struct net
 	return 0;
 }
 
-/* One without the other is of no use: it is told once. */
+/* Either program is of no use without the other: the first end is told, and only that. */
 static void half_died(void *arg, const char *msg)
 {
 	struct net_driver *drv = arg;

@@ -23,7 +23,7 @@
 #include "drivers/port/pesto_command.h"
 #include "drivers/registry_internal.h"
 
-/* It takes 6 to 13 ms; a loaded machine takes a second. */
+/* A call of pesto takes 6 to 13 ms, on a loaded machine a second. */
 #define CALL_TIMEOUT_MS	 10000
 #define START_TIMEOUT_MS 5000
 

@@ -10,7 +10,7 @@
 
 #include "base/fd.h"
 
-/* Whoever sits behind the socket does not get to write escape sequences into our messages. */
+/* The server behind the socket must not write escape sequences into our messages. */
 static void copy_printable(char *out, size_t size, const char *text, size_t len)
 {
 	size_t n = len < size - 1 ? len : size - 1;
