@@ -159,13 +159,13 @@ class TestWayIn(NetBuiltinCase):
                     wait_for("the client's address", works, step_s=0.2)
         # In a container behind a bridge, too.
         with container(self.rk) as netns, TcpServer(self.tell, port=80, host="0.0.0.0", netns=netns):
-            port = self.rk.add(8063, 80, parent_ip="192.0.2.1", child_ip="172.17.0.2")
+            port = self.rk.add(8067, 80, parent_ip="192.0.2.1", child_ip="172.17.0.2")
             try:
                 for script in ":", "nft flush ruleset", rules:
                     with self.subTest("container: " + script):
                         self.assertEqual(self.rk.nsenter("sh", "-ec", script).returncode, 0)
                         wait_for("the client's address", lambda: self.who(
-                            "192.0.2.1", 8063, netns=self.server)[0] == SERVER4, step_s=0.2)
+                            "192.0.2.1", 8067, netns=self.server)[0] == SERVER4, step_s=0.2)
             finally:
                 self.rk.remove(port)
 
