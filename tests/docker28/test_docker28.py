@@ -3,7 +3,12 @@
 """Rootless Docker 28 and later on our rootlesskit: dockerd publishes ports by the API itself, with its
 userland proxy and without. .ci/docker runs it in a root that has such a Docker."""
 
+import gzip
+import hashlib
+import http.server
+import json
 import os
+import shutil
 import socket
 import sys
 import unittest
@@ -213,6 +218,66 @@ def proxies():
     return used, len(pids)
 
 
+class Registry:
+    """In a namespace: has one image, of one layer, under the name bb."""
+
+    KIND = "application/vnd.docker.distribution.manifest.v2+json"
+
+    def __init__(self, netns, image):
+        with open(image, "rb") as f:
+            tar = f.read()
+        self.found = {"/v2/": (b"{}", "application/json")}
+        layer = self.blob(gzip.compress(tar, 1), "image.rootfs.diff.tar.gzip")
+        config = self.blob(json.dumps({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [self.digest(tar)]}}).encode(),
+            "container.image.v1+json")
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": self.KIND, "config": config,
+                               "layers": [layer]}).encode()
+        for name in ("latest", self.digest(manifest)):
+            self.found["/v2/bb/manifests/" + name] = (manifest, self.KIND)
+        found, digest = self.found, self.digest
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                body, kind = found.get(self.path, (b"", "text/plain"))
+                self.send_response(200 if self.path in found else 404)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Docker-Content-Digest", digest(body))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *args):
+                pass
+
+        self.server = net.in_netns(
+            netns, lambda: http.server.ThreadingHTTPServer(("0.0.0.0", 5000), Handler))
+        self.thread = background(self.server.serve_forever)
+
+    @staticmethod
+    def digest(data):
+        return "sha256:" + hashlib.sha256(data).hexdigest()
+
+    def blob(self, data, kind):
+        """Makes it to be had; what a manifest says of it."""
+        self.found["/v2/bb/blobs/" + self.digest(data)] = (data, "application/octet-stream")
+        return {"mediaType": "application/vnd.docker." + kind, "size": len(data),
+                "digest": self.digest(data)}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 class Builtin(Common, Docker28TestCase):
     """--net=builtin: clients from outside go straight to the container, past docker-proxy, and it
     sees who they are. Everything else as by default."""
@@ -251,6 +316,20 @@ class Builtin(Common, Docker28TestCase):
             got = d.docker("run", "--rm", "bb", "/usr/bin/socat", "-t5", "STDIO,ignoreeof",
                            "SYSTEM:echo question | /usr/bin/socat -t5 - TCP4\\:192.0.2.100\\:80")
             self.assertEqual(got.stdout.strip(), "question")
+
+    def test_pull_and_build(self):
+        ask_outside = "echo question | /usr/bin/socat -t5 - TCP4:192.0.2.100:80"
+        with outside() as ns, self.start("--insecure-registry=192.0.2.100:5000", image=False) as d, \
+                Registry(ns, docker.image_tar()):
+            d.docker("pull", "192.0.2.100:5000/bb")
+            d.docker("tag", "192.0.2.100:5000/bb", "bb")
+            where = self.world.base + "/context"
+            os.mkdir(where)
+            self.addCleanup(shutil.rmtree, where)
+            with open(where + "/Dockerfile", "w") as f:
+                f.write("FROM bb\nRUN %s >/answer\nCMD [\"/bin/cat\", \"/answer\"]\n" % ask_outside)
+            d.docker("build", "-t", "built", where)
+            self.assertEqual(d.docker("run", "--rm", "built").stdout.strip(), "question")
 
 
 class BuiltinWithoutProxy(Common, Docker28TestCase):

@@ -118,6 +118,65 @@ class ShapeCase(rkit.RkTestCase):
             self.assertEqual(rk.log(), "")
 
 
+class Docker29(ShapeCase):
+    """dockerd-rootless.sh of Docker 29: the daemon is in the host's network, and enters the detached
+    namespace, by nsenter and by setns(2), for whatever it does there."""
+
+    # What the script does, what dockerd runs, and one server as docker-proxy is.
+    DAEMON = r"""
+set -e
+trap 'echo "failed: $BASH_COMMAND" >&2' ERR
+rm -f /run/docker /run/containerd /run/xtables.lock
+test -e "$ROOTLESSKIT_STATE_DIR/netns"
+netns=$ROOTLESSKIT_STATE_DIR/netns
+test "$(readlink /proc/self/ns/net)" != "$(nsenter -n"$netns" readlink /proc/self/ns/net)"
+nsenter -n"$netns" sysctl -qw net.ipv4.ip_forward=1
+nsenter -n"$netns" sysctl -qw net.ipv6.conf.all.forwarding=1
+nsenter -n"$netns" -F -- ip link add docker0 type bridge
+nsenter -n"$netns" -F -- ip addr add 172.17.0.1/16 dev docker0
+if command -v iptables >&2; then
+    nsenter -n"$netns" -F -- iptables --wait -t nat -N DOCKER
+    nsenter -n"$netns" -F -- iptables --wait -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+fi
+echo READY
+exec nsenter -n"$netns" -F -- python3 -c '
+import socket
+s = socket.create_server(("127.0.0.1", 18080))
+while True:
+    c = s.accept()[0]
+    c.sendall(b"proxy")
+    c.close()'
+"""
+    OPTIONS = ["--mtu=65520", "--slirp4netns-sandbox=auto", "--slirp4netns-seccomp=auto",
+               "--disable-host-loopback", "--copy-up=/etc", "--copy-up=/run", "--propagation=rslave",
+               "--detach-netns"]
+
+    def publishes(self, *options):
+        """As dockerd asks for it."""
+        with networks.outside(), self.daemon(*options, *self.OPTIONS, script=self.DAEMON) as rk:
+            rk.add(18080, 18080, "tcp4", parent_ip="0.0.0.0", child_ip="127.0.0.1")
+
+            def answer():
+                try:
+                    with net.connect("127.0.0.1", 18080) as c:
+                        return c.recv(10)
+                except ConnectionError:
+                    return None  # it may not listen yet
+            self.assertEqual(wait_for("the server", answer), b"proxy")
+
+    @rkit.needs("slirp4netns", "tun", "nsenter")
+    def test_slirp4netns(self):
+        self.publishes("--net=slirp4netns", "--port-driver=builtin")
+
+    @rkit.needs("nsenter")
+    def test_what_it_falls_back_to(self):
+        self.publishes("--net=gvisor-tap-vsock", "--port-driver=builtin")
+
+    @rkit.needs("nsenter")
+    def test_builtin(self):
+        self.publishes("--net=builtin", "--port-driver=builtin")
+
+
 class BuildKitCase(ShapeCase):
     """`rootlesskit buildkitd`, as in its unit and image, and with a network of its own."""
 
