@@ -53,7 +53,8 @@ DOORS = {
 WORKER = ["pipepool", "sockpool", "budget", "answers", "supply", "flow", "client_address", "tcp_timer",
           "tcp_pump", "tcp_flow", "times", "tcp_connect", "udp_copy", "udp_message", "udp_send",
           "udp_pending", "udp_target", "udp_ports", "udp_key", "tcp", "tcp_sweep", "udp", "listener",
-          "handover_record", "tcp_handover", "udp_handover", "handover", "requests", "worker", "main"]
+          "handover_record", "handover_counters", "tcp_handover", "udp_handover",
+          "handover_build", "handover", "requests", "worker", "main"]
 # The way out stands beside them: its flows are TCP's and its listeners are listeners.
 WORKER_BESIDE = re.compile(r"out(_\w+)?|gate(_\w+)?|egress|boot_outward")
 

@@ -16,6 +16,7 @@ from rkit.launch import Rootlesskit, comm, processes_of, role_of, wait_for
 from rkit.peers import (TcpServer, UdpServer, background, echo, payload_hash, receive, receive_exactly,
                         send_payload)
 from rkit.ports import PortTestCase, both_backends, builtin
+from rkit.wayout import SERVER4, NetBuiltinCase
 
 RELOADS = int(os.environ.get("RINGKIT_RELOADS", "20"))
 FLOWS = int(os.environ.get("RINGKIT_RELOAD_FLOWS", "24"))
@@ -181,6 +182,7 @@ class Reload(Reloading):
         with TcpServer(late, netns=self.ns) as server:
             with net.connect("127.0.0.1", 18080, timeout=60) as c:
                 job = background(send_payload, c, SIZE, 3)
+                wait_for("the flow", lambda: self.total("tcp", "flows") == 1)
                 for _ in range(3):
                     wait_for("a full pipe", lambda: self.total("resources", "pipesOpen") > 0)
                     self.assertEqual(self.reload()["flows"], 1)
@@ -392,6 +394,81 @@ class OnDisk(Reloading):
             status, answer = rk.api("POST", "/v1/reload")
             self.assertEqual(status, 400)
             self.assertIn("no data plane", answer["message"])
+
+
+@rkit.ours("has no such request")
+@both_backends
+class WayOut(NetBuiltinCase):
+    """--net=builtin: what leaves the namespace goes on, too."""
+
+    args = ("--port-driver=builtin",)
+    may_die = True
+
+    def reload(self):
+        def ask():
+            status, answer = self.rk.api("POST", "/v1/reload")
+            return None if status == 400 and "under way" in answer["message"] else (status, answer)
+        status, answer = wait_for("a reload", ask)
+        self.assertEqual(status, 200, answer)
+        self.assertEqual(answer["lost"], 0)
+        return answer
+
+    def test_transfers(self):
+        def send(conn, _address):
+            send_payload(conn, SIZE, 5)
+
+        with TcpServer(slow_hash(SIZE), port=8090, host=SERVER4, netns=self.server), \
+                TcpServer(send, port=8091, host=SERVER4, netns=self.server):
+            def up(seed):
+                with self.inside.connect(SERVER4, 8090, timeout=200) as c:
+                    send_payload(c, SIZE, seed)
+                    return c.recv(200).decode() == "%d %s" % (SIZE, payload_hash(SIZE, seed))
+
+            def down(_seed):
+                with self.inside.connect(SERVER4, 8091, timeout=200) as c:
+                    return receive(c) == (SIZE, payload_hash(SIZE, 5))
+            jobs = [background(kind, i) for i in range(6) for kind in (up, down)]
+            for _ in range(RELOADS):
+                self.reload()
+            for job in jobs:
+                self.assertTrue(job.result())
+
+    def test_connections_are_made_meanwhile(self):
+        stop = threading.Event()
+
+        def load():
+            n = 0
+            while not stop.is_set():
+                with self.inside.connect(SERVER4, 8092, timeout=60) as c:
+                    c.sendall(b"ping")
+                    self.assertEqual(receive_exactly(c, 4), b"ping")
+                    n += 1
+            return n
+
+        with TcpServer(echo, port=8092, host=SERVER4, netns=self.server):
+            jobs = [background(load) for _ in range(4)]
+            for _ in range(RELOADS):
+                self.reload()
+            stop.set()
+            self.assertGreater(sum(job.result() for job in jobs), 0)
+
+    def test_mappings_keep_their_port(self):
+        with UdpServer(answer=lambda data, address: b"%d" % address[1], port=8093, host=SERVER4,
+                       netns=self.server):
+            with self.inside.udp(SERVER4, 8093, timeout=30) as s:
+                def first():  # it may come before the router's spare sockets
+                    s.settimeout(1)
+                    s.send(b"x")
+                    try:
+                        return s.recv(100)
+                    except TimeoutError:
+                        return None
+                port = wait_for("an answer", first)
+                s.settimeout(30)
+                for _ in range(3):
+                    self.assertGreaterEqual(self.reload()["flows"], 1)
+                    s.send(b"x")
+                    self.assertEqual(s.recv(100), port)
 
 
 if __name__ == "__main__":

@@ -391,8 +391,6 @@ int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *ar
 	struct dp_reload *r = &dp->reload;
 	int code;
 
-	if (dp_has_router(dp))
-		return err_set(e, -EOPNOTSUPP, "reload: not with --net=builtin");
 	if (r->state != DP_RELOAD_NONE)
 		return err_set(e, -EALREADY, "a reload is under way already");
 	if (dp->plane.state != DP_CHILD_UP || dp->broker.state != DP_CHILD_UP)

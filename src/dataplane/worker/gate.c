@@ -31,10 +31,13 @@ static const uint32_t all_packets[] = {0x7fffffff, 0xffffffff};
 
 static void arm(struct worker *w)
 {
+	if (handover_holds(w))
+		return; /* gate_go arms it */
+	w->out.gate.armed = true;
 	w->io->ops->poll(w->io, w->out.gate.fd, POLLIN, handle_pack(HANDLE_OUT_GATE, 0, 0, 0));
 }
 
-static void gate_flush(struct worker *w)
+void gate_flush(struct worker *w)
 {
 	struct gate *g = &w->out.gate;
 
@@ -150,7 +153,9 @@ static void read_all(struct worker *w)
 void gate_event(struct worker *w, const struct io_event *ev)
 {
 	(void)ev;
-	read_all(w);
+	w->out.gate.armed = false;
+	if (!handover_holds(w))
+		read_all(w);
 }
 
 void gate_tick(struct worker *w)
@@ -182,9 +187,27 @@ void gate_open(struct worker *w)
 	w->out.gate.resume_ns = UINT64_MAX;
 	if (w->out.gate.fd < 0)
 		return;
+	if (!handover_holds(w))
+		gate_go(w);
+}
+
+void gate_rest(struct worker *w)
+{
+	if (w->out.gate.armed)
+		w->io->ops->cancel(w->io, w->out.gate.fd, handle_pack(HANDLE_OUT_GATE, 0, 0, 0));
+}
+
+void gate_go(struct worker *w)
+{
+	struct gate *g = &w->out.gate;
+
+	if (g->fd < 0)
+		return;
 	/* Packets that a data plane before this one has seen and not judged come again. */
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2 && !g->begun; i++)
 		repeat_all(w, all_packets[i]);
+	g->begun = true;
 	gate_flush(w);
-	arm(w);
+	if (!g->armed && g->resume_ns == UINT64_MAX)
+		arm(w);
 }

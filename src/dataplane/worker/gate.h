@@ -2,6 +2,7 @@
 #ifndef RINGKIT_DATAPLANE_WORKER_GATE_H
 #define RINGKIT_DATAPLANE_WORKER_GATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,7 +18,9 @@ struct io_event;
 struct gate {
 	int fd; /* netfilter netlink, bound to the worker's queue; -1: there is none */
 	struct out_rate rate; /* of reading */
-	uint64_t resume_ns;   /* when reading goes on; UINT64_MAX: it is not paused */
+	bool armed;
+	bool begun;	    /* what an earlier data plane has left has been sent round */
+	uint64_t resume_ns; /* when reading goes on; UINT64_MAX: it is not paused */
 	size_t len;
 	uint8_t verdicts[GATE_VERDICTS * GATE_VERDICT_BYTES] __attribute__((aligned(8)));
 };
@@ -35,6 +38,10 @@ void gate_open(struct worker *w);
 void gate_event(struct worker *w, const struct io_event *ev);
 /* Decides what becomes of a packet of the queue; the verdict leaves at the end of the turn. */
 void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
+/* For a hand-over (handover.h): takes back what is in flight; verdicts leave; goes on. */
+void gate_rest(struct worker *w);
+void gate_flush(struct worker *w);
+void gate_go(struct worker *w);
 /* Verdicts leave, and packets that had to wait are read. */
 void gate_tick(struct worker *w);
 uint64_t gate_deadline(const struct worker *w);

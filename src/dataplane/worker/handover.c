@@ -9,7 +9,10 @@
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/worker/handover_build.h"
+#include "dataplane/worker/handover_counters.h"
 #include "dataplane/worker/handover_record.h"
+#include "dataplane/worker/out_handover.h"
 #include "dataplane/worker/tcp_handover.h"
 #include "dataplane/worker/udp_handover.h"
 #include "dataplane/worker/worker_internal.h"
@@ -19,8 +22,6 @@
 
 /* Messages taken in one turn. */
 #define TAKE_TURN 64
-
-enum stage { STAGE_STATS, STAGE_PORTS, STAGE_TCP, STAGE_UDP, STAGE_END };
 
 /* The message and its descriptors lie in the buffer that payload needs only in service, behind what
  * udp_copy_read puts together there. */
@@ -50,84 +51,6 @@ void handover_close(struct worker *w)
 	close_channel(w);
 }
 
-/* Counters: those of now are made anew with what is taken over. */
-
-static uint64_t *const *gauges(struct stats *s, uint64_t *out[7])
-{
-	out[0] = &s->tcp_flows;
-	out[1] = &s->udp_flows;
-	out[2] = &s->pipes_open;
-	out[3] = &s->listeners;
-	out[4] = &s->out_tcp_pending;
-	out[5] = &s->out_tcp_flows;
-	out[6] = &s->out_udp_flows;
-	return out;
-}
-
-static void get_stats(const struct worker *w, struct handover_stats *out)
-{
-	struct stats copy = *w->stats;
-	uint64_t *of_now[7];
-
-	gauges(&copy, of_now);
-	for (unsigned i = 0; i < 7; i++)
-		*of_now[i] = 0;
-	memcpy(out->words, &copy, sizeof(copy));
-}
-
-static void add_words(uint64_t *to, const uint64_t *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		stats_add(&to[i], words[i]);
-}
-
-static void put_stats(struct worker *w, const struct handover_stats *in)
-{
-	struct stats copy;
-	uint64_t *of_now[7];
-
-	memcpy(&copy, in->words, sizeof(copy));
-	gauges(&copy, of_now);
-	for (unsigned i = 0; i < 7; i++)
-		*of_now[i] = 0;
-	add_words((uint64_t *)w->stats, (const uint64_t *)&copy, STATS_WORDS);
-}
-
-static void get_port(const struct listener *l, struct handover_port *p)
-{
-	struct port_stats copy = *l->stats;
-
-	*p = (struct handover_port){.port_id = l->port_id,
-				    .transparent_worked = l->transparent_worked,
-				    .transparent_timeouts = l->transparent_timeouts,
-				    .transparent_offs = l->transparent_offs,
-				    .transparent_off_ns = l->transparent_off_ns,
-				    .routed_off_ns = l->routed_off_ns,
-				    .udp_second_ns = l->udp_second_ns};
-	copy.flows = 0;
-	/* The port's socket in the namespace shares them. */
-	if (l->port_id > 0)
-		memcpy(p->words, &copy, sizeof(copy));
-}
-
-static void put_port(struct worker *w, const struct handover_port *p)
-{
-	struct listener *l = p->port_id ? listener_find(w, p->port_id) : NULL;
-	struct port_stats copy;
-
-	if (!l)
-		return;
-	l->transparent_worked = p->transparent_worked != 0;
-	l->transparent_timeouts = p->transparent_timeouts;
-	l->transparent_offs = p->transparent_offs;
-	l->transparent_off_ns = p->transparent_off_ns;
-	l->routed_off_ns = p->routed_off_ns;
-	l->udp_second_ns = p->udp_second_ns;
-	memcpy(&copy, p->words, sizeof(copy));
-	copy.flows = 0;
-	add_words((uint64_t *)l->stats, (const uint64_t *)&copy, PORT_STATS_WORDS);
-}
-
 /* Giving */
 
 static bool in_flight(const struct worker *w)
@@ -153,164 +76,22 @@ void handover_give(struct worker *w, int fd, uint32_t seq)
 	h->state = HANDOVER_RESTING;
 	h->fd = fd;
 	h->seq = seq;
-	h->stage = STAGE_STATS;
+	h->stage = 0;
 	h->at = 0;
 	h->len = 0;
 	h->copies = 0;
+	h->peer = NULL;
 	listener_rest(w);
 	tcp_handover_rest(w);
 	udp_rest(w);
 	out_rest(w);
 }
 
-/* Room for a record more in the message, which is begun if need be. NULL: it is full. */
-static uint8_t *add_record(struct worker *w, enum handover_type type, unsigned fds)
-{
-	struct handover *h = &w->handover;
-	struct handover_head head;
-	size_t size = handover_record_size(type);
-
-	if (h->len == 0) {
-		head = (struct handover_head){.type = (uint16_t)type, .size = (uint32_t)size};
-		h->len = sizeof(head);
-		h->n_fds = 0;
-	} else {
-		memcpy(&head, w->handover.msg, sizeof(head));
-	}
-	if (head.type != type || h->len + size > HANDOVER_BYTES || h->n_fds + fds > FDPASS_MAX)
-		return NULL;
-	head.count = (uint16_t)(head.count + 1);
-	memcpy(w->handover.msg, &head, sizeof(head));
-	h->len += (unsigned)size;
-	return w->handover.msg + h->len - size;
-}
-
-static void build_ports(struct worker *w)
-{
-	struct handover *h = &w->handover;
-
-	for (; h->at < w->listeners.used; h->at++) {
-		const struct listener *l = &w->listeners.table[h->at];
-		struct handover_port p;
-		uint8_t *to;
-
-		if (l->state == LISTENER_FREE || l->outward)
-			continue;
-		to = add_record(w, HANDOVER_PORT, 0);
-		if (!to)
-			return;
-		get_port(l, &p);
-		memcpy(to, &p, sizeof(p));
-	}
-}
-
-static void build_tcp(struct worker *w)
-{
-	struct handover *h = &w->handover;
-
-	for (; h->at < w->tcp.used; h->at++) {
-		struct handover_tcp t;
-		int fds[HANDOVER_TCP_FDS];
-		unsigned n = 0;
-		uint8_t *to;
-
-		if (!tcp_handover_get(w, h->at, &t, fds, &n))
-			continue;
-		to = add_record(w, HANDOVER_TCP, n);
-		if (!to)
-			return;
-		memcpy(to, &t, sizeof(t));
-		memcpy(h->fds + h->n_fds, fds, n * sizeof(*fds));
-		h->n_fds += n;
-	}
-}
-
-static void build_udp(struct worker *w)
-{
-	struct handover *h = &w->handover;
-
-	/* One with datagrams is the last of its message: they come after it. */
-	while (h->udp && h->copies == 0) {
-		struct udp_flow *f = h->udp;
-		uint8_t *to = add_record(w, HANDOVER_UDP, f->fd >= 0);
-		struct handover_udp u;
-
-		if (!to)
-			return;
-		udp_handover_get(f, &u);
-		memcpy(to, &u, sizeof(u));
-		if (f->fd >= 0)
-			h->fds[h->n_fds++] = f->fd;
-		h->copy = f->copy_first;
-		h->copies = f->n_pending;
-		h->udp = f->age_next;
-	}
-}
-
-static void build_datagram(struct worker *w)
-{
-	struct handover *h = &w->handover;
-	struct handover_datagram d = {.sent = w->udp.store.blocks[h->copy].sent};
-	struct udp_payload p;
-	uint8_t *to;
-
-	h->copies--;
-	h->copy = udp_copy_read(w, h->copy, &p);
-	d.len = p.len;
-	d.segment = p.segment;
-	to = add_record(w, HANDOVER_DATAGRAM, 0);
-	assert(to); /* it has a message of its own */
-	memcpy(to, &d, sizeof(d));
-	memcpy(to + sizeof(d), p.data, p.len);
-	h->len += p.len;
-}
-
-static void build_stats(struct worker *w)
-{
-	struct handover_stats s;
-
-	if (w->handover.at++ > 0)
-		return;
-	get_stats(w, &s);
-	memcpy(add_record(w, HANDOVER_STATS, 0), &s, sizeof(s));
-}
-
-/* The next message. False: there is none any more. */
-static bool build(struct worker *w)
-{
-	static void (*const builders[])(struct worker * w) = {
-		[STAGE_STATS] = build_stats,
-		[STAGE_PORTS] = build_ports,
-		[STAGE_TCP] = build_tcp,
-		[STAGE_UDP] = build_udp,
-	};
-	struct handover *h = &w->handover;
-
-	if (h->copies > 0) {
-		build_datagram(w);
-		return true;
-	}
-	while (h->stage < STAGE_END) {
-		builders[h->stage](w);
-		if (h->len)
-			return true;
-		h->stage++;
-		h->at = 0;
-		h->udp = w->udp.ages;
-	}
-	if (h->stage++ > STAGE_END)
-		return false;
-	h->len = sizeof(struct handover_head);
-	h->n_fds = 0;
-	memcpy(w->handover.msg, &(struct handover_head){.type = HANDOVER_END}, h->len);
-	return true;
-}
-
 static void send_all(struct worker *w)
 {
 	struct handover *h = &w->handover;
 
-	while (h->len || build(w)) {
+	while (h->len || handover_build(w)) {
 		int code = w->io->ops->msg_send_fds(w->io, h->fd, w->handover.msg, h->len, h->fds,
 						    h->n_fds);
 
@@ -358,20 +139,35 @@ static void answer(struct worker *w, int err)
 	close_channel(w);
 }
 
+static struct listener *outward_listener(const struct worker *w, int family)
+{
+	for (unsigned i = 0; i < w->listeners.used; i++) {
+		struct listener *l = &w->listeners.table[i];
+
+		if (l->state != LISTENER_FREE && l->outward && l->family == family)
+			return l;
+	}
+	return NULL;
+}
+
 static struct listener *tcp_listener(struct worker *w, const struct handover_tcp *t)
 {
 	struct listener *l;
 
-	if (t->port_id) {
-		l = listener_find(w, t->port_id);
-		return l && l->proto == PORT_TCP ? l : NULL;
-	}
-	for (unsigned i = 0; i < w->listeners.used; i++) {
-		l = &w->listeners.table[i];
-		if (l->state != LISTENER_FREE && l->outward && l->family == t->family)
-			return l;
-	}
-	return NULL;
+	if (!t->port_id)
+		return outward_listener(w, t->family);
+	l = listener_find(w, t->port_id);
+	return l && l->proto == PORT_TCP ? l : NULL;
+}
+
+static bool take_out_client(struct worker *w, const uint8_t *record, int fd)
+{
+	struct handover_out_client c;
+	struct listener *l;
+
+	memcpy(&c, record, sizeof(c));
+	l = outward_listener(w, (int)c.family);
+	return l && out_tcp_take_over(w, l, &c.client, fd);
 }
 
 static bool take_tcp(struct worker *w, const uint8_t *record, const int *fds)
@@ -410,6 +206,36 @@ static void take_datagram(struct worker *w, const struct handover_message *m)
 		udp_pending_take_over(w, w->handover.udp, &p, d.sent);
 }
 
+static bool take_map(struct worker *w, const uint8_t *record, const int *fds)
+{
+	struct handover_map m;
+
+	memcpy(&m, record, sizeof(m));
+	w->handover.map = out_handover_put(w, &m, fds[0]);
+	return w->handover.map;
+}
+
+/* No flow: without it another is made. */
+static void take_responder(struct worker *w, const uint8_t *record, int fd)
+{
+	struct handover_responder r;
+
+	memcpy(&r, record, sizeof(r));
+	if (w->out.on && out_responder_take_over(w, &r.addr, fd))
+		w->io->ops->adopt(w->io, fd);
+	else
+		w->io->ops->close_fd(w->io, fd);
+}
+
+static void take_peer(struct worker *w, const uint8_t *record)
+{
+	struct handover_peer p;
+
+	memcpy(&p, record, sizeof(p));
+	if (w->handover.map)
+		out_peer_take_over(w, w->handover.map, &p.addr, p.last_ns);
+}
+
 static void take_counters(struct worker *w, enum handover_type type, const uint8_t *record)
 {
 	struct handover_stats s;
@@ -417,10 +243,10 @@ static void take_counters(struct worker *w, enum handover_type type, const uint8
 
 	if (type == HANDOVER_STATS) {
 		memcpy(&s, record, sizeof(s));
-		put_stats(w, &s);
+		handover_put_stats(w, &s);
 	} else {
 		memcpy(&p, record, sizeof(p));
-		put_port(w, &p);
+		handover_put_port(w, &p);
 	}
 }
 
@@ -428,7 +254,10 @@ static void take_counters(struct worker *w, enum handover_type type, const uint8
 static void take_flow(struct worker *w, const struct handover_message *m, const uint8_t *record,
 		      const int *fds, unsigned n)
 {
-	bool taken = m->type == HANDOVER_TCP ? take_tcp(w, record, fds) : take_udp(w, record, fds);
+	bool taken = m->type == HANDOVER_TCP	      ? take_tcp(w, record, fds)
+		     : m->type == HANDOVER_MAP	      ? take_map(w, record, fds)
+		     : m->type == HANDOVER_OUT_CLIENT ? take_out_client(w, record, fds[0])
+						      : take_udp(w, record, fds);
 
 	if (taken) {
 		w->handover.flows++;
@@ -451,7 +280,11 @@ static int take_records(struct worker *w, const struct handover_message *m, cons
 
 		if (want < 0 || (size_t)want > n - *used)
 			return -EPROTO;
-		if (m->type == HANDOVER_DATAGRAM)
+		if (m->type == HANDOVER_RESPONDER)
+			take_responder(w, record, fds[*used]);
+		else if (m->type == HANDOVER_PEER)
+			take_peer(w, record);
+		else if (m->type == HANDOVER_DATAGRAM)
 			take_datagram(w, m);
 		else if (m->type == HANDOVER_STATS || m->type == HANDOVER_PORT)
 			take_counters(w, m->type, record);

@@ -8,6 +8,8 @@
 struct worker;
 struct io_event;
 struct udp_flow;
+struct out_map;
+struct out_peer;
 
 /*
  * A hand-over: the worker of one data plane passes all that it has to the worker of the next that
@@ -37,8 +39,10 @@ struct handover {
 	/* Giving: what comes next, and the message that waits. */
 	unsigned stage;
 	uint32_t at;
-	struct udp_flow *udp;  /* giving: the next; taking: the last */
-	uint16_t copy, copies; /* of its datagrams that go next: the first, how many */
+	struct udp_flow *udp;	     /* giving: the next; taking: the last */
+	uint16_t copy, copies;	     /* of its datagrams that go next: the first, how many */
+	const struct out_peer *peer; /* giving: of a mapping, that goes next */
+	struct out_map *map;	     /* taking: the last */
 	uint64_t retry_ns;
 	unsigned len, n_fds;
 	uint8_t *msg;

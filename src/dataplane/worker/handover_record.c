@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "dataplane/worker/client_address.h"
+#include "dataplane/worker/out_udp.h"
 #include "dataplane/worker/tcp.h"
 #include "dataplane/worker/udp.h"
 
@@ -14,6 +15,8 @@ static_assert(sizeof(struct handover_tcp) == 16 + 5 * 8 + sizeof(union sock_addr
 	      "no padding");
 static_assert(sizeof(struct handover_udp) == 8 + 32 + 8 + 8 + 8, "no padding");
 static_assert(sizeof(struct handover_datagram) == 8, "no padding");
+static_assert(sizeof(struct handover_map) == 24 + sizeof(union sock_addr) + 4, "no padding");
+static_assert(sizeof(struct handover_peer) == 24, "no padding");
 static_assert(sizeof(struct handover_head) + sizeof(struct handover_datagram) + UDP_RUN_BYTES <=
 		      HANDOVER_BYTES,
 	      "a run fits in a message");
@@ -26,6 +29,10 @@ size_t handover_record_size(enum handover_type type)
 		[HANDOVER_TCP] = sizeof(struct handover_tcp),
 		[HANDOVER_UDP] = sizeof(struct handover_udp),
 		[HANDOVER_DATAGRAM] = sizeof(struct handover_datagram),
+		[HANDOVER_MAP] = sizeof(struct handover_map),
+		[HANDOVER_PEER] = sizeof(struct handover_peer),
+		[HANDOVER_RESPONDER] = sizeof(struct handover_responder),
+		[HANDOVER_OUT_CLIENT] = sizeof(struct handover_out_client),
 	};
 
 	return type < HANDOVER_TYPES ? sizes[type] : 0;
@@ -135,6 +142,32 @@ static int datagram_fds(const uint8_t *record, size_t extra_len)
 	return 0;
 }
 
+static int map_fds(const uint8_t *record)
+{
+	struct handover_map m;
+
+	memcpy(&m, record, sizeof(m));
+	if (m.kind >= EGRESS_KINDS || m.age >= OUT_AGES || !sockaddr_len(&m.inside.sa))
+		return -1;
+	return 1;
+}
+
+static int responder_fds(const uint8_t *record)
+{
+	struct handover_responder r;
+
+	memcpy(&r, record, sizeof(r));
+	return sockaddr_len(&r.addr.sa) ? 1 : -1;
+}
+
+static int out_client_fds(const uint8_t *record)
+{
+	struct handover_out_client c;
+
+	memcpy(&c, record, sizeof(c));
+	return (c.family == AF_INET || c.family == AF_INET6) && sockaddr_len(&c.client.sa) ? 1 : -1;
+}
+
 int handover_record_fds(enum handover_type type, const uint8_t *record, size_t extra_len)
 {
 	switch (type) {
@@ -144,6 +177,12 @@ int handover_record_fds(enum handover_type type, const uint8_t *record, size_t e
 		return udp_fds(record);
 	case HANDOVER_DATAGRAM:
 		return datagram_fds(record, extra_len);
+	case HANDOVER_MAP:
+		return map_fds(record);
+	case HANDOVER_RESPONDER:
+		return responder_fds(record);
+	case HANDOVER_OUT_CLIENT:
+		return out_client_fds(record);
 	default:
 		return 0;
 	}

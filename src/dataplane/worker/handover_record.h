@@ -19,12 +19,16 @@
  */
 
 enum handover_type {
-	HANDOVER_STATS = 1, /* handover_stats */
-	HANDOVER_PORT,	    /* handover_port */
-	HANDOVER_TCP,	    /* handover_tcp */
-	HANDOVER_UDP,	    /* handover_udp */
-	HANDOVER_DATAGRAM,  /* handover_datagram, alone, and after it the datagram or run */
-	HANDOVER_END,	    /* no record: that was all */
+	HANDOVER_STATS = 1,  /* handover_stats */
+	HANDOVER_PORT,	     /* handover_port */
+	HANDOVER_TCP,	     /* handover_tcp */
+	HANDOVER_UDP,	     /* handover_udp */
+	HANDOVER_DATAGRAM,   /* handover_datagram, alone, and after it the datagram or run */
+	HANDOVER_MAP,	     /* handover_map */
+	HANDOVER_PEER,	     /* handover_peer, of the mapping that came last */
+	HANDOVER_RESPONDER,  /* handover_responder */
+	HANDOVER_OUT_CLIENT, /* handover_out_client */
+	HANDOVER_END,	     /* no record: that was all */
 	HANDOVER_TYPES,
 };
 
@@ -127,6 +131,34 @@ struct handover_datagram {
 	uint16_t segment; /* of a run; 0: it is none */
 	uint8_t sent;	  /* by so many ways */
 	uint8_t zero;
+};
+
+/* A UDP mapping of the way out. */
+struct handover_map {
+	uint8_t kind; /* enum egress_kind */
+	uint8_t age;  /* enum out_age */
+	uint8_t resolver, zero;
+	uint32_t unanswered;
+	uint64_t asked_ns, last_ns;
+	union sock_addr inside;
+	uint32_t zero2;
+};
+
+/* An address that it takes answers from. */
+struct handover_peer {
+	struct in6_addr addr;
+	uint64_t last_ns;
+};
+
+/* A socket that answers of the way out leave by inside. */
+struct handover_responder {
+	union sock_addr addr;
+};
+
+/* A client of the way out that has been accepted, and is not connected yet. */
+struct handover_out_client {
+	uint32_t family; /* of the listener */
+	union sock_addr client;
 };
 
 /* A message that has been read. */

@@ -145,19 +145,3 @@ void out_set_resolvers(struct worker *w, const struct dp_msg *msg)
 	if (w->out.on)
 		out_udp_new_resolvers(w);
 }
-
-void out_rest(struct worker *w)
-{
-	(void)w;
-}
-
-bool out_in_flight(const struct worker *w)
-{
-	(void)w;
-	return false;
-}
-
-void out_go(struct worker *w)
-{
-	(void)w;
-}

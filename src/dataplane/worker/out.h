@@ -79,6 +79,8 @@ void out_log_refused(const struct worker *w, const char *what, const union sock_
 void out_rest(struct worker *w);
 bool out_in_flight(const struct worker *w);
 void out_go(struct worker *w);
+/* The end of a turn of a worker at rest. */
+void out_rest_tick(struct worker *w);
 /* Whether there are this many descriptors more. */
 bool out_has_fds(const struct worker *w, unsigned n);
 

@@ -80,6 +80,24 @@ void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *
 	DL_APPEND2(table(w)->peer_ages, p, age_prev, age_next);
 }
 
+void out_peer_take_over(struct worker *w, struct out_map *m, const struct in6_addr *addr,
+			uint64_t last_ns)
+{
+	struct out_peer *p;
+	struct out_peer **bucket = peer_bucket(w, m, addr);
+
+	if (out_peer_find(w, m, addr))
+		return;
+	p = peer_slot(w);
+	p->map = m;
+	p->addr = *addr;
+	p->hash_next = *bucket;
+	*bucket = p;
+	DL_APPEND(m->peers, p);
+	p->last_ns = last_ns < w->now_ns ? last_ns : w->now_ns;
+	DL_APPEND2(table(w)->peer_ages, p, age_prev, age_next);
+}
+
 void out_peer_forget(struct worker *w, struct out_map *m)
 {
 	while (m->peers)

@@ -59,10 +59,22 @@ static struct out_responder *responder_slot(struct worker *w)
 	return r;
 }
 
+static void responder_begin(struct worker *w, struct out_responder *r, const union sock_addr *addr,
+			    int fd)
+{
+	struct out_responder **bucket = responder_bucket(w, addr);
+
+	*r = (struct out_responder){
+		.fd = fd, .used = true, .addr = *addr, .last_ns = w->now_ns, .hash_next = *bucket};
+	*bucket = r;
+	DL_APPEND(table(w)->responder_ages, r);
+	w->out.fds++;
+}
+
 static struct out_responder *responder_new(struct worker *w, const union sock_addr *addr)
 {
 	int fd = out_supply_take(w, addr->sa.sa_family, SOCK_DGRAM);
-	struct out_responder *r, **bucket;
+	struct out_responder *r;
 
 	if (fd < 0)
 		return NULL;
@@ -72,12 +84,19 @@ static struct out_responder *responder_new(struct worker *w, const union sock_ad
 		w->io->ops->close_fd(w->io, fd);
 		return NULL;
 	}
-	bucket = responder_bucket(w, addr);
-	*r = (struct out_responder){
-		.fd = fd, .used = true, .addr = *addr, .last_ns = w->now_ns, .hash_next = *bucket};
-	*bucket = r;
-	DL_APPEND(table(w)->responder_ages, r);
-	w->out.fds++;
+	responder_begin(w, r, addr, fd);
+	return r;
+}
+
+bool out_responder_take_over(struct worker *w, const union sock_addr *addr, int fd)
+{
+	struct out_responder *r = *responder_bucket(w, addr);
+
+	while (r && !out_same_addr(&r->addr, addr))
+		r = r->hash_next;
+	r = r ? NULL : responder_slot(w);
+	if (r)
+		responder_begin(w, r, addr, fd);
 	return r;
 }
 

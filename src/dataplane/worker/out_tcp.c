@@ -48,7 +48,7 @@ static void set_state(struct out_pending *p, enum out_state state)
 	p->state = state;
 }
 
-static uint64_t handle_of(const struct worker *w, const struct out_pending *p)
+uint64_t out_tcp_handle(const struct worker *w, const struct out_pending *p)
 {
 	return handle_pack(HANDLE_OUT_CONNECT, 0, p->gen, (uint32_t)(p - w->out.tcp.table));
 }
@@ -102,13 +102,6 @@ static void port_put(struct worker *w)
 	__atomic_sub_fetch(&w->config.out.ports->tcp, 1, __ATOMIC_RELAXED);
 }
 
-void out_tcp_flow_taken_over(struct worker *w)
-{
-	w->out.tcp.flows++;
-	w->out.fds += 2;
-	__atomic_add_fetch(&w->config.out.ports->tcp, 1, __ATOMIC_RELAXED);
-}
-
 void out_tcp_flow_closed(struct worker *w)
 {
 	w->out.tcp.flows--;
@@ -137,7 +130,7 @@ static void give_up(struct worker *w, struct out_pending *p, enum gate_verdict v
 	port_put(w);
 	set_state(p, OUT_CLOSING);
 	if (p->armed) {
-		w->io->ops->cancel(w->io, p->fd, handle_of(w, p));
+		w->io->ops->cancel(w->io, p->fd, out_tcp_handle(w, p));
 		return;
 	}
 	close_outside(w, p);
@@ -286,10 +279,12 @@ static int bind_outside(struct worker *w, const struct out_pending *p)
 	return w->io->ops->bind_from(w->io, p->fd, &from->sa, sockaddr_len(&from->sa));
 }
 
-static void arm(struct worker *w, struct out_pending *p)
+void out_tcp_arm(struct worker *w, struct out_pending *p)
 {
+	if (handover_holds(w))
+		return; /* out_tcp_go arms it */
 	p->armed = true;
-	w->io->ops->poll(w->io, p->fd, POLLOUT, handle_of(w, p));
+	w->io->ops->poll(w->io, p->fd, POLLOUT, out_tcp_handle(w, p));
 }
 
 /* Not by the ring's connect: that says 0 when an ICMP error has come while connect(2) was at work,
@@ -316,7 +311,7 @@ static int start_connect(struct worker *w, struct out_pending *p)
 		close_outside(w, p);
 		return code;
 	}
-	arm(w, p);
+	out_tcp_arm(w, p);
 	return 0;
 }
 
@@ -384,7 +379,7 @@ static void connect_outcome(struct worker *w, struct out_pending *p, int code)
 	if (code == 0)
 		connected(w, p);
 	else if (code == -EALREADY || code == -EINPROGRESS)
-		arm(w, p);
+		out_tcp_arm(w, p);
 	else if (!next_resolver(w, p))
 		failed(w, p, code);
 }
@@ -405,12 +400,12 @@ void out_tcp_connect_event(struct worker *w, const struct io_event *ev)
 		release(w, p);
 		return;
 	}
-	connect_outcome(w, p, ev->res < 0 ? ev->res : connect_result(w, p, ev->res));
+	if (!handover_holds(w))
+		connect_outcome(w, p, ev->res < 0 ? ev->res : connect_result(w, p, ev->res));
 }
 
-/* Asks whether it may be, and begins. NULL: it may not, or cannot, and *verdict says how. */
-static struct out_pending *begin(struct worker *w, const union sock_addr *client,
-				 const union sock_addr *dest, enum gate_verdict *verdict)
+struct out_pending *out_tcp_begin(struct worker *w, const union sock_addr *client,
+				  const union sock_addr *dest, enum gate_verdict *verdict)
 {
 	enum egress_kind kind = EGRESS_WORLD;
 	union sock_addr to;
@@ -431,10 +426,11 @@ static struct out_pending *begin(struct worker *w, const union sock_addr *client
 	}
 	p->kind = kind;
 	p->to = to;
+	p->fd = -1;
 	return p;
 }
 
-static void begin_connect(struct worker *w, struct out_pending *p)
+void out_tcp_begin_connect(struct worker *w, struct out_pending *p)
 {
 	int code;
 
@@ -478,7 +474,7 @@ void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packe
 		syn_again(w, p, syn->seq, packet);
 		return;
 	}
-	p = begin(w, &syn->source, &syn->dest, &verdict);
+	p = out_tcp_begin(w, &syn->source, &syn->dest, &verdict);
 	if (!p) {
 		gate_decide(w, packet, verdict);
 		return;
@@ -486,7 +482,7 @@ void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packe
 	p->held = true;
 	p->packet = packet;
 	p->seq = syn->seq;
-	begin_connect(w, p);
+	out_tcp_begin_connect(w, p);
 }
 
 /* Connections */
@@ -510,14 +506,14 @@ bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union so
 			join(w, p);
 		return true;
 	}
-	p = p ? NULL : begin(w, client, &dest, &verdict);
+	p = p ? NULL : out_tcp_begin(w, client, &dest, &verdict);
 	if (!p) {
 		w->io->ops->reset_fd(w->io, fd);
 		return out_tcp_has_room(w);
 	}
 	p->client_fd = fd;
 	p->listener = l;
-	begin_connect(w, p);
+	out_tcp_begin_connect(w, p);
 	return true;
 }
 

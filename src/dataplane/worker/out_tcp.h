@@ -4,6 +4,7 @@
 
 #include "base/sockaddr.h"
 #include "dataplane/worker/egress.h"
+#include "dataplane/worker/gate.h"
 
 struct worker;
 struct io_event;
@@ -57,6 +58,22 @@ void out_tcp_connect_event(struct worker *w, const struct io_event *ev);
 void out_tcp_flow_taken_over(struct worker *w);
 /* A flow has gone, with its two descriptors. */
 void out_tcp_flow_closed(struct worker *w);
+/* out_tcp_handover.c: for a hand-over (handover.h). Connects under way are not handed over: the
+ * packets that wait for them come again, and are connected anew. */
+void out_tcp_rest(struct worker *w);
+bool out_tcp_in_flight(const struct worker *w);
+void out_tcp_go(struct worker *w);
+/* A client that has been accepted, and whose connect begins when all goes on. False: there is no
+ * room for it, and its descriptor stays the caller's. */
+bool out_tcp_take_over(struct worker *w, struct listener *l, const union sock_addr *client, int fd);
+/* The parts of a connect that this needs. begin: asks whether it may be; NULL: it may not, or
+ * cannot, and *verdict says how. */
+struct out_pending *out_tcp_begin(struct worker *w, const union sock_addr *client,
+				  const union sock_addr *dest, enum gate_verdict *verdict);
+void out_tcp_begin_connect(struct worker *w, struct out_pending *p);
+void out_tcp_arm(struct worker *w, struct out_pending *p);
+uint64_t out_tcp_handle(const struct worker *w, const struct out_pending *p);
+
 /* Whether its listeners may accept. */
 bool out_tcp_has_room(const struct worker *w);
 void out_tcp_tick(struct worker *w);

@@ -53,17 +53,19 @@ static uint32_t index_of(const struct worker *w, const struct out_map *m)
 	return (uint32_t)(m - w->out.udp.maps);
 }
 
-static uint64_t handle_of(const struct worker *w, const struct out_map *m)
+uint64_t out_map_handle(const struct worker *w, const struct out_map *m)
 {
 	return handle_pack(HANDLE_OUT_MAP, 0, m->gen, index_of(w, m));
 }
 
 /* Mappings */
 
-static void arm(struct worker *w, struct out_map *m)
+void out_map_arm(struct worker *w, struct out_map *m)
 {
+	if (handover_holds(w))
+		return; /* out_udp_go arms it */
 	m->armed = true;
-	w->io->ops->recvmsg(w->io, m->fd, handle_of(w, m));
+	w->io->ops->recvmsg(w->io, m->fd, out_map_handle(w, m));
 }
 
 static struct out_map **map_bucket(struct worker *w, const union sock_addr *inside)
@@ -72,8 +74,7 @@ static struct out_map **map_bucket(struct worker *w, const union sock_addr *insi
 				   table(w)->hash_mask];
 }
 
-static struct out_map *map_find(struct worker *w, const union sock_addr *inside,
-				enum egress_kind kind)
+struct out_map *out_map_find(struct worker *w, const union sock_addr *inside, enum egress_kind kind)
 {
 	struct out_map *m = *map_bucket(w, inside);
 
@@ -133,7 +134,7 @@ static void map_close(struct worker *w, struct out_map *m)
 	/* Its socket is gone in a moment, and whoever it makes room for need not wait for that. */
 	map_port_put(w);
 	if (m->armed)
-		w->io->ops->cancel(w->io, m->fd, handle_of(w, m));
+		w->io->ops->cancel(w->io, m->fd, out_map_handle(w, m));
 	else
 		map_release(w, m);
 }
@@ -184,7 +185,7 @@ static bool map_evict(struct worker *w)
 	return true;
 }
 
-static struct out_map *map_slot(struct worker *w)
+struct out_map *out_map_slot(struct worker *w)
 {
 	struct out_udp *t = table(w);
 	struct out_map *m = t->maps_free;
@@ -214,17 +215,34 @@ static int map_socket(struct worker *w, struct out_map *m, int family)
 	return code;
 }
 
+void out_map_begin(struct worker *w, struct out_map *m, const union sock_addr *inside,
+		   enum out_age age, uint64_t last_ns)
+{
+	struct out_map **bucket = map_bucket(w, inside);
+
+	m->state = OUT_MAP_OPEN;
+	m->inside = *inside;
+	m->age = age;
+	m->last_ns = last_ns;
+	m->hash_next = *bucket;
+	*bucket = m;
+	DL_APPEND(table(w)->ages[m->age], m);
+	table(w)->maps_count++;
+	w->out.fds++;
+	stats_add(&w->stats->out_udp_flows, 1);
+}
+
 static struct out_map *map_new(struct worker *w, const union sock_addr *inside,
 			       enum egress_kind kind, int family)
 {
-	struct out_map *m, **bucket;
+	struct out_map *m;
 	bool full = table(w)->maps_count >= live_max(w) || !out_has_fds(w, 2);
 
 	if (full && !map_evict(w))
 		return NULL;
 	if (!map_port_get(w) && !(map_evict(w) && map_port_get(w)))
 		return NULL;
-	m = map_slot(w);
+	m = out_map_slot(w);
 	if (m)
 		m->kind = kind;
 	if (m && map_socket(w, m, family) < 0) {
@@ -236,18 +254,8 @@ static struct out_map *map_new(struct worker *w, const union sock_addr *inside,
 		map_port_put(w);
 		return NULL;
 	}
-	bucket = map_bucket(w, inside);
-	m->state = OUT_MAP_OPEN;
-	m->inside = *inside;
-	m->age = OUT_AGE_DNS;
-	m->last_ns = w->now_ns;
-	m->hash_next = *bucket;
-	*bucket = m;
-	DL_APPEND(table(w)->ages[m->age], m);
-	table(w)->maps_count++;
-	w->out.fds++;
-	stats_add(&w->stats->out_udp_flows, 1);
-	arm(w, m);
+	out_map_begin(w, m, inside, OUT_AGE_DNS, w->now_ns);
+	out_map_arm(w, m);
 	return m;
 }
 
@@ -297,7 +305,7 @@ static void refuse(struct worker *w, const union sock_addr *client, const union 
 /* The mapping of a client's questions, NULL: a new one is needed. */
 static struct out_map *map_for_dns(struct worker *w, const union sock_addr *client)
 {
-	struct out_map *m = map_find(w, client, EGRESS_DNS);
+	struct out_map *m = out_map_find(w, client, EGRESS_DNS);
 
 	if (!m || w->out.policy.n_resolvers < 2 || !m->unanswered ||
 	    w->now_ns - m->asked_ns < RESOLVER_NS)
@@ -320,7 +328,7 @@ static struct out_map *route_up(struct worker *w, const union sock_addr *client,
 		refuse(w, client, dest, egress, len);
 		return NULL;
 	}
-	m = kind == EGRESS_DNS ? map_for_dns(w, client) : map_find(w, client, kind);
+	m = kind == EGRESS_DNS ? map_for_dns(w, client) : out_map_find(w, client, kind);
 	if (kind == EGRESS_DNS) /* it may have changed, or be another than the first one */
 		egress_decide(&w->out.policy, dest, m ? m->resolver : table(w)->resolver, to,
 			      &kind);
@@ -386,6 +394,10 @@ static void from_inside(struct worker *w, const struct io_datagram *d)
 
 static void arm_listener(struct worker *w, unsigned ipv6)
 {
+	if (handover_holds(w)) {
+		table(w)->listener_paused[ipv6] = true;
+		return;
+	}
 	w->io->ops->recvmsg(w->io, w->config.out.udp_fd[ipv6],
 			    handle_pack(HANDLE_OUT_DATAGRAMS, 0, 0, ipv6));
 }
@@ -457,7 +469,7 @@ static void receive_ended(struct worker *w, struct out_map *m, int why)
 	if (why < 0)
 		out_udp_errors(w, m);
 	if (m->state == OUT_MAP_OPEN)
-		arm(w, m);
+		out_map_arm(w, m);
 }
 
 void out_udp_map_event(struct worker *w, const struct io_event *ev)
@@ -476,7 +488,7 @@ void out_udp_map_event(struct worker *w, const struct io_event *ev)
 	m->armed = false;
 	if (m->state == OUT_MAP_CLOSING)
 		map_release(w, m);
-	else
+	else if (!handover_holds(w)) /* out_udp_go arms it */
 		receive_ended(w, m, ev->res);
 }
 
@@ -507,7 +519,7 @@ static void resume(struct worker *w)
 	while ((m = table(w)->paused)) {
 		DL_DELETE2(table(w)->paused, m, pause_prev, pause_next);
 		m->paused = false;
-		arm(w, m);
+		out_map_arm(w, m);
 	}
 }
 

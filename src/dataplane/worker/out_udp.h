@@ -110,12 +110,25 @@ uint64_t out_udp_deadline(const struct worker *w);
 /* The host's resolvers are others now. */
 void out_udp_new_resolvers(struct worker *w);
 
+/* Parts of a mapping's life, for those that another data plane has made (out_handover.c). */
+struct out_map *out_map_find(struct worker *w, const union sock_addr *inside,
+			     enum egress_kind kind);
+struct out_map *out_map_slot(struct worker *w);
+/* It is in every table that open mappings are in. */
+void out_map_begin(struct worker *w, struct out_map *m, const union sock_addr *inside,
+		   enum out_age age, uint64_t last_ns);
+void out_map_arm(struct worker *w, struct out_map *m);
+uint64_t out_map_handle(const struct worker *w, const struct out_map *m);
+
 /* out_peer.c */
 
 struct out_peer *out_peer_find(struct worker *w, const struct out_map *m,
 			       const struct in6_addr *addr);
 /* From now on it takes answers from this address. */
 void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *to);
+/* The same, as another data plane has had it. */
+void out_peer_take_over(struct worker *w, struct out_map *m, const struct in6_addr *addr,
+			uint64_t last_ns);
 /* All of a mapping. */
 void out_peer_forget(struct worker *w, struct out_map *m);
 void out_peer_tick(struct worker *w);
@@ -124,6 +137,9 @@ void out_peer_tick(struct worker *w);
 
 /* The one that has this address, or NULL: there is no socket for it. */
 struct out_responder *out_responder_of(struct worker *w, const union sock_addr *addr);
+/* One that another data plane has made. Its descriptor stays the caller's when there is no room:
+ * false. */
+bool out_responder_take_over(struct worker *w, const union sock_addr *addr, int fd);
 void out_responder_tick(struct worker *w);
 uint64_t out_responder_deadline(const struct worker *w);
 void out_responder_close_all(struct worker *w);

@@ -264,6 +264,7 @@ static void serve(struct worker *w, bool active)
 static void rest(struct worker *w)
 {
 	udp_flush(w);
+	out_rest_tick(w);
 	requests_resume(w);
 	supply_request(w);
 	handover_tick(w);
