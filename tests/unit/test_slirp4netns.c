@@ -195,8 +195,8 @@ static void test_hangs_before_ready(void **state)
 
 	(void)state;
 	write_program(HELP_NEW, "echo waiting for the moon >&2; exec sleep 100");
-	p.ready_timeout_ms = 300;
-	start_fails(&p, -ETIMEDOUT, "slirp4netns is not ready after 300 ms: waiting for the moon");
+	p.ready_timeout_ms = 2500;
+	start_fails(&p, -ETIMEDOUT, "slirp4netns is not ready after 2500 ms: waiting for the moon");
 }
 
 static void test_abort(void **state)
