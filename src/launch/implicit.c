@@ -75,8 +75,9 @@ static struct port_spec spec_of(const struct followed *f)
 	snprintf(spec.proto, sizeof(spec.proto), "%s", proto_name(f));
 	snprintf(spec.parent_ip, sizeof(spec.parent_ip), "%s",
 		 f->scope == SCOPE_LOOPBACK ? loopback : any);
+	/* One that names a loopback address would have rules of its own. */
 	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s",
-		 f->scope == SCOPE_ADDRESS ? f->address : loopback);
+		 f->scope == SCOPE_ADDRESS ? f->address : "");
 	return spec;
 }
 
