@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -301,6 +302,22 @@ static int start_threads(struct plane *p, struct seat *seats)
 	return code;
 }
 
+/* The kernel's table of descriptors grows by steps, and with threads each waits for a grace period
+ * of RCU, 15 ms or more: that would come in the middle of a hand-over. While there is one thread it
+ * costs nothing. */
+static void widen_table(void)
+{
+	struct rlimit rl = {.rlim_cur = 1024};
+	rlim_t n;
+	int fd;
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	n = rl.rlim_cur < LIMIT_NOFILE ? rl.rlim_cur : LIMIT_NOFILE;
+	fd = fcntl(WIRE_BOOT_FD, F_DUPFD_CLOEXEC, (int)n - 1);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int run(struct plane *p)
 {
 	struct seat seats[LIMIT_WORKERS] = {{.plane = NULL}};
@@ -323,6 +340,8 @@ static int run(struct plane *p)
 	}
 	pthread_barrier_init(&p->opened, NULL, p->boot.workers);
 	pthread_barrier_init(&p->locked, NULL, p->boot.workers);
+	if (p->boot.hold)
+		widen_table();
 	code = start_threads(p, seats);
 	if (code < 0)
 		return reply(p, code);
