@@ -30,7 +30,7 @@
 /* A machine under heavy load takes a second; nothing takes this long. */
 #define START_MS 10000
 #define OFFER_MS 10000
-/* Clients wait meanwhile. 10,000 flows take some 20 ms. */
+/* Clients wait meanwhile. 1,000 flows in full transfer take some 10 ms. */
 #define MOVE_MS 5000
 
 static void own_binary(struct dataplane *dp)
