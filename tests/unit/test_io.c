@@ -227,8 +227,9 @@ static void backlog_time(bool uring)
 	}
 	fd = accept4(l, NULL, NULL, SOCK_CLOEXEC);
 	ms = io->ops->backlog_ms(io, fd);
-	/* To a tick of 10 ms, or less. */
-	assert_in_range(ms, 90, (io->ops->now_ns(io) - begun_ns) / 1000000 + 10);
+	/* To a tick of 10 ms, or less; where the machine is emulated, ticks come late and in
+	 * bunches. */
+	assert_in_range(ms, 90, (io->ops->now_ns(io) - begun_ns) / 1000000 + 100);
 	assert_true(io->ops->backlog_ms(io, -1) < 0);
 	close(fd);
 	close(c);
