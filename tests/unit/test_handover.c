@@ -334,7 +334,7 @@ static unsigned runs(void)
 {
 	const char *n = getenv("WORKER_RUNS");
 
-	return n ? (unsigned)atoi(n) : 60;
+	return n ? (unsigned)strtoul(n, NULL, 10) : 60;
 }
 
 static void many_runs(void (*run)(uint64_t seed))
