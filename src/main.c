@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One binary, several roles: the user starts the parent; the parent starts the others, as itself
- * with a role in the environment.
+ * One binary has several roles. The user starts the parent, and the parent starts the other
+ * processes: the same binary, with a role in the environment.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 {
 	const char *role = getenv(ROLE_ENV);
 
-	/* Without /dev/null it goes as it must. */
+	/* Without /dev/null we go on, since there is no better choice. */
 	(void)fd_fill_standard();
 	return role ? role_main(role, argc, argv) : user_main(argc, argv);
 }

@@ -2,7 +2,7 @@
 #ifndef RINGKIT_BASE_ARRAY_H
 #define RINGKIT_BASE_ARRAY_H
 
-/* How many elements an array has. Not for pointers. */
+/* The number of elements of an array. It does not work for pointers. */
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 #endif

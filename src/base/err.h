@@ -5,22 +5,23 @@
 #include <stddef.h>
 
 /*
- * An error with a message a user can act on. The caller owns it, usually on the stack; nothing
- * is allocated. Functions that take one return 0 or a negative errno and fill it in on failure.
+ * An error with a message that a user can act on. The caller owns the struct, usually on its stack;
+ * nothing is allocated. Functions that take one return 0 or a negative errno, and fill the struct
+ * in on failure.
  */
 struct err {
 	int code;	/* negative errno, 0 when nothing failed */
 	char msg[1024]; /* one line, no newline at the end */
 };
 
-/* Fills in *e (which may be NULL) and returns code, so that callers can `return err_set(...)`.
- * code is a negative errno. The errno's text is not appended. */
+/* Fills in *e (which may be NULL) and returns code, so that callers can `return err_set(...)`. code
+ * is a negative errno, whose text is not appended. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Like err_set, with ": " and the text of the errno appended. */
 int err_errno(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "context: " before the message that is there. Returns e->code, or code when e is NULL. */
+/* Puts "context: " before the message in *e. Returns e->code, or code when e is NULL. */
 int err_wrap(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -3,14 +3,15 @@
 #define RINGKIT_BASE_EVENT_H
 
 /*
- * What happens in the parent beside requests, for those who watch it (GET /v1/events): a process
- * that is started again, a network that is lost. Whoever sees it posts it; the API passes it on.
+ * Events of the parent that no request caused: a process was started again, the network was lost.
+ * Whoever notices one posts it, and the API passes it on to its clients (GET /v1/events).
  */
 
-/* event: what kind, in one word ("restart"); what: of whom ("dataplane"); message: for people. */
+/* event: its kind, in one word ("restart"). what: whom it concerns ("dataplane"). message: for
+ * people. */
 typedef void event_fn(void *arg, const char *event, const char *what, const char *message);
 
-/* From now on fn hears of all; NULL: nobody does. */
+/* From now on fn is called for every event. With NULL nobody is. */
 void event_listen(event_fn *fn, void *arg);
 
 void event_post(const char *event, const char *what, const char *message);

@@ -74,8 +74,8 @@ int fd_set_nonblock(int fd, bool on)
 
 int fd_fill_standard(void)
 {
-	/* open(2) takes the lowest number that is free: fd itself. Not close-on-exec, for what we
-	 * start needs it as well. */
+	/* open(2) takes the lowest free number, which is fd itself. The descriptor is not
+	 * close-on-exec: the programs that we start need it as well. */
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
 			return -errno;

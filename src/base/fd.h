@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 /*
- * Scoped resources, for all code but the data plane's workers:
+ * Variables that release what they hold when they go out of scope, for all code but the data
+ * plane's workers:
  *   auto_fd int fd = open(...);            closed on every way out
  *   return steal_fd(&fd);                  handed on instead
  */
@@ -46,7 +47,7 @@ static inline void cleanup_fclose(FILE **f)
 #define auto_free __attribute__((cleanup(cleanup_free)))
 #define auto_file __attribute__((cleanup(cleanup_fclose)))
 
-/* Takes the value out of a pointer variable that is auto_free. */
+/* Takes the value out of an auto_free pointer, so that the caller owns it. */
 #define steal_ptr(p)                                                                               \
 	({                                                                                         \
 		__typeof__(p) steal_ptr_v = (p);                                                   \
@@ -54,7 +55,7 @@ static inline void cleanup_fclose(FILE **f)
 		steal_ptr_v;                                                                       \
 	})
 
-/* A system call, made again for as long as a signal interrupts it (EINTR). */
+/* Makes a system call, again for as long as a signal interrupts it (EINTR). */
 #define fd_retry(call)                                                                             \
 	({                                                                                         \
 		__typeof__(call) fd_retry_v;                                                       \
@@ -64,7 +65,7 @@ static inline void cleanup_fclose(FILE **f)
 		fd_retry_v;                                                                        \
 	})
 
-/* A buffer for a system call that only reads it: struct iovec knows no const. */
+/* An iovec for a system call that only reads the buffer: struct iovec knows no const. */
 static inline struct iovec fd_iovec(const void *buf, size_t len)
 {
 	union {
@@ -75,18 +76,18 @@ static inline struct iovec fd_iovec(const void *buf, size_t len)
 	return (struct iovec){.iov_base = u.base, .iov_len = len};
 }
 
-/* Writes all of buf, going on after short writes and signals. 0 or -errno. */
+/* Writes all of buf, and goes on after short writes and signals. 0 or -errno. */
 int fd_write_all(int fd, const void *buf, size_t len);
 
-/* Reads path whole into buf and puts a NUL after it. Returns the length without the NUL, or
- * -errno; -EFBIG when it does not fit. */
+/* Reads the whole file into buf and puts a NUL after its content. Returns the length without the
+ * NUL, or -errno; -EFBIG when it does not fit. */
 ssize_t fd_read_file(const char *path, char *buf, size_t size);
 
-/* Creates or truncates path with this mode and content. 0 or -errno. */
+/* Creates or truncates the file, with this mode and content. 0 or -errno. */
 int fd_write_file(const char *path, const char *content, mode_t mode);
 
-/* Opens /dev/null for each of the standard descriptors that is not open, as a descriptor of ours
- * would take its number and get what is meant for stderr. 0 or -errno. */
+/* Opens /dev/null for each standard descriptor that is closed. Otherwise the next descriptor that
+ * we open takes its number, and receives what is meant for stderr. 0 or -errno. */
 int fd_fill_standard(void);
 
 int fd_set_cloexec(int fd, bool on);

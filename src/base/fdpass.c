@@ -60,7 +60,7 @@ int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_
 	}
 }
 
-/* Takes the descriptors of one control message; those beyond the room are closed. */
+/* Copies out the descriptors of one control message, and closes those beyond the room. */
 static size_t take_rights(const struct cmsghdr *c, int *fds, size_t room)
 {
 	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -101,8 +101,8 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 			*n_fds = 0;
 		return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
 	}
-	/* An empty message looks like the end of the stream, and nobody expects descriptors then.
-	 */
+	/* An empty message looks like the end of the stream, with which nobody expects
+	 * descriptors. */
 	if (len == 0) {
 		fdpass_close(fds, got);
 		got = 0;

@@ -9,34 +9,35 @@
 #define FDPASS_MAX 253
 
 /*
- * One message with descriptors over a SOCK_SEQPACKET unix socket (SCM_RIGHTS, unix(7)).
- * The descriptors are duplicated into the receiver; the sender keeps its own.
+ * Messages with descriptors over a SOCK_SEQPACKET unix socket (SCM_RIGHTS, unix(7)). The
+ * descriptors are duplicated into the receiver; the sender keeps its own.
  *
- * flags as for sendmsg(2) and recvmsg(2): MSG_DONTWAIT where the caller must not block.
+ * flags are those of sendmsg(2) and recvmsg(2): MSG_DONTWAIT where the caller must not block.
  */
 
-/* Descriptors on their way between processes are limited for each user (unix(7), ETOOMANYREFS): as
- * many as the sender may have open. Whoever the user's processes are that hold them, nothing tells
- * when there is room again. Who may block tries for this long, who must not tries again after
- * that. */
+/* The kernel limits how many descriptors of a user may be on their way in messages: as many as the
+ * sender may have open (unix(7), ETOOMANYREFS). Any process of the user may hold them, and nothing
+ * tells when there is room again. A caller that may block tries for this long; one that may not
+ * tries again after this time. */
 #define FDPASS_PATIENCE_MS 5000
 #define FDPASS_RETRY_MS	   5
 
-/* As strerror(3) of what fdpass_send returned. */
+/* The text of an error that fdpass_send returned, like strerror(3). */
 const char *fdpass_strerror(int code);
 
-/* 0 or -errno; -ETOOMANYREFS as above. n_fds is at most FDPASS_MAX. */
+/* Sends one message. 0 or -errno; -ETOOMANYREFS as explained above. n_fds is at most FDPASS_MAX. */
 int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_fds, int flags);
 
 /*
- * Returns the length of the message, 0 at end of file, or -errno; -EMSGSIZE when the message or
- * its descriptors did not fit (what came is closed). *n_fds: room on entry, number received on
- * return. Received descriptors are close-on-exec and belong to the caller. A process that is out of
- * descriptors gets fewer than were sent: the kernel drops the rest and -EMFILE is returned.
+ * Receives one message. Returns its length, 0 at end of file, or -errno; -EMSGSIZE when the message
+ * or its descriptors did not fit (those that came are closed). *n_fds: room on entry, number
+ * received on return. Received descriptors are close-on-exec and belong to the caller. When the
+ * process is out of descriptors, the kernel drops those that it cannot deliver, and this returns
+ * -EMFILE.
  */
 ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags);
 
-/* Closes all of them. */
+/* Closes all n_fds descriptors. */
 void fdpass_close(const int *fds, size_t n_fds);
 
 #endif

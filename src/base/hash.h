@@ -3,9 +3,9 @@
 #define RINGKIT_BASE_HASH_H
 
 /*
- * uthash, whose macros end the process when there is no memory unless they are told not to. After a
- * HASH_ADD hash_has() says whether the element is in the table; one that is not must not be deleted
- * from it.
+ * Includes uthash so that its macros do not end the process when there is no memory. After a
+ * HASH_ADD, hash_has() says whether the element is in the table. An element that is not must not be
+ * deleted from it.
  */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>

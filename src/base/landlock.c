@@ -11,8 +11,9 @@
 
 #include "base/fd.h"
 
-/* The headers of Linux 6.1 know the first versions. This is that of version 6, and longer than the
- * older ones, which the kernel is told. */
+/* The headers of Linux 6.1 know only the first versions, so this struct is ours: that of version 6.
+ * It is longer than that of older versions; the kernel is told how long the one that it knows
+ * is. */
 struct ruleset {
 	uint64_t files, net, scoped;
 };
@@ -32,7 +33,7 @@ struct ruleset {
 #define ABI_NET	  4
 #define ABI_SCOPE 6
 
-/* Of the kernel. 0: there is no Landlock, or it is switched off; or -errno. */
+/* The kernel's version of Landlock. 0: there is none, or it is switched off. Or -errno. */
 static long abi_version(void)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0,
@@ -43,7 +44,8 @@ static long abi_version(void)
 	return abi;
 }
 
-/* Rights over files that a version knows: 13 in the first; each of these versions added one. */
+/* The rights over files that a version knows: 13 in the first, and one more in some of the later
+ * ones. */
 static uint64_t file_rights(long abi)
 {
 	unsigned n = 13 + (abi >= 2) + (abi >= 3) + (abi >= 5);
@@ -51,7 +53,8 @@ static uint64_t file_rights(long abi)
 	return (UINT64_C(1) << n) - 1;
 }
 
-/* The descriptor or -errno. What the version does not know is left out. */
+/* Makes a ruleset without the rights that the kernel's version does not know. Its descriptor or
+ * -errno. */
 static int create(long abi, struct ruleset r)
 {
 	size_t size = sizeof(r);
@@ -86,7 +89,8 @@ int landlock_no_files(const struct landlock_rest *rest)
 	return fd < 0 ? fd : enforce(fd);
 }
 
-/* Of a file other than a directory only the rights over files count, and others are an error. */
+/* For a file other than a directory the kernel takes only the rights over files; others are an
+ * error. */
 static int allow(int ruleset_fd, int path_fd, uint64_t rights)
 {
 	struct landlock_path_beneath_attr attr = {.allowed_access = rights, .parent_fd = path_fd};
@@ -96,7 +100,7 @@ static int allow(int ruleset_fd, int path_fd, uint64_t rights)
 	return 0;
 }
 
-/* A path that is not there needs no rule. */
+/* Does nothing when the path does not exist: it needs no rule then. */
 static int allow_path(int ruleset_fd, int at_fd, const char *path, uint64_t rights)
 {
 	auto_fd int fd = openat(at_fd, path, O_PATH | O_CLOEXEC);
@@ -106,8 +110,8 @@ static int allow_path(int ruleset_fd, int at_fd, const char *path, uint64_t righ
 	return allow(ruleset_fd, fd, rights);
 }
 
-/* A log that is a file or a FIFO is opened again by whoever is started next. Pipes and sockets are
- * in no file system, and no rule is for them. */
+/* When standard error is a file or a FIFO, programs that we start open it again. Pipes and sockets
+ * are in no file system, and no rule applies to them. */
 static void allow_standard_error(int ruleset_fd, uint64_t known)
 {
 	struct stat st;
@@ -128,7 +132,7 @@ int landlock_write_only_in(int dir_fd)
 		return (int)abi;
 	fd = create(abi, r);
 	code = fd < 0 ? fd : allow_path(fd, AT_FDCWD, "/", FS_READ_TREE);
-	/* Wherever that file is by now. */
+	/* Our own binary, wherever its file is by now. */
 	code = code ? code : allow_path(fd, AT_FDCWD, "/proc/self/exe", FS_READ);
 	code = code ? code : allow_path(fd, AT_FDCWD, "/dev", FS_WRITE & known);
 	code = code ? code : allow(fd, dir_fd, known);

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* dlsym(3): a pointer to data becomes one to a function. */
+/* dlsym(3) gives a pointer to data, which becomes one to a function. */
 static void set(void *table, const struct library_symbol *symbol, void *f)
 {
 	memcpy((char *)table + symbol->offset, &f, sizeof(f));

@@ -11,16 +11,16 @@
  * never need it.
  */
 
-/* A function of the library, and where its pointer goes in the caller's table. */
+/* A function of the library, and the offset of its pointer in the caller's table. */
 struct library_symbol {
 	const char *name;
 	size_t offset;
 };
 
 /*
- * Loads it, for good, and fills in the table's pointers. what: "the HTTP library", and package:
- * Debian's name, for the message. 0, or -ENOENT with *e when the library or one of the functions is
- * not there; then every pointer is NULL.
+ * Loads the library, which is never unloaded, and fills in the table's pointers. what: "the HTTP
+ * library", and package: Debian's name, both for the message. 0, or -ENOENT with *e when the
+ * library or one of the functions is missing; then every pointer is NULL.
  */
 int library_load(const char *soname, const char *what, const char *package,
 		 const struct library_symbol *symbols, size_t n_symbols, void *table,

@@ -3,8 +3,8 @@
 #define RINGKIT_BASE_LINUX_CALLS_H
 
 /*
- * System calls and numbers of Linux that glibc has in its headers and musl has not. With glibc this
- * brings in those headers, and nothing else.
+ * System calls and constants of Linux that glibc's headers have and musl's have not. With glibc
+ * this includes those headers, and nothing else.
  */
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -24,13 +24,13 @@
 #define RWF_NOWAIT 0x8
 #endif
 
-/* pwritev2(2) takes the offset in two halves; all of ours are -1. */
+/* The system call takes the offset in two halves; our callers always pass -1. */
 static inline ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
 	return syscall(SYS_pwritev2, fd, iov, n, (long)offset, (long)offset, flags);
 }
 
-/* The size is that of the kernel's signal set. */
+/* 8 is the size of the kernel's signal set. */
 static inline int epoll_pwait2(int fd, struct epoll_event *events, int max,
 			       const struct timespec *timeout, const sigset_t *mask)
 {

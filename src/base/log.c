@@ -14,14 +14,15 @@
 
 #define LINE_MAX_BYTES 2048
 
-/* A line, and one before it that tells of lost ones, go by one write(2) to a pipe. */
+/* Room for the line that tells of lost ones. It and the line after it go to a pipe by one
+ * write(2). */
 #define NOTICE_MAX_BYTES 128
 static_assert(LINE_MAX_BYTES + NOTICE_MAX_BYTES <= PIPE_BUF, "not written at once");
 
 static const char *log_tag = "parent";
 static bool log_debug_on;
 static bool log_is_open;
-static atomic_uint lost; /* lines that did not go since the last one that did */
+static atomic_uint lost; /* lines lost since the last one that was written */
 
 static const char *const level_words[] = {
 	[LOG_LEVEL_ERROR] = "error: ",
@@ -44,7 +45,7 @@ bool log_is_debug(void)
 	return log_debug_on;
 }
 
-/* The line in buf, with its newline. Returns its length. */
+/* Puts the whole line into buf, with its newline. Returns its length. */
 static size_t format_line(enum log_level level, const char *fmt, va_list ap, char *buf, size_t size)
 	__attribute__((format(printf, 2, 0)));
 
@@ -63,7 +64,7 @@ static size_t format_line(enum log_level level, const char *fmt, va_list ap, cha
 	return len;
 }
 
-/* Says first how many were lost, if any were. */
+/* Writes a line, and before it, if lines were lost, how many. */
 static void put_line(const char *line, size_t len)
 {
 	unsigned n = atomic_exchange(&lost, 0);

@@ -5,17 +5,19 @@
 #include <stdbool.h>
 
 /*
- * Lines on stderr, each written by one write(2) so that lines of the four processes never mix:
+ * Log lines on stderr. Each is written by one write(2), so that the lines of our processes never
+ * mix:
  *   [rootlesskit:parent] error: ...
  * The tag is RootlessKit's: scripts grep for it.
  *
- * Nobody waits for them to be read. A line that standard error has no room for is lost, and the
- * next one that goes says how many were.
+ * No process waits for its lines to be read. A line that standard error has no room for is lost,
+ * and the next line that is written says how many were.
  */
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* tag: "parent", "child ", "dataplane", "broker"; a string that lives for ever. The first call of a
- * process finds out what standard error is, so it comes before the process gives up its rights. */
+/* tag: "parent", "child ", "dataplane", "broker" and so on; the string must live for ever. A
+ * process's first call finds out what standard error is, so it comes before the process gives up
+ * its rights. */
 void log_init(const char *tag, bool debug);
 bool log_is_debug(void);
 

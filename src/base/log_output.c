@@ -18,30 +18,30 @@
 
 /*
  * A reader that has stopped (a full pipe, Ctrl-S on the terminal, a service manager that hangs)
- * must not stop us: the parent is one thread, and a write(2) that waits would take the API, the
- * restarts and the exit code along.
+ * must not stop us: the parent is one thread, and a write(2) that waits would stop the API, the
+ * restarts and the exit code as well.
  *
  * O_NONBLOCK cannot simply be set on standard error. The flag belongs to the open file description,
  * which the command and whoever started us share, and their writes would begin to fail. poll(2)
- * before write(2) is not enough either: another writer can take the room in between. So, by what
- * standard error is:
+ * before write(2) is not enough either: another writer can take the room in between. So the way to
+ * write depends on what standard error is:
  *
  * - Pipe, FIFO, terminal: opened again through /proc/self/fd/2, which gives a description of our
  *   own, with O_NONBLOCK. A terminal that we may not open (after su) is, as a rule, our controlling
- *   terminal, and everybody may open that one as /dev/tty.
- * - Pipe that we may not open (it was made by another user): pwritev2(2) with RWF_NOWAIT where the
+ *   terminal, which everybody may open as /dev/tty.
+ * - Pipe that we may not open (another user made it): pwritev2(2) with RWF_NOWAIT where the
  *   kernel has that for pipes; else splice(2) from a pipe of our own, with SPLICE_F_NONBLOCK.
  * - Socket: MSG_DONTWAIT.
- * - File, /dev/null: written to as ever. A disk is not a reader.
+ * - File, /dev/null: a plain write(2), since no reader has to make room.
  * - Terminal of another user that is not our controlling terminal: poll(2) and write(2). A stopped
- *   terminal is noticed; the moment between the two calls is what remains.
+ *   terminal is noticed; only one that stops between the two calls makes us wait.
  */
 enum how { PLAIN, OWN, SOCKET, PIPE, POLLED };
 
 static enum how how = PLAIN;
 static int own_fd = -1;
-static int pipe_in = -1, pipe_out = -1; /* of our own, for splice(2) */
-static atomic_bool cut;			/* the last text was written in part */
+static int pipe_in = -1, pipe_out = -1; /* a pipe of our own, for splice(2) */
+static atomic_bool cut;			/* only a part of the last text was written */
 
 static int open_again(const char *path)
 {
@@ -95,7 +95,7 @@ void log_output_open(void)
 		how = open_terminal();
 }
 
-/* Moves text into the pipe that is standard error, by way of our own. */
+/* Moves text by splice(2) from our own pipe into the one that is standard error. */
 static ssize_t write_spliced(const char *text, size_t len)
 {
 	char rest[PIPE_BUF];
@@ -138,7 +138,7 @@ static ssize_t write_some(const char *text, size_t len)
 	switch (how) {
 	case OWN:
 		return write(own_fd, text, len);
-	case SOCKET: /* the filter of the socket broker has no sendto(2) */
+	case SOCKET: /* not send(2): the socket broker's system call filter has no sendto(2) */
 		return sendmsg(STDERR_FILENO, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	case PIPE:
 		return write_pipe(text, len);
@@ -153,7 +153,7 @@ int log_output_write(const char *text, size_t len)
 {
 	ssize_t n;
 
-	/* A terminal or a socket may take a part. The next line is not to be glued to it. */
+	/* A terminal or a socket may take a part of a line. The next line must not continue it. */
 	if (atomic_load(&cut)) {
 		if (write_some("\n", 1) < 1)
 			return -EAGAIN;

@@ -24,7 +24,8 @@ struct loop {
 	int epoll_fd;
 	struct loop_source *fds;
 	struct loop_source *timers; /* by due time */
-	struct loop_source *dead;   /* removed; freed when no callback can refer to them any more */
+	struct loop_source *dead;   /* removed sources, freed when no callback can refer to them any
+				     * more */
 };
 
 uint64_t loop_now_ns(void)

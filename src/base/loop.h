@@ -9,16 +9,16 @@
 #include "base/err.h"
 
 /*
- * The parent's event loop: epoll(7), level-triggered, with timers. One thread. Not the data
- * plane's: a worker has its ring.
+ * The parent's event loop: epoll(7), level-triggered, with timers, in one thread. The data plane
+ * does not use it: a worker has its ring.
  *
- * A source may be removed from within any callback, its own included; its callback does not run
- * after that.
+ * Any callback may remove any source, its own included. A removed source's callback does not run
+ * again.
  */
 struct loop;
 struct loop_source;
 
-/* events: EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR bits that are there. */
+/* events: those of EPOLLIN, EPOLLOUT, EPOLLHUP and EPOLLERR that occurred. */
 typedef void loop_fn(void *arg, uint32_t events);
 
 /* 0 or -errno. */
@@ -35,7 +35,7 @@ int loop_source_set_events(struct loop_source *src, uint32_t events);
 /* Runs fn once, delay_ms from now, and removes the source. NULL with errno set on failure. */
 struct loop_source *loop_add_timer(struct loop *loop, uint64_t delay_ms, loop_fn *fn, void *arg);
 
-/* NULL is allowed. */
+/* src may be NULL. */
 void loop_remove(struct loop_source *src);
 
 /* Runs one turn: waits at most timeout_ms (-1: for ever) and calls what is due. 0 or -errno. */

@@ -25,8 +25,8 @@ int proc_pidfd_open(pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-/* What a shielded process does not hear. Faults, and what a program's own timers, children and
- * descriptors raise, are left to it. */
+/* The signals that a shielded process does not hear. It does hear faults, and what its own timers,
+ * children and descriptors raise. */
 static void shield_signals(sigset_t *out)
 {
 	static const int heard[] = {SIGABRT, SIGALRM, SIGBUS,  SIGCHLD, SIGCONT,  SIGFPE,
@@ -52,7 +52,7 @@ static void reset_signals(bool shielded)
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
-/* Makes keep_fds 3, 4, ... First all go above the range, so that none is overwritten. */
+/* Makes keep_fds 3, 4, ... All of them first move above that range, so that none is overwritten. */
 static int place_fds(const int *fds, size_t n, int *report_fd)
 {
 	int high[8];
@@ -78,7 +78,8 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 {
 	int code;
 
-	/* The session first: what is sent to the group before that finds the mask still closed. */
+	/* The session comes before the signal mask is opened: a signal that the group gets before
+	 * setsid(2) is still blocked. */
 	if (spec->shielded && setsid() < 0)
 		return -errno;
 	if (spec->shielded)
@@ -117,7 +118,7 @@ static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int
 	if (!code) {
 		if (spec->envp)
 			environ = spec->envp;
-		/* execvp(3) changes nothing of it, its type is older than const. */
+		/* execvp(3) does not change the strings; its type is older than const. */
 		execvp(spec->file, (char *const *)spec->argv);
 		code = -errno;
 	}
@@ -206,8 +207,8 @@ const char *proc_status_text(int status, char *buf, size_t size)
 	return buf;
 }
 
-/* Waits until fd can be read: 0, or -ECANCELED when abort_fd can, -ETIMEDOUT at the end (0: there
- * is none), -EINTR or another -errno. */
+/* Waits until fd can be read. 0; -ECANCELED when abort_fd can be read; -ETIMEDOUT at end_ms (0:
+ * wait without a limit); -EINTR or another -errno. */
 static int wait_for_output(int fd, int abort_fd, uint64_t end_ms)
 {
 	struct pollfd pfd[2] = {{.fd = fd, .events = POLLIN}, {.fd = abort_fd, .events = POLLIN}};
@@ -220,7 +221,7 @@ static int wait_for_output(int fd, int abort_fd, uint64_t end_ms)
 	return pfd[1].revents ? -ECANCELED : 0;
 }
 
-/* Collects what the process writes until it closes its end, abort_fd is readable or the time is
+/* Collects what the process writes, until it closes its end, abort_fd is readable or the time is
  * over. */
 static int collect(int fd, int abort_fd, char *out, size_t size, int timeout_ms)
 {

@@ -6,13 +6,13 @@
  * When to start a process again that has ended by itself.
  */
 
-/* One that lived this long did not die of what it was started with. */
+/* A process that lived this long did not die of what it was started with. */
 #define RESTART_HEALTHY_MS 10000
 
-/* From a pause of this length on, it is hopeless for now. */
+/* From a pause of this length on, there is no hope for now. */
 #define RESTART_HOPELESS_MS 1000
 
-/* How long to wait before it is started after so many failures in a row: nothing after the first,
+/* The pause before a process is started again after this many failures in a row: none at first,
  * then longer and longer, up to 10 s. */
 unsigned restart_delay_ms(unsigned failures);
 

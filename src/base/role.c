@@ -9,7 +9,7 @@
 #define ASSIGN	   ROLE_ENV "="
 #define ASSIGN_LEN (sizeof(ASSIGN) - 1)
 
-/* As environ(7) has them. */
+/* The variable with its value, as environ(7) has it. */
 static char *const assignments[ROLE_COUNT] = {
 	[ROLE_CHILD] = ASSIGN "child",
 	[ROLE_DATAPLANE] = ASSIGN "dataplane",

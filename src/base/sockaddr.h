@@ -6,27 +6,28 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* The kernel's sockaddr_in or sockaddr_in6. */
+/* Holds the kernel's sockaddr_in or sockaddr_in6. */
 union sock_addr {
 	struct sockaddr sa;
 	struct sockaddr_in in4;
 	struct sockaddr_in6 in6;
 };
 
-/* 127.0.0.0/8, also in the form of IPv6 (::ffff:127.0.0.1), and ::1. sa is as long as its family
- * says. */
+/* Whether the address is in 127.0.0.0/8, also in the form of IPv6 (::ffff:127.0.0.1), or is ::1. sa
+ * must be as long as its family says. */
 bool sockaddr_is_loopback(const struct sockaddr *sa);
 
-/* How long an address of this family is; 0: it is of no family that we have. */
+/* The length of an address of this family; 0 for a family that we do not use. */
 socklen_t sockaddr_len(const struct sockaddr *sa);
 
 /* Whether both have the same IP address, whatever their ports. */
 bool sockaddr_same_host(const union sock_addr *a, const union sock_addr *b);
 
-/* An IPv4 address in the form of IPv6 (::ffff:127.0.0.1) becomes what it is; others stay. */
+/* Turns an IPv4 address in the form of IPv6 (::ffff:127.0.0.1) into a plain one; leaves others
+ * alone. */
 void sockaddr_unmap(union sock_addr *a);
 
-/* "127.0.0.1:80", "[::1]:80", or "nobody" for another family. */
+/* The address in text, in buf: "127.0.0.1:80", "[::1]:80", or "nobody" for another family. */
 #define SOCKADDR_TEXT_BYTES 64
 const char *sockaddr_format(const struct sockaddr *sa, char buf[SOCKADDR_TEXT_BYTES]);
 

@@ -3,8 +3,8 @@
 #define RINGKIT_BASE_STATE_NAMES_H
 
 /*
- * What a state directory may hold. Its owner removes these names and no others
- * (launch/statedir.c), so whatever makes a file there names it here.
+ * The names that a state directory may hold. Its owner removes these names and no others
+ * (launch/statedir.c), so code that makes a file there has its name here.
  */
 #define STATE_LOCK	    "lock"
 #define STATE_CHILD_PID	    "child_pid"
@@ -20,13 +20,14 @@
 #define STATE_VDEPLUG_SOCKET_2	 "vdeplug-ptp.sock+" /* the second end's */
 #define STATE_PASTA_SOCKET	 ".pasta.sock"	     /* pasta's --conf-path */
 
-/* RootlessKit's, which a crash of it leaves behind. */
+/* Files of RootlessKit, which remain when it has crashed. */
 #define STATE_ROOTLESSKIT_PORT_SOCKET ".bp.sock"
 #define STATE_ROOTLESSKIT_PORT_PIPE   ".bp-ready.pipe"
 #define STATE_ROOTLESSKIT_GVISOR      "gvisortapvsock"
 #define STATE_ROOTLESSKIT_GVISOR_TAP  "tap.sock" /* in that directory */
 
-/* A script of Usernetes writes it, and takes what is in it for the pid of the present instance. */
+/* A script of Usernetes writes this file, and takes its content for the pid of the present
+ * instance. */
 #define STATE_USERNETES_READY "_child_pid.u7s-ready"
 
 #endif

@@ -30,15 +30,15 @@ static bool is_control(uint32_t rune)
 	return rune < 0x20 || (rune >= 0x7f && rune < 0xa0);
 }
 
-/* Unicode's separators of lines and paragraphs, and what changes the direction (UAX 9): the rest of
- * the line would be shown in another order than it has. */
+/* Unicode's separators of lines and paragraphs, and the characters that change the direction of
+ * writing (UAX 9), which would show the rest of the line in another order than it has. */
 static bool is_reordering(uint32_t rune)
 {
 	return rune == 0x61c || rune == 0x200e || rune == 0x200f ||
 	       (rune >= 0x2028 && rune <= 0x202e) || (rune >= 0x2066 && rune <= 0x2069);
 }
 
-/* The bytes of the first character, and what is to be shown: those, or a blank. */
+/* The length of the first character, and in *shown what to show for it: itself, or a blank. */
 static unsigned printable_at(const char *s, const char **shown, unsigned *n_shown)
 {
 	uint32_t rune = 0;
