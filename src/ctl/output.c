@@ -179,6 +179,8 @@ static void put_dataplane(const json_t *port)
 	       json_integer_value(json_object_get(port, "workers")));
 	if (*text_of(port, "dataplaneReason"))
 		put_line("    - Why this one", text_of(port, "dataplaneReason"));
+	/* A reload may have changed it. */
+	put_fact("Version", port, "dataplaneVersion");
 }
 
 int output_info(const json_t *info, struct err *e)

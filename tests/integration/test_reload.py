@@ -63,6 +63,7 @@ class Reload(Reloading):
         self.assertEqual(set(before), set(after))
         self.assertFalse(set(before.values()) & set(after.values()))
         self.assertEqual(answer["version"], self.rk.api("GET", "/v1/info")[1]["version"])
+        self.assertIn("    - Version: %s\n" % answer["version"], self.rk.ctl("info").stdout)
 
     def test_transfers_both_ways(self):
         """Uploads, downloads and echoes in full run, through many reloads: each byte once."""
