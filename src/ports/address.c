@@ -111,7 +111,7 @@ static int unsuitable(const struct proto *proto, const struct port_spec *spec, s
 		       spec->parent_ip);
 }
 
-/* The address to listen on without regard to dual stack. */
+/* The address to listen on, before dual stack is considered. */
 static int listen_addr(const struct proto *proto, const struct port_spec *spec,
 		       struct sockaddr_storage *ss, struct err *e)
 {
@@ -147,9 +147,9 @@ static int resolve_listen(const struct proto *proto, const struct port_spec *spe
 }
 
 /*
- * Connecting. A child IP is taken at its word. Without one the server is looked for on 127.0.0.1,
+ * Connecting. A child IP is used as it is given. Without one the server is looked for on 127.0.0.1,
  * or on the parent IP when that is another loopback address: a server in the namespace that listens
- * on 127.0.0.2 is published with 127.0.0.2. No other parent IP says anything of the namespace,
+ * on 127.0.0.2 is published with 127.0.0.2. Any other parent IP says nothing about the namespace,
  * which has none of the host's addresses: a connection to one would leave the namespace, and could
  * reach a service of the host.
  */
@@ -180,8 +180,8 @@ static int resolve_target(const struct port_spec *spec, struct port_route *port,
 	return 0;
 }
 
-/* Beside the port, in the namespace, with its number. Each family by itself: whoever wants both
- * publishes twice, as Docker does. */
+/* The address to listen on in the namespace as well (childListenIP), with the parent port's number.
+ * The socket serves one family alone: who wants both publishes twice, as Docker does. */
 static int resolve_inside(const struct proto *proto, const struct port_spec *spec,
 			  struct port_route *port, struct err *e)
 {
@@ -221,7 +221,7 @@ bool port_address_without_ipv6(struct port_route *port)
 	return true;
 }
 
-/* The address as Go writes it: canonical, IPv6 in brackets, nothing when none was given. */
+/* The parent address as Go writes it: canonical, IPv6 in brackets, nothing when none was given. */
 static void format_addr(const struct port_spec *spec, char *buf, size_t size)
 {
 	const struct proto *proto = proto_find(spec->proto);
@@ -238,7 +238,7 @@ static void format_addr(const struct port_spec *spec, char *buf, size_t size)
 	snprintf(buf, size, strchr(ip, ':') ? "[%s]:%lld" : "%s:%lld", ip, spec->parent_port);
 }
 
-/* Which system call this is the error of, in Go's way of speaking. */
+/* The name of the system call that failed with this errno, as Go's messages name it. */
 static const char *failed_call(int code)
 {
 	switch (-code) {

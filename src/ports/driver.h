@@ -12,11 +12,11 @@
 #include "ports/port.h"
 
 /*
- * What the table of ports asks of a port driver. The drivers are in src/drivers/port, and
- * src/drivers/registry.c has the list of them. A driver knows nothing of options or the API.
+ * What the table of ports asks of a port driver. The drivers are in src/drivers/port;
+ * src/drivers/registry.c lists them. A driver knows nothing of options or the API.
  */
 
-/* A counter of a driver, or something that it says of itself. */
+/* A number that a driver has counted, or a fact about the driver (text). */
 enum counter_scope { COUNTER_DRIVER, COUNTER_TOTAL, COUNTER_WORKER, COUNTER_PORT };
 
 struct port_counter {
@@ -25,34 +25,35 @@ struct port_counter {
 	const char *group; /* counters that belong together; NULL: none */
 	const char *name;
 	uint64_t value;
-	const char *text; /* not NULL: instead of the value */
+	const char *text; /* the value of a fact; NULL: value is a number */
 };
 
-/* Takes one of them. Those of the same scope, index and group come one after another. 0 or -errno,
- * which ends the list. */
+/* Takes one counter. Counters of the same scope, index and group come one after another. Returns 0,
+ * or -errno, which ends the list. */
 typedef int port_counter_fn(void *arg, const struct port_counter *counter);
 
-/* What came of a reload: how many connections and UDP clients the new processes have taken over and
- * not, for how long nothing was forwarded, and which version serves now. */
+/* The result of a reload: how many connections and UDP clients the new processes took over and how
+ * many they did not, how long nothing was forwarded, and which version serves now. */
 struct port_reload {
 	unsigned flows, lost;
 	uint64_t pause_us;
 	const char *program;
 };
 
-/* e: NULL, or why everything goes on as it was. */
+/* e: NULL, or why the reload failed and the old processes go on. */
 typedef void port_reloaded_fn(void *arg, const struct port_reload *result, const struct err *e);
 
 struct port_params {
 	struct loop *loop;
 	pid_t child_pid;
-	int userns_fd, netns_fd;	 /* borrowed; the namespaces of the command */
-	char child_ip[INET6_ADDRSTRLEN]; /* the network driver's, "" when there is none */
+	int userns_fd, netns_fd;	 /* of the command's namespaces; borrowed */
+	char child_ip[INET6_ADDRSTRLEN]; /* the command's address in its namespace, from the network
+					    driver; "": there is none */
 	const char *state_dir;
-	const char *helper_socket; /* of the network's program: slirp4netns's API, pasta's
-				      --conf-path */
+	const char *helper_socket; /* socket of the network driver's program: slirp4netns's API,
+				      pasta's --conf-path */
 	const char *pesto_binary;
-	bool ipv6; /* was asked for, for the network */
+	bool ipv6; /* the user has asked for IPv6 in the network */
 	bool disable_host_loopback;
 	bool source_ip_transparent;
 	const char *dataplane; /* "auto", "io_uring", "epoll" */
@@ -60,36 +61,36 @@ struct port_params {
 	int udp_timeout_ms;
 	bool dataplane_sandbox;
 	bool debug;
-	struct dataplane_outward *outward; /* the network driver's, or NULL */
+	struct dataplane_outward *outward; /* the network driver's way out, or NULL */
 };
 
 struct port_driver_ops {
 	const char *name;	   /* as in --port-driver */
 	const char *const *protos; /* NULL at the end */
-	/* Optional: those of this one, where options decide. */
+	/* Optional. The protocols of this instance, where options change them. */
 	const char *const *(*protos_now)(const struct port_driver *drv);
 	bool disallow_loopback_child_ip;
-	/* How many adds may wait for the driver at a time on behalf of one request, and so how
-	 * many ports a request may hold; 0: one request, one port. */
+	/* How many adds of one request the driver may have to settle at a time, and so how many
+	 * ports a request may hold. 0: one request, one port. */
 	unsigned batch_max;
-	bool takes_child_listen_ip; /* of a port spec: it can listen in the namespace */
-	bool carries_outward;	    /* struct port_params.outward */
-	size_t port_size;	    /* of the driver's part of struct port */
+	bool takes_child_listen_ip; /* accepts a port spec's childListenIP */
+	bool carries_outward;	    /* uses struct port_params.outward */
+	size_t port_size;	    /* size of the driver's part of struct port */
 	int (*start)(const struct port_params *params, struct port_driver **out, struct err *e);
-	/* Both end with port->settled. When an add fails, the driver has nothing of the port left.
-	 */
+	/* add and remove both end with port->settled. When an add fails, the driver keeps nothing
+	 * of the port. */
 	void (*add)(struct port *port);
 	/* Once a remove is settled, the port's address is free and its connections are closed. */
 	void (*remove)(struct port *port);
-	/* Lets go of all ports. What is under way is not settled any more. */
+	/* Lets go of all ports. Adds and removes that are under way are not settled any more. */
 	void (*stop)(struct port_driver *drv);
-	/* Optional. Starts the driver's processes anew, of the program that is on disk now, without
-	 * a connection noticing. 0, and done follows, or -errno with *e. */
+	/* Optional. Replaces the driver's processes by new ones of the program that is on disk now,
+	 * without breaking a connection. Returns 0, and done follows; or -errno with *e. */
 	int (*reload)(struct port_driver *drv, port_reloaded_fn *done, void *arg, struct err *e);
-	/* Optional. Lists what there is to say of the driver beside its ops, as COUNTER_DRIVER. */
+	/* Optional. Lists facts about the driver that its ops do not say, as COUNTER_DRIVER. */
 	int (*describe)(const struct port_driver *drv, port_counter_fn *fn, void *arg);
-	/* Optional. Lists what has been counted: facts of the driver, all workers together, each
-	 * worker, each live port. 0 or -errno with *e filled in. */
+	/* Optional. Lists what the driver has counted: facts about the driver, then the sum over
+	 * all workers, each worker, and each live port. Returns 0, or -errno with *e filled in. */
 	int (*stats)(const struct port_driver *drv, port_counter_fn *fn, void *arg, struct err *e);
 };
 

@@ -6,28 +6,28 @@
 #include "ports/table_internal.h"
 
 /*
- * Orders: what one request asks of the table, to add ports or to remove some. All conflicts are
- * looked for before the driver is asked for anything. The driver has at most batch_max ports to
- * settle at a time.
+ * Orders. An order is what one request asks of the table: to add ports, or to remove some. The
+ * table looks for all conflicts before it asks the driver for anything. The driver has at most
+ * batch_max ports of an order to settle at a time.
  *
- * When a port cannot be added, the ports of its spec and of all specs after it are taken back, and
- * then the request hears of it.
+ * When a port cannot be added, the order takes back the ports of its spec and of all later specs.
+ * Only then is the request answered.
  */
 
 struct port_order {
 	struct ports *ports;
 	bool undoing; /* adding has failed: the ports from failed on are taken back */
 	void (*finish)(struct port_order *order);
-	ports_added_fn *added; /* one of the two */
+	ports_added_fn *added; /* one of added and removed is set */
 	ports_removed_fn *removed;
 	void *arg;
-	size_t n, next, end;  /* ports, the next one to ask for, the one to stop at */
+	size_t n, next, end;  /* number of ports; the next port to ask for; where to stop */
 	size_t waiting;	      /* ports that the driver has to settle */
-	size_t failed;	      /* the first port of the first spec that could not be had; n: none */
-	struct err why;	      /* code 0: nothing has failed */
-	bool pumping, stayed; /* stayed: a port could not be taken back */
-	int last_id;	      /* of the last port, when adding */
-	struct port *list[];  /* NULL: it is gone */
+	size_t failed;	      /* the first port of the first spec that failed; n: none has */
+	struct err why;	      /* of the failure; code 0: none */
+	bool pumping, stayed; /* pumping: pump() runs; stayed: a port could not be taken back */
+	int last_id;	      /* id of the last port, when adding */
+	struct port *list[];  /* an entry is NULL when its port is gone */
 };
 
 static struct port_order *order_new(struct ports *p, size_t n, void *arg)
@@ -48,7 +48,7 @@ static void ask_one(struct port_order *o, size_t i)
 
 	if (!port)
 		return;
-	if (o->undoing && port->state == PORT_NEW) { /* the driver was not asked */
+	if (o->undoing && port->state == PORT_NEW) { /* the driver was not asked for it */
 		o->list[i] = NULL;
 		port_forget(port);
 		return;
@@ -59,7 +59,8 @@ static void ask_one(struct port_order *o, size_t i)
 	port_ask(port);
 }
 
-/* Asks the driver for as much as it takes at a time. It may settle a port from within. */
+/* Asks the driver for as many ports as it takes at a time. The driver may settle a port from
+ * within. */
 static void pump(struct port_order *o)
 {
 	unsigned max = o->ports->ops->batch_max ? o->ports->ops->batch_max : 1;
@@ -74,13 +75,14 @@ static void pump(struct port_order *o)
 		o->finish(o);
 }
 
-/* The first port of the spec that the i-th port came with. */
+/* The index of the first port of the spec that the i-th port came with. */
 static size_t first_of_spec(const struct port *port, size_t i)
 {
 	return port->range ? i - (size_t)(port->id - port->range) : i;
 }
 
-/* The order asks for nothing more than what comes before a failure. */
+/* Keeps the failure that is first in the order of the ports. An order that adds asks for nothing
+ * from that port's spec on. */
 static void note_failure(struct port_order *o, const struct port *port, size_t i,
 			 const struct err *e)
 {
@@ -103,7 +105,7 @@ void order_settled(struct port *port, const struct err *e)
 	if (e)
 		note_failure(o, port, i, e);
 	if (e && o->undoing) {
-		port->hidden = false; /* it stays, and shows in the list */
+		port->hidden = false; /* the port stays, so that the list must show it */
 		o->stayed = true;
 	}
 	if (port->state == PORT_NEW) {
@@ -122,7 +124,7 @@ static void end_removing(struct port_order *o)
 	free(o);
 }
 
-/* 0, or -ENOENT when one of them is not there: then none is touched. */
+/* 0, or -ENOENT when a port is not there; then no port is touched. */
 static int find_all(struct port_order *o, long long first, struct err *e)
 {
 	for (size_t i = 0; i < o->n; i++) {
@@ -157,7 +159,7 @@ void ports_remove(struct ports *p, long long first, long long last, ports_remove
 
 /* Adding */
 
-/* Answers, in the order's own list. */
+/* Answers the request. The first port of each spec moves to the front of the order's own list. */
 static void answer(struct port_order *o)
 {
 	const struct port *const *first = (const struct port *const *)o->list;
@@ -173,7 +175,8 @@ static void answer(struct port_order *o)
 	free(o);
 }
 
-/* RootlessKit numbers only the ports that came to be. */
+/* The ids of ports that were taken back are used again: RootlessKit numbers only ports that came to
+ * be. */
 static void end_undoing(struct port_order *o)
 {
 	struct ports *p = o->ports;
@@ -218,8 +221,8 @@ static int check_range(struct ports *p, const struct port_spec *spec, struct err
 	return code;
 }
 
-/* Puts the spec's ports into the table, which keeps others from their addresses. 0 or -errno, and
- * then none of them is there. */
+/* Puts the spec's ports into the table, so that nobody else gets their addresses. 0, or -errno, and
+ * then no port of the spec is there. */
 static int make_ports(struct port_order *o, const struct port_spec *spec, struct err *e)
 {
 	size_t n = portspec_count(spec), before = o->n;
@@ -244,7 +247,7 @@ static int make_ports(struct port_order *o, const struct port_spec *spec, struct
 	return code;
 }
 
-/* How many ports the specs come to, as far as there can be so many. */
+/* Room for the ports of all specs: at most LIMIT_PORTS, and none for a range that is larger. */
 static size_t count_all(const struct port_spec *specs, size_t n)
 {
 	size_t sum = 0;

@@ -7,7 +7,7 @@
 
 /*
  * A published port as addresses: where it listens, and where its flows go. port_address_resolve()
- * makes one of a port's spec; the data plane takes it as it is.
+ * makes it from a port's spec; the data plane uses it unchanged.
  */
 
 enum port_proto { PORT_TCP, PORT_UDP };
@@ -17,10 +17,10 @@ struct port_route {
 	struct sockaddr_storage listen;	 /* AF_INET or AF_INET6 with port */
 	bool v6only;			 /* AF_INET6 only; false on [::] takes IPv4 too */
 	struct sockaddr_storage target;	 /* in the namespace */
-	bool literal;			 /* target was asked for by its address */
+	bool literal;			 /* the user named the address of target */
 	struct sockaddr_storage target2; /* tried when target refuses (TCP); ss_family 0: none */
-	struct sockaddr_storage inside;	 /* to listen on as well, in the namespace; IPv6 alone if it
-					    is IPv6; ss_family 0: none */
+	struct sockaddr_storage inside;	 /* the address to listen on in the namespace as well; an
+					    IPv6 socket takes no IPv4; ss_family 0: none */
 };
 
 #endif

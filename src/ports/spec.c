@@ -15,12 +15,12 @@
 static const char *const known_protos[] = {"tcp",  "tcp4", "tcp6",  "udp",  "udp4",
 					   "udp6", "sctp", "sctp4", "sctp6"};
 
-/* Go's words: RootlessKit's messages quote strings with %q, and ports, as it happens, too. */
+/* RootlessKit's messages quote strings with Go's %q. */
 
-/* Writes what stands for a control character; false when it is none. */
+/* Writes the escape of a control character; returns false when rune is not one. */
 static bool escape_control(uint32_t rune, char out[8])
 {
-	static const char letters[] = "abtnvfr"; /* from 7 on */
+	static const char letters[] = "abtnvfr"; /* Go's letters for the characters from 7 on */
 
 	if (rune >= 7 && rune <= 13)
 		snprintf(out, 8, "\\%c", letters[rune - 7]);
@@ -120,7 +120,7 @@ static int split(const char *s, struct fields *f)
 	return bracket ? -EINVAL : 0;
 }
 
-/* Without the brackets, if it has any. */
+/* Copies the address without its brackets, if it has any. */
 static void copy_ip(char out[64], const char field[64])
 {
 	size_t len = strnlen(field, 63);
@@ -154,7 +154,7 @@ static int parse_number(const char *field, const char *what, const char *spec, l
 	return 0;
 }
 
-/* A number, or FIRST-LAST. *count is 0 for a number. */
+/* Parses a number, or FIRST-LAST. *count is 0 for a number. */
 static int parse_range(const char *field, const char *what, const char *spec, long long *out,
 		       long long *count, struct err *e)
 {
@@ -199,7 +199,7 @@ static int parse_ports(const char *parent, const char *child, const char *spec,
 		       n_child ? n_child : 1);
 }
 
-/* Which field is what follows from how many there are: with three, the middle one is a port or
+/* Which field means what depends on how many there are: of three, the middle one may be a port or
  * an address. */
 static int assign(const struct fields *f, const char *spec, struct port_spec *out, struct err *e)
 {
@@ -273,7 +273,7 @@ static bool is_port(long long n)
 	return n >= 1 && n <= PORT_MAX;
 }
 
-/* Of a spec whose first ports are right. */
+/* Checks the rest of a range whose first ports are valid. */
 static int validate_range(const struct port_spec *spec, struct err *e)
 {
 	long long first =
@@ -286,7 +286,8 @@ static int validate_range(const struct port_spec *spec, struct err *e)
 	return 0;
 }
 
-/* RootlessKit prints the character of that number, which is a stray glyph more often than not. */
+/* RootlessKit prints the character that has this number, mostly a stray glyph. We print the number.
+ */
 static int bad_port(long long port, const char *member, struct err *e)
 {
 	return err_set(e, -EINVAL, "invalid %s: %lld: it must be 1 to 65535", member, port);

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "ports/table_internal.h"
 
-/* Between two tries. */
+/* Pause between two tries to add a port whose address is in use. */
 #define AGAIN_MS 20
 
 const char *port_settler_name(enum port_settler by)
@@ -60,7 +60,7 @@ void port_forget(struct port *port)
 	free(port);
 }
 
-/* A request that waits for the driver gets its answer before the port goes. */
+/* A request that waits for the driver is answered before its port is freed. */
 static void give_up(struct port *port)
 {
 	struct err e;
@@ -87,7 +87,8 @@ void ports_close(struct ports *p)
 
 static void key_of(const struct port_spec *spec, struct port_key *key)
 {
-	memset(key, 0, sizeof(*key)); /* what follows the strings is compared too */
+	memset(key, 0,
+	       sizeof(*key)); /* the bytes after each string are part of the hash key, too */
 	snprintf(key->proto, sizeof(key->proto), "%s", spec->proto);
 	snprintf(key->parent_ip, sizeof(key->parent_ip), "%s", spec->parent_ip);
 	key->parent_port = spec->parent_port;
@@ -153,7 +154,7 @@ static void add_again(void *arg, uint32_t events)
 	port->ports->ops->add(port);
 }
 
-/* Whether it is going to be tried again. */
+/* Whether the add will be tried again: while a predecessor may still hold the address. */
 static bool is_worth_waiting(struct port *port, const struct err *e)
 {
 	struct ports *p = port->ports;
@@ -165,7 +166,7 @@ static bool is_worth_waiting(struct port *port, const struct err *e)
 	return port->again != NULL;
 }
 
-/* The one place where an add or a remove ends. */
+/* The one place where an add or a remove ends. Called by the driver as port->settled. */
 static void settled(struct port *port, enum port_settler by, const struct err *e)
 {
 	bool adding = port->state == PORT_ADDING, live = adding == !e;
