@@ -15,13 +15,14 @@
  *
  * Sockets of one user that all set SO_REUSEPORT share an address silently: a second instance would
  * take half of the first one's connections. So the first socket takes the address without it, as
- * any program would, and gets EADDRINUSE if it is taken; it sets SO_REUSEPORT once the address is
- * its own, and only then do the others join.
+ * any program would, and gets EADDRINUSE if the address is taken. It sets SO_REUSEPORT once the
+ * address is its own, and only then do the other sockets join.
  *
  * TCP listeners set SO_REUSEADDR, as connections in TIME_WAIT would block the address otherwise.
- * Two sockets with that option may both be bound, and it is listen(2) that decides between them:
- * so the first one listens before it sets SO_REUSEPORT. The kernel makes it a member of the group
- * when the second joins. UDP has no such gap, and SO_REUSEADDR there would mean sharing: not set.
+ * Two sockets with that option may both be bound, and listen(2) decides between them: so the first
+ * socket listens before it sets SO_REUSEPORT. The kernel makes it a member of the group when the
+ * second joins. Two UDP sockets without SO_REUSEADDR cannot both be bound; with it they would share
+ * the address. So UDP sockets do not set it.
  */
 
 static int family_of(const struct port_route *port)
@@ -40,7 +41,8 @@ static int set_tcp(int fd, const struct port_route *port)
 	return code;
 }
 
-/* Answers must come from the address that the client wrote to: ask for it with each datagram. */
+/* Answers must come from the address that the client wrote to: the kernel is asked to tell that
+ * address with each datagram. */
 static int set_udp(int fd, const struct port_route *port)
 {
 	int code;

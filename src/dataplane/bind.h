@@ -5,10 +5,10 @@
 #include "dataplane/dataplane.h"
 
 /*
- * n sockets bound to the port's address, listening where it is TCP, non-blocking, with the options
- * of a listener set. The kernel spreads connections, and flows of datagrams, over them
- * (SO_REUSEPORT, socket(7)). The descriptors become the caller's.
- * 0, or -errno (EADDRINUSE, EADDRNOTAVAIL, EACCES, EMFILE, ...) and nothing is left open.
+ * Binds n sockets to the port's address. They are non-blocking, have the options of a listener, and
+ * listen if the port is TCP. The kernel spreads connections, and flows of datagrams, over them
+ * (SO_REUSEPORT, socket(7)). The descriptors become the caller's. Returns 0, or -errno (EADDRINUSE,
+ * EADDRNOTAVAIL, EACCES, EMFILE, ...) with nothing left open.
  */
 int bind_port(const struct port_route *port, int *fds, unsigned n);
 

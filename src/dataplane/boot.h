@@ -9,20 +9,20 @@
 #include "dataplane/wire.h"
 
 /*
- * The two ends of a start: parent and process may be of different versions of the program, and find
- * that out before anything else.
+ * The two ends of a process's start. Parent and process may be of different versions of the
+ * program: both find that out before anything else.
  */
 
-/* In the process: takes the message that says what to be, of the given size and with its version
- * first. 0 or -errno; one of another version has been told so, and gets -EPROTONOSUPPORT. As
- * fdpass_recv otherwise. */
+/* In the process: receives the boot message, which has the given size and begins with its version.
+ * 0 or -errno. A sender of another version is told so, and the result is -EPROTONOSUPPORT.
+ * Otherwise as fdpass_recv. */
 int boot_receive(void *boot, size_t size, int *fds, size_t *n_fds);
 
-/* How its answer begins. */
+/* The beginning of every answer to a boot message. */
 struct wire_reply boot_reply(int err);
 
-/* In the parent: an answer of len bytes, which is to have size. 0, or -errno with *e; name: whose
- * it is. */
+/* In the parent: checks an answer of len bytes that should have size bytes. 0, or -errno with *e.
+ * name: of the process that answered. */
 int boot_check_reply(const void *reply, ssize_t len, size_t size, const char *name, struct err *e);
 
 #endif

@@ -10,7 +10,8 @@
 #include "dataplane/sockopt.h"
 #include "ns/router.h"
 
-/* Connections that the gate has let through and that no worker has accepted yet. */
+/* Connections that the gate has let through and that no worker has accepted yet: the length of the
+ * listener's queue. */
 #define BACKLOG 4096
 
 static_assert(DP_OUTWARD_CHANNEL == 1 << (DP_OUTWARD_FDS - 1), "the channel is the last");
@@ -55,7 +56,7 @@ static int bind_any(int fd, int family, uint16_t port)
 	return bind(fd, &a.sa, len) < 0 ? -errno : 0;
 }
 
-/* A socket with what both kinds have in common. The descriptor or -errno. */
+/* Opens a transparent socket. Returns the descriptor or -errno. */
 static int open_transparent(int family, int type, int proto)
 {
 	auto_fd int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, proto);
@@ -80,13 +81,14 @@ static int open_tcp(int family, unsigned worker)
 	return code ? code : steal_fd(&fd);
 }
 
-/* Where a datagram was sent to is told with it. */
+/* The kernel tells with each datagram where it was sent to. */
 static int open_udp(int family)
 {
 	auto_fd int fd = open_transparent(family, SOCK_DGRAM, IPPROTO_UDP);
 	int code = fd < 0 ? fd : sockopt_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 
-	/* A worker binds its own to the same port, when a server has that. */
+	/* When a server inside answers from a port, a worker binds its own socket to that port,
+	 * too. */
 	if (!code)
 		code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (!code && family == AF_INET)
@@ -105,7 +107,7 @@ static int open_raw(int family)
 	auto_fd int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW);
 	int code = fd < 0 ? -errno : 0;
 
-	/* For IPv4 IPPROTO_RAW means as much: raw(7). */
+	/* For IPv4, IPPROTO_RAW implies the header option: raw(7). */
 	if (!code && family == AF_INET6)
 		code = sockopt_set(fd, IPPROTO_IPV6, IPV6_HDRINCL, 1);
 	return code ? code : steal_fd(&fd);

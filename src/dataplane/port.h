@@ -8,39 +8,41 @@
 #include "ports/route.h"
 
 /*
- * The data plane's part of a published port (struct port). src/dataplane/control has it; others
- * need only its size.
+ * The data plane's part of a published port (struct port). Only src/dataplane/control uses the
+ * fields; others need only its size.
  */
 
 enum dp_port_state {
-	DP_PORT_BINDING, /* the broker is to bind the socket in the namespace */
+	DP_PORT_BINDING, /* the broker is asked to bind the socket in the namespace */
 	DP_PORT_ADDING,
 	DP_PORT_LIVE,
-	DP_PORT_UNDOING, /* a worker refused it: the others give it up */
+	DP_PORT_UNDOING, /* a worker refused the port: the others are told to close it */
 	DP_PORT_REMOVING,
 };
 
 struct dp_port {
 	struct dataplane *dp;
-	struct port *port; /* whose part it is */
-	int id;		   /* port's, as the key of the data plane's table */
+	struct port *port; /* the port that this is a part of */
+	int id;		   /* the port's id, as the key of the data plane's table */
 	enum dp_port_state state;
 	struct port_route route;
-	uint32_t slot;	/* in the statistics file */
-	bool slot_used; /* by an earlier port */
-	uint32_t held;	/* a request that waits for a reload's end: enum dp_msg_type; 0: none */
+	uint32_t slot;	/* slot in the statistics file */
+	bool slot_used; /* an earlier port has used the slot */
+	uint32_t held;	/* type of a request (enum dp_msg_type) that waits until a reload has ended;
+			   0: none */
 	int *fds;	/* the listening sockets */
 	unsigned n_fds;
-	bool asked;	   /* BINDING: the broker knows */
-	uint64_t asked_ms; /* since when it is asked, loop_now_ms() */
-	bool inside;	   /* the last of them is the one in the namespace */
-	unsigned worker;   /* of the first; the others go to those after it */
-	unsigned waiting;  /* answers to come */
-	unsigned lives;	   /* data planes that it was offered to while ADDING */
+	bool asked;	   /* BINDING: the broker has been asked */
+	uint64_t asked_ms; /* since when the broker is asked, loop_now_ms() */
+	bool inside;	   /* the last of fds is the socket in the namespace */
+	unsigned
+		worker; /* the worker that has the first socket; the next workers have the others */
+	unsigned waiting; /* answers that are still to come */
+	unsigned lives;	  /* how many data planes the port was offered to while ADDING */
 	uint32_t seq;
-	enum port_settler by; /* whose error it is */
+	enum port_settler by; /* who reported err */
 	int err;
-	struct loop_source *timer; /* to be finished outside the call that asked for it */
+	struct loop_source *timer; /* settles the port outside of the call that asked for it */
 	UT_hash_handle hh;	   /* by id */
 };
 

@@ -19,7 +19,7 @@
 #include "base/landlock.h"
 
 /*
- * What is left to each role, in one table (seccomp(2)). Everything that is not in it fails with
+ * The system calls that each role may use, in one table (seccomp(2)). Every other call fails with
  * EPERM: an error that the caller sees and survives, in code that moves other people's bytes.
  *
  * io_uring operations do not pass through this filter. The ring has its own list, in io/uring.c.
@@ -29,7 +29,7 @@
 #define UDP_GRO 104
 #endif
 
-/* Who may. */
+/* Roles, as bits: who may use a call. */
 enum {
 	PLANE = 1 << 0,	      /* data plane, either back end */
 	URING = 1 << 1,	      /* data plane with io_uring */
@@ -39,13 +39,13 @@ enum {
 	RELAY = 1 << 5,	      /* network drivers' own processes */
 	TRANSPARENT = 1 << 6, /* data plane that connects with the addresses of clients */
 	OUTWARD = 1 << 7,     /* data plane with a way out of the namespace */
-	KEEPER = 1 << 8,      /* what looks after the broker's rules in the namespace */
-	GUARD = 1 << 9,	      /* what waits for a program's end, and ends it */
-	SETUP = 1 << 10,      /* a driver's process that changes the namespace, and then ends */
+	KEEPER = 1 << 8,      /* process that looks after the broker's rules in the namespace */
+	GUARD = 1 << 9,	      /* process that waits for a program's end, and ends it */
+	SETUP = 1 << 10,      /* process of a driver that changes the namespace, and then ends */
 	ALL = PLANE | BROKER | KEEPER | RELAY | GUARD | SETUP,
 };
 
-/* A condition on an argument: (argument & mask) == value. mask 0: none. */
+/* A condition on an argument: (argument & mask) == value. mask 0: no condition. */
 struct cond {
 	unsigned arg;
 	uint64_t mask, value;
@@ -59,11 +59,11 @@ struct rule {
 	struct cond conds[CONDS_MAX];
 };
 
-/* The versions of clang-format differ about braces in macros. */
+/* Versions of clang-format disagree about braces in macros. */
 /* clang-format off */
 #define CALL(w, name)         {.who = (w), .call = SCMP_SYS(name)}
 #define CALL_IF(w, name, ...) {.who = (w), .call = SCMP_SYS(name), .conds = {__VA_ARGS__}}
-#define INT                   UINT32_MAX /* an int argument: the upper half is not looked at */
+#define INT                   UINT32_MAX /* an int argument: the kernel ignores the upper half */
 #define ARG(n, v)             {(n), INT, (v)}
 #define NO_EXEC(n)            {(n), PROT_EXEC, 0}
 /* clang-format on */
@@ -74,7 +74,7 @@ struct rule {
 		ARG(2, proto))
 
 static const struct rule rules[] = {
-	/* Bytes. */
+	/* Reading and writing. */
 	CALL(ALL, read),
 	CALL(ALL, write),
 	CALL(ALL, close),
@@ -85,7 +85,7 @@ static const struct rule rules[] = {
 	CALL(ALL, splice),   /* payload; log lines, too: base/log_output.c */
 	CALL(ALL, pwritev2), /* log lines */
 
-	/* Sockets that are there. */
+	/* Sockets that exist already. */
 	CALL(PLANE, connect),
 	CALL(PLANE, shutdown),
 	CALL(PLANE, getsockname),
@@ -95,8 +95,9 @@ static const struct rule rules[] = {
 	CALL_IF(PLANE, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_CONGESTION)),
 	CALL(PLANE, accept4),
 
-	/* This takes a right over the namespace that the socket is of: the user who owns its user
-	 * namespace has it there, without any capability, and nowhere else. */
+	/* An address of others and the mark take a right over the network namespace that the socket
+	 * belongs to. The user who owns that namespace's user namespace has the right there,
+	 * without any capability, and nowhere else. */
 	CALL(TRANSPARENT | OUTWARD, bind),
 	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, IPPROTO_IP), ARG(2, IP_TRANSPARENT)),
 	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, IPPROTO_IPV6), ARG(2, IPV6_TRANSPARENT)),
@@ -105,8 +106,8 @@ static const struct rule rules[] = {
 	CALL_IF(TRANSPARENT, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_MARK)),
 	CALL_IF(TRANSPARENT | OUTWARD, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_REUSEADDR)),
 
-	/* The host's side of the way out: TCP, UDP, and the sockets of ping (icmp(7),
-	 * ping_group_range). */
+	/* The host's side of the way out: TCP, UDP, and ping sockets (icmp(7), ping_group_range).
+	 */
 	SOCKET(OUTWARD, AF_INET, SOCK_STREAM, IPPROTO_TCP),
 	SOCKET(OUTWARD, AF_INET6, SOCK_STREAM, IPPROTO_TCP),
 	SOCKET(OUTWARD, AF_INET, SOCK_DGRAM, IPPROTO_UDP),
@@ -140,7 +141,8 @@ static const struct rule rules[] = {
 	CALL(BROKER, bind),
 	CALL(BROKER, listen),
 
-	/* A look at how connections are treated there, and rules for it (ns/transparent.h). */
+	/* The keeper tries how connections are treated in the namespace, and sets rules
+	 * (ns/transparent.h). */
 	SOCKET(KEEPER, AF_INET, SOCK_STREAM, IPPROTO_TCP),
 	CALL(KEEPER, bind),
 	CALL(KEEPER, listen),
@@ -149,8 +151,8 @@ static const struct rule rules[] = {
 	CALL_IF(KEEPER, getsockopt, ARG(1, IPPROTO_IP), ARG(2, SO_ORIGINAL_DST)),
 	CALL(KEEPER, sendto),
 
-	/* Interfaces, routes and rules by netlink; a file of the namespace's. What it opens is not
-	 * looked at: it can nothing that the command could not. */
+	/* Interfaces, routes and rules by netlink, and a file of the namespace's. Paths are not
+	 * checked: the process has no right that the command does not have, too. */
 	CALL(SETUP, socket),
 	CALL(SETUP, bind),
 	CALL(SETUP, listen),
@@ -171,7 +173,7 @@ static const struct rule rules[] = {
 	CALL(SETUP, fchmod),
 	CALL(SETUP, fcntl),
 
-	/* The end of others: add_signals. */
+	/* A guard ends other processes; add_signal limits which. */
 	CALL(GUARD, kill),
 	CALL(GUARD, wait4),
 
@@ -180,8 +182,8 @@ static const struct rule rules[] = {
 	CALL_IF(PLANE, fcntl, ARG(1, F_SETPIPE_SZ)),
 	CALL_IF(PLANE, fcntl, ARG(1, F_GETPIPE_SZ)),
 
-	/* Waiting. poll: how a worker waits for room in its control channel, and how the epoll back
-	 * end looks whether something is ready. */
+	/* Waiting. A worker polls while it waits for room in its control channel, and the epoll
+	 * back end polls to see whether something is ready. */
 	CALL(URING, io_uring_enter),
 	CALL(EPOLL, epoll_ctl),
 	CALL(EPOLL, epoll_wait),
@@ -191,7 +193,7 @@ static const struct rule rules[] = {
 	CALL(ALL, ppoll),
 	CALL(ALL, restart_syscall),
 
-	/* The C library's own: memory, none of it executable; locks; the clock. */
+	/* The C library: memory that is not executable, locks, the clock. */
 	CALL(ALL, brk),
 	CALL_IF(ALL, mmap, NO_EXEC(2)),
 	CALL_IF(ALL, mprotect, NO_EXEC(2)),
@@ -205,7 +207,7 @@ static const struct rule rules[] = {
 	CALL(ALL, gettimeofday),
 	CALL(ALL, getrandom),
 
-	/* The end, in order or by an assertion. */
+	/* Exit, and abort by an assertion. */
 	CALL(ALL, exit),
 	CALL(ALL, exit_group),
 	CALL(ALL, rt_sigaction),
@@ -213,9 +215,9 @@ static const struct rule rules[] = {
 	CALL(ALL, rt_sigreturn),
 	CALL(ALL, getpid),
 	CALL(ALL, gettid),
-	CALL(ALL, tgkill), /* to ourselves: see add_signal */
+	CALL(ALL, tgkill), /* to ourselves only: see add_signal */
 
-	/* For the run-time libraries of the sanitizers, to report and at exit. */
+	/* The sanitizers' run-time libraries use these to report, and at exit. */
 	CALL(TOOL, open),
 	CALL(TOOL, openat),
 	CALL(TOOL, readlink),
@@ -267,8 +269,8 @@ static int add_rule(scmp_filter_ctx ctx, const struct rule *r)
 	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, r->call, n, cmp);
 }
 
-/* abort(3) sends itself a signal; a guard sends the program that it is for SIGKILL, and the group
- * of that. Nobody else gets any. ended: 0: there is no such program. */
+/* abort(3) sends a signal to its own process. A guard sends SIGKILL to the program that it guards,
+ * and to the program's group. No other signal is allowed. ended: that program; 0: there is none. */
 static int add_signal(scmp_filter_ctx ctx, int call, pid_t ended)
 {
 	pid_t to = call == SCMP_SYS(kill) ? -ended : getpid();
@@ -299,11 +301,12 @@ static int load(scmp_filter_ctx ctx, unsigned who, pid_t ended)
 {
 	int code = add_rules(ctx, who, ended);
 
-	/* All threads, not this one alone. */
+	/* The filter is for all threads of the process. */
 	if (!code)
 		code = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
-	/* No code of others runs here, so nobody is to be kept from speculating (prctl(2),
-	 * PR_SPEC_STORE_BYPASS): kernels before 5.16 make every filtered process pay for that. */
+	/* No foreign code runs in this process, so speculation needs no limits (prctl(2),
+	 * PR_SPEC_STORE_BYPASS). Before Linux 5.16 every filtered process would pay for such
+	 * limits. */
 	if (!code)
 		code = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_SSB, 1);
 	if (!code)
@@ -328,14 +331,13 @@ static int apply(unsigned who, struct err *e)
 	return apply_for(who, 0, e);
 }
 
-/* Drops all capabilities but those of keep, a set of bits (1 << CAP_...), as far as they are there.
- */
+/* Drops all capabilities except those in keep, a set of bits (1 << CAP_...). */
 static int drop_caps_but(uint64_t keep, struct err *e)
 {
 	capng_select_t which = CAPNG_SELECT_CAPS;
 
-	/* Taking from the bounding set takes a capability; without it no_new_privs does the same.
-	 */
+	/* Taking from the bounding set needs CAP_SETPCAP. Without it no_new_privs has the same
+	 * effect. */
 	if (capng_get_caps_process() < 0)
 		return err_set(e, -EPERM, "capabilities: cannot be read");
 	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP))
@@ -354,7 +356,7 @@ static int drop_caps_but(uint64_t keep, struct err *e)
 	return 0;
 }
 
-/* Every capability, in every set. Part of those above. */
+/* Drops every capability, in every set. The functions of the header use it. */
 static int sandbox_drop_caps(struct err *e)
 {
 	return drop_caps_but(0, e);
@@ -379,7 +381,8 @@ int sandbox_dataplane(bool uring, bool transparent, bool outward, struct err *e)
 	return code ? code : apply(who, e);
 }
 
-/* Of processes with one thread. A sanitizer reads files of /proc at the end. */
+/* For processes with one thread. A sanitizer reads files of /proc at the end, so its builds keep
+ * them. */
 static int close_files(const struct landlock_rest *rest, struct err *e)
 {
 	int code = 0;
@@ -392,8 +395,8 @@ static int close_files(const struct landlock_rest *rest, struct err *e)
 
 int sandbox_dataplane_files(bool transparent, bool outward, struct err *e)
 {
-	/* Which ports it connects to is the user's to say; and with a client's address it binds the
-	 * client's port. */
+	/* The user chooses which ports the data plane connects to. With a client's address it binds
+	 * the client's port. */
 	const struct landlock_rest rest = {.bind_tcp = transparent || outward, .connect_tcp = true};
 
 	return close_files(&rest, e);
@@ -410,7 +413,7 @@ int sandbox_broker(struct err *e)
 
 int sandbox_keeper(struct err *e)
 {
-	/* It looks by a connection of its own whether connections are tracked. */
+	/* The keeper opens a connection of its own to see whether connections are tracked. */
 	const struct landlock_rest rest = {.bind_tcp = true, .connect_tcp = true};
 	int code = sandbox_keeper_caps(e);
 
@@ -429,7 +432,8 @@ int sandbox_relay(struct err *e)
 
 int sandbox_guard(pid_t ended, struct err *e)
 {
-	/* The program has been started before this, and so is out of reach for one without. */
+	/* The program was started before this call. Landlock would keep a process under it from
+	 * signalling one that is not. */
 	const struct landlock_rest rest = {.signal = true};
 	int code = sandbox_drop_caps(e);
 

@@ -16,12 +16,12 @@
 #define UDP_GRO 104
 #endif
 
-/* As Go's net package: a peer that vanished is noticed after 15 + 9 * 15 s. */
+/* As in Go's net package: the kernel notices after 15 + 9 * 15 s that a peer has vanished. */
 #define KEEPALIVE_S 15
 
-/* Datagrams come in bursts while a worker is busy with others. The kernel cuts this down to
- * net.core.rmem_max and wmem_max, and counts a small datagram as some 800 bytes: a burst of
- * 2,500 at least. */
+/* Datagrams come in bursts while a worker is busy with other flows. The kernel limits this to
+ * net.core.rmem_max and wmem_max, and counts a small datagram as some 800 bytes: at least 2,500 of
+ * them fit. */
 #define UDP_BUFFER_BYTES (2 << 20)
 
 int sockopt_set(int fd, int level, int option, int value)
@@ -64,7 +64,7 @@ int sockopt_tcp(int fd)
 		{IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_S},
 		{IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_S},
 		/* An urgent byte is delivered in its place: splice(2) stops there, recv(2) reads
-		   it. */
+		 * it. */
 		{SOL_SOCKET, SO_OOBINLINE, 1},
 	};
 

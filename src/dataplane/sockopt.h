@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * Options that listening sockets (bind.c) and the broker's sockets (broker/socket.c) share, and
- * checks of sockets that the broker has sent. Those options that a kernel may lack or refuse are
- * wishes and report nothing.
+ * Socket options that listening sockets (bind.c) and the broker's sockets (broker/socket.c) share,
+ * and checks of sockets that the broker has sent. An option that a kernel may lack or refuse is set
+ * without an error.
  */
 
 /* 0 or -errno. */
@@ -17,28 +17,29 @@ int sockopt_set(int fd, int level, int option, int value);
 /* Whether an option of SOL_SOCKET has this value; false also when it cannot be read. */
 bool sockopt_is(int fd, int option, int want);
 
-/* SO_NETNS_COOKIE (socket(7)): a number of the network namespace that the socket belongs to, which
- * no other has. 0 where the kernel cannot tell: before Linux 5.14. 0 or -errno. */
+/* SO_NETNS_COOKIE (socket(7)): a unique number of the network namespace that the socket belongs to.
+ * *cookie is 0 where the kernel cannot tell: before Linux 5.14. 0 or -errno. */
 int sockopt_netns_cookie(int fd, uint64_t *cookie);
-/* Whether it belongs to the network namespace with this cookie. None has 0. */
+/* Whether the socket belongs to the network namespace with this cookie. False for cookie 0. */
 bool sockopt_in_netns(int fd, uint64_t cookie);
 
 /* TCP_NODELAY, SO_KEEPALIVE after 15 s every 15 s as Go's net package does, SO_OOBINLINE.
  * Accepted sockets inherit all of these from their listener (socket(7), tcp(7)). 0 or -errno. */
 int sockopt_tcp(int fd);
 
-/* Takes pacing off: a congestion control such as BBR paces on loopback too, and costs half of the
- * throughput there. reno is in every kernel and open to everybody (tcp(7)). */
+/* Switches pacing off: a congestion control such as BBR paces on loopback, too, which halves the
+ * throughput there. reno is in every kernel, and everybody may choose it (tcp(7)). */
 void sockopt_no_pacing(int fd);
 
-/* Receives runs of datagrams (UDP_GRO, udp(7)) with buffers for bursts of them. */
+/* Lets the socket receive runs of datagrams (UDP_GRO, udp(7)) into buffers that hold bursts. */
 void sockopt_udp(int fd);
 
-/* The same, and ICMP errors are kept for MSG_ERRQUEUE (ip(7), IP_RECVERR): an unconnected socket
- * hears of none otherwise. 0 or -errno. */
+/* The same as sockopt_udp, and ICMP errors are kept for MSG_ERRQUEUE (ip(7), IP_RECVERR): otherwise
+ * an unconnected socket hears of none. 0 or -errno. */
 int sockopt_outside_udp(int fd, int family);
 
-/* How many ports the network namespace of the caller gives to sockets that connect without one. */
+/* How many ports the caller's network namespace has for sockets that connect without a port of
+ * their own (ip_local_port_range). */
 unsigned ports_for_connecting(void);
 
 #endif
