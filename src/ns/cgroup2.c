@@ -15,10 +15,11 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-/* Processes may start others while we move them: so often is looked again. */
+/* How many times the group is searched again, since processes may start others while we move
+ * them. */
 #define ROUNDS_MAX 16
 
-/* What is left of path below dir: "" or "/...". NULL when it is not below. */
+/* The part of path below dir: "" or "/...". NULL when path is not below dir. */
 static const char *below(const char *path, const char *dir)
 {
 	size_t len = strcmp(dir, "/") ? strlen(dir) : 0;
@@ -35,7 +36,8 @@ bool cgroup2_directory(const struct mountinfo *m, const char *cgroup, char *out,
 	out[0] = '\0';
 	if (strcmp(m->type, "cgroup2") != 0)
 		return false;
-	/* Outside of the root of our cgroup namespace paths begin so: cgroup_namespaces(7). */
+	/* A path that is not below the root of our cgroup namespace begins like this:
+	 * cgroup_namespaces(7). */
 	if (!strncmp(cgroup, "/..", 3))
 		return true;
 	rest = below(cgroup, m->root);
@@ -65,7 +67,8 @@ static int own_cgroup(char **out)
 	return 0;
 }
 
-/* A mount may lie below another one, so it is looked at what is there. */
+/* The directory may be hidden under another mount, so the file system that the path leads to is
+ * checked. */
 static int open_cgroup(const char *path)
 {
 	auto_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -78,12 +81,13 @@ static int open_cgroup(const char *path)
 	return fs.f_type == CGROUP2_SUPER_MAGIC ? steal_fd(&fd) : -ENOENT;
 }
 
-/* Looking for a mount that shows a cgroup. */
+/* The state of a search for a mount that shows a cgroup. */
 struct search {
 	const char *cgroup;
 	char *path; /* the directory */
 	size_t size;
-	int fd; /* its descriptor; -ENODEV: no cgroup2 so far, -ENOENT: none that shows it */
+	int fd; /* its descriptor; -ENODEV: no cgroup2 mount yet, -ENOENT: none that shows the
+		 * cgroup */
 };
 
 static int look(void *arg, const struct mountinfo *m)
@@ -99,8 +103,9 @@ static int look(void *arg, const struct mountinfo *m)
 	return 0;
 }
 
-/* Looks through the mounts for one that shows the cgroup. The directory in path and its
- * descriptor, or -ENOENT when none shows it, -ENODEV when cgroup2 is not mounted, -errno. */
+/* Searches the mounts for one that shows the cgroup. Returns the descriptor of its directory, whose
+ * path it puts into path; -ENOENT when no mount shows it, -ENODEV when cgroup2 is not mounted, or
+ * -errno. */
 static int find_cgroup(const char *cgroup, char *path, size_t size)
 {
 	struct search s = {.cgroup = cgroup, .path = path, .size = size, .fd = -ENODEV};
@@ -127,7 +132,7 @@ static int write_at(int dir, const char *name, const char *text)
 
 struct moves {
 	unsigned moved, stayed;
-	int code; /* of the first that stayed */
+	int code; /* why the first process that stayed could not be moved */
 	char pid[16];
 };
 
@@ -136,14 +141,14 @@ static void move_one(int to, char *pid, struct moves *m)
 	int code;
 
 	pid[strcspn(pid, "\n")] = '\0';
-	/* The kernel writes 0 for a process outside our PID namespace; to write 0 back would move
+	/* The kernel shows 0 for a process outside our PID namespace. To write 0 back would move
 	 * us. */
 	code = strcmp(pid, "0") ? write_at(to, "cgroup.procs", pid) : -ESRCH;
 	if (!code) {
 		m->moved++;
 		return;
 	}
-	/* The process has ended in the meantime. */
+	/* The process has ended in the meantime, which is no failure. */
 	if (code == -ESRCH && strcmp(pid, "0"))
 		return;
 	if (!m->stayed++) {
@@ -168,7 +173,7 @@ static int move_round(int from, int to, struct moves *m)
 	return 0;
 }
 
-/* True when any process has moved. */
+/* Moves all processes that are there now. Whether any has moved. */
 static bool move_all(int from, int to, const char *path)
 {
 	struct moves m = {0};
@@ -192,8 +197,8 @@ static bool move_all(int from, int to, const char *path)
 	return any;
 }
 
-/* Enables one controller at a time, so that one that is refused (threaded, or busy with a process
- * that stayed) does not keep the others away. */
+/* Enables one controller at a time, so that a controller that the kernel refuses (threaded, or busy
+ * with a process that stayed) does not keep out the others. */
 static void enable_controllers(int dir, const char *path)
 {
 	auto_fd int fd = openat(dir, "cgroup.controllers", O_RDONLY | O_CLOEXEC);
@@ -248,7 +253,7 @@ static int evacuate(int from, const char *path, const char *group, struct err *e
 	if (code)
 		return code;
 	if (!move_all(from, to, path)) {
-		unlinkat(from, group, AT_REMOVEDIR); /* fails when others are in it */
+		unlinkat(from, group, AT_REMOVEDIR); /* fails when there are processes in it */
 		return 0;
 	}
 	enable_controllers(from, path);

@@ -33,8 +33,8 @@ static int link_entry(int top_fd, int sub_fd, const char *sub, const struct dire
 	return symlinkat(target, top_fd, d->d_name) < 0 ? -errno : 0;
 }
 
-/* Fills the directory at top_fd with links to what sub_fd (top's subdirectory called sub) holds. 0
- * or -errno. */
+/* Fills the directory at top_fd with links to the entries of its subdirectory sub, open as sub_fd.
+ * 0 or -errno. */
 static int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct err *e)
 {
 	int fd = openat(sub_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -62,7 +62,7 @@ static int copyup_link_entries(int top_fd, int sub_fd, const char *sub, struct e
 	return code;
 }
 
-/* Moves the old content, as the mount tree it is, below the new tmpfs, to where sub leads. */
+/* Moves the old content, a mount tree, below the new tmpfs, to where the link sub leads. */
 static int move_below(int top, const char *sub, int tree, const char *path, struct err *e)
 {
 	char around[32], target[PATH_MAX + sizeof(around)];
@@ -80,7 +80,7 @@ static int move_below(int top, const char *sub, int tree, const char *path, stru
 	return 0;
 }
 
-/* path: of the directory, without symbolic links. */
+/* Fills the new tmpfs top. path: of the old directory, without symbolic links. */
 static int fill(int top, int tree, const char *path, struct err *e)
 {
 	auto_fd int sub_fd = -1;
@@ -100,7 +100,7 @@ static int fill(int top, int tree, const char *path, struct err *e)
 	return copyup_link_entries(top, sub_fd, sub, e);
 }
 
-/* A tmpfs that is not mounted anywhere yet. The descriptor, of O_PATH, or -errno. */
+/* Makes a tmpfs that is not mounted anywhere yet. Its descriptor, of O_PATH, or -errno. */
 static int make_tmpfs(mode_t mode)
 {
 	auto_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
@@ -141,7 +141,7 @@ static int path_of(int fd, char out[PATH_MAX], struct err *e)
 	return 0;
 }
 
-/* A mount on the root directory would be seen by nobody. */
+/* Whether st is the root directory, on which nobody would see a mount. */
 static bool is_root(const struct stat *st)
 {
 	struct stat root;
@@ -149,8 +149,8 @@ static bool is_root(const struct stat *st)
 	return stat("/", &root) == 0 && st->st_dev == root.st_dev && st->st_ino == root.st_ino;
 }
 
-/* The path is looked up once: whoever may change a part of it does not get one directory copied and
- * another one covered. */
+/* The path is looked up only once. Otherwise somebody who can change a part of it could make us
+ * copy one directory and cover another one. */
 int copyup_dir(const char *dir, struct err *e)
 {
 	auto_fd int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), tree = -1, top = -1;

@@ -13,16 +13,16 @@
 #include "base/fd.h"
 #include "base/limits.h"
 
-/* On the way to the directory that is copied up. */
+/* A position on the way to the directory that is copied up. */
 struct walk {
 	const char *dir;
-	size_t len; /* of dir that is behind us: a path without a slash at its end */
+	size_t len; /* of the part of dir that is done: a path without a slash at its end */
 	int here;
-	int around; /* what stands for it */
+	int around; /* the copy of `here`, with the links */
 };
 
-/* Links to all that is beside the next directory on the way. What cannot be read or is too much is
- * left out: links that lead there dangle. */
+/* Makes links to all neighbours of the next directory on the way. One that cannot be read, or is
+ * beyond the limit, is left out: symbolic links that lead there dangle. */
 static void link_neighbours(const struct walk *w, const char *next)
 {
 	int fd = openat(w->here, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

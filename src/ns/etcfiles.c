@@ -19,7 +19,7 @@
 /* hosts(5) files of ad blockers have some hundred thousand lines; 16 MiB holds them. */
 #define HOSTS_MAX (16 * 1024 * 1024)
 
-/* Some name servers, of 57 bytes a line at most. */
+/* Room for some name servers, whose lines have 57 bytes at most. */
 #define RESOLV_MAX 1024
 
 int etcfiles_resolv_conf(const char *const *dns, size_t n_dns, char *buf, size_t size)
@@ -42,7 +42,7 @@ int etcfiles_hosts(const char *old, const char *hostname, char *buf, size_t size
 	return n < 0 || (size_t)n >= size ? -ENOBUFS : 0;
 }
 
-/* The new text of /etc/hosts, allocated. */
+/* Makes the new text of /etc/hosts. The caller frees *out. */
 static int make_hosts(char **out, struct err *e)
 {
 	auto_free char *old = malloc(HOSTS_MAX), *text = NULL;
@@ -65,8 +65,8 @@ static int make_hosts(char **out, struct err *e)
 	return 0;
 }
 
-/* With this mode whatever the umask, which is the command's and stays as it is. The descriptor, or
- * -errno. */
+/* Writes the file with mode 0644 whatever the umask is, since the umask is the command's and must
+ * not change. The descriptor, or -errno. */
 static int write_at(int dir_fd, const char *name, const char *text)
 {
 	auto_fd int fd =
@@ -86,8 +86,8 @@ static int write_file(const char *path, const char *text)
 	return fd < 0 ? fd : 0;
 }
 
-/* In a copied-up /etc the name is a link to the host's file: the link goes, a file of ours comes.
- */
+/* In a copied-up /etc the name is a link to the host's file. It is removed, and a file of ours
+ * made. */
 static int put_file(const char *path, const char *text, struct err *e)
 {
 	int code;
@@ -98,8 +98,8 @@ static int put_file(const char *path, const char *text, struct err *e)
 	return code ? err_errno(e, code, "cannot write %s", path) : 0;
 }
 
-/* The file written into the state directory is the one mounted, whatever its name leads to by
- * then. path NULL: it is not mounted. */
+/* Mounts the very file that it wrote into the state directory, wherever the name leads to by then.
+ * path NULL: it is not mounted. */
 static int install_file(int dir_fd, const char *name, const char *text, const char *path,
 			struct err *e)
 {
@@ -172,7 +172,7 @@ int etcfiles_change_resolv_conf(const char *const *old, size_t n_old, const char
 	n = fd_read_file(path, found, sizeof(found));
 	if (n < 0 || strcmp(found, before) != 0)
 		return err_set(e, -EEXIST, "%s is not as it was made: it stays as it is", path);
-	/* In place: a bind mount cannot be replaced. */
+	/* Written in place, because a bind mount cannot be replaced. */
 	code = write_file(path, after);
 	return code ? err_errno(e, code, "cannot write %s", path) : 0;
 }

@@ -62,7 +62,7 @@ char **idmap_args(const char *tool, pid_t pid, unsigned own, const struct id_ran
 	return args;
 }
 
-/* RootlessKit's words: `newuidmap 4711 [0 1000 1 1 100000 65536] failed: ...`. */
+/* Uses RootlessKit's words: `newuidmap 4711 [0 1000 1 1 100000 65536] failed: ...`. */
 static int wrap_command(char **args, struct err *e, int code)
 {
 	char words[512] = "";
@@ -74,7 +74,7 @@ static int wrap_command(char **args, struct err *e, int code)
 	return err_wrap(e, code, "%s %s [%.300s] failed", args[0], args[1], words);
 }
 
-/* The file that is run under this name, as execvp(3) finds it. false: none. */
+/* Finds the file that is run under this name, as execvp(3) does. False: there is none. */
 static bool find_tool(const char *tool, char path[PATH_MAX])
 {
 	const char *dirs = getenv("PATH");
@@ -90,7 +90,7 @@ static bool find_tool(const char *tool, char path[PATH_MAX])
 	return false;
 }
 
-/* Why it has no more rights than we have, which it needs, or NULL. */
+/* Why the tool has no more rights than we have, although it needs them; or NULL. */
 static const char *lack_of_rights(const char *tool)
 {
 	char path[PATH_MAX];
@@ -156,7 +156,7 @@ static int finish(char **args, struct proc_job *job, struct err *e)
 	return wrap_command(args, e, code);
 }
 
-/* The kernel takes an id once. */
+/* The user's own id must not be in a sub-id range as well: the kernel takes an id only once. */
 static int check_own(unsigned own, const struct id_ranges *r, const char *kind, struct err *e)
 {
 	for (size_t i = 0; i < r->n; i++) {

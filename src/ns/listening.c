@@ -15,11 +15,11 @@
 #include "base/fd.h"
 #include "ns/netlink.h"
 
-/* The kernel makes messages of a dump no longer than this. */
+/* The kernel makes no message of a dump longer than this. */
 #define DUMP_BYTES 32768
 
-/* Of one protocol and family. A dump ends by itself; this is for a namespace that makes sockets as
- * fast as they are read. */
+/* Messages of one dump (a protocol of a family). A dump ends by itself; this limit is for a
+ * namespace that makes sockets as fast as they are read. */
 #define MESSAGES_MAX 4096
 
 #define PORT_RANGE "/proc/sys/net/ipv4/ip_local_port_range"
@@ -30,11 +30,11 @@ static const struct {
 } dumps[] = {
 	{AF_INET, IPPROTO_TCP, 1u << TCP_LISTEN},
 	{AF_INET6, IPPROTO_TCP, 1u << TCP_LISTEN},
-	{AF_INET, IPPROTO_UDP, 1u << TCP_CLOSE}, /* how an unconnected one shows */
+	{AF_INET, IPPROTO_UDP, 1u << TCP_CLOSE}, /* an unconnected UDP socket has this state */
 	{AF_INET6, IPPROTO_UDP, 1u << TCP_CLOSE},
 };
 
-/* What the kernel has by default, where it cannot be read. */
+/* Reads the range, or takes the kernel's default where it cannot be read. */
 static void read_range(struct listening_source *out)
 {
 	char text[64];
@@ -94,7 +94,8 @@ static int ask(struct listening_source *src, unsigned i)
 	return n < 0 ? -errno : 0;
 }
 
-/* Bytes of the message from here on. libmnl's own tail is aligned, and may be beyond it. */
+/* The number of bytes from here to the end of the message. libmnl's own tail is aligned, and may be
+ * beyond the end. */
 static int left_from(const struct nlmsghdr *nlh, const struct nlattr *attr)
 {
 	const char *end = (const char *)nlh + nlh->nlmsg_len;
@@ -150,7 +151,7 @@ int listening_parse(const void *buf, size_t len, uint32_t seq, uint8_t proto, li
 		struct listening l;
 
 		if (nlh->nlmsg_seq != seq)
-			continue; /* of a dump that was given up */
+			continue; /* of an earlier dump that was given up */
 		if (nlh->nlmsg_type == NLMSG_DONE)
 			return 1;
 		if (nlh->nlmsg_type == NLMSG_ERROR)
@@ -161,7 +162,7 @@ int listening_parse(const void *buf, size_t len, uint32_t seq, uint8_t proto, li
 	return 0;
 }
 
-/* Root of the namespace may write to the socket, too: only the kernel is listened to. */
+/* Takes messages of the kernel only: root of the namespace can write to the socket, too. */
 static int receive(struct listening_source *src, uint8_t proto, listening_fn *fn, void *arg)
 {
 	static char buf[DUMP_BYTES] __attribute__((aligned(8)));
@@ -181,10 +182,11 @@ int listening_each(struct listening_source *src, listening_fn *fn, void *arg)
 	for (unsigned i = 0; i < ARRAY_SIZE(dumps); i++) {
 		int code = ask(src, i);
 
-		/* The kernel has the next part ready when the one before has been read. */
+		/* Never waits long: the kernel has the next part ready when the one before has been
+		 * read. */
 		for (unsigned n = 0; code == 0; n++)
 			code = n < MESSAGES_MAX ? receive(src, dumps[i].proto, fn, arg) : -EMSGSIZE;
-		/* A kernel without IPv6 knows no sockets of it. */
+		/* A kernel without IPv6 answers like this for its sockets. */
 		if (code < 0 && !(code == -ENOENT && dumps[i].family == AF_INET6))
 			return code;
 	}

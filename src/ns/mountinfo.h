@@ -4,21 +4,21 @@
 
 #include <stdbool.h>
 
-/* The mounts of this process's mount namespace, from /proc/self/mountinfo (proc(5)). */
+/* Reads the mounts of this process's mount namespace from /proc/self/mountinfo (proc(5)). */
 
-/* One of them. The strings lie in the line that they were read from; escapes are undone. */
+/* One mount. The strings lie in the line that they were read from; escapes are undone. */
 struct mountinfo {
-	const char *root;  /* of the file system: what of it is mounted */
+	const char *root;  /* the part of the file system that is mounted */
 	const char *point; /* where */
 	const char *type;  /* "cgroup2" */
 	bool shared;	   /* in a peer group: mount_namespaces(7) */
 };
 
-/* Takes a line apart, in place. False: no line of mountinfo. */
+/* Parses a line, in place. False: it is no line of mountinfo. */
 bool mountinfo_parse(char *line, struct mountinfo *m);
 
-/* Calls fn for each mount, those below first; stops when it returns nonzero and returns that.
- * 0, or -errno when the list cannot be read. */
+/* Calls fn for each mount, lower ones first. Stops when fn returns nonzero, and returns that. 0, or
+ * -errno when the list cannot be read. */
 int mountinfo_each(int (*fn)(void *arg, const struct mountinfo *m), void *arg);
 
 #endif

@@ -44,7 +44,7 @@ static int look_at_root(void *arg, const struct mountinfo *m)
 	bool *shared = arg;
 
 	if (strcmp(m->point, "/") == 0)
-		*shared = m->shared; /* the last one is on top */
+		*shared = m->shared; /* the last one in the list is on top */
 	return 0;
 }
 
@@ -56,8 +56,8 @@ bool mounts_root_is_shared(void)
 	return shared;
 }
 
-/* The kernel refuses a filesystem of this kind that shows more than the one in view
- * (mount_too_revealing in fs/namespace.c): a read-only one may still pass. */
+/* The kernel refuses a filesystem of this type that shows more than the mounted one
+ * (mount_too_revealing in fs/namespace.c). A read-only one may still be allowed. */
 static bool mount_pseudo(const char *type, const char *dir)
 {
 	if (mount("none", dir, type, 0, NULL) == 0)
@@ -110,7 +110,7 @@ void mounts_cgroup2(void)
 {
 	int code;
 
-	/* A cgroup2 mount right on top of another is EBUSY, so a tmpfs comes between. */
+	/* A cgroup2 mount directly on top of another fails with EBUSY, so a tmpfs comes between. */
 	if (mount("none", CGROUP_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") == 0) {
 		if (mount_cgroup2())
 			return;

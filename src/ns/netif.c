@@ -36,7 +36,7 @@ static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up
 	return netlink_talk(nl, nlh);
 }
 
-/* RTM_NEWADDR or RTM_DELADDR. */
+/* type: RTM_NEWADDR or RTM_DELADDR. */
 static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex,
 			  const struct netlink_address *ip, int prefix_len)
 {
@@ -49,7 +49,8 @@ static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex
 	ifa->ifa_prefixlen = (unsigned char)prefix_len;
 	ifa->ifa_scope = RT_SCOPE_UNIVERSE;
 	ifa->ifa_index = ifindex;
-	/* Nobody else is on this link, and a tentative address cannot be bound yet. */
+	/* Duplicate address detection is off: nobody else is on this link, and a tentative address
+	 * cannot be bound yet. */
 	if (ip->family == AF_INET6)
 		mnl_attr_put_u32(nlh, IFA_FLAGS, IFA_F_NODAD);
 	mnl_attr_put(nlh, IFA_LOCAL, ip->len, ip->bytes);
@@ -57,7 +58,7 @@ static int address_change(struct mnl_socket *nl, uint16_t type, unsigned ifindex
 	return netlink_talk(nl, nlh);
 }
 
-/* RTM_NEWROUTE, with NLM_F_EXCL or NLM_F_REPLACE, or RTM_DELROUTE. */
+/* type: RTM_NEWROUTE, with NLM_F_EXCL or NLM_F_REPLACE, or RTM_DELROUTE. */
 static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t flags,
 				unsigned ifindex, const struct netlink_address *gateway)
 {
@@ -75,7 +76,7 @@ static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t f
 	return netlink_talk(nl, nlh);
 }
 
-/* A socket to change the interface with, and its number. 0 or -errno with *e. */
+/* Opens a socket to change the interface with, and finds its number. 0 or -errno with *e. */
 static int open_interface(const char *ifname, struct mnl_socket **nl, unsigned *ifindex,
 			  struct err *e)
 {
@@ -114,8 +115,8 @@ static int parse_ip(const struct netif_config *c, struct netlink_address *ip, st
 	return code < 0 ? err_wrap(e, code, "address of %s", c->ifname) : 0;
 }
 
-/* A host that switches IPv6 off hands that on to new namespaces (devconf_inherit_init_net). Where
- * this cannot be done, the address is refused, and the message says so. */
+/* New namespaces inherit it when the host has switched IPv6 off (devconf_inherit_init_net). Where
+ * this cannot switch it on, the kernel refuses the address, and the message says so. */
 static void switch_ipv6_on(const char *ifname)
 {
 	char path[sizeof("/proc/sys/net/ipv6/conf//disable_ipv6") + IFNAMSIZ];
@@ -159,7 +160,7 @@ static int delete_address(struct mnl_socket *nl, unsigned ifindex, const struct 
 	return 0;
 }
 
-/* flags: NLM_F_EXCL, or NLM_F_REPLACE for one that may be there. */
+/* flags: NLM_F_EXCL, or NLM_F_REPLACE for a route that may be there. */
 static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 		       uint16_t flags, struct err *e)
 {
@@ -223,8 +224,8 @@ int netif_readdress(const struct netif_config *from, const struct netif_config *
 
 	if (code < 0)
 		return code;
-	/* First the old one: one of the same network would be added as its secondary, and go with
-	 * it. */
+	/* The old address goes first. Otherwise a new one of the same network would become its
+	 * secondary address, and be removed with it. */
 	if (strcmp(from->ip, to->ip) != 0 || from->prefix_len != to->prefix_len) {
 		code = delete_address(nl, ifindex, from, e);
 		code = code ? code : add_address(nl, ifindex, to, e);

@@ -7,17 +7,17 @@
 #include "base/err.h"
 
 /*
- * Interfaces, addresses and routes of the network namespace that the calling thread is in, by
- * rtnetlink(7). Everything waits for the kernel's acknowledgement.
+ * Changes interfaces, addresses and routes of the network namespace that the calling thread is in,
+ * by rtnetlink(7). Every function waits for the kernel's acknowledgement.
  */
 
 /* An interface to configure. Strings are borrowed. */
 struct netif_config {
 	const char *ifname;
-	int mtu;	/* 0: as it is */
+	int mtu;	/* 0: stays as it is */
 	const char *ip; /* IPv4 or IPv6, NULL or "": no address */
 	int prefix_len;
-	const char *gateway; /* default route through it; NULL or "": none */
+	const char *gateway; /* default route through this address; NULL or "": none */
 };
 
 /* Brings the interface up. 0 or -errno. */
@@ -26,19 +26,21 @@ int netif_up(const char *ifname, struct err *e);
 /* Brings lo up. 0 or -errno. */
 int netif_loopback_up(struct err *e);
 
-/* MTU, address, up, default route, in this order. 0 or -errno; *e names the step. */
+/* Sets the MTU and the address, brings the interface up, and adds the default route, in this order.
+ * 0 or -errno; *e names the step. */
 int netif_configure(const struct netif_config *config, struct err *e);
 
-/* Puts another address and default route in place of those of before. Both have the same ifname;
- * MTUs are not looked at. What is gone already is no error. 0 or -errno; *e names the step. */
+/* Replaces the address and default route of `from` by those of `to`. Both have the same ifname;
+ * MTUs do not count. It is no error if the old ones are gone already. 0 or -errno; *e names the
+ * step. */
 int netif_readdress(const struct netif_config *from, const struct netif_config *to, struct err *e);
 
 /* Makes a persistent tap device in the current namespace (TUNSETPERSIST); -errno with a message
  * that names /dev/net/tun and the remedy when it cannot be opened. */
 int netif_tap_create(const char *ifname, struct err *e);
 
-/* The same, with this MAC address unless it is NULL, and opened for frames: *out, which the caller
- * closes. */
+/* Makes a tap device with this MAC address, unless mac is NULL, and opens it for frames: *out,
+ * which the caller closes. */
 int netif_tap_open(const char *ifname, const uint8_t *mac, int *out, struct err *e);
 
 #endif

@@ -86,7 +86,7 @@ int netlink_check_ack(const void *buf, size_t len, uint32_t seq, uint32_t portid
 	return mnl_cb_run(buf, len, seq, portid, NULL, NULL) < 0 ? -errno : 0;
 }
 
-/* Waits for the acknowledgement of what was sent with this number. 0 or the kernel's -errno. */
+/* Waits for the acknowledgement of the request with this number. 0 or the kernel's -errno. */
 static int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
 {
 	char buf[NETLINK_ANSWER_BYTES];

@@ -14,8 +14,8 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 
-/* Starts a process that shares nothing but the pair with us. The pid, 0 in the process, or -errno.
- */
+/* Forks a process that shares nothing with us but a pair of sockets. Returns the pid, 0 in the
+ * process, or -errno. */
 static pid_t fork_with_pair(int *sock)
 {
 	int pair[2];
@@ -40,7 +40,7 @@ static _Noreturn void report(int sock, const struct err *e, int fd)
 	_exit(fdpass_send(sock, e, sizeof(*e), &fd, fd >= 0, 0) ? EXITCODE_FAILED : EXITCODE_OK);
 }
 
-/* What the process reported; *fd, if not NULL, what it sent along. */
+/* Receives the result of the process and, if fd is not NULL, the descriptor that came with it. */
 static int collect(pid_t pid, int sock, int *fd, struct err *e)
 {
 	struct err got;
@@ -106,7 +106,7 @@ int netns_run(int netns_fd, int (*fn)(void *arg, struct err *e), void *arg, stru
 
 int netns_join(int userns_fd, int netns_fd, struct err *e)
 {
-	/* The user namespace first: it gives the right to join the other. */
+	/* The user namespace comes first: it gives the right to join the other. */
 	if (setns(userns_fd, CLONE_NEWUSER) < 0)
 		return err_errno(e, -errno, "cannot join the user namespace");
 	if (setns(netns_fd, CLONE_NEWNET) < 0)

@@ -17,7 +17,7 @@
 
 #include "ns/netlink.h"
 
-/* The longest message of ours is a rule of a dozen expressions. */
+/* Our longest message is a rule of a dozen expressions. */
 #define MESSAGE_BYTES_MAX 1024
 
 /* Messages. */
@@ -115,7 +115,7 @@ void nft_counter(struct nft_batch *b, const char *name)
 	finish(b, nlh);
 }
 
-/* The first thing that the kernel says: an error of any message, or the acknowledgement of the last
+/* Receives the kernel's first answer: an error of any message, or the acknowledgement of the last
  * command. 0 or -errno, with the message's number. */
 static int take_answer(struct mnl_socket *nl, uint32_t *seq)
 {
@@ -262,7 +262,7 @@ void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offse
 	expr_end(r, e);
 }
 
-/* Of an address in the network header. */
+/* The offset of an address in the network header. */
 static uint32_t address_offset(bool ipv6, bool source)
 {
 	if (ipv6)

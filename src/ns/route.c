@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Routes, asked of rtnetlink(7) by libmnl. Needs no capability.
+ * Asks rtnetlink(7) for routes, by libmnl. Needs no capability.
  */
 #include "ns/route.h"
 
@@ -58,7 +58,8 @@ int route_read(const void *buf, size_t len, struct route *out)
 
 	if (!netlink_lengths_fit(buf, len))
 		return -EPROTO;
-	/* The socket has asked once: no other answer can be there. */
+	/* Any number and sender will do: the socket has asked only once, so no other answer can be
+	 * there. */
 	if (mnl_cb_run(buf, len, 0, 0, read_message, &r) < 0)
 		return errno > 0 ? -errno : -EPROTO;
 	return r.found ? 0 : -EPROTO;
@@ -108,7 +109,7 @@ static bool same_address(const struct sockaddr *sa, const struct netlink_address
 	return !memcmp(&((const struct sockaddr_in6 *)sa)->sin6_addr, a->bytes, a->len);
 }
 
-/* The device that has the address, 0 when none has. */
+/* The number of the device that has the address; 0 when none has. */
 static unsigned device_of(const char *ip)
 {
 	struct netlink_address addr;

@@ -18,32 +18,33 @@
 #include "ns/netlink.h"
 
 /*
- * What the namespace is to do other than a new one does. Some is inherited from the host, where it
- * may be anything. Where /proc/sys cannot be written to (a container), the router works all the
- * same: what is lost stands beside each.
+ * Sysctls in which the router's namespace differs from a new one. Some of them a new namespace
+ * inherits from the host, where they may have any value. Where /proc/sys is not writable (in a
+ * container), the router works without them; each comment says what is lost then.
  */
 static const struct {
 	const char *path, *value;
 } settings[] = {
-	/* A filter by source would drop what containers inside send with addresses of their own. */
+	/* With a filter by source, what containers inside send from their own addresses is
+	 * dropped. */
 	{"ipv4/conf/all/rp_filter", "0"},
 	{"ipv4/conf/default/rp_filter", "0"},
-	/* Nothing is forwarded: what no rule takes has been answered. */
+	/* Nothing is to be forwarded: the rules answer every packet that they do not take. */
 	{"ipv4/ip_forward", "0"},
-	/* The host's log is not for the command to fill. */
+	/* The command can fill the host's log. */
 	{"ipv4/conf/all/log_martians", "0"},
 	{"ipv4/conf/default/log_martians", "0"},
-	/* The command must not change the router's ways. */
+	/* The command can change the router's routes. */
 	{"ipv4/conf/all/accept_redirects", "0"},
 	{"ipv4/conf/default/accept_redirects", "0"},
 	{"ipv6/conf/all/accept_redirects", "0"},
 	{"ipv6/conf/default/accept_redirects", "0"},
 	{"ipv6/conf/default/accept_ra", "0"},
 	{"ipv6/conf/default/autoconf", "0"},
-	/* Every refusal is told, not one in a second. */
+	/* Only some refusals are answered, one in a second for each address. */
 	{"ipv4/icmp_ratelimit", "0"},
 	{"ipv6/icmp/ratelimit", "0"},
-	/* No time is lost until the link's own address may be used. */
+	/* The link's own address is usable only after a second. */
 	{"ipv6/conf/default/accept_dad", "0"},
 };
 
@@ -61,7 +62,7 @@ static void write_settings(void)
 	}
 }
 
-/* A pair of interfaces: one here, its peer in the command's namespace. */
+/* Makes a pair of interfaces: one here, its peer in the command's namespace. */
 static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct err *e)
 {
 	char buf[NETLINK_REQUEST_BYTES];
@@ -93,7 +94,7 @@ static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct
 		    : 0;
 }
 
-/* An address of the router's, and a default route to the command if gateway is not NULL. */
+/* Adds an address of the router's, and a default route to the command if gateway is not NULL. */
 static int add_address(const struct router_config *c, const char *ip, int prefix_len,
 		       const char *gateway, struct err *e)
 {
@@ -136,7 +137,8 @@ int router_set_up(const struct router_config *config, enum router_queue *queue, 
 		return code;
 	write_settings();
 	code = router_add_rules(config, queue, e);
-	/* With the namespace the pair goes, so the command's is as it was when this fails. */
+	/* The pair comes last: it goes away with this namespace, so the command's is as it was when
+	 * this fails. */
 	code = code ? code : add_veth(nl, config, e);
 	code = code ? code : add_family(nl, config, false, e);
 	if (!code && config->gateway6)

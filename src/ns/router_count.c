@@ -14,8 +14,8 @@
 #include "ns/router.h"
 
 /*
- * The counter of the router's rules: what was sent of protocols that nothing carries. The socket
- * that asks belongs to the router's namespace, and who owns the user namespace may ask by it.
+ * Reads the counter of the router's rules: packets of protocols that nothing carries. The socket
+ * belongs to the router's namespace, and whoever owns the user namespace may ask by it.
  */
 
 int router_count_open(void)
@@ -44,7 +44,7 @@ static int ask(int fd)
 		       : 0;
 }
 
-/* The attribute of this type among those from here to end. */
+/* Finds the attribute of this type among those from here to end. */
 static const struct nlattr *find(const void *from, const char *end, uint16_t type)
 {
 	for (const struct nlattr *a = from; mnl_attr_ok(a, (int)(end - (const char *)a));

@@ -69,7 +69,7 @@ static void end(struct nft_rule *r, int verdict)
 	nft_rule_end(r);
 }
 
-/* What others send within the namespace is no business of the rules. */
+/* Packets from other interfaces are no business of these rules. */
 static void put_others(struct nft_batch *b, const char *chain)
 {
 	static const char name[IFNAMSIZ] = ROUTER_IFNAME;
@@ -87,7 +87,7 @@ static void match_type(struct nft_rule *r, uint8_t proto, uint8_t type)
 	nft_compare(r, NFT_CMP_EQ, &type, sizeof(type));
 }
 
-/* The mark of a worker, by a hash of some bytes of the transport header. */
+/* Marks the packet for a worker, by a hash of some bytes of the transport header. */
 static void choose_worker(struct nft_rule *r, const struct router_config *c, uint32_t offset,
 			  uint32_t len)
 {
@@ -123,7 +123,7 @@ static void put_echo(struct nft_batch *b, const struct router_config *c, uint8_t
 	nft_rule_end(&r);
 }
 
-/* The destination address of either family, in text. */
+/* Matches the destination address, in text, of either family. */
 static void match_destination(struct nft_rule *r, const char *text)
 {
 	uint8_t addr[sizeof(struct in6_addr)];
@@ -136,7 +136,7 @@ static void match_destination(struct nft_rule *r, const char *text)
 	nft_compare(r, NFT_CMP_EQ, addr, ipv6 ? 16 : 4);
 }
 
-/* Pings of one of the router's addresses: the kernel answers. */
+/* Accepts pings of one of the router's addresses: the kernel answers them. */
 static void put_own_echo(struct nft_batch *b, const char *chain, const char *addr)
 {
 	struct nft_rule r;
@@ -251,7 +251,7 @@ static void put_type(struct nft_batch *b, uint8_t proto, uint8_t type, uint32_t 
 	end(&r, verdict);
 }
 
-/* Errors that concern a transparent socket go to it, whatever address they are for. */
+/* ICMP errors that concern a transparent socket go to it, whatever their destination address is. */
 static void put_icmp_errors(struct nft_batch *b)
 {
 	static const uint8_t types4[] = {ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, ICMP_PARAMETERPROB};
@@ -280,7 +280,8 @@ static void put_not_for_us(struct nft_batch *b)
 	end(&r, NF_DROP);
 }
 
-/* Pings that no worker took, answers to pings that nobody sent, and the like. */
+/* Drops what is left of ICMP: pings that no worker took, answers to pings that nobody sent, and the
+ * like. */
 static void put_icmp_rest(struct nft_batch *b, uint8_t proto)
 {
 	struct nft_rule r = begin(b, "route", "nf_tables");
@@ -302,7 +303,7 @@ static void put_other_protocols(struct nft_batch *b, bool count)
 	nft_is_family(&r, NFPROTO_IPV4);
 	nft_reject(&r, NFT_REJECT_ICMP_UNREACH, ICMP_PROT_UNREACH);
 	nft_rule_end(&r);
-	/* IPv6 has a parameter problem for this, which nftables cannot send. */
+	/* IPv6 has a "parameter problem" for this case, which nftables cannot send. */
 	r = begin(b, "route", "nft_reject_inet");
 	nft_reject(&r, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_PORT_UNREACH);
 	nft_rule_end(&r);
@@ -338,7 +339,7 @@ static int try_rules(const struct router_config *c, enum router_queue queue, boo
 	return nft_commit(b, e);
 }
 
-/* With the best queue that the kernel has. */
+/* Adds the rules with the best queue that the kernel has. */
 static int try_queues(const struct router_config *c, enum router_queue *queue, bool count,
 		      struct err *e)
 {
@@ -351,14 +352,14 @@ static int try_queues(const struct router_config *c, enum router_queue *queue, b
 	}
 }
 
-/* Each attempt that fails takes some milliseconds, as the kernel waits before it frees what it
- * made: the queues, of which kernels have one or the other, come before the counters that all but
- * old ones have. */
+/* Tries every queue with counters before it does without counters. Each failed attempt takes some
+ * milliseconds, which the kernel waits before it frees what it made. Kernels differ in the queues
+ * that they have; only old ones have no named counters. */
 int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e)
 {
 	int code = try_queues(config, queue, true, e);
 
-	if (code) /* a kernel without counters that have names */
+	if (code) /* perhaps the kernel has no named counters */
 		code = try_queues(config, queue, false, e);
 	if (!code)
 		e->code = 0;

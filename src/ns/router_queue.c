@@ -13,18 +13,18 @@
 
 /*
  * The queues that hold back the first packets of connections (linux/netfilter/nfnetlink_queue.h). A
- * queue lives as long as the socket that it is bound to; who has a copy of the descriptor, and owns
- * the user namespace, reads packets and gives verdicts.
+ * queue lives as long as the socket that it is bound to. Whoever has a copy of the descriptor and
+ * owns the user namespace reads packets and gives verdicts.
  */
 
-/* Packets that wait for a verdict: as many as connections may be opened at once. */
+/* Packets that wait for a verdict: more than the connections that a worker may be making. */
 #define QUEUE_PACKETS 16384
 
-/* The kernel cuts this down to net.core.rmem_max. What finds no room is lost, and sent again by the
- * client a second later. */
+/* The kernel cuts this down to net.core.rmem_max. A packet that finds no room is lost, and the
+ * client sends it again a second later. */
 #define QUEUE_BYTES (8 << 20)
 
-/* A request about a queue, to which attributes are added. */
+/* Starts a request about a queue, to which the caller adds attributes. */
 static struct nlmsghdr *request(void *buf, uint16_t number)
 {
 	struct nlmsghdr *nlh = netlink_request(buf, NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG, 0);
@@ -46,7 +46,7 @@ static int bind_queue(struct mnl_socket *nl, uint16_t number)
 	return netlink_talk(nl, nlh);
 }
 
-/* Whole packets: an echo request is answered from its copy. */
+/* Asks for whole packets: an echo request is answered from its copy. */
 static int set_parameters(struct mnl_socket *nl, uint16_t number)
 {
 	struct nfqnl_msg_config_params params = {.copy_range = htonl(0xffff),
@@ -63,7 +63,7 @@ static void set_options(int fd)
 {
 	int on = 1, bytes = QUEUE_BYTES;
 
-	/* Wishes. Packets that were lost are no error of the next one. */
+	/* Both are optional. With the first, lost packets are no error of the next receive. */
 	(void)setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on));
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
@@ -83,7 +83,7 @@ int router_queue_open(uint16_t number, int *out, struct err *e)
 		return err_errno(e, code,
 				 "cannot bind a queue of packets (modprobe nfnetlink_queue)");
 	set_options(mnl_socket_get_fd(nl));
-	/* The library's socket closes its own descriptor. */
+	/* The library closes its own descriptor with its socket, so this takes a copy. */
 	fd = fcntl(mnl_socket_get_fd(nl), F_DUPFD_CLOEXEC, 3);
 	code = fd < 0 ? -errno : fd_set_nonblock(fd, true);
 	if (code)

@@ -12,11 +12,11 @@
 #include "base/log.h"
 #include "base/proc.h"
 
-/* A site with a line for each of its users is the case to fit: 100,000 users at 30 bytes. */
+/* Room for a site with a line for each of its users: 100,000 users at 30 bytes. */
 #define SUBID_FILE_MAX	     (4 * 1024 * 1024)
 #define GETSUBIDS_TIMEOUT_MS 30000
 
-/* A map is written at once, and is shorter than a page (user_namespaces(7)). */
+/* The kernel takes a map in one write, shorter than a page (user_namespaces(7)). */
 #define MAP_BYTES 4096
 
 static int add_range(struct id_ranges *out, unsigned long start, unsigned long count)
@@ -41,7 +41,8 @@ static int add_range(struct id_ranges *out, unsigned long start, unsigned long c
 	return 0;
 }
 
-/* A decimal number that ends at one of the characters of ends; *p moves to that character. */
+/* Parses a decimal number that ends at one of the characters in ends; *p moves to that
+ * character. */
 static bool parse_number(const char **p, const char *ends, unsigned long *out)
 {
 	char *end;
@@ -166,8 +167,8 @@ static int from_getsubids(const char *name, int abort_fd, struct subids *out, st
 	return code ? code : run_getsubids(gid_argv, abort_fd, &out->gids, e);
 }
 
-/* Whether nsswitch.conf(5) sends sub-ids anywhere but to the files: only then getsubids knows
- * more than we can read ourselves, and starting it costs more than all the rest of the look-up. */
+/* Whether nsswitch.conf(5) names another source of sub-ids than files. Only then getsubids knows
+ * more than we can read ourselves, and to start it costs more than all the rest of the look-up. */
 static bool nss_has_subids(void)
 {
 	char text[16384];
@@ -188,7 +189,7 @@ static bool nss_has_subids(void)
 	return false;
 }
 
-/* The map's text, in lines as newuidmap writes them. */
+/* The length of the map's text, in lines as newuidmap writes them. */
 static size_t map_bytes(const struct id_ranges *r)
 {
 	size_t bytes = strlen("0 4294967295 1\n");

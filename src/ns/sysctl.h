@@ -4,8 +4,9 @@
 
 #include "base/err.h"
 
-/* Sets a sysctl of the network namespace that the caller is in, by its path below /proc/sys/net.
- * Needs the rights of its root there, and a /proc that can be written to. 0 or -errno with *e. */
+/* Sets a sysctl of the network namespace that the caller is in. name: its path below /proc/sys/net.
+ * The caller needs the rights of the namespace's root, and a /proc that is writable. 0 or -errno
+ * with *e. */
 int sysctl_set(const char *name, const char *value, struct err *e);
 
 #endif

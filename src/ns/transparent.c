@@ -20,26 +20,30 @@
 #include "ns/sysctl.h"
 
 /*
- * A table of its own says that every address is local, at lo. It is looked at for
- *   1. packets with the mark: a connection to an address of the namespace's own has it, and what
- *      accept(2) makes of it inherits it (net.ipv4.tcp_fwmark_accept), so the answers have it, too.
- *      Refusals have no socket: net.ipv4.fwmark_reflect. Answers that come from a container get the
- *      mark by nftables.
- *   2. packets from a loopback address with the other mark: the answers, likewise, of servers
- * there. A connection that somebody's rules turn towards a container, as Docker's do without its
- *      userland proxy, has that mark too, but not such an address, and goes where it is sent.
- * What the command opens by itself has neither, and goes where it always did.
+ * A routing table of ours says that every address is local, at lo. It is used for
+ *
+ *   1. packets with the mark. A connection to one of the namespace's own addresses has it, and the
+ *      socket that accept(2) makes inherits it (net.ipv4.tcp_fwmark_accept), and so do the answers.
+ *      Refusals have no socket: net.ipv4.fwmark_reflect marks them. Answers that come from a
+ *      container get the mark by nftables.
+ *   2. packets from a loopback address with the other mark: the answers of servers there, which get
+ *      it in the same way. A connection that somebody's rules turn towards a container, as Docker's
+ *      do without its userland proxy, has that mark too, but no loopback address, and goes where it
+ *      is sent.
+ *
+ * Connections that the command opens have neither mark, and go where they would go without us.
  *
  * Where accepted sockets do not inherit marks, all packets from loopback addresses take the place
- * of the second kind, unless there is a more special route than the default one: then connections
- * from loopback addresses can still be turned towards a container.
+ * of the second kind, except those for which there is a more special route than the default one: so
+ * connections from loopback addresses can still be turned towards a container.
  */
 
 #define RULE_LOOPBACK  (LOCALROUTE_PRIORITY + 1)
 #define RULE_ELSEWHERE (LOCALROUTE_PRIORITY + 2)
 #define RULE_UNMARKED  (LOCALROUTE_PRIORITY + 3)
 
-/* Within lo the answer is there when connect(2) returns, unless the machine is out of breath. */
+/* Within lo the answer is there when connect(2) returns; the rest is for a machine under heavy
+ * load. */
 #define TEST_MS 1000
 
 static int accept_marks(bool ipv6, struct err *e)
@@ -61,7 +65,7 @@ static uint8_t loopback_len(bool ipv6)
 	return ipv6 ? 128 : 8;
 }
 
-/* The rule is for packets from loopback addresses. */
+/* Restricts the rule to packets from loopback addresses. */
 static void from_loopback(struct nlmsghdr *nlh, bool ipv6)
 {
 	const struct in_addr net4 = {.s_addr = htonl(INADDR_LOOPBACK & IN_CLASSA_NET)};
@@ -99,7 +103,7 @@ static int add_unmarked_rules(struct mnl_socket *nl, bool ipv6)
 	return localroute_talk(nl, nlh);
 }
 
-/* The test. Its client has an address of those for documentation, RFC 5737 and RFC 3849. */
+/* The test. Its client has an address reserved for documentation (RFC 5737 and RFC 3849). */
 
 static socklen_t test_addresses(bool ipv6, union sock_addr *server, union sock_addr *client)
 {
@@ -118,7 +122,7 @@ static socklen_t test_addresses(bool ipv6, union sock_addr *server, union sock_a
 	return sizeof(server->in4);
 }
 
-/* A listening socket at server, which becomes its address. The descriptor or -errno. */
+/* Makes a listening socket at server, and puts its address there. The descriptor or -errno. */
 static int test_listen(union sock_addr *server, socklen_t len)
 {
 	auto_fd int fd =
@@ -135,7 +139,7 @@ static int set_option(int fd, int level, int option, uint32_t value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* A socket that is on its way from client to server. The descriptor or -errno. */
+/* Makes a socket that connects from client to server. The descriptor or -errno. */
 static int test_connect(const union sock_addr *client, const union sock_addr *server, socklen_t len,
 			uint32_t mark)
 {
@@ -168,7 +172,7 @@ static int wait_for(int fd, short events)
 	return -error;
 }
 
-/* Whether a server sees the address of the client. 0 or -errno. */
+/* Tries whether a server sees the address of the client. 0 or -errno. */
 static int try_connection(bool ipv6, uint32_t mark)
 {
 	union sock_addr server, client, seen = {.sa.sa_family = AF_UNSPEC};
@@ -190,7 +194,7 @@ static int try_connection(bool ipv6, uint32_t mark)
 	return sockaddr_same_host(&seen, &client) ? 0 : -EADDRNOTAVAIL;
 }
 
-/* Everything of one family. */
+/* Set-up of one family. */
 
 static int route_marked(struct mnl_socket *nl, bool ipv6, struct err *e)
 {
@@ -202,7 +206,8 @@ static int route_marked(struct mnl_socket *nl, bool ipv6, struct err *e)
 	return code ? err_errno(e, code, "cannot add a route") : 0;
 }
 
-/* While there is no rule for loopback addresses the mark alone decides: it is tried first. */
+/* The marked kind is tried first: without the rule for loopback addresses the mark alone
+ * decides. */
 static int try_marked(bool ipv6, struct err *e)
 {
 	int code = accept_marks(ipv6, e);
@@ -251,7 +256,7 @@ static uint32_t set_up_family(struct mnl_socket *nl, bool ipv6, bool behind, str
 	return works;
 }
 
-/* The switch is for what comes in, and for what servers answer. */
+/* route_localnet lets packets come in for loopback addresses, and the servers' answers leave. */
 static uint32_t set_up_alias(const char *ifname, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
@@ -282,7 +287,7 @@ uint32_t transparent_set_up(const char *ifname, struct err *why)
 		err_errno(why, -errno, "cannot open a netlink socket");
 		return 0;
 	}
-	/* The child does the same, but perhaps not yet. */
+	/* The child brings lo up as well, but perhaps it has not done so yet. */
 	if (netif_loopback_up(why) < 0)
 		return 0;
 	behind = transparent_mark_answers(&e) == 0;
@@ -308,7 +313,7 @@ int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool 
 		if (!code)
 			code = marked ? add_loopback_rule(route, ipv6)
 				      : add_unmarked_rules(route, ipv6);
-		/* A namespace without IPv6 had none of its. */
+		/* A namespace without IPv6 never had rules of it. */
 		if (code && ipv6)
 			code = e->code = 0;
 	}

@@ -142,7 +142,7 @@ int transparent_mark_turned(struct mnl_socket *nl, struct err *e)
 	put_turned_own(b);
 	put_turned_answers(b);
 	code = nft_commit_by(b, nl, e);
-	if (code == -EEXIST) /* an earlier broker's */
+	if (code == -EEXIST) /* an earlier broker made them */
 		code = e->code = 0;
 	return code;
 }

@@ -10,7 +10,7 @@
 #include "ns/netlink.h"
 #include "ns/transparent.h"
 
-/* However often somebody takes the rules away, they are put back once in this time. */
+/* However often somebody takes the rules away, we put them back at most once in this time. */
 #define PAUSE_MS 1000
 
 #define GROUP(number) (1u << ((number)-1))
@@ -26,7 +26,7 @@ static struct mnl_socket *news_of(int bus, unsigned groups)
 	return nl;
 }
 
-/* transparent_set_up has tried to switch it on. */
+/* Reads the sysctl that transparent_set_up has tried to switch on. */
 static bool marks_are_inherited(void)
 {
 	char text[8];
@@ -67,7 +67,8 @@ int transparent_repair_fd(const struct transparent_repair *r, unsigned i)
 	return r->news[i] ? mnl_socket_get_fd(r->news[i]) : -1;
 }
 
-/* Whether it tells that something is gone. Others add rules all the time. */
+/* Whether the message says that something was removed. Additions are frequent, and do not
+ * matter. */
 static bool is_loss(unsigned i, uint16_t type)
 {
 	if (i == 1)
@@ -97,7 +98,7 @@ static void read_news(struct transparent_repair *r, unsigned i)
 
 	while ((n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0)
 		r->lost |= has_loss(i, buf, (size_t)n);
-	/* More than the socket holds has happened. */
+	/* -ENOBUFS: more has happened than the socket holds, so something may be lost. */
 	r->lost |= n == -ENOBUFS;
 }
 

@@ -10,7 +10,7 @@
 #include "ns/netlink.h"
 #include "ns/transparent.h"
 
-/* Docker switches it on long before its first port. */
+/* Docker switches connection tracking on long before its first port. */
 #define LOOK_MS 1000
 
 int transparent_watch_open(struct transparent_watch *w, struct err *e)
@@ -30,8 +30,9 @@ static int tcp_socket(void)
 	return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
 }
 
-/* By a connection within the namespace: the kernel knows its first destination if it is tracked
- * (SO_ORIGINAL_DST, nf_conntrack_proto.c). One that is refused would be forgotten at once. */
+/* Finds it out by a connection within the namespace: if it is tracked, the kernel knows its first
+ * destination (SO_ORIGINAL_DST, nf_conntrack_proto.c). The port must listen, because tracking
+ * forgets a refused connection at once. */
 static bool connections_are_tracked(void)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
