@@ -41,7 +41,7 @@ static const char intro[] =
 	"\n"
 	"OPTIONS:\n";
 
-/* "--copy-up value", "--publish value, -p value" */
+/* Formats an option's names: "--copy-up value", "--publish value, -p value". */
 static void format_names(const struct option_def *def, char *buf, size_t size)
 {
 	const char *value = def->kind == OPTION_BOOL ? "" : " value";

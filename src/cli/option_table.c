@@ -188,9 +188,9 @@ static unsigned min2(unsigned a, unsigned b)
 	return a < b ? a : b;
 }
 
-/* Insertions, deletions, replacements and neighbours that have changed places (the restricted
- * Damerau-Levenshtein distance), three rows of the matrix at a time. Both are shorter than
- * NAME_MAX_LEN. */
+/* Counts insertions, deletions, replacements and neighbours that have changed places (the
+ * restricted Damerau-Levenshtein distance), with three rows of the matrix at a time. Both words are
+ * shorter than NAME_MAX_LEN. */
 static unsigned edit_distance(const char *a, size_t a_len, const char *b)
 {
 	unsigned rows[3][NAME_MAX_LEN + 1];
@@ -213,8 +213,8 @@ static unsigned edit_distance(const char *a, size_t a_len, const char *b)
 	return rows[a_len % 3][b_len];
 }
 
-/* How far a name may be off and still be meant: a third of its letters. A name that was cut short
- * counts as near, so that --slirp4netns-bin finds --slirp4netns-binary. */
+/* A name may be off by a third of its letters. A name that was cut short counts as near, so that
+ * --slirp4netns-bin finds --slirp4netns-binary. */
 const char *option_nearest(const char *name, size_t len)
 {
 	unsigned best = (unsigned)len / 3 + 1;

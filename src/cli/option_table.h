@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 /*
- * The one list of rootlesskit's options. Parser, help and the tests of the manual page and of the
- * shell completions all read it, so an option that is not here does not exist anywhere.
+ * The one list of rootlesskit's options. The parser, the help, and the tests of the manual page and
+ * the shell completions all read it.
  */
 
 enum option_kind {
@@ -36,7 +36,7 @@ enum option_group {
 	GROUP_COUNT,
 };
 
-/* Numbers of the rows; bit i of options.given is row i. */
+/* The numbers of the rows. Bit i of options.given is row i. */
 enum option_id {
 	OPT_DEBUG,
 	OPT_HELP,
@@ -87,20 +87,20 @@ struct option_def {
 	char letter; /* the one-letter form, or 0 */
 	enum option_kind kind;
 	enum option_group group;
-	size_t offset;		   /* of the member in struct options */
+	size_t offset;		   /* offset of the member in struct options */
 	const char *const *values; /* the only values allowed, NULL at the end; NULL: any */
-	const char *fallback; /* the default as it is shown and, when it is no text for a human,
-			       * as it is parsed; NULL: none */
-	const char *usage;    /* one line; values are appended by the help */
+	const char *fallback; /* the default as the help shows it and, unless that is a text for
+			       * humans, as the parser takes it; NULL: none */
+	const char *usage;    /* one line; the help adds the values */
 };
 
 extern const struct option_def option_table[OPT_COUNT];
 extern const char *const option_group_names[GROUP_COUNT];
 
-/* The row for a name without dashes, "p" and "publish" alike; NULL when there is none. */
+/* Finds the row for a name without dashes, "p" and "publish" alike; NULL when there is none. */
 const struct option_def *option_find(const char *name, size_t len);
 
-/* The name that a mistyped one most likely meant, or NULL when none is near. */
+/* The name that is most likely meant by a mistyped one, or NULL when none is near. */
 const char *option_nearest(const char *name, size_t len);
 
 static inline unsigned option_id(const struct option_def *def)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From words to struct options, in the way of Go's flag package: --name value, --name=value, with
- * one dash as well, booleans only with "=", the first word that is no option starts the command.
- * What the values must be is in option_table.c; what goes together, in validate.c.
+ * Parses the command line into struct options, in the way of Go's flag package: --name value,
+ * --name=value, one dash as well, booleans only with "=". The first word that is no option starts
+ * the command. option_table.c says what each value must be, and validate.c what goes together.
  */
 #include "cli/options.h"
 
@@ -46,7 +46,8 @@ static int set_string(struct options *o, const struct option_def *def, const cha
 	const char **slot = member(o, def);
 	char want[128];
 
-	/* To RootlessKit "" is the same as not given, except where it names a driver. */
+	/* RootlessKit treats "" like an option that is not given, except where it names a
+	 * driver. */
 	if (!*value && def->fallback && option_id(def) != OPT_NET &&
 	    option_id(def) != OPT_PORT_DRIVER)
 		value = def->fallback;
@@ -79,7 +80,7 @@ static int append_dir(struct options *o, const char *dir, size_t len, struct err
 	return 0;
 }
 
-/* Where the next element of a list with commas starts, or NULL. A comma that is not followed by a
+/* The start of the next element of a list with commas, or NULL. A comma that is not followed by a
  * slash is part of a directory's name. */
 static const char *next_dir(const char *s)
 {
@@ -106,7 +107,7 @@ static int set_dirs(struct options *o, const struct option_def *def, const char 
 	return 0;
 }
 
-/* Says which spec is wrong, unless the message does, and how a right one looks. */
+/* Adds which spec is wrong, unless the message has it, and an example of a right one. */
 static int bad_port(const char *text, int code, struct err *e)
 {
 	char quoted[200] = "";
@@ -144,7 +145,7 @@ static int append_port(struct options *o, const char *text, struct err *e)
 	return 0;
 }
 
-/* Several specs in one value, separated by commas: no spec contains one. */
+/* Takes several specs in one value, separated by commas: no spec contains one. */
 static int set_ports(struct options *o, const char *value, struct err *e)
 {
 	auto_free char *copy = strdup(value);
@@ -158,7 +159,7 @@ static int set_ports(struct options *o, const char *value, struct err *e)
 	return code;
 }
 
-/* One rule, or several separated by commas. */
+/* Takes one rule, or several separated by commas. */
 static int set_egress(struct options *o, const struct option_def *def, const char *value,
 		      struct err *e)
 {
@@ -228,7 +229,7 @@ static int unknown(const char *name, size_t len, struct err *e)
 		       shown, name);
 }
 
-/* One option at argv[*i]; *i goes past it and its value. */
+/* Parses one option at argv[*i]; moves *i past it and its value. */
 static int parse_one(char **argv, int *i, struct options *o, struct err *e)
 {
 	const char *name = argv[(*i)++] + 1, *value;
@@ -258,7 +259,7 @@ static int parse_words(char **argv, struct options *o, struct err *e)
 {
 	int i = argv[0] ? 1 : 0, code;
 
-	/* A single dash is a word, as everywhere. */
+	/* A single dash is an ordinary word. */
 	while (argv[i] && argv[i][0] == '-' && argv[i][1]) {
 		if (!strcmp(argv[i], "--")) {
 			i++;
@@ -283,8 +284,7 @@ static int set_defaults(struct options *o, struct err *e)
 	return code;
 }
 
-/* Some messages quote what the user wrote; they stay one line, and cannot play with the terminal.
- */
+/* Some messages quote the user's words. They must stay one line, and not control the terminal. */
 static void make_printable(struct err *e)
 {
 	for (char *c = e->msg; *c; c++)

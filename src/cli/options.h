@@ -9,8 +9,8 @@
 #include "base/err.h"
 #include "ports/spec.h"
 
-/* The options of rootlesskit after parsing and validation. Strings point into argv or are literals;
- * those of copy_up are allocated. */
+/* The options of rootlesskit after parsing and validation. Strings point into argv or are literals,
+ * except those of copy_up, which are allocated. */
 struct options {
 	bool debug, help, version;
 	const char *print_semver; /* NULL, "major", "minor", "patch" */
@@ -35,11 +35,11 @@ struct options {
 	struct port_spec *publish; /* allocated */
 	size_t n_publish;
 	bool source_ip_transparent;
-	const char *source_ip_transparent_backend; /* both mean nftables, see options_warn */
+	const char *source_ip_transparent_backend; /* all values mean nftables, see options_warn */
 	bool pidns, cgroupns, utsns, ipcns, detach_netns;
 	const char *propagation;
 	const char *reaper;	      /* auto, true, false */
-	bool reaper_on;		      /* what auto came to */
+	bool reaper_on;		      /* whether the reaper runs, with auto resolved */
 	const char *evacuate_cgroup2; /* NULL: no */
 	const char *subid_source;
 	const char *dataplane; /* auto, io_uring, epoll */
@@ -50,16 +50,16 @@ struct options {
 	char **command; /* NULL at the end; at least one word unless help, version, print_semver */
 };
 
-/* Parses and checks everything that can be checked without touching the system. 0 or -EINVAL with
- * one line that says what is wrong and what would be right. */
+/* Parses the command line, and checks everything that can be checked without touching the system.
+ * 0, or -EINVAL with one line that says what is wrong and what would be right. */
 int options_parse(int argc, char **argv, struct options *out, struct err *e);
 
-/* Says on stderr (log_warning) what is allowed but likely not meant. */
+/* Warns of what is allowed but likely not meant (log_warning). */
 void options_warn(const struct options *o);
 
 void options_free(struct options *o);
 
-/* On stdout. */
+/* Prints the help on stdout. */
 void options_print_help(void);
 void options_print_version(void);
 

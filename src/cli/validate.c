@@ -15,10 +15,10 @@
 #include "drivers/driver.h"
 #include "drivers/net/cidr.h"
 
-/* slirp4netns takes no more; RootlessKit has the bound for every driver. */
+/* slirp4netns takes no larger MTU. RootlessKit has this bound for every driver. */
 #define MTU_MAX 65521
 
-/* What the kernel allows for an Ethernet device (ETH_MIN_MTU). */
+/* The smallest MTU that the kernel allows for an Ethernet device (ETH_MIN_MTU). */
 #define MTU_MIN 68
 
 #define UDP_TIMEOUT_MAX_MS (24 * 3600 * 1000)
@@ -33,7 +33,7 @@ static bool given(const struct options *o, enum option_id id)
 	return o->given >> id & 1;
 }
 
-/* Whether there is an interface beside lo. */
+/* Whether the network has an interface beside lo. */
 static bool carries_packets(const struct options *o)
 {
 	return !is(o->net, "host") && !is(o->net, "none");
@@ -55,7 +55,7 @@ static int check_numbers(const struct options *o, struct err *e)
 	return 0;
 }
 
-/* The rules of dev_valid_name in the kernel, said before anything is set up. */
+/* Checks the rules of the kernel's dev_valid_name before anything is set up. */
 static int check_ifname(const struct options *o, struct err *e)
 {
 	const char *name = o->ifname;
@@ -98,7 +98,8 @@ static int check_cidr(const struct options *o, struct err *e)
 	return cidr_parse(o->cidr, &cidr, e);
 }
 
-/* Rules that nobody follows would be worse than none. */
+/* Egress rules are refused with networks that do not enforce them: to ignore them would be
+ * unsafe. */
 static int check_egress(const struct options *o, struct err *e)
 {
 	static const enum option_id ids[] = {OPT_EGRESS_DENY, OPT_EGRESS_ALLOW, OPT_OUTBOUND_ADDR};
@@ -112,7 +113,7 @@ static int check_egress(const struct options *o, struct err *e)
 	return 0;
 }
 
-/* It becomes the name of one directory. */
+/* The group becomes the name of one directory. */
 static int check_group(const char *group, struct err *e)
 {
 	if (strpbrk(group, "/\n") || is(group, ".") || is(group, ".."))
@@ -212,15 +213,15 @@ static void warn_network(const struct options *o)
 			    "connecting to 127.0.0.1:* on the host namespace");
 }
 
-/* An option that has an effect with some networks or port drivers only. */
+/* An option that has an effect only with some networks or port drivers. */
 struct effect {
 	enum option_id id;
-	const char *net[3], *port_driver; /* those with which it has; either */
-	const char *asks_nothing[2];	  /* values that are right with all others, too */
+	const char *net[3], *port_driver; /* it has an effect with any of these */
+	const char *asks_nothing[2];	  /* values that are fine with all others, too */
 };
 
-/* What is not here has an effect with everything, is refused where it has none (check_network and
- * its like), or has a warning of its own in warn_network. */
+/* An option that is not in this table has an effect everywhere, is refused where it has none
+ * (check_network and the like), or has a warning of its own in warn_network. */
 #define DATA_PLANE_NETS "builtin", "gvisor-tap-vsock", "auto"
 
 static const struct effect effects[] = {
@@ -249,7 +250,7 @@ static const char *value_of(const struct options *o, enum option_id id)
 	return option_table[id].kind == OPTION_STRING ? *(const char *const *)member : "";
 }
 
-/* The one that does the work. */
+/* The port driver that does the work. */
 static const char *port_driver(const struct options *o)
 {
 	bool follows = is(o->port_driver, "implicit") && !is(o->net, "pasta");
@@ -257,7 +258,7 @@ static const char *port_driver(const struct options *o)
 	return follows || is(o->port_driver, "gvisor-tap-vsock") ? "builtin" : o->port_driver;
 }
 
-/* With --net=auto it may turn out to be another network. */
+/* Whether a data plane runs. With --net=auto it may turn out that none does. */
 static bool has_data_plane(const struct options *o)
 {
 	return is(port_driver(o), "builtin") || is(o->net, "builtin") ||

@@ -4,7 +4,7 @@
 
 #include "cli/options.h"
 
-/* Bounds of values and what goes together. Sets reaper_on. 0 or -EINVAL. */
+/* Checks bounds of values and which options go together. Sets reaper_on. 0 or -EINVAL with *e. */
 int options_validate(struct options *o, struct err *e);
 
 #endif

@@ -30,7 +30,7 @@ static int digit_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
 }
 
-/* Takes the prefix off *s. A lone 0 is a decimal digit. */
+/* Returns the base that the prefix of *s names, and moves *s past it. A lone 0 is decimal. */
 static int number_base(const char **s)
 {
 	const char *p = *s;
@@ -86,7 +86,7 @@ int value_parse_int(const char *s, int *out)
 	return 0;
 }
 
-/* Nanoseconds in a unit; 0 when there is no such unit. *len is the length of its name. */
+/* The nanoseconds of a unit; 0 when there is no such unit. *len is the length of its name. */
 static double unit_ns(const char *s, size_t *len)
 {
 	static const struct {
@@ -102,8 +102,8 @@ static double unit_ns(const char *s, size_t *len)
 	return 0;
 }
 
-/* 12, 1.5, .5, 2. : digits on at least one side of the point. Not strtod, which knows inf, nan,
- * hexadecimal and the locale's point. */
+/* Parses 12, 1.5, .5 or 2. with digits on at least one side of the point. strtod would not do: it
+ * takes inf, nan, hexadecimal and the locale's point. */
 static int parse_decimal(const char **s, double *out)
 {
 	double n = 0, scale = 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The child: root of the new namespaces, with all capabilities there and none outside. It makes the
- * view of the system that the command gets, while the parent starts the drivers, then runs the
- * command.
+ * The child: root of the new namespaces, with all capabilities there and none outside. While the
+ * parent starts the drivers, the child makes the view of the system that the command gets. Then it
+ * runs the command.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,10 +39,11 @@ struct child {
 	struct hs_setup setup;
 	int sock; /* to the parent */
 	bool has_netns;
-	int detached_fd; /* --detach-netns: the namespace that the command is not in; else -1 */
+	int detached_fd; /* --detach-netns: the network namespace, which the command is not in; else
+			  * -1 */
 };
 
-/* Takes our end of the channel from the environment, which the command is not to see. */
+/* Takes our end of the channel from the environment, where the command must not see it. */
 static int take_channel(struct child *c, struct err *e)
 {
 	const char *number = getenv(HS_ENV_FD);
@@ -55,14 +56,14 @@ static int take_channel(struct child *c, struct err *e)
 	return code ? err_set(e, code, "this role is started by rootlesskit itself only") : 0;
 }
 
-/* A parent that died before this is noticed by the channel's end of file. */
+/* If the parent has died before this, the channel's end of file tells us. */
 static int die_with_parent(struct err *e)
 {
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? err_errno(e, -errno, "PR_SET_PDEATHSIG") : 0;
 }
 
-/* After an evacuation the command gets cgroup2 also where cgroup v1 is in use beside it, as with
- * RootlessKit: the groups that it is to make are there. */
+/* After an evacuation the command gets cgroup2 even where cgroup v1 is in use beside it, as with
+ * RootlessKit: cgroup2 has the groups that the command is to work with. */
 static bool wants_cgroup2(const struct options *o)
 {
 	return o->cgroupns && (mounts_has_cgroup2() || (o->evacuate_cgroup2 && cgroup2_mounted()));
@@ -94,7 +95,7 @@ static int loopback_up(void *arg, struct err *e)
 	return netif_loopback_up(e);
 }
 
-/* Before the mounts: with a /proc of a new pid namespace the paths below it change. */
+/* Comes before the mounts: in a /proc of a new pid namespace, paths below /proc change. */
 static int make_detached_netns(struct child *c, struct err *e)
 {
 	struct hs_simple msg = {.kind = HS_NETNS};
@@ -106,7 +107,7 @@ static int make_detached_netns(struct child *c, struct err *e)
 	return code ? err_set(e, code, "message to the parent: %s", fdpass_strerror(code)) : 0;
 }
 
-/* Runs fn where the interfaces are. */
+/* Runs fn in the network namespace that has the interfaces. */
 static int in_netns(const struct child *c, int (*fn)(void *, struct err *), void *arg,
 		    struct err *e)
 {
@@ -148,7 +149,7 @@ static int configure_second_address(void *arg, struct err *e)
 	return netif_configure(&config, e);
 }
 
-/* IPv6 is an addition: without it the command still has a network. */
+/* A failure is only a warning: without IPv6 the command still has a network. */
 static void configure_ipv6(struct child *c)
 {
 	struct err e = {0};
@@ -157,8 +158,9 @@ static void configure_ipv6(struct child *c)
 		log_warning("--ipv6: %s", e.msg);
 }
 
-/* The parent's descriptor would not do: nothing of another mount namespace can be bind-mounted. The
- * links that a copy-up has made are followed; what counts is that they lead there. */
+/* Opens the state directory anew, because what the parent's descriptor refers to is in another
+ * mount namespace and cannot be bind-mounted. Links that a copy-up has made are followed: what
+ * counts is that the path leads to the same directory. */
 static int open_state_dir(const struct hs_setup *setup, int *out, struct err *e)
 {
 	auto_fd int fd = open(setup->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -181,7 +183,8 @@ static int install_files(const struct child *c, int state_fd, struct err *e)
 	enum etcfiles_how how = ETCFILES_BOUND;
 	size_t n_dns = net_result_dns(&c->setup.net, dns);
 
-	/* A command in the host's network has the host's resolver and names. */
+	/* With a detached namespace the command is in the host's network and uses the host's
+	 * resolver and names. */
 	if (c->detached_fd >= 0)
 		how = ETCFILES_KEPT;
 	else if (copyup_covers(o->copy_up, o->n_copy_up, "/etc"))
@@ -221,7 +224,7 @@ static int set_environment(const struct hs_setup *setup)
 	return 0;
 }
 
-/* -ECONNRESET means that the parent has failed and says why itself. */
+/* -ECONNRESET means that the parent has failed, and says why itself. */
 static int set_up(struct child *c, struct err *e)
 {
 	struct hs_simple run;
@@ -275,7 +278,7 @@ int child_main(int argc, char **argv)
 	if (!code) {
 		code = run_command(&c, &e);
 	} else {
-		/* A parent that is gone has said why. */
+		/* If the parent is gone, it has said why. */
 		if (code != -ECONNRESET && code != -EPIPE) {
 			log_error("%s", e.msg);
 			preflight_hint(code, CLONE_NEWNET);

@@ -48,7 +48,7 @@ static int say_ended(const struct command *cmd, int code, const char *how, struc
 		       command_words(cmd->argv, words, sizeof(words)), how);
 }
 
-/* Why it could not be run, worded as Go's os/exec does. */
+/* Says why the command could not be run, in the words of Go's os/exec. */
 static int say_not_run(const struct command *cmd, int code, struct err *e)
 {
 	const char *file = cmd->argv[0];
@@ -72,7 +72,7 @@ static _Noreturn void command_exec(const struct command *cmd, pid_t parent, int 
 
 	if (cmd->own_session)
 		setsid();
-	/* With a pid namespace the kernel does this anyway; without one nothing else would. */
+	/* In a pid namespace the command dies with us anyway; without one only this ends it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(EXITCODE_FAILED);
@@ -129,8 +129,8 @@ bool command_reap(pid_t command, int *status)
 	return ended;
 }
 
-/* Ctrl-Z stopped the command with the rest of its process group; we go along, so that the shell
- * sees a stopped job. SIGCONT comes to the whole group again. */
+/* Ctrl-Z stops the command with the rest of its process group. We stop as well, so that the shell
+ * sees a stopped job. SIGCONT later reaches the whole group again. */
 static void stop_along(int sig)
 {
 	if (sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU)

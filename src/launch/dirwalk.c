@@ -15,7 +15,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 
-/* The owner that the kernel shows for an id that has no number in this user namespace. */
+/* The kernel shows this owner for an id that has no number in this user namespace. */
 #define OVERFLOW_UID 65534
 
 #define ADVICE "give a directory of your own, such as $XDG_RUNTIME_DIR/rootlesskit"
@@ -23,7 +23,7 @@
 struct walk {
 	struct dirwalk at;
 	unsigned links;
-	char rest[PATH_MAX]; /* of the path, from at.fd on */
+	char rest[PATH_MAX]; /* the rest of the path, from at.fd on */
 };
 
 static bool in_user_namespace(void)
@@ -39,8 +39,8 @@ static bool in_user_namespace(void)
 	return inside != 0 || outside != 0 || count != 4294967295UL;
 }
 
-/* In a user namespace, / and what is below it belong to an id from outside: that is the
- * administrator's as far as anybody in there can tell. */
+/* In a user namespace, / and the directories below it belong to an id from outside. As far as
+ * anybody inside can tell, that is the administrator's. */
 static bool owner_is_trusted(const struct stat *st)
 {
 	if (st->st_uid == geteuid() || st->st_uid == 0)
@@ -68,7 +68,7 @@ static int check_directory(struct walk *w, const char *name, struct err *e)
 	return 0;
 }
 
-/* Takes the descriptor. */
+/* Goes to the directory fd, and takes over the descriptor. */
 static int move_to(struct walk *w, int fd, const char *name, struct err *e)
 {
 	close_fd(&w->at.fd);
@@ -83,8 +83,8 @@ static int start_at(struct walk *w, const char *dir, struct err *e)
 	return fd < 0 ? err_errno(e, -errno, "%s", dir) : move_to(w, fd, dir, e);
 }
 
-/* A link in a directory like /tmp is from whoever wants to. An id from outside the user namespace
- * may be anybody there. */
+/* Anybody can make a link in a directory like /tmp, and an id from outside the user namespace may
+ * be anybody there. */
 static int check_link(const struct walk *w, int link, const char *name, struct err *e)
 {
 	struct stat st, dir;
@@ -137,7 +137,7 @@ static int make(struct walk *w, const char *name, struct err *e)
 
 static int enter(struct walk *w, const char *name, struct err *e)
 {
-	/* With O_DIRECTORY an automounter mounts what belongs there. */
+	/* O_DIRECTORY makes an automounter mount what belongs there. */
 	const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	int fd = openat(w->at.fd, name, flags), code;
 
@@ -147,14 +147,14 @@ static int enter(struct walk *w, const char *name, struct err *e)
 			return code;
 		fd = openat(w->at.fd, name, flags);
 	} else {
-		w->at.made = 0; /* only those at the end count */
+		w->at.made = 0; /* only new components at the end of the path count */
 	}
 	if (fd < 0 && errno == ENOTDIR)
 		return follow(w, name, e);
 	return fd < 0 ? err_errno(e, -errno, "%s", name) : move_to(w, fd, name, e);
 }
 
-/* Takes the first component off the rest of the path; "" at its end. */
+/* Takes the first component off the rest of the path; "" when there is none. */
 static int next_name(struct walk *w, char *name, size_t size)
 {
 	const char *from = w->rest + strspn(w->rest, "/");
@@ -214,7 +214,7 @@ int dirwalk_path(int fd, char *buf, size_t size)
 	if ((size_t)n == size - 1)
 		return -ENAMETOOLONG;
 	buf[n] = '\0';
-	/* A directory that is gone has a path, too, with a word added. */
+	/* A directory that was removed has a path, too, with a word added. */
 	if (fstat(fd, &here) < 0 || fstatat(AT_FDCWD, buf, &there, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return here.st_dev == there.st_dev && here.st_ino == there.st_ino ? 0 : -ENOENT;

@@ -12,8 +12,8 @@
 #include "drivers/driver.h"
 
 /*
- * What parent and child say to each other, over a SOCK_SEQPACKET pair, one struct a message. Both
- * are the same binary, so the structs need no encoding.
+ * The messages between parent and child, over a SOCK_SEQPACKET pair, one struct a message. Both
+ * processes are the same binary, so the structs need no encoding.
  *
  *   parent                                   child
  *   clone ---------------------------------> waits
@@ -28,7 +28,7 @@
  *   child_pid
  *   HS_RUN --------------------------------> runs the command
  *
- * Either end closing means that the other has failed, and has said why on stderr.
+ * When one end closes the channel early, it has failed, and has said why on stderr.
  */
 enum hs_kind { HS_MAPPED = 1, HS_NETNS, HS_SETUP, HS_READY, HS_RUN };
 
@@ -38,23 +38,23 @@ struct hs_simple {
 
 struct hs_setup {
 	uint32_t kind;
-	bool listen_fds;  /* LISTEN_PID named the parent: it is to name the command */
+	bool listen_fds;  /* LISTEN_PID named the parent, and is to name the command */
 	sigset_t sigmask; /* the mask that the parent was started with */
 	uint32_t parent_euid, parent_egid;
 	char state_dir[PATH_MAX];
-	dev_t state_dev; /* of the directory that this path is to lead to */
+	dev_t state_dev; /* device and inode of the directory that state_dir must lead to */
 	ino_t state_ino;
 	struct net_result net;
 };
 
-/* Environment of the child's process, beside its role: the number of its end of the channel. */
+/* The environment variable, beside its role, with the number of the child's end of the channel. */
 #define HS_ENV_FD "_RINGKIT_BOOT_FD"
 
 /* Sends a message without content. 0 or -errno. */
 int hs_send(int sock, enum hs_kind kind);
 
-/* Waits for a message of this kind and size into buf (its first member is the kind). 0, -ECONNRESET
- * when the other end is gone, -EPROTO for any other message, -errno. */
+/* Receives a message of this kind and size into buf (its first member is the kind). 0, -ECONNRESET
+ * when the other end is gone, -EPROTO for any other message, or -errno. */
 int hs_recv(int sock, enum hs_kind kind, void *buf, size_t size);
 
 #endif

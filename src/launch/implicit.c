@@ -14,19 +14,19 @@
 #include "ports/table.h"
 
 /*
- * Once a second the kernel is asked which sockets of the namespace listen, and the table of ports
- * is brought up to that. A server that listens on every address, or on one of the namespace's, is
- * published on every address of the host; one that listens on a loopback address alone, on the
- * host's loopback address. UDP sockets with a port out of the kernel's own choice are left out: a
- * client's look the same as a server's.
+ * Once a second this asks the kernel which sockets of the namespace listen, and changes the table
+ * of ports accordingly. A server that listens on every address, or on one of the namespace's, is
+ * published on every address of the host; one that listens on a loopback address only, on the
+ * host's loopback address. UDP sockets whose port the kernel chose are left out: a client's look
+ * the same as a server's.
  */
 
 #define INTERVAL_MS 1000
 
-/* A port that could not be had is tried again after so long. */
+/* A port that could not be opened is tried again after this time. */
 #define RETRY_MS 10000
 
-/* Where a server can be reached, the better ways last. */
+/* Where a server can be reached, from the worst to the best. */
 enum scope { SCOPE_LOOPBACK, SCOPE_ADDRESS, SCOPE_ANY };
 
 struct key {
@@ -38,10 +38,10 @@ struct key {
 struct followed {
 	struct key key;
 	struct implicit *im;
-	unsigned seen; /* in this round */
+	unsigned seen; /* the last round that has seen the socket */
 	enum scope scope, scope_there;
 	char address[INET6_ADDRSTRLEN], address_there[INET6_ADDRSTRLEN];
-	int id;	   /* of its port; 0: there is none */
+	int id;	   /* the id of its port; 0: there is none */
 	bool busy; /* an add or a remove is under way */
 	bool complained;
 	uint64_t retry_ms;
@@ -75,7 +75,7 @@ static struct port_spec spec_of(const struct followed *f)
 	snprintf(spec.proto, sizeof(spec.proto), "%s", proto_name(f));
 	snprintf(spec.parent_ip, sizeof(spec.parent_ip), "%s",
 		 f->scope == SCOPE_LOOPBACK ? loopback : any);
-	/* One that names a loopback address would have rules of its own. */
+	/* Without an address: a port that names a loopback address would have rules of its own. */
 	snprintf(spec.child_ip, sizeof(spec.child_ip), "%s",
 		 f->scope == SCOPE_ADDRESS ? f->address : "");
 	return spec;
@@ -94,7 +94,7 @@ static void complain(struct followed *f, const struct err *e)
 	char text[256];
 	struct port_spec spec = spec_of(f);
 
-	/* A host without IPv6 has no port of it, and nobody who would miss it. */
+	/* On a host without IPv6 nobody misses its ports. */
 	if (f->complained || e->code == -EAFNOSUPPORT || f->im->closing)
 		return;
 	f->complained = true;
@@ -124,7 +124,7 @@ static void on_removed(void *arg, const struct err *e)
 	f->busy = false;
 	if (e)
 		log_debug("implicit: port %d: %s", f->id, e->msg);
-	/* The port is gone: removed by us, or by somebody else before. */
+	/* The port is gone, whether we removed it or somebody else did before. */
 	f->id = 0;
 }
 
@@ -178,10 +178,10 @@ static void see(struct implicit *im, const struct listening *l, bool ipv6, enum 
 	struct key key;
 	struct followed *f;
 
-	memset(&key, 0, sizeof(key)); /* its padding counts */
+	memset(&key, 0, sizeof(key)); /* the hash covers the padding */
 	key.proto = l->proto;
 	key.ipv6 = ipv6;
-	key.port = l->addr.in4.sin_port; /* in6's is at the same place */
+	key.port = l->addr.in4.sin_port; /* sin6_port is at the same place */
 	f = followed_of(im, &key);
 	if (!f || (f->seen == im->round && f->scope >= scope))
 		return;
@@ -202,7 +202,7 @@ static bool is_any(const union sock_addr *a)
 	return a->in4.sin_addr.s_addr == htonl(INADDR_ANY);
 }
 
-/* Sockets that are nobody's server. */
+/* Whether the socket is no server that clients outside could use. */
 static bool is_left_out(const struct implicit *im, const struct listening *l)
 {
 	const struct in6_addr *a = &l->addr.in6.sin6_addr;

@@ -6,20 +6,20 @@
 #include "base/loop.h"
 
 /*
- * --port-driver=implicit with --net=builtin: what listens inside is published, under the same
- * number, as long as it listens. (With --net=pasta that is pasta's work.)
+ * --port-driver=implicit with --net=builtin: publishes what listens inside, under the same port
+ * number, as long as it listens. (With --net=pasta, pasta does this.)
  */
 
 struct implicit;
 struct listening_source;
 struct ports;
 
-/* source and ports are borrowed. 0 or -errno. */
+/* Starts to follow the sockets. source and ports are borrowed. 0 or -errno. */
 int implicit_open(struct loop *loop, struct listening_source *source, struct ports *ports,
 		  struct implicit **out, struct err *e);
-/* Looks no more. Before the port driver stops. NULL is allowed. */
+/* Stops looking. Call it before the port driver stops. im may be NULL. */
 void implicit_stop(struct implicit *im);
-/* After the table has been closed, which answers what is under way. NULL is allowed. */
+/* Call it after the table has been closed, which answers the requests under way. im may be NULL. */
 void implicit_close(struct implicit *im);
 
 #endif

@@ -8,11 +8,11 @@
  * The two halves of the launcher. Both return the exit code of the process.
  */
 
-/* The control plane, in the namespaces of the host, with the privileges of the user. argv: the
- * whole command line, which the child parses again. */
+/* The parent: the control plane, in the namespaces of the host, with the privileges of the user.
+ * argv: the whole command line, which the child parses again. */
 int parent_main(const struct options *options, char **argv);
 
-/* The role "child": in the new namespaces, root there. Started by parent_main only. */
+/* The role "child": root in the new namespaces. Only parent_main starts it. */
 int child_main(int argc, char **argv);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parent: makes the child and everything around it, then supervises. The order of things is the
- * table in handshake.h. Whatever fails, parent_teardown undoes what was done.
+ * The parent makes the child and everything around it, then supervises. handshake.h has the order
+ * of the steps. When one fails, parent_teardown undoes those before it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,8 @@
 #include "ns/idmap.h"
 #include "ns/mounts.h"
 
-/* systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID names. */
+/* As for systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID
+ * names. */
 static bool listen_pid_is_ours(void)
 {
 	const char *pid = getenv("LISTEN_PID");
@@ -123,7 +124,7 @@ static void child_says_ready(void *arg, uint32_t events)
 	p->sock_source = NULL;
 }
 
-/* The child's own set-up has no time limit here: what it waits for has one of its own. */
+/* The child's own set-up has no time limit here: each step that can wait has its own limit. */
 static int wait_ready(struct parent *p, struct err *e)
 {
 	p->sock_source = loop_add_fd(p->loop, p->sock, EPOLLIN, child_says_ready, p);
@@ -141,10 +142,10 @@ static int wait_ready(struct parent *p, struct err *e)
 	return 0;
 }
 
-/* Once everything is made. The child, which makes the command's namespaces, has been started before
- * and is not under it; what is started from now on are processes that work for ports. Signals stay
- * free: the child is to get them. A driver that follows changes of an address is left out: its
- * process writes to files of the command's mount namespace. */
+/* Restricts this process once everything is made. The child, which makes the command's namespaces,
+ * was started earlier and is not restricted. Processes that start from now on work for ports.
+ * Signals stay allowed, since the child must get them. With a driver that follows changes of an
+ * address nothing is restricted: its process writes to files of the command's mount namespace. */
 static void lock_down(const struct parent *p)
 {
 	int code = 0;
@@ -154,8 +155,8 @@ static void lock_down(const struct parent *p)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		code = -errno;
 	code = code ? code : landlock_write_only_in(p->state.dir_fd);
-	/* Sixteen are the most. Whoever is under so many is under one of ours, or did it himself.
-	 */
+	/* -E2BIG: the kernel allows sixteen layers of restrictions. With so many, one of them is
+	 * ours from an outer instance, or somebody added them on purpose. */
 	if (code && code != -E2BIG)
 		log_warning("rootlesskit itself is not restricted to its state directory: %s",
 			    strerror(-code));
@@ -193,8 +194,8 @@ static void parent_teardown(struct parent *p)
 	loop_close(p->loop);
 }
 
-/* A child that failed has said why; that is the reason, and not what its end did to the step that
- * the parent was at. */
+/* If the child failed, it has said why. That is the reason to report, not what its end did to the
+ * step that the parent was at. */
 static void say_failed(struct parent *p, struct err *e)
 {
 	struct err cause = {0};
@@ -223,7 +224,7 @@ static void warn_propagation(const struct options *o)
 			    o->propagation);
 }
 
-/* What there must be before anything can be started, and undone. */
+/* Makes what must exist before anything can be started and undone. */
 static int begin(struct parent *p, struct err *e)
 {
 	int code = inherited_fds_take(&p->inherited);
@@ -232,9 +233,9 @@ static int begin(struct parent *p, struct err *e)
 		return err_set(e, code, "there is no /proc/self/fd: /proc must be mounted");
 	if (code)
 		return err_errno(e, code, "start-up: /proc/self/fd");
-	/* A file capability (for ports below 1024) makes it undumpable, and with it the child as
-	 * long as that has not executed anything: its namespaces could not be opened (proc(5)). Who
-	 * has not the capability cannot trace it all the same: ptrace(2). */
+	/* A file capability (for ports below 1024) makes this process undumpable, and with it the
+	 * child until it executes something: its namespaces could not be opened (proc(5)). A
+	 * process without the capability cannot trace us all the same: ptrace(2). */
 	if (prctl(PR_SET_DUMPABLE, 1) < 0)
 		return err_errno(e, -errno, "start-up: PR_SET_DUMPABLE");
 	code = loop_open(&p->loop);

@@ -13,20 +13,20 @@
 #include "launch/statedir.h"
 #include "ports/table.h"
 
-/* Everything that the parent holds, in the order in which it comes; parent_teardown goes backwards.
- */
+/* Everything that the parent holds, in the order in which it is made. parent_teardown goes
+ * backwards. */
 struct parent {
 	const struct options *options;
 	struct inherited_fds inherited;
-	sigset_t old_mask; /* what we were started with; the command gets it */
+	sigset_t old_mask; /* the mask that we were started with; the command gets it */
 	bool listen_fds;   /* LISTEN_PID names us */
 	struct loop *loop;
-	int signal_fd; /* every signal that can be had */
+	int signal_fd; /* receives every signal that can be caught */
 	int abort_fd;  /* an epoll of what ends the start-up: see supervise.c */
 	int abort_signal_fd;
 	struct statedir state;
 	struct proc child;
-	bool told_to_end; /* a signal that ends has been passed on to the child */
+	bool told_to_end; /* the child was sent a signal that asks it to end */
 	int sock;	  /* to the child */
 	int userns_fd, netns_fd;
 	const struct net_driver_ops *net_ops;
@@ -34,7 +34,7 @@ struct parent {
 	struct net_result net_result;
 	const struct port_driver_ops *port_ops;
 	struct port_driver *port;
-	struct port_driver *way_out; /* the data plane, where it carries no ports: --net=builtin */
+	struct port_driver *way_out; /* the data plane of --net=builtin, when it carries no ports */
 	struct ports *ports;
 	struct port_driver_ops implicit_ops; /* with --port-driver=implicit and --net=builtin */
 	struct implicit *implicit;
@@ -44,37 +44,38 @@ struct parent {
 	bool child_ready, child_ended;
 	int child_status;
 	size_t publish_left;	      /* ports of the command line that are not there yet */
-	struct err publish_error;     /* of the first that failed */
-	char helper_socket[PATH_MAX]; /* where the network's program takes requests, or "" */
+	struct err publish_error;     /* why the first port failed */
+	char helper_socket[PATH_MAX]; /* where the network's helper program takes requests, or "" */
 };
 
 /* supervise.c: signals and the child. */
 
 /* Blocks the signals, and makes signal_fd and abort_fd. 0 or -errno. */
 int supervise_open(struct parent *p, struct err *e);
-/* Lets abort_fd tell of the child's end too. 0 or -errno. */
+/* Makes abort_fd report the child's end as well. 0 or -errno. */
 int supervise_child(struct parent *p, struct err *e);
-/* 0, or -ECANCELED with *e filled in, when a signal or the child's end stops the start-up. */
+/* Checks whether a signal or the child's end stops the start-up: then -ECANCELED with *e filled in,
+ * else 0. */
 int supervise_check(struct parent *p, struct err *e);
-/* From now on signals go to the child. 0 or -errno. */
+/* Forwards signals to the child from now on. 0 or -errno. */
 int supervise_start(struct parent *p, struct err *e);
-/* Runs the loop until the child has ended: 0. -errno with *e filled in: it cannot be waited for. */
+/* Runs the loop until the child has ended: 0. Or -errno with *e filled in, when the loop fails. */
 int supervise_run(struct parent *p, struct err *e);
 void supervise_close(struct parent *p);
 
 /* services.c: network, ports, API. */
 
-/* Starts the network driver and tells the child what came of it. 0 or -errno. */
+/* Starts the network driver and sends the child the result. 0 or -errno. */
 int services_start_network(struct parent *p, struct err *e);
-/* The port driver, the ports of the command line, the API. Runs the loop until the ports are there.
- * 0 or -errno. */
+/* Starts the port driver and publishes the ports of the command line. Runs the loop until the ports
+ * are there. 0 or -errno. */
 int services_start_ports(struct parent *p, struct err *e);
 int services_start_api(struct parent *p, struct err *e);
-/* Starts the data plane anew (rootlessctl reload). 0, and done follows, or -errno. */
+/* Starts the data plane anew (rootlessctl reload). 0, then done is called; or -errno. */
 int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e);
-/* Once the child is ready: changes of its address are followed. 0 or -errno. */
+/* Follows changes of the child's address. Call it when the child is ready. 0 or -errno. */
 int services_follow_network(struct parent *p, struct err *e);
-/* Ends all of them, the last one first. */
+/* Ends all services, the last one first. */
 void services_stop(struct parent *p);
 
 #endif

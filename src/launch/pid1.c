@@ -11,7 +11,8 @@
 #include "base/exitcode.h"
 #include "launch/command.h"
 
-/* systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID names. */
+/* As for systemd's sd_listen_fds(3): the sockets are meant for the process that LISTEN_PID
+ * names. */
 static int take_over_listen_pid(void)
 {
 	const char *pid = getenv("LISTEN_PID");
@@ -23,15 +24,16 @@ static int take_over_listen_pid(void)
 	return setenv("LISTEN_PID", own, 1) < 0 ? -errno : 0;
 }
 
-/* What is typed on the terminal reaches the whole process group by itself. */
+/* Forwards a signal, except one typed on the terminal, which reaches the whole process group
+ * anyway. */
 static void pass_on(pid_t parent, const siginfo_t *si)
 {
 	if (!command_signal_is_shared(si->si_signo, si->si_code))
 		kill(parent, si->si_signo);
 }
 
-/* Only once it has ended and everything else has lost its reason: the kernel ends what is left when
- * process 1 goes. */
+/* Ends only when the parent has ended, because the kernel kills all other processes when process 1
+ * goes. */
 static void __attribute__((noreturn)) serve(pid_t parent, const sigset_t *all)
 {
 	int status = 0;

@@ -15,10 +15,11 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-/* Of a user namespace on a machine whose limit is 0: what RootlessKit's documentation advises. */
+/* The limit of user namespaces to advise on a machine whose limit is 0: RootlessKit's documentation
+ * names it. */
 #define NAMESPACES_USUAL 28633L
 
-/* name: with dots, as sysctl(8) has it. -1 when there is no such sysctl. */
+/* Reads a sysctl. name: with dots, as for sysctl(8). -1 when there is no such sysctl. */
 static long sysctl_read(const char *proc_sys, const char *name)
 {
 	char path[PATH_MAX], text[64];
@@ -38,7 +39,7 @@ static void apparmor_text(const char *exe, char *buf, size_t size)
 	char name[PATH_MAX];
 	size_t i;
 
-	/* AppArmor's convention: the path with dots for slashes. */
+	/* AppArmor's convention for names: the path with dots for slashes. */
 	for (i = 0; exe[i] && i < sizeof(name) - 1; i++)
 		name[i] = (char)(exe[i] == '/' ? '.' : exe[i]);
 	name[i] = '\0';
@@ -63,7 +64,7 @@ struct kind {
 	const char *sysctl;
 };
 
-/* namespaces(7): one limit for each kind of namespace. */
+/* namespaces(7): each kind of namespace has a limit. */
 static const struct kind kinds[] = {
 	{CLONE_NEWUSER, "user.max_user_namespaces"},	 {CLONE_NEWNS, "user.max_mnt_namespaces"},
 	{CLONE_NEWNET, "user.max_net_namespaces"},	 {CLONE_NEWPID, "user.max_pid_namespaces"},
@@ -73,8 +74,8 @@ static const struct kind kinds[] = {
 
 #define N_KINDS (int)(ARRAY_SIZE(kinds))
 
-/* In a process of its own: the exit code is the index of the kind that cannot be had, or N_KINDS.
- */
+/* Runs in a process of its own. Its exit code is the index of the kind that cannot be made, or
+ * N_KINDS. */
 static _Noreturn void try_each(int flags)
 {
 	for (int i = 0; i < N_KINDS; i++)
@@ -98,8 +99,8 @@ const char *preflight_used_up(int flags)
 	return kinds[WEXITSTATUS(status)].sysctl;
 }
 
-/* What is in view may not be what is in the way: every outer user namespace has a limit of its own,
- * and 32 levels are the most there can be (ENOSPC too: user_namespaces(7)). */
+/* The limit that we see may not be the one that is used up: every outer user namespace has one of
+ * its own, and more than 32 levels fail with ENOSPC, too (user_namespaces(7)). */
 static void used_up_text(const char *sysctl, long max, char *buf, size_t size)
 {
 	if (max >= INT_MAX)

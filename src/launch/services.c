@@ -18,9 +18,9 @@
 #include "launch/implicit.h"
 #include "launch/parent_internal.h"
 
-/* Ports of the command line: a data plane that does not answer in this time is broken. */
+/* For publishing the ports of the command line: a data plane that takes longer is broken. */
 #define PUBLISH_TIMEOUT_MS 30000
-/* Killed processes end in some milliseconds; a machine under load takes longer. */
+/* Killed processes end within some milliseconds; a machine under load takes longer. */
 #define PREDECESSOR_MS 5000
 
 #define PORT_DRIVER_BUILTIN "builtin"
@@ -65,7 +65,8 @@ static struct net_params net_params(const struct parent *p)
 	};
 }
 
-/* Port drivers that ask the network's program do so over a socket in the state directory. */
+/* Some port drivers send requests to the network's program, over a socket in the state
+ * directory. */
 static int name_helper_socket(struct parent *p, struct err *e)
 {
 	const char *driver = p->options->port_driver, *name = NULL;
@@ -126,7 +127,7 @@ static int send_setup(struct parent *p, struct err *e)
 
 	if (fstat(p->state.dir_fd, &st) < 0)
 		return err_errno(e, -errno, "state directory %s", p->state.path);
-	/* Padding too: what goes over the channel is defined. */
+	/* Also clears the padding, so that every byte that goes over the channel is defined. */
 	memset(&setup, 0, sizeof(setup));
 	setup.kind = HS_SETUP;
 	setup.listen_fds = p->listen_fds;
@@ -145,7 +146,7 @@ static void net_changed(void *arg, const struct net_result *result)
 {
 	struct parent *p = arg;
 
-	p->net_result = *result; /* what the API tells */
+	p->net_result = *result; /* the API reports it */
 }
 
 int services_follow_network(struct parent *p, struct err *e)
@@ -261,14 +262,14 @@ static int publish_all(struct parent *p, struct err *e)
 	return 0;
 }
 
-/* Who asks what listens inside, where this process is to follow it; NULL: nobody. */
+/* The source to ask for what listens inside, where this process follows that; else NULL. */
 static struct listening_source *listening(struct parent *p)
 {
 	return p->net_ops && p->net_ops->listening ? p->net_ops->listening(p->net) : NULL;
 }
 
-/* Ports that follow what listens inside are the driver builtin's, under the name that was asked
- * for. */
+/* Ports that follow the listening sockets inside are the builtin driver's, under the name that the
+ * user gave. */
 static int start_implicit(struct parent *p, struct err *e)
 {
 	int code;
@@ -279,14 +280,14 @@ static int start_implicit(struct parent *p, struct err *e)
 	return code ? code : implicit_open(p->loop, listening(p), p->ports, &p->implicit, e);
 }
 
-/* The data plane carries what the command sends out also when it has no ports. */
+/* Starts the data plane for what the command sends out, when it has no ports to carry. */
 static int start_way_out(struct parent *p, struct err *e)
 {
 	const struct port_driver_ops *ops = port_driver_find(p->options->port_driver);
 	struct port_params params = port_params(p);
 	int code;
 
-	/* Clients' addresses are a matter of ports, and this data plane has none. */
+	/* Clients' addresses concern ports, and this data plane has none. */
 	params.source_ip_transparent = false;
 	if (!params.outward || (ops && ops->carries_outward) || listening(p))
 		return 0;
@@ -305,7 +306,7 @@ int services_start_ports(struct parent *p, struct err *e)
 	if (listening(p))
 		return start_implicit(p, e);
 	if (!ops)
-		return 0; /* none, and pasta's implicit */
+		return 0; /* --port-driver=none, or pasta's implicit */
 	code = start_port_driver(p, ops, e);
 	return code ? code : publish_all(p, e);
 }
@@ -362,7 +363,8 @@ void services_stop(struct parent *p)
 	if (p->api)
 		api_close(p->api);
 	implicit_stop(p->implicit);
-	/* The driver's parts are in the table's records. */
+	/* The driver stops before the table closes: the table's records hold the driver's parts of
+	 * each port. */
 	if (p->port_ops)
 		p->port_ops->stop(p->port);
 	if (p->ports)

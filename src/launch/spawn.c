@@ -75,8 +75,8 @@ int spawn_flags(const struct options *o)
 	return flags;
 }
 
-/* In the new process, which is nobody as long as the id maps are empty: execve(2) by nobody would
- * drop the capabilities, so it waits for them. */
+/* Runs in the new process, which has no user id as long as the id maps are empty. execve(2) without
+ * one would drop the capabilities, so it waits for the maps. */
 static _Noreturn void child_exec(char **argv, const struct inherited_fds *inherited, int sock)
 {
 	struct hs_simple mapped;
@@ -87,7 +87,7 @@ static _Noreturn void child_exec(char **argv, const struct inherited_fds *inheri
 	log_init("child ", false);
 	code = hs_recv(sock, HS_MAPPED, &mapped, sizeof(mapped));
 	if (code) {
-		if (code != -ECONNRESET) /* else the parent has failed, and says why */
+		if (code != -ECONNRESET) /* on -ECONNRESET the parent has failed, and says why */
 			log_error("message from the parent: %s", strerror(-code));
 		_exit(EXITCODE_FAILED);
 	}

@@ -20,7 +20,8 @@
 #include "launch/statedir_names.h"
 
 #define LOCK_TRIES 100
-/* A directory that an instance empties or fills while we list it may look like a stranger's. */
+/* How often a directory that looks like a stranger's is tried again: an instance may empty or fill
+ * it while we list it. */
 #define EMPTY_TRIES 10
 
 int statedir_path(const struct statedir *dir, const char *name, char *buf, size_t size)
@@ -54,7 +55,8 @@ static bool is_below(const char *path, int dir_fd)
 	return fd >= 0;
 }
 
-/* An empty home is one as well, and it would be removed at the end. */
+/* Refuses a directory that is the home directory or contains it, which would be removed at the end
+ * when empty. */
 static int check_no_home(const struct statedir *d, struct err *e)
 {
 	const char *home = getenv("HOME");
@@ -86,8 +88,8 @@ static int check_owner(const struct statedir *d, struct err *e)
 			       "replace what is in it; give a directory of your own, such as "
 			       "$XDG_RUNTIME_DIR/rootlesskit",
 			       d->path, (unsigned)st.st_uid);
-	/* With an access control list, the bits of the group are the most that it gives (acl(5)).
-	 */
+	/* With an access control list (acl(5)), the bits of the group are the upper bound of what
+	 * it grants. */
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
 		return err_set(e, -EPERM,
 			       "state directory %s: others may write it (mode %04o); give a "
@@ -99,7 +101,7 @@ static int check_owner(const struct statedir *d, struct err *e)
 	return 0;
 }
 
-/* bind(2) would do without the path; those who connect would not. */
+/* bind(2) could do without the path; clients that connect cannot. */
 static int check_length(const struct statedir *d, struct err *e)
 {
 	const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
@@ -138,7 +140,7 @@ static int refuse_lock(const struct statedir *d, struct err *e)
 		       d->path);
 }
 
-/* An empty regular file of ours: RootlessKit's is, too. */
+/* Our lock is an empty regular file of this user. RootlessKit's is the same. */
 static int check_lock(const struct statedir *d, struct err *e)
 {
 	struct stat st;
@@ -150,7 +152,7 @@ static int check_lock(const struct statedir *d, struct err *e)
 	return refuse_lock(d, e);
 }
 
-/* What openat(2) says of links, directories, sockets, and of what belongs to others. */
+/* Whether openat(2) has met a link, a directory, a socket, or a file of another user. */
 static bool is_no_lock(int error)
 {
 	return error == ELOOP || error == EISDIR || error == ENXIO || error == EACCES;
@@ -178,8 +180,8 @@ static int open_lock(struct statedir *d, bool *made, struct err *e)
 	return 0;
 }
 
-/* The lock's file may have been removed, by an instance that ended, after we opened and before we
- * locked it. */
+/* An instance that ended may have removed the lock's file after we opened it and before we locked
+ * it. */
 static bool lock_is_current(const struct statedir *d)
 {
 	struct stat held, named;
@@ -210,7 +212,7 @@ static int lock_dir(struct statedir *d, struct err *e)
 	int code = open_lock(d, &made, e);
 
 	code = code ? code : take_lock(d, e);
-	/* -EBUSY: the file has become another instance's. -ENOENT: it is gone. */
+	/* -EBUSY: another instance has locked the file. -ENOENT: it is gone. */
 	if (code && made && code != -EBUSY && code != -ENOENT)
 		unlinkat(d->dir_fd, STATE_LOCK, 0);
 	return code;
@@ -223,7 +225,7 @@ static void release(struct statedir *d)
 	*d = STATEDIR_NONE;
 }
 
-/* Takes the directory that fd, of O_PATH, is. */
+/* Locks the directory fd (of O_PATH) and puts it into *d. */
 static int take_dir(int fd, bool made, struct statedir *d, struct err *e)
 {
 	int code;
@@ -235,7 +237,7 @@ static int take_dir(int fd, bool made, struct statedir *d, struct err *e)
 		return err_errno(e, code, "state directory");
 	code = check_owner(d, e);
 	code = code ? code : check_length(d, e);
-	/* Nobody lives in what has just been made. */
+	/* A directory that was just made is nobody's home. */
 	if (!code && !made)
 		code = check_no_home(d, e);
 	if (!code && faccessat(d->dir_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
@@ -265,7 +267,7 @@ static int claim(const char *path, struct statedir *d, struct err *e)
 	return 0;
 }
 
-/* What a crash has left goes. */
+/* Removes what a crash has left. */
 static int clear(struct statedir *d, struct err *e)
 {
 	char name[NAME_MAX + 1];
@@ -284,8 +286,8 @@ static int open_named(const char *path, struct statedir *d, struct err *e)
 {
 	int code = -ENOENT;
 
-	/* An instance that ends just now removes the directory or its lock under our hands: again.
-	 */
+	/* Tries again when an instance that is ending removes the directory or its lock at the same
+	 * time. */
 	for (int i = 0; code == -ENOENT ? i < LOCK_TRIES : code == -ENOTEMPTY && i < EMPTY_TRIES;
 	     i++)
 		code = claim(path, d, e);
@@ -345,7 +347,8 @@ int statedir_write_child_pid(const struct statedir *dir, pid_t pid, struct err *
 		    : 0;
 }
 
-/* A directory that was there before may be a mount, or in a directory that we may not change. */
+/* Whether it is all right that the directory stays. One that was there before may be a mount, or in
+ * a directory that we may not change. */
 static bool may_stay(const struct statedir *d, int code)
 {
 	if (code == -ENOENT || code == -ENOTEMPTY) /* another instance has moved in */
@@ -357,7 +360,8 @@ static int remove_dir(const struct statedir *d)
 {
 	int code;
 
-	/* The lock's name goes last: while it is there and locked, nobody else moves in. */
+	/* The lock goes last: while it is there and locked, no other instance takes the
+	 * directory. */
 	if (unlinkat(d->dir_fd, STATE_LOCK, 0) < 0 && errno != ENOENT)
 		return -errno;
 	code = dirwalk_rmdir(d->dir_fd, d->path);

@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "base/state_names.h"
 
-/* The first three tell of an instance that had ports. */
+/* The first three show that an instance came as far as having ports. */
 static const char *const names[] = {
 	STATE_CHILD_PID,
 	STATE_API_SOCKET,
@@ -44,7 +44,7 @@ bool statedir_names_remain(int dir_fd)
 	return false;
 }
 
-/* RootlessKit makes one, with a socket in it. */
+/* RootlessKit makes this directory, with a socket in it. */
 static int remove_gvisor(int dir_fd)
 {
 	auto_fd int sub = openat(dir_fd, STATE_ROOTLESSKIT_GVISOR,

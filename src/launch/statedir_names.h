@@ -8,19 +8,18 @@
 #include "base/err.h"
 
 /*
- * The names in a state directory that are ours: which of them are there, and their removal. The
- * lock is not among them.
+ * Looks for our names in a state directory, and removes them. The lock is not among them.
  */
 
-/* Whether an instance had come as far as having ports. */
+/* Whether the files show that an instance came as far as having ports. */
 bool statedir_names_remain(int dir_fd);
 
-/* Removes them. A directory of such a name stays, and is an error: -EEXIST. Goes on after a failure
- * and returns the first one. path: of the directory, for *e. */
+/* Removes all our names. A directory of such a name stays, and is an error: -EEXIST. Goes on after
+ * a failure and returns the first one. path: that of the directory, for *e. */
 int statedir_names_remove(int dir_fd, const char *path, struct err *e);
 
-/* The name of something in the directory other than the lock, into name. 0, -ENOENT when there is
- * nothing, -errno. */
+/* Puts the name of any entry of the directory other than the lock into name. 0, -ENOENT when there
+ * is none, or -errno. */
 int statedir_names_other(int dir_fd, char name[NAME_MAX + 1]);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signals and the child's end. Every signal is blocked from the first moment and read from a
- * signalfd(2). During start-up only those that ask us to end are looked at; the others wait until
- * the command is there to get them.
+ * Handles signals and the child's end. Every signal is blocked from the first moment and read from
+ * a signalfd(2). During start-up only the signals that ask us to end are read; the others wait
+ * until the command is there to get them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include "launch/command.h"
 #include "launch/parent_internal.h"
 
-/* The signals that end the start-up, without those that our starter has had ignored (nohup). */
+/* The signals that end the start-up, without those that we were started to ignore (nohup). */
 static void abort_signals(sigset_t *out)
 {
 	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
@@ -45,7 +45,7 @@ int supervise_open(struct parent *p, struct err *e)
 	sigset_t all, aborting;
 	int code;
 
-	/* Were it ignored, children would vanish without a status. */
+	/* If SIGCHLD were ignored, children would vanish without a status. */
 	sigaction(SIGCHLD, &dfl, NULL);
 	command_signals(&all);
 	abort_signals(&aborting);
@@ -106,7 +106,8 @@ int supervise_check(struct parent *p, struct err *e)
 	return 0;
 }
 
-/* Our own: the write end of a broken stderr. Not somebody's message to the command. */
+/* Whether we caused the signal ourselves, by writing to a broken stderr. It is no message to the
+ * command. */
 static bool is_our_own(const struct signalfd_siginfo *si)
 {
 	return si->ssi_signo == SIGCHLD ||
@@ -120,7 +121,7 @@ static bool is_stopped(pid_t pid)
 	return waitid(P_PID, (id_t)pid, &si, WSTOPPED | WNOHANG | WNOWAIT) == 0 && si.si_pid == pid;
 }
 
-/* As systemd and shells do: a child that is stopped would not hear that it is to end. */
+/* Sends SIGCONT, as systemd and shells do: a stopped child would not notice that it is to end. */
 static void wake_to_end(const struct parent *p)
 {
 	if (p->told_to_end && p->child.pid > 0 && is_stopped(p->child.pid))
@@ -130,14 +131,14 @@ static void wake_to_end(const struct parent *p)
 static void reloaded(void *arg, const struct port_reload *result, const struct err *e)
 {
 	(void)arg;
-	(void)e; /* said already */
+	(void)e; /* the driver has logged it */
 	if (result)
 		log_info("reloaded: version %s, %u connections and UDP clients taken over",
 			 result->program, result->flows);
 }
 
-/* SIGUSR2 of sigqueue(3), as "kill -q 0 -s USR2" sends it. By kill(2) it is the command's, as
- * all signals are. */
+/* Whether this is SIGUSR2 of sigqueue(3), as "kill -q 0 -s USR2" sends it. By kill(2) it is for the
+ * command, as all signals are. */
 static bool is_reload(const struct signalfd_siginfo *si)
 {
 	return si->ssi_signo == SIGUSR2 && si->ssi_code == SI_QUEUE &&
@@ -156,7 +157,7 @@ static void forward_one(struct parent *p, const struct signalfd_siginfo *si)
 {
 	int sig = (int)si->ssi_signo;
 
-	/* The child may stop after it was told to end, by a signal that was sent before. */
+	/* The child may stop after it was told to end, because of a signal that was sent before. */
 	if (sig == SIGCHLD)
 		wake_to_end(p);
 	if (is_our_own(si))
