@@ -2,15 +2,12 @@
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fdpass.h"
-#include "dataplane/dataplane.h"
-#include "dataplane/worker/handover_record.h"
-#include "worker_world.h"
+#include "handover_world.h"
+#include "ports/route.h"
 
 /*
  * Hand-over: two workers on one simulated kernel. The test is the parent of both, and of the
@@ -20,73 +17,6 @@
 
 #define FLOWS 6
 #define MOST  60000
-
-/* The worker that takes over. */
-struct other {
-	struct worker *w;
-	struct stats stats;
-	struct port_stats ports[8];
-	struct udp_ports udp_ports;
-	int control, broker;
-	struct broker_request requests[WORLD_REQUESTS];
-	unsigned n_requests;
-	int from, to; /* the channel between the workers, its two ends */
-};
-
-/* Everything of one worker goes where the other one's is. */
-static void exchange(struct world *x, struct other *o)
-{
-	struct worker *w = x->w;
-	int control = x->control, broker = x->broker;
-	struct broker_request requests[WORLD_REQUESTS];
-	unsigned n_requests = x->n_requests;
-
-	sim_other_worker(x->sim);
-	x->w = o->w;
-	x->control = o->control;
-	x->broker = o->broker;
-	o->w = w;
-	o->control = control;
-	o->broker = broker;
-	memcpy(requests, x->requests, sizeof(requests));
-	memcpy(x->requests, o->requests, sizeof(requests));
-	memcpy(o->requests, requests, sizeof(requests));
-	x->n_requests = o->n_requests;
-	o->n_requests = n_requests;
-}
-
-static void begin_other(struct world *x, struct other *o)
-{
-	struct worker_config config = x->w->config;
-
-	memset(o, 0, sizeof(*o));
-	udp_ports_init(&o->udp_ports, 1000, 1);
-	config.udp_ports = &o->udp_ports;
-	config.stats = &o->stats;
-	config.port_stats = o->ports;
-	config.hold = true;
-	sim_other_worker(x->sim);
-	assert_int_equal(worker_open(&config, x->io, &o->w), 0);
-	o->control = sim_channel(x->sim);
-	o->broker = sim_channel(x->sim);
-	worker_set_channels(o->w, o->control, o->broker);
-	sim_other_worker(x->sim);
-}
-
-static void offer(struct world *x, struct other *o, struct dp_msg msg, int listener)
-{
-	exchange(x, o);
-	ask_add(x, &msg, sim_share(x->sim, listener));
-	expect_answer(x, msg.port_id, x->seq, 0);
-	exchange(x, o);
-}
-
-static void tell(struct world *x, int control, uint32_t type, int fd)
-{
-	struct dp_msg m = {.type = type, .seq = ++x->seq};
-
-	sim_channel_put(x->sim, control, &m, sizeof(m), &fd, fd >= 0);
-}
 
 static void begin_move(struct world *x, struct other *o)
 {
@@ -124,15 +54,6 @@ static void step(struct world *x, struct other *o)
 		sim_channel_pass(x->sim, o->from, o->to);
 		break;
 	}
-}
-
-/* The worker of x is killed: nothing that it has in common with the other ends by that. */
-static void kill(struct world *x)
-{
-	x->n_requests = 0;
-	sim_stop(x->sim);
-	worker_close(x->w);
-	x->w = NULL;
 }
 
 /* The other one serves from now on. */
@@ -282,17 +203,6 @@ static void hand_over(struct world *x, struct flow *flows, unsigned n, struct dp
 
 /* How often flows pass to another worker in a run. */
 #define MOVES 6
-
-static void open_world(struct world *x, uint64_t seed, uint32_t proto, struct dp_msg *msg)
-{
-	world_open(x, seed, (unsigned)(seed % 30));
-	if (seed % 2)
-		sim_large_sockets(x->sim);
-	*msg = port_msg(x, proto, 0);
-	x->listener = sim_listener(x->sim);
-	ask_add(x, msg, x->listener);
-	expect_answer(x, x->port_id, x->seq, 0);
-}
 
 static void run_transfers(uint64_t seed)
 {
@@ -488,163 +398,12 @@ static void test_datagrams(void **state)
 	many_runs(run_datagrams);
 }
 
-/* What makes no sense is refused, and its descriptors are closed. */
-
-static void take(struct world *x, struct other *o, const void *msg, size_t len, const int *fds,
-		 size_t n_fds)
-{
-	exchange(x, o);
-	sim_channel_put(x->sim, o->to, msg, len, fds, n_fds);
-	for (unsigned i = 0; i < 20; i++)
-		turn(x);
-	exchange(x, o);
-}
-
-static int outcome(struct world *x, struct other *o, struct dp_msg *answer)
-{
-	if (!sim_channel_get(x->sim, o->control, answer, sizeof(*answer)))
-		return 1;
-	assert_int_equal(answer->port_id, 0);
-	return answer->err;
-}
-
-static void begin_taking(struct world *x, struct other *o, struct dp_msg *msg)
-{
-	open_world(x, 30, PORT_TCP, msg);
-	begin_other(x, o);
-	offer(x, o, *msg, x->listener);
-	o->to = sim_channel(x->sim);
-	tell(x, o->control, DP_MSG_TAKE_OVER, o->to);
-	exchange(x, o);
-	turn(x);
-	turn(x);
-	exchange(x, o);
-}
-
-static void end_taking(struct world *x, struct other *o)
-{
-	exchange(x, o);
-	kill(x);
-	exchange(x, o);
-	world_close(x);
-}
-
-struct one_flow {
-	struct handover_head head;
-	struct handover_tcp t;
-};
-
-static struct one_flow open_flow(const struct dp_msg *msg)
-{
-	return (struct one_flow){
-		.head = {.type = HANDOVER_TCP, .count = 1, .size = sizeof(struct handover_tcp)},
-		.t = {.port_id = msg->port_id,
-		      .state = TCP_FLOW_OPEN,
-		      .fds = HANDOVER_CLIENT | HANDOVER_SERVER}};
-}
-
-static void test_refused(void **state)
-{
-	static const struct handover_head odd[] = {
-		{.type = 77, .count = 0, .size = 0},
-		{.type = HANDOVER_TCP, .count = 1, .size = 8},
-		{.type = HANDOVER_TCP, .count = 0, .size = sizeof(struct handover_tcp)},
-		{.type = HANDOVER_TCP, .count = 3, .size = sizeof(struct handover_tcp)},
-		{.type = HANDOVER_END, .count = 1, .size = 0},
-	};
-
-	(void)state;
-	for (unsigned i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
-		struct dp_msg msg, answer;
-		struct other o;
-		struct world x;
-		int fds[2];
-
-		begin_taking(&x, &o, &msg);
-		fds[0] = sim_socket(x.sim, false);
-		fds[1] = sim_socket(x.sim, false);
-		take(&x, &o, &odd[i], sizeof(odd[i]), fds, 2);
-		assert_int_equal(outcome(&x, &o, &answer), -EPROTO);
-		end_taking(&x, &o);
-	}
-}
-
-/* A message whose descriptors are not those that it tells of. */
-static void test_descriptors_do_not_fit(void **state)
-{
-	(void)state;
-	for (unsigned n = 0; n < 4; n++) {
-		struct dp_msg msg, answer;
-		struct other o;
-		struct world x;
-		struct one_flow m;
-		int fds[4];
-
-		begin_taking(&x, &o, &msg);
-		m = open_flow(&msg);
-		for (unsigned i = 0; i < n; i++)
-			fds[i] = sim_socket(x.sim, false);
-		take(&x, &o, &m, sizeof(m), fds, n);
-		assert_int_equal(outcome(&x, &o, &answer), n == 2 ? 1 : -EPROTO);
-		assert_int_equal(o.stats.tcp_flows, n >= 2);
-		end_taking(&x, &o);
-	}
-}
-
-/* A flow of a port that is not there is lost, and said to be; the others are not. */
-static void test_port_is_not_there(void **state)
-{
-	struct handover_head end = {.type = HANDOVER_END};
-	struct dp_msg msg, answer;
-	struct other o;
-	struct world x;
-	struct one_flow m;
-	int fds[2];
-
-	(void)state;
-	begin_taking(&x, &o, &msg);
-	for (int i = 0; i < 3; i++) {
-		m = open_flow(&msg);
-		m.t.port_id += i == 1;
-		fds[0] = sim_socket(x.sim, false);
-		fds[1] = sim_socket(x.sim, false);
-		take(&x, &o, &m, sizeof(m), fds, 2);
-	}
-	take(&x, &o, &end, sizeof(end), NULL, 0);
-	assert_int_equal(outcome(&x, &o, &answer), 0);
-	assert_int_equal(answer.flows, 2);
-	assert_int_equal(answer.lost, 1);
-	end_taking(&x, &o);
-}
-
-/* The giving one dies before it has given all. */
-static void test_channel_ends(void **state)
-{
-	struct dp_msg msg, answer;
-	struct other o;
-	struct world x;
-
-	(void)state;
-	begin_taking(&x, &o, &msg);
-	sim_channel_end(x.sim, o.to);
-	exchange(&x, &o);
-	for (unsigned i = 0; i < 20; i++)
-		turn(&x);
-	exchange(&x, &o);
-	assert_int_equal(outcome(&x, &o, &answer), -ECONNRESET);
-	end_taking(&x, &o);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_transfers),
 		cmocka_unit_test(test_beginnings),
 		cmocka_unit_test(test_datagrams),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_descriptors_do_not_fit),
-		cmocka_unit_test(test_port_is_not_there),
-		cmocka_unit_test(test_channel_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

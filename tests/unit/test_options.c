@@ -1,13 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmocka_all.h"
-
-#include <errno.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -15,39 +6,15 @@
 #include "cli/option_table.h"
 #include "cli/options.h"
 #include "cli/value.h"
-#include "config.h"
+#include "cmocka_all.h"
 #include "dataplane/wire.h"
-
-#define WORDS_MAX 16
-
-/* Splits line at blanks; '' is an empty word. Both live until the next call. */
-static int words(const char *line, char **argv)
-{
-	static char copy[512];
-	char *rest = copy, *word;
-	int n = 0;
-
-	snprintf(copy, sizeof(copy), "rootlesskit %s", line);
-	while ((word = strsep(&rest, " "))) {
-		assert_true(n < WORDS_MAX);
-		if (*word)
-			argv[n++] = strcmp(word, "''") ? word : word + 2;
-	}
-	argv[n] = NULL;
-	return n;
-}
-
-static struct options good(const char *line)
-{
-	static char *argv[WORDS_MAX + 1];
-	struct options o;
-	struct err e = {0};
-	int argc = words(line, argv);
-
-	if (options_parse(argc, argv, &o, &e) < 0)
-		fail_msg("%s: %s", line, e.msg);
-	return o;
-}
+#include "option_line.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 static void bad(const char *line, const char *say)
 {
@@ -377,8 +344,6 @@ static void test_propagation(void **state)
 	    "it must be rprivate, rslave, rshared, private, slave or shared");
 }
 
-#define NET "--net=slirp4netns --port-driver=builtin "
-
 static void test_publish(void **state)
 {
 	struct options o = good(NET "-p 127.0.0.1:8080:80/tcp --publish=0.0.0.0:53:53/udp "
@@ -533,203 +498,6 @@ static void test_informational(void **state)
 	bad("--help --nonsense", "flag provided but not defined");
 }
 
-/* What fn writes to stdout or stderr. */
-static const char *captured(int fd, void (*fn)(const void *), const void *arg)
-{
-	static char buf[32768];
-	FILE *tmp = tmpfile();
-	int saved = dup(fd);
-	size_t n;
-
-	fflush(stdout);
-	assert_non_null(tmp);
-	dup2(fileno(tmp), fd);
-	log_output_open();
-	fn(arg);
-	fflush(stdout);
-	dup2(saved, fd);
-	log_output_open();
-	close(saved);
-	rewind(tmp);
-	n = fread(buf, 1, sizeof(buf) - 1, tmp);
-	buf[n] = '\0';
-	fclose(tmp);
-	return buf;
-}
-
-static void call_warn(const void *o)
-{
-	options_warn(o);
-}
-
-static const char *warnings(const char *line)
-{
-	struct options o = good(line);
-	const char *text = captured(STDERR_FILENO, call_warn, &o);
-
-	options_free(&o);
-	return text;
-}
-
-static void warns(const char *line, const char *say)
-{
-	const char *text = warnings(line);
-
-	if (!strstr(text, say))
-		fail_msg("%s: \"%s\" does not say \"%s\"", line, text, say);
-}
-
-static void warns_not(const char *line, const char *say)
-{
-	const char *text = warnings(line);
-
-	if (strstr(text, say))
-		fail_msg("%s: \"%s\" says \"%s\"", line, text, say);
-}
-
-/* Every option of one network's, with that network and with others. */
-static void test_options_of_other_networks(void **state)
-{
-	static const struct {
-		const char *option, *net;
-	} rows[] = {{"--slirp4netns-sandbox=true", "slirp4netns"},
-		    {"--slirp4netns-seccomp=true", "slirp4netns"},
-		    {"--slirp4netns-binary=x", "slirp4netns"},
-		    {"--pasta-binary=x", "pasta"},
-		    {"--vpnkit-binary=x", "vpnkit"},
-		    {"--lxc-user-nic-binary=x", "lxc-user-nic"},
-		    {"--lxc-user-nic-bridge=x", "lxc-user-nic"}};
-	static const char *const nets[] = {"host",  "none",   "slirp4netns",
-					   "pasta", "vpnkit", "lxc-user-nic"};
-	char line[200], say[200];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		for (size_t n = 0; n < ARRAY_SIZE(nets); n++) {
-			snprintf(line, sizeof(line), "--net=%s %s true", nets[n], rows[i].option);
-			snprintf(say, sizeof(say),
-				 "%.*s has no effect with --net=%s: it is for --net=%s",
-				 (int)strcspn(rows[i].option, "="), rows[i].option, nets[n],
-				 rows[i].net);
-			(strcmp(nets[n], rows[i].net) ? warns : warns_not)(line, say);
-		}
-	/* What dockerd-rootless.sh says whatever the network is. */
-	warns_not("--net=pasta --slirp4netns-sandbox=auto --slirp4netns-seccomp=auto true",
-		  "no effect");
-	warns_not("--net=none --slirp4netns-sandbox=false true", "no effect");
-	warns("--net=pasta --pesto-binary=x true",
-	      "--pesto-binary has no effect with --port-driver=none: it is for "
-	      "--port-driver=pesto");
-	warns_not("--net=pasta --port-driver=pesto --pesto-binary=x true", "no effect");
-}
-
-static void test_warnings(void **state)
-{
-	(void)state;
-	warns("--mtu=1400 true", "unsupported mtu for --net=host: 1400");
-	warns("--net=none --mtu=1400 true", "unsupported mtu for --net=none: 1400");
-	warns_not("--net=slirp4netns --mtu=1400 true", "mtu");
-	warns("--ipv6 true", "--ipv6 is discarded for --net=host");
-	warns_not("--net=slirp4netns --ipv6 true", "ipv6");
-	warns("--net=slirp4netns true", "specifying --disable-host-loopback is highly recommended");
-	warns_not("--net=slirp4netns --disable-host-loopback true", "host-loopback");
-	warns_not("--net=none true", "host-loopback");
-	warns_not("true", "host-loopback");
-	warns(NET "--source-ip-transparent-backend=iptables true", "=iptables has no effect: nft");
-	warns_not(NET "--source-ip-transparent-backend=nft true", "source-ip");
-	warns("--source-ip-transparent-backend=nft true", "-backend has no effect with");
-	warns("--source-ip-transparent=true true", "--source-ip-transparent has no effect with");
-	warns_not(NET "--source-ip-transparent=true true", "source-ip");
-	warns_not(NET "true", "source-ip");
-	warns_not("--source-ip-transparent=false true", "source-ip");
-	warns(NET "--dataplane-sandbox=false true", "--dataplane-sandbox=false: ");
-	warns_not(NET "--dataplane-sandbox=true true", "sandbox");
-	warns("--copy-up=/etc --net=builtin --dataplane-sandbox=false true",
-	      "--dataplane-sandbox=false: ");
-	warns_not("--copy-up=/etc --net=builtin --dataplane-sandbox=false true", "no effect");
-	warns_not("--copy-up=/etc --net=auto --workers=2 true", "no effect");
-	warns_not("--copy-up=/etc --net=builtin --port-driver=implicit --udp-timeout=9s true",
-		  "no effect");
-	warns("--workers=2 true", "--workers has no effect with --port-driver=none");
-	warns("--udp-timeout=2 true", "--udp-timeout has no effect");
-	warns_not(NET "--workers=2 true", "workers");
-	warns("--disable-host-loopback true",
-	      "--disable-host-loopback has no effect with --net=host");
-	warns_not("--net=none --disable-host-loopback true", "loopback");
-	warns("--copy-up-mode=tmpfs+symlink true",
-	      "--copy-up-mode has no effect without --copy-up");
-	warns_not("--copy-up-mode=tmpfs+symlink --copy-up=/etc true", "copy-up");
-	if (geteuid() == 0)
-		warns("true", "running as the root user");
-	else
-		warns_not("true", "running as the root user");
-}
-
-/* --debug says what the options came to, on stderr; without it nothing is said. */
-static void test_debug(void **state)
-{
-	(void)state;
-	warns_not("--pidns true", "reaper on");
-	log_init("parent", true);
-	warns("--pidns true",
-	      "debug: --net=host --port-driver=none --propagation=rprivate, reaper on");
-	log_init("parent", false);
-}
-
-static void call_help(const void *unused)
-{
-	(void)unused;
-	options_print_help();
-}
-
-static void call_version(const void *unused)
-{
-	(void)unused;
-	options_print_version();
-}
-
-static void call_semver(const void *part)
-{
-	options_print_semver(part);
-}
-
-static void test_help(void **state)
-{
-	const char *help = captured(STDOUT_FILENO, call_help, NULL);
-	char form[64];
-
-	(void)state;
-	for (int i = 0; i < OPT_COUNT; i++) {
-		snprintf(form, sizeof(form), "\n    --%s", option_table[i].name);
-		if (!strstr(help, form))
-			fail_msg("the help has no --%s", option_table[i].name);
-	}
-	for (int i = 0; i < GROUP_COUNT; i++) {
-		snprintf(form, sizeof(form), "\n  %s:\n", option_group_names[i]);
-		if (!strstr(help, form))
-			fail_msg("the help has no group %s", option_group_names[i]);
-	}
-	assert_non_null(strstr(help, "network driver [host, builtin, none, slirp4netns, "));
-	assert_non_null(strstr(help, "--publish value, -p value  "));
-	assert_non_null(strstr(help, "[auto, dynamic, static] (default: \"auto\")"));
-	assert_null(strstr(help, " \n"));
-}
-
-static void test_version(void **state)
-{
-	char want[64];
-
-	(void)state;
-	assert_string_equal(captured(STDOUT_FILENO, call_version, NULL),
-			    "rootlesskit version " RINGKIT_VERSION "\n");
-	snprintf(want, sizeof(want), "%s", captured(STDOUT_FILENO, call_semver, "major"));
-	snprintf(want + strcspn(want, "\n"), 32, ".%s",
-		 captured(STDOUT_FILENO, call_semver, "minor"));
-	snprintf(want + strcspn(want, "\n"), 32, ".%s",
-		 captured(STDOUT_FILENO, call_semver, "patch"));
-	assert_string_equal(want, RINGKIT_COMPAT_VERSION "\n");
-}
-
 /* Every row is whole: a forgotten row would be all zeros. */
 static void test_table(void **state)
 {
@@ -748,67 +516,6 @@ static void test_table(void **state)
 	}
 	assert_null(option_find("ne", 2));
 	assert_null(option_find("", 0));
-}
-
-static void test_value_int(void **state)
-{
-	static const struct {
-		const char *text;
-		int value;
-	} right[] = {{"0", 0},	   {"1500", 1500}, {"+7", 7},	  {"-7", -7},
-		     {"0x10", 16}, {"0X1f", 31},   {"0o17", 15},  {"017", 15},
-		     {"0b101", 5}, {"0x_10", 16},  {"0x1_0", 16}, {"2147483647", INT_MAX}};
-	static const char *const wrong[] = {"",	     "-",   "+",   "x",	  "1x",	   " 1",
-					    "1 ",    "0x",  "08",  "0b2", "1_000", "0x1_",
-					    "0x__1", "--1", "1e3", "1.0"};
-	int n = 0;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
-		if (value_parse_int(right[i].text, &n) < 0 || n != right[i].value)
-			fail_msg("%s became %d", right[i].text, n);
-	}
-	n = 77;
-	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-		if (value_parse_int(wrong[i], &n) != -EINVAL || n != 77)
-			fail_msg("%s was taken", wrong[i]);
-	assert_int_equal(value_parse_int("2147483648", &n), -ERANGE);
-	assert_int_equal(value_parse_int("99999999999999999999999999", &n), -ERANGE);
-}
-
-static void test_value_duration(void **state)
-{
-	static const struct {
-		const char *text;
-		int ms;
-	} right[] = {{"0", 0},
-		     {"90", 90000},
-		     {"90s", 90000},
-		     {"1m30s", 90000},
-		     {"1.5", 1500},
-		     {"1.5h", 5400000},
-		     {"500ms", 500},
-		     {".5s", 500},
-		     {"1.s", 1000},
-		     {"1us", 1},
-		     {"1ns", 1},
-		     {"1500\xc2\xb5s", 2},
-		     {"1h1m1s1ms", 3661001},
-		     {"0s", 0}};
-	static const char *const wrong[] = {"",	  "s",	    "1x",  "1s1", "-1s",  "1 s",  ".",
-					    ".s", "1.2.3s", "inf", "nan", "1e3s", "0x1s", "1S"};
-	int n = 0;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(right); i++)
-		if (value_parse_duration_ms(right[i].text, &n) < 0 || n != right[i].ms)
-			fail_msg("%s became %d", right[i].text, n);
-	n = 77;
-	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-		if (value_parse_duration_ms(wrong[i], &n) != -EINVAL || n != 77)
-			fail_msg("%s was taken", wrong[i]);
-	assert_int_equal(value_parse_duration_ms("9999999h", &n), -ERANGE);
-	assert_int_equal(value_parse_duration_ms("999999999999999999999999999", &n), -ERANGE);
 }
 
 int main(void)
@@ -836,14 +543,7 @@ int main(void)
 		cmocka_unit_test(test_state_dir),
 		cmocka_unit_test(test_dataplane),
 		cmocka_unit_test(test_informational),
-		cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_options_of_other_networks),
-		cmocka_unit_test(test_debug),
-		cmocka_unit_test(test_help),
-		cmocka_unit_test(test_version),
 		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_value_int),
-		cmocka_unit_test(test_value_duration),
 	};
 
 	log_init("parent", false);

@@ -14,10 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/array.h"
 #include "base/fd.h"
 #include "base/loop.h"
-#include "drivers/net/helper_output.h"
 #include "drivers/net/slirp4netns_internal.h"
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
@@ -465,64 +463,6 @@ static void test_stop_while_watched(void **state)
 	loop_close(loop);
 }
 
-static void test_cidr(void **state)
-{
-	static const char *const bad[] = {"",
-					  "10.0.2.0",
-					  "10.0.2.0/",
-					  "10.0.2.0/24x",
-					  "10.0.2.0/+24",
-					  "10.0.2/24",
-					  "10.0.2.0/0",
-					  "10.0.2.0/26",
-					  "10.0.2.0/33",
-					  "10.0.2.0/999999999999",
-					  "fd00::/64",
-					  "10.0.2.1/24",
-					  "10.0.2.100/24",
-					  "/24",
-					  "10.0.2.0.0/24",
-					  "256.0.0.0/8",
-					  " 10.0.2.0/24",
-					  "10.0.2.0/-1",
-					  "999.999.999.999999/24"};
-	struct cidr c;
-	struct err e;
-	char buf[INET_ADDRSTRLEN];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		if (cidr_parse(bad[i], &c, &e) != -EINVAL)
-			fail_msg("%s was taken", bad[i]);
-	assert_int_equal(cidr_parse("10.0.2.100/24", &c, &e), -EINVAL);
-	assert_non_null(strstr(e.msg, "cidr must be like 10.0.2.0/24, not like 10.0.2.100/24"));
-	assert_int_equal(cidr_parse("128.0.0.0/1", &c, &e), 0);
-	assert_int_equal(cidr_parse("10.0.2.128/25", &c, &e), 0);
-	assert_string_equal(cidr_address(&c, 100, buf), "10.0.2.228");
-}
-
-static void test_output(void **state)
-{
-	struct helper_output o = HELPER_OUTPUT_NONE;
-	char noise[3000];
-
-	(void)state;
-	o.name = "x";
-	assert_string_equal(helper_output_tail(&o), "");
-	helper_output_feed(&o, "one\n\n\r\ntw", 9);
-	helper_output_feed(&o, "o\n\033[31mred", 10);
-	assert_string_equal(helper_output_tail(&o), "one; two; ?[31mred");
-	memset(noise, 'n', sizeof(noise));
-	helper_output_feed(&o, noise, sizeof(noise));
-	helper_output_feed(&o, "\n", 1);
-	assert_true(strlen(helper_output_tail(&o)) < sizeof(o.tail));
-	for (int i = 0; i < 100; i++)
-		helper_output_feed(&o, "a line of words\n", 16);
-	helper_output_feed(&o, "the last\n", 9);
-	assert_null(strchr(helper_output_tail(&o), '\n'));
-	assert_string_equal(helper_output_tail(&o) + strlen(o.tail) - 10, "; the last");
-}
-
 static int count_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");
@@ -644,8 +584,6 @@ int main(void)
 		cmocka_unit_test(test_no_tun),
 		cmocka_unit_test(test_dies_later),
 		cmocka_unit_test(test_stop_while_watched),
-		cmocka_unit_test(test_cidr),
-		cmocka_unit_test(test_output),
 		cmocka_unit_test(test_no_leaks),
 		cmocka_unit_test(test_no_descriptors),
 	};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_TEST_API_WORLD_H
+#define RINGKIT_TEST_API_WORLD_H
+
+/* The API's server and a client of it in one thread: the loop turns whenever the client has nothing
+ * to read. Include after cmocka_all.h. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "api/api.h"
+#include "base/loop.h"
+#include "fake_port_driver.h"
+
+/* The server, its driver, its loop and the name of its socket. */
+extern struct api *api;
+extern struct port_driver drv;
+extern struct loop *loop;
+extern char path[100];
+
+/* The clock of the loop and of libmicrohttpd, which the tests can put on. */
+extern time_t later_s;
+
+/* A test's server, with ports or without. */
+int setup(void **state);
+int setup_without_ports(void **state);
+int teardown(void **state);
+/* A new connection. */
+int dial(void);
+void turn(unsigned n);
+/* Sends all of it, or what the server wants of it. */
+void put(int fd, const char *data, size_t len);
+void put_text(int fd, const char *text);
+/* Reads until the answer's body is whole, the server closes, or nothing comes any more. */
+const char *get(int fd);
+/* One request and its answer, on this connection or one of its own. */
+const char *ask(int fd, const char *request);
+const char *ask_once(const char *request);
+const char *post_request(const char *url, const char *body);
+const char *post(const char *body);
+const char *post_batch(const char *body);
+
+#define SPEC "{\"proto\":\"tcp\",\"parentIP\":\"127.0.0.1\",\"parentPort\":8080,\"childPort\":80}"
+
+void assert_has(const char *answer, const char *want);
+
+#define SPEC_OF(port)	  "{\"proto\":\"tcp\",\"parentPort\":" port ",\"childPort\":80}"
+#define PORT_OF(id, port) "{\"id\":" id ",\"spec\":" SPEC_OF(port) "}"
+
+void assert_list(const char *want);
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+/* Both ends of all connections are ours, and 1,024 descriptors, which most users have, are not
+ * enough. */
+int have_descriptors(void **state);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef RINGKIT_TEST_CONTROL_WORLD_H
+#define RINGKIT_TEST_CONTROL_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/control/control_internal.h"
+
+/*
+ * The parent's half of the data plane, with workers and a broker that the test plays: real sockets
+ * and channels, but no processes. What process.c does is in
+ * control_world.c instead.
+ */
+
+#define WORKERS	  2
+#define PORTS_MAX 64
+
+struct control_far {
+	int control[WORKERS]; /* the workers' ends */
+	int broker;	      /* the broker's end of its boot channel */
+	unsigned gave_up, hung_up;
+};
+extern struct control_far far;
+
+/* Close-on-exec. */
+int socket_of(int family, int type);
+/* Of this network namespace; 0: the kernel has none. */
+uint64_t own_cookie(void);
+/* The next data plane's channels are there; the data plane has died. */
+void plane_up(struct dataplane *dp);
+void plane_down(struct dataplane *dp, bool hopeless);
+
+struct world {
+	struct loop *loop;
+	struct dataplane *dp;
+	uint16_t port;
+	unsigned fds; /* open ones before the test */
+};
+
+/* How a port was settled. */
+struct outcome {
+	unsigned calls;
+	enum port_settler by;
+	int err;
+};
+
+/* The port of that number. How it is settled goes to o. */
+struct port *port_of(int id, struct outcome *o);
+void take_away(struct world *x, int id, struct outcome *o);
+unsigned open_fds(void);
+void world_open(struct world *x);
+/* The workers are gone, so that nobody waits for their answers. */
+void world_close(struct world *x);
+/* The parent's loop goes round until nothing is left to do. */
+void turns(struct world *x);
+/* From the address of the last port to the same inside; inside: with a socket there. */
+struct port_route route_to(struct world *x, bool inside);
+/* Adds a port at an address that is free. */
+void add(struct world *x, int id, bool inside, struct outcome *o);
+/* What a worker is told next; type 0: nothing. Its socket is closed, and had to be there or not. */
+struct dp_msg told(unsigned worker);
+struct dp_msg expect_told(unsigned worker, enum dp_msg_type type, int id);
+void expect_silence(void);
+void answer(struct world *x, unsigned worker, const struct dp_msg *to, int err);
+/* Both workers are told the same, and answer. */
+void expect_all(struct world *x, enum dp_msg_type type, int id, int err);
+bool address_is_free(const struct world *x);
+/* Adds a port, and all workers take it. */
+void add_live(struct world *x, int id);
+
+#endif
