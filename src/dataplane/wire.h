@@ -10,65 +10,68 @@
 #include "base/sockaddr.h"
 
 /*
- * Messages between parent, workers and broker, over SOCK_SEQPACKET pairs. Both ends are the same
- * binary, but after a reload: then the parent is older, and so was the data plane that hands its
- * flows over. WIRE_VERSION says whether the two understand each other.
+ * Messages between parent, workers and brokers, over SOCK_SEQPACKET pairs. Both ends are the same
+ * program, except after a reload: then the parent is older, and so was the data plane that hands
+ * its flows over. WIRE_VERSION says whether the two understand each other.
  *
  *   parent  <-> data plane main   boot channel, descriptor 3: one dp_boot; with a way out one
  *                                 dp_outward and a dp_outward_worker for each worker; then one
  *                                 dp_boot_reply comes back
  *   parent  <-> worker i          control channel i
- *   worker  <-> broker            socket channel i (made by the parent, an end to each)
+ *   worker  <-> broker            socket channel i (made by the parent, an end to each); with a
+ *                                 way out another one to the router's broker
+ *   worker  <-> worker            during a reload: the flows (worker/handover_record.h)
  *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply, then a
  *                                 broker_channels for each new data plane, and broker_listen, each
  *                                 with its reply
  */
 
-/* To be raised with every change of a layout or of what a message means, those of the hand-over
- * (worker/handover.h) included. It is the first word of what a process is told at its start; one of
- * another version refuses before it has done anything. */
+/* Must be raised with every change of a layout or of what a message means, those of the hand-over
+ * (worker/handover.h) included. A boot message begins with it: a process of another version refuses
+ * before it has done anything. */
 #define WIRE_VERSION 1
 
-/* What a boot message of another version may take. */
+/* Room for a boot message of another version. */
 #define WIRE_BOOT_MAX 4096
 
-/* How each answer to a boot message begins, whatever the version. */
+/* The beginning of every answer to a boot message, whatever the version. */
 struct wire_reply {
-	int32_t err;	  /* 0 or -errno; -EPROTONOSUPPORT: of another version */
-	uint32_t version; /* WIRE_VERSION of who answers */
-	char program[32]; /* RINGKIT_VERSION of who answers */
+	int32_t err; /* 0 or -errno; -EPROTONOSUPPORT: the boot message is of another version */
+	uint32_t version; /* WIRE_VERSION of the process that answers */
+	char program[32]; /* RINGKIT_VERSION of the process that answers */
 };
 
-/* The boot channel of a data plane and of a broker. */
+/* The descriptor of the boot channel, in a data plane and in a broker. */
 #define WIRE_BOOT_FD 3
 
-/* An error as another process gave it: 0 or -errno. Anything else makes no sense, and counts as
+/* An error that another process has sent: 0 or -errno. Any other value makes no sense and becomes
  * -EPROTO. */
 static inline int wire_err(int32_t err)
 {
 	return err <= 0 && err >= -4095 ? err : -EPROTO;
 }
 
-/* Parent to data plane. Descriptors with it: the statistics memfd, then a control channel and a
- * socket channel for each worker. */
+/* Parent to data plane. Descriptors that come with it: the statistics memfd, then a control channel
+ * and a socket channel for each worker. */
 struct dp_boot {
 	uint32_t version; /* WIRE_VERSION */
 	uint32_t workers;
 	uint32_t backend; /* enum dataplane_backend */
 	uint32_t sandbox, debug;
 	uint32_t udp_timeout_ms;
-	uint32_t udp_ports;    /* of the namespace that flows may take at a time */
+	uint32_t udp_ports;    /* how many ports of the namespace UDP flows may take at a time */
 	uint32_t transparent;  /* mask of what works, ns/transparent.h */
 	uint64_t netns_cookie; /* SO_NETNS_COOKIE of the child's namespace; 0: unknown */
-	uint32_t outward;      /* the messages below follow */
-	uint32_t hold; /* it takes over from another one: DP_MSG_TAKE_OVER, then DP_MSG_GO */
+	uint32_t outward;      /* dp_outward and the dp_outward_worker messages follow */
+	uint32_t hold;	       /* take over from another data plane: wait for DP_MSG_TAKE_OVER, then
+				  DP_MSG_GO */
 };
 
-/* Where the command may connect to. The rule with the longest prefix decides; of two that are as
- * long, the one that denies. No rule: allowed. */
+/* A rule about where the command may connect to. The matching rule with the longest prefix decides;
+ * of two that are equally long, the one that denies. Without a matching rule: allowed. */
 struct dp_outward_rule {
 	uint8_t family, prefix_len, deny, zero;
-	uint16_t port_first, port_last; /* host order */
+	uint16_t port_first, port_last; /* in host order */
 	uint8_t addr[16];		/* IPv4: the first 4 */
 };
 
@@ -76,13 +79,14 @@ struct dp_outward_rule {
 #define DP_RESOLVERS	 3
 
 /* Parent to data plane, after dp_boot: the way out of the command's namespace, through the router's
- * namespace. Descriptors: a raw socket of the router's namespace for each family that has
- * (IPPROTO_RAW, IP_HDRINCL or IPV6_HDRINCL), IPv4 first. */
+ * namespace. Descriptors: for each family that the router has, IPv4 first, a raw socket of the
+ * router's namespace (IPPROTO_RAW, IP_HDRINCL or IPV6_HDRINCL). */
 struct dp_outward {
 	uint32_t queue_base;  /* worker i's queue has the number queue_base + i */
-	uint32_t mark_accept; /* with it plus the worker's number a packet goes to its listener */
+	uint32_t mark_accept; /* a packet with this mark plus the worker's number goes to that
+				 worker's listener */
 	uint32_t mark_refused, mark_unreachable_host, mark_unreachable_net, mark_prohibited;
-	uint32_t ipv6; /* the namespace has it */
+	uint32_t ipv6; /* the namespace has IPv6 */
 	uint32_t zero;
 	uint32_t disable_host_loopback;
 	uint32_t n_resolvers, n_rules;
@@ -90,22 +94,22 @@ struct dp_outward {
 	struct in_addr gateway4, dns4, inside4;
 	struct in6_addr gateway6, dns6, inside6;
 	uint8_t prefix_len4, prefix_len6;
-	union sock_addr outbound4, outbound6;	 /* what to connect from; sa_family 0: the kernel's
-						  choice */
-	union sock_addr resolvers[DP_RESOLVERS]; /* with port */
+	union sock_addr outbound4,
+		outbound6; /* source of connections; sa_family 0: the kernel chooses */
+	union sock_addr resolvers[DP_RESOLVERS]; /* with their ports */
 	struct dp_outward_rule rules[DP_OUTWARD_RULES];
 };
 
-/* Parent to data plane, one for each worker, in order. Descriptors: those of has, in the order of
- * the bits. */
+/* Parent to data plane, one for each worker, in order. Descriptors: one for each bit that is set in
+ * has, in the order of the bits. */
 enum dp_outward_has {
 	DP_OUTWARD_TCP4 = 1 << 0,  /* listening, IP_TRANSPARENT */
 	DP_OUTWARD_TCP6 = 1 << 1,  /* listening, IPV6_TRANSPARENT */
 	DP_OUTWARD_UDP4 = 1 << 2,  /* IP_TRANSPARENT, IP_RECVORIGDSTADDR, UDP_GRO */
 	DP_OUTWARD_UDP6 = 1 << 3,  /* IPV6_TRANSPARENT, IPV6_RECVORIGDSTADDR, UDP_GRO */
 	DP_OUTWARD_QUEUE = 1 << 4, /* netfilter netlink, bound to the worker's queue, whole packets;
-				      without it connections are accepted first */
-	DP_OUTWARD_CHANNEL = 1 << 5, /* of the router's socket service: broker_request, _reply */
+				      without it clients are accepted first */
+	DP_OUTWARD_CHANNEL = 1 << 5, /* to the router's socket service: broker_request, _reply */
 };
 #define DP_OUTWARD_FDS 6
 
@@ -116,67 +120,68 @@ struct dp_outward_worker {
 
 struct dp_boot_reply {
 	struct wire_reply head;
-	uint32_t backend;  /* what it chose */
-	int32_t uring_err; /* why that is not io_uring, -errno; 0: it is, or was not to be tried */
+	uint32_t backend;  /* the back end that it chose */
+	int32_t uring_err; /* why the back end is not io_uring, -errno; 0: it is, or epoll was asked
+			      for */
 };
 
 enum dp_msg_type {
-	DP_MSG_ADD = 1,	   /* parent to worker, one listening socket with it */
+	DP_MSG_ADD = 1,	   /* parent to worker, with one listening socket */
 	DP_MSG_REMOVE,	   /* parent to worker */
-	DP_MSG_DONE,	   /* worker to parent: err for port id, seq */
-	DP_MSG_NEW_BROKER, /* parent to worker: a new socket channel with it */
-	DP_MSG_NEW_ROUTER, /* parent to worker: a new channel of the router's socket service with it
-			    */
-	DP_MSG_RESOLVERS,  /* parent to worker: the resolvers are target, target2 and target3 now */
-	DP_MSG_HAND_OVER,  /* parent to worker: its flows go to the channel that comes with it
-			      (worker/handover.h). DP_MSG_DONE with port id 0 says that they have
-			      gone, or why not */
-	DP_MSG_TAKE_OVER, /* parent to worker that holds, after its ports: flows come by the channel
-			     that comes with it. DP_MSG_DONE with port id 0 when all have come, with
-			     flows and lost */
-	DP_MSG_GO,	  /* parent to worker: serve, be it what has been taken over or what was to
-			     be handed over */
+	DP_MSG_DONE,	   /* worker to parent: the result err of request seq about port id */
+	DP_MSG_NEW_BROKER, /* parent to worker, with a new socket channel */
+	DP_MSG_NEW_ROUTER, /* parent to worker, with a new channel to the router's socket service */
+	DP_MSG_RESOLVERS,  /* parent to worker: the resolvers are now target, target2 and target3 */
+	DP_MSG_HAND_OVER,  /* parent to worker: pass the flows on, over the channel that comes with
+			      this (worker/handover.h). DP_MSG_DONE with port id 0 says that they
+			      have been sent, or why not */
+	DP_MSG_TAKE_OVER,  /* parent to a worker that holds, after its ports: take flows from the
+			      channel that comes with this. DP_MSG_DONE with port id 0 says that all
+			      have come, with flows and lost */
+	DP_MSG_GO, /* parent to worker: serve, either the flows that were taken over or those that
+		      were to be handed over */
 };
 
 struct dp_msg {
 	uint32_t type;	 /* enum dp_msg_type */
-	uint32_t seq;	 /* of the request, repeated in DP_MSG_DONE */
-	int32_t port_id; /* negative: the port's socket in the namespace */
+	uint32_t seq;	 /* number of the request, repeated in DP_MSG_DONE */
+	int32_t port_id; /* negative: the socket of port -port_id that listens in the namespace */
 	int32_t err;
 	uint32_t proto; /* enum port_proto */
 	uint32_t listen_family;
-	uint32_t slot;	      /* of the port in the statistics file */
-	uint32_t slot_used;   /* by an earlier port: to be zeroed */
-	uint32_t transparent; /* servers are to see the addresses of its clients */
-	uint32_t literal;     /* target was asked for by its address */
+	uint32_t slot;	      /* the port's slot in the statistics file */
+	uint32_t slot_used;   /* an earlier port has used the slot: zero it */
+	uint32_t transparent; /* servers should see the addresses of the port's clients */
+	uint32_t literal;     /* the user named the address of target */
 	union sock_addr target;
 	union sock_addr target2; /* sa_family 0: none */
-	union sock_addr target3; /* DP_MSG_RESOLVERS alone */
-	uint32_t flows, lost;	 /* DP_MSG_DONE after DP_MSG_TAKE_OVER: taken over, and not */
+	union sock_addr target3; /* used by DP_MSG_RESOLVERS alone */
+	uint32_t flows, lost; /* DP_MSG_DONE after DP_MSG_TAKE_OVER: flows that were taken over, and
+				 flows that were not */
 };
 
-/* Parent to broker; descriptors: one socket channel for each worker, then user and network
- * namespace. */
+/* Parent to broker. Descriptors: one socket channel for each worker, then the user namespace and
+ * the network namespace. */
 struct broker_boot {
 	uint32_t version; /* WIRE_VERSION */
 	uint32_t workers;
 	uint32_t sandbox, debug;
-	uint32_t transparent;  /* connections bear clients' addresses */
+	uint32_t transparent;  /* connections will bear clients' addresses */
 	uint32_t first;	       /* nothing has been set up in the namespace yet */
-	char ifname[IFNAMSIZ]; /* leads to the router of --net=builtin; "": there is none */
+	char ifname[IFNAMSIZ]; /* the interface to the router of --net=builtin; "": there is none */
 };
 
 /* Parent to broker, any time after broker_boot: a new data plane has come. Descriptors: one socket
- * channel for each of its workers. No answer. Without workers and descriptors: servers of a new
- * port are to see the addresses of its clients, so it is time for a look (transparent_watch_look).
- */
+ * channel for each of its workers. There is no answer. workers 0, without descriptors: servers of a
+ * new port are to see the addresses of its clients, so the keeper must look how connections are
+ * treated (transparent_watch_look). */
 struct broker_channels {
 	uint32_t workers;
 };
 
-/* Parent to broker, any time after broker_boot: a listening socket in the namespace. The answer
- * repeats port_id and seq and has the socket with it unless err is -errno. The two messages have
- * different lengths, by which the broker knows them. */
+/* Parent to broker, any time after broker_boot: asks for a listening socket in the namespace. The
+ * answer repeats port_id and seq, and brings the socket unless err is -errno. The broker tells this
+ * message from broker_channels by its length. */
 struct broker_listen {
 	int32_t port_id;
 	uint32_t seq;
@@ -192,9 +197,10 @@ struct broker_listen_reply {
 
 struct broker_boot_reply {
 	struct wire_reply head;
-	uint32_t transparent;  /* mask of what works of it */
+	uint32_t transparent;  /* mask of what works, ns/transparent.h */
 	uint64_t netns_cookie; /* 0: the kernel does not tell */
-	uint32_t local_ports;  /* how many the namespace has for sockets that connect; 0: unknown */
+	uint32_t local_ports;  /* how many ports the namespace has for sockets that connect; 0:
+				  unknown */
 	uint32_t zero;
 };
 
@@ -205,8 +211,8 @@ struct broker_request {
 	uint16_t count; /* 1 to FDPASS_MAX */
 };
 
-/* Broker to worker, with the sockets: unbound, non-blocking, options set (which: broker/main.c).
- * err is -errno when fewer than count could be made. */
+/* Broker to worker, with the sockets: unbound, non-blocking, options set (broker/socket.h). err is
+ * -errno when fewer than count could be made. */
 struct broker_reply {
 	uint8_t family, proto;
 	uint16_t count;

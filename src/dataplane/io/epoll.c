@@ -17,28 +17,30 @@
  * The epoll back end, for kernels and policies without io_uring.
  *
  * Operations are kept per descriptor, in a table. A descriptor is registered once, for everything
- * and edge-triggered (epoll(7)), so starting an operation takes no system call: what is ready is
- * remembered from the edges, and forgotten when a call in line says EAGAIN or takes or gives less
- * than was asked, which is what makes the next edge. The two ways in which this could go wrong:
+ * and edge-triggered (epoll(7)), so starting an operation takes no system call. The table remembers
+ * from the edges what is ready. It forgets that when a call in line says EAGAIN, or takes or gives
+ * less than was asked: the kernel then makes another edge. Two things could go wrong:
  *
- * - Remembered but no longer true. Before a poll is answered from memory, poll(2) is asked.
- * - Forgotten but true. A short read means an empty queue only if neither the end of the stream
- *   nor an urgent mark is behind it. Both show as events, and while one of these is remembered
- *   nothing is forgotten; if they come later, they make an edge.
+ * - The table says ready, and that is no longer true. So poll(2) is asked before a poll is answered
+ *   from the table.
+ * - The table says not ready, and that is not true. A short read means an empty queue only if
+ *   neither
+ *   the end of the stream nor an urgent mark is behind it. Both show as events. While the table
+ *   remembers one of these, it forgets nothing; if they come later, they make an edge.
  *
- * An edge that tells nothing new mutes a descriptor that nobody waits for: otherwise each segment
- * that comes in while the other side of a flow takes no more would wake the worker. The next
- * operation ends that.
+ * An edge that tells nothing new mutes a descriptor that nobody waits for. Otherwise, while one
+ * side of a flow takes no more, each segment from the other side would wake the worker. The next
+ * operation on the descriptor ends the muting.
  *
- * Descriptors that other processes may hold too (listeners, channels) are registered anew each
- * time: their number may have come to mean something else by a plain close(2), and they are rare.
+ * Descriptors that other processes may hold too (listeners, channels) are registered anew for each
+ * operation: a plain close(2) may have given their number to another file, and they are few.
  */
 
 #define WATCHED (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP)
 #define ALWAYS	(EPOLLERR | EPOLLHUP)
 #define STICKY	(EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP)
 
-/* Taken from the kernel at a time. */
+/* Edges taken from the kernel at a time. */
 #define EDGES 256
 
 #define NO_FD (-1)
@@ -128,7 +130,8 @@ static int epoll_change(struct poller *p, int how, int fd, struct slot *s)
 	return epoll_ctl(p->epoll_fd, how, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Makes edges of the descriptor come. Whatever is ready makes one at once. 0 or -errno. */
+/* Registers the descriptor so that its edges come. Whatever is ready now makes an edge at once. 0
+ * or -errno. */
 static int ensure_registered(struct poller *p, int fd)
 {
 	struct slot *s = slot_of(p, fd);
@@ -137,7 +140,7 @@ static int ensure_registered(struct poller *p, int fd)
 	if (s->registered && s->private && !s->muted)
 		return 0;
 	if (s->muted)
-		s->ready = 0; /* what is so now makes an edge */
+		s->ready = 0; /* registering makes an edge of what is ready now */
 	s->muted = false;
 	if (s->registered)
 		code = epoll_change(p, EPOLL_CTL_MOD, fd, s);
@@ -200,7 +203,7 @@ static void poller_connect(struct io *io, int fd, const struct sockaddr *addr, s
 	complete(p, handle, code);
 }
 
-/* Asks the kernel what is ready now; what has been remembered may be old. */
+/* Asks the kernel what is ready now, as the remembered state may be old. */
 static void refresh(struct slot *s, int fd)
 {
 	struct pollfd pfd = {.fd = fd, .events = (short)WATCHED};
@@ -311,7 +314,7 @@ static int wait_ms(struct poller *p, struct epoll_event *evs, uint64_t left_ns)
 	return epoll_wait(p->epoll_fd, evs, EDGES, ms > INT_MAX ? INT_MAX : (int)ms);
 }
 
-/* timeout_ns: UINT64_MAX: for ever. As epoll_wait(2), but -errno. */
+/* Waits as epoll_wait(2), but returns -errno. timeout_ns UINT64_MAX: for ever. */
 static int wait_edges(struct poller *p, struct epoll_event *evs, uint64_t timeout_ns)
 {
 	struct timespec ts = {.tv_sec = (time_t)(timeout_ns / 1000000000),
@@ -344,7 +347,7 @@ static uint64_t timeout_until(struct poller *p, uint64_t deadline_ns)
 	return deadline_ns > now ? deadline_ns - now : 0;
 }
 
-/* Runs multishot operations. A descriptor that has more comes again after all others. */
+/* Runs multishot operations. A descriptor that has more queues behind all others. */
 static void run_active(struct poller *p)
 {
 	int last = p->active_tail, fd;
@@ -359,7 +362,8 @@ static void run_active(struct poller *p)
 static int poller_wait(struct io *io, struct io_event *events, unsigned max, uint64_t deadline_ns)
 {
 	struct poller *p = poller_of(io);
-	/* 3 KiB that the kernel fills: not cleared for each turn (-ftrivial-auto-var-init). */
+	/* The kernel fills these 3 KiB: -ftrivial-auto-var-init must not clear them in each turn.
+	 */
 	__attribute__((uninitialized)) struct epoll_event evs[EDGES];
 	int n;
 
@@ -375,7 +379,7 @@ static int poller_wait(struct io *io, struct io_event *events, unsigned max, uin
 	return n < 0 && n != -EINTR ? n : (int)p->n_out;
 }
 
-/* Calls in line: what they tell about readiness */
+/* Calls in line, and what they tell about readiness */
 
 static void forget(struct poller *p, int fd, uint32_t event)
 {
@@ -403,7 +407,8 @@ static ssize_t poller_send(struct io *io, int fd, const void *buf, size_t len, i
 	return n;
 }
 
-/* The worker reads into empty pipes only, so that EAGAIN is the socket's in both directions. */
+/* The worker splices into empty pipes only. So EAGAIN always means the socket, in both directions.
+ */
 static ssize_t poller_splice(struct io *io, int fd_in, int fd_out, size_t len)
 {
 	ssize_t n = io_sys_splice(io, fd_in, fd_out, len);
@@ -421,9 +426,9 @@ static void forget_fd(struct poller *p, int fd)
 
 	for (unsigned i = 0; i < OPS_MAX; i++)
 		assert(s->ops[i].kind == OP_NONE);
-	/* epoll(7): a registration goes when the last descriptor of the file goes, and another
-	 * process may have one. A private socket may still be in the broker for a moment; edges of
-	 * that are told by their generation. */
+	/* epoll(7): a registration ends when the last descriptor of the file is closed, and another
+	 * process may hold one of a socket that is not private: unregister it. A private socket may
+	 * still be in the broker for a moment; the generation tells its late edges. */
 	if (s->registered && !s->private)
 		epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	s->registered = s->private = s->muted = false;

@@ -5,12 +5,13 @@
 
 #include "dataplane/io/epoll_internal.h"
 
-/* Connections and datagrams for the epoll back end: what io_uring's multishot operations do. */
+/* Accepting connections and receiving datagrams for the epoll back end, as io_uring's multishot
+ * operations do. */
 
-/* From one descriptor before the next has its turn. */
+/* Connections or datagrams taken from one descriptor before the next has its turn. */
 #define TURN 64
 
-/* As io/uring.c has them. */
+/* The same sizes as in io/uring.c. */
 #define CONTROL_BYTES 128
 #define NAME_BYTES    32
 
@@ -19,7 +20,7 @@ struct buffer_head {
 	uint8_t control[CONTROL_BYTES];
 };
 
-/* The accept or recvmsg that runs on it. */
+/* The accept or recvmsg operation of the descriptor; NULL: none. */
 static struct op *multishot_of(struct slot *s)
 {
 	for (unsigned i = 0; i < OPS_MAX; i++)
@@ -61,7 +62,7 @@ void poller_buf_put(struct io *io, uint16_t buf_id)
 	p->free_bufs[p->n_free++] = buf_id;
 }
 
-/* Receives a datagram. Returns its length, or -errno; -ENOBUFS: there is nowhere to put it. */
+/* Receives a datagram. Returns its length, or -errno; -ENOBUFS: no receive buffer is left. */
 static int receive_one(struct poller *p, int fd, struct io_event *ev)
 {
 	struct buffer_head *head;
@@ -106,7 +107,8 @@ static int accept_one(struct poller *p, int fd, struct io_event *ev)
 	return conn;
 }
 
-/* Fetches what there is. Whether there may be more. */
+/* Takes connections or datagrams until there are none, or the turn is over. Returns whether there
+ * may be more. */
 bool multishot_run(struct poller *p, int fd)
 {
 	struct slot *s = slot_of(p, fd);

@@ -8,26 +8,26 @@
 
 /*
  * The name of an operation in flight: which operation, on which side of a flow, of which slot, in
- * which life of that slot. It travels through the kernel as user_data and comes back with the
- * completion. Never a pointer: a completion that comes late names a generation that is gone and is
+ * which life of that slot. It goes through the kernel as user_data and comes back with the
+ * completion. It is never a pointer: a late completion names a generation that has ended, and is
  * dropped and counted.
  */
 enum handle_op {
-	HANDLE_NONE = 0, /* completions nobody waits for, such as that of a cancellation */
+	HANDLE_NONE = 0, /* completions that nobody waits for, such as that of a cancellation */
 	HANDLE_CONTROL,	 /* the parent's channel is readable */
-	HANDLE_ANSWERS,	 /* the same has room for what waits */
-	HANDLE_BROKER,	 /* the socket channel is readable */
+	HANDLE_ANSWERS,	 /* the parent's channel has room for answers */
+	HANDLE_BROKER,	 /* the broker's socket channel is readable */
 	HANDLE_ACCEPT,	 /* index: listener */
 	HANDLE_TCP_CONNECT,
 	HANDLE_TCP_READ,      /* poll for input on a side; index: TCP flow */
 	HANDLE_TCP_WRITE,     /* poll for room on a side */
-	HANDLE_TCP_WATCH,     /* poll for errors on a side that is not read just now */
+	HANDLE_TCP_WATCH,     /* poll for errors on a side that is not being read */
 	HANDLE_UDP_LISTEN,    /* datagrams from clients; index: listener */
 	HANDLE_UDP_FLOW,      /* datagrams from the namespace; index: UDP flow */
-	HANDLE_OUT_GATE,      /* the way out: its queue is readable */
-	HANDLE_OUT_CONNECT,   /* index: pending connection */
-	HANDLE_OUT_DATAGRAMS, /* from inside; index: IPv6 */
-	HANDLE_OUT_MAP,	      /* from outside; index: mapping */
+	HANDLE_OUT_GATE,      /* the way out: the netfilter queue is readable */
+	HANDLE_OUT_CONNECT,   /* index: connection under way */
+	HANDLE_OUT_DATAGRAMS, /* datagrams from inside; index: 1 for IPv6 */
+	HANDLE_OUT_MAP,	      /* datagrams from outside; index: mapping */
 	HANDLE_OUT_PING,      /* answers to pings; index: ping */
 	HANDLE_OUT_CHANNEL,   /* the router's socket channel is readable */
 	HANDLE_HANDOVER,      /* the channel to or from another data plane */
@@ -66,7 +66,7 @@ static inline uint32_t handle_index(uint64_t h)
 	return h & ((1u << HANDLE_INDEX_BITS) - 1);
 }
 
-/* Whether h was made for this life of its slot. */
+/* Whether h belongs to the life of its slot that has this generation. */
 static inline bool handle_is_current(uint64_t h, uint32_t gen)
 {
 	return (h >> 24 & ((1u << HANDLE_GEN_BITS) - 1)) == (gen & ((1u << HANDLE_GEN_BITS) - 1));

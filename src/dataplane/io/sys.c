@@ -71,7 +71,8 @@ ssize_t io_sys_pipe_open(struct io *io, int fds[2], size_t size)
 	(void)io;
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
-	/* pipe(7): past fs.pipe-user-pages-soft a pipe cannot grow; smaller steps may still fit. */
+	/* pipe(7): past fs.pipe-user-pages-soft a pipe cannot grow, but smaller steps may still
+	 * fit. */
 	for (; got < 0 && size > 65536; size /= 2)
 		got = fcntl(fds[1], F_SETPIPE_SZ, (int)size);
 	if (got < 0)
@@ -106,7 +107,7 @@ void io_sys_reset_fd(struct io *io, int fd)
 	close(fd);
 }
 
-/* The address as IPv6, so that both families compare alike. */
+/* The address as IPv6, so that both families compare the same way. */
 static bool address_of(const struct sockaddr_storage *ss, struct in6_addr *out)
 {
 	if (ss->ss_family == AF_INET6) {
@@ -184,7 +185,7 @@ size_t io_sys_unsent(struct io *io, int fd)
 	socklen_t len = sizeof(mem);
 
 	(void)io;
-	/* sock_diag(7). Not SIOCOUTQ: the sandbox has no ioctl(2). */
+	/* sock_diag(7). SIOCOUTQ would need ioctl(2), which the sandbox forbids. */
 	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len) < 0)
 		return 0;
 	return mem[SK_MEMINFO_WMEM_QUEUED];
@@ -196,7 +197,7 @@ uint32_t io_sys_unanswered_ms(struct io *io, int fd)
 	socklen_t len = sizeof(info);
 
 	(void)io;
-	/* tcp(7). Both counts are of the tries since the last answer. */
+	/* tcp(7). Both counts start at the last answer. */
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
 	    (info.tcpi_retransmits == 0 && info.tcpi_probes == 0))
 		return 0;
@@ -209,8 +210,8 @@ int64_t io_sys_backlog_ms(struct io *io, int fd)
 	socklen_t len = sizeof(info);
 
 	(void)io;
-	/* tcp(7). Until something is sent, that counts from the end of the handshake, whatever the
-	 * client has sent meanwhile. */
+	/* tcp(7). Until something is sent, this value counts from the end of the handshake,
+	 * whatever the client sends meanwhile. */
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return -1;
 	return info.tcpi_last_data_sent;
@@ -222,7 +223,7 @@ bool io_sys_is_reset(struct io *io, int fd)
 	socklen_t len = sizeof(peer);
 
 	(void)io;
-	/* A socket whose connection is over has no peer any more, whatever it has received. */
+	/* A socket whose connection has ended has no peer any more, whatever lies in its queue. */
 	return getpeername(fd, &peer.sa, &len) < 0;
 }
 
@@ -241,7 +242,7 @@ int io_sys_error_of(struct io *io, int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? -errno : -err;
 }
 
-/* The control message of an error, if it is one. */
+/* The error in a control message; NULL: it is another message. */
 static const struct sock_extended_err *error_in(const struct cmsghdr *c)
 {
 	bool ipv4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
@@ -298,7 +299,7 @@ int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_
 	int code;
 
 	(void)io;
-	/* udp(7): a connect sends nothing, but looks for the way. */
+	/* udp(7): connecting sends nothing, but looks up the route. */
 	if (connect(fd, to, to_len) < 0)
 		return -errno;
 	code = RESULT(getsockname(fd, source, len));
@@ -332,8 +333,9 @@ int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t
 		    : set_option(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
 	if (!code && mark)
 		code = set_option(fd, SOL_SOCKET, SO_MARK, mark);
-	/* The client's port is not to be in the way of a server in the namespace; and one that is
-	 * to be found need only differ from those of connections to the same server (ip(7)). */
+	/* With SO_REUSEADDR the client's port does not keep a server in the namespace from binding.
+	 * A port that the kernel chooses need only differ from those of connections to the same
+	 * server (ip(7)). */
 	if (!code)
 		code = has_port ? set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)
 				: set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
@@ -365,7 +367,8 @@ ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds,
 	return fdpass_recv(fd, buf, size, fds, n_fds, MSG_DONTWAIT);
 }
 
-/* An address or a port shows that a socket has been bound, connected or listened on. */
+/* Whether the socket is new: an address or a port shows that it was bound, connected or listened
+ * on. */
 static bool is_new(int fd)
 {
 	static const uint8_t zero[sizeof(struct sockaddr_in6)];
@@ -396,7 +399,7 @@ uint64_t io_sys_random(struct io *io)
 {
 	uint64_t n = 0;
 
-	/* Without enough entropy yet, early in the life of a machine, the clock has to do. */
+	/* Early in the life of a machine there may not be enough entropy yet: the clock must do. */
 	if (getrandom(&n, sizeof(n), GRND_NONBLOCK) < 0)
 		n = io_sys_now_ns(io);
 	return n;

@@ -18,55 +18,57 @@
 #include "dataplane/io/handle.h"
 
 /*
- * The io_uring back end: connect, readiness, datagrams and waiting through a ring; payload
- * in line (io/sys.c).
+ * The io_uring back end: connect, readiness, datagrams and waiting go through a ring; payload is
+ * moved in line (io/sys.c).
  *
- * Connections are taken by accept4(2) when a poll says that there are some. IORING_OP_ACCEPT would
- * save that call, but it waits exclusively: the kernel wakes one of those who wait for a listening
- * socket. The ring of a data plane that was killed goes on waiting until the kernel has cleared it
- * away, seconds later on a busy machine, and connections would be told to it and to nobody else.
+ * Connections are accepted by accept4(2) when a poll says that there are some. IORING_OP_ACCEPT
+ * would save that call, but it waits exclusively: the kernel wakes one of those who wait for a
+ * listening socket. The ring of a data plane that was killed goes on waiting until the kernel has
+ * cleared it away, seconds later on a busy machine. Until then the kernel may tell that ring of a
+ * connection, and nobody else.
  *
  * The ring belongs to the worker's thread (SINGLE_ISSUER) and runs its task work only when that
  * thread waits (DEFER_TASKRUN, Linux 6.1), so completions come in batches and no inter-processor
  * interrupt disturbs a worker at work. A kernel without these flags gets the epoll back end.
  */
 
-/* A ring has one group of receive buffers. */
+/* The ring's one group of receive buffers. */
 #define BUF_GROUP 0
 
-/* struct cmsghdr with in6_pktinfo (40 bytes) and UDP_GRO (24), and as much again. */
+/* Room for cmsghdrs with in6_pktinfo (40 bytes) and UDP_GRO (24), and as much again. */
 #define CONTROL_BYTES 128
 
-/* A sockaddr_in6, rounded up so that the control messages after it are aligned. */
+/* Room for a sockaddr_in6, rounded up to align the control messages that follow. */
 #define NAME_BYTES 32
 
-/* Connections taken from one listener before the next has its turn. */
+/* Connections accepted from one listener before the next has its turn. */
 #define ACCEPT_TURN 64
 
-/* How often a full submission queue is offered to the kernel again: some microseconds of trying,
- * then about a second beside others. */
+/* How often a full submission queue is offered to the kernel again: first spinning, for some
+ * microseconds, then yielding to others, for about a second. */
 #define SUBMIT_SPINS 16
 #define SUBMIT_TRIES 100000
 
-/* Completions wait here while the worker is busy: multishot operations deliver many. */
+/* The completion queue has this many times the submission queue's entries: multishot operations
+ * complete many times while the worker is busy. */
 #define CQ_FACTOR 4
 
-/* An accept operation: a poll that is armed anew until it is cancelled. */
+/* An accept operation: a poll that is armed again until it is cancelled. */
 struct accept_op {
 	int fd;
 	bool cancelled;
 };
 
 struct uring {
-	struct io io;		   /* first */
-	struct accept_op *accepts; /* by the handle's index, LIMIT_PORTS of them */
+	struct io io;		   /* must be the first member */
+	struct accept_op *accepts; /* indexed by the handle's index; LIMIT_PORTS entries */
 	struct io_uring ring;
 	struct io_uring_buf_ring *buf_ring;
 	size_t buf_ring_bytes;
 	uint8_t *bufs;
-	size_t buf_bytes; /* each: io_uring_recvmsg_out, name, control, payload */
+	size_t buf_bytes; /* size of one: io_uring_recvmsg_out, name, control, payload */
 	unsigned n_bufs;
-	struct msghdr msg; /* the sizes every receive uses */
+	struct msghdr msg; /* the sizes that every receive uses */
 };
 
 static struct uring *uring_of(struct io *io)
@@ -78,8 +80,9 @@ static struct io_uring_sqe *get_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
-	/* Queue full: the kernel consumes all of it. -EBUSY and -EAGAIN pass; a ring where they
-	 * stay is good for nothing, and the next data plane gets a new one. */
+	/* When the queue is full, the kernel takes all of it. -EBUSY and -EAGAIN are temporary. A
+	 * ring where they stay is broken: the data plane aborts, and the next one has a new ring.
+	 */
 	for (unsigned tries = 0; !sqe; tries++) {
 		int code = io_uring_submit_and_get_events(&u->ring);
 
@@ -198,7 +201,8 @@ static void fill_event(struct uring *u, const struct io_uring_cqe *cqe, struct i
 		fill_dgram(u, cqe, ev);
 }
 
-/* The poll of an accept operation has completed. Fills in at most max events, at least one. */
+/* The poll of an accept operation has completed: accepts connections. Fills in up to max events
+ * (max > 0) and returns how many. */
 static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe,
 				 struct io_event *events, unsigned max)
 {
@@ -213,7 +217,7 @@ static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe
 		if (fd >= 0)
 			events[n++] = ev;
 	}
-	/* An error that finds no room comes again. */
+	/* When events is full, an error waits: the next accept meets it again. */
 	if (fd >= 0 || fd == -EAGAIN || n == max)
 		uring_poll(&u->io, op->fd, POLLIN, cqe->user_data);
 	else
@@ -286,7 +290,7 @@ static const struct io_ops uring_ops = {
 	IO_SYS_OPS,
 };
 
-/* The buffers are mapped, not touched: they cost memory only once datagrams come. */
+/* The buffers are mapped, not touched: pages cost memory once datagrams come. */
 static int open_bufs(struct uring *u, const struct io_config *config)
 {
 	struct io_uring_buf_reg reg = {.ring_entries = config->n_bufs, .bgid = BUF_GROUP};
@@ -311,17 +315,17 @@ static int open_bufs(struct uring *u, const struct io_config *config)
 	return io_uring_register_buf_ring(&u->ring, &reg, 0);
 }
 
-/* Debian 12's liburing has io_uring_register_restrictions and io_uring_enable_rings in its header
- * but not in the library (liburing 2.3, liburing.map). */
+/* Debian 12's liburing declares io_uring_register_restrictions and io_uring_enable_rings in its
+ * header but does not export them (liburing 2.3, liburing.map). */
 static int ring_register(struct uring *u, unsigned op, const void *arg, unsigned n)
 {
 	return syscall(SYS_io_uring_register, u->ring.ring_fd, op, arg, n) < 0 ? -errno : 0;
 }
 
-/* Operations of a ring do not pass through seccomp, so the ring needs a list of its own
- * (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). Linux 7 restricts register operations only
- * if the list names one. The one that is named makes the list itself, and fails with -EBADFD on a
- * ring that is enabled: so none is left on any kernel. */
+/* Allows only the operations used here. They do not pass through seccomp, so the ring needs a list
+ * of its own (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). Linux 7 restricts register
+ * operations only if the list names one. The one named here is that which makes the list. It fails
+ * with -EBADFD once the ring is enabled, so that no register operation is left on any kernel. */
 static int lock_ring(struct uring *u)
 {
 	static const struct io_uring_restriction allowed[] = {
