@@ -18,14 +18,14 @@
 #include "dataplane/sandbox.h"
 #include "ns/transparent.h"
 
-/* A look takes 50 us, and more on a busy machine. Without an answer by then sockets go out as they
- * are. */
+/* Time limit for the keeper's answer. A look takes 50 us, more on a busy machine. After the limit
+ * the broker passes its sockets out anyway. */
 #define ANSWER_MS 1000
 
-/* Docker switches the tracking on long before its first port. */
+/* Pause between two looks. Docker switches tracking on long before its first port. */
 #define LOOK_MS 1000
 
-/* What the keeper answers. */
+/* The keeper's answers. The broker's question is LOOKED, too. */
 enum { READY = 1, LOOKED, DONE, FAILED };
 
 /* The keeper's process */
@@ -33,7 +33,7 @@ enum { READY = 1, LOOKED, DONE, FAILED };
 struct rules {
 	struct transparent_watch watch;
 	struct transparent_repair repair;
-	int fd; /* to the broker */
+	int fd; /* channel to the broker */
 };
 
 static void look_at_connections(struct rules *r)
@@ -54,7 +54,7 @@ static void repair_rules(struct rules *r)
 	struct err e = {.code = 0};
 	bool put_back = transparent_repair_look(&r->repair, &e);
 
-	/* The rules that come with the tracking of connections were there, too. */
+	/* Once connections are tracked, the lost rules include those for that: sets them again. */
 	if (put_back && !r->watch.nl)
 		transparent_mark_turned(r->repair.nft, &e);
 	if (put_back)
@@ -63,7 +63,7 @@ static void repair_rules(struct rules *r)
 		log_debug("our rules in the namespace are lost: %s", e.msg);
 }
 
-/* sendmsg(2) and recvmsg(2): the filters of both sides have no other calls for it. */
+/* sendmsg(2) and recvmsg(2), since neither process's filter allows other calls for this. */
 
 static bool say(int fd, char word)
 {
@@ -73,7 +73,7 @@ static bool say(int fd, char word)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
 }
 
-/* The word; 0: none is there; -1: the other side has ended. */
+/* Returns the byte received; 0: none has come; -1: the other process has ended. */
 static int hear(int fd)
 {
 	char word = 0;
@@ -86,7 +86,7 @@ static int hear(int fd)
 	return n == 1 ? word : -1;
 }
 
-/* Whether the broker is still there. */
+/* Returns whether the broker still exists. */
 static bool serve_broker(struct rules *r)
 {
 	int word = hear(r->fd);
@@ -113,8 +113,8 @@ static void serve(struct rules *r)
 	}
 }
 
-/* For ps(1) and whoever looks for the broker: what it is called in the environment and on the
- * command line. */
+/* Renames the process for ps(1), and for those who look for the broker: in the environment and on
+ * the command line. */
 static void rename_process(char **argv)
 {
 	static const char name[] = "keeper";
@@ -140,8 +140,8 @@ static void open_rules(struct rules *r, const char *ifname)
 		log_debug("%s", e.msg);
 }
 
-/* It goes on logging as the broker, whose part it is: that has opened what it logs to as it could
- * not any more here (base/log_output.c). */
+/* The keeper logs as the broker does, of which it is a part: the log is open already, and the
+ * keeper could not open it any more (base/log_output.c). */
 static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, const char *ifname,
 				  char **argv)
 {
@@ -151,7 +151,7 @@ static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, const char
 	rename_process(argv);
 	rules.fd = fd;
 	open_rules(&rules, ifname);
-	/* A broker that has died before has closed its end. */
+	/* A broker that died before prctl(2) is no longer the parent. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != broker || lock_down(sandbox, &e)) {
 		log_error("%s", e.code ? e.msg : "the broker has ended");
 		say(fd, FAILED);
@@ -164,7 +164,7 @@ static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, const char
 
 /* The broker's side */
 
-/* The answer, or 0 when there is none in time. -1: it has ended. */
+/* Waits for an answer. 0: none came in time; -1: the keeper has ended. */
 static int wait_answer(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -191,7 +191,8 @@ int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv
 	if (pid < 0)
 		return err_errno(e, -errno, "keeper of the rules: fork");
 	if (pid == 0) {
-		/* Whoever is at the other ends is to hear of the broker's end. */
+		/* The keeper must not hold these open: the other ends must see when the broker
+		 * ends. */
 		close(ours);
 		for (nfds_t i = 0; i < n_channels; i++)
 			close(channels[i].fd);
@@ -215,7 +216,7 @@ void keeper_look(struct keeper *k, bool important)
 	if (!important && now_ms < k->next_ms)
 		return;
 	k->next_ms = now_ms + LOOK_MS;
-	/* An answer that came too late for the last one. */
+	/* Reads an answer that came too late for the last look. */
 	while ((late = hear(k->fd)) > 0)
 		k->done |= late == DONE;
 	if (late == 0 && say(k->fd, LOOKED))

@@ -9,31 +9,33 @@
 #include "base/err.h"
 
 /*
- * The keeper of the broker's rules in the namespace: a process of its own, so that the one that
- * data plane and parent talk to has no right over the namespace's network. It hears from the kernel
- * what became of the rules and puts back what was taken away; the broker asks it to look whether
- * connections are tracked by now (ns/transparent.h). From the broker comes one byte, to it goes
- * one.
+ * The keeper of the broker's rules in the namespace. It is a process of its own, so that the
+ * broker, to which data plane and parent talk, needs no right over the namespace's network. The
+ * kernel tells the keeper when rules are removed, and the keeper puts them back. The broker asks it
+ * to look whether connections are tracked by now (ns/transparent.h). Question and answer are one
+ * byte each.
  *
- * It ends with the broker. The broker ends with it, so that both are started anew.
+ * When the broker ends, the keeper ends. When the keeper ends, the broker ends, so that both are
+ * started again.
  */
 struct keeper {
-	int fd;	   /* to it, readable when it has ended; -1: there is none. The caller closes it */
-	bool done; /* there is nothing more to look for */
-	uint64_t next_ms; /* when the next look may be */
+	int fd; /* channel to the keeper, readable when that has ended; -1: there is no keeper. The
+		   caller closes it */
+	bool done;	  /* nothing is left to look for */
+	uint64_t next_ms; /* earliest time of the next look */
 };
 
 #define KEEPER_NONE ((struct keeper){.fd = -1})
 
-/* Forks; in the new process the function does not return. Needs one thread, and the rights over the
- * namespace, which the caller may give up after it. sandbox: whether it locks itself down. ifname:
- * as transparent_set_up has it. argv: of main(); the name of the role in it is changed. channels:
- * what the new process is to close. 0 or -errno. */
+/* Forks the keeper; in the new process this function does not return. The caller must have one
+ * thread, and rights over the namespace, which it may give up afterwards. sandbox: whether the
+ * keeper locks itself down. ifname: as for transparent_set_up. argv: main()'s, in which the name of
+ * the role is changed. channels: descriptors that the new process closes. 0 or -errno. */
 int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv,
 		 const struct pollfd *channels, nfds_t n_channels, struct err *e);
 
-/* Before sockets go out that may need it: has it look, and waits for that. Unless it is important
- * it is left out when there was one within a second. */
+/* Has the keeper look, and waits for it. Called before sockets are passed out whose connections may
+ * need rules. Unless important, there is at most one look in a second. */
 void keeper_look(struct keeper *k, bool important);
 
 #endif

@@ -10,7 +10,7 @@
 #include "base/fdpass.h"
 #include "dataplane/bind.h"
 
-/* The descriptor or -errno. */
+/* Makes and binds the socket. Returns the descriptor or -errno. */
 static int bind_as_asked(const struct broker_listen *msg)
 {
 	struct port_route port = {.proto = (enum port_proto)msg->proto, .v6only = true};
@@ -24,8 +24,8 @@ static int bind_as_asked(const struct broker_listen *msg)
 	return code < 0 ? code : fd;
 }
 
-/* Waits for room, which the parent makes at any time; not for descriptors of others to arrive
- * (ETOOMANYREFS), since workers want sockets meanwhile. */
+/* Waits for room, which the parent will make. Does not wait when too many descriptors are in flight
+ * (ETOOMANYREFS), as workers want sockets meanwhile. */
 static int send_answer(int boot_fd, const struct broker_listen_reply *reply, int fd)
 {
 	struct pollfd room = {.fd = boot_fd, .events = POLLOUT};

@@ -5,9 +5,9 @@
 #include "dataplane/wire.h"
 
 /*
- * The broker's part in listening in the namespace: makes and binds the socket that msg asks for, as
- * bind.h has it, and sends it back over boot_fd with the answer, or why there is none.
- * 0 or -errno, when the answer could not be sent.
+ * Listening in the namespace, the broker's part: makes and binds the socket that msg asks for
+ * (bind.h), and sends it over boot_fd with the answer, or the error. Returns 0, or -errno when the
+ * answer could not be sent.
  */
 int broker_listen_answer(int boot_fd, const struct broker_listen *msg);
 

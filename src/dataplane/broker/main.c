@@ -26,32 +26,33 @@
 #include "ns/transparent.h"
 
 /*
- * The socket broker: a process in the user and network namespace of the child. A socket belongs
- * for life to the network namespace it was made in, so this one makes them, unconnected, and
- * passes them out to the workers, which connect them from where they are. For the parent it makes
- * listening sockets there (broker/listen.c).
+ * The socket broker: a process in the user and network namespace of the command. A socket belongs
+ * for life to the network namespace that it was made in. So the broker makes sockets there,
+ * unconnected, and passes them out to the workers, which connect them from outside. For the parent
+ * it makes listening sockets there (broker/listen.c).
  *
  * It starts as the user, joins both namespaces with the rights that the owner of a user namespace
  * has in it (user_namespaces(7)), sets up the routing for transparent connections when it is the
- * first of its kind, starts the keeper of that (keeper.h), and gives its rights up before it
- * answers the first request, all but that to bind privileged ports there.
+ * first broker, and starts the keeper of that (keeper.h). Before it answers the first request, it
+ * gives up its rights, except that of binding privileged ports there.
  */
 
-/* Channels at a time: the workers', and those of a data plane whose end has not been seen yet. */
+/* Channels at a time: the workers', and those of an earlier data plane whose end was not seen yet.
+ */
 #define CHANNELS_MAX (2 * LIMIT_WORKERS)
 
-/* A message of the parent's once the broker is up. */
+/* A message from the parent, once the broker is up. */
 union parent_message {
 	struct broker_channels channels;
 	struct broker_listen listen;
 };
 
-/* The first of them in polled. */
+/* Index of the first channel in polled. */
 #define CHANNELS_AT 2
 
 struct broker {
 	struct keeper keeper;
-	bool told; /* that too many descriptors are on their way: once will do */
+	bool told; /* a warning about too many descriptors in flight was logged */
 	/* The boot channel first, then the keeper. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	nfds_t n;
@@ -66,12 +67,12 @@ static int join(int userns_fd, int netns_fd, struct err *e)
 	return 0;
 }
 
-/* Processes of the container are the same user: without this they could trace the broker, which
- * is in their namespace. The death signal is set again because a change of credentials clears it
- * (prctl(2)); a parent that died in between closed the boot channel. */
+/* The command's processes belong to the same user. If the broker, which is in their namespace, were
+ * dumpable, they could trace it. The death signal is set again because a change of credentials
+ * clears it (prctl(2)); a parent that died before that has closed the boot channel. */
 static int shield(struct err *e)
 {
-#ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
+#ifndef __SANITIZE_ADDRESS__ /* LeakSanitizer traces the process */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return err_errno(e, -errno, "PR_SET_DUMPABLE");
 #endif
@@ -116,7 +117,7 @@ static bool request_is_valid(const struct broker_request *req)
 	       req->count <= FDPASS_MAX;
 }
 
-/* Whether the channel goes on. A worker has a handful of requests under way at most, so a channel
+/* Returns whether the channel goes on. A worker has only a few requests under way, so a channel
  * without room for the answer is one that nobody reads. */
 static bool answer(struct broker *b, int channel, const struct broker_request *req)
 {
@@ -135,8 +136,8 @@ static bool answer(struct broker *b, int channel, const struct broker_request *r
 	code = fdpass_send(channel, &reply, sizeof(reply), fds, reply.count, MSG_DONTWAIT);
 	fdpass_close(fds, reply.count);
 	if (code == -ETOOMANYREFS || code == -ENOMEM || code == -ENOBUFS) {
-		/* None goes out now, and the worker asks again: a channel that is closed is not
-		 * opened anew as long as both sides live. */
+		/* The channel stays open, since nobody opens it again while both sides live. The
+		 * worker gets no sockets now and asks again. */
 		if (!b->told)
 			log_warning("sockets cannot be handed to the data plane: %s",
 				    fdpass_strerror(code));
@@ -157,11 +158,11 @@ static bool serve_channel(struct broker *b, int channel)
 	size_t n = FDPASS_MAX;
 	ssize_t len = fdpass_recv(channel, &req, sizeof(req), fds, &n, MSG_DONTWAIT);
 
-	/* Without memory the message is still there. */
+	/* When memory is short, the message is still in the channel. */
 	if (len == -EAGAIN || len == -ENOMEM || len == -ENOBUFS)
 		return true;
 	if (len > 0)
-		fdpass_close(fds, n); /* nobody should have sent any */
+		fdpass_close(fds, n); /* requests come without descriptors */
 	if (len == 0 || len == -ECONNRESET)
 		return false;
 	if (len != sizeof(req) || !request_is_valid(&req)) {
@@ -173,7 +174,8 @@ static bool serve_channel(struct broker *b, int channel)
 	return answer(b, channel, &req);
 }
 
-/* Whether the message made sense and was answered. Takes over the descriptors if it did. */
+/* Returns whether the message made sense and was answered. If so, this has taken over the
+ * descriptors. */
 static bool serve_parent(struct broker *b, const union parent_message *msg, size_t len,
 			 const int *fds, size_t n)
 {
@@ -196,7 +198,7 @@ static bool serve_parent(struct broker *b, const union parent_message *msg, size
 	return code == 0;
 }
 
-/* Whether the parent is still there. */
+/* Returns whether the parent still exists. */
 static bool serve_boot_channel(struct broker *b)
 {
 	union parent_message msg;
@@ -224,7 +226,8 @@ static int serve(struct broker *b)
 		}
 		if (b->polled[0].revents && !serve_boot_channel(b))
 			return EXITCODE_OK;
-		/* Its answers have been read by whoever asked. */
+		/* Answers were read by whoever asked: only the end of the keeper is of interest
+		 * here. */
 		if (b->polled[1].revents & (POLLHUP | POLLERR)) {
 			log_error("the keeper of the rules has ended");
 			return EXITCODE_FAILED;
@@ -258,9 +261,9 @@ static int receive_boot(struct broker *b, struct broker_boot *boot, int *userns_
 	return 0;
 }
 
-/* A connection that we have ended keeps its port for a minute (TIME_WAIT). With this a new one to
- * the same server may have it after a second: else a busy server in a container, whose clients all
- * come from one address of the namespace, uses them up. */
+/* A connection that this side has closed keeps its port for a minute (TIME_WAIT). With this setting
+ * a new connection to the same server may use the port after a second. Otherwise a busy server in a
+ * container would run out of them, as all its clients have one address of the namespace. */
 static void reuse_ports(void)
 {
 	struct err e = {.code = 0};
@@ -285,14 +288,15 @@ static uint32_t set_up_transparent(const char *ifname)
 	return works;
 }
 
-/* Without it the rules stay as they are, until somebody takes them away. */
+/* Without a keeper the rules stay until somebody removes them. */
 static void start_keeper(struct broker *b, const struct broker_boot *boot, char **argv)
 {
 	struct err e = {.code = 0};
 
 	if (keeper_start(&b->keeper, boot->sandbox, boot->ifname, argv, b->polled, b->n, &e) < 0)
 		log_warning("%s: nobody looks after the rules for clients' addresses", e.msg);
-	/* Answers make it readable, too; what ends it is heard without being asked for. */
+	/* Answers make the descriptor readable, too. POLLHUP and POLLERR come without being asked
+	 * for. */
 	b->polled[1] = (struct pollfd){.fd = b->keeper.fd};
 }
 
@@ -338,7 +342,7 @@ int broker_main(int argc, char **argv)
 	reply.head = boot_reply(code);
 	if (code)
 		log_error("%s", e.msg);
-	/* A failure means that the parent is gone, and the next poll tells. */
+	/* When this fails, the parent has ended, and the next poll says so. */
 	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
 	return code ? EXITCODE_FAILED : serve(&broker);
 }

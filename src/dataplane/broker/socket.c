@@ -21,8 +21,8 @@ int broker_socket_open(int family, int proto)
 			return code;
 		sockopt_no_pacing(fd);
 	} else {
-		/* ICMP errors: a connected socket reports that its peer refused (udp(7)) without
-		 * any option; IP_RECVERR would make transient ones fatal too. */
+		/* A connected UDP socket reports without any option that its server refused
+		 * (udp(7)). IP_RECVERR would make temporary errors fatal, too. */
 		sockopt_udp(fd);
 	}
 	return steal_fd(&fd);

@@ -11,7 +11,7 @@
 
 /*
  * What the parent tells a socket broker, and the channels between brokers and workers. There is one
- * in the command's namespace, and with a way out one in the router's.
+ * broker in the command's namespace and, with a way out, one in the router's.
  */
 
 bool dp_is_broker(const struct dp_child *child)
@@ -42,7 +42,7 @@ void dp_fds_close(int *fds, size_t n)
 		close_fd(&fds[i]);
 }
 
-/* n pairs of a channel. 0 or -errno. */
+/* Opens n socket pairs, a[i] with b[i]. 0 or -errno. */
 int dp_pairs_open(int *a, int *b, unsigned n)
 {
 	int code = 0;
@@ -73,7 +73,7 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 				   .sandbox = dp->config.sandbox,
 				   .debug = dp->config.debug,
 				   .transparent = dp_is_broker(broker) && dp->config.transparent,
-				   /* What the first one has set up stays. */
+				   /* the first broker's set-up stays for the later ones */
 				   .first = !broker->known};
 	int fds[LIMIT_WORKERS + 2];
 
@@ -86,36 +86,37 @@ static int broker_boot(struct dp_child *broker, const int *theirs)
 			   dp_send_flags(dp));
 }
 
-/* Where it does not arrive, the broker looks when it is asked for sockets. */
+/* When this cannot be sent, the keeper looks the next time that sockets are asked for. */
 static void send_look(void *arg, uint32_t events)
 {
 	const struct broker_channels msg = {.workers = 0};
 	struct dataplane *dp = arg;
 
 	(void)events;
-	dp->look = NULL; /* the loop has removed it */
+	dp->look = NULL; /* the loop has removed the timer */
 	if (dp->broker.state == DP_CHILD_UP)
 		fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 }
 
-/* Once for all the ports of a turn of the loop: a range has thousands. The first of them cannot
- * have a client before the workers have answered, which takes another turn. */
+/* Tells the broker once for all ports of a turn of the loop: a range may have thousands. The look
+ * comes in time: the first port has no client before the workers have answered, in a later turn. */
 void dp_broker_look(struct dataplane *dp)
 {
 	if (!dp->look)
 		dp->look = loop_add_timer(dp->loop, 0, send_look, dp);
 }
 
-/* Socket channels: the workers' ends stay in broker->channels until they are handed over. */
+/* Opens socket channels. The workers' ends stay in broker->channels until they are handed over. */
 static int broker_pairs(struct dp_child *broker, int *theirs)
 {
-	/* There are some if the broker had not answered yet when the next one became necessary. */
+	/* Old ends are left when the broker had not answered before the next data plane was
+	 * started. */
 	dp_fds_close(broker->channels, broker->dp->workers);
 	return dp_pairs_open(broker->channels, theirs, broker->dp->workers);
 }
 
-/* A new data plane: socket channels for its workers. Without a broker their other end is closed,
- * and the broker that comes brings new ones. */
+/* Makes socket channels to a new data plane. Without a broker their other ends are closed; the next
+ * broker brings new channels. */
 int dp_broker_add_channels(struct dp_child *broker)
 {
 	struct broker_channels msg = {.workers = broker->dp->workers};
@@ -131,7 +132,7 @@ int dp_broker_add_channels(struct dp_child *broker)
 	return code == -EPIPE ? 0 : code;
 }
 
-/* A new broker: new socket channels for the workers that run. */
+/* A new broker has come: sends the running workers their channels to it. */
 void dp_broker_announce(struct dp_child *broker)
 {
 	struct dp_msg msg = {.type = dp_is_broker(broker) ? DP_MSG_NEW_BROKER : DP_MSG_NEW_ROUTER};

@@ -13,8 +13,8 @@
 #include "dataplane/control/control_internal.h"
 
 /*
- * Control channels. The parent never waits for a worker: what finds no room is queued and goes out
- * when the channel has room again.
+ * Control channels. The parent never waits for a worker: a message that finds no room is queued and
+ * goes out when the channel has room again.
  */
 
 /* Answers taken from one channel before the loop's other sources have their turn. */
@@ -34,7 +34,7 @@ static void queued_free(struct dp_channel *ch, struct dp_queued *q)
 	free(q);
 }
 
-/* 0, -EAGAIN when there is no room, -EPIPE and the like when nobody listens. */
+/* 0; -EAGAIN: there is no room; -EPIPE and the like: the worker is gone. */
 static int send_one(const struct dp_channel *ch, const struct dp_msg *msg, int fd)
 {
 	return fdpass_send(ch->fd, msg, sizeof(*msg), &fd, fd >= 0, MSG_DONTWAIT);
@@ -51,7 +51,7 @@ static void on_retry(void *arg, uint32_t events)
 	flush(ch);
 }
 
-/* Its descriptor cannot go out now. */
+/* The next message's descriptor cannot go out now: a timer tries again. */
 static void try_later(struct dp_channel *ch)
 {
 	loop_source_set_events(ch->src, EPOLLIN);
@@ -65,8 +65,8 @@ static void go_on(struct dp_channel *ch)
 	ch->told = false;
 }
 
-/* The first in the queue has been refused with err. Whether it is no more: its port is refused,
- * after some time. */
+/* The kernel has refused the first message's descriptor with err. After FDPASS_PATIENCE_MS gives up
+ * on its port. Returns whether the message has left the queue. */
 static bool give_up(struct dp_channel *ch, int err)
 {
 	struct dp_queued *q = ch->queue;
@@ -87,8 +87,8 @@ static bool give_up(struct dp_channel *ch, int err)
 	return true;
 }
 
-/* Sends what is queued, as far as there is room. An error other than that is the end of the data
- * plane, which the loop will tell. */
+/* Sends queued messages while there is room. On other errors a message is dropped: the data plane
+ * is ending, and the loop will tell. */
 static void flush(struct dp_channel *ch)
 {
 	while (ch->queue) {

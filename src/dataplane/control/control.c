@@ -18,13 +18,13 @@
 #include "dataplane/outward.h"
 
 /*
- * The door. Runs in the parent, in its loop.
+ * The interface to the data plane (dataplane.h). Runs in the parent, in its loop.
  */
 
-/* Of the descriptors a process may have, listening sockets take three quarters at most: what is
- * left is for connections, two each, and some for each worker in any case. A port has one for each
- * worker until a sixteenth is taken, and one in all from then on: some thousand ports are not all
- * busy, and bound they must be. */
+/* Listening sockets may take three quarters of the process's descriptors. The rest is for
+ * connections, two each, with some kept for the process and each worker. A port has one socket for
+ * each worker until a sixteenth is taken, then one in all: thousands of ports are not all busy, and
+ * each must be bound. */
 #define FDS_KEPT		 16
 #define FDS_KEPT_WORKER		 32
 #define LISTENERS_PLENTY(nofile) ((nofile) / 16)
@@ -36,7 +36,7 @@ static unsigned default_workers(void)
 	cpu_set_t cpus;
 
 	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
-		return 1; /* more CPUs than a cpu_set_t has: one will do until someone has such */
+		return 1; /* the machine has more CPUs than a cpu_set_t: one worker will do */
 	return (unsigned)CPU_COUNT(&cpus);
 }
 
@@ -47,8 +47,8 @@ unsigned dataplane_worker_count(unsigned asked)
 	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
 }
 
-/* As many descriptors as the user may have, for us and for what we start: the data plane has two
- * for each connection, and we have the listening sockets. */
+/* Raises the limit of descriptors to what the user may have. The parent needs them for listening
+ * sockets; the data plane, which inherits the limit, needs two for each connection. */
 static unsigned raise_nofile(void)
 {
 	struct rlimit rl;
@@ -127,7 +127,7 @@ void dataplane_resolvers_changed(struct dataplane *dp)
 	struct dp_msg msg = {
 		.type = DP_MSG_RESOLVERS, .target = a[0], .target2 = a[1], .target3 = a[2]};
 
-	/* The next data plane is told at its start. */
+	/* A data plane that is not up yet is told at its start. */
 	for (unsigned i = 0; i < dp->workers; i++)
 		if (dp_channel_post(&dp->channels[i], &msg, -1, false) < 0)
 			dp_child_give_up(&dp->plane, "out of memory for its messages");

@@ -5,7 +5,7 @@
 #include "base/restart.h"
 #include "dataplane/control/control_internal.h"
 
-/* What the end of a process means, and what is said of it. */
+/* What the end of a process means, and what the log says about it. */
 
 void dp_death_log(const struct dp_child *child, const char *why, unsigned delay_ms)
 {
@@ -24,8 +24,8 @@ void dp_death_log(const struct dp_child *child, const char *why, unsigned delay_
 			    rest);
 }
 
-/* An end counts for nothing if it says nothing about how the next
- * one will do: it ran for some time, or somebody else killed it. */
+/* An end counts as a first failure if it says nothing about the next start: when the process had
+ * run for some time, or when somebody else killed it. */
 unsigned dp_death_failures(const struct dp_child *child, bool killed)
 {
 	bool by_others = killed && !child->given_up;
@@ -33,7 +33,7 @@ unsigned dp_death_failures(const struct dp_child *child, bool killed)
 	if (child->state == DP_CHILD_UP &&
 	    (by_others || loop_now_ms() - child->started_ms >= RESTART_HEALTHY_MS))
 		return 1;
-	/* Killed while it starts, again and again: no longer pauses, but one. */
+	/* Others kill it again and again while it starts: there is a pause, which does not grow. */
 	if (by_others)
 		return child->failures ? 2 : 1;
 	return child->failures + 1;

@@ -10,9 +10,9 @@
 #include "dataplane/sockopt.h"
 
 /*
- * Listening sockets in the namespace. The broker makes and binds them, the parent keeps them beside
- * the port's others and hands them to a worker: whoever is in the namespace reaches the port there
- * as well, and no process of its own serves him.
+ * Listening sockets in the namespace. The broker makes and binds them. The parent keeps each beside
+ * the port's other sockets and hands it to a worker. So whoever is in the namespace can connect to
+ * the port there as well, without a process there that serves it.
  *
  * Requests and answers go over the broker's boot channel.
  */
@@ -27,10 +27,10 @@ int dp_inside_ask(struct dataplane *dp, const struct dp_port *port)
 		return -EPIPE;
 	memcpy(&msg.addr, &port->route.inside, sizeof(msg.addr));
 	code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
-	return code == -ECONNRESET ? -EPIPE : code; /* it has just died */
+	return code == -ECONNRESET ? -EPIPE : code; /* the broker has just died */
 }
 
-/* The broker runs in a namespace that its user rules: what it says is checked. */
+/* The broker runs in a namespace that its user controls, so what it sends is checked. */
 bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int fd)
 {
 	bool tcp = port->route.proto == PORT_TCP;
@@ -50,7 +50,7 @@ static void take_answer(struct dataplane *dp, const struct broker_listen_reply *
 	dp_port_inside(dp, reply->port_id, reply->seq, err, fd);
 }
 
-/* Whether it still answers. */
+/* Returns whether the broker may still answer. */
 static bool take_answers(struct dataplane *dp)
 {
 	for (;;) {
@@ -63,7 +63,7 @@ static bool take_answers(struct dataplane *dp)
 		if (len == -EAGAIN)
 			return true;
 		if (len == -EMFILE) {
-			/* The message itself is whole. */
+			/* There was no descriptor for the socket; the message is whole. */
 			dp_port_inside(dp, reply.port_id, reply.seq, -EMFILE, -1);
 			continue;
 		}

@@ -14,14 +14,14 @@
 #include "ports/address.h"
 
 /*
- * What becomes of a port. Runs in the parent, in its loop.
+ * A port's life. Runs in the parent, in its loop.
  *
- * A port is bound here, and its sockets stay open here for as long as it lives; the workers get
- * duplicates. Each worker that holds a socket of it answers every request about it once. When the
- * data plane dies, no answer comes; the next one is offered every port.
+ * The parent binds a port's sockets and keeps them open while the port exists; the workers get
+ * duplicates. Each worker that has a socket of the port answers every request about the port once.
+ * When the data plane dies, its answers do not come; the next one is offered every port.
  */
 
-/* Time for the workers to let go of all ports: 10,000 take this long on a busy machine. */
+/* Time for the workers to close all ports: 10,000 take this long on a busy machine. */
 #define LET_GO_MS 1000
 
 /* How many data planes may die over a port before it is refused. */
@@ -35,7 +35,7 @@ static struct dp_port *port_find(const struct dataplane *dp, int id)
 	return port;
 }
 
-/* Lets go of everything that the parent has of the port. */
+/* Frees everything that the parent has of the port. */
 static void port_clear(struct dp_port *port)
 {
 	struct dataplane *dp = port->dp;
@@ -51,7 +51,7 @@ static void port_clear(struct dp_port *port)
 	port->fds = NULL;
 }
 
-/* Why there is no port, in RootlessKit's words. */
+/* Why the port cannot be had, in RootlessKit's words. */
 static void explain(const struct port_spec *spec, enum port_settler by, int err, struct err *e)
 {
 	if (err == -ETOOMANYREFS)
@@ -95,19 +95,19 @@ static union sock_addr to_sock_addr(const struct sockaddr_storage *ss)
 	return a;
 }
 
-/* Makes of a message about the port one about its socket in the namespace. Returns the worker that
- * has it: one that has another socket of the port, and has made the slot ready for it. */
+/* Changes a message about the port into one about its socket in the namespace. Returns the worker
+ * that has that socket. It also has another socket of the port, so its slot has been prepared. */
 static unsigned msg_inside(const struct dp_port *port, struct dp_msg *msg)
 {
 	msg->port_id = -port->id;
 	msg->listen_family = port->route.inside.ss_family;
 	msg->slot_used = false;
-	msg->transparent = false; /* who is inside is no client from outside */
-	assert(port->n_fds > 1);  /* it is the last of them */
+	msg->transparent = false; /* a client inside is not a client from outside */
+	assert(port->n_fds > 1);  /* the socket in the namespace is not the only one */
 	return port->worker + (unsigned)port->id % (port->n_fds - 1);
 }
 
-/* Whether it can have clients from outside whose addresses servers are to see. */
+/* Whether servers should see the addresses of this port's clients. */
 static bool is_transparent(const struct dp_port *port)
 {
 	const struct dataplane *dp = port->dp;
@@ -172,7 +172,7 @@ static void port_added(struct dp_port *port)
 	dp_port_post(port, DP_MSG_REMOVE);
 }
 
-/* Every worker concerned has answered. */
+/* Every worker that was asked has answered. */
 static void port_answered(struct dp_port *port)
 {
 	switch (port->state) {
@@ -249,7 +249,7 @@ static void on_settle(void *arg, uint32_t events)
 	port_settle(port, port->by, port->err);
 }
 
-/* Settles it soon: not within the walk over the ports that came upon it. */
+/* Settles the port from a timer, as the caller is walking over the ports. */
 static void port_settle_soon(struct dp_port *port, enum port_settler by, int err)
 {
 	port->by = by;
@@ -281,13 +281,13 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 
 /* The socket in the namespace */
 
-/* A process that dies again and again: a request would wait for long. */
+/* Whether the process dies again and again, so that a request would wait for long. */
 static bool is_hopeless(const struct dp_child *child)
 {
 	return child->state == DP_CHILD_DOWN && child->failures >= 4;
 }
 
-/* Asks the broker for it, or settles the port if it cannot be asked. */
+/* Asks the broker for the port's socket, or settles the port when the broker cannot be asked. */
 static void port_ask_broker(struct dp_port *port)
 {
 	struct dataplane *dp = port->dp;
@@ -301,7 +301,7 @@ static void port_ask_broker(struct dp_port *port)
 		port_settle_soon(port, PORT_BY_BROKER, code);
 }
 
-/* Everything is bound: on to the workers. */
+/* All sockets are bound: hands them to the workers. */
 static void port_hand_over(struct dp_port *port)
 {
 	port->state = DP_PORT_ADDING;
@@ -309,7 +309,8 @@ static void port_hand_over(struct dp_port *port)
 	dp_port_post(port, DP_MSG_ADD);
 }
 
-/* The socket that the broker has sent for the port, or -1. */
+/* Takes the socket that the broker has sent for the port. If there is none, or it is not what was
+ * ordered, the port fails. */
 static void port_take_inside(struct dp_port *port, int fd)
 {
 	struct dataplane *dp = port->dp;
@@ -339,7 +340,7 @@ static void on_ask_again(void *arg, uint32_t events)
 		port_ask_broker(port);
 }
 
-/* The broker could not send the socket now. False: it has been so for long enough. */
+/* The broker cannot send the socket now: asks again later. False: that has been so for too long. */
 static bool port_ask_later(struct dp_port *port)
 {
 	struct dataplane *dp = port->dp;
@@ -429,7 +430,7 @@ static int port_bind(struct dp_port *port)
 	return 0;
 }
 
-/* Binds and enters the port. 0 or -errno, and what there is then port_clear takes away. */
+/* Binds the port and enters it into the table. 0, or -errno, and then port_clear cleans up. */
 static int port_enter(struct dp_port *port)
 {
 	struct dataplane *dp = port->dp;
@@ -492,9 +493,9 @@ void dataplane_port_remove(struct dataplane *dp, struct port *port)
 
 /* The end */
 
-/* The kernel lets go of a dead process's ring, and with it of the sockets, some time after the
- * process: whoever starts again at once would find the addresses in use. So the workers give them
- * up while they live. */
+/* The kernel closes a dead process's ring, and the sockets in it, some time after the process has
+ * ended. A new start would find the addresses in use. So the workers close the sockets while they
+ * live. */
 void dp_ports_let_go(struct dataplane *dp)
 {
 	uint64_t end_ms = loop_now_ms() + LET_GO_MS;

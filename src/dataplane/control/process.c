@@ -21,17 +21,17 @@
 
 /*
  * The processes under the parent: data plane, socket broker, and with a way out another broker, in
- * the router's namespace. They are our own binary in another role, told over their boot channel
- * what to be. Each may die at any time; the parent has everything that the next one needs.
+ * the router's namespace. They run our own binary in another role; the boot message tells them what
+ * to do. Each may die at any time: the parent has everything that the next one needs.
  *
- * The first start waits for the answers, as without them there is nothing to offer. A start after
- * a death does not: the answer comes through the loop.
+ * The first start waits for the answers, since without them nothing can be offered. A start after a
+ * death does not wait: the loop hears the answer.
  */
 
-/* A machine under heavy load takes a second; nothing takes this long. */
+/* Time limit for a start. It takes a second under heavy load. */
 #define HANDSHAKE_MS 10000
 
-/* The next try, when descriptors could not be handed over. */
+/* Pause before the next try, when descriptors could not be handed over. */
 #define START_LATER_MS 50
 
 static void child_start_again(struct dp_child *child);
@@ -46,7 +46,7 @@ bool dp_has_router(const struct dataplane *dp)
 	return dp->config.outward != NULL;
 }
 
-/* Whether the process is one of a reload, and serves nobody yet. */
+/* Whether the process belongs to a reload, and does not serve yet. */
 static bool is_next(const struct dp_child *child)
 {
 	const struct dp_reload *r = &child->dp->reload;
@@ -56,8 +56,8 @@ static bool is_next(const struct dp_child *child)
 
 /* Processes */
 
-/* What is started: of a reload what is on disk now, then that for as long as it serves; without one
- * what we are ourselves, whatever has become of it on disk. */
+/* The file to execute. For a reload: what is on disk now. After a reload: the file of that reload.
+ * Otherwise our own program, whatever is on disk. */
 static const char *child_file(const struct dp_child *child, char *buf, size_t size)
 {
 	const struct dataplane *dp = child->dp;
@@ -120,9 +120,9 @@ void dp_child_clear(struct dp_child *child)
 
 /* The data plane */
 
-/* A data plane, and what it is joined to. */
+/* A data plane, and what it is connected to. */
 struct dp_joint {
-	bool hold; /* it takes over from another one */
+	bool hold; /* the data plane takes over from another one */
 	struct dp_child *plane, *broker, *router;
 	struct dp_channel *channels;
 	int *stats_fd;
@@ -157,7 +157,7 @@ static int plane_send_boot(struct dataplane *dp, const struct dp_joint *j, const
 			    dp_send_flags(dp));
 }
 
-/* Makes the control channels and tells the data plane what to be. */
+/* Opens the control channels and sends the data plane its boot message. */
 static int joint_boot(struct dataplane *dp, const struct dp_joint *j)
 {
 	int ours[LIMIT_WORKERS], theirs[LIMIT_WORKERS];
@@ -244,7 +244,7 @@ static void on_restart(void *arg, uint32_t events)
 	child_start_again(child);
 }
 
-/* The process is gone: clears up, and starts it again soon. killed: by SIGKILL. */
+/* The process has ended: cleans up, and starts it again soon. killed: by SIGKILL. */
 static void child_died(struct dp_child *child, const char *why, bool killed)
 {
 	struct dataplane *dp = child->dp;
@@ -265,7 +265,7 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 	if (!child->timer)
 		log_error("the %s cannot be started again: %s", child->name, strerror(errno));
 	if (is_plane(child))
-		/* Ports are refused then, rather than kept waiting. */
+		/* No data plane is expected soon: ports are refused rather than kept waiting. */
 		dp_ports_plane_died(dp, delay_ms >= RESTART_HOPELESS_MS || !child->timer);
 	dp_reload_child_died(child, why);
 }
@@ -281,7 +281,8 @@ void dp_child_give_up(struct dp_child *child, const char *why)
 
 void dp_child_hung_up(struct dp_child *child)
 {
-	/* The loop sees it end, and learns how from its status: mostly it has ended by itself. */
+	/* The loop sees the process end and reads its status. Mostly it has ended by itself
+	 * already. */
 	if (child->proc.pid > 0)
 		kill(child->proc.pid, SIGKILL);
 }
@@ -311,7 +312,7 @@ static void on_broker(void *arg, uint32_t events)
 	dp_inside_answers(arg);
 }
 
-/* From now on it answers requests for listening sockets. */
+/* From now on the broker answers requests for listening sockets. */
 static void broker_watch(struct dataplane *dp)
 {
 	struct dp_child *broker = &dp->broker;
@@ -344,7 +345,7 @@ static void on_boot_channel(void *arg, uint32_t events)
 		return;
 	if (code < 0) {
 		if (code == -EPIPE)
-			log_debug("%s", e.msg); /* how it ended will be said */
+			log_debug("%s", e.msg); /* the status says more, and is logged */
 		else
 			log_error("%s", e.msg);
 		loop_remove(child->boot_src);
@@ -410,16 +411,16 @@ static int broker_prepare_again(struct dp_child *broker)
 	return code;
 }
 
-/* The process ended before it had heard what to do. How it ended says more than that, and the loop
- * learns it. */
+/* The process ended before it read its boot message. Its status, which the loop reads, says more
+ * than the failed send. */
 static int child_ended_early(struct dp_child *child)
 {
 	dp_child_hung_up(child);
 	return child_watch(child);
 }
 
-/* Its descriptors cannot be handed over, since others of the user's are on their way. Whether it is
- * to be tried again soon; that is no failure of the process. */
+/* The boot message's descriptors cannot be handed over: the user has too many in flight. Returns
+ * whether a timer tries again; the process has not failed. */
 static bool child_start_later(struct dp_child *child)
 {
 	uint64_t now_ms = loop_now_ms();
@@ -464,7 +465,7 @@ int dp_child_start_next(struct dp_child *child, struct err *e)
 
 	if (!code && !is_plane(child))
 		code = dp_broker_prepare(child);
-	/* EPIPE: the process has ended already, and its status says why. */
+	/* EPIPE: the process has ended already; its status says why. */
 	code = code == -EPIPE ? 0 : code;
 	if (!code) {
 		child->boot_src = loop_add_fd(child->dp->loop, child->boot_fd, EPOLLIN,
@@ -533,7 +534,8 @@ static int broker_start(struct dp_child *broker, struct err *e)
 	return code ? hand_over_error(broker, code, e) : 0;
 }
 
-/* All start at the same time; the data plane is told last, as it needs the broker's answer. */
+/* All start at the same time. The data plane's boot message goes out last: it needs the broker's
+ * answer. */
 static int start_all(struct dataplane *dp, struct err *e)
 {
 	uint64_t end_ms = loop_now_ms() + HANDSHAKE_MS;

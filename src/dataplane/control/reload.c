@@ -15,22 +15,23 @@
  * A reload: another data plane and other brokers, of the binary that is on disk now, take the place
  * of those that run, with all ports and flows.
  *
- *   STARTING   the new processes start beside the present ones. One that does not come up, or is of
- *              another WIRE_VERSION, ends the reload here.
+ *   STARTING   the new processes start beside the present ones. If one does not come up, or is of
+ *              another WIRE_VERSION, the reload ends here.
  *   SETTLING   from here on requests about ports wait, and those that are under way are answered.
  *   OFFERING   the new workers get every listening socket. They do not listen to them yet.
- *   MOVING     each present worker brings its flows to rest and passes them to the new one of its
- *              number (worker/handover.h), which does not touch them. When all have all, the new
- *              ones are told to serve, and the present ones end.
+ *   MOVING     each present worker brings its flows to rest and passes them to the new worker that
+ *              has its number (worker/handover.h), which does not touch them. When every new worker
+ *              has all, the new workers are told to serve, and the present processes end.
  *
- * Until that last step the present data plane has everything: whatever goes wrong, it is told to go
- * on, and the new one is killed. Nothing that the new one has done so far can be seen by a peer.
+ * Until that last step the present data plane has everything. Whatever goes wrong, it is told to go
+ * on, and the new one is killed. Nothing that the new one has done until then can be seen by a
+ * peer.
  */
 
-/* A machine under heavy load takes a second; nothing takes this long. */
+/* Time limits. A start or an offer takes a second under heavy load. */
 #define START_MS 10000
 #define OFFER_MS 10000
-/* Clients wait meanwhile. 1,000 flows in full transfer take some 10 ms. */
+/* Clients wait during MOVING. 1,000 flows in full transfer take some 10 ms. */
 #define MOVE_MS 5000
 
 static void own_binary(struct dataplane *dp)
@@ -67,7 +68,7 @@ bool dp_reload_holds(const struct dataplane *dp)
 
 /* The end */
 
-/* What waited goes out to the workers that serve now. */
+/* Sends the requests that waited to the workers that serve now. */
 static void ports_go_on(struct dataplane *dp, bool new_broker)
 {
 	struct dp_port *port, *tmp;
@@ -104,7 +105,7 @@ static void clear(struct dp_reload *r, unsigned workers)
 	r->state = DP_RELOAD_NONE;
 }
 
-/* The present ones go on. */
+/* Ends the reload: the present processes go on. */
 static void fail(struct dataplane *dp, struct err *e)
 {
 	struct dp_reload *r = &dp->reload;
@@ -112,7 +113,7 @@ static void fail(struct dataplane *dp, struct err *e)
 
 	err_wrap(e, e->code, "reload");
 	log_error("%s; the data plane that runs goes on", e->msg);
-	/* The new ones are gone before anybody else acts on the flows. */
+	/* The new processes are gone before anybody acts on the flows again. */
 	clear(r, dp->workers);
 	if (moving && !post_all(dp->channels, dp->workers, DP_MSG_GO))
 		dp_child_give_up(&dp->plane, "out of memory for its messages");
@@ -156,7 +157,7 @@ static void log_done(const struct dataplane *dp, const struct dataplane_reloaded
 	event_post("reload", "dataplane", text);
 }
 
-/* Every new worker has everything. Nothing may fail from here on but what kills a data plane. */
+/* Every new worker has everything. From here on only the death of a data plane may fail. */
 static void commit(struct dataplane *dp)
 {
 	struct dp_reload *r = &dp->reload;
@@ -215,7 +216,7 @@ static bool enter(struct dataplane *dp, enum dp_reload_state state, unsigned pat
 	return false;
 }
 
-/* Passes an end of a channel with the message. It is closed when it has gone. 0 or -errno. */
+/* Sends one end of a channel with the message, and then closes it here. 0 or -errno. */
 static int post_channel(struct dp_channel *ch, enum dp_msg_type type, int *fd)
 {
 	struct dp_msg msg = {.type = type};
@@ -253,7 +254,7 @@ static void offer_ports(struct dataplane *dp)
 		return;
 	r->waiting = 0;
 	for (struct dp_port *port = dp->ports; port; port = port->hh.next) {
-		/* One that is to be removed has its flows until then. */
+		/* A port that is being removed keeps its flows until then, so it goes along. */
 		if (port->state != DP_PORT_LIVE && port->state != DP_PORT_REMOVING)
 			continue;
 		r->waiting += port->n_fds;
@@ -287,7 +288,8 @@ void dp_reload_child_up(struct dataplane *dp)
 	if (r->plane.state != DP_CHILD_UP || r->broker.state != DP_CHILD_UP ||
 	    (dp_has_router(dp) && r->router.state != DP_CHILD_UP))
 		return;
-	/* One that is just being started again is waited for by nobody: it has no flows. */
+	/* A data plane that is just being started again has no flows: the reload does not wait for
+	 * it. */
 	if (dp->plane.state != DP_CHILD_UP) {
 		fail_with(dp, -EAGAIN, "the present data plane is being started");
 		return;
@@ -302,7 +304,7 @@ void dp_reload_child_died(struct dp_child *child, const char *why)
 	struct err e = {.code = 0};
 	bool of_present = child == &dp->plane;
 
-	/* A broker that dies is started again beside the reload, which replaces it. */
+	/* A broker that dies is started again, and the reload replaces it as planned. */
 	if (dp->reload.state == DP_RELOAD_NONE || child == &dp->broker || child == &dp->router)
 		return;
 	err_set(&e, of_present ? -ECONNRESET : -ECHILD, "the %s %s: %s",
@@ -353,7 +355,7 @@ static int start_children(struct dataplane *dp, struct err *e)
 	dp_child_init(dp, &r->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
 	dp_child_init(dp, &r->router, ROLE_ROUTER_BROKER, "router's socket broker",
 		      dp->router.netns_fd);
-	/* They find the namespaces as the first ones have left them. */
+	/* The new brokers find the namespaces as the first ones have set them up. */
 	r->broker.known = r->router.known = true;
 	r->broker.cookie = dp->broker.cookie;
 	r->router.cookie = dp->router.cookie;
@@ -366,12 +368,12 @@ static int start_children(struct dataplane *dp, struct err *e)
 	if (code)
 		return code;
 	code = dp_plane_boot_next(dp);
-	/* One that has ended already says why by its status. */
+	/* If the process has ended already, its status says why. */
 	return code && code != -EPIPE ? err_errno(e, code, "cannot tell the data plane what to do")
 				      : 0;
 }
 
-/* What is on disk now: of what the processes are that are started from now on. 0 or -errno. */
+/* Opens the binary that is on disk now, for this reload and later restarts. 0 or -errno. */
 static int open_binary(struct dataplane *dp, struct err *e)
 {
 	int fd;

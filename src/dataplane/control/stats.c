@@ -11,11 +11,11 @@
 #include "dataplane/control/control_internal.h"
 
 /*
- * The statistics file, from the parent's side. It is read with pread(2), not mapped: that costs no
- * memory for the slots that nobody has written to.
+ * The statistics file, from the parent's side. The parent uses pread(2) rather than a mapping:
+ * reading slots that nobody has written to then costs no memory.
  */
 
-/* Slots of one worker that are read at a time. */
+/* Slots of one worker that are read at once. */
 #define SLOTS_AT_ONCE 256
 
 int dp_stats_open(const struct dataplane *dp, int *stats_fd)
@@ -73,7 +73,7 @@ void dataplane_stats_sum(struct stats *sum, const struct stats *one)
 	add_words((uint64_t *)sum, (const uint64_t *)one, STATS_WORDS);
 }
 
-/* Adds what all workers have in the slots from first on. */
+/* Adds up what all workers have counted in n slots, from first on. */
 static int sum_slots(const struct dataplane *dp, struct port_stats *sum, unsigned first, unsigned n)
 {
 	struct port_stats part[SLOTS_AT_ONCE];

@@ -11,14 +11,14 @@
 #include "dataplane/control/control_internal.h"
 
 /*
- * Why io_uring cannot be had. The kernel says no more than an errno, and the same one for several
- * causes; what the machine says of itself tells them apart. The parent looks, as the data plane's
- * process opens as few files as it can.
+ * Why io_uring is not available. The kernel returns only an errno, and the same one for several
+ * causes; facts about the machine tell them apart. The parent reads those, since the data plane
+ * should open as few files as possible.
  */
 
 #define SYSCTL "/proc/sys/kernel/io_uring_disabled"
 
-/* Rings with IORING_SETUP_DEFER_TASKRUN. */
+/* The first Linux with IORING_SETUP_DEFER_TASKRUN. */
 #define URING_MAJOR 6
 #define URING_MINOR 1
 
