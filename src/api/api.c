@@ -19,26 +19,25 @@
 #include "base/state_names.h"
 
 /*
- * The HTTP half of the API: connections, bodies, answers. What is asked and answered is in
- * routes.c.
+ * The HTTP half of the API: connections, bodies, answers. routes.c has what is asked and answered.
  *
  * libmicrohttpd has its sockets in an epoll of its own, which is one source of the parent's loop
  * (MHD_USE_EPOLL without a thread). A request that waits for a port driver is suspended, and
  * resumed when the driver has answered; meanwhile all others are served.
  */
 
-/* Request line and headers: libmicrohttpd answers longer ones itself (431, 413). */
+/* Room for the request line and headers. libmicrohttpd answers longer ones itself (431, 413). */
 #define CONNECTION_MEMORY_BYTES 16384
 
-/* Runs of the server at its end, in which streams of events are to be over. */
+/* Runs of the server at its end; within these, streams of events must finish. */
 #define LAST_RUNS 8
 
-/* A body that is too long is read on to answer 413, but not for ever. */
+/* How much of a body that is too long is read, so that the client gets its 413. */
 #define BODY_PATIENCE_BYTES (16 * LIMIT_API_BODY_BYTES)
 
 /* Answers */
 
-/* last: the connection closes after it. */
+/* Queues an answer. last: the connection closes after it. */
 static int queue(struct request *r, unsigned status, const char *type, char *body, bool last)
 {
 	const struct mhd *mhd = r->api->mhd;
@@ -64,7 +63,7 @@ static int queue(struct request *r, unsigned status, const char *type, char *bod
 	return ret;
 }
 
-/* The answer that routes.c left in the request. */
+/* Queues the answer that routes.c left in the request. */
 static int queue_answer(struct request *r)
 {
 	char *body = r->body_out;
@@ -124,7 +123,7 @@ static void request_free(struct request *r)
 	free(r);
 }
 
-/* Its client is gone, or has its answer. */
+/* Frees a request whose client is gone or has its answer. */
 static void request_end(struct request *r)
 {
 	DL_DELETE(r->api->requests, r);
@@ -143,7 +142,7 @@ bool request_settled(struct request *r)
 	return !gone;
 }
 
-/* 0, or -1 when the connection is to be dropped. */
+/* Takes a piece of the body. 0, or -1 when the connection is to be dropped. */
 static int take_body(struct request *r, const char *data, size_t len)
 {
 	char *grown;
@@ -162,7 +161,7 @@ static int take_body(struct request *r, const char *data, size_t len)
 	return 0;
 }
 
-/* Requests that libmicrohttpd takes and nobody should */
+/* Requests that libmicrohttpd accepts and a server should not */
 
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name,
 				size_t name_len, const char *value, size_t value_len)
@@ -172,7 +171,8 @@ static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *
 	return MHD_YES;
 }
 
-/* True when there is an answer: in text, as Go's server has it before a handler hears of it. */
+/* Whether the request was refused. The answer is plain text, as from Go's server, which refuses
+ * such requests before a handler sees them. */
 static bool refuse(struct request *r, const char *method, const char *version)
 {
 	static const struct strict_target unknown;
@@ -183,7 +183,7 @@ static bool refuse(struct request *r, const char *method, const char *version)
 	char *text = NULL;
 
 	if (target->has_encoded_nul)
-		r->url[0] = '\0'; /* there is no such thing */
+		r->url[0] = '\0'; /* no route has this path */
 	if (!no.status) {
 		r->api->mhd->get_connection_values_n(r->conn, MHD_HEADER_KIND, on_field, &header);
 		no = strict_header_end(&header, version);
@@ -213,7 +213,7 @@ static int too_long(struct request *r)
 	return queue_answer(r);
 }
 
-/* The whole request is there. */
+/* Serves a request that has arrived completely. */
 static int serve(struct request *r)
 {
 	if (r->too_long)
@@ -241,7 +241,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 			return MHD_NO;
 		if (refuse(r, method, version))
 			return (enum MHD_Result)queue_answer(r);
-		/* Announced too long: say so instead of "100 Continue". */
+		/* The header announces a body that is too long: the client gets that instead of
+		 * "100 Continue". */
 		return r->too_long ? (enum MHD_Result)too_long(r) : MHD_YES;
 	}
 	if (*data_len) {
@@ -264,7 +265,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **state,
 	*state = NULL;
 }
 
-/* Driving it */
+/* Running the server */
 
 static void on_timer(void *arg, uint32_t events);
 
@@ -301,7 +302,8 @@ static void on_timer(void *arg, uint32_t events)
 
 void request_run_soon(struct api *api)
 {
-	/* From within the server, too: what was resumed meanwhile is not looked at in that run. */
+	/* A run of the server does not look at what was resumed during that run, so there must be
+	 * another. */
 	if (api->running) {
 		api->run_again = true;
 		return;
@@ -312,7 +314,8 @@ void request_run_soon(struct api *api)
 
 /* Opening and closing */
 
-/* By descriptor: the name of the directory may lead elsewhere by now. */
+/* Binds the socket by the directory's descriptor, because the directory's name may lead elsewhere
+ * by now. */
 static int listen_in(int dir_fd, struct err *e)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -324,7 +327,8 @@ static int listen_in(int dir_fd, struct err *e)
 		return err_errno(e, -errno, "API socket");
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" STATE_API_SOCKET,
 		 dir_fd);
-	/* The socket is never open to others, not for a moment: who can connect rules the ports. */
+	/* The socket is never open to others, not even for a moment: whoever can connect controls
+	 * the ports. */
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
 	umask(mask);
@@ -360,7 +364,7 @@ static int start(struct api *api, struct err *e)
 		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
 	if (!api->daemon)
 		return err_set(e, -EIO, "the HTTP server cannot be started");
-	api->listen_fd = -1; /* the daemon's now */
+	api->listen_fd = -1; /* the daemon closes it now */
 	info = api->mhd->get_daemon_info(api->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	api->source = loop_add_fd(api->loop, info->epoll_fd, EPOLLIN, on_ready, api);
 	return api->source ? 0 : err_errno(e, -errno, "API");
@@ -400,14 +404,13 @@ void api_close(struct api *api)
 	api->closing = true;
 	loop_remove(api->source);
 	loop_remove(api->timer);
-	/* A daemon cannot be stopped while a connection is suspended. */
+	/* libmicrohttpd cannot stop a daemon while a connection is suspended. */
 	events_close(api);
 	DL_FOREACH(api->requests, r)
 	if (r->suspended)
 		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "rootlesskit is ending");
 	loop_remove(api->timer);
-	/* What has been resumed gets its end: so many runs are needed for the last chunk to leave.
-	 */
+	/* Finishes the resumed streams: their last chunk needs this many runs to leave. */
 	for (int i = 0; i < LAST_RUNS && api->daemon && api->streams; i++)
 		api->mhd->run(api->daemon);
 	if (api->daemon)

@@ -13,25 +13,25 @@
  */
 struct api;
 
-/* What POST /v1/reload asks of whoever runs the services. 0, and done follows, or -errno with *e.
- */
+/* POST /v1/reload calls this function of whoever runs the services. 0, then done is called; or
+ * -errno with *e. */
 typedef int api_reload_fn(void *arg, port_reloaded_fn *done, void *done_arg, struct err *e);
 
-/* What GET /v1/info says. Borrowed; must outlive the server. */
+/* What the API reports and changes. Borrowed; must outlive the server. */
 struct api_info {
 	const char *state_dir;
 	pid_t child_pid;
 	const struct net_result *net; /* NULL for --net=host */
 	struct ports *ports;	      /* NULL: no port driver */
-	api_reload_fn *reload;	      /* NULL: nothing to be reloaded */
+	api_reload_fn *reload;	      /* NULL: nothing can be reloaded */
 	void *reload_arg;
-	/* What there is to say of the network beside net (COUNTER_DRIVER), and what it has counted
-	 * (COUNTER_TOTAL). 0 or -errno of fn. NULL: nothing. */
+	/* Lists facts of the network beside net (COUNTER_DRIVER), and its counters (COUNTER_TOTAL).
+	 * 0, or -errno of fn. NULL: there are none. */
 	int (*describe_network)(void *arg, port_counter_fn *fn, void *fn_arg);
-	/* The counters of a data plane that carries the network and no ports. NULL: there is none.
-	 */
+	/* Lists the counters of a data plane that carries the network and no ports. NULL: there is
+	 * none. */
 	int (*network_stats)(void *arg, port_counter_fn *fn, void *fn_arg, struct err *e);
-	void *network; /* for both */
+	void *network; /* the argument of both functions */
 };
 
 /* Makes the socket (mode 0600) in the state directory dir_fd, which must outlive the server, and
@@ -39,7 +39,7 @@ struct api_info {
 int api_open(struct loop *loop, int dir_fd, const struct api_info *info, struct api **out,
 	     struct err *e);
 
-/* Answers what is in hand no more, removes the socket. */
+/* Answers the requests in hand with an error, and removes the socket. api may be NULL. */
 void api_close(struct api *api);
 
 #endif

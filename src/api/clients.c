@@ -12,9 +12,9 @@
 #include "base/text.h"
 
 /*
- * The connections of the API. With LIMIT_API_CONNECTIONS of them open, each one that comes closes
- * the one that has been silent longest, so that clients which are stuck hold nobody up; but not one
- * that has come or spoken within LIMIT_API_GRACE_MS, as long as there are fewer than
+ * The connections of the API. When LIMIT_API_CONNECTIONS of them are open, each new one closes the
+ * one that has been silent longest, so that clients that are stuck hold nobody up. A client that
+ * has connected or spoken within LIMIT_API_GRACE_MS is spared, as long as there are fewer than
  * LIMIT_API_RUSH. A connection that has a lease on a port is silent by its nature: it does not
  * count, and is never closed for another or for its silence. LIMIT_API_LEASES bounds these.
  */
@@ -36,7 +36,8 @@ static bool is_in_grace(const struct client *client)
 	return loop_now_ms() - client->spoke_ms < LIMIT_API_GRACE_MS;
 }
 
-/* libmicrohttpd sees the end of file, closes it, and accepts again. */
+/* Makes room for a newcomer. After the shutdown libmicrohttpd sees the end of file, closes the
+ * connection, and accepts again. */
 static void close_silent(struct api *api, const struct client *newcomer)
 {
 	struct client *client;
@@ -86,7 +87,8 @@ static void client_new(struct api *api, struct MHD_Connection *conn, void **cont
 	struct client *client = calloc(1, sizeof(*client));
 
 	if (!client || !info) {
-		free(client); /* not to be closed early, and without leases: that is all */
+		free(client); /* the connection works; it only cannot have leases or be closed
+			       * early */
 		return;
 	}
 	client->conn = conn;
@@ -120,7 +122,7 @@ void clients_spoke(struct api *api, struct MHD_Connection *conn)
 	DL_APPEND(api->clients, client);
 }
 
-/* Not of one that has closed: libmicrohttpd has taken it out of its lists of time-outs. */
+/* Leaves out a client that has closed: libmicrohttpd has removed it from its lists of time-outs. */
 static void set_timeout(struct api *api, const struct client *client, unsigned seconds)
 {
 	if (client->conn)
@@ -149,7 +151,7 @@ static void client_free(struct api *api, struct client *client)
 {
 	/* libmicrohttpd stops waiting for the listening socket at its limit, and when accept4(2)
 	 * finds no descriptor or no memory. It begins again in the run after one in which a
-	 * connection has gone, and nothing else would bring that about. */
+	 * connection has gone, and nothing else would cause that run. */
 	api->run_again = true;
 	client->conn = NULL;
 	leases_end(api, client);

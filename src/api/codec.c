@@ -132,7 +132,7 @@ int codec_spec_decode(const char *body, size_t len, struct port_spec *out, struc
 	return code;
 }
 
-/* 1 for "connection", 0 for none. */
+/* Reads a spec's "lease": 1 for "connection", 0 for none, or -EINVAL. */
 static int lease_of(const json_t *spec, struct err *e)
 {
 	const char *key, *word = "";
@@ -195,7 +195,7 @@ int codec_specs_decode(const char *body, size_t len, size_t max, struct port_spe
 	return code;
 }
 
-/* Takes over value. 0 or -1. */
+/* Sets a member of object to value, which it takes over. 0 or -1. */
 static int put(json_t *object, const char *key, json_t *value)
 {
 	return json_object_set_new(object, key, value);
@@ -242,7 +242,7 @@ json_t *codec_message_encode(const char *message)
 	size_t i;
 
 	if (!s) {
-		/* No UTF-8: jansson takes nothing else. */
+		/* The message is no UTF-8, and jansson takes nothing else. */
 		for (i = 0; message[i] && i + 1 < sizeof(ascii); i++)
 			ascii[i] = (char)(message[i] & 0x80 ? '?' : message[i]);
 		ascii[i] = '\0';

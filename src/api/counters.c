@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* What is being put together. */
+/* The answer under construction. */
 struct sheet {
 	json_t *driver, *total, *workers, *ports;
 	json_t *last; /* the object that the last counter went into */
@@ -18,7 +18,7 @@ static int put(json_t *o, const struct port_counter *c)
 	return json_object_set_new(o, c->name, v) < 0 ? -ENOMEM : 0;
 }
 
-/* The object of this name in o, made if need be. NULL: out of memory. */
+/* Finds the object of this name in o, or adds it. NULL: out of memory. */
 static json_t *member(json_t *o, const char *name)
 {
 	json_t *v = json_object_get(o, name);
@@ -44,7 +44,7 @@ static json_t *port_of(struct sheet *s, int id)
 	return member(s->ports, key);
 }
 
-/* Where a counter belongs. NULL: out of memory. */
+/* The object that a counter belongs in. NULL: out of memory. */
 static json_t *place_of(struct sheet *s, const struct port_counter *c)
 {
 	json_t *o = s->driver;
@@ -83,7 +83,7 @@ void counters_describe(const struct ports *ports, json_t *o)
 	ports_describe(ports, take_fact, o);
 }
 
-/* Of the network, facts or counters alone. */
+/* Picks the network's counters of one scope: its facts, or what it has counted. */
 struct part {
 	enum counter_scope scope;
 	port_counter_fn *fn;
@@ -110,7 +110,8 @@ void counters_describe_network(const struct api_info *info, json_t *o)
 	describe_network(info, COUNTER_DRIVER, take_fact, o);
 }
 
-/* The port driver's, or those of a data plane without ports. */
+/* Lists the counters of the port driver, or those of a data plane without ports, and the
+ * network's. */
 static int list_stats(const struct api_info *info, struct sheet *s, struct err *e)
 {
 	bool by_ports = info->ports && ports_driver(info->ports)->stats;

@@ -6,16 +6,16 @@
 
 #include "api/api.h"
 
-/* The counters of drivers as JSON. A driver hands over a table and knows nothing of JSON. */
+/* Turns drivers' counters into JSON. A driver hands over a table and knows nothing of JSON. */
 
-/* Adds what the driver says of itself to o. */
+/* Adds what the port driver reports of itself to o. */
 void counters_describe(const struct ports *ports, json_t *o);
 
-/* The same of the network. */
+/* Adds what the network driver reports of itself to o. */
 void counters_describe_network(const struct api_info *info, json_t *o);
 
-/* What GET /v1/stats answers, but for "ports", which is an object with a member for each port, by
- * the decimal id. A new reference, or NULL with *e filled in. */
+/* The answer of GET /v1/stats without the ports: "ports" is an object with a member of counters for
+ * each port, by the decimal id. A new reference, or NULL with *e filled in. */
 json_t *counters_stats(const struct api_info *info, struct err *e);
 
 #endif

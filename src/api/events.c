@@ -13,15 +13,14 @@
 #include "base/log.h"
 
 /*
- * GET /v1/events: what happens, one JSON object a line, for as long as the client listens.
+ * GET /v1/events: reports what happens, one JSON object a line, for as long as the client listens.
  *
- * Each stream has a buffer of a fixed size. While there is nothing in it the connection is
- * suspended, and since libmicrohttpd does not look at a suspended one, we watch for its end. A
- * client that does not read fast enough for the buffer loses its connection rather than an event in
- * the middle.
+ * Each stream has a buffer of a fixed size. While the buffer is empty the connection is suspended.
+ * As libmicrohttpd does not look at a suspended connection, we watch for its end. A client that
+ * reads too slowly for the buffer loses its connection rather than an event in the middle.
  *
- * Limits that the data plane reaches are counters in memory that it shares with the parent. They
- * are looked at once a second, and only while somebody listens.
+ * The data plane counts how often it reaches a limit, in memory that it shares with the parent.
+ * These counters are read once a second, and only while somebody listens.
  */
 
 #define LIMITS_MS 1000
@@ -37,7 +36,7 @@ struct stream {
 	struct stream *prev, *next;
 };
 
-/* Counters of the data plane that tell of a limit. */
+/* The data plane's counters of limits that were reached. */
 static const struct {
 	const char *group, *name, *what;
 } limits[API_LIMITS] = {{"resources", "acceptPaused", "acceptPaused"},
@@ -105,7 +104,7 @@ static void emit(struct api *api, json_t *event)
 	free(line);
 }
 
-/* NULL: out of memory, and there is no event. */
+/* Makes an event. NULL: out of memory, and the event is lost. */
 static json_t *event_new(const char *event)
 {
 	json_t *o = json_object();
@@ -122,7 +121,7 @@ static json_t *event_new(const char *event)
 	return o;
 }
 
-/* What is said */
+/* The events */
 
 static void log_event(const char *event, const struct client *by, int id, int last_id,
 		      const struct port_spec *spec)
@@ -199,7 +198,7 @@ static int take_counter(void *arg, const struct port_counter *c)
 	return 0;
 }
 
-/* With another port driver there are none. */
+/* Reads the counters. Other port drivers than builtin have none. */
 static void read_limits(const struct api *api, unsigned long long out[API_LIMITS])
 {
 	struct err e;
@@ -315,7 +314,7 @@ void events_get(struct request *r, const char *rest)
 		return;
 	}
 	watch_limits(api);
-	/* So that the client knows since when it has heard everything. */
+	/* The first event tells the client that from now on it hears everything. */
 	emit(api, event_new("listening"));
 	request_answer(r, MHD_HTTP_OK, "application/x-ndjson", NULL);
 }

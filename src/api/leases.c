@@ -11,19 +11,20 @@
 
 /*
  * Leases: ports that belong to the connection by which they were published ("lease": "connection").
- * When the connection ends, however its client ended, they are removed. A docker-proxy that is
- * killed would else leave its port, and the port would lead to whatever gets the container's
- * address next.
+ * When the connection ends, however its client ended, its ports are removed. Otherwise a
+ * docker-proxy that is killed would leave its port behind, and that would lead to whatever gets the
+ * container's address next.
  */
 
 struct lease {
-	int id; /* of the port */
+	int id; /* the port's */
 	struct client *client;
 	UT_hash_handle hh;
-	struct lease *prev, *next; /* of the client */
+	struct lease *prev, *next; /* the client's other leases */
 };
 
-/* Each holds a descriptor: half of what there can be is left to everything else. */
+/* The most leases: each holds a descriptor, and half of the descriptors are left to everything
+ * else. */
 static unsigned leases_max(void)
 {
 	struct rlimit rl;
@@ -99,7 +100,7 @@ void lease_forget(struct api *api, long long id)
 
 static void on_removed(void *arg, const struct err *e)
 {
-	/* Somebody else has removed it. */
+	/* -ENOENT: somebody else has removed the port. */
 	if (!e || e->code == -ENOENT)
 		return;
 	log_warning("port %d, whose client is gone, could not be removed: %s", (int)(intptr_t)arg,

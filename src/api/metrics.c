@@ -15,17 +15,17 @@
 #include "ports/table.h"
 
 /*
- * The counters have their names from the port driver (openapi.yaml, Counters). A table here says
- * which metric each is; rows of one metric follow each other. A counter that is not in the table is
- * shown as well, of unknown type, under its own name.
+ * The port driver names the counters (openapi.yaml, Counters). A table here says which metric each
+ * becomes; rows of the same metric stand together. A counter without a row is shown as well, under
+ * its own name and with an unknown type.
  */
 
 struct metric {
-	const char *group, *counter; /* of the port driver; group NULL: a port's */
+	const char *group, *counter; /* the port driver's names; group NULL: a counter of a port */
 	const char *name;	     /* without "ringkit_" */
 	const char *label;	     /* NULL: none */
 	bool is_gauge;
-	const char *help; /* NULL: as the row before */
+	const char *help; /* NULL: the same metric as the row before */
 };
 
 static const struct metric worker_metrics[] = {
@@ -127,8 +127,8 @@ static const struct metric worker_metrics[] = {
 	 "Packets of the queue that made no sense."},
 };
 
-/* Counters of a group are the buckets of a histogram, named by their bounds, in their order, and
- * the sum of what is in them. */
+/* Groups whose counters are the buckets of a histogram, named by their bounds and in their order,
+ * and the sum of the values in them. */
 static const struct histogram {
 	const char *group, *name, *help;
 } histograms[] = {
@@ -168,7 +168,7 @@ static void put_metric_head(FILE *f, const struct metric *m)
 		put_head(f, m->name, m->is_gauge ? "gauge" : "counter", m->help);
 }
 
-/* labels may be empty. */
+/* Writes a sample. labels may be empty. */
 static void put_sample(FILE *f, const struct metric *m, const char *labels, const json_t *value)
 {
 	const char *comma = m->label && labels[0] ? "," : "";
@@ -180,7 +180,7 @@ static void put_sample(FILE *f, const struct metric *m, const char *labels, cons
 		json_integer_value(value));
 }
 
-/* The value of a label, in its quotes. */
+/* Writes the value of a label, in its quotes. */
 static void put_quoted(FILE *f, const char *text)
 {
 	fputc('"', f);
@@ -223,7 +223,7 @@ static void put_for_workers(FILE *f, const struct metric *m, const json_t *worke
 	}
 }
 
-/* "staleCompletions" as "stale_completions". */
+/* Writes "staleCompletions" as "stale_completions". */
 static void snake_case(const char *group, const char *counter, char *out, size_t size)
 {
 	size_t len = (size_t)snprintf(out, size, "%s_", group);
@@ -236,7 +236,7 @@ static void snake_case(const char *group, const char *counter, char *out, size_t
 	out[len] = '\0';
 }
 
-/* Counters that no row is for. */
+/* Writes the counters that have no row. */
 static void put_others(FILE *f, const json_t *workers)
 {
 	const char *group, *counter;
@@ -368,7 +368,7 @@ static int count_port(void *arg, const struct port *port)
 
 /* Everything */
 
-/* What the network has counted beside the workers. */
+/* Writes what the network has counted beside the workers. */
 static void put_network(FILE *f, const json_t *outward)
 {
 	const json_t *refused = json_object_get(outward, "packetsRefused");

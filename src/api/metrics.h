@@ -9,9 +9,9 @@
 #define METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 /*
- * What the counters are as OpenMetrics text: of GET /v1/stats in every detail, by worker, port and
- * cause. A port driver that counts nothing has what is known of any. Returns the text (free() it),
- * NULL when out of memory.
+ * The counters as OpenMetrics text: all that GET /v1/stats has, by worker, port and cause. With a
+ * port driver that counts nothing, the text has what is known of any driver. Returns the text
+ * (free() it), NULL when out of memory.
  */
 char *metrics_text(const struct api_info *info);
 

@@ -4,7 +4,7 @@
 #include "base/array.h"
 #include "base/library.h"
 
-/* The ABI of the header that this was built with. */
+/* The ABI version of the header that this is built with. */
 #define SONAME "libmicrohttpd.so.12"
 
 static const struct library_symbol symbols[] = {

@@ -7,9 +7,9 @@
 #include "base/err.h"
 
 /*
- * libmicrohttpd, loaded when the API opens. Debian's links to GnuTLS: in a process that only has
- * it linked, start-up takes 2 ms longer and 2.9 MiB more are resident, and of our four processes
- * one serves HTTP.
+ * libmicrohttpd, loaded when the API opens, because only the parent serves HTTP. Debian's library
+ * links to GnuTLS: in a process that is linked to it and does not use it, start-up takes 2 ms
+ * longer and 2.9 MiB more are resident.
  */
 struct mhd {
 	__typeof__(&MHD_start_daemon) start_daemon;
@@ -30,7 +30,7 @@ struct mhd {
 	__typeof__(&MHD_set_connection_option) set_connection_option;
 };
 
-/* The functions, or NULL with *e filled in. Loaded once, never unloaded. */
+/* Loads the library at the first call, for good. The functions, or NULL with *e filled in. */
 const struct mhd *mhd_load(struct err *e);
 
 #endif

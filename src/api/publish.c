@@ -7,10 +7,10 @@
 
 /*
  * POST /v1/ports, POST /v1/ports/batch and DELETE /v1/ports/ID. The table of ports does the work
- * (ports/table.h); the request waits for it, and outlives its client where that one goes away.
+ * (ports/table.h); the request waits for it, and stays until then even when its client goes away.
  *
- * A batch, for `rootlessctl add-ports` with thousands of ports, comes to what the same number of
- * requests would, sent one after the other until one fails.
+ * A batch is for `rootlessctl add-ports` with thousands of ports. Its result is that of the same
+ * number of requests, sent one after the other until one fails.
  */
 
 static void out_of_memory(struct request *r)
@@ -23,7 +23,7 @@ static int last_id(const struct port *port, const struct port_spec *asked)
 	return port->id + (int)portspec_count(asked) - 1;
 }
 
-/* Tells those who listen to events, and returns what the answer says of the port. */
+/* Reports the port as an event, and returns what the answer says of it. */
 static json_t *announce(struct request *r, const struct port *port)
 {
 	struct port_spec asked = ports_asked(r->api->info.ports, port);
@@ -51,7 +51,7 @@ static void on_published(void *arg, const struct port *const *ports, size_t n, c
 	}
 }
 
-/* What the body asks for. 0 or -errno. */
+/* Reads the spec in the request's body. 0 or -errno. */
 static int read_spec(struct request *r, struct port_spec *spec, struct err *e)
 {
 	const char *body = r->body ? r->body : "";

@@ -13,14 +13,14 @@
 #include "config.h"
 
 /*
- * What the API answers, as RootlessKit does: openapi.yaml describes it.
+ * The answers of the API, as RootlessKit gives them; openapi.yaml describes them.
  */
 
-#define API_VERSION "1.1.1" /* of RootlessKit's API, which this is */
+#define API_VERSION "1.1.1" /* the version of RootlessKit's API that this is */
 
 #define TYPE_JSON "application/json"
 
-/* Go's mux writes this. */
+/* The answer of Go's mux. */
 #define NOT_FOUND "404 page not found\n"
 
 void routes_answer(struct request *r, unsigned status, json_t *v)
@@ -148,7 +148,7 @@ static void get_ports(struct request *r, const char *rest)
 		list = NULL;
 	} else if (json_array_size(list) == 0) {
 		json_decref(list);
-		list = json_null(); /* an empty slice in Go */
+		list = json_null(); /* what Go writes for an empty slice */
 	}
 	routes_answer(r, MHD_HTTP_OK, list);
 }
@@ -160,7 +160,7 @@ struct stats_merge {
 	json_t *list;
 };
 
-/* A port as GET /v1/ports has it, and its counters after that. */
+/* Appends a port as in GET /v1/ports, followed by its counters. */
 static int append_stats(void *arg, const struct port *port)
 {
 	struct stats_merge *m = arg;
@@ -258,9 +258,10 @@ static void answer_options(struct request *r, const char *rest)
 }
 
 static const struct route {
-	const char *path; /* "/..." at the end: one more part, which is not empty, goes to serve */
+	const char *path; /* "/..." at the end stands for one more part, not empty, which serve
+			   * gets */
 	const char *method;
-	bool needs_ports; /* a port driver; without one it is refused */
+	bool needs_ports; /* without a port driver the request is refused */
 	void (*serve)(struct request *r, const char *rest);
 } routes[] = {
 	{"*", "OPTIONS", false, answer_options},
@@ -275,7 +276,7 @@ static const struct route {
 	{"/v1/ports/...", "DELETE", true, publish_remove},
 };
 
-/* Whether the route is for this path. *rest is what stands for the dots then. */
+/* Whether the route is for this path. *rest gets the part that "..." stands for. */
 static bool is_path(const struct route *route, const char *path, const char **rest)
 {
 	const char *dots = strstr(route->path, "...");

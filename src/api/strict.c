@@ -9,7 +9,7 @@
 #define EXPECTATION_FAILED 417
 #define NOT_IMPLEMENTED	   501
 
-/* Farther apart than a whole header can be: the two are not in the same buffer. */
+/* Words that are farther apart than the longest header are not in the same buffer. */
 #define APART_MAX 65536
 
 static struct strict_refusal refuse(unsigned status, const char *why)
@@ -28,8 +28,8 @@ struct strict_target strict_target_read(const char *target)
 					      nul && nul < target + strcspn(target, "?")};
 }
 
-/* Whether there is more between the end of a word and the next one than what separates them: then
- * the word had a NUL in it. */
+/* Whether more than blanks lies between the end of a word and the next word: then the first word
+ * had a NUL in it. */
 static bool was_cut(const char *end, const char *next)
 {
 	if (next <= end || next - end > APART_MAX)
@@ -52,7 +52,7 @@ struct strict_refusal strict_line(const char *method, const struct strict_target
 	return refuse(0, NULL);
 }
 
-/* RFC 9110, 5.6.2: what a name is made of. */
+/* Whether this is a token, the syntax of a field's name: RFC 9110, 5.6.2. */
 static bool is_token(const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++)

@@ -12,7 +12,8 @@ static int wrong_type(const char *key, const char *want, struct err *e)
 		       want);
 }
 
-/* Whether one can count on its numbers. What is nonsense is shown as it is, but is no range. */
+/* Whether the numbers of the spec make sense, so that it can be a range. Nonsense is shown as it
+ * is. */
 static bool is_sound(const struct port_spec *spec)
 {
 	return portspec_validate(spec, NULL) == 0;
@@ -55,7 +56,7 @@ bool answer_has_ranges(const json_t *info)
 struct member {
 	const char *key;
 	json_type type;
-	bool optional; /* left out when it is empty */
+	bool optional; /* left out when the value is empty */
 };
 
 static const struct member info_members[] = {
@@ -143,7 +144,7 @@ static int move_members(const struct member *members, json_t *rest, json_t *out,
 	return 0;
 }
 
-/* Known members first, the others after them as they came. NULL is wrong type or no memory. */
+/* Puts known members first, the others after them as they came. NULL: wrong type or no memory. */
 static json_t *in_order(const struct member *members, const json_t *object, struct err *e)
 {
 	json_t *rest = json_copy((json_t *)object);

@@ -9,9 +9,9 @@
 #include "ports/spec.h"
 
 /*
- * What the server says, checked and put into RootlessKit's shape: members in its order, empty ones
- * left out where it leaves them out. Members that are missing count as empty; unknown ones of
- * ports are ignored, those of the info kept.
+ * Checks the server's answers and brings them into RootlessKit's form: members in its order, empty
+ * ones left out where it leaves them out. Missing members count as empty. Unknown members of ports
+ * are ignored, those of the info kept.
  */
 
 struct answer_port {
@@ -20,17 +20,17 @@ struct answer_port {
 	struct port_spec spec;
 };
 
-/* {"id":…,"spec":{…}}. 0 or -EPROTO. */
+/* Decodes a port, {"id":…,"spec":{…}}. 0 or -EPROTO. */
 int answer_decode_port(const json_t *answer, struct answer_port *out, struct err *e);
 
-/* How many ports the server takes in one POST /v1/ports/batch, by its info; 0: it has no such
- * thing. */
+/* The number of ports that the server takes in one POST /v1/ports/batch, according to its info; 0:
+ * it has no batches. */
 size_t answer_batch_max(const json_t *info);
 
-/* Whether the server, by its info, knows ranges of ports. */
+/* Whether the server knows ranges of ports, according to its info. */
 bool answer_has_ranges(const json_t *info);
 
-/* The answer of GET /v1/info put in order, a new reference. NULL with *e filled in when it has
+/* Puts the answer of GET /v1/info in order. A new reference; NULL with *e filled in when it has
  * members of the wrong type. */
 json_t *answer_normalize_info(const json_t *answer, struct err *e);
 

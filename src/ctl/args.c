@@ -12,7 +12,7 @@
 struct option {
 	const char *name;
 	const char *letter;
-	bool *flag; /* one of the four */
+	bool *flag; /* one of the four is set */
 	const char **value;
 	int *duration_ms;
 	unsigned bit;
@@ -50,14 +50,14 @@ static int set_value(const struct option *opt, const char *value, struct err *e)
 	return 0;
 }
 
-/* "-name", "--name": what follows the dashes up to the "=". */
+/* Whether name, the len bytes after the dashes and before the "=", is this option or its letter. */
 static bool names_option(const char *option, const char *letter, const char *name, size_t len)
 {
 	return (strlen(option) == len && memcmp(option, name, len) == 0) ||
 	       (letter && len == 1 && name[0] == *letter);
 }
 
-/* Looks among the options of every command, then the command's own. False: there is none. */
+/* Searches the options of every command, then the command's own. False: there is none. */
 static bool find_option(struct ctl_args *out, const char *name, size_t len, struct option *found)
 {
 	const struct option global[] = {
@@ -94,7 +94,7 @@ static int unknown_option(const char *arg, size_t len, struct err *e)
 		       (int)len, arg, own);
 }
 
-/* Takes the option at argv[*i], and the value after it, moving *i on. */
+/* Takes the option at argv[*i] and its value, and moves *i past them. */
 static int take_option(struct ctl_args *out, char **argv, int *i, struct err *e)
 {
 	const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1);
@@ -114,7 +114,7 @@ static bool is_option(const char *arg)
 	return arg[0] == '-' && arg[1] != '\0';
 }
 
-/* An option of other commands. */
+/* Refuses an option that only other commands have. */
 static int check_options(const struct ctl_args *args, struct err *e)
 {
 	char names[256];
@@ -127,7 +127,7 @@ static int check_options(const struct ctl_args *args, struct err *e)
 	return 0;
 }
 
-/* The first word is the command. */
+/* Takes the first word as the command. */
 static int take_command(struct ctl_args *out, struct err *e)
 {
 	const char *name = out->n_words > 0 ? out->words[0] : NULL;

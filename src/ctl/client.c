@@ -17,7 +17,7 @@
 #include "ctl/http.h"
 #include "ports/spec.h"
 
-/* Between two tries to connect, while the server's backlog is full. */
+/* The pause between two tries to connect, while the server's backlog is full. */
 #define AGAIN_MS 10
 
 struct client {
@@ -25,7 +25,7 @@ struct client {
 	int fd; /* -1: not connected */
 	struct http_reader answer;
 	int (*take)(void *arg, const char *data,
-		    size_t len); /* of the request under way; or NULL */
+		    size_t len); /* takes the answer of the request under way; or NULL */
 	void *take_arg;
 	struct http_limit limit; /* of the request under way */
 };
@@ -79,7 +79,7 @@ static int explain_time(const struct client *client, int code, struct err *e)
 	return err_errno(e, code, "cannot wait for %s", path);
 }
 
-/* Why nobody answers at that path, and what would be right. */
+/* Explains why nobody answers at that path, and what would be right. */
 static int explain_no_connection(const struct client *client, int code, struct err *e)
 {
 	const char *path = client->options.socket_path;
@@ -129,9 +129,10 @@ static int connect_to(const struct client *client, struct http_limit *limit, str
 	return steal_fd(&fd);
 }
 
-/* Who listens there: unix(7), of the moment of listen(2). Whoever can put a socket at the path
- * could say that a port is published which is not. Root is not asked whom it means: it has named
- * the socket, and "sudo rootlessctl" is for a user's. Within a user namespace its user is root. */
+/* Checks whose server this is: the user at the moment of listen(2) (unix(7)). Anybody who can put a
+ * socket at the path could claim that a port is published. For root every server is right: root has
+ * named the socket, and "sudo rootlessctl" is meant for a user's server. In a user namespace, the
+ * user is root. */
 static int check_server(const struct client *client, int fd, struct err *e)
 {
 	struct ucred server = {.pid = 0};
@@ -149,7 +150,7 @@ static int check_server(const struct client *client, int fd, struct err *e)
 		       client->options.socket_path, (unsigned)server.uid, (unsigned)geteuid());
 }
 
-/* Whether the server has hung up meanwhile, or said something that nobody has asked for. */
+/* Whether the server has hung up meanwhile, or sent something that nobody has asked for. */
 static bool is_stale(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -162,7 +163,8 @@ bool client_is_connected(const struct client *client)
 	return client->fd >= 0 && !is_stale(client->fd);
 }
 
-/* *is_new: the server cannot have closed it for its silence. */
+/* Connects unless there is a usable connection. *is_new: the connection is so new that the server
+ * cannot have closed it for its silence. */
 static int ensure_connected(struct client *client, struct http_limit *limit, bool *is_new,
 			    struct err *e)
 {
@@ -193,7 +195,8 @@ json_t *client_last_answer(const struct client *client)
 	return json_loadb(answer_text(client), client->answer.len, 0, NULL);
 }
 
-/* {"message":"..."} is what every handler of the API says; anything else is shown as it is. */
+/* Makes an error of the server's refusal. Every handler of the API answers {"message":"..."};
+ * anything else is shown as it is. */
 static int explain_refusal(const struct client *client, struct err *e)
 {
 	json_t *body = client_last_answer(client);
@@ -209,7 +212,7 @@ static int explain_refusal(const struct client *client, struct err *e)
 	return -EREMOTEIO;
 }
 
-/* The host part is RootlessKit's own; a server takes any. */
+/* Formats the request. Its host is the one that RootlessKit sends; a server takes any. */
 static int format_request(const char *method, const char *path, const char *body, char **out)
 {
 	char length[64] = "";
@@ -230,7 +233,7 @@ static double now_ms(void)
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
-/* Says which request it was that failed; for one that was not answered, a sentence of its own. */
+/* Adds which request failed. A request that was not answered gets a sentence of its own. */
 static int explain_exchange(const struct client *client, int code, const char *method,
 			    const char *path, struct err *e)
 {
@@ -273,7 +276,7 @@ static int exchange(struct client *client, const char *method, const char *path,
 	return code < 0 ? explain_exchange(client, code, method, path, e) : 0;
 }
 
-/* A request, and whether it was a success. */
+/* Sends a request and waits for the answer. An answer that is no success is an error. */
 static int ask(struct client *client, const char *method, const char *path, const char *body,
 	       struct err *e)
 {
@@ -292,7 +295,7 @@ struct follower {
 	struct client *client;
 	int (*take)(void *arg, const char *data, size_t len, struct err *e);
 	void *arg;
-	struct err failed; /* why it wants no more */
+	struct err failed; /* why take wants no more */
 };
 
 static int take_part(void *arg, const char *data, size_t len)

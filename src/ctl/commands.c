@@ -18,7 +18,7 @@
 #include "ctl/stats.h"
 #include "ctl/top.h"
 
-/* Between two looks of stats --watch. */
+/* The pause between two requests of stats --watch. */
 #define WATCH_S 1
 
 static int run_info(struct client *client, const struct ctl_args *args, struct err *e)
@@ -40,7 +40,7 @@ static int run_info(struct client *client, const struct ctl_args *args, struct e
 	return code;
 }
 
-/* A screen is cleared before each; anything else gets one after the other. */
+/* Prints the counters. A terminal is cleared first; other output just goes on. */
 static int print_stats(const json_t *stats, const json_t *before, uint64_t elapsed_ms,
 		       const struct ctl_args *args, struct err *e)
 {
@@ -55,7 +55,7 @@ static int print_stats(const json_t *stats, const json_t *before, uint64_t elaps
 	return stats_print(stats, before, elapsed_ms, e);
 }
 
-/* With --watch until it is interrupted, or the server has gone. */
+/* Prints once or, with --watch, until a signal comes or the server has gone. */
 static int run_stats(struct client *client, const struct ctl_args *args, struct err *e)
 {
 	json_t *stats = NULL, *before = NULL;

@@ -8,13 +8,13 @@
 #include "base/err.h"
 
 /*
- * The commands of rootlessctl: one table, from which the command line is checked, the right
- * function is called and the help is printed.
+ * The commands of rootlessctl, in one table: it serves to check the command line, to call the
+ * function and to print the help.
  */
 struct client;
 struct ctl_args;
 
-/* The options that are a command's own: bits, in the order of the table in commands.c. */
+/* The options that only some commands have: bits, in the order of the table in commands.c. */
 enum ctl_option {
 	CTL_JSON = 1 << 0,
 	CTL_WATCH = 1 << 1,
@@ -32,24 +32,25 @@ struct ctl_command {
 	const char *name;
 	const char *alias; /* NULL: none */
 	const char *brief;
-	const char *usage; /* what follows the name; NULL: nothing but options */
+	const char *usage; /* the words after the name; NULL: only options */
 	const char *text;  /* the description, indented; NULL: none */
-	unsigned options;  /* enum ctl_option */
-	bool takes_words;  /* words after the command; else they are ignored, with a warning */
-	/* Checks the words and asks the API: requests go out one after the other, and the first
-	 * that fails ends the command. Nothing is asked when a word is wrong. Results are on stdout
-	 * as they come. NULL: main.c's own. */
+	unsigned options;  /* bits of enum ctl_option */
+	bool takes_words;  /* whether it takes words; if not, they are ignored with a warning */
+	/* Checks the words and sends the requests one after the other; the first that fails ends
+	 * the command. When a word is wrong, nothing is sent. Results go to stdout as they come.
+	 * NULL: main.c runs the command. */
 	int (*run)(struct client *client, const struct ctl_args *args, struct err *e);
 };
 
-/* Ends with a row without a name. */
+/* The last row has no name. */
 extern const struct ctl_command ctl_commands[];
 extern const struct ctl_option_row ctl_options[];
 
-/* By its name or alias; NULL when there is none. */
+/* Finds a command by its name or alias; NULL when there is none. */
 const struct ctl_command *commands_find(const char *name);
 
-/* The names of those that have this option (0: of all), with commas between them; returns buf. */
+/* Puts the names of the commands that have this option (0: of all) into buf, with commas between
+ * them; returns buf. */
 const char *commands_names(unsigned option, char *buf, size_t size);
 
 #endif

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rootlesskit-docker-proxy: what dockerd, running in rootlesskit's namespace, starts in place of
+ * rootlesskit-docker-proxy. dockerd, running in rootlesskit's namespace, starts it in place of
  * docker-proxy for a published port. The real docker-proxy can only listen in the namespace; this
- * program has the parent publish the port on the host as well, for as long as it lives.
+ * program makes the parent publish the port on the host as well, for as long as the program lives.
  *
- * Where it can be, the port leads straight to the container, and the data plane listens in the
- * namespace too (docker_proxy_api.c): then no byte passes through a process, and there is no
- * docker-proxy. Else the port leads to a docker-proxy, which is started here.
+ * Where possible, the port leads straight to the container, and the data plane listens in the
+ * namespace too (docker_proxy_api.c): then no byte passes through a process in the namespace, and
+ * there is no docker-proxy. Otherwise the port leads to a docker-proxy, which this program starts.
  *
  * dockerd reads descriptor 3 until "0\n" (it works) or "1\nWHY". docker-proxy, if there is one,
  * writes there when all is well.
  *
- * There are two such processes for each published port, one a family, for as long as the container
- * runs: what they link to is little, and their heap is given back before they wait.
+ * Each published port has two such processes, one for each family, for as long as the container
+ * runs. So they link to little, and give their heap back before they wait.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -67,14 +67,15 @@ static void say(const char *level, const char *text)
 	fprintf(stderr, "[rootlesskit-docker-proxy] %s: %s\n", level, text_make_printable(line));
 }
 
-/* The verdict for dockerd. Whoever runs us by hand has not given us a descriptor 3. */
+/* Reports the result to dockerd. Somebody who runs us by hand has given us no descriptor 3. */
 static void tell_dockerd(const char *why)
 {
 	if (dprintf(STATUS_FD, why ? "1\n%s" : "0\n", why) < 0)
 		say("warning", "dockerd does not take the answer");
 }
 
-/* Nothing else may get number 3, and what is on it must not reach processes that we do not mean. */
+/* Makes sure that no other descriptor gets number 3, and that only docker-proxy inherits what is on
+ * it. */
 static void claim_status_fd(void)
 {
 	int null;
@@ -98,7 +99,8 @@ static bool is_ourselves(const char *path)
 	       own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
-/* Where docker-proxy is. Somebody may have put us in its place under its name: not that one. */
+/* Finds the real docker-proxy. Somebody may have put this program in its place under its name,
+ * which is not the one to find. */
 static int find_real(struct proxy *p, struct err *e)
 {
 	const char *path = getenv("PATH");
@@ -117,7 +119,7 @@ static int find_real(struct proxy *p, struct err *e)
 	return err_set(e, -ENOENT, "exec: \"" REAL_PROXY "\": executable file not found in $PATH");
 }
 
-/* From now on the signals that ask for our end wait until they are read. */
+/* Blocks the signals that ask for our end; they are read from signal_fd. */
 static int block_signals(struct proxy *p, struct err *e)
 {
 	sigset_t set;
@@ -149,7 +151,8 @@ static int start_real(struct proxy *p, const char *child_ip, struct err *e)
 	return proc_start(&p->real, &spec, e);
 }
 
-/* Until somebody wants us to end or docker-proxy has ended by itself. Returns the exit code. */
+/* Waits until a signal asks us to end or docker-proxy has ended by itself. Returns the exit
+ * code. */
 static int wait_for_end(struct proxy *p)
 {
 	struct pollfd fds[] = {{.fd = p->signal_fd, .events = POLLIN},
@@ -170,15 +173,15 @@ static void unpublish(struct proxy *p)
 		say("error", e.msg);
 }
 
-/* Whether nothing is left for docker-proxy. A socket that dockerd has made and bound in the
- * namespace is one that only a process can serve which has it. */
+/* Whether docker-proxy is not needed. A socket that dockerd has made and bound in the namespace can
+ * only be served by a process that has it. */
 static bool is_served(const struct proxy *p, const struct outcome *published)
 {
 	return published->direct && !p->args.use_listen_fd;
 }
 
-/* Runs the published port to its end. *exit_code is set when 0 is returned; otherwise *e tells why
- * nothing is left of the port. */
+/* Runs the published port to its end. *exit_code is set when this returns 0. Otherwise *e says why,
+ * and the port is gone. */
 static int run_port(struct proxy *p, const struct outcome *published, int *exit_code, struct err *e)
 {
 	int code = 0;
@@ -199,7 +202,7 @@ static int run_port(struct proxy *p, const struct outcome *published, int *exit_
 	return code;
 }
 
-/* Nothing to publish: docker-proxy does as it always does. Returns only on failure. */
+/* Turns into docker-proxy, when there is nothing to publish. Returns only on failure. */
 static int become_real(struct proxy *p, struct err *e)
 {
 	if (p->no_program.code) {
@@ -213,8 +216,8 @@ static int become_real(struct proxy *p, struct err *e)
 	return err_errno(e, -errno, "exec %s", p->program);
 }
 
-/* docker cannot start a container with a port that cannot be had, so it is told that all is well.
- */
+/* Docker could not start a container with this port, which no driver here can publish, so this
+ * reports success. */
 static void discard(const struct proxy *p, const char *driver)
 {
 	bool ipv6 = docker_proxy_args_is_ipv6(&p->args);

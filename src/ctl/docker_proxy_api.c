@@ -17,15 +17,15 @@
 #include "ns/route.h"
 
 /*
- * What the docker proxy asks of the API.
+ * The docker proxy's requests to the API.
  *
  * A port must not outlive its proxy: the next container with that address would get its
  * connections. Where the server has leases (portLeases in its info), the port belongs to the
- * connection that it was asked for on, which is kept open for as long as we live, and which the
- * kernel closes however we end.
+ * connection by which it was requested. That connection stays open for as long as we live, and the
+ * kernel closes it however we end.
  */
 
-/* dockerd waits 16 s for our verdict. */
+/* dockerd waits 16 s for our result. */
 #define TIMEOUT_MS 10000
 
 #define DIRECT_ENV "ROOTLESSKIT_DOCKER_PROXY_DIRECT"
@@ -63,8 +63,8 @@ static int ask_info(struct client *client, json_t **out, struct err *e)
 	return code ? err_wrap(e, code, "failed to call rootlesskit's API") : 0;
 }
 
-/* Loopback where the driver reaches it: then nobody on the network of the namespace reaches the
- * port past us. */
+/* Chooses a loopback address where the driver can connect to one: then nobody on the network of the
+ * namespace reaches the port past us. */
 static int choose_child_ip(const struct proxy *p, const json_t *info, struct outcome *out)
 {
 	const json_t *driver = json_object_get(info, "portDriver");
@@ -83,7 +83,7 @@ static int choose_child_ip(const struct proxy *p, const json_t *info, struct out
 	return 0;
 }
 
-/* Asks for the port as the body has it. */
+/* Requests the port that body describes. */
 static int post(struct proxy *p, const json_t *body, struct err *e)
 {
 	struct answer_port port = {.id = 0};
@@ -97,8 +97,9 @@ static int post(struct proxy *p, const json_t *body, struct err *e)
 	return code;
 }
 
-/* With a lease where there are some. The server has so many at most: a container is to start all
- * the same, with a port that stays if we are killed. */
+/* Requests the port with a lease if the server has leases. When it refuses, perhaps because it has
+ * no more of them, the port is requested without one: the container must start, even with a port
+ * that stays if we are killed. */
 static int post_leased(struct proxy *p, json_t *body, bool can_lease, struct err *e)
 {
 	int code = can_lease ? json_object_set_new(body, "lease", json_string("connection")) : 0;
@@ -113,7 +114,7 @@ static int post_leased(struct proxy *p, json_t *body, bool can_lease, struct err
 	return post(p, body, e);
 }
 
-/* Answers 0 and makes *out a published port, or -errno with *e filled in. */
+/* Publishes the port. 0 and *out has it, or -errno with *e filled in. */
 static int publish(struct proxy *p, const json_t *info, const struct port_spec *to,
 		   struct outcome *out, struct err *e)
 {
@@ -135,7 +136,8 @@ static int publish(struct proxy *p, const json_t *info, const struct port_spec *
 	return 0;
 }
 
-/* By way of a docker-proxy that is to listen in the namespace, on a port of the same number. */
+/* Publishes the port to a docker-proxy that is to listen in the namespace, on a port of the same
+ * number. */
 static int publish_to_proxy(struct proxy *p, const json_t *info, struct outcome *out)
 {
 	struct port_spec spec = {.child_port = p->args.host_port};
@@ -152,7 +154,7 @@ static int publish_to_proxy(struct proxy *p, const json_t *info, struct outcome 
 	return publish(p, info, &spec, out, &out->e);
 }
 
-/* The network namespace that we are in; 0 when it cannot be told. */
+/* The cookie of the network namespace that we are in; 0 when it cannot be found out. */
 static uint64_t own_netns_cookie(void)
 {
 	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -164,8 +166,8 @@ static uint64_t own_netns_cookie(void)
 	return cookie;
 }
 
-/* 0, or -errno with *e saying why docker-proxy is needed. A server that does not tell the cookie
- * has no childListenIP. */
+/* Whether the port can lead straight to the container: 0, or -errno with *e saying why docker-proxy
+ * is needed. A server that does not report the cookie has no childListenIP. */
 static int check_direct(const struct proxy *p, const json_t *info, struct err *e)
 {
 	const json_t *net = json_object_get(info, "networkDriver");
@@ -182,13 +184,14 @@ static int check_direct(const struct proxy *p, const json_t *info, struct err *e
 }
 
 /*
- * Straight to the container. Our forwarder connects from the namespace that we are in, as
- * docker-proxy does, so the container sees the same. What docker-proxy offers besides, the port for
- * those in the namespace and for containers by their gateway's address, the data plane does: it
- * listens there, too, on the address that was asked for. Docker's own rules of iptables leave out
- * just that: 127.0.0.0/8, and what comes from the container's own bridge.
+ * Publishes the port straight to the container. Our forwarder connects from the namespace that we
+ * are in, as docker-proxy does, so the container sees the same. docker-proxy also offers the port
+ * to processes in the namespace, and to containers by their gateway's address. For these the data
+ * plane listens there, too, on the requested address. Docker's own iptables rules leave out just
+ * that: 127.0.0.0/8, and what comes from the container's own bridge.
  *
- * A specific address of the host is mostly none of the namespace; then nobody there misses it.
+ * A specific address of the host is usually not an address of the namespace; then nobody there
+ * misses it.
  */
 static int publish_direct(struct proxy *p, const json_t *info, struct outcome *out)
 {
@@ -253,7 +256,7 @@ void docker_proxy_publish(struct proxy *p, struct outcome *out)
 		close_client(p);
 }
 
-/* Whether nobody is left who could have the port. */
+/* Whether the error means that the parent, and with it the port, is gone. */
 static bool is_gone(const struct proxy *p, int code)
 {
 	return code == -ECONNREFUSED || (code == -ENOENT && access(p->socket_path, F_OK) != 0);

@@ -12,7 +12,7 @@
 
 struct option {
 	const char *name;
-	const char **text; /* one of the three */
+	const char **text; /* one of the three is set */
 	long *port;
 	bool *flag;
 };
@@ -33,7 +33,7 @@ static int take_value(const struct option *opt, const char *value, struct err *e
 	return 0;
 }
 
-/* Takes the option at argv[*i], and the value after it, moving *i on. */
+/* Takes the option at argv[*i] and its value, and moves *i past them. */
 static int take_option(const struct option *options, size_t n, char **argv, int *i, struct err *e)
 {
 	const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *eq = strchr(name, '=');

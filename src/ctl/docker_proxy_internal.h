@@ -12,45 +12,46 @@
 /*
  * rootlesskit-docker-proxy, in two files:
  *   docker_proxy.c      what dockerd sees: arguments, descriptor 3, signals, docker-proxy
- *   docker_proxy_api.c  what is asked of rootlesskit's API
+ *   docker_proxy_api.c  requests to rootlesskit's API
  */
 struct client;
 
-/* What came of a conversation with the API. */
+/* The result of the requests to the API. */
 struct outcome {
 	enum { NOTHING, WITHOUT_US, DISCARDED, PUBLISHED } what;
-	bool direct;			 /* PUBLISHED: straight to the container */
+	bool direct;			 /* if PUBLISHED: the port leads straight to the
+					  * container */
 	char child_ip[INET6_ADDRSTRLEN]; /* where docker-proxy listens in the namespace */
 	char driver[64];		 /* the port driver's name */
-	struct err e;			 /* why nothing came of it */
-	struct err not_direct;		 /* why docker-proxy is in the way */
+	struct err e;			 /* why there is NOTHING */
+	struct err not_direct;		 /* why docker-proxy is needed */
 };
 
 struct proxy {
 	struct docker_proxy_args args;
 	char program[PATH_MAX]; /* the real docker-proxy */
-	struct err no_program;	/* why there is none */
+	struct err no_program;	/* why there is no docker-proxy */
 	char **argv;		/* ours */
 	char *socket_path;
 	char proto[16];	       /* "tcp4" */
-	struct client *client; /* the conversation with the API; NULL: none */
+	struct client *client; /* the connection to the API; NULL: none */
 	int port_id;
-	bool leased;   /* the port goes when the client's connection does */
+	bool leased;   /* the port is removed when the connection closes */
 	int signal_fd; /* readable when somebody wants an end */
 	sigset_t old_mask;
-	struct proc real; /* docker-proxy, where it is needed */
+	struct proc real; /* docker-proxy, where needed */
 };
 
-/* Publishes the port as well as it can be. What came of it is in *out, which is zeroed; out->e says
- * why there is NOTHING. The connection stays open if the port depends on it. */
+/* Publishes the port as well as possible. *out, which is zeroed, gets the result; out->e says why
+ * there is NOTHING. The connection stays open if the port depends on it. */
 void docker_proxy_publish(struct proxy *p, struct outcome *out);
 
-/* Takes p->port_id back and ends the conversation. It is well, too, when the parent is gone and its
- * ports with it. 0 or -errno. */
+/* Removes the port p->port_id and closes the connection. It is a success, too, when the parent is
+ * gone and its ports with it. 0 or -errno. */
 int docker_proxy_remove(struct proxy *p, struct err *e);
 
-/* Whether an environment variable is a word for true, or for false; if_unset when it is not there
- * or something else. */
+/* The value of an environment variable that is a word for true or false; if_unset when it is
+ * missing or something else. */
 bool docker_proxy_env(const char *name, bool if_unset);
 
 #endif

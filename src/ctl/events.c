@@ -12,7 +12,7 @@
 #include "ctl/output.h"
 #include "ports/spec.h"
 
-/* The longest event is one with a port of the longest addresses, 500 bytes. */
+/* The longest event has a port with the longest addresses: 500 bytes. */
 #define LINE_MAX_BYTES 4096
 
 struct reader {
@@ -21,7 +21,7 @@ struct reader {
 	char line[LINE_MAX_BYTES];
 };
 
-/* Of a member: its text, or its number. */
+/* Prints a member's text or number. */
 static void print_member(const json_t *event, const char *key)
 {
 	const json_t *v = json_object_get(event, key);
@@ -34,7 +34,7 @@ static void print_member(const json_t *event, const char *key)
 	}
 }
 
-/* TIME EVENT member=value... */
+/* Prints an event as TIME EVENT member=value... */
 static int print_plain(const json_t *event, struct err *e)
 {
 	static const char *const members[] = {"id",  "lastId", "what",	  "count",

@@ -7,7 +7,7 @@
 struct client;
 struct ctl_args;
 
-/* The command "events": prints what happens, until rootlesskit ends. */
+/* The command "events": prints events until rootlesskit ends. */
 int events_run(struct client *client, const struct ctl_args *args, struct err *e);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "ctl/commands.h"
 
-/* On stdout: the help of one command, or of rootlessctl for NULL. */
+/* Prints the help of one command on stdout, or with NULL that of rootlessctl. */
 void help_print(const struct ctl_command *command);
 
 void help_print_version(void);

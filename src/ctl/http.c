@@ -18,12 +18,12 @@ void http_syntax_on_begin(void *arg)
 {
 	struct http_reader *r = arg;
 
-	r->len = 0; /* of what came with a 100 */
+	r->len = 0; /* drops a body that came with a 100 */
 	if (r->body)
 		r->body[0] = '\0';
 }
 
-/* Doubles the buffer: the list of 65,536 ports is 7 MB. */
+/* Doubles the buffer until need bytes fit: the list of 65,536 ports has 7 MB. */
 static int make_room(struct http_reader *r, size_t need)
 {
 	size_t size = need < 4096 ? 4096 : need * 2;
@@ -57,8 +57,8 @@ int http_syntax_on_body(void *arg, const char *data, size_t n)
 	return 0;
 }
 
-/* "100 Continue" and its like come before the answer. Nobody has asked for another protocol (101).
- */
+/* Passes over "100 Continue" and the like, which come before the answer. 101 is an error: nobody
+ * has asked for another protocol. */
 enum http_syntax_end http_syntax_on_complete(void *arg)
 {
 	struct http_reader *r = arg;
@@ -122,7 +122,7 @@ static uint64_t time_left_ms(const struct http_limit *limit)
 	return limit->deadline_ms > now ? limit->deadline_ms - now : 0;
 }
 
-/* Somebody wants an end: what is left is the grace. */
+/* Shortens the limit to the grace period, because somebody wants an end. */
 static void shorten(struct http_limit *limit)
 {
 	if (time_left_ms(limit) > HTTP_ABORT_GRACE_MS)
@@ -136,7 +136,7 @@ static bool is_aborted(const struct http_limit *limit)
 	return limit->abort_fd >= 0 && poll(&p, 1, 0) > 0;
 }
 
-/* Calls poll(2) once and returns what that returned, or -errno; -EINTR means that nothing came. */
+/* Calls poll(2) once and returns its result or -errno. -EINTR means that nothing came. */
 static int wait_once(struct pollfd p[2], int step_ms, uint64_t left_ms)
 {
 	int n;
@@ -178,11 +178,11 @@ int http_wait(int fd, short events, int step_ms, struct http_limit *limit)
 struct request {
 	const char *data;
 	size_t len, sent;
-	bool unheard; /* the server had closed the connection when it was to be sent */
+	bool unheard; /* the server had closed the connection before any of it was sent */
 };
 
-/* Part of the request goes out. What is wrong with the connection shows when the answer is read:
- * a server may refuse a request before it has all of it. */
+/* Sends a part of the request. Errors are left to the reading side: a server may refuse a request
+ * before it has all of it, and its answer counts. */
 static void send_some(int fd, struct request *r)
 {
 	ssize_t n = send(fd, r->data + r->sent, r->len - r->sent, MSG_NOSIGNAL);
@@ -195,7 +195,8 @@ static void send_some(int fd, struct request *r)
 	}
 }
 
-/* unix(7): the connection is reset when it is closed with something that was not read. */
+/* Receives a part of the answer. The kernel reports ECONNRESET when the server has closed its end
+ * with unread data (unix(7)): then it has not read the request. */
 static int receive_some(int fd, struct request *request, struct http_reader *reader, struct err *e)
 {
 	char data[READ_BYTES];

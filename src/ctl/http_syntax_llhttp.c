@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* By llhttp. */
+/* http_syntax.h by llhttp. */
 #include "ctl/http_syntax.h"
 
 static int on_begin(llhttp_t *parser)
@@ -37,7 +37,7 @@ void http_syntax_init(struct http_syntax *s, void *arg)
 	s->arg = arg;
 }
 
-/* Where an answer stops the parser, its last byte has been read. */
+/* How many bytes were used. Where an answer stops the parser, its last byte has been read. */
 static size_t used_of(const struct http_syntax *s, const char *data, size_t len)
 {
 	const char *at = llhttp_get_error_pos(&s->parser);

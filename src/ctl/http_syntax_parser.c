@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* By http-parser. */
+/* http_syntax.h by http-parser. */
 #include "ctl/http_syntax.h"
 
 static int on_begin(http_parser *parser)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rootlessctl: asks a running rootlesskit, over the unix socket in its state directory, for its
- * ports and changes them. Runs with the user's own privileges, on the host or in the namespace.
+ * rootlessctl asks a running rootlesskit for its ports and changes them, over the unix socket in
+ * its state directory. It runs with the user's own privileges, on the host or in the namespace.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static int find_socket(const struct ctl_args *args, char **out, struct err *e)
 	return 0;
 }
 
-/* help [command], command --help, --help: which one it is about. */
+/* Prints the help for: help [command], command --help, --help. */
 static int run_help(const struct ctl_args *args, struct err *e)
 {
 	const struct ctl_command *topic = args->command;
@@ -48,7 +48,8 @@ static int run_help(const struct ctl_args *args, struct err *e)
 	return 0;
 }
 
-/* RootlessKit ignores them, and scripts may rely on that; here it is not done silently. */
+/* Warns of superfluous words. RootlessKit ignores them silently, and scripts may rely on that, so
+ * it is no error. */
 static void warn_of_words(const struct ctl_args *args)
 {
 	char line[256];

@@ -15,11 +15,12 @@
 #define PATH	    "/v1/metrics"
 #define OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-/* A request's line and headers: a scraper's are 300 bytes. */
+/* Room for a request's line and headers: a scraper's have 300 bytes. */
 #define REQUEST_BYTES 8192
 
-/* OpenMetrics names a counter without the _total of its samples, Prometheus' older format with it,
- * and has another word for an unknown type. One line without its end. */
+/* Turns one line, without its end, from OpenMetrics into Prometheus' older format. OpenMetrics
+ * names a counter without the _total of its samples, the older format with it, and it has another
+ * word for an unknown type. */
 static void put_line(const char *line, char counter[128])
 {
 	char name[128], type[16];
@@ -46,7 +47,7 @@ static int put_prometheus(char *text, struct err *e)
 	return output_finish(e);
 }
 
-/* The request on stdin, up to the blank line, with a NUL. 0 or -errno. */
+/* Reads the request on stdin, up to the blank line, and adds a NUL. 0 or -errno. */
 static int read_request(char *buf, size_t size, int timeout_ms, struct err *e)
 {
 	struct http_limit limit = {.abort_fd = -1};

@@ -5,9 +5,9 @@
 #include "ctl/args.h"
 #include "ctl/client.h"
 
-/* rootlessctl metrics: GET /v1/metrics on stdout, in Prometheus' text format, which the node
- * exporter's textfile collector takes; with --http as the answer to the HTTP request on stdin, in
- * OpenMetrics, for whatever listens and starts a program for each connection. */
+/* rootlessctl metrics prints GET /v1/metrics on stdout, in Prometheus' text format, which the node
+ * exporter's textfile collector takes. With --http it answers the HTTP request on stdin, in
+ * OpenMetrics, for a listener that starts a program for each connection. */
 int metrics_run(struct client *client, const struct ctl_args *args, struct err *e);
 
 #endif

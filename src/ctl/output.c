@@ -27,8 +27,9 @@ int output_ids(long long first, long long count, struct err *e)
 	return output_finish(e);
 }
 
-/* What stands in strings only, and is written by its number: as Go's encoder does it, and the
- * control characters that neither it nor jansson minds, which a terminal would obey. */
+/* Whether a character is written by its number. It occurs in strings only. Go's encoder escapes
+ * some; we also escape the control characters that neither it nor jansson does and a terminal would
+ * obey. */
 static bool is_escaped(uint32_t rune)
 {
 	return rune == '<' || rune == '>' || rune == '&' || rune == 0x2028 || rune == 0x2029 ||
@@ -144,7 +145,7 @@ static void put_fact(const char *label, const json_t *o, const char *key)
 	put_line(line, text_of(o, key));
 }
 
-/* Of our own server's, with --net=builtin. */
+/* Prints what only our own server reports, with --net=builtin. */
 static void put_outward(const json_t *o)
 {
 	if (!o)
@@ -168,7 +169,8 @@ static void put_network(const json_t *net)
 	put_outward(json_object_get(net, "outward"));
 }
 
-/* Of our own server's: where the data plane is, port driver or network. */
+/* Prints what only our own server reports: where the data plane is, in the port driver or the
+ * network. */
 static void put_dataplane(const json_t *port)
 {
 	if (!*text_of(port, "dataplane"))

@@ -13,7 +13,7 @@
 #include "ctl/output.h"
 #include "ports/spec.h"
 
-/* From this many ports on they go many to a request, if the server takes them so. */
+/* From this number on, ports go many to a request, if the server has batches. */
 #define BATCH_WORTH 16
 
 /* The list */
@@ -21,12 +21,12 @@
 struct list {
 	struct answer_port *ports; /* n of them; free() */
 	size_t n;
-	size_t at; /* where to look first: ports are mostly asked for in their order */
+	size_t at; /* where the search starts: ports are mostly asked for in their order */
 };
 
 static int decode_list(const json_t *answer, struct list *out, struct err *e)
 {
-	size_t n = json_array_size(answer); /* null, an empty list, counts as 0 */
+	size_t n = json_array_size(answer); /* null, for an empty list, counts as 0 */
 	auto_free struct answer_port *ports = calloc(n + 1, sizeof(*ports));
 
 	if (!ports)
@@ -65,7 +65,7 @@ static bool goes_on(const struct answer_port *a, const struct answer_port *b)
 	       b->spec.child_port == a->spec.child_port + n;
 }
 
-/* Makes one entry of those that follow each other in a range. */
+/* Merges entries that follow each other in a range into one. */
 static void fold(struct list *list)
 {
 	size_t kept = 0;
@@ -108,7 +108,7 @@ int port_commands_list(struct client *client, const struct ctl_args *args, struc
 
 /* Adding */
 
-/* What the server can do beyond RootlessKit's. */
+/* What the server can do and RootlessKit's cannot. */
 struct abilities {
 	size_t batch; /* specs in a request */
 	bool ranges;
@@ -147,7 +147,8 @@ static int remove_ids(struct client *client, long long first, long long count, s
 	return client_call(client, "DELETE", path, NULL, NULL, e);
 }
 
-/* Adds the ports one by one, for a server that knows no ranges; all or none all the same. */
+/* Adds a range port by port, for a server that knows no ranges. When one fails, it removes those
+ * before. */
 static int add_unfolded(struct client *client, const struct port_spec *spec, bool json,
 			struct err *e)
 {
@@ -211,7 +212,8 @@ static int print_added(const json_t *list, bool json, struct err *e)
 	return code;
 }
 
-/* Where it ends early, the ports that came before are there, and are printed. */
+/* Adds several specs in one request. When one fails, those before it are published, and are
+ * printed. */
 static int add_batch(struct client *client, const struct port_spec *specs, size_t n, bool json,
 		     struct err *e)
 {
@@ -234,7 +236,7 @@ static int add_batch(struct client *client, const struct port_spec *specs, size_
 	return code;
 }
 
-/* Where there are few ports, it is not worth the question. */
+/* Asks the server what it can do, unless there are too few ports for that to pay. */
 static int ask_abilities(struct client *client, const struct port_spec *specs, size_t n,
 			 struct abilities *out, struct err *e)
 {
@@ -291,14 +293,14 @@ int port_commands_add(struct client *client, const struct ctl_args *args, struct
 
 /* Removing */
 
-/* What one word stands for. */
+/* The port or ports that one word names. */
 struct target {
 	bool is_spec;
 	struct port_spec spec;
 	long long first, count; /* ids, not of a spec */
 };
 
-/* As strconv.Atoi takes it: decimal, with a sign, nothing around it. */
+/* Parses a number as strconv.Atoi does: decimal, with a sign, nothing around it. */
 static bool parse_number(const char *text, long long *out)
 {
 	char *end;
@@ -359,7 +361,7 @@ static bool is_of(const struct answer_port *port, const struct port_spec *spec)
 	       !strcmp(port->spec.child_ip, spec->child_ip);
 }
 
-/* Takes those out of the list that are the spec's. 0, or -ENOENT when one of them is missing. */
+/* Moves the ports of the spec from the list to out. 0, or -ENOENT when one of them is missing. */
 static int take_ports(struct list *list, const struct port_spec *spec, struct list *out,
 		      struct err *e)
 {
@@ -377,7 +379,7 @@ static int take_ports(struct list *list, const struct port_spec *spec, struct li
 		if (port->id == 0 || !is_of(port, spec))
 			continue;
 		out->ports[out->n++] = *port;
-		port->id = 0; /* nobody's any more */
+		port->id = 0; /* taken */
 		if (out->n == n)
 			list->at = at + 1;
 	}
@@ -390,8 +392,8 @@ static int take_ports(struct list *list, const struct port_spec *spec, struct li
 		       text, out->n);
 }
 
-/* What the spec is published as is looked up first, so that nothing is removed when a part of it is
- * not there. list: all ports, asked for at the first spec. */
+/* Removes the ports of a spec. They are looked up first, so that nothing is removed when a part of
+ * them is missing. list: all ports, fetched for the first spec. */
 static int remove_spec(struct client *client, const struct port_spec *spec, struct list *list,
 		       struct err *e)
 {

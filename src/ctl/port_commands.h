@@ -5,8 +5,8 @@
 #include "ctl/args.h"
 #include "ctl/client.h"
 
-/* list-ports, add-ports and remove-ports; what each returns, commands.h says. With a RootlessKit's
- * server, which knows no ranges, a range is what its ports are one by one. */
+/* list-ports, add-ports and remove-ports. commands.h says what each returns. RootlessKit's server
+ * knows no ranges: there a range is handled port by port. */
 int port_commands_list(struct client *client, const struct ctl_args *args, struct err *e);
 int port_commands_add(struct client *client, const struct ctl_args *args, struct err *e);
 int port_commands_remove(struct client *client, const struct ctl_args *args, struct err *e);

@@ -16,7 +16,7 @@ static double number(const json_t *object, const char *key)
 	return (double)json_integer_value(json_object_get(object, key));
 }
 
-/* 1234567 as "1.2 M"; bytes: in powers of 1024, "1.2 Mi". Returns buf. */
+/* Formats 1234567 as "1.2 M"; bytes: in powers of 1024, "1.2 Mi". Returns buf. */
 static const char *scaled(double n, bool bytes, char buf[16])
 {
 	static const char units[] = " kMGTPE";
@@ -65,7 +65,7 @@ static void put_tcp(const json_t *tcp)
 	putchar('\n');
 }
 
-/* "1.0" s as "1 s", "0.00025" as "250 µs"; a bound of a bucket. */
+/* Prints a bucket's bound: "1.0" s as "1 s", "0.00025" as "250 µs". */
 static void put_bound(const char *bound)
 {
 	double s;
@@ -83,7 +83,7 @@ static void put_bound(const char *bound)
 		printf("%g s", s);
 }
 
-/* The bound below which so many of 100 are. */
+/* Prints the bound that `percent` per cent of the values are below. */
 static void put_quantile(json_t *buckets, json_int_t count, int percent)
 {
 	const char *bound, *found = "+Inf";
@@ -125,7 +125,7 @@ static void put_time(const char *label, json_t *buckets)
 	put_quantile(buckets, count, 99);
 }
 
-/* An older server keeps none. */
+/* Prints the times. An older server does not measure them. */
 static void put_times(const json_t *total)
 {
 	json_t *connect = json_object_get(total, "tcpConnectTime");
@@ -162,7 +162,7 @@ static void put_resources(const json_t *r)
 	putchar('\n');
 }
 
-/* The way out, in two lines; nothing where another network has none. */
+/* Prints the way out, in two lines; nothing with a network that has none. */
 static void put_outward(const json_t *o)
 {
 	char buf[16];
@@ -191,7 +191,7 @@ static void put_outward(const json_t *o)
 }
 
 /* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
- * their ids: *at goes along. */
+ * their ids, so *at moves forward with the caller. */
 static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
 {
 	for (; *at < json_array_size(list); ++*at) {
@@ -206,12 +206,12 @@ static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
 
 struct view {
 	struct table table;
-	const json_t *before; /* ports of the earlier answer; NULL: totals */
+	const json_t *before; /* the ports of the earlier answer; NULL: print totals */
 	size_t at;
 	double seconds;
 };
 
-/* A counter, or how fast it grew. A data plane that was started again counts from 0. */
+/* Adds a counter, or how fast it grew. A data plane that was started again counts from 0. */
 static void cell(struct view *v, const json_t *port, const json_t *old, const char *key, bool bytes)
 {
 	double n = number(port, key), was = number(old, key);

@@ -8,8 +8,8 @@
 #include "base/err.h"
 
 /*
- * The counters of GET /v1/stats as a person wants to see them. before is what was asked elapsed_ms
- * ago, and rates come with it; NULL: totals. 0 or -errno.
+ * Prints the counters of GET /v1/stats for people. before: the answer of elapsed_ms ago, with which
+ * it prints rates; NULL: it prints totals. 0 or -errno.
  */
 int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, struct err *e);
 

@@ -47,7 +47,7 @@ void table_cell(struct table *t, const char *fmt, ...)
 	text_make_printable(t->text[t->cells++]);
 }
 
-/* In characters, not bytes. */
+/* The width of a text in characters, not bytes. */
 static size_t width_of(const char *s)
 {
 	size_t n = 0;

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 /*
- * A table for the terminal: cells padded to the widest of their column and 4 more, the last column
- * too, as RootlessKit's rootlessctl has it.
+ * A table for the terminal. Cells are padded to the widest of their column and 4 more, the last
+ * column too, like those of RootlessKit's rootlessctl.
  */
 #define TABLE_CELL_BYTES 64 /* with the NUL; longer text is cut */
 
@@ -17,9 +17,9 @@ struct table {
 };
 
 void table_open(struct table *t, size_t columns);
-/* The next cell, row by row. */
+/* Adds the next cell, row by row. */
 void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Prints it on stdout and frees it. 0 or -ENOMEM. */
+/* Prints the table on stdout and frees it. 0 or -ENOMEM. */
 int table_print(struct table *t);
 
 #endif

@@ -18,14 +18,14 @@
 #include "ctl/top_view.h"
 
 /*
- * Control sequences are those of ECMA-48 that every terminal of today knows, with the alternate
- * screen of xterm: a library would have to be loaded for four of them. The whole of a screen is
- * written at once and line by line over the old one, so that nothing flickers.
+ * The control sequences are those of ECMA-48 that every terminal of today knows, and xterm's
+ * alternate screen: it is not worth loading a library for four of them. A screen is written at
+ * once, line by line over the old one, so that nothing flickers.
  */
 #define ENTER "\033[?1049h\033[?25l"
 #define LEAVE "\033[?25h\033[?1049l"
 #define HOME  "\033[H"
-#define NEXT  "\033[K\r\n" /* clears what the old line had more */
+#define NEXT  "\033[K\r\n" /* clears the rest of the old line */
 #define REST  "\033[K\033[J"
 
 #define INTERVAL_MS 1000
@@ -35,8 +35,9 @@ struct top {
 	struct top_view view;
 	json_t *stats;	   /* the latest answer */
 	uint64_t asked_ms; /* when it came; 0: none yet */
-	int end_fd;	   /* signals that ask for the end */
-	int view_fd;	   /* the window's size has changed, or we are to stop for a while */
+	int end_fd;	   /* readable when a signal asks for the end */
+	int view_fd;	   /* readable when the window's size has changed, or we are to stop
+			    * (Ctrl-Z) */
 	struct termios old;
 	bool done;
 };
@@ -82,7 +83,7 @@ static int draw(struct top *t, struct err *e)
 	return output_finish(e);
 }
 
-/* Keys come one by one and are not shown; Ctrl-C and Ctrl-Z are signals still. */
+/* Makes keys come one by one and unseen; Ctrl-C and Ctrl-Z still send signals. */
 static void enter_screen(const struct top *t)
 {
 	struct termios raw = t->old;
@@ -101,7 +102,7 @@ static void leave_screen(const struct top *t)
 	tcsetattr(STDIN_FILENO, TCSADRAIN, &t->old);
 }
 
-/* Ctrl-Z: the shell gets the terminal as it was. */
+/* Stops us after Ctrl-Z; until we go on, the shell has the terminal as it was. */
 static void stop_for_a_while(const struct top *t)
 {
 	leave_screen(t);
@@ -111,7 +112,7 @@ static void stop_for_a_while(const struct top *t)
 
 /* Input */
 
-/* Of a cursor key's sequence, what its last character says: how many rows to scroll. */
+/* How many rows to scroll for a cursor key's sequence, by its last character. */
 static long scroll_of(const char *sequence, size_t page)
 {
 	if (!strcmp(sequence, "\033[A") || !strcmp(sequence, "\033OA") || !strcmp(sequence, "k"))
@@ -141,7 +142,8 @@ static void take_key(struct top *t, const char *key)
 	top_view_sort(&t->view);
 }
 
-/* A sequence comes in one piece, and so may several keys that were typed while we were busy. */
+/* Reads the keys. A sequence comes in one piece, and so may several keys that were typed while we
+ * were busy. */
 static void take_input(struct top *t)
 {
 	char keys[64];
@@ -202,7 +204,7 @@ static int turn(struct top *t, struct err *e)
 		take_view_signal(t);
 	else
 		take_input(t);
-	/* A signal has ended the wait for an answer: that is no failure. */
+	/* -ECANCELED: a signal has ended the wait for an answer, which is no failure. */
 	if (code == -ECANCELED) {
 		t->done = true;
 		return 0;

@@ -7,7 +7,7 @@
 
 /*
  * rootlessctl top: a live screen of the ports, the busiest first, until a key or a signal ends it.
- * Where stdin or stdout is no terminal: what a second showed, once, as text.
+ * Where stdin or stdout is no terminal, it prints once, as text, what one second showed.
  */
 int top_run(struct client *client, const struct ctl_args *args, struct err *e);
 

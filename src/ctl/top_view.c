@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lines that are not rows: title, totals, heads of the columns; and the keys at the bottom. */
+/* Lines that are not rows: title, totals and column heads at the top; and the keys at the
+ * bottom. */
 #define HEAD_LINES 3
 #define FOOT_LINES 1
 
@@ -32,7 +33,7 @@ static double rate(const json_t *now, const json_t *before, const char *key, dou
 	return (n >= was ? n - was : n) / seconds;
 }
 
-/* In five characters at most: 999, 1.2k, 123k, 1.2M. */
+/* Formats a number in five characters at most: 999, 1.2k, 123k, 1.2M. */
 static const char *brief(double n, char buf[16])
 {
 	static const char units[] = " kMGTPE";
@@ -52,7 +53,7 @@ static const char *brief(double n, char buf[16])
 /* Taking an answer */
 
 /* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
- * their ids: *at goes along. */
+ * their ids, so *at moves forward with the caller. */
 static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
 {
 	for (; *at < json_array_size(list); ++*at) {
@@ -72,7 +73,8 @@ static const char *text_of(const json_t *object, const char *key)
 	return s ? s : "";
 }
 
-/* What a server says has a place in columns, and reaches a terminal: one byte is one character. */
+/* Makes the server's text ASCII: it must fit in columns and reaches a terminal, so one byte has to
+ * be one character. */
 static void make_ascii(char *text)
 {
 	for (; *text; text++)
@@ -184,7 +186,7 @@ static double weight(const struct top_row *row, enum top_order order)
 	}
 }
 
-/* The busiest first; those that are equal by their ids. */
+/* Orders the busiest first, equal ones by their ids. */
 static int compare(const void *x, const void *y, void *arg)
 {
 	const struct top_row *a = x, *b = y;
@@ -222,7 +224,7 @@ void top_view_scroll(struct top_view *view, long by, size_t lines)
 
 /* Writing */
 
-/* The columns but that of the address are 59 characters with the blanks between. */
+/* Formats a row. The columns other than the address take 59 characters with the blanks between. */
 static void format_row(const struct top_row *row, size_t address, char out[LINE_BYTES])
 {
 	char flows[16], opened[16], in[16], bytes_out[16], datagrams[16], errors[16];
@@ -241,7 +243,8 @@ static void format_head(size_t address, char out[LINE_BYTES])
 		 "DGRAM/S", "ERR/S");
 }
 
-/* What a screen of 80 columns leaves for the address, and up to the longest that there is. */
+/* The width for the address: what a screen of 80 columns leaves, up to the longest address that
+ * occurs. */
 static size_t address_width(size_t cols)
 {
 	size_t rest = 59;
@@ -264,7 +267,7 @@ static void format_foot(const struct top_view *view, char out[LINE_BYTES])
 		 view->paused ? "go on" : "pause", view->n ? view->scroll + 1 : 0, view->n);
 }
 
-/* The i-th line of the screen. */
+/* Formats the i-th line of the screen. */
 static void format_line(const struct top_view *view, size_t i, size_t cols, size_t lines,
 			char out[LINE_BYTES])
 {
