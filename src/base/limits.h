@@ -25,6 +25,11 @@
  * it is dropped and counted. Memory that was never needed is never touched. */
 #define LIMIT_UDP_PENDING_BYTES (4u << 20)
 
+/* A published port takes no more TCP connections when it holds this many times what is left of the
+ * worker's connections. One port that is flooded, or busy and alone, has 7/8 of them at most; of k
+ * flooded ports each has 7/(1+7k), and the last connections go to ports that hold fewer than 7. */
+#define LIMIT_TCP_TIMES_LEFT 7u
+
 /* A UDP flow without traffic ends after this time, unless the user says otherwise. RootlessKit's
  * value. */
 #define DEFAULT_UDP_TIMEOUT_MS 90000

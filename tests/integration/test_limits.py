@@ -103,6 +103,45 @@ class Limits(rkit.RkTestCase):
                     clients.remove(c)
             self.assertEqual(len(clients), 0, "clients without an answer")
 
+    def answered(self, clients, n):
+        """Waits until n of them have an answer. Those that do, and those that do not; one that is reset
+        or closed fails."""
+        done, end = [], time.monotonic() + DEADLINE_S
+        while len(done) < n:
+            self.assertLess(time.monotonic(), end, "clients without an answer")
+            for c in select.select(clients, [], [], 1)[0]:
+                self.assertEqual(c.recv(10), b"x")
+                done.append(c)
+            clients = [c for c in clients if c not in done]
+        return done, clients
+
+    def test_flooded_port(self):
+        """A port gets as many idle connections as it takes: another one is served. None of the first
+        one's is reset: those that were accepted live, those that wait are served when these end."""
+        with self.start("-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18081:80/tcp",
+                        limits=((resource.RLIMIT_NOFILE, 2 * NOFILE),)) as rk, \
+                TcpServer(echo, netns=rk.netns()):
+            plane = dataplane_of(rk)
+            clients = [net.connect("127.0.0.1", 18080) for _ in range(2 * NOFILE)]
+            for c in clients:
+                c.sendall(b"x")
+            wait_for("a pause", lambda: self.total(rk, "resources", "acceptPaused") > 0)
+            # So many that each worker has had some.
+            for _ in range(20):
+                self.exchange(18081).close()
+            wait_for("a word", lambda: "what is left is for other ports" in rk.log())
+            held, waiting = self.answered(clients, 20)
+            for c in held:
+                c.sendall(b"x")
+            self.answered(held, len(held))
+            while waiting:
+                for c in held:
+                    c.close()
+                held, waiting = self.answered(waiting, 1)
+            for c in held:
+                c.close()
+            self.assertEqual(dataplane_of(rk), plane)
+
     def test_ports(self):
         """Listening sockets take what they may, and a port that cannot be had is refused."""
         with self.start(limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk:

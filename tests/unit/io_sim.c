@@ -197,20 +197,20 @@ static uint32_t connect_state(struct sim *s, struct object *o)
 
 static bool run_accept(struct sim *s, const struct op *op, struct object *o)
 {
-	uint32_t *left = &s->io.accepts_left[handle_side(op->handle)];
+	int may = io_may_accept(&s->io, op->handle);
 	bool ends;
 
 	if (o->n_backlog == 0)
 		return false;
-	if (*left == 0 || s->exhausted || s->accept_error) {
-		bool other = *left && !s->exhausted;
+	if (may < 0 || s->exhausted || s->accept_error) {
+		int error = s->exhausted ? -EMFILE : s->accept_error;
 
-		sim_emit(s, op->handle, other ? s->accept_error : -EMFILE, false);
-		if (*left)
+		sim_emit(s, op->handle, may < 0 ? may : error, false);
+		if (may == 0)
 			s->accept_error = 0;
 		return true;
 	}
-	--*left;
+	io_accepted(&s->io, op->handle);
 	s->objects[o->backlog[0]].open = true;
 	ends = sim_fault(s);
 	sim_emit(s, op->handle, FD_BASE + o->backlog[0], !ends);

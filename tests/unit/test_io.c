@@ -18,6 +18,8 @@
 
 static const struct io_config config = {.entries = 16, .n_bufs = 4, .buf_size = 2048};
 
+static uint32_t held[4];
+
 static struct io *open_io(bool uring)
 {
 	struct io *io = NULL;
@@ -29,6 +31,8 @@ static struct io *open_io(bool uring)
 	}
 	for (unsigned kind = 0; kind < IO_ACCEPTS; kind++)
 		io->accepts_left[kind] = 1000;
+	memset(held, 0, sizeof(held));
+	io->accepts_held = held;
 	return io;
 }
 
@@ -186,6 +190,35 @@ static void accept_as_many_as_may_be(bool uring)
 	assert_int_equal(next_events(io, events, 1), 1);
 	assert_accepted(io, &events[0], accept_handle(2));
 	for (int i = 0; i < 3; i++)
+		close(clients[i]);
+	io->ops->close(io);
+	close(fd);
+}
+
+/* A port that holds seven times what is left gets no more of it, and those that it has just taken
+ * count. */
+static void accept_leaves_others_their_share(bool uring)
+{
+	struct sockaddr_in addr;
+	int fd = listener(&addr), clients[2];
+	struct io *io = open_io(uring);
+	struct io_event events[2];
+
+	io->accepts_left[IO_ACCEPTS_PUBLISHED] = 3;
+	held[3] = 13;
+	io->ops->accept(io, fd, accept_handle(1));
+	for (int i = 0; i < 2; i++)
+		clients[i] = client(&addr);
+	assert_int_equal(next_events(io, events, 2), 2);
+	assert_accepted(io, &events[0], accept_handle(1));
+	assert_int_equal(events[1].res, -EDQUOT);
+	assert_int_equal(held[3], 14);
+	assert_int_equal(io->accepts_left[IO_ACCEPTS_PUBLISHED], 2);
+	held[3] = 13;
+	io->ops->accept(io, fd, accept_handle(2));
+	assert_int_equal(next_events(io, events, 1), 1);
+	assert_accepted(io, &events[0], accept_handle(2));
+	for (int i = 0; i < 2; i++)
 		close(clients[i]);
 	io->ops->close(io);
 	close(fd);
@@ -353,6 +386,7 @@ static void socket_check(bool uring)
 BOTH(accept_beside_one_that_is_gone)
 BOTH(accept_until_cancelled)
 BOTH(accept_as_many_as_may_be)
+BOTH(accept_leaves_others_their_share)
 BOTH(accept_fails)
 BOTH(backlog_time)
 BOTH(has_every_call)
@@ -368,6 +402,8 @@ int main(void)
 		cmocka_unit_test(test_epoll_accept_until_cancelled),
 		cmocka_unit_test(test_uring_accept_as_many_as_may_be),
 		cmocka_unit_test(test_epoll_accept_as_many_as_may_be),
+		cmocka_unit_test(test_uring_accept_leaves_others_their_share),
+		cmocka_unit_test(test_epoll_accept_leaves_others_their_share),
 		cmocka_unit_test(test_uring_accept_fails),
 		cmocka_unit_test(test_epoll_accept_fails),
 		cmocka_unit_test(test_uring_backlog_time),

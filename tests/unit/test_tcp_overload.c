@@ -254,6 +254,86 @@ static void test_burst_past_the_descriptors(void **state)
 	world_close(&x);
 }
 
+/* A port whose clients take all that they get leaves some connections to another one, whose clients
+ * are served at once. None is reset, and the port goes on when it has room. */
+static void test_flooded_port_leaves_some(void **state)
+{
+	int clients[20], flooded, others[2];
+	struct world x;
+
+	(void)state;
+	world_open(&x, 1, 0); /* with 16 connections */
+	add_port(&x, PORT_TCP, 0);
+	flooded = x.listener;
+	add_port(&x, PORT_TCP, 0);
+	settle(&x);
+	for (int i = 0; i < 20; i++)
+		clients[i] = sim_client_connect(x.sim, flooded);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_flows, 14);
+	for (int i = 0; i < 2; i++) {
+		others[i] = sim_client_connect(x.sim, x.listener);
+		turn(&x);
+		turn(&x);
+		assert_int_equal(x.stats.tcp_accepted, 15 + i);
+	}
+	settle(&x);
+	assert_int_equal(x.stats.tcp_connected, 16);
+	/* What another port gives back is not for this one. */
+	for (int i = 0; i < 2; i++)
+		sim_far_reset(x.sim, others[i]);
+	pass(&x, SECOND_NS);
+	assert_int_equal(x.stats.tcp_flows, 14);
+	assert_in_range(x.stats.accept_paused, 1, 2); /* the other took the last one */
+	for (int i = 0; i < 3; i++)
+		sim_far_reset(x.sim, clients[i]);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_accepted, 19);
+	assert_int_equal(x.stats.tcp_flows, 14);
+	for (int i = 3; i < 20; i++) {
+		assert_false(sim_far_saw_reset(x.sim, clients[i]));
+		sim_far_reset(x.sim, clients[i]);
+	}
+	pass(&x, SECOND_NS);
+	assert_int_equal(x.stats.tcp_flows, 0);
+	world_close(&x);
+}
+
+/* The same with all ports flooded but one. */
+static void test_flooded_ports_leave_some(void **state)
+{
+	struct worker_config config = {.tcp_flows_max = 60,
+				       .udp_flows_max = 16,
+				       .listeners_max = 8,
+				       .pipes_max = 3,
+				       .fds_max = 1000,
+				       .udp_timeout_ms = 90000,
+				       .netns_cookie = SIM_NETNS};
+	struct world x;
+	int flooded[7];
+
+	(void)state;
+	world_begin(&x, 1, 0);
+	world_start(&x, &config);
+	for (int i = 0; i < 7; i++) {
+		add_port(&x, PORT_TCP, 0);
+		flooded[i] = x.listener;
+	}
+	add_port(&x, PORT_TCP, 0);
+	settle(&x);
+	for (int n = 0; n < 12; n++)
+		for (int i = 0; i < 7; i++)
+			sim_client_connect(x.sim, flooded[i]);
+	pass(&x, SECOND_NS);
+	assert_in_range(x.stats.tcp_flows, 55, 59);
+	for (int i = 0; i < 7; i++) /* no port gets much more than another */
+		assert_in_range(x.w->listeners.table[i].n_flows, 7, 9);
+	sim_client_connect(x.sim, x.listener);
+	settle(&x);
+	assert_int_equal(x.w->listeners.table[7].n_flows, 1);
+	world_close(&x);
+}
+
 /* The last of the descriptors are kept for what the flows that are there may need. */
 static void test_reserve_is_kept(void **state)
 {
@@ -383,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_clients_of_a_server_that_hangs),
 		cmocka_unit_test(test_clients_that_wait_for_a_socket),
 		cmocka_unit_test(test_burst_past_the_descriptors),
+		cmocka_unit_test(test_flooded_port_leaves_some),
+		cmocka_unit_test(test_flooded_ports_leave_some),
 		cmocka_unit_test(test_reserve_is_kept),
 		cmocka_unit_test(test_bulk_leaves_room_in_each_turn),
 		cmocka_unit_test(test_stalled_transfers_leave_pipes),

@@ -177,7 +177,18 @@ struct io {
 	 * The worker sets it. The operation that would accept one more ends with -EMFILE, and the
 	 * connections stay in the backlog. */
 	unsigned accepts_left[IO_ACCEPTS];
+	/* How many connections each published port holds, by the index in its accept's handle. The
+	 * worker sets it; the io adds what it accepts until the next wait. The operation of a port
+	 * that has its share (LIMIT_TCP_TIMES_LEFT) ends in the same way, with -EDQUOT. */
+	uint32_t *accepts_held;
 };
+
+/* Whether a published port that holds so many connections may have one of those that are left. */
+bool io_has_share(uint32_t held, unsigned left);
+/* Whether the accept of this handle may take another connection: 0, -EMFILE or -EDQUOT. */
+int io_may_accept(const struct io *io, uint64_t handle);
+/* Counts one that it has taken. */
+void io_accepted(struct io *io, uint64_t handle);
 
 /* The system calls behind io_ops, shared by the back ends that run on a kernel (io/sys.c). */
 uint64_t io_sys_now_ns(struct io *io);
@@ -215,7 +226,7 @@ bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want);
 uint64_t io_sys_random(struct io *io);
 
 /* accept4(2): returns the new descriptor, close-on-exec and non-blocking, and the client's address
- * in *peer; or -errno. -EMFILE, with nothing accepted, when accepts_left is 0 for this kind. */
+ * in *peer; or -errno. -EMFILE or -EDQUOT, with nothing accepted, when io_may_accept says so. */
 int io_sys_accept(struct io *io, int fd, uint64_t handle, union sock_addr *peer);
 
 /* Maps zeroed memory, whose pages cost nothing until they are touched. NULL: there is none. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fdpass.h"
+#include "base/limits.h"
 #include "base/sockaddr.h"
 #include "dataplane/io/handle.h"
 #include "dataplane/sockopt.h"
@@ -151,17 +152,39 @@ void io_sys_tune_accepted(struct io *io, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
+bool io_has_share(uint32_t held, unsigned left)
+{
+	return held < (uint64_t)LIMIT_TCP_TIMES_LEFT * left;
+}
+
+int io_may_accept(const struct io *io, uint64_t handle)
+{
+	unsigned left = io->accepts_left[handle_side(handle)];
+
+	if (left == 0)
+		return -EMFILE;
+	if (handle_side(handle) != IO_ACCEPTS_PUBLISHED)
+		return 0;
+	return io_has_share(io->accepts_held[handle_index(handle)], left) ? 0 : -EDQUOT;
+}
+
+void io_accepted(struct io *io, uint64_t handle)
+{
+	io->accepts_left[handle_side(handle)]--;
+	if (handle_side(handle) == IO_ACCEPTS_PUBLISHED)
+		io->accepts_held[handle_index(handle)]++;
+}
+
 int io_sys_accept(struct io *io, int fd, uint64_t handle, union sock_addr *peer)
 {
-	unsigned *left = &io->accepts_left[handle_side(handle)];
 	socklen_t len = sizeof(*peer);
-	int conn;
+	int conn = io_may_accept(io, handle);
 
-	if (*left == 0)
-		return -EMFILE;
+	if (conn < 0)
+		return conn;
 	conn = RESULT(accept4(fd, &peer->sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC));
 	if (conn >= 0)
-		--*left;
+		io_accepted(io, handle);
 	return conn;
 }
 

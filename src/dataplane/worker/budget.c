@@ -75,6 +75,11 @@ unsigned budget_connections(const struct worker *w)
 	return smaller(pairs, w->config.tcp_flows_max - w->tcp.count);
 }
 
+bool budget_has_share(const struct worker *w, const struct listener *l)
+{
+	return io_has_share(l->n_flows, budget_connections(w));
+}
+
 unsigned budget_pool_max(const struct worker *w)
 {
 	unsigned max = w->config.fds_max / FDS_RESERVE;

@@ -2,16 +2,23 @@
 #ifndef RINGKIT_DATAPLANE_WORKER_BUDGET_H
 #define RINGKIT_DATAPLANE_WORKER_BUDGET_H
 
+#include <stdbool.h>
+
 struct worker;
+struct listener;
 
 /*
  * Descriptors, and who may have them: those that are held and those that the flows under way will
  * need, since one that has only one of its two must get the other. TCP and UDP each have a share
- * that the other cannot take, if there are ports of its kind.
+ * that the other cannot take, if there are ports of its kind. A port has a share that depends on
+ * what is left (LIMIT_TCP_TIMES_LEFT).
  */
 
 /* How many connections there are slots and descriptors for, each with its other half. */
 unsigned budget_connections(const struct worker *w);
+
+/* Whether one of them is for this port. */
+bool budget_has_share(const struct worker *w, const struct listener *l);
 
 /* Whether there is a descriptor for another UDP flow. LOW: yes, but another one should make room.
  */

@@ -24,15 +24,21 @@ void flow_set_listener_state(struct listener *l, enum listener_state state)
 	l->state = state;
 }
 
-void flow_taken_over(struct listener *l)
+static void set_flows(struct worker *w, struct listener *l, unsigned n)
 {
-	l->n_flows++;
+	l->n_flows = n;
+	w->listeners.held[listener_index(w, l)] = n;
+}
+
+void flow_taken_over(struct worker *w, struct listener *l)
+{
+	set_flows(w, l, l->n_flows + 1);
 	stats_add(&l->stats->flows, 1);
 }
 
-void flow_opened(struct listener *l)
+void flow_opened(struct worker *w, struct listener *l)
 {
-	flow_taken_over(l);
+	flow_taken_over(w, l);
 	stats_add(&l->stats->opened, 1);
 }
 
@@ -47,7 +53,7 @@ void flow_settle(struct worker *w, struct listener *l)
 void flow_closed(struct worker *w, struct listener *l)
 {
 	assert(l->n_flows > 0);
-	l->n_flows--;
+	set_flows(w, l, l->n_flows - 1);
 	stats_sub(&l->stats->flows, 1);
 	w->listeners.flow_closed = true;
 	flow_settle(w, l);

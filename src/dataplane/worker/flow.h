@@ -60,10 +60,10 @@ struct listener {
 };
 
 /* The listener has another flow. */
-void flow_opened(struct listener *l);
+void flow_opened(struct worker *w, struct listener *l);
 
 /* The same for one that another data plane has counted (handover.h). */
-void flow_taken_over(struct listener *l);
+void flow_taken_over(struct worker *w, struct listener *l);
 
 /* The listener has one flow less. */
 void flow_closed(struct worker *w, struct listener *l);

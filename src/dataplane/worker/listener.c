@@ -14,8 +14,8 @@
  * flows; the parent is answered only when the socket is closed, so that the address is free by
  * then.
  *
- * A listener that ran into a limit (descriptors, memory, receive buffers) is paused: connections
- * wait in its backlog until a flow ends or some time has passed.
+ * A listener that ran into a limit (descriptors, its share of them, memory, receive buffers) is
+ * paused: connections wait in its backlog until a flow ends or some time has passed.
  */
 
 #define RESUME_NS   (100 * WORKER_NS_PER_MS)
@@ -57,6 +57,7 @@ static void slot_put(struct worker *w, struct listener *l)
 	uint32_t gen = l->gen + 1;
 
 	flow_set_listener_state(l, LISTENER_FREE);
+	w->listeners.held[listener_index(w, l)] = 0;
 	memset(l, 0, sizeof(*l));
 	l->gen = gen;
 	l->fd = -1;
@@ -120,14 +121,28 @@ static void stop(struct worker *w, struct listener *l)
 	disarm(w, l);
 }
 
+static void resume_one(struct worker *w, struct listener *l)
+{
+	DL_DELETE(*paused_of(w, l), l);
+	flow_set_listener_state(l, LISTENER_OPEN);
+	arm(w, l);
+}
+
 static void resume_all(struct worker *w, struct listener **paused)
 {
-	struct listener *l;
+	while (*paused)
+		resume_one(w, *paused);
+}
 
-	while ((l = *paused)) {
-		DL_DELETE(*paused, l);
-		flow_set_listener_state(l, LISTENER_OPEN);
-		arm(w, l);
+/* Those that it passes by hold several times what is left, each: they cannot be many. */
+static void resume_published(struct worker *w)
+{
+	struct listener *l, *next;
+
+	for (l = w->listeners.paused[LISTENERS_TCP]; l; l = next) {
+		next = l->next;
+		if (budget_has_share(w, l))
+			resume_one(w, l);
 	}
 }
 
@@ -139,7 +154,7 @@ static void resume(struct worker *w)
 
 	resume_all(w, &paused[LISTENERS_UDP]);
 	if (paused[LISTENERS_TCP] && budget_connections(w) > 0)
-		resume_all(w, &paused[LISTENERS_TCP]);
+		resume_published(w);
 	if (paused[LISTENERS_OUTWARD] && out_tcp_has_room(w))
 		resume_all(w, &paused[LISTENERS_OUTWARD]);
 	some = paused[LISTENERS_TCP] || paused[LISTENERS_OUTWARD];
@@ -300,14 +315,35 @@ static bool concerns_one_peer(int why)
 	}
 }
 
-/* Something has run out: descriptors, as a rule. Said once in a while. */
-static void pause_for_want(struct worker *w, struct listener *l)
+/* Once in a while. */
+static bool may_complain(const struct worker *w, uint64_t *at_ns)
+{
+	if (w->now_ns < *at_ns)
+		return false;
+	*at_ns = w->now_ns + COMPLAIN_NS;
+	return true;
+}
+
+static void complain_of_share(struct worker *w, const struct listener *l)
+{
+	if (may_complain(w, &w->listeners.complain_share_ns))
+		log_warning("worker %u: port %d has %u of %u connections, and what is left is for "
+			    "other ports: new connections to it wait; a higher limit of open files "
+			    "(ulimit -n) would help",
+			    w->config.number, l->port_id, l->n_flows, w->tcp.count);
+}
+
+/* Something has run out: descriptors, or the port's share of them, as a rule. */
+static void pause_for_want(struct worker *w, struct listener *l, int why)
 {
 	pause_until(w, l, w->now_ns + RESUME_NS);
 	stats_add(&w->stats->accept_paused, 1);
-	if (w->now_ns < w->listeners.complain_ns)
+	if (why == -EDQUOT) {
+		complain_of_share(w, l);
 		return;
-	w->listeners.complain_ns = w->now_ns + COMPLAIN_NS;
+	}
+	if (!may_complain(w, &w->listeners.complain_ns))
+		return;
 	log_warning("worker %u: %u connections and %u UDP flows, and no descriptors for more: new "
 		    "connections wait; a higher limit of open files (ulimit -n) would help",
 		    w->config.number, w->tcp.count, w->udp.count);
@@ -324,13 +360,13 @@ static void ended(struct worker *w, struct listener *l, int why)
 	} else if (handover_holds(w)) {
 		return; /* listener_go arms it */
 	} else if (stopping) {
-		pause_for_want(w, l);
+		pause_for_want(w, l, why);
 	} else if (why >= 0 || concerns_one_peer(why)) {
 		arm(w, l); /* the kernel ends multishot operations for reasons of its own */
 	} else if (why == -ENOBUFS && l->proto == PORT_UDP) {
 		pause_until(w, l, w->now_ns); /* the buffers come back at the end of this turn */
 	} else {
-		pause_for_want(w, l);
+		pause_for_want(w, l, why);
 	}
 }
 

@@ -13,11 +13,13 @@ struct listeners {
 	struct listener *paused[LISTENER_KINDS]; /* they wait to be armed */
 	struct listener *settled;		 /* to be closed at the end of the turn */
 	struct listener **hash;			 /* by port_id */
+	uint32_t *held;				 /* the n_flows of each, for io->accepts_held */
 	unsigned used;				 /* slots ever used */
 	unsigned count, n_closing;		 /* of ports */
-	bool flow_closed;     /* in this turn: there may be room for what is paused */
-	uint64_t resume_ns;   /* when they are armed at the latest */
-	uint64_t complain_ns; /* no complaint before */
+	bool flow_closed;	    /* in this turn: there may be room for what is paused */
+	uint64_t resume_ns;	    /* when they are armed at the latest */
+	uint64_t complain_ns;	    /* no complaint before */
+	uint64_t complain_share_ns; /* nor of a port that has its share */
 };
 
 /* A new port; fd becomes the worker's, also on failure. 0 or -errno. */

@@ -183,7 +183,7 @@ void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd
 	f->fd[1] = server_fd;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
-	flow_opened(l);
+	flow_opened(w, l);
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->out_tcp_flows, 1);
 	tcp_flow_set_state(w, f, TCP_FLOW_OPEN);

@@ -97,7 +97,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_a
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
 	f->end_ns = w->now_ns + CONNECT_NS;
 	w->tcp.count++;
-	flow_opened(l);
+	flow_opened(w, l);
 	DL_APPEND(l->tcp_flows, f);
 	stats_add(&w->stats->tcp_flows, 1);
 	tcp_flow_debug(w, f, "opened by %s, port %d", sockaddr_format(&f->client.sa, text),

@@ -147,7 +147,7 @@ static const int *put_dir(struct worker *w, struct tcp_flow *f, unsigned d,
 
 static void count_flow(struct worker *w, struct listener *l)
 {
-	flow_taken_over(l);
+	flow_taken_over(w, l);
 	if (l->outward) {
 		stats_add(&w->stats->out_tcp_flows, 1);
 		out_tcp_flow_taken_over(w);

@@ -334,7 +334,7 @@ static struct udp_flow *flow_new(struct worker *w, struct listener *l, const str
 		return NULL;
 	flow_begin(w, f, l, key);
 	udp_target_choose(w, f);
-	flow_opened(l);
+	flow_opened(w, l);
 	if (log_is_debug())
 		log_opened(w, f);
 	return start(w, f) ? f : NULL;
@@ -556,7 +556,7 @@ struct udp_flow *udp_take_over(struct worker *w, struct listener *l, const struc
 	if (!f)
 		return NULL;
 	flow_begin(w, f, l, key);
-	flow_taken_over(l);
+	flow_taken_over(w, l);
 	f->fd = fd;
 	if (fd < 0)
 		return f;

@@ -68,6 +68,7 @@ static void carve_all(struct worker *w, struct carve *c)
 
 	w->listeners.table = carve(c, config->listeners_max, sizeof(struct listener));
 	w->listeners.hash = carve(c, config->listeners_max, sizeof(struct listener *));
+	w->listeners.held = carve(c, config->listeners_max, sizeof(uint32_t));
 	w->tcp.flows = carve(c, (size_t)config->tcp_flows_max + config->out.tcp_flows_max,
 			     sizeof(struct tcp_flow));
 	w->tcp.timers = carve(c, (size_t)config->tcp_flows_max + config->out.tcp_flows_max,
@@ -276,6 +277,7 @@ int worker_turn(struct worker *w)
 	int n;
 
 	w->io->accepts_left[IO_ACCEPTS_PUBLISHED] = budget_connections(w);
+	w->io->accepts_held = w->listeners.held;
 	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c has counted */
 	n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, until);
 
