@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which drivers there are and which go together: one line each.
+ * The drivers and which of them go together: one line for each.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -28,21 +28,22 @@ static const struct net_row net_table[] = {
 	{"auto", &net_auto_ops},
 };
 
-/* Which networks a port driver goes with. */
+/* The networks that a port driver goes with. */
 enum port_needs {
 	NEEDS_NOTHING,
-	NEEDS_NETNS,   /* any but host */
-	NEEDS_TRANSIT, /* any that carries packets: neither host nor none */
+	NEEDS_NETNS,   /* any network but host */
+	NEEDS_TRANSIT, /* any network that carries packets: neither host nor none */
 	NEEDS_SLIRP4NETNS,
 	NEEDS_PASTA,
 	NEEDS_GVISOR,
-	NEEDS_WATCHER, /* one that follows what listens inside: pasta or builtin */
+	NEEDS_WATCHER, /* a network that follows what listens inside: pasta or builtin */
 };
 
 struct port_row {
 	const char *name;
 	enum port_needs needs;
-	/* NULL for none, and for implicit: pasta's work, or the driver builtin's and launch/'s */
+	/* NULL for none, and for implicit, which is done by pasta, or by the builtin driver and
+	 * launch/implicit.c */
 	const struct port_driver_ops *ops;
 };
 
@@ -129,7 +130,7 @@ int port_driver_check(const char *name, struct err *e)
 		       port_driver_names(names, sizeof(names)));
 }
 
-/* Every rule about which network a port driver goes with. */
+/* Checks the rules about which network a port driver goes with. */
 static int check_needs(const struct port_row *port, const char *net, struct err *e)
 {
 	if (port->needs != NEEDS_NOTHING && !strcmp(net, "host"))
@@ -147,7 +148,7 @@ static int check_needs(const struct port_row *port, const char *net, struct err 
 	    (port->needs == NEEDS_GVISOR && strcmp(net, "gvisor-tap-vsock") != 0))
 		return err_set(e, -EINVAL, "--port-driver=%s goes with --net=%s, not with --net=%s",
 			       port->name, port->needs == NEEDS_PASTA ? "pasta" : port->name, net);
-	/* auto asks again, for each network that it tries. */
+	/* --net=auto checks this again, for each network that it tries. */
 	if (port->needs == NEEDS_WATCHER && strcmp(net, "pasta") != 0 &&
 	    strcmp(net, "builtin") != 0 && strcmp(net, "auto") != 0)
 		return err_set(

@@ -4,7 +4,7 @@
 
 #include "drivers/driver.h"
 
-/* The drivers, each from its file. */
+/* The drivers; each is defined in its own file. */
 extern const struct net_driver_ops net_auto_ops;
 extern const struct net_driver_ops net_builtin_ops;
 extern const struct net_driver_ops net_gvisor_ops;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=auto: the first of the network drivers below that works here and goes with the port driver.
- * The log says which, and why not the ones before it.
+ * --net=auto: the first of the networks below that works here and goes with the port driver. The
+ * log says which one, and why not those before it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,13 +15,13 @@ struct net_driver {
 	struct net_driver *inner;
 };
 
-/* Best first. */
+/* The best comes first. */
 static const struct net_driver_ops *const candidates[] = {&net_builtin_ops, &net_pasta_ops,
 							  &net_slirp4netns_ops};
 
 #define COUNT (ARRAY_SIZE(candidates))
 
-/* Whether it can be told to do what was asked for. */
+/* Whether the driver can do what the user asks for. */
 static bool suits(const struct net_driver_ops *ops, const struct net_params *params,
 		  struct err *why)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=builtin: the data plane carries what the command sends out. This is the parent's half: it
- * says which addresses there are, has the role "router" make the namespace between the command's
- * and the data plane (builtin_router.c, ns/router.h), keeps what that has made, and follows the
- * host's resolv.conf. No program of others runs, and /dev/net/tun is not needed.
+ * --net=builtin: the data plane carries what the command sends out. This is the parent's half. It
+ * chooses the addresses, has the role "router" make the namespace between the command's and the
+ * data plane (builtin_router.c, ns/router.h), keeps the descriptors from it, and follows the host's
+ * resolv.conf. No foreign program runs, and /dev/net/tun is not needed.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,19 +32,20 @@
 #define DEFAULT_CIDR "10.0.2.0/24"
 #define DEFAULT_MTU  65520
 
-/* What one name of this network has otherwise than another: offsets of addresses in --cidr. */
+/* What differs between the names of this network: the interface, and the offsets of addresses in
+ * --cidr. */
 struct flavour {
 	const char *name, *ifname;
 	uint32_t gateway, dns;
 };
 
-/* As slirp4netns has them. */
+/* The same as slirp4netns's. */
 static const struct flavour flavour_builtin = {"builtin", "eth0", 2, 3};
 
-/* RootlessKit's network of that name, whose users find it as they know it. */
+/* RootlessKit's network of that name, with the addresses that its users know. */
 static const struct flavour flavour_gvisor = {"gvisor-tap-vsock", "tap0", 1, 1};
 
-/* Of the namespace's address, and of gateway and name server in PREFIX6. */
+/* Offsets of the namespace's address, and of gateway and name server in PREFIX6. */
 #define OFFSET_INSIDE	100
 #define OFFSET_GATEWAY6 2
 #define OFFSET_DNS6	3
@@ -52,22 +53,22 @@ static const struct flavour flavour_gvisor = {"gvisor-tap-vsock", "tap0", 1, 1};
 #define PREFIX6	    "fd00::"
 #define PREFIX6_LEN 64
 
-/* Below this there is no IPv6 (RFC 8200). */
+/* With a smaller MTU there is no IPv6 (RFC 8200). */
 #define IPV6_MTU_MIN 1280
 
 #define RESOLV_CONF	  "/etc/resolv.conf"
 #define RESOLV_CONF_BYTES 16384
 
-/* How long the set-up may take: a loaded machine takes a second, modules that are to be loaded some
- * more. */
+/* The time limit of the set-up: a loaded machine takes a second, and some more if it has to load
+ * modules. */
 #define READY_TIMEOUT_MS 20000
 
 struct net_driver {
 	struct inside router;
 	struct dataplane_outward outward;
-	struct listening_source listening; /* fd -1: is not followed */
+	struct listening_source listening; /* fd -1: listening sockets are not followed */
 	enum router_queue queue;
-	int count_fd;	   /* of router_count */
+	int count_fd;	   /* for router_count */
 	char outbound[64]; /* --outbound-addr; "": none */
 	int resolv_fd;	   /* inotify(7) */
 	struct loop_source *resolv_src;
@@ -90,14 +91,14 @@ static struct in6_addr address6(uint8_t low_high, uint8_t low)
 	return a;
 }
 
-/* Whether the host has a way to IPv6 addresses of the Internet: connect(2) of a datagram socket
- * sends nothing. */
+/* Whether the host can reach IPv6 addresses of the Internet. connect(2) of a datagram socket sends
+ * nothing. */
 static bool host_has_ipv6(void)
 {
 	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(53)};
 	auto_fd int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	a.sin6_addr.s6_addr[0] = 0x20; /* 2000::/3, what is given out */
+	a.sin6_addr.s6_addr[0] = 0x20; /* 2000::/3, the range that addresses are given out from */
 	a.sin6_addr.s6_addr[15] = 1;
 	return fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
 }
@@ -128,7 +129,7 @@ static void fill_marks(struct dp_outward *o)
 	o->mark_prohibited = ROUTER_MARK_PROHIBITED;
 }
 
-/* Options have seen to it that there are no more rules than that. */
+/* The option parser allows at most DP_OUTWARD_RULES rules. */
 static int fill_policy(const struct net_params *params, struct dp_outward *o, struct err *e)
 {
 	o->disable_host_loopback = params->disable_host_loopback;
@@ -161,7 +162,8 @@ static void fill_config(const struct flavour *flavour, const struct net_params *
 
 /* The router */
 
-/* wanted: what listens inside is to be followed. */
+/* Takes the descriptors that the router sends. wanted: listening sockets inside must be
+ * followed. */
 static int take_namespace(struct net_driver *drv, bool wanted, struct err *e)
 {
 	struct router_answer answer;
@@ -284,7 +286,7 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 	memcpy(drv->outward.ifname, boot.ifname, sizeof(boot.ifname));
 	fill_config(flavour, params, &cidr, boot.mtu, &boot.config);
 	code = make_router(drv, &boot, target, e);
-	/* Its work is done. */
+	/* The process has done its work. */
 	inside_stop(&drv->router);
 	if (code) {
 		builtin_stop(drv);
@@ -313,8 +315,8 @@ static int gvisor_start(const struct net_params *params, const struct net_target
 	return code;
 }
 
-/* Name servers that change. The file is often replaced, and may be a link to one that is: both
- * directories are watched. */
+/* Changes of the name servers. resolv.conf is often replaced, and may be a link to a file that is,
+ * so the directories of both are watched. */
 
 static void watch_directory_of(int fd, const char *path)
 {
@@ -379,7 +381,7 @@ static struct dataplane_outward *builtin_outward(struct net_driver *drv)
 	return &drv->outward;
 }
 
-/* What there is to say of it. */
+/* What the API reports of this network */
 
 static int say_facts(const struct net_driver *drv, port_counter_fn *fn, void *arg)
 {

@@ -9,7 +9,7 @@
 #define DNS_PORT 53
 #define BLANKS	 " \t\r"
 
-/* fe80::1%eth0: the scope is a link's name or number. */
+/* Parses an address such as fe80::1%eth0, whose scope is a link's name or number. */
 static bool parse_scoped(char *text, struct sockaddr_in6 *out)
 {
 	char *scope = strchr(text, '%');
@@ -38,7 +38,7 @@ static bool parse_server(char *text, union sock_addr *out)
 	return true;
 }
 
-/* The address of a line "nameserver ADDRESS", cut out of it, or NULL. */
+/* Cuts the address out of a line "nameserver ADDRESS"; NULL when it is another line. */
 static char *server_of(char *line)
 {
 	char *word = strtok_r(line, BLANKS, &line);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The role "router": makes the router's namespace (ns/router.h) beside the command's, opens the
- * sockets in it, passes all of that to the parent and ends. The descriptors keep the namespace.
+ * sockets in it, passes all descriptors to the parent and ends. The descriptors keep the namespace
+ * alive.
  *
- * As the user who owns the command's user namespace it joins that and has every right there; it is
- * not dumpable, so that the command could not trace it even if there was one already.
+ * The process belongs to the user who owns the command's user namespace, so it can join that and
+ * has every right there. It is not dumpable: the command could not trace it even if it already ran.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,7 +25,7 @@
 #include "drivers/net/roles.h"
 #include "ns/router.h"
 
-/* Addresses in text. */
+/* The configured addresses as text. */
 struct texts {
 	char v4[3][INET_ADDRSTRLEN], v6[3][INET6_ADDRSTRLEN];
 };
@@ -114,7 +115,7 @@ int router_main(void)
 		code = inside_shield(&e);
 	}
 	code = code ? code : sandbox_setup(&e);
-	/* The command's namespace, which this process is in now and leaves. */
+	/* The command's network namespace, which this process is in until now. */
 	if (!code) {
 		netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 		code = netns_fd < 0 ? err_errno(&e, -errno, "/proc/thread-self/ns/net") : 0;

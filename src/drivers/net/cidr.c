@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Digits only and at most three of them: strtol would take signs, blanks and overflow. */
+/* Parses a prefix length: at most three digits. strtol would take signs, blanks and overflow. */
 static int parse_prefix(const char *s)
 {
 	int n = 0;

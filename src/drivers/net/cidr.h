@@ -13,16 +13,16 @@ struct cidr {
 	int prefix_len;
 };
 
-/* The bounds are slirp4netns's: the address that the namespace gets is the hundredth of the
- * network, and that of a /26 would lie outside. */
+/* slirp4netns's bounds: the namespace gets the hundredth address of the network, which a /26 does
+ * not have. */
 #define CIDR_PREFIX_MIN 1
 #define CIDR_PREFIX_MAX 25
 
-/* Parses a network address such as 10.0.2.0/24. 0 or -EINVAL: not IPv4, a prefix length out of
- * bounds, or a host's address instead of a network's. */
+/* Parses a network address such as 10.0.2.0/24. 0 or -EINVAL: it is not IPv4, its prefix length is
+ * out of bounds, or it is a host's address. */
 int cidr_parse(const char *s, struct cidr *out, struct err *e);
 
-/* The address base + offset in text, into buf of INET_ADDRSTRLEN bytes; returns buf. */
+/* Puts the address base + offset in text into buf of INET_ADDRSTRLEN bytes; returns buf. */
 const char *cidr_address(const struct cidr *cidr, uint32_t offset, char *buf);
 
 #endif

@@ -16,7 +16,7 @@
 #define BOOTP_CHADDR  28
 #define BOOTP_COOKIE  236
 #define BOOTP_OPTIONS 240
-/* Relay agents of old drop anything shorter (RFC 1542 section 2.1). */
+/* Old relay agents drop messages that are shorter (RFC 1542 section 2.1). */
 #define BOOTP_MIN 300
 
 #define PORT_SERVER 67
@@ -63,7 +63,7 @@ static uint32_t get32(const uint8_t *p)
 	return (uint32_t)get16(p) << 16 | get16(p + 2);
 }
 
-/* RFC 1071. */
+/* The Internet checksum: RFC 1071. */
 static uint32_t sum(const uint8_t *p, size_t len, uint32_t start)
 {
 	for (size_t i = 0; i + 1 < len; i += 2)
@@ -101,7 +101,7 @@ static size_t build_options(const struct dhcp_query *q, uint8_t *start)
 	p = option(p, OPT_CLIENT_ID, id, sizeof(id));
 	if (q->requested)
 		p = option(p, OPT_REQUESTED, &q->requested, 4);
-	/* Not in a renewal: RFC 2131 table 4. */
+	/* A renewal must not have this option: RFC 2131 table 4. */
 	if (q->server && !q->ciaddr)
 		p = option(p, OPT_SERVER, &q->server, 4);
 	p = option(p, OPT_PARAMETERS, parameters, sizeof(parameters));
@@ -117,7 +117,7 @@ static size_t build_bootp(const struct dhcp_query *q, uint8_t *b)
 	b[1] = 1; /* Ethernet */
 	b[2] = ETH_ALEN;
 	put32(b + BOOTP_XID, q->xid);
-	/* Without an address there is nothing else that an answer could be sent to. */
+	/* A client without an address can only get the answer by broadcast. */
 	if (!q->ciaddr)
 		put16(b + BOOTP_FLAGS, 0x8000);
 	memcpy(b + BOOTP_CIADDR, &q->ciaddr, 4);
@@ -145,7 +145,8 @@ static void build_ip(const struct dhcp_query *q, uint8_t *ip, size_t bootp_len)
 	put16(udp + 2, PORT_SERVER);
 	put16(udp + 4, udp_len);
 	check = fold(sum(udp, udp_len, sum(ip + 12, 8, (uint32_t)(IPPROTO_UDP + udp_len))));
-	put16(udp + 6, check ? check : 0xffff); /* RFC 768: zero means that there is none */
+	put16(udp + 6, check ? check : 0xffff); /* RFC 768: zero would mean that there is no
+						 * checksum */
 }
 
 size_t dhcp_build(const struct dhcp_query *q, uint8_t *buf)
@@ -168,7 +169,7 @@ size_t dhcp_build(const struct dhcp_query *q, uint8_t *buf)
 
 /* Reading */
 
-/* The length of a netmask, or -1 when its ones have a gap. */
+/* The prefix length of a netmask, or -1 when its ones have a gap. */
 static int mask_length(uint32_t mask)
 {
 	int len = 0;
@@ -235,8 +236,8 @@ static int take_option(uint8_t code, const uint8_t *value, size_t len, struct dh
 	return code == OPT_MASK && out->prefix_len < 0 ? -EBADMSG : 0;
 }
 
-/* A server puts options into the fields of the boot file's name only when they would not fit here
- * (option 52), which those that we ask for do. */
+/* Parses the options. Only when they do not fit here, a server puts options into the fields of the
+ * boot file's name (option 52); those that we ask for do fit. */
 static int parse_options(const uint8_t *p, const uint8_t *end, struct dhcp_answer *out)
 {
 	while (p < end && *p != OPT_END) {
@@ -281,7 +282,8 @@ int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out)
 	memcpy(out->server_mac, frame + ETH_ALEN, ETH_ALEN);
 	header = (ip[0] & 15U) * 4;
 	total = get16(ip + 2);
-	/* A frame may be padded at its end. A fragment has no port, and no server makes any. */
+	/* A frame may be padded at its end. A fragment has no port, and no DHCP server makes
+	 * any. */
 	if (ip[0] >> 4 != 4 || header < IP_HEADER || total > len - ETH_HLEN ||
 	    total < header + UDP_HEADER || get16(ip + 6) & 0x3fff || ip[9] != IPPROTO_UDP)
 		return -ENOMSG;

@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 /*
- * DHCP messages as Ethernet frames: RFC 2131, options of RFC 2132. Frames and not a UDP socket,
- * because a client without an address cannot count on the latter, and because vpnkit takes nothing
- * else. Pure functions. Addresses are in network byte order, times in seconds.
+ * DHCP messages as Ethernet frames: RFC 2131, options of RFC 2132. Frames are used because a client
+ * without an address cannot rely on a UDP socket, and because vpnkit takes nothing else. Pure
+ * functions. Addresses are in network byte order, times in seconds.
  */
 
 enum dhcp_type {
@@ -27,46 +27,47 @@ enum dhcp_type {
 #define DHCP_FRAME_MAX 350
 #define DHCP_DNS_MAX   4
 
-/* A message of a client's. */
+/* A message from a client. */
 struct dhcp_query {
 	enum dhcp_type type;
 	uint32_t xid;
 	uint8_t mac[ETH_ALEN];
-	uint8_t server_mac[ETH_ALEN]; /* where it goes, with unicast */
-	bool unicast;		      /* from ciaddr to server; else broadcast */
+	uint8_t server_mac[ETH_ALEN]; /* its destination, with unicast */
+	bool unicast;		      /* sent from ciaddr to server; else by broadcast */
 	in_addr_t ciaddr;	      /* the address that the client has; 0: none yet */
-	in_addr_t requested, server;  /* options; 0: not there */
+	in_addr_t requested, server;  /* options; 0: absent */
 };
 
-/* A message of a server's. Members that it does not mention are 0. */
+/* A message from a server. Members that it does not have are 0. */
 struct dhcp_answer {
 	enum dhcp_type type;
 	uint32_t xid;
-	uint8_t mac[ETH_ALEN]; /* the client that is meant */
+	uint8_t mac[ETH_ALEN]; /* the client that it is for */
 	uint8_t server_mac[ETH_ALEN];
 	in_addr_t address, server, router;
 	in_addr_t dns[DHCP_DNS_MAX];
-	int prefix_len; /* -1: not said */
+	int prefix_len; /* -1: absent */
 	uint32_t lease_s, t1_s, t2_s;
 	char text[128]; /* option 56, printable characters only */
 };
 
-/* The frame, in buf of DHCP_FRAME_MAX bytes; returns its length. */
+/* Builds the frame in buf of DHCP_FRAME_MAX bytes; returns its length. */
 size_t dhcp_build(const struct dhcp_query *q, uint8_t *buf);
 
 /*
  * Reads a frame. 0; -ENOMSG when it is no DHCP message to a client (most frames are not); -EBADMSG
- * when it is one that makes no sense. The UDP checksum is not looked at: between interfaces of one
- * host it is not filled in, and the options are checked anyway.
+ * when it is malformed. The UDP checksum is not checked: between interfaces of one host it is not
+ * filled in, and the options are checked anyway.
  */
 int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out);
 
-/* Whether a host may have it: not "this network", loopback, multicast or reserved (RFC 6890). */
+/* Whether a host may have this address: not "this network", loopback, multicast or reserved (RFC
+ * 6890). */
 bool dhcp_is_for_hosts(in_addr_t address);
 
-/* Whether an answer is from the server that gave an earlier one. There may be several on a bridge,
- * and who was not asked is not to be heard. Which server it is from an answer must say (RFC 2131,
- * table 3); where it does not, its Ethernet address tells. */
+/* Whether an answer is from the same server as an earlier one. There may be several on a bridge,
+ * and an answer of a server that was not asked must be ignored. An answer has to name its server
+ * (RFC 2131, table 3); when it does not, its Ethernet address is compared. */
 bool dhcp_same_server(const struct dhcp_answer *a, const struct dhcp_answer *b);
 
 #endif

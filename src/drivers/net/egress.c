@@ -13,14 +13,14 @@
 
 #define PORT_MAX 65535
 
-/* The parts of a rule in text. */
+/* The parts of a rule's text. */
 struct parts {
 	char addr[64];
 	const char *prefix, *ports; /* NULL: none */
 };
 
-/* Digits only, at most five of them, and no more than max: strtol would take signs and blanks.
- * Returns the number and sets *end behind it, or -EINVAL. */
+/* Parses a number of at most five digits that is no larger than max: strtol would take signs and
+ * blanks. Returns the number and sets *end behind it, or -EINVAL. */
 static int parse_number(const char *s, int max, const char **end)
 {
 	size_t len = strspn(s, "0123456789");
@@ -42,7 +42,7 @@ static int copy_addr(struct parts *p, const char *from, size_t len)
 	return 0;
 }
 
-/* What follows the address and prefix length: nothing, or a colon and ports. */
+/* Parses what follows the address and prefix length: nothing, or a colon and ports. */
 static int split_ports(struct parts *p, const char *rest)
 {
 	if (*rest && *rest != ':')
@@ -51,7 +51,7 @@ static int split_ports(struct parts *p, const char *rest)
 	return 0;
 }
 
-/* [ADDRESS/LENGTH], or [ADDRESS] with the length behind the bracket. */
+/* Parses [ADDRESS/LENGTH], or [ADDRESS] with the length behind the bracket. */
 static int split_brackets(struct parts *p, char *text)
 {
 	char *end = strchr(text, ']'), *slash;
@@ -84,7 +84,7 @@ static int split(struct parts *p, char *text)
 			return -EINVAL;
 		return split_ports(p, slash + strcspn(slash, ":"));
 	}
-	/* More than one: an IPv6 address. */
+	/* With more than one colon it is an IPv6 address. */
 	if (!colon || strchr(colon + 1, ':'))
 		return copy_addr(p, text, strlen(text));
 	p->ports = colon + 1;
@@ -128,7 +128,7 @@ static int parse_ports(const char *s, struct dp_outward_rule *out)
 	return 0;
 }
 
-/* Clears what is behind the prefix. Whether there was something. */
+/* Clears the bits behind the prefix. Whether any was set. */
 static bool mask_host_bits(struct dp_outward_rule *r)
 {
 	size_t len = r->family == AF_INET ? 4 : 16;
@@ -221,7 +221,7 @@ static int parse_interface(const char *name, union sock_addr *v4, union sock_add
 		       name);
 }
 
-/* Whether the host has it: no connection could be made from another. */
+/* Checks that the host has the address: no connection could be made from another. */
 static int check_own(const union sock_addr *a, struct err *e)
 {
 	char text[INET6_ADDRSTRLEN];

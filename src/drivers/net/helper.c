@@ -81,7 +81,8 @@ static int timed_out(struct helper *h, int timeout_ms, const char *what, struct 
 		       *tail ? ": " : "", tail);
 }
 
-/* 0: fd is readable; 1: the helper has ended; -errno as helper_wait. */
+/* Waits for fd or the helper's end. 0: fd is readable; 1: the helper has ended; -errno as
+ * helper_wait. */
 static int wait_either(struct helper *h, int fd, int abort_fd, int timeout_ms, const char *what,
 		       struct err *e)
 {
@@ -91,7 +92,7 @@ static int wait_either(struct helper *h, int fd, int abort_fd, int timeout_ms, c
 		struct pollfd fds[] = {
 			{.fd = fd, .events = POLLIN},
 			{.fd = h->proc.pidfd, .events = POLLIN},
-			{.fd = abort_fd, .events = POLLIN}, /* -1 is ignored: poll(2) */
+			{.fd = abort_fd, .events = POLLIN}, /* poll(2) ignores -1 */
 			{.fd = h->output.fd, .events = POLLIN},
 		};
 		uint64_t now = loop_now_ms();
@@ -183,7 +184,7 @@ void helper_stop(struct helper *h)
 {
 	helper_unwatch(h);
 	if (h->proc.pid > 0)
-		kill(-h->proc.pid, SIGKILL); /* a wrapper's program too */
+		kill(-h->proc.pid, SIGKILL); /* also the program of a wrapper */
 	proc_end(&h->proc, SIGKILL, 0);
 	helper_output_close(&h->output);
 }

@@ -16,7 +16,7 @@ int helper_output_open(struct helper_output *out, int *write_fd)
 	*out = (struct helper_output){.fd = -1, .name = out->name, .noise = out->noise};
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	/* Only our end: the helper's is to block, as its stderr always did. */
+	/* Only our end is non-blocking: the helper's must block, as its stderr always did. */
 	code = fd_set_nonblock(fds[0], true);
 	if (code < 0) {
 		close(fds[0]);
@@ -78,7 +78,7 @@ void helper_output_feed(struct helper_output *out, const char *data, size_t len)
 			end_line(out);
 			continue;
 		}
-		/* Escape sequences have no business in an error message. */
+		/* No escape sequence may get into an error message. */
 		if ((unsigned char)c < ' ' || (unsigned char)c >= 0x7f)
 			c = '?';
 		if (out->line_len + 1 < sizeof(out->line))

@@ -5,14 +5,14 @@
 #include <stddef.h>
 
 /*
- * What a driver's helper process writes to stdout and stderr: each line goes to the debug log, and
- * the last ones are kept, for the message that says why the helper died. The pipe must be drained
- * while the helper lives, or it blocks in write(2).
+ * Takes what a driver's helper process writes to stdout and stderr. Each line goes to the debug
+ * log, and the last ones are kept for the message that says why the helper died. The pipe must be
+ * drained while the helper lives, or the helper blocks in write(2).
  */
 struct helper_output {
 	int fd;		   /* read end, non-blocking; -1: none */
-	const char *name;  /* of the helper, for the log */
-	const char *noise; /* lines that begin so are dropped; NULL: none */
+	const char *name;  /* the helper's name, for the log */
+	const char *noise; /* lines that begin with this are dropped; NULL: none */
 	char tail[400];	   /* the last whole lines, one after the other with "; " between */
 	char line[200];	   /* the line that is coming in; a longer one is cut */
 	size_t line_len;
@@ -20,12 +20,12 @@ struct helper_output {
 
 #define HELPER_OUTPUT_NONE ((struct helper_output){.fd = -1})
 
-/* Makes the pipe; name and noise stay. *write_fd is for the helper and the caller closes it. 0 or
- * -errno. */
+/* Makes the pipe; name and noise keep their values. *write_fd is for the helper; the caller closes
+ * it. 0 or -errno. */
 int helper_output_open(struct helper_output *out, int *write_fd);
 void helper_output_close(struct helper_output *out);
 
-/* Takes what is there now. 0 when more may come, -EPIPE at end of file, -errno. */
+/* Reads what is there now. 0 when more may come, -EPIPE at end of file, or -errno. */
 int helper_output_drain(struct helper_output *out);
 
 /* Takes these bytes as if they had been read. */

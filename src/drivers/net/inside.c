@@ -91,7 +91,7 @@ void inside_stop(struct inside *in)
 
 int inside_shield(struct err *e)
 {
-#ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
+#ifndef __SANITIZE_ADDRESS__ /* the leak check traces the process */
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
 		return err_errno(e, -errno, "PR_SET_DUMPABLE");
 #else
@@ -112,8 +112,8 @@ int inside_enter(void *boot, size_t len, int *fd, struct err *e)
 	}
 	code = netns_join(fds[0], fds[1], e);
 	fdpass_close(fds, 2);
-	/* A change of credentials clears it (prctl(2)); a parent that died in between has closed
-	 * the channel. */
+	/* A change of credentials clears the death signal (prctl(2)), so it is set again. A parent
+	 * that died in between has closed the channel. */
 	if (!code && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		code = err_errno(e, -errno, "PR_SET_PDEATHSIG");
 	if (fd)
@@ -126,8 +126,8 @@ void inside_say(const void *answer, size_t len)
 	fdpass_send(INSIDE_CHANNEL, answer, len, NULL, 0, MSG_NOSIGNAL);
 }
 
-/* Straight to the descriptor and to the kernel: what stdio and exit(3) want may be forbidden by
- * now. */
+/* Writes straight to the descriptor and exits straight into the kernel, because the system calls of
+ * stdio and exit(3) may be forbidden by now. */
 void inside_fail(const struct err *e)
 {
 	if (fd_write_all(STDERR_FILENO, e->msg, strlen(e->msg)) == 0)

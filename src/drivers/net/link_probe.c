@@ -28,7 +28,7 @@ int link_probe_start(struct inside *in, const struct net_target *target,
 	return inside_start(in, ROLE_LINK_PROBE, target, boot, sizeof(*boot), -1, e);
 }
 
-/* A frame as it goes over the wire. */
+/* An ARP frame as on the wire. */
 struct arp_frame {
 	struct ether_header ether;
 	struct ether_arp arp;
@@ -53,7 +53,7 @@ static int open_socket(const char *ifname, uint8_t *mac, int *out, struct err *e
 	return 0;
 }
 
-/* A request that gets lost is sent again. */
+/* Sends a request. A lost one is sent again. */
 static void ask(int fd, const uint8_t *mac, const struct link_probe_boot *boot)
 {
 	struct arp_frame f = {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The role "lxc-dhcp": gets an address for the interface in the namespace and keeps the lease (RFC
- * 2131 section 4.4). It tells the parent the address, and when it has to be another one; the parent
- * has it put on the interface. Runs in the user and network namespace of the command; once it has
- * its socket, it has nothing left but the right to read, write and wait.
+ * 2131 section 4.4). It reports the address to the parent, and each change; the parent puts the
+ * address on the interface. The process runs in the user and network namespace of the command. Once
+ * it has its socket, it has nothing left but the right to read, write and wait.
  *
- * A client of our own: those that Debian has are made for root on a machine of its own. They write
- * /etc/resolv.conf, want a directory for leases and a script, and would be one more program to have
- * installed, which RootlessKit does not ask for. The messages are needed for vpnkit anyway.
+ * This is a client of our own, because those of Debian are made for root on a machine of its own.
+ * They write /etc/resolv.conf, want a directory for leases and a script, and would have to be
+ * installed, which RootlessKit does not ask for. vpnkit needs the messages anyway.
  *
- * It sends and receives on a packet socket, with a filter in the kernel that lets nothing through
- * but what a DHCP server sends to a client: a busy interface does not wake it.
+ * The client sends and receives on a packet socket. A filter in the kernel lets through only what a
+ * DHCP server sends to a client, so a busy interface does not wake the process.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,29 +37,29 @@
 #include "ns/netif.h"
 
 #define PORT_CLIENT 68
-/* RFC 2131 wants four seconds; on a bridge of this host one answer is all there is to wait for, and
- * what is sent before the port forwards is lost. */
+/* RFC 2131 wants four seconds. On a bridge of this host an answer comes at once, and requests are
+ * lost until the port forwards. */
 #define RETRY_FIRST_MS 250
 #define RETRY_LAST_MS  16000
-/* A server that gives shorter leases is not taken at its word. */
+/* The shortest lease that we believe a server. */
 #define LEASE_MIN_S 2
-/* Between the tries of a renewal, when little time is left. */
+/* The pause between the tries of a renewal, when little time is left. */
 #define RENEW_MIN_MS   1000
 #define LEASE_FOR_EVER UINT32_MAX
 #define NEVER	       UINT64_MAX
 
 struct client {
 	int packet;
-	int swallow; /* takes what comes to the port, so that the kernel does not refuse it */
+	int swallow; /* bound to the port, so that the kernel does not refuse what comes there */
 	uint8_t mac[ETH_ALEN];
 	uint32_t xid;
 	struct dhcp_answer lease;
-	in_addr_t refused;	       /* what was offered and no host can have; 0: nothing */
-	struct lxc_answer told;	       /* to the parent, of the lease */
-	uint64_t t1_ms, t2_ms, end_ms; /* of the lease, in now_ms() */
+	in_addr_t refused;	       /* an offered address that no host can have; 0: none */
+	struct lxc_answer told;	       /* what the parent was last told */
+	uint64_t t1_ms, t2_ms, end_ms; /* the times of the lease, in now_ms() */
 };
 
-/* A lease goes on while the machine sleeps. */
+/* Includes the time that the machine sleeps, in which a lease goes on. */
 static uint64_t now_ms(void)
 {
 	struct timespec t;
@@ -70,8 +70,8 @@ static uint64_t now_ms(void)
 
 /* The socket */
 
-/* IPv4, UDP, no fragment, from port 67 to port 68: bpf(4) of the BSDs, Documentation/networking/
- * filter.rst. */
+/* Lets through IPv4, UDP, no fragments, from port 67 to port 68 (bpf(4) of the BSDs,
+ * Documentation/networking/filter.rst). */
 static int attach_filter(int fd, struct err *e)
 {
 	struct sock_filter code[] = {
@@ -94,7 +94,7 @@ static int attach_filter(int fd, struct err *e)
 	return 0;
 }
 
-/* With protocol 0 nothing comes before the filter is there. */
+/* Opens the socket with protocol 0, so that nothing comes in before the filter is there. */
 static int open_packet_socket(struct client *c, const char *ifname, struct err *e)
 {
 	struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
@@ -131,7 +131,7 @@ static int open_swallower(struct client *c, struct err *e)
 
 /* Messages */
 
-/* A request that gets lost is sent again in time. */
+/* Sends a request. A lost one is sent again in time. */
 static void send_query(struct client *c, struct dhcp_query *q)
 {
 	uint8_t frame[DHCP_FRAME_MAX];
@@ -151,7 +151,7 @@ static int new_exchange(struct client *c, struct err *e)
 	return 0;
 }
 
-/* Waits until end for a message of this exchange. 0, -ETIMEDOUT, -ECANCELED when the parent is
+/* Receives a message of this exchange, until end. 0, -ETIMEDOUT, -ECANCELED when the parent is
  * gone, or -errno. */
 static int receive(struct client *c, uint64_t end, struct dhcp_answer *a)
 {
@@ -187,19 +187,19 @@ static uint64_t seconds(uint64_t from_ms, uint32_t s)
 	return s == LEASE_FOR_EVER ? NEVER : from_ms + (uint64_t)s * 1000;
 }
 
-/* Times count from when the request was sent: RFC 2131 section 4.4.1. */
+/* Stores the lease. Its times count from when the request was sent: RFC 2131 section 4.4.1. */
 static void take_lease(struct client *c, const struct dhcp_answer *a, uint64_t sent_ms)
 {
 	uint32_t lease_s = a->lease_s > LEASE_MIN_S ? a->lease_s : LEASE_MIN_S;
 	uint32_t t1_s = a->t1_s, t2_s = a->t2_s;
 
-	/* The default when the server says nothing, or nonsense: section 4.4.5. */
+	/* The default when the server names no time, or an impossible one: section 4.4.5. */
 	if (!t2_s || t2_s >= lease_s)
 		t2_s = lease_s == LEASE_FOR_EVER ? lease_s : (uint32_t)((uint64_t)lease_s * 7 / 8);
 	if (!t1_s || t1_s >= t2_s)
 		t1_s = lease_s == LEASE_FOR_EVER ? lease_s : lease_s / 2;
 	c->lease = *a;
-	/* Without one, what there was is still right. */
+	/* Without a netmask the previous one still holds. */
 	if (a->prefix_len < 0)
 		c->lease.prefix_len = c->told.prefix_len;
 	c->t1_ms = seconds(sent_ms, t1_s);
@@ -208,7 +208,7 @@ static void take_lease(struct client *c, const struct dhcp_answer *a, uint64_t s
 	log_debug("lease of %u s, to be renewed after %u s", lease_s, t1_s);
 }
 
-/* Asks for what was offered. 0: there is a lease; -EAGAIN: it must be begun anew; -errno. */
+/* Requests the offered address. 0: there is a lease; -EAGAIN: start anew; or -errno. */
 static int request_offer(struct client *c, const struct dhcp_answer *offer, uint64_t end)
 {
 	struct dhcp_query q = {
@@ -243,8 +243,8 @@ static bool is_offer(struct client *c, const struct dhcp_answer *a)
 	return false;
 }
 
-/* From nothing to a lease (section 4.4.1), until end. wanted: the address that we had, or 0. 0,
- * -ETIMEDOUT, -ECANCELED, -errno. */
+/* Gets a lease from the start (section 4.4.1), until end. wanted: the address that we had, or 0. 0,
+ * -ETIMEDOUT, -ECANCELED, or -errno. */
 static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err *e)
 {
 	uint64_t retry_ms = RETRY_FIRST_MS, until;
@@ -272,7 +272,8 @@ static int acquire(struct client *c, in_addr_t wanted, uint64_t end, struct err 
 	return -ETIMEDOUT;
 }
 
-/* Some servers say in a renewal only what they must. */
+/* Some servers put only the obligatory options into the answer to a renewal; the others stay as
+ * they were. */
 static void keep_what_is_not_said(const struct client *c, struct dhcp_answer *a)
 {
 	if (!a->server)
@@ -283,7 +284,7 @@ static void keep_what_is_not_said(const struct client *c, struct dhcp_answer *a)
 		memcpy(a->dns, c->lease.dns, sizeof(a->dns));
 }
 
-/* A single request. 1: renewed; 0: no answer in time; else as renew(). */
+/* Sends a single request. 1: renewed; 0: no answer in time; otherwise as renew(). */
 static int renew_once(struct client *c, uint64_t now)
 {
 	uint64_t limit = now < c->t2_ms ? c->t2_ms : c->end_ms;
@@ -297,11 +298,11 @@ static int renew_once(struct client *c, uint64_t now)
 
 	if (q.unicast) {
 		memcpy(q.server_mac, c->lease.server_mac, ETH_ALEN);
-		q.server = server; /* where it goes; dhcp_build leaves the option out */
+		q.server = server; /* the destination; dhcp_build leaves the option out */
 	}
 	send_query(c, &q);
 	while (!(code = receive(c, until_ms, &a))) {
-		/* After T2 every server has been asked. */
+		/* After T2 the request went to every server. */
 		if (q.unicast && !dhcp_same_server(&a, &c->lease))
 			continue;
 		if (a.type == DHCP_NAK)
@@ -315,7 +316,8 @@ static int renew_once(struct client *c, uint64_t now)
 	return code == -ETIMEDOUT ? 0 : code;
 }
 
-/* 0: renewed; -ETIMEDOUT: no answer in time; -EAGAIN: refused; -ECANCELED, -errno. */
+/* Renews the lease. 0: renewed; -ETIMEDOUT: no answer in time; -EAGAIN: refused; -ECANCELED, or
+ * -errno. */
 static int renew(struct client *c)
 {
 	struct err e;
@@ -329,7 +331,7 @@ static int renew(struct client *c)
 	return code ? code : -ETIMEDOUT;
 }
 
-/* Tells the parent of the lease. */
+/* Makes the parent's answer from the lease. */
 static void fill_answer(const struct client *c, struct lxc_answer *answer)
 {
 	memset(answer, 0, sizeof(*answer));
@@ -339,7 +341,7 @@ static void fill_answer(const struct client *c, struct lxc_answer *answer)
 	memcpy(answer->dns, c->lease.dns, sizeof(answer->dns));
 }
 
-/* Tells the parent, if something is new to it. */
+/* Sends the parent the lease, if anything in it has changed. */
 static void tell(struct client *c)
 {
 	struct lxc_answer now;
@@ -351,7 +353,7 @@ static void tell(struct client *c)
 	inside_say(&now, sizeof(now));
 }
 
-/* The lease has been lost: the same address if it can be had, else another one. */
+/* Gets a new lease after the old one was lost: for the same address if possible. */
 static int acquire_again(struct client *c, struct err *e)
 {
 	int code;
@@ -362,7 +364,7 @@ static int acquire_again(struct client *c, struct err *e)
 	return code;
 }
 
-/* Until the parent is gone (0) or the address is (-errno with *e). */
+/* Keeps the lease until the parent is gone (0) or the address is lost (-errno with *e). */
 static int keep(struct client *c, struct err *e)
 {
 	for (;;) {
@@ -396,11 +398,12 @@ static int wait_go(struct err *e)
 	size_t no_fds = 0;
 	ssize_t n = fdpass_recv(INSIDE_CHANNEL, &go, sizeof(go), NULL, &no_fds, 0);
 
-	/* Without it the parent is gone, or has failed and said so. */
+	/* Without the message the parent is gone, or has failed and said so. */
 	return n == sizeof(go) ? 0 : err_errno(e, -ECANCELED, "start-up");
 }
 
-/* lxc-user-nic is given our pid, and looks at our namespaces as the user. */
+/* Joins the namespaces, and stays dumpable until lxc-user-nic is done: it gets our pid, and looks
+ * at our namespaces as the user. */
 static int join(struct lxc_boot *boot, struct err *e)
 {
 	struct inside_answer joined = {0};

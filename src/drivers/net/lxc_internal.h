@@ -10,6 +10,8 @@
 #include "drivers/net/inside.h"
 
 /*
+ * The messages between the parent and the DHCP client:
+ *
  *   parent                                   DHCP client
  *   struct lxc_boot -----------------------> joins the namespaces
  *           <------------------------------- struct inside_answer
@@ -20,7 +22,7 @@
  */
 struct lxc_boot {
 	char ifname[IFNAMSIZ];
-	int timeout_ms; /* until there must be an address */
+	int timeout_ms; /* time limit for the first address */
 	bool debug;
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=lxc-user-nic: a veth pair into a bridge of the host, made by the set-uid program of LXC,
- * which looks up in /etc/lxc/lxc-usernet what the user may have. Then DHCP, in a process of ours
- * inside (lxc_dhcp.c). This is the parent's half. lxc-user-nic finds the namespace by a process
- * that is in it: that one, which serves a detached namespace as well.
+ * --net=lxc-user-nic: a veth pair into a bridge of the host, made by LXC's set-uid program, which
+ * looks up in /etc/lxc/lxc-usernet what the user may have. The address comes by DHCP, from a
+ * process of ours inside (lxc_dhcp.c). lxc-user-nic finds the namespace by a process that is in it;
+ * it gets the pid of the DHCP client, which works with a detached namespace as well. This is the
+ * parent's half.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,7 +27,7 @@
 #define JOIN_TIMEOUT_MS 10000
 #define NIC_TIMEOUT_MS	10000
 #define DHCP_TIMEOUT_MS 30000
-/* More than the client's own time-out, which says what it waited for. */
+/* More than the client's own time-out, whose message names what it waited for. */
 #define ANSWER_TIMEOUT_MS (DHCP_TIMEOUT_MS + 5000)
 
 #if defined(__x86_64__)
@@ -43,12 +44,12 @@ struct net_driver {
 	struct inside dhcp;
 	struct net_target target; /* without abort_fd */
 	bool detached;
-	struct net_result result; /* as it is on the interface */
-	/* From follow on: */
+	struct net_result result; /* what the interface has now */
+	/* Used once follow was called: */
 	struct loop *loop;
 	struct loop_source *lease_src; /* NULL while a change is under way */
 	struct readdress readdress;
-	struct net_result next; /* with a change under way */
+	struct net_result next; /* what it is being changed to */
 	net_changed_fn *changed;
 	void *arg;
 };
@@ -84,7 +85,7 @@ static int check_bridge(const char *bridge, struct err *e)
 		       bridge);
 }
 
-/* Explains what the program's messages leave open. */
+/* Adds to the program's message what it leaves open. */
 static int add_hint(int code, const char *bridge, struct err *e)
 {
 	if (code == -ENOENT)
@@ -229,7 +230,7 @@ static int lxc_user_nic_watch(struct net_driver *drv, struct loop *loop, net_die
 	return helper_watch(&drv->dhcp.helper, loop, died, arg);
 }
 
-/* Another lease than before */
+/* Changes of the lease */
 
 static void on_lease(void *arg, uint32_t events);
 
@@ -265,7 +266,8 @@ static int start_readdress(struct net_driver *drv, struct err *e)
 	auto_fd int mnt_ns_fd = -1;
 	char path[64];
 
-	/* The command that stays in the host's network has the host's name servers. */
+	/* With a detached namespace the command stays in the host's network and keeps the host's
+	 * name servers. */
 	if (!drv->detached) {
 		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)drv->target.child_pid);
 		mnt_ns_fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -288,7 +290,7 @@ static void on_lease(void *arg, uint32_t events)
 	drv->lease_src = NULL;
 	if (fdpass_recv(drv->dhcp.channel, &answer, sizeof(answer), NULL, &no_fds, 0) !=
 	    (ssize_t)sizeof(answer))
-		return; /* it has ended, which helper_watch tells */
+		return; /* the client has ended, and helper_watch reports that */
 	drv->next = drv->result;
 	take_lease(&answer, &drv->next);
 	if (start_readdress(drv, &e) < 0)

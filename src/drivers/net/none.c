@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=none: a network namespace with nothing but the loopback interface, which the child brings
- * up anyway. There is no helper process to watch. Packets do not leave the namespace; the builtin
- * port driver still reaches it, because its sockets are made inside.
+ * --net=none: a network namespace with only the loopback interface, which the child brings up
+ * anyway. There is no helper process. Packets do not leave the namespace; the builtin port driver
+ * still reaches it, because its sockets are made inside.
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * --net=pasta: pasta(1) makes a tap device in the namespace, configures it, and carries the packets
- * as sockets of the host. With the port driver "implicit" it also makes every port that is open
- * inside reachable outside. This runs in the parent, with the user's privileges.
+ * by sockets of the host. With the port driver "implicit" it also publishes every port that is open
+ * inside. This runs in the parent, with the user's privileges.
  *
- * RootlessKit lets pasta go into the background, where it outlives the namespace. Here it runs in
- * the foreground, as a child of ours: PR_SET_PDEATHSIG ends it when we are killed, and its end is
- * seen. That it is ready is known from its --pid file, written when all is configured: that file is
- * its standard output, a pipe, which needs no rule in pasta's AppArmor profile.
+ * RootlessKit lets pasta go into the background, where it outlives the namespace. Here pasta runs
+ * in the foreground, as a child of ours: PR_SET_PDEATHSIG ends it when we are killed, and we notice
+ * its end. pasta writes its --pid file when all is configured, which tells us that it is ready.
+ * That file is its standard output, a pipe, which needs no rule in pasta's AppArmor profile.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -33,8 +33,8 @@ struct net_driver {
 	struct helper helper;
 };
 
-/* Asks by exit status: options before --version that a pasta does not know make it fail. What it
- * prints does not tell, since versions of 2025 print nothing of --help to a pipe. */
+/* Finds out by the exit status: a pasta fails on options before --version that it does not know.
+ * Its output is no help, since versions of 2025 print nothing of --help to a pipe. */
 static int ask(const char *const *argv, char *answer, size_t size, struct err *e)
 {
 	return proc_run(argv, answer, size, ASK_TIMEOUT_MS, e);
@@ -64,7 +64,7 @@ static int ask_needed(const char *binary, struct err *e)
 	return code ? err_wrap(e, code, "asking %s for its version", binary) : 0;
 }
 
-/* 0, -errno, or with *has false: it ran, and does not know the option. */
+/* Asks whether pasta knows the option. 0 with *has, or -errno. */
 static int ask_option(const char *binary, const char *option, bool *has, struct err *e)
 {
 	const char *argv[] = {binary, option, "--version", NULL};
@@ -91,7 +91,7 @@ static int ask_features(const struct net_params *params, const char *binary,
 		       "passt of May 2026 or later");
 }
 
-/* Starts it. *ready_r becomes readable when packets flow, and closes when pasta is gone. */
+/* Starts pasta. *ready_r becomes readable when packets flow, and closes when pasta is gone. */
 static int spawn(struct net_driver *drv, const struct net_params *params,
 		 const struct net_target *target, const struct pasta_command *cmd, int *ready_r,
 		 struct err *e)
@@ -113,7 +113,7 @@ static int spawn(struct net_driver *drv, const struct net_params *params,
 	return helper_start(&drv->helper, &spec, e);
 }
 
-/* Its pid and a newline; end of file comes with its death. */
+/* Reads pasta's pid and a newline; end of file means that it died. */
 static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 {
 	char text[32];
@@ -126,7 +126,7 @@ static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 	return err_set(e, -EPROTO, "pasta closed its standard output without being ready");
 }
 
-/* Some of what goes wrong is said in words that do not tell what to do. */
+/* Adds advice to messages that give none. */
 static int add_hint(int code, struct err *e)
 {
 	if (code == -ECHILD && strcasestr(e->msg, "external") && strstr(e->msg, "interface"))
@@ -152,7 +152,7 @@ static void fill_result(const struct net_params *p, const struct cidr *cidr,
 	snprintf(result->ifname, sizeof(result->ifname), "%s",
 		 p->ifname ? p->ifname : net_pasta_ops.default_ifname);
 	result->mtu = p->mtu ? p->mtu : net_pasta_ops.default_mtu;
-	result->configure = false; /* pasta has done it */
+	result->configure = false; /* pasta has configured the interface */
 	cidr_address(cidr, 100, result->ip);
 	result->prefix_len = cidr->prefix_len;
 	cidr_address(cidr, 2, result->gateway);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of a pasta(1), and its command line. No processes here. */
+/* Checks which options a pasta(1) has, and makes its command line. Starts no process. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,8 +24,8 @@ bool pasta_opens_host_loopback(const struct net_params *params, const struct pas
 	return !params->disable_host_loopback || (params->auto_ports && !have->host_lo_to_ns_lo);
 }
 
-/* A detached namespace comes as standard input: STATE/netns is mounted where only the child sees
- * it, and later versions of pasta close every other descriptor that they inherit. */
+/* Passes a detached namespace as standard input: STATE/netns is mounted where only the child sees
+ * it, and later versions of pasta close every other inherited descriptor. */
 static const char **add_target(const struct net_params *params, const struct net_target *target,
 			       struct pasta_command *cmd, const char **arg)
 {
@@ -34,7 +34,8 @@ static const char **add_target(const struct net_params *params, const struct net
 		*arg++ = cmd->netns;
 		return arg;
 	}
-	/* pasta would watch the name of the namespace, and end when it vanishes; we end it. */
+	/* Otherwise pasta watches the name of the namespace, and ends when it vanishes; we end
+	 * pasta. */
 	*arg++ = "--no-netns-quit";
 	snprintf(cmd->userns, sizeof(cmd->userns), "--userns=/proc/%d/ns/user",
 		 (int)target->child_pid);
@@ -67,10 +68,10 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	const char **arg = cmd->argv;
 
 	*arg++ = params->binary ? params->binary : "pasta";
-	/* pasta stays our child, so that it dies with us, and says its pid when it is ready. */
+	/* pasta stays our child, so that it dies with us. It writes its pid when it is ready. */
 	*arg++ = "--foreground";
 	*arg++ = "--pid=/proc/self/fd/1";
-	/* Later versions do so by themselves, and say that the option will be dropped. */
+	/* Later versions do this by default, and warn that the option will be dropped. */
 	if (!have->host_lo_to_ns_lo)
 		*arg++ = "--stderr";
 	snprintf(cmd->ifname, sizeof(cmd->ifname), "--ns-ifname=%s",
@@ -83,8 +84,8 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	arg = add_addresses(cidr, cmd, arg);
 	if (params->disable_host_loopback) {
 		*arg++ = "--no-map-gw";
-		/* Its default is to make the ports that are open on the host's loopback
-		 * reachable on the one inside. */
+		/* By default, pasta makes the ports that are open on the host's loopback reachable
+		 * on the one inside. */
 		if (!pasta_opens_host_loopback(params, have))
 			*arg++ = "--tcp-ns=none";
 		*arg++ = "--udp-ns=none";

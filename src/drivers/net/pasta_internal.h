@@ -8,19 +8,18 @@
 #include "drivers/driver.h"
 #include "drivers/net/cidr.h"
 
-/* Options that not every pasta knows. Plain data. */
+/* Options that not every pasta has. Plain data. */
 struct pasta_features {
 	bool host_lo_to_ns_lo;
 };
 
-/* Whether it answered, in one line, that it does not know an option. The text on how to use it, if
- * there is any, is cut off. */
+/* Whether pasta's answer says, in its first line, that it does not know an option. The usage text,
+ * if there is any, is cut off. */
 bool pasta_lacks_option(char *answer);
 
-/* Whether TCP ports of the host's loopback can be reached on the one inside. Debian's version of
- * March 2023 opens no port outside (--tcp-ports=auto) unless it may do this too, as tried; those
- * that know
- * --host-lo-to-ns-lo (2024) need no such favour. */
+/* Whether TCP ports of the host's loopback are reachable on the one inside. Tests showed that
+ * Debian's version of March 2023 opens no port outside (--tcp-ports=auto) unless it may do this
+ * too. Versions with --host-lo-to-ns-lo (2024) do not need it. */
 bool pasta_opens_host_loopback(const struct net_params *params, const struct pasta_features *have);
 
 /* Words and numbers of one command line. argv points into the struct: do not copy it. */

@@ -15,7 +15,7 @@
 #include "ns/etcfiles.h"
 #include "ns/netif.h"
 
-/* Patience for what takes a millisecond. */
+/* The time limit for a change, which takes a millisecond. */
 #define TIMEOUT_MS 10000
 
 struct boot {
@@ -82,13 +82,13 @@ int readdress_start(struct readdress *r, const struct net_target *target, int mn
 	struct boot boot;
 	int code;
 
-	/* Padding too: what goes over the channel is defined. */
+	/* Also clears the padding, so that every byte that goes over the channel is defined. */
 	memset(&boot, 0, sizeof(boot));
 	boot.from = *from;
 	boot.to = *to;
 	boot.resolv_conf = mnt_ns_fd >= 0;
 	r->process.never_wait = true;
-	/* The role takes three descriptors; without a mount namespace the third is any. */
+	/* The role takes three descriptors. Without a mount namespace the third may be anything. */
 	code = inside_start(&r->process, ROLE_READDRESS, target, &boot, sizeof(boot),
 			    mnt_ns_fd >= 0 ? mnt_ns_fd : target->netns_fd, e);
 	if (!code) {
@@ -112,7 +112,7 @@ static struct netif_config config_of(const struct net_result *net)
 				     .gateway = net->gateway};
 }
 
-/* A file that was left as the host has it is none of ours. */
+/* Changes resolv.conf, unless the file is the host's. */
 static int change_resolv_conf(const struct boot *boot, int mnt_ns_fd, struct err *e)
 {
 	const char *old[NET_DNS_MAX], *dns[NET_DNS_MAX];

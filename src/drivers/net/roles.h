@@ -2,8 +2,7 @@
 #ifndef RINGKIT_DRIVERS_NET_ROLES_H
 #define RINGKIT_DRIVERS_NET_ROLES_H
 
-/* The network drivers' roles of the binary, started through inside.h; each returns the exit code.
- */
+/* The network drivers' roles of the binary, which inside.h starts. Each returns the exit code. */
 int router_main(void);
 int vpnkit_relay_main(void);
 int lxc_dhcp_main(void);

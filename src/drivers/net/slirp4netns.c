@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=slirp4netns: a process outside reads and writes the tap device inside and speaks TCP/IP for
- * it. slirp4netns(1) joins the namespaces by itself to open the tap, then says "1" on the
- * ready descriptor. This runs in the parent, with the user's privileges.
+ * --net=slirp4netns: slirp4netns(1) reads and writes the tap device inside and speaks TCP/IP for it
+ * outside. It joins the namespaces to open the tap, then writes "1" to the ready descriptor. This
+ * runs in the parent, with the user's privileges.
  *
- * That it dies with us is secured twice: by PR_SET_PDEATHSIG, which the kernel forgets when the
- * program has file capabilities (prctl(2); some give it cap_net_bind_service), and by the exit
+ * Two things make slirp4netns die with us: PR_SET_PDEATHSIG, which the kernel forgets when the
+ * program has file capabilities (prctl(2); some give it cap_net_bind_service), and the exit
  * descriptor (-e), a pipe whose other end only we hold.
  *
- * Its --help, which says what it can do, is read while it starts already, unless a mode is "auto".
+ * Its --help, which tells its options, is read while it is already starting, unless a mode is
+ * "auto".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +73,7 @@ static int begin_help(struct start *s, struct err *e)
 	int code = proc_begin(argv, &s->help, e);
 
 	s->help.abort_fd = s->target->abort_fd;
-	/* The job keeps the pointer, for its messages. */
+	/* The job keeps the pointer to argv, for its messages. */
 	s->help.argv = s->cmd.argv;
 	if (code == -ENOENT)
 		err_wrap(e, code,
@@ -94,7 +95,7 @@ static int finish_help(struct start *s, struct slirp4netns_features *features, s
 	return slirp4netns_check_features(s->params, features, e);
 }
 
-/* A kernel without CONFIG_SECCOMP answers EINVAL: prctl(2). */
+/* Without CONFIG_SECCOMP the kernel answers EINVAL: prctl(2). */
 static bool kernel_has_seccomp(void)
 {
 	return prctl(PR_GET_SECCOMP) >= 0 || errno != EINVAL;
@@ -105,7 +106,8 @@ static bool is_auto(const char *mode)
 	return !strcmp(mode, "auto");
 }
 
-/* In a detached namespace the sandbox would hide what slirp4netns still needs (RootlessKit). */
+/* Chooses the modes that are "auto". With a detached namespace the sandbox would hide what
+ * slirp4netns still needs, as RootlessKit has found. */
 static void choose_modes(struct start *s, const struct slirp4netns_features *features)
 {
 	if (is_auto(s->params->sandbox))
@@ -130,18 +132,19 @@ static int explicit_modes(struct start *s, struct err *e)
 	return 0;
 }
 
-/* As RootlessKit does: a persistent device outlives slirp4netns, and closing it does not make the
- * kernel wait for a grace period: without, the end takes 15 ms longer. */
+/* Makes a persistent tap device, as RootlessKit does: it outlives slirp4netns, so that closing it
+ * does not make the kernel wait for a grace period. Otherwise the end takes 15 ms longer. */
 static int make_tap(const struct start *s, struct err *e)
 {
 	const struct net_target *t = s->target;
 
 	if (t->userns_fd < 0 || t->netns_fd < 0)
-		return 0; /* slirp4netns makes it */
+		return 0; /* slirp4netns makes the device */
 	return tap_create_inside(t->userns_fd, t->netns_fd, interface_name(s->params), e);
 }
 
-/* Starts it. *ready_r becomes readable when packets flow, and closes when slirp4netns is gone. */
+/* Starts slirp4netns. *ready_r becomes readable when packets flow, and closes when slirp4netns is
+ * gone. */
 static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, struct err *e)
 {
 	auto_fd int ready_w = -1, exit_r = -1;
@@ -170,7 +173,7 @@ static int spawn(struct net_driver *drv, const struct start *s, int *ready_r, st
 	return helper_start(&drv->helper, &spec, e);
 }
 
-/* Anything but "1" is no readiness; end of file comes with its death. */
+/* Reads the ready descriptor. Only "1" means ready; end of file means that slirp4netns died. */
 static int read_ready(struct net_driver *drv, int ready_r, struct err *e)
 {
 	char byte = 0;
@@ -192,9 +195,10 @@ static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, int tim
 	return code ? code : read_ready(drv, ready_r, e);
 }
 
-/* libslirp's fixed network, fd00::/64. It sends router advertisements too, but for the first one a
- * command would have to wait some seconds, and a kernel that forwards ignores them (accept_ra in
- * the kernel's ip-sysctl.rst): a Kubernetes node would lose its route when the last one expires. */
+/* Sets libslirp's fixed network, fd00::/64. libslirp also sends router advertisements. But a
+ * command would have to wait some seconds for the first one, and a kernel that forwards ignores
+ * them (accept_ra in the kernel's ip-sysctl.rst): a Kubernetes node would lose its route when the
+ * last one expires. */
 static void fill_ipv6(struct net_result *result)
 {
 	snprintf(result->ip6, sizeof(result->ip6), "fd00::100");
@@ -229,7 +233,7 @@ static void slirp4netns_stop(struct net_driver *drv)
 	free(drv);
 }
 
-/* The command is running when this returns, ready or not. */
+/* The job for --help may still run when this returns. */
 static int launch(struct net_driver *drv, struct start *s, struct err *e)
 {
 	struct slirp4netns_features features = {0};
@@ -251,7 +255,8 @@ static int launch(struct net_driver *drv, struct start *s, struct err *e)
 	if (code == 0)
 		code = wait_ready(drv, ready_r, s->target->abort_fd, s->params->ready_timeout_ms,
 				  &start_err);
-	/* A slirp4netns that is too old has failed by now, or does something else than asked. */
+	/* A slirp4netns that is too old has failed by now, or ignores an option. Its --help tells
+	 * which one. */
 	if (!help_first && code != -ECANCELED)
 		help_code = finish_help(s, &features, &help_err);
 	if (help_code < 0 || code < 0)
@@ -280,7 +285,7 @@ static int slirp4netns_start(const struct net_params *params, const struct net_t
 	code = begin_help(&s, e);
 	if (code == 0)
 		code = launch(drv, &s, e);
-	proc_end(&s.help.proc, SIGKILL, 0); /* when it has not been finished */
+	proc_end(&s.help.proc, SIGKILL, 0); /* if it was not finished */
 	close_fd(&s.help.out_fd);
 	if (code < 0) {
 		slirp4netns_stop(drv);

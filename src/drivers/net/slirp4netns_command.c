@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of a slirp4netns(1), and its command line. No processes here. */
+/* Checks which options a slirp4netns(1) has, and makes its command line. Starts no process. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -54,8 +54,8 @@ bool slirp4netns_detached(const struct net_params *params, const struct net_targ
 	return params->detach_netns || target->netns_path;
 }
 
-/* A detached namespace is named by the descriptor that slirp4netns inherits: STATE/netns is mounted
- * where only the child sees it, and a pid may be another's by now. */
+/* Names a detached namespace by the descriptor that slirp4netns inherits: STATE/netns is mounted
+ * where only the child sees it, and a pid may be another process's by now. */
 static const char **add_target(const struct net_params *params, const struct net_target *target,
 			       struct slirp4netns_command *cmd, const char **arg)
 {

@@ -27,7 +27,7 @@ int tap_check_device(const char *path, struct err *e)
 			 path, path);
 }
 
-/* The message of the process, or why there is none. */
+/* Reads the message of the process, or finds out why there is none. */
 static int read_answer(int fd, struct err *e)
 {
 	struct err answer;

@@ -4,14 +4,14 @@
 
 #include "base/err.h"
 
-/* Whether the device that taps are made with can be opened. path NULL: /dev/net/tun. 0 or -errno
- * with the remedy. */
+/* Checks that the device that makes taps can be opened. path NULL: /dev/net/tun. 0, or -errno with
+ * the remedy. */
 int tap_check_device(const char *path, struct err *e);
 
 /*
- * Makes a persistent tap device in a network namespace that the caller is not in: by a short-lived
- * process that joins both namespaces (setns(2)), which a process cannot undo for itself. The
- * descriptors are borrowed. The caller must have one thread. 0 or -errno.
+ * Makes a persistent tap device in a network namespace that the caller is not in. A short-lived
+ * process joins both namespaces for this (setns(2)), because a process cannot go back. The
+ * descriptors are borrowed. The caller must have only one thread. 0 or -errno.
  */
 int tap_create_inside(int userns_fd, int netns_fd, const char *ifname, struct err *e);
 

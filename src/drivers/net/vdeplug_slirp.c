@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=vdeplug_slirp (deprecated): libslirp behind VDE. Two vde_plug(1): one connects slirp to a
- * socket in the state directory, the other, in the namespace, that socket to a tap device. Neither
- * says when it is ready, so the gateway is asked by ARP. This runs in the parent.
+ * --net=vdeplug_slirp (deprecated): libslirp behind VDE. There are two vde_plug(1): one connects
+ * slirp to a socket in the state directory, the other, in the namespace, connects that socket to a
+ * tap device. Neither says when it is ready, so we ask for the gateway by ARP. This runs in the
+ * parent.
  *
- * RootlessKit starts the second one from a third, by a pipe; vde_plug takes two ends itself, and
- * the socket can be reached from any network namespace.
+ * RootlessKit starts the second one from a third, by a pipe. But vde_plug takes two ends itself,
+ * and the socket can be reached from any network namespace.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -46,7 +47,7 @@ static const char *interface_name(const struct net_params *p)
 	return p->ifname ? p->ifname : net_vdeplug_slirp_ops.default_ifname;
 }
 
-/* The second end makes a socket of its own, with a "+" after the name. */
+/* The second vde_plug makes a socket of its own, with a "+" after the name. */
 static int make_socket_name(struct net_driver *drv, const char *state_dir, struct err *e)
 {
 	size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 2;
@@ -86,7 +87,7 @@ static int start_slirp(struct net_driver *drv, const struct net_params *params, 
 	return helper_start(&drv->slirp, &spec, e);
 }
 
-/* The one that comes second must find the socket, or both wait. */
+/* The second vde_plug must find the socket of the first, or both wait. */
 static int wait_socket(struct net_driver *drv, int abort_fd, struct err *e)
 {
 	uint64_t end = loop_now_ms() + SOCKET_TIMEOUT_MS;
@@ -130,7 +131,7 @@ static int start_tap(struct net_driver *drv, const struct net_params *params,
 	return helper_start(&drv->tap, &spec, e);
 }
 
-/* Whichever has ended is why there is no answer. */
+/* Waits for the probe's answer. If one of the programs has ended, that is why there is none. */
 static int wait_probe(struct net_driver *drv, int abort_fd, struct err *e)
 {
 	struct inside_answer answer;
@@ -194,8 +195,8 @@ static void vdeplug_slirp_stop(struct net_driver *drv)
 	free(drv);
 }
 
-/* The interface gets the MTU that was asked for, as with RootlessKit; vde_plug has no option for
- * it. */
+/* The interface gets the MTU that the user wants, as with RootlessKit, but vde_plug has no option
+ * for it. */
 static void warn(const struct net_params *params)
 {
 	log_warning("--net=vdeplug_slirp is deprecated: use --net=slirp4netns or --net=pasta");
@@ -230,7 +231,8 @@ static int vdeplug_slirp_start(const struct net_params *params, const struct net
 	return 0;
 }
 
-/* Either program is of no use without the other: the first end is told, and only that. */
+/* Reports the end of the first program that dies, and only that: neither is of use without the
+ * other. */
 static void half_died(void *arg, const char *msg)
 {
 	struct net_driver *drv = arg;

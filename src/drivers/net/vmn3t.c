@@ -21,7 +21,7 @@ void vmn3t_build_init(uint8_t out[VMN3T_INIT_BYTES])
 	memset(out, 0, VMN3T_INIT_BYTES);
 	memcpy(out, MAGIC, MAGIC_BYTES);
 	out[MAGIC_BYTES] = VERSION;
-	/* The commit that the client was built from, which no server looks at. */
+	/* The commit that the client was built from; no server looks at it. */
 	memset(out + MAGIC_BYTES + 4, '0', VMN3T_INIT_BYTES - MAGIC_BYTES - 4);
 }
 
@@ -45,7 +45,7 @@ int vmn3t_check_init(const uint8_t in[VMN3T_INIT_BYTES], struct err *e)
 	return 0;
 }
 
-/* The reason is a length and that many characters. */
+/* Reads the server's reason: a length and that many characters. */
 static int disconnected(const uint8_t *in, struct err *e)
 {
 	char text[256];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * --net=vpnkit: VPNKit outside speaks TCP/IP for a tap device inside; frames go through a socket in
- * the state directory. It neither knows namespaces nor taps, so a process of ours (vpnkit_relay.c)
- * stands between. This file is the parent's half: it starts both, in turn, and watches them.
+ * --net=vpnkit: VPNKit outside speaks TCP/IP for a tap device inside. Frames go through a socket in
+ * the state directory. VPNKit knows neither namespaces nor taps, so a process of ours
+ * (vpnkit_relay.c) is between them. This is the parent's half: it starts both, one after the other,
+ * and watches them.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,16 +22,17 @@
 #include "drivers/net/vpnkit_internal.h"
 #include "drivers/registry_internal.h"
 
-/* VPNKit's network, which it is not asked about. */
+/* VPNKit's fixed network. */
 #define GATEWAY	   "192.168.65.1"
 #define PREFIX_LEN 24
 
 #define SOCKET_TIMEOUT_MS 10000
 #define RELAY_TIMEOUT_MS  10000
-/* More than the relay's own time-out, which says what it waited for. */
+/* More than the relay's own time-out, whose message names what it waited for. */
 #define ANSWER_TIMEOUT_MS (RELAY_TIMEOUT_MS + 2000)
 #define CONNECT_RETRY_MS  10
-/* The relay sees VPNKit's end first, and ends too; VPNKit's words are the better ones. */
+/* The relay notices VPNKit's end first, and ends too. This is the time to wait for VPNKit's own
+ * message, which says more. */
 #define DEATH_GRACE_MS 200
 
 struct net_driver {
@@ -78,7 +80,8 @@ static int start_vpnkit(struct net_driver *drv, const struct net_params *params,
 	return code;
 }
 
-/* A connected socket, or -errno: it is not there yet, or does not take connections. */
+/* Connects to VPNKit. The socket, or -errno: VPNKit's socket is not there yet, or does not take
+ * connections. */
 static int try_connect(const struct net_driver *drv)
 {
 	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -8,17 +8,17 @@
 
 #include "drivers/net/inside.h"
 
-/* What the relay is told, along with the connected socket, and what it answers. */
+/* What the relay gets, along with the connected socket, and what it answers. */
 struct vpnkit_boot {
 	char ifname[IFNAMSIZ];
-	int timeout_ms; /* for everything that it waits for until it is ready */
+	int timeout_ms; /* time limit for everything until it is ready */
 	bool debug;
 };
 
 struct vpnkit_answer {
 	struct inside_answer head;
 	in_addr_t ip;
-	unsigned mtu; /* VPNKit's idea */
+	unsigned mtu; /* the one that VPNKit names */
 };
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The role "vpnkit-relay": frames from the tap device in the namespace to VPNKit's socket and back.
- * Runs in the user and network namespace of the command, and has nothing left but the right to
- * read, write and wait once frames flow.
+ * The role "vpnkit-relay": carries frames from the tap device in the namespace to VPNKit's socket
+ * and back. The process runs in the user and network namespace of the command. Once frames flow, it
+ * has nothing left but the right to read, write and wait.
  *
- * The socket is a stream, so one read takes as many frames as are there and one write carries many;
- * a tap takes and gives one frame a call. Both are read to the bottom before anything is waited
- * for. When VPNKit does not keep up, the tap is not read, and its queue drops what TCP then
- * repeats. There is no ring here: VPNKit is at its own limit long before these system calls are.
+ * The socket is a stream, so one read takes all frames that are there and one write carries many; a
+ * tap takes and gives one frame a call. Both are read until they are empty before the process
+ * waits. When VPNKit does not keep up, the tap is not read, and its queue drops what TCP then
+ * repeats. This does not use a ring, because VPNKit reaches its own limit long before these system
+ * calls do.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -29,10 +30,10 @@
 #include "drivers/net/vpnkit_internal.h"
 #include "ns/netif.h"
 
-/* Room for some largest frames each way: a batch. */
+/* Room for a batch of some frames of the largest size, each way. */
 #define BUFFER_BYTES (4 * (VMN3T_HEADER_BYTES + VMN3T_FRAME_MAX))
 
-/* How often the address is asked for. */
+/* How often the request for an address is repeated. */
 #define DHCP_RETRY_MS 1000
 
 struct buffer {
@@ -68,7 +69,7 @@ static int poll_until(int fd, short events, uint64_t end)
 	return fds[1].revents ? -ECANCELED : 0;
 }
 
-/* Reads once into the buffer, waiting until end. 0 or -errno; -ECONNRESET at end of file. */
+/* Reads once into the buffer; waits until end. 0 or -errno; -ECONNRESET at end of file. */
 static int fill(struct relay *r, uint64_t end)
 {
 	int code = poll_until(r->sock, POLLIN, end);
@@ -98,7 +99,7 @@ static int handshake_error(int code, const char *what, struct err *e)
 	return err_errno(e, code, "VPNKit's socket, %s", what);
 }
 
-/* The next len bytes of the handshake; NULL with *e. Valid until the next fill. */
+/* Takes the next len bytes of the handshake; NULL with *e. Valid until the next fill. */
 static const uint8_t *take(struct relay *r, size_t len, const char *what, struct err *e)
 {
 	while (r->in.end - r->in.start < len) {
@@ -132,7 +133,7 @@ static int send_all(struct relay *r, const uint8_t *data, size_t len, const char
 	return 0;
 }
 
-/* A random UUID, version 4 of RFC 4122, as text. */
+/* Makes a random UUID, version 4 of RFC 4122, as text. */
 static int make_uuid(char *out, size_t size, struct err *e)
 {
 	uint8_t b[16];
@@ -164,7 +165,7 @@ static int handshake(struct relay *r, struct err *e)
 		return code;
 	vmn3t_build_command(uuid, command);
 	code = send_all(r, command, sizeof(command), "to the request for an interface", e);
-	/* A refusal may be all that comes. */
+	/* A refusal may be all that VPNKit sends. */
 	got = code ? NULL : take(r, VMN3T_ANSWER_BYTES, "to the request for an interface", e);
 	if (!got)
 		return e->code;
@@ -183,7 +184,7 @@ static int send_discover(struct relay *r, uint32_t xid, struct err *e)
 	return send_all(r, frame, VMN3T_HEADER_BYTES + len, "to DHCP", e);
 }
 
-/* The address in the frames that have come, or 0. VPNKit's first word is the last: it has one
+/* The address that the received frames offer, or 0. VPNKit's first offer is final: it has one
  * address for each UUID, and does not wait for a request. */
 static in_addr_t offered(struct relay *r, uint32_t xid)
 {
@@ -230,7 +231,8 @@ static int ask_address(struct relay *r, in_addr_t *ip, struct err *e)
 
 /* Frames */
 
-/* A frame that the tap does not take now (it is down, memory is short) is lost, as on a wire. */
+/* Delivers a frame. One that the tap does not take now (it is down, memory is short) is lost, as on
+ * a wire. */
 static int deliver(struct relay *r, const uint8_t *frame, size_t len)
 {
 	if (len < ETH_HLEN)
@@ -254,7 +256,7 @@ static int deliver_all(struct relay *r)
 	return code;
 }
 
-/* As many frames as there are, or as there is room for. */
+/* Collects all frames that are there, or for which there is room. */
 static int collect(struct relay *r)
 {
 	struct buffer *b = &r->out;
@@ -286,7 +288,7 @@ static int flush(struct relay *r)
 	return 0;
 }
 
-/* A turn of the relay. 0, 1 when the parent is gone, or -errno with *e. */
+/* Runs a turn of the relay. 0, 1 when the parent is gone, or -errno with *e. */
 static int turn(struct relay *r, struct err *e)
 {
 	bool full = r->out.end > 0;

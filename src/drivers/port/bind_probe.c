@@ -20,8 +20,8 @@ static int try_bind(const struct port_route *port)
 	if (port->listen.ss_family == AF_INET6 &&
 	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only)) < 0)
 		return -errno;
-	/* Connections that linger in TIME_WAIT are no obstacle; with UDP it would share the port.
-	 */
+	/* For TCP, so that connections in TIME_WAIT are no obstacle. With UDP it would let the
+	 * probe share the port. */
 	if (tcp && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return -errno;
 	if (bind(fd, (const struct sockaddr *)&port->listen, sizeof(port->listen)) < 0)

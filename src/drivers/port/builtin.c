@@ -14,13 +14,13 @@
 #include "ports/address.h"
 
 /*
- * The port driver "builtin": ports by way of the data plane. Runs in the parent. This file turns
- * specs into addresses; the work is behind dataplane.h.
+ * The port driver "builtin": the data plane carries the ports. Runs in the parent. This file turns
+ * specs into addresses; the work is done behind dataplane.h.
  */
 struct port_driver {
 	struct dataplane *dp;
 	bool transparent;
-	char child_ip[INET6_ADDRSTRLEN]; /* for ports without one; "": loopback */
+	char child_ip[INET6_ADDRSTRLEN]; /* for ports without an address; "": loopback */
 };
 
 static int backend_from_name(const char *name, enum dataplane_backend *out)
@@ -75,7 +75,8 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 	return 0;
 }
 
-/* A socket that comes from the namespace is told from others by its cookie alone. */
+/* Refuses childListenIP where network namespaces have no cookie: only by it a socket made in the
+ * namespace can be told from others. */
 static int check_inside(const struct port_driver *drv, const struct port_spec *spec, struct err *e)
 {
 	if (!spec->child_listen_ip[0] || dataplane_netns_cookie(drv->dp))
@@ -162,7 +163,8 @@ static int builtin_describe(const struct port_driver *drv, port_counter_fn *fn, 
 		{.name = "dataplaneVersion", .text = dataplane_program(drv->dp)},
 		{.name = "netnsCookie", .value = cookie},
 	};
-	size_t n = ARRAY_SIZE(facts) - (cookie == 0); /* the last tells that it is known */
+	size_t n = ARRAY_SIZE(facts) - (cookie == 0); /* the last fact is that the cookie is
+						       * known */
 	struct port_counter transparent = {
 		.group = "extra", .name = "sourceIPTransparentBackend", .text = "nft"};
 	int code = drv->transparent ? fn(arg, &transparent) : 0;
@@ -198,7 +200,7 @@ const struct port_driver_ops port_builtin_ops = {
 	.stats = builtin_stats,
 };
 
-/* RootlessKit's port driver of that name, for clients that know it. */
+/* Protocols of RootlessKit's port driver of that name, for clients that know it. */
 static const char *const gvisor_protos[] = {"tcp", "tcp4", "udp", "udp4", NULL};
 
 const struct port_driver_ops port_gvisor_ops = {

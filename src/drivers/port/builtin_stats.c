@@ -9,16 +9,15 @@
 #include "dataplane/stats.h"
 
 /*
- * The counters of the data plane under the names that the API has for them: one table for a worker,
- * one for a port.
+ * The names that the API has for the data plane's counters: one table for a worker, one for a port.
  */
 
 struct counter {
 	const char *group, *name;
-	size_t at; /* in struct stats or struct port_stats */
+	size_t at; /* offset in struct stats or struct port_stats */
 };
 
-/* The versions of clang-format differ about braces in macros. */
+/* Versions of clang-format differ about braces in macros. */
 /* clang-format off */
 #define TCP(n, field)      {"tcp", n, offsetof(struct stats, tcp_##field)}
 #define UDP(n, field)      {"udp", n, offsetof(struct stats, udp_##field)}
@@ -122,13 +121,13 @@ static const struct counter port_counters[] = {
 static_assert(ARRAY_SIZE(worker_counters) == STATS_WORDS, "every counter has a name");
 static_assert(ARRAY_SIZE(port_counters) == PORT_STATS_WORDS, "every counter has a name");
 
-/* Who gets the list. */
+/* The receiver of the list. */
 struct taker {
 	port_counter_fn *fn;
 	void *arg;
 };
 
-/* Each counter of a table, with its value in base. where: scope and index. */
+/* Lists each counter of a table with its value in base. where: scope and index. */
 static int list(const struct taker *taker, struct port_counter where, const struct counter *table,
 		size_t n, const void *base)
 {
@@ -150,7 +149,8 @@ static int list_port(void *arg, int id, const struct port_stats *stats)
 	return list(arg, where, port_counters, ARRAY_SIZE(port_counters), stats);
 }
 
-/* All workers together, then each of them: read once, so that the parts add up to the whole. */
+/* Lists all workers together, then each of them. They are read once, so that the parts add up to
+ * the whole. */
 static int list_workers(const struct dataplane *dp, const struct taker *taker)
 {
 	struct port_counter where = {.scope = COUNTER_TOTAL};

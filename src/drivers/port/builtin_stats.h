@@ -6,7 +6,7 @@
 
 struct dataplane;
 
-/* The data plane's counters, as struct port_driver_ops lists them. 0 or -errno. */
+/* Lists the data plane's counters, as stats of struct port_driver_ops. 0 or -errno. */
 int builtin_stats_list(const struct dataplane *dp, port_counter_fn *fn, void *arg);
 
 #endif

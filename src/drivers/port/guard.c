@@ -21,7 +21,8 @@
 #define KEEP_FDS_MAX 4
 #define ARGS_MAX     32
 
-/* Its end takes a few milliseconds; on a machine that swaps, more. */
+/* How long to wait for the guard's end: it takes some milliseconds, and longer on a machine that
+ * swaps. */
 #define END_GRACE_MS 5000
 
 int guard_start(struct guard *guard, const char *const *argv, const int *keep_fds,
@@ -76,7 +77,7 @@ void guard_end(struct guard *guard)
 	proc_end(&guard->proc, SIGKILL, 0);
 }
 
-/* From here on: the guard's own process. */
+/* The guard's own process */
 
 static int start_command(const char *const *argv, struct proc *command)
 {
@@ -105,8 +106,8 @@ static int start_command(const char *const *argv, struct proc *command)
 	return code;
 }
 
-/* Everything the command has started is in its process group or has been killed with it; whatever
- * is orphaned comes to us. Returns the command's exit code. */
+/* Ends everything that the command has started, which is in its process group, or an orphan and so
+ * our child. Returns the command's exit code. */
 static int end_all(struct proc *command)
 {
 	int status = 0, exit_code = EXITCODE_FAILED;
@@ -118,7 +119,7 @@ static int end_all(struct proc *command)
 		if (pid == command->pid && WIFEXITED(status))
 			exit_code = WEXITSTATUS(status);
 		else if (pid == command->pid && WIFSIGNALED(status))
-			exit_code = 128 + WTERMSIG(status); /* as a shell tells it */
+			exit_code = 128 + WTERMSIG(status); /* as in a shell */
 		if (pid < 0)
 			return exit_code;
 	}
@@ -137,7 +138,7 @@ int guard_main(int argc, char **argv)
 	    start_command((const char *const *)(argv + 1), &command) < 0)
 		return EXITCODE_NOT_RUN;
 	fds[1].fd = command.pidfd;
-	/* The command is under none of this. */
+	/* The restriction is for the guard only; the command was started before it. */
 	if (sandbox_guard(command.pid, &e) < 0) {
 		log_error("%s", e.msg);
 		proc_end(&command, SIGKILL, 0);

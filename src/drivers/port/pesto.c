@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The port driver "pesto": ports of a pasta network, which pesto(1) adds and removes over the
- * socket that pasta listens on (--conf-path). Runs in the parent; pasta forwards.
+ * The port driver "pesto": ports of a pasta network. pesto(1) adds and removes them over the socket
+ * that pasta listens on (--conf-path). Runs in the parent; pasta forwards.
  *
- * What pesto says is not enough. It ends with 0 when pasta cannot listen for the new port, and then
- * pasta, which has taken the rule all the same, listens for none of the others either until the
- * rule has gone. So a port is tried before pesto is asked; afterwards it must be in use, or the
- * rule is taken back. One pesto runs at a time: the rules are one table.
+ * pesto's exit code is not enough. It is 0 even when pasta cannot listen for the new port. Then
+ * pasta has taken the rule all the same, and listens for none of the other ports either until the
+ * rule has gone. So a port is tried before pesto runs. Afterwards it must be in use, or the rule is
+ * removed again. One pesto runs at a time, because pasta's rules are one table.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -23,7 +23,7 @@
 #include "drivers/port/pesto_command.h"
 #include "drivers/registry_internal.h"
 
-/* A call of pesto takes 6 to 13 ms, on a loaded machine a second. */
+/* A call of pesto takes 6 to 13 ms, and a second on a loaded machine. */
 #define CALL_TIMEOUT_MS	 10000
 #define START_TIMEOUT_MS 5000
 
@@ -31,23 +31,23 @@
 #define LISTEN_TIMEOUT_MS 2000
 #define LISTEN_PAUSE_MS	  5
 
-/* The driver's part of a port: an add or a remove that waits, or is being carried out. */
+/* The driver's part of a port: an add or a remove that waits or is under way. */
 struct job {
 	struct port *port;
-	struct port_spec spec; /* as pesto has it */
+	struct port_spec spec; /* in pesto's form */
 	bool removing;
 	struct job *next;
 };
 
 struct port_driver {
 	struct loop *loop;
-	const char *binary, *socket; /* of the caller */
+	const char *binary, *socket; /* borrowed from the caller */
 	char child_ip[INET6_ADDRSTRLEN];
 	bool ipv6;
 	struct job *first, **last; /* the first is under way */
 	bool busy;
-	/* Of the first: */
-	bool undoing; /* the rule is taken back, for this reason: */
+	/* About the first job: */
+	bool undoing; /* its rule is being removed again, for this reason: */
 	struct err why;
 	uint64_t listen_end_ms;
 	struct proc proc;
@@ -91,7 +91,7 @@ static int pesto_start(const struct port_params *params, struct port_driver **ou
 	return 0;
 }
 
-/* Lets go of the process and of what waits for it. */
+/* Ends the process and drops what waits for it. */
 static void clear(struct port_driver *drv)
 {
 	loop_remove(drv->exit_src);
@@ -99,7 +99,7 @@ static void clear(struct port_driver *drv)
 	loop_remove(drv->timer);
 	drv->exit_src = drv->output_src = drv->timer = NULL;
 	if (drv->proc.pid > 0)
-		kill(-drv->proc.pid, SIGKILL); /* a wrapper's program too */
+		kill(-drv->proc.pid, SIGKILL); /* also the program of a wrapper */
 	proc_end(&drv->proc, SIGKILL, 0);
 	helper_output_close(&drv->output);
 }
@@ -120,7 +120,7 @@ static void settle(struct port_driver *drv, enum port_settler by, const struct e
 
 static int run_pesto(struct port_driver *drv, bool remove, struct err *e);
 
-/* The rule goes; then the add fails for the reason that *e gives. */
+/* Removes the rule again; then the add fails for the reason in *e. */
 static void undo(struct port_driver *drv, const struct err *e)
 {
 	struct err failed = {.code = 0};
@@ -156,7 +156,7 @@ static void check_listening(void *arg, uint32_t events)
 	undo(drv, &e);
 }
 
-/* Whether a rule that could not be removed is not there: the port is free. */
+/* Whether the port is free, so that a rule that could not be removed is not there. */
 static bool is_free(const struct port_spec *spec)
 {
 	struct port_route route;
@@ -165,7 +165,7 @@ static bool is_free(const struct port_spec *spec)
 	return bind_probe(spec, &route, &e) == 0;
 }
 
-/* pesto has ended; failed: NULL for success. */
+/* Goes on after pesto has ended; failed: NULL for success. */
 static void on_end(struct port_driver *drv, const struct err *failed)
 {
 	struct job *job = drv->first;
@@ -182,7 +182,7 @@ static void on_end(struct port_driver *drv, const struct err *failed)
 		drv->listen_end_ms = loop_now_ms() + LISTEN_TIMEOUT_MS;
 		check_listening(drv, 0);
 	} else if (failed->code == -ETIMEDOUT) {
-		undo(drv, failed); /* it may have been carried out */
+		undo(drv, failed); /* pasta may have the rule */
 	} else {
 		settle(drv, PORT_BY_PROGRAM, failed);
 	}
@@ -239,7 +239,7 @@ static int watch(struct port_driver *drv)
 	return drv->exit_src && drv->output_src && drv->timer ? 0 : -ENOMEM;
 }
 
-/* Starts pesto for the first job. 0 or -errno, and then it does not run. */
+/* Starts pesto for the first job. 0, or -errno, and then pesto does not run. */
 static int run_pesto(struct port_driver *drv, bool remove, struct err *e)
 {
 	struct proc_spec spec = {

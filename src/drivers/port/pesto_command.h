@@ -8,13 +8,13 @@
 #include "base/err.h"
 #include "ports/spec.h"
 
-/* What pesto(1) is told about a port. No processes here. */
+/* Makes pesto(1)'s command line for a port. Starts no process. */
 
 /*
- * The port as pesto can have it, with a protocol of one family and an address: pasta has a rule for
- * each family, and an address that is left out is that family's wildcard, IPv4's unless the
- * protocol or the child IP says IPv6. child_ip: the namespace's own, which pasta sends to; no other
- * can be had. 0, or -errno with *e filled in.
+ * Brings a port into pesto's form, with a protocol of one family and an address. pasta has a rule
+ * for each family. A missing address becomes that family's wildcard: IPv4's unless the protocol or
+ * the child IP says IPv6. child_ip: the namespace's own address, the only one that pasta sends to.
+ * 0, or -errno with *e filled in.
  */
 int pesto_spec(const struct port_spec *spec, bool ipv6, const char *child_ip, struct port_spec *out,
 	       struct err *e);
@@ -25,7 +25,7 @@ struct pesto_command {
 	const char *argv[6];
 };
 
-/* spec as pesto_spec made it. remove: the rule is to go. */
+/* Makes the command line. spec: made by pesto_spec. remove: the rule is to be removed. */
 void pesto_build_command(const struct port_spec *spec, bool remove, const char *binary,
 			 const char *socket, struct pesto_command *cmd);
 

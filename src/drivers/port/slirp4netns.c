@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The port driver "slirp4netns" (deprecated): the process that carries the network's packets
- * forwards ports too, asked over its API socket. Runs in the parent.
+ * The port driver "slirp4netns" (deprecated): the process that carries the network's packets also
+ * forwards ports, which it is asked for over its API socket. Runs in the parent.
  *
- * A request that was not answered may have been carried out, or may be later. Then the table here
- * and the one of slirp4netns are brought together again before anything else is asked: what it
- * forwards and no port of ours has is removed, what it has lost is added.
+ * A request without an answer may have been carried out, or may be later. Before anything else is
+ * requested, our table and that of slirp4netns are compared: what it forwards without a port of
+ * ours is removed, and what it has lost is added again.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -28,11 +28,11 @@
 struct forward {
 	struct port_driver *drv;
 	struct port *port;
-	long long slirp_id; /* 0 until it is there */
-	bool seen;	    /* in the list of slirp4netns */
+	long long slirp_id; /* 0 until it is forwarded */
+	bool seen;	    /* it is in slirp4netns's list */
 	bool asked;	    /* an add or a remove is under way */
 	UT_hash_handle by_slirp_id;
-	struct forward *prev, *next; /* of the driver */
+	struct forward *prev, *next; /* the driver's other forwards */
 };
 
 struct port_driver {
@@ -64,7 +64,7 @@ static int slirp_start(const struct port_params *params, struct port_driver **ou
 	return 0;
 }
 
-/* slirp_id: 0 for none. */
+/* Sets slirp4netns's number of a forward. slirp_id: 0 for none. */
 static void set_slirp_id(struct forward *f, long long slirp_id)
 {
 	if (f->slirp_id && hash_has(&f->by_slirp_id))
@@ -80,7 +80,7 @@ static void forward_end(struct forward *f)
 	DL_DELETE(f->drv->forwards, f);
 }
 
-/* Its own word for the protocol. sctp goes through as it is: slirp4netns says what it thinks. */
+/* slirp4netns's word for the protocol. sctp is passed on unchanged, and slirp4netns refuses it. */
 static const char *slirp_proto(const char *proto)
 {
 	if (!strcmp(proto, "tcp") || !strcmp(proto, "tcp4"))
@@ -95,7 +95,7 @@ static bool is_udp(const struct port_spec *spec)
 	return !strncmp(spec->proto, "udp", 3);
 }
 
-/* A malloc'd text or NULL. */
+/* Makes the request to add a forward: a malloc'd text, or NULL. */
 static char *add_text(const struct forward *f)
 {
 	const struct port_spec *spec = &f->port->spec;
@@ -127,13 +127,13 @@ static char *remove_text(long long slirp_id)
 	return text;
 }
 
-/* Whether it may have done what it did not confirm. */
+/* Whether slirp4netns may have done what it did not confirm. */
 static bool is_unsure(const struct err *e)
 {
 	return e->code == -ETIMEDOUT || e->code == -EPROTO;
 }
 
-/* Why it refused, as far as can be found out: it says no more than which argument. */
+/* Explains a refusal as far as possible: slirp4netns only names the wrong argument. */
 static void explain(const struct port_spec *spec, const char *refused, struct err *e)
 {
 	struct port_spec as_ipv4 = *spec;
@@ -169,7 +169,7 @@ static void warn_about(struct port_driver *drv, const struct port_spec *spec)
 		    "host get no replies; --port-driver=builtin has no such limit");
 }
 
-/* Ends the forward's add or remove, which ends the forward too unless keep. */
+/* Answers the forward's add or remove and, unless keep, ends the forward. */
 static void settle(struct forward *f, bool keep, const struct err *e)
 {
 	struct port_driver *drv = f->drv;
@@ -263,7 +263,7 @@ static void slirp_remove(struct port *port)
 	}
 }
 
-/* The rest of this file brings the two tables together. */
+/* The rest of this file makes the two tables agree again. */
 
 static void on_retry(void *arg, uint32_t events)
 {
@@ -301,8 +301,8 @@ static void remove_stray(struct port_driver *drv, long long slirp_id)
 		drv->unsure = true;
 }
 
-/* Requests are carried out in order, so no removal of the forward has come before this. One that
- * waits was asked with the old number. */
+/* Requests are carried out in order, so this forward was not removed before. A removal that waits
+ * has the old number, so the tables are compared again. */
 static void on_added_again(void *arg, const struct slirp4netns_answer *answer, const struct err *e)
 {
 	struct forward *f = arg;
@@ -331,7 +331,7 @@ static void on_list(void *arg, const struct slirp4netns_answer *answer, const st
 	struct forward *f;
 
 	drv->listing = false;
-	if (e && e->code == -ECONNREFUSED) { /* what it forwarded went with it */
+	if (e && e->code == -ECONNREFUSED) { /* its forwards went with it */
 		drv->unsure = false;
 		return;
 	}
@@ -357,7 +357,7 @@ static void on_list(void *arg, const struct slirp4netns_answer *answer, const st
 		retry_later(drv);
 }
 
-/* Nothing when the tables agree. */
+/* Compares the tables, unless they are known to agree. */
 static void reconcile(struct port_driver *drv)
 {
 	if (!drv->unsure || drv->listing)

@@ -10,7 +10,7 @@
 
 #include "base/fd.h"
 
-/* The server behind the socket must not write escape sequences into our messages. */
+/* Copies text without escape sequences, which the server must not put into our messages. */
 static void copy_printable(char *out, size_t size, const char *text, size_t len)
 {
 	size_t n = len < size - 1 ? len : size - 1;
@@ -37,7 +37,7 @@ static int not_understood(const char *text, size_t len, struct err *e)
 		       len >= sizeof(shown) ? "..." : "");
 }
 
-/* {"desc":"..."} is what there is; anything else is shown as it came. */
+/* Takes the server's refusal, which is {"desc":"..."}; anything else is shown as it came. */
 static void take_refusal(const json_t *error, struct slirp4netns_answer *out)
 {
 	const char *desc = json_string_value(json_object_get(error, "desc"));
@@ -57,7 +57,7 @@ static bool take_id(const json_t *object, long long *out)
 	return json_is_integer(id) && *out > 0;
 }
 
-/* 1: well formed, 0: not. -ENOMEM. */
+/* Takes the list of forwards. 1: well formed, 0: not, or -ENOMEM. */
 static int take_entries(const json_t *root, struct slirp4netns_answer *out)
 {
 	const json_t *outer = json_object_get(root, "return");

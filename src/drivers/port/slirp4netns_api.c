@@ -14,18 +14,18 @@
 #include "base/fd.h"
 #include "base/limits.h"
 
-/* A full backlog makes connect(2) on a non-blocking unix socket fail at once with EAGAIN, and
- * nothing says when there is room. */
+/* With a full backlog, connect(2) on a non-blocking unix socket fails at once with EAGAIN, and
+ * nothing tells when there is room. */
 #define CONNECT_RETRY_MS 20
 
-/* How long a request may take, its time in the queue included. */
+/* How long a request may take, with its time in the queue. */
 #define TIMEOUT_MS 10000
 
 struct call {
 	struct slirp4netns_api *api;
 	enum slirp4netns_request request;
 	char *text;
-	size_t sent; /* of text */
+	size_t sent; /* bytes of text */
 	slirp4netns_api_fn *fn;
 	void *arg;
 	struct loop_source *deadline;
@@ -59,7 +59,7 @@ int slirp4netns_api_open(struct loop *loop, const char *path, struct slirp4netns
 	return 0;
 }
 
-/* Lets go of the connection of the call under way. */
+/* Closes the connection of the call under way. */
 static void hang_up(struct slirp4netns_api *api)
 {
 	loop_remove(api->fd_src);
@@ -90,7 +90,7 @@ void slirp4netns_api_close(struct slirp4netns_api *api)
 	free(api);
 }
 
-/* Frees the call and tells its owner, who may call again from within. */
+/* Frees the call and calls its owner, who may make another call from within. */
 static void finish(struct call *call, const struct slirp4netns_answer *answer, const struct err *e)
 {
 	struct slirp4netns_api *api = call->api;
@@ -117,7 +117,7 @@ static void on_deadline(void *arg, uint32_t events)
 	next_calls(api);
 }
 
-/* The kernel's word about the connection. */
+/* Fails the call under way with an error of its connection. */
 static void fail(struct slirp4netns_api *api, int code)
 {
 	struct err e = {.code = 0};
@@ -160,7 +160,7 @@ static int make_room(struct slirp4netns_api *api)
 	return 0;
 }
 
-/* The answer ends with the connection. */
+/* Reads a part of the answer, which ends with the connection. */
 static void read_some(struct slirp4netns_api *api)
 {
 	int code = make_room(api);
@@ -181,7 +181,7 @@ static void read_some(struct slirp4netns_api *api)
 		take_answer(api);
 }
 
-/* 0 when all is out. */
+/* Writes a part of the request. 0 when all is written. */
 static int write_some(struct slirp4netns_api *api)
 {
 	struct call *call = api->calls;
@@ -193,7 +193,7 @@ static int write_some(struct slirp4netns_api *api)
 	call->sent += (size_t)n;
 	if ((size_t)n < left)
 		return -EAGAIN;
-	/* slirp4netns reads to the end of what we send. */
+	/* slirp4netns reads until our end of the stream. */
 	if (shutdown(api->fd, SHUT_WR) < 0)
 		return -errno;
 	return loop_source_set_events(api->fd_src, EPOLLIN);
@@ -241,8 +241,8 @@ static int begin(struct slirp4netns_api *api)
 	return api->fd_src ? 0 : -errno;
 }
 
-/* Begins the next request unless one is under way. When nobody is there every one of them fails,
- * and their owners may call again from within. */
+/* Begins the next request unless one is under way. When nobody listens, all requests fail, and
+ * their owners may make other calls from within. */
 static void next_calls(struct slirp4netns_api *api)
 {
 	if (api->starting)

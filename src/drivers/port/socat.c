@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The port driver "socat" (deprecated): one socat(1) a port, which forks for every connection and
- * enters the namespace with nsenter(1). Runs in the parent; each socat is under a guard (guard.h).
- * One that ends by itself is started again (base/restart.h); its connections are lost.
+ * The port driver "socat" (deprecated): one socat(1) for each port. It forks for every connection
+ * and enters the namespace by nsenter(1). Runs in the parent; each socat is under a guard
+ * (guard.h). A socat that ends by itself is started again (base/restart.h); its connections are
+ * lost.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -21,10 +22,10 @@
 #include "drivers/registry_internal.h"
 #include "ports/address.h"
 
-/* socat listens after some milliseconds; a loaded machine takes a second. */
+/* socat listens after some milliseconds, and after a second on a loaded machine. */
 #define START_TIMEOUT_MS 10000
 
-/* A guard that has not gone by then is stuck in the kernel or stopped. */
+/* A guard that takes longer is stuck in the kernel or stopped. */
 #define REMOVE_TIMEOUT_MS 5000
 
 /* The driver's part of a port. */
@@ -35,11 +36,11 @@ struct socat {
 	struct guard guard;
 	struct helper_output output;
 	struct loop_source *exit_src, *output_src, *timer;
-	bool listening;	   /* the one that runs now */
+	bool listening;	   /* the current process listens */
 	unsigned failures; /* in a row */
 	uint64_t started_ms;
 	bool asked;		   /* an add or a remove is under way */
-	struct socat *prev, *next; /* of the driver */
+	struct socat *prev, *next; /* the driver's other ports */
 };
 
 struct port_driver {
@@ -81,7 +82,7 @@ static int socat_start(const struct port_params *params, struct port_driver **ou
 	return 0;
 }
 
-/* Lets go of everything that belongs to the process. */
+/* Ends the process and frees everything that belongs to it. */
 static void clear(struct socat *s)
 {
 	loop_remove(s->exit_src);
@@ -99,7 +100,7 @@ static void socat_end(struct socat *s)
 	DL_DELETE(s->drv->socats, s);
 }
 
-/* Answers the add or remove under way; end: and ends the port. */
+/* Answers the add or remove under way. end: ends the port as well. */
 static void settle(struct socat *s, bool end, const struct err *e)
 {
 	bool asked = s->asked;
@@ -113,7 +114,7 @@ static void settle(struct socat *s, bool end, const struct err *e)
 		s->port->settled(s->port, PORT_BY_PROGRAM, e);
 }
 
-/* Why it ended, in its own words if it had any. */
+/* Says why socat ended, by its own error message if there is one. */
 static void why_ended(struct socat *s, struct err *e)
 {
 	char words[64] = "", error[300];
@@ -127,7 +128,7 @@ static void why_ended(struct socat *s, struct err *e)
 	if (socat_find_error(tail, error, sizeof(error))[0])
 		tail = error;
 	else if (s->listening)
-		tail = ""; /* that it listens, and who connected */
+		tail = ""; /* it only says that it listens, and who connected */
 	err_set(e, -ECHILD, "socat ended (%s)%s%s", words, *tail ? ": " : " and said nothing",
 		tail);
 }
@@ -140,7 +141,7 @@ static void on_exit_of_socat(void *arg, uint32_t events)
 	struct err e = {.code = 0};
 
 	(void)events;
-	if (s->guard.leash_w < 0) { /* as it was told to */
+	if (s->guard.leash_w < 0) { /* we released it */
 		settle(s, true, NULL);
 		return;
 	}
@@ -164,7 +165,7 @@ static void on_output(void *arg, uint32_t events)
 	    !strstr(helper_output_tail(&s->output), " listening on "))
 		return;
 	s->listening = true;
-	settle(s, false, NULL); /* the add; a port that has been added before has none */
+	settle(s, false, NULL); /* answers the add; a port that runs again has none */
 }
 
 static void on_start_timeout(void *arg, uint32_t events)
@@ -233,7 +234,7 @@ static void on_restart(void *arg, uint32_t events)
 		start_again_later(s, e.msg);
 }
 
-/* A port that has been added is to work until it is removed. */
+/* Starts socat again later: a port must work until it is removed. */
 static void start_again_later(struct socat *s, const char *why)
 {
 	unsigned pause_ms;
@@ -255,7 +256,7 @@ static void start_again_later(struct socat *s, const char *why)
 			  s->port->id, strerror(errno));
 }
 
-/* Whether this driver carries the protocol at all: sctp is a known word. */
+/* Refuses protocols that are known, such as sctp, but not to this driver. */
 static int check_proto(const struct port_spec *spec, struct err *e)
 {
 	char quoted[300];
@@ -301,7 +302,7 @@ static void socat_remove(struct port *port)
 
 	s->asked = true;
 	guard_release(&s->guard);
-	if (!s->guard.proc.pid) { /* has ended by itself, and waits for its next start */
+	if (!s->guard.proc.pid) { /* it has ended by itself, and waits for its next start */
 		settle(s, true, NULL);
 		return;
 	}
@@ -317,7 +318,7 @@ static void socat_stop(struct port_driver *drv)
 
 	if (!drv)
 		return;
-	/* All at once, then wait for each. */
+	/* Ends all of them at once, then waits for each. */
 	DL_FOREACH(drv->socats, s)
 	guard_release(&s->guard);
 	DL_FOREACH_SAFE(drv->socats, s, tmp)

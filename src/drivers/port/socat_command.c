@@ -7,12 +7,12 @@
 
 #include "base/limits.h"
 
-/* socat ends half a second after one side has, unless told otherwise; a server may take longer for
- * its answer to a client that has sent all it had. */
+/* By default socat ends half a second after one side has. A server may take longer to answer a
+ * client that has sent all it had. */
 #define HALF_CLOSED_S 600
 
 struct printed {
-	char ip[INET6_ADDRSTRLEN + 2]; /* IPv6 in brackets */
+	char ip[INET6_ADDRSTRLEN + 2]; /* IPv6 addresses are in brackets */
 	unsigned port;
 	char family; /* '4' or '6', as in TCP4 */
 };
@@ -51,8 +51,9 @@ static void build_listen(const struct port_route *port, const char *proto,
 		 at.port, at.ip, family_option, LIMIT_SOCAT_CONNECTIONS, tcp_options);
 }
 
-/* nofork: the connection itself is descriptor 0 of nsenter and of the socat inside. shut-down: that
- * one does not take it for a socket, and would keep the end of the server's stream to itself. */
+/* nofork: nsenter, and the socat inside, get the connection itself as descriptor 0. shut-down:
+ * without it that socat does not take descriptor 0 for a socket, and does not pass on the end of
+ * the server's stream. */
 static void build_exec(const struct port_route *port, const char *proto, int udp_timeout_ms,
 		       struct socat_command *cmd)
 {
@@ -82,14 +83,14 @@ void socat_build_command(const struct port_route *port, int udp_timeout_ms,
 	build_listen(port, proto, cmd);
 	build_exec(port, proto, udp_timeout_ms, cmd);
 	cmd->argv[n++] = "socat";
-	cmd->argv[n++] = "-d"; /* twice: it says when it listens */
+	cmd->argv[n++] = "-d"; /* given twice, it makes socat say when it listens */
 	cmd->argv[n++] = "-d";
 	cmd->argv[n++] = cmd->listen;
 	cmd->argv[n++] = cmd->exec;
 	cmd->argv[n] = NULL;
 }
 
-/* Its lines are `DATE TIME socat[PID] E MESSAGE`; helper_output puts "; " between lines. */
+/* socat's lines are `DATE TIME socat[PID] E MESSAGE`; helper_output puts "; " between lines. */
 const char *socat_find_error(const char *output, char *buf, size_t size)
 {
 	const char *at = strstr(output, "] E "), *end;
