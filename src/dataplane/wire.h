@@ -94,8 +94,7 @@ struct dp_outward {
 	struct in_addr gateway4, dns4, inside4;
 	struct in6_addr gateway6, dns6, inside6;
 	uint8_t prefix_len4, prefix_len6;
-	union sock_addr outbound4,
-		outbound6; /* source of connections; sa_family 0: the kernel chooses */
+	union sock_addr outbound4, outbound6; /* source address; family 0: chosen by the kernel */
 	union sock_addr resolvers[DP_RESOLVERS]; /* with their ports */
 	struct dp_outward_rule rules[DP_OUTWARD_RULES];
 };

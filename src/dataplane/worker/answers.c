@@ -12,7 +12,7 @@ unsigned answers_max(unsigned listeners_max)
 	return listeners_max + ANSWERS_SPARE;
 }
 
-/* 0, or -errno: it has to wait. */
+/* Returns 0, or -errno: the answer has to wait. */
 static int send_now(struct worker *w, const struct answer *a)
 {
 	struct dp_msg msg = {.type = DP_MSG_DONE,
@@ -25,7 +25,7 @@ static int send_now(struct worker *w, const struct answer *a)
 
 	if (code == -EAGAIN || code == -ENOBUFS || code == -ENOMEM)
 		return -EAGAIN;
-	/* Any other error means that the parent is gone, which its requests' end tells. */
+	/* Any other error means that the parent has ended: the control channel will say so. */
 	return 0;
 }
 

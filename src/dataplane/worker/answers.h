@@ -6,14 +6,14 @@
 #include <stdint.h>
 
 /*
- * Answers to the parent. What its channel does not take now waits in a queue and goes out when the
- * channel has room: a worker never waits for the parent. The queue cannot run over, because a
- * request is only read while answers_room() says that its answer will find a place.
+ * Answers to the parent. An answer for which the channel has no room waits in a queue until it has:
+ * a worker never waits for the parent. The queue cannot overflow, because a request is read only
+ * while answers_room() says that its answer will find a place.
  */
 
 struct worker;
 
-/* Answers that may wait beside one for each listener. */
+/* Places for answers in addition to one for each listener. */
 #define ANSWERS_SPARE 256
 
 struct answer {
@@ -25,20 +25,22 @@ struct answer {
 struct answers {
 	int fd; /* the control channel; -1: none */
 	bool polling;
-	struct answer *queue; /* a ring of max */
+	struct answer *queue; /* ring buffer of max entries */
 	unsigned max, head, n;
 };
 
-/* How many may wait, for a worker of this many listeners. */
+/* The size of the queue for a worker with this many listeners. */
 unsigned answers_max(unsigned listeners_max);
 
-/* The parent hears, now or later, that its request seq about a port came to err (0 or -errno). */
+/* Tells the parent, now or when there is room, the result of its request seq about a port: err is 0
+ * or -errno. */
 void answers_send(struct worker *w, int port_id, uint32_t seq, int err);
 
-/* Whether the answer to one more request has a place. Each closing listener has one reserved. */
+/* Whether the queue has a place for the answer to one more request. Each closing listener has one
+ * reserved. */
 bool answers_room(const struct worker *w);
 
-/* The channel has room again. */
+/* The channel has room again: sends what waits. */
 void answers_event(struct worker *w);
 
 #endif

@@ -5,7 +5,8 @@
 
 #include "base/fdpass.h"
 
-/* Receives a message of exactly this length. *n: room in fds, then how many came. */
+/* Receives a message of exactly this length. *n: first the room in fds, then the number received.
+ */
 static int receive(int boot_fd, void *msg, size_t len, int *fds, size_t *n)
 {
 	ssize_t got = fdpass_recv(boot_fd, msg, len, fds, n, 0);

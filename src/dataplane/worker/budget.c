@@ -3,10 +3,11 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* The last of the descriptors, as a share, are for flows that are under way. */
+/* The share of all descriptors, one in so many, that is kept for flows that are under way. */
 #define FDS_RESERVE 16
 
-/* What one protocol keeps for itself, as a share of what the listeners leave. */
+/* The share of the descriptors that the listeners leave, one in so many, that each protocol has
+ * alone. */
 #define FDS_SHARE 4
 
 static unsigned pools_hold(const struct worker *w, enum sockpool_index ipv4)
@@ -14,13 +15,13 @@ static unsigned pools_hold(const struct worker *w, enum sockpool_index ipv4)
 	return sockpool_hold(&w->supply.pools[ipv4]) + sockpool_hold(&w->supply.pools[ipv4 + 1]);
 }
 
-/* Held, and needed by flows under way. */
+/* Descriptors that TCP holds, and those that its flows under way will need. */
 static unsigned tcp_fds(const struct worker *w)
 {
 	return 2 * w->pipes.n_open + 2 * w->tcp.count + pools_hold(w, POOL_TCP4);
 }
 
-/* What is left for flows, but for the reserve. */
+/* The descriptors that are left for flows, without the reserve. */
 static unsigned flow_fds(const struct worker *w)
 {
 	unsigned max = w->config.fds_max - w->config.fds_max / FDS_RESERVE;
@@ -52,13 +53,13 @@ enum budget budget_udp(const struct worker *w)
 
 	if (others + w->udp.slots + 1 > w->config.fds_max)
 		return BUDGET_OUT;
-	/* A flow that is closing has its descriptor in the reserve. */
+	/* A flow that is closing still holds a descriptor: it comes from the reserve. */
 	tcp = larger(tcp, share_of(w, POOL_TCP4));
 	return tcp + pools_hold(w, POOL_UDP4) + w->udp.count + 1 > flow_fds(w) ? BUDGET_LOW
 									       : BUDGET_PLENTY;
 }
 
-/* Held, kept for UDP, and needed by TCP flows under way. */
+/* Descriptors that others hold, that are kept for UDP, or that TCP flows under way will need. */
 static unsigned tcp_cannot_have(const struct worker *w)
 {
 	unsigned udp = w->udp.slots + pools_hold(w, POOL_UDP4);

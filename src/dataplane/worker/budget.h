@@ -14,14 +14,14 @@ struct listener;
  * what is left (LIMIT_TCP_TIMES_LEFT).
  */
 
-/* How many connections there are slots and descriptors for, each with its other half. */
+/* How many connections there are slots and descriptors for; each needs two descriptors. */
 unsigned budget_connections(const struct worker *w);
 
 /* Whether one of them is for this port. */
 bool budget_has_share(const struct worker *w, const struct listener *l);
 
-/* Whether there is a descriptor for another UDP flow. LOW: yes, but another one should make room.
- */
+/* Whether there is a descriptor for another UDP flow. LOW: there is, but an older flow should make
+ * room. */
 enum budget { BUDGET_PLENTY, BUDGET_LOW, BUDGET_OUT };
 enum budget budget_udp(const struct worker *w);
 

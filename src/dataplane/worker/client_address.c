@@ -10,37 +10,38 @@
 #include "ns/transparent.h"
 
 /*
- * Connections that bear the client's address (IP_TRANSPARENT), so that the server sees who it is
- * talking to. The namespace has been prepared for it: ns/transparent.c.
+ * Connections that bear the client's address (IP_TRANSPARENT), so that the server sees who its
+ * client is. ns/transparent.c has prepared the namespace for them.
  *
- * A flow whose client comes from outside tries so first, and with the address that the namespace
- * has when that fails, whatever the reason: nobody's connection is lost by this. An answer that
- * leaves for the client instead of coming back shows in nothing but time, so that this attempt has
- * a limit, and a port where it passed while the ordinary way worked does not try for a while.
+ * A flow whose client is outside tries the client's address first. If that fails, for any reason,
+ * it uses the namespace's own address: no connection is lost by trying. When an answer leaves for
+ * the client instead of coming back, the only sign is that time passes. So the attempt has a time
+ * limit. A port where the limit passed while the ordinary way worked stops trying for a while.
  *
  * With --net=builtin there is a better way for what would go to the namespace's loopback address: a
- * socket of the router's namespace, to the namespace's own address. The packets come in as those of
- * a real network would, so what the command's rules do with such (Docker's and kube-proxy's DNAT)
- * is done, and answers come to the router by themselves. A server that listens on the loopback
- * address alone refuses this, and is reached as without it. For clients of this host, and for a
- * port where it got no answer, the loopback address comes first, and this way last.
+ * socket of the router's namespace connects to the namespace's own address. Its packets come in as
+ * those of a real network would. So the command's rules apply to them (Docker's and kube-proxy's
+ * DNAT), and answers reach the router by themselves. A server that listens on the loopback address
+ * alone refuses such a connection, and is then reached the ordinary way. For clients of this host,
+ * and for a port where this way got no answer, the loopback address comes first, and this way last.
  *
- * How a server is reached may change at any time, and the kernel is asked: the address that a
- * datagram socket would have for the way to the server is the server's own when it is in the
- * namespace (then the connection has a mark). When the way to the client has the same address,
- * the server's answers would go to the client and not through the namespace.
+ * How a server is reached may change at any time, so the kernel is asked each time: which source
+ * address would a datagram socket have on the way to the server? If that is the server's own
+ * address, the server is in the namespace (then the connection has a mark). If the way to the
+ * client has the same source address, the server's answers would go straight to the client, not
+ * back through here.
  */
 
-/* Longer than it takes a machine that is busy, shorter than it takes a client to lose patience. */
+/* Longer than a busy machine takes, shorter than a client waits. */
 #define TRY_NS (1000 * WORKER_NS_PER_MS)
 
-/* How long a port does not try. Then one flow does, for all, and when it is of no use again the
- * time doubles, this often: what is being set up just now is ready soon, other things never. */
+/* How long a port stops trying. After that one flow tries for all. When it fails, the time doubles,
+ * up to OFF_DOUBLES times: a server that is still being set up is soon ready, others never are. */
 #define OFF_NS	    (4000 * WORKER_NS_PER_MS)
 #define OFF_DOUBLES 4
 
-/* A server that cannot keep up lets connections wait just the same: where it has worked before,
- * this many have to pass their time. */
+/* A server that cannot keep up lets connections wait, too. Where the client's address has worked
+ * before, the port stops trying after so many time-outs only. */
 #define TIMEOUTS_MAX 3
 
 static const char *const reasons[] = {
@@ -66,8 +67,8 @@ static void give_up(struct tcp_flow *f, enum tcp_lost why)
 	f->lost = (uint8_t)why;
 }
 
-/* Whether the port tries at all. One that had to stop has a flow try it when its time is up,
- * while the others still go the ordinary way. */
+/* Whether the port has stopped trying. When its time is up, one flow tries, while the others go the
+ * ordinary way. */
 static bool is_off(struct worker *w, struct listener *l)
 {
 	if (l->transparent_off_ns == 0)
@@ -85,9 +86,9 @@ static bool works(const struct worker *w, enum transparent_place place, bool ipv
 	return w->config.transparent & TRANSPARENT_BIT(place, ipv6);
 }
 
-/* A loopback address that was asked for is reached as such where the namespace is ready for it:
- * rules there are for that address, as Docker's are since version 28, and not for the namespace's
- * own. */
+/* A loopback address that the user named is reached as such, by an alias, where the namespace is
+ * prepared for that: rules may be for that address and not for the namespace's own, as Docker's are
+ * since version 28. */
 static bool stand_in(const struct worker *w, const struct listener *l, union sock_addr *to)
 {
 	static const struct in6_addr alias6 = TRANSPARENT_ALIAS6;
@@ -103,7 +104,7 @@ static bool stand_in(const struct worker *w, const struct listener *l, union soc
 	return true;
 }
 
-/* What a target is by way of the router; sa_family 0: nothing. */
+/* The address that reaches target by way of the router; sa_family 0: none. */
 static union sock_addr route(const struct worker *w, const struct listener *l,
 			     const union sock_addr *target)
 {
@@ -133,8 +134,8 @@ void client_address_unprepare(struct worker *w, const struct listener *l)
 		routed_pool(w, l)->users--;
 }
 
-/* Why a connection can bear the client's address nowhere; TCP_LOST_NOT: it can, or the client is on
- * this host. */
+/* Why a connection cannot bear the client's address at all; TCP_LOST_NOT: it can, or the client is
+ * on this host. */
 static enum tcp_lost hopeless(const struct tcp_flow *f)
 {
 	const struct listener *l = f->listener;
@@ -150,7 +151,7 @@ static enum tcp_lost hopeless(const struct tcp_flow *f)
 	return TCP_LOST_NOT;
 }
 
-/* The connection is to be tried with the client's address. */
+/* The connection will be tried with the client's address. */
 static void begin_transparent(struct tcp_flow *f)
 {
 	f->transparent = true;
@@ -219,7 +220,7 @@ static int source_for(struct worker *w, const union sock_addr *to, union sock_ad
 				      &to->sa, sockaddr_len(&to->sa), &source->sa, &len);
 }
 
-/* By what the kernel says of the ways. */
+/* Decides by the source addresses that the kernel would choose. */
 static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
 {
 	const union sock_addr *target = target_of(f);
@@ -232,7 +233,7 @@ static enum client_address by_routes(struct worker *w, const struct tcp_flow *f)
 		return works(w, TRANSPARENT_OWN, ipv6) ? CLIENT_ADDRESS_MARKED : CLIENT_ADDRESS_NO;
 	if (!works(w, TRANSPARENT_BEHIND, ipv6))
 		return CLIENT_ADDRESS_NO;
-	/* A client that there is no way to is as good as any. */
+	/* If there is no route to the client, its address serves as well as any. */
 	if (source_for(w, &f->client, &to_client) == 0 &&
 	    sockaddr_same_host(&to_client, &to_server))
 		return CLIENT_ADDRESS_NO;
@@ -276,7 +277,8 @@ static uint32_t mark_of(enum client_address how)
 	}
 }
 
-/* Answers to a socket of the router's that is not transparent are nobody's to its rules. */
+/* The router's rules would not deliver answers to a socket of the router's that is not transparent,
+ * so the connection bears the gateway's address. */
 static union sock_addr gateway_of(const struct worker *w, const union sock_addr *target)
 {
 	union sock_addr a = {.sa.sa_family = target->sa.sa_family};
@@ -294,7 +296,7 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 	int code;
 
 	if (f->any_port)
-		client.in4.sin_port = 0; /* in6's is at the same place */
+		client.in4.sin_port = 0; /* an IPv6 port is at the same place */
 	code = w->io->ops->bind_as(w->io, f->fd[1], &client.sa, sockaddr_len(&client.sa),
 				   mark_of(how));
 	if (code)
@@ -313,8 +315,8 @@ void client_address_limit(const struct worker *w, struct tcp_flow *f)
 
 /* The outcome */
 
-/* The router's way did not work: the next attempt goes without it. One that got no answer keeps
- * others of the port from waiting as well. */
+/* The router's way did not work: the next attempt is without it. When no answer came, the port's
+ * other flows do not try it first for a while. */
 static void leave_router(struct worker *w, struct tcp_flow *f, int err)
 {
 	f->routed = f->any_port = false;
@@ -324,7 +326,8 @@ static void leave_router(struct worker *w, struct tcp_flow *f, int err)
 
 void client_address_failed(struct worker *w, struct tcp_flow *f, int err)
 {
-	/* The client's port is another connection's: its address is what matters. */
+	/* Another connection uses the client's port. The address matters more: try with any port.
+	 */
 	if ((err == -EADDRINUSE || err == -EADDRNOTAVAIL) && !f->any_port)
 		f->any_port = true;
 	else if (f->routed)
@@ -344,7 +347,7 @@ static void timed_out(struct worker *w, struct listener *l)
 	l->transparent_worked = false;
 }
 
-/* Once in the life of the process, whatever the worker. */
+/* Logs the reason, once in the life of the process. */
 static void complain(enum tcp_lost why)
 {
 	static bool said;

@@ -6,21 +6,22 @@
 
 #define DNS_PORT 53
 
-/* Addresses that lead to this host whatever the routes say, and those of nobody in particular. */
+/* Addresses that lead to this host whatever the routes say, and addresses of no host. */
 
 static bool ipv4_is_out_of_bounds(struct in_addr in)
 {
 	uint32_t a = ntohl(in.s_addr);
 
-	/* 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3): the kernel connects to itself.
-	 * 240.0.0.0/4 has the broadcast address in it, 224.0.0.0/4 is multicast. */
+	/* 0.0.0.0/8 is "this host" (RFC 1122, 3.2.1.3): the kernel connects to itself. 224.0.0.0/4
+	 * is multicast, and the broadcast address is in 240.0.0.0/4. */
 	return a >> 24 == 0 || a >> 24 == IN_LOOPBACKNET || a >> 28 >= 0xe;
 }
 
 static bool ipv6_is_out_of_bounds(const struct in6_addr *a)
 {
-	/* The first 96 bits: of ::, ::1 and the compatible form all 0, of the mapped form 0 but for
-	 * the last 16 (RFC 4291, 2.5.5). A link's address means nothing on another link. */
+	/* The first 96 bits are 0 in ::, ::1 and IPv4-compatible addresses; in mapped ones the last
+	 * 16 of them are 1 (RFC 4291, 2.5.5). A link-local address means nothing on another link.
+	 */
 	if (a->s6_addr32[0] == 0 && a->s6_addr32[1] == 0 &&
 	    (a->s6_addr32[2] == 0 || a->s6_addr32[2] == htonl(0xffff)))
 		return true;
@@ -48,7 +49,7 @@ static bool has_prefix(const uint8_t *addr, const uint8_t *prefix, unsigned bits
 static bool rule_matches(const struct dp_outward_rule *rule, const union sock_addr *dest)
 {
 	bool ipv6 = dest->sa.sa_family == AF_INET6;
-	uint16_t port = ntohs(dest->in4.sin_port); /* in6's is at the same place */
+	uint16_t port = ntohs(dest->in4.sin_port); /* an IPv6 port is at the same place */
 	const uint8_t *addr =
 		ipv6 ? dest->in6.sin6_addr.s6_addr : (const uint8_t *)&dest->in4.sin_addr;
 
@@ -58,7 +59,8 @@ static bool rule_matches(const struct dp_outward_rule *rule, const union sock_ad
 	       has_prefix(addr, rule->addr, rule->prefix_len);
 }
 
-/* The longest prefix decides; of two as long, the one that denies. */
+/* The matching rule with the longest prefix decides; of two that are equally long, the one that
+ * denies. */
 static bool rules_deny(const struct dp_outward *config, const union sock_addr *dest)
 {
 	int longest = -1;
@@ -75,9 +77,9 @@ static bool rules_deny(const struct dp_outward *config, const union sock_addr *d
 	return deny;
 }
 
-/* Where it goes */
+/* Where a connection goes */
 
-/* The gateway may be the name server as well; then the port tells which is meant. */
+/* The gateway's address may be the name server's, too: then the port decides. */
 static enum egress_kind kind_of(const struct dp_outward *config, const union sock_addr *dest)
 {
 	bool gateway = dest->in4.sin_addr.s_addr == config->gateway4.s_addr;

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "dataplane/worker/worker_internal.h"
 
-/* From each state of a listener, the ones that may follow. */
+/* The states that may follow each state of a listener. */
 static const uint8_t state_after[] = {
 	[LISTENER_FREE] = 1 << LISTENER_OPEN,
 	[LISTENER_OPEN] = 1 << LISTENER_PAUSED | 1 << LISTENER_CLOSING,

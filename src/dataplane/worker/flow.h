@@ -11,9 +11,9 @@
 #include "dataplane/wire.h"
 
 /*
- * The listener, and what TCP and UDP flows do to the one they belong to. A flow knows its listener,
- * but never calls it: a flow that ends leaves a mark here, and the listeners act on the marks when
- * the turn is over (listener_tick).
+ * The listener, and what TCP and UDP flows do to the one they belong to. A flow knows its listener
+ * but calls nothing of it: a flow that ends leaves a mark here, and listener_tick acts on the marks
+ * at the end of the turn.
  */
 
 struct worker;
@@ -23,9 +23,9 @@ struct udp_flow;
 enum listener_state {
 	LISTENER_FREE = 0,
 	LISTENER_OPEN,	  /* accepts, or receives datagrams */
-	LISTENER_PAUSED,  /* has nothing in flight; opens again when there is room */
-	LISTENER_CLOSING, /* waits for its operation and its flows to end */
-	LISTENER_SETTLED, /* has neither: to be closed at the end of the turn */
+	LISTENER_PAUSED,  /* nothing is in flight; opens again when there is room */
+	LISTENER_CLOSING, /* waits until its operation and its flows have ended */
+	LISTENER_SETTLED, /* both have ended: is closed at the end of the turn */
 };
 
 struct listener {
@@ -36,46 +36,48 @@ struct listener {
 	uint32_t proto; /* enum port_proto */
 	uint32_t remove_seq;
 	struct port_stats *stats;
-	int family;	  /* of fd */
-	bool armed;	  /* accept or recvmsg is in flight */
-	bool stopping;	  /* that is being taken back, to pause */
+	int family;	  /* address family of fd */
+	bool armed;	  /* the accept or recvmsg operation is in flight */
+	bool stopping;	  /* the operation is being cancelled, in order to pause */
 	bool tune;	  /* accepted sockets may come with a congestion control that paces */
-	bool outward;	  /* of the router: its flows leave the namespace */
+	bool outward;	  /* a listener of the router: its flows leave the namespace */
 	bool transparent; /* servers are to see the address of clients from outside */
 	bool transparent_worked;
-	uint8_t transparent_timeouts; /* since it worked */
-	uint8_t transparent_offs;     /* times that they were not, since it worked */
-	uint64_t transparent_off_ns;  /* they do not until then; 0: they do */
-	uint64_t routed_off_ns;	      /* nor by way of the router until then */
+	uint8_t transparent_timeouts; /* time-outs since the client's address last worked */
+	uint8_t transparent_offs;     /* how often trying was stopped since it last worked */
+	uint64_t transparent_off_ns;  /* no client's address is tried until then; 0: it is */
+	uint64_t routed_off_ns;	      /* the router's way is not tried first until then */
 	union sock_addr target, target2;
-	bool literal;		   /* target was asked for by its address */
-	union sock_addr routed[2]; /* what they are by way of the router; sa_family 0: nothing */
+	bool literal;		   /* the user named the address of target */
+	union sock_addr routed[2]; /* addresses of target and target2 by way of the router;
+				      sa_family 0: none */
 	socklen_t target_len, target2_len;
 	unsigned n_flows;
 	struct tcp_flow *tcp_flows;
-	uint64_t udp_second_ns;	      /* UDP servers are at target2, until then */
+	uint64_t udp_second_ns;	      /* until then UDP flows begin at target2 */
 	struct udp_flow *udp_flows;   /* the least recently used first */
-	struct listener *prev, *next; /* of the paused, the settled, or the free ones */
-	struct listener *hash_next;   /* by port_id */
+	struct listener *prev, *next; /* in the list of paused, settled or free listeners */
+	struct listener *hash_next;   /* in the chain of the hash by port_id */
 };
 
-/* The listener has another flow. */
+/* Counts a new flow of the listener. */
 void flow_opened(struct worker *w, struct listener *l);
 
-/* The same for one that another data plane has counted (handover.h). */
+/* Counts a flow of the listener that an earlier data plane has counted as opened (handover.h). */
 void flow_taken_over(struct worker *w, struct listener *l);
 
-/* The listener has one flow less. */
+/* Counts the end of a flow of the listener. */
 void flow_closed(struct worker *w, struct listener *l);
 
-/* Moves a closing listener that nothing holds any more to the settled ones. */
+/* Moves a closing listener to the settled ones if neither flow nor operation is left. */
 void flow_settle(struct worker *w, struct listener *l);
 
-/* A line of the debug log about a flow: its slot, and which life of it. */
+/* Logs a line for debugging about a flow, with its slot and the slot's generation. */
 void flow_log(const struct worker *w, const char *proto, uint32_t index, uint32_t gen,
 	      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* Every change of a listener's state goes through here: it must be one that may follow. */
+/* Changes a listener's state. The only place that does, and it asserts that the state may follow.
+ */
 void flow_set_listener_state(struct listener *l, enum listener_state state);
 
 #endif

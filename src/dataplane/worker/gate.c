@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <netinet/in.h> /* before linux/netfilter.h, which has the same names */
+#include <netinet/in.h> /* must come before linux/netfilter.h, which defines the same names */
 
 #include <assert.h>
 #include <errno.h>
@@ -14,25 +14,26 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * The queue: packets that open connections wait in it until it is known what becomes of them. A
- * verdict lets one go on with a mark, by which the router's rules tell what is to be done with it:
- * the worker's own listener, a reset, or an ICMP message.
+ * The netfilter queue. A packet that opens a connection waits in it until the outcome is known. The
+ * verdict lets the packet go on with a mark, by which the router's rules choose what to do: pass it
+ * to the worker's own listener, answer with a reset, or with an ICMP message.
  *
- * A turn's verdicts leave together. The kernel answers a verdict only when it is for nothing, and
- * that is passed over: packets may go by themselves, with an interface for one.
+ * All verdicts of a turn leave together. The kernel answers a verdict only when its packet is gone.
+ * That answer is ignored: packets may vanish by themselves, with an interface for one.
  */
 
-/* Packets that are read at once, and a millisecond, when more come. */
+/* How many packets may be read at once, and per millisecond when more come. */
 #define GATE_BURST  64
 #define GATE_PER_MS 8
 
-/* Ids count up from 1 (nfnetlink_queue): two steps, so that both halves are behind the first. */
+/* Ids count up from 1 (nfnetlink_queue). The kernel compares them modulo 2^32, so that two steps
+ * cover all. */
 static const uint32_t all_packets[] = {0x7fffffff, 0xffffffff};
 
 static void arm(struct worker *w)
 {
 	if (handover_holds(w))
-		return; /* gate_go arms it */
+		return; /* gate_go arms the operation */
 	w->out.gate.armed = true;
 	w->io->ops->poll(w->io, w->out.gate.fd, POLLIN, handle_pack(HANDLE_OUT_GATE, 0, 0, 0));
 }
@@ -118,12 +119,12 @@ static void take_packet(struct worker *w, const struct gate_message *msg)
 		out_tcp_syn(w, &packet, msg->id);
 		return;
 	}
-	/* The request leaves by another socket. */
+	/* The echo request leaves by a ping socket. */
 	out_ping_echo(w, &packet);
 	gate_decide(w, msg->id, GATE_DROP);
 }
 
-/* Reads a message. False: there is no more. */
+/* Reads one message. Returns false when there is none. */
 static bool read_one(struct worker *w)
 {
 	ssize_t len = w->io->ops->recv(w->io, w->out.gate.fd, w->copy, WORKER_BULK_COPY_BYTES, 0);
@@ -131,7 +132,7 @@ static bool read_one(struct worker *w)
 	size_t at = 0;
 
 	if (len == -ENOBUFS)
-		return true; /* packets were lost: their senders try again */
+		return true; /* packets were lost: their senders send them again */
 	if (len <= 0)
 		return false;
 	while (gate_message_next(w->copy, (size_t)len, &at, &msg))
@@ -139,7 +140,7 @@ static bool read_one(struct worker *w)
 	return true;
 }
 
-/* An error of the socket's is that of one packet, and read like any other message. */
+/* An error of the socket concerns one packet and is treated like any other message. */
 static void read_all(struct worker *w)
 {
 	while (out_rate_take(&w->out.gate.rate, w->now_ns))
@@ -172,7 +173,8 @@ uint64_t gate_deadline(const struct worker *w)
 	return w->out.gate.resume_ns;
 }
 
-/* Up to this one. The mark that the rules gave it would keep it out of the queue. */
+/* Sends all packets up to this one through the rules again. A mark from the rules would keep a
+ * packet out of the queue, so it is taken off. */
 static void repeat_all(struct worker *w, uint32_t packet)
 {
 	struct nlmsghdr *nlh = add_message(w, NFQNL_MSG_VERDICT_BATCH, NF_REPEAT, packet);
@@ -203,7 +205,7 @@ void gate_go(struct worker *w)
 
 	if (g->fd < 0)
 		return;
-	/* Packets that a data plane before this one has seen and not judged come again. */
+	/* Packets that an earlier data plane has seen and not judged come again. */
 	for (unsigned i = 0; i < 2 && !g->begun; i++)
 		repeat_all(w, all_packets[i]);
 	g->begun = true;

@@ -11,16 +11,16 @@
 struct worker;
 struct io_event;
 
-/* A verdict's message, and how many leave together. */
+/* Room for one verdict's message, and how many leave together. */
 #define GATE_VERDICT_BYTES 48
 #define GATE_VERDICTS	   64
 
 struct gate {
 	int fd; /* netfilter netlink, bound to the worker's queue; -1: there is none */
-	struct out_rate rate; /* of reading */
+	struct out_rate rate; /* limits reading */
 	bool armed;
-	bool begun;	    /* what an earlier data plane has left has been sent round */
-	uint64_t resume_ns; /* when reading goes on; UINT64_MAX: it is not paused */
+	bool begun;	    /* packets that an earlier data plane left have been sent round again */
+	uint64_t resume_ns; /* when reading goes on; UINT64_MAX: reading is not paused */
 	size_t len;
 	uint8_t verdicts[GATE_VERDICTS * GATE_VERDICT_BYTES] __attribute__((aligned(8)));
 };
@@ -36,13 +36,13 @@ enum gate_verdict {
 
 void gate_open(struct worker *w);
 void gate_event(struct worker *w, const struct io_event *ev);
-/* Decides what becomes of a packet of the queue; the verdict leaves at the end of the turn. */
+/* Stores the verdict about a packet of the queue. It leaves at the end of the turn. */
 void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
-/* For a hand-over (handover.h): takes back what is in flight; verdicts leave; goes on. */
+/* For a hand-over (handover.h): cancels the operation; sends the verdicts; goes on. */
 void gate_rest(struct worker *w);
 void gate_flush(struct worker *w);
 void gate_go(struct worker *w);
-/* Verdicts leave, and packets that had to wait are read. */
+/* Sends the verdicts, and reads packets that had to wait. */
 void gate_tick(struct worker *w);
 uint64_t gate_deadline(const struct worker *w);
 

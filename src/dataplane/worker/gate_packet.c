@@ -11,10 +11,10 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
-/* More extension headers than this before TCP are nobody's honest connection (RFC 8504, 5.3). */
+/* No honest TCP packet has more extension headers than this (RFC 8504, 5.3). */
 #define EXTENSIONS_MAX 8
 
-/* The part behind the IP header. */
+/* The part of the packet that follows the IP header. */
 struct rest {
 	const uint8_t *data;
 	size_t len;
@@ -47,7 +47,7 @@ static bool is_extension(uint8_t proto)
 	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_DSTOPTS || proto == IPPROTO_ROUTING;
 }
 
-/* Goes to what follows the extension headers (RFC 8200, 4). */
+/* Skips the extension headers (RFC 8200, 4). */
 static bool skip_extensions(struct rest *rest)
 {
 	for (unsigned i = 0; is_extension(rest->proto); i++) {
@@ -96,7 +96,7 @@ static bool read_syn(const struct rest *rest, struct gate_packet *out)
 		return false;
 	out->kind = GATE_SYN;
 	out->seq = ntohl(tcp.seq);
-	/* A sockaddr_in6's port is at the same place. */
+	/* An IPv6 port is at the same place. */
 	out->source.in4.sin_port = tcp.source;
 	out->dest.in4.sin_port = tcp.dest;
 	return true;
@@ -134,7 +134,8 @@ bool gate_packet_parse(const uint8_t *data, size_t len, struct gate_packet *out)
 
 /* The queue's socket */
 
-/* Bytes of the message from here on. libmnl's own tail is aligned, and may be beyond it. */
+/* Bytes of the message from attr on. libmnl's own end of the message is aligned, and may lie beyond
+ * the real one. */
 static int left_from(const struct nlmsghdr *nlh, const struct nlattr *attr)
 {
 	const char *end = (const char *)nlh + nlh->nlmsg_len;

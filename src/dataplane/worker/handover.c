@@ -17,14 +17,15 @@
 #include "dataplane/worker/udp_handover.h"
 #include "dataplane/worker/worker_internal.h"
 
-/* What a channel does not take now is offered again after this: the other worker reads at once. */
+/* Pause before a message that the channel had no room for is sent again: the other worker reads at
+ * once. */
 #define RETRY_NS (WORKER_NS_PER_MS / 5)
 
 /* Messages taken in one turn. */
 #define TAKE_TURN 64
 
-/* The message and its descriptors lie in the buffer that payload needs only in service, behind what
- * udp_copy_read puts together there. */
+/* The message and its descriptors lie in w->copy, which payload needs only in service. They come
+ * after the part that udp_copy_read uses. */
 #define MSG_AT ((UDP_RUN_BYTES + 8) & ~7)
 #define FDS_AT (MSG_AT + HANDOVER_BYTES)
 
@@ -62,7 +63,7 @@ static bool in_flight(const struct worker *w)
 void handover_give(struct worker *w, int fd, uint32_t seq)
 {
 	struct handover *h = &w->handover;
-	/* One that was given up, and came to rest no sooner. */
+	/* An earlier hand-over was given up before everything was at rest. */
 	bool again = h->state == HANDOVER_RESTING && h->go;
 
 	if (h->state != HANDOVER_NONE && !again) {
@@ -95,7 +96,7 @@ static void send_all(struct worker *w)
 		int code = w->io->ops->msg_send_fds(w->io, h->fd, w->handover.msg, h->len, h->fds,
 						    h->n_fds);
 
-		/* unix(7), ETOOMANYREFS: descriptors in flight are limited. */
+		/* ETOOMANYREFS: too many descriptors are in flight (unix(7)). */
 		if (code == -EAGAIN || code == -ETOOMANYREFS || code == -ENOBUFS) {
 			h->retry_ns = w->now_ns + RETRY_NS;
 			return;
@@ -215,7 +216,7 @@ static bool take_map(struct worker *w, const uint8_t *record, const int *fds)
 	return w->handover.map;
 }
 
-/* No flow: without it another is made. */
+/* A responder is no flow: if it is lost, another is made when needed. */
 static void take_responder(struct worker *w, const uint8_t *record, int fd)
 {
 	struct handover_responder r;
@@ -250,7 +251,7 @@ static void take_counters(struct worker *w, enum handover_type type, const uint8
 	}
 }
 
-/* Its descriptors are taken over, or closed here. */
+/* Takes over a record's flow. Its descriptors are used, or closed here. */
 static void take_flow(struct worker *w, const struct handover_message *m, const uint8_t *record,
 		      const int *fds, unsigned n)
 {
@@ -268,7 +269,8 @@ static void take_flow(struct worker *w, const struct handover_message *m, const 
 		w->io->ops->close_fd(w->io, fds[i]);
 }
 
-/* 0, or -errno: there will be nothing of it. *used: descriptors that are nobody's to close now. */
+/* Acts on a message's records. 0, or -errno: nothing of the hand-over is used. *used: how many
+ * descriptors belong to flows, or are closed, by now. */
 static int take_records(struct worker *w, const struct handover_message *m, const int *fds,
 			size_t n, size_t *used)
 {
@@ -295,7 +297,7 @@ static int take_records(struct worker *w, const struct handover_message *m, cons
 	return *used == n ? 0 : -EPROTO;
 }
 
-/* Takes a message. 1: there is none now; 0; or -errno. */
+/* Reads a message and acts on it. Returns 0; 1: there is none now; or -errno. */
 static int take_one(struct worker *w)
 {
 	struct handover *h = &w->handover;
@@ -338,7 +340,7 @@ void handover_event(struct worker *w, const struct io_event *ev)
 
 /* Going on */
 
-/* Whoever has waited for a socket may find one: the pools were filled meanwhile. */
+/* The pools may have been filled meanwhile: flows that wait may have sockets. */
 static void sockets_ready(struct worker *w)
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -368,7 +370,7 @@ static void go(struct worker *w)
 void handover_go(struct worker *w)
 {
 	if (w->handover.state == HANDOVER_RESTING)
-		w->handover.go = true; /* what ends now was taken back */
+		w->handover.go = true; /* operations end because of the hand-over */
 	else if (w->handover.state != HANDOVER_NONE)
 		go(w);
 }

@@ -23,7 +23,7 @@ enum stage {
 	STAGE_END
 };
 
-/* Room for a record more in the message, which is begun if need be. NULL: it is full. */
+/* Room for one more record in the message, which is begun if need be. NULL: the message is full. */
 static uint8_t *add_record(struct worker *w, enum handover_type type, unsigned fds)
 {
 	struct handover *h = &w->handover;
@@ -89,7 +89,7 @@ static void build_udp(struct worker *w)
 {
 	struct handover *h = &w->handover;
 
-	/* One with datagrams is the last of its message: they come after it. */
+	/* A flow with datagrams is the last record of its message: they come after it. */
 	while (h->udp && h->copies == 0) {
 		struct udp_flow *f = h->udp;
 		uint8_t *to = add_record(w, HANDOVER_UDP, f->fd >= 0);
@@ -119,13 +119,13 @@ static void build_datagram(struct worker *w)
 	d.len = p.len;
 	d.segment = p.segment;
 	to = add_record(w, HANDOVER_DATAGRAM, 0);
-	assert(to); /* it has a message of its own */
+	assert(to); /* a datagram has a message of its own */
 	memcpy(to, &d, sizeof(d));
 	memcpy(to + sizeof(d), p.data, p.len);
 	h->len += p.len;
 }
 
-/* One with peers is the last of its message: they come after it. */
+/* A mapping with peers is the last record of its message: they come after it. */
 static void build_maps(struct worker *w)
 {
 	struct handover *h = &w->handover;

@@ -6,8 +6,8 @@
 
 struct worker;
 
-/* Puts the next message of what is handed over into w->handover, which is at rest. Stage 0 begins.
- * False: there is none any more. */
+/* Builds the next message of the hand-over in w->handover; the worker must be at rest. Stage 0
+ * starts from the beginning. Returns false when there is no more. */
 bool handover_build(struct worker *w);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* Counters: those of now are made anew with what is taken over. */
+/* Gauges count what exists now. The taking worker counts those again as it takes flows over. */
 
 static uint64_t *const *gauges(struct stats *s, uint64_t *out[7])
 {
@@ -60,7 +60,7 @@ void handover_get_port(const struct listener *l, struct handover_port *p)
 				    .routed_off_ns = l->routed_off_ns,
 				    .udp_second_ns = l->udp_second_ns};
 	copy.flows = 0;
-	/* The port's socket in the namespace shares them. */
+	/* The port's socket in the namespace shares the port's counters: they go once. */
 	if (l->port_id > 0)
 		memcpy(p->words, &copy, sizeof(copy));
 }

@@ -5,8 +5,8 @@
 #include "dataplane/worker/flow.h"
 #include "dataplane/worker/handover_record.h"
 
-/* What a worker has counted goes on with the next one (handover.h), and so does what a port has
- * learned of its servers. */
+/* A worker's counters, and what a port has learned about its servers, go on in the next data plane
+ * (handover.h). */
 void handover_get_stats(const struct worker *w, struct handover_stats *out);
 void handover_put_stats(struct worker *w, const struct handover_stats *in);
 void handover_get_port(const struct listener *l, struct handover_port *p);

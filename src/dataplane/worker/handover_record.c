@@ -62,7 +62,7 @@ bool handover_parse(uint8_t *msg, size_t len, struct handover_message *out)
 	return out->extra_len == 0;
 }
 
-/* The two sides that a flow in this state has. */
+/* Whether the record has the sockets that a flow in this state has. */
 static bool sides_fit(const struct handover_tcp *t)
 {
 	unsigned sides = t->fds & (HANDOVER_CLIENT | HANDOVER_SERVER);
@@ -89,7 +89,7 @@ static bool dir_fits(const struct handover_tcp *t, unsigned d)
 		return false;
 	if (!pipe)
 		return t->dir[d].in_pipe == 0;
-	/* A direction has a pipe only while bytes are in it, and those have somewhere to go. */
+	/* A direction has a pipe only while bytes are in it and can still be sent. */
 	return t->state == TCP_FLOW_OPEN && !(t->dir[d].flags & HANDOVER_DONE) &&
 	       t->dir[d].in_pipe > 0 && t->dir[d].in_pipe <= t->dir[d].pipe_size;
 }

@@ -86,7 +86,7 @@ static void arm(struct worker *w, struct listener *l)
 		w->io->ops->recvmsg(w->io, l->fd, h);
 }
 
-/* The paused ones of its kind. */
+/* The list for paused listeners of this kind. */
 static struct listener **paused_of(struct worker *w, const struct listener *l)
 {
 	if (l->outward)
@@ -94,7 +94,7 @@ static struct listener **paused_of(struct worker *w, const struct listener *l)
 	return &w->listeners.paused[l->proto == PORT_UDP ? LISTENERS_UDP : LISTENERS_TCP];
 }
 
-/* Armed again at_ns at the latest. */
+/* Pauses a listener. It is armed again at at_ns at the latest. */
 static void pause_until(struct worker *w, struct listener *l, uint64_t at_ns)
 {
 	flow_set_listener_state(l, LISTENER_PAUSED);
@@ -112,7 +112,7 @@ static void disarm(struct worker *w, struct listener *l)
 				       l->gen, listener_index(w, l)));
 }
 
-/* Takes the operation back; the listener is paused when that has ended (ended()). */
+/* Cancels the operation. When that has ended, ended() pauses the listener. */
 static void stop(struct worker *w, struct listener *l)
 {
 	if (!l->armed || l->state != LISTENER_OPEN || l->stopping)
@@ -146,7 +146,7 @@ static void resume_published(struct worker *w)
 	}
 }
 
-/* Arms what was paused. Where descriptors are short, TCP connections stay in the backlog. */
+/* Arms paused listeners. While descriptors are short, TCP connections stay in the backlog. */
 static void resume(struct worker *w)
 {
 	struct listener **paused = w->listeners.paused;
@@ -161,7 +161,7 @@ static void resume(struct worker *w)
 	w->listeners.resume_ns = some ? w->now_ns + RESUME_NS : UINT64_MAX;
 }
 
-/* The pool that its connections come from. A second target is rarely needed: its pool is filled
+/* The pool for the listener's connections. A second target is rarely needed: its pool is filled
  * when a connection waits for it. */
 static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 {
@@ -234,7 +234,7 @@ static void unhash(struct worker *w, struct listener *l)
 	*p = l->hash_next;
 }
 
-/* Nothing holds it any more: closes it, and says so. */
+/* No flow or operation is left: closes the listener, and answers the parent. */
 static void finish(struct worker *w, struct listener *l)
 {
 	w->io->ops->close_fd(w->io, l->fd);
@@ -287,7 +287,7 @@ uint64_t listener_deadline(const struct worker *w)
 	return w->listeners.resume_ns;
 }
 
-/* The listener an event is for, or NULL: it is of an earlier life of the slot. */
+/* The listener of an event; NULL: the event is of an earlier life of the slot. */
 static struct listener *of_event(struct worker *w, const struct io_event *ev)
 {
 	uint32_t index = handle_index(ev->handle);
@@ -298,7 +298,7 @@ static struct listener *of_event(struct worker *w, const struct io_event *ev)
 	return worker_is_current(w, ev, l->state != LISTENER_FREE, l->gen) ? l : NULL;
 }
 
-/* Whether an error was that of one connection or datagram (accept(2), "Error handling"). */
+/* Whether an error concerned one connection or datagram (accept(2), "Error handling"). */
 static bool concerns_one_peer(int why)
 {
 	switch (-why) {
@@ -349,7 +349,7 @@ static void pause_for_want(struct worker *w, struct listener *l, int why)
 		    w->config.number, w->tcp.count, w->udp.count);
 }
 
-/* A multishot operation has ended: why says what is to be done. */
+/* A multishot operation has ended; why is its result. */
 static void ended(struct worker *w, struct listener *l, int why)
 {
 	bool stopping = l->stopping;
@@ -358,13 +358,13 @@ static void ended(struct worker *w, struct listener *l, int why)
 	if (l->state == LISTENER_CLOSING) {
 		flow_settle(w, l);
 	} else if (handover_holds(w)) {
-		return; /* listener_go arms it */
+		return; /* listener_go arms it again */
 	} else if (stopping) {
 		pause_for_want(w, l, why);
 	} else if (why >= 0 || concerns_one_peer(why)) {
-		arm(w, l); /* the kernel ends multishot operations for reasons of its own */
+		arm(w, l); /* the kernel may end multishot operations at any time */
 	} else if (why == -ENOBUFS && l->proto == PORT_UDP) {
-		pause_until(w, l, w->now_ns); /* the buffers come back at the end of this turn */
+		pause_until(w, l, w->now_ns); /* the buffers are returned at the end of this turn */
 	} else {
 		pause_for_want(w, l, why);
 	}

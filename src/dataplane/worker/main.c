@@ -28,46 +28,46 @@
 #include "dataplane/worker/worker.h"
 
 /*
- * The data plane's process. The parent sends what to be and the descriptors to be it with; each
- * worker opens its ring in its own thread; then everything that can be given up is given up, and
- * only then does the parent hear that ports may come. The main thread is worker 0.
+ * The data plane's process. The parent sends what it is to be, and its descriptors. Each worker
+ * opens its ring in its own thread. Then the process gives up every right that it can, and only
+ * after that tells the parent that ports may come. The main thread is worker 0.
  */
 
-/* Operations a worker starts between two waits: a full turn of events with two each. */
+/* Operations that a worker starts between two waits: two for each event of a full turn. */
 #define RING_ENTRIES 512
 
-/* Receive buffers of a worker: what one turn may take in without pausing a UDP port. Only touched
- * pages cost memory. */
+/* Receive buffers of a worker: what one turn can receive before UDP ports pause. Pages that are not
+ * touched cost no memory. */
 #define RECV_BUFS      64
 #define RECV_BUF_BYTES 65536
 
-/* Pages of fs.pipe-user-pages-soft that all workers take at most, as a share: the user's other
- * processes want pipes too. */
+/* The share of fs.pipe-user-pages-soft, one in so many, that all workers may take: the user's other
+ * processes want pipes, too. */
 #define PIPE_SHARE 2
-#define PIPE_PAGES 256 /* of a 1 MiB pipe */
+#define PIPE_PAGES 256 /* pages of a 1 MiB pipe */
 
-/* Descriptors that are no worker's to hand out: of the process, and of each worker (ring, channels,
- * and one that a message brings). */
+/* Descriptors not available to flows: the process's own, and each worker's (ring, channels, and one
+ * that comes with a message). */
 #define FDS_OTHER  8
 #define FDS_WORKER 8
 
-/* A thread of the data plane calls nothing deep. */
+/* The threads of the data plane make no deep calls. */
 #define STACK_BYTES (256 * 1024)
 
 struct plane {
 	struct dp_boot boot;
-	struct boot_outward outward; /* with boot.outward */
+	struct boot_outward outward; /* set when boot.outward is */
 	struct out_ports out_ports;
 	struct udp_ports udp_ports;
-	struct worker_config config; /* of each worker, but for number and stats */
+	struct worker_config config; /* the same for each worker, except number and stats */
 	bool uring;
-	int uring_err;	/* why not; 0: it is, or was not tried */
+	int uring_err;	/* why io_uring cannot be used; 0: it is used, or was not tried */
 	uint8_t *stats; /* the statistics file */
 	int control[LIMIT_WORKERS], broker[LIMIT_WORKERS];
-	pthread_barrier_t opened; /* each worker has opened its io, or failed */
+	pthread_barrier_t opened; /* each worker has opened its io, or failed to */
 	pthread_barrier_t locked; /* the process is locked down */
 	int err[LIMIT_WORKERS];
-	int verdict; /* 0, or why there will be no data plane */
+	int verdict; /* 0, or why the data plane cannot start */
 };
 
 struct seat {
@@ -88,7 +88,7 @@ static int open_io(const struct plane *p, bool uring, struct io **out)
 	return uring ? io_uring_open(&config, out) : io_epoll_open(&config, out);
 }
 
-/* The worker's own sockets of the way out. */
+/* Gives a worker its sockets of the way out. */
 static void give_outward(struct out_config *out, const int *fds)
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -114,7 +114,7 @@ static int open_worker(struct seat *s)
 	return worker_open(&config, s->io, &s->worker);
 }
 
-/* Worker 0's io also answers which back end there is. */
+/* Opens worker 0's io, which decides the back end. */
 static int choose_backend(struct plane *p, struct io **out)
 {
 	int code = -ENOSYS;
@@ -143,7 +143,7 @@ static unsigned pipes_max(unsigned workers)
 
 	if (fd_read_file("/proc/sys/fs/pipe-user-pages-soft", text, sizeof(text)) > 0)
 		soft = strtoul(text, NULL, 10);
-	if (soft == 0) /* pipe(7): no limit */
+	if (soft == 0) /* pipe(7): 0 means no limit */
 		return 64;
 	return clamp(soft / PIPE_PAGES / PIPE_SHARE / workers, 2, 64);
 }
@@ -154,7 +154,7 @@ static unsigned out_ports_max(void)
 	return clamp(ports_for_connecting() / 2, UDP_PORTS_MIN, UDP_PORTS_MAX);
 }
 
-/* The way out gets half of the descriptors: what floods it leaves the ports theirs. */
+/* The way out may use half of the descriptors: a flood there leaves the ports the other half. */
 static void size_outward(struct plane *p)
 {
 	struct worker_config *c = &p->config;
@@ -247,7 +247,7 @@ static int reply(const struct plane *p, int err)
 	return err ? err : code;
 }
 
-/* Everything is open: give up what is not needed, and say so to the parent. */
+/* Everything is open: gives up rights, and answers the parent. */
 static int lock_and_reply(struct plane *p)
 {
 	struct err e = {.code = 0};
@@ -285,7 +285,7 @@ static void *seat_main(void *arg)
 	err = worker_run(s->worker);
 	if (err < 0)
 		log_error("worker %u: %s", s->number, strerror(-err));
-	/* A data plane that lacks a worker is none: the parent starts another. */
+	/* A data plane without one of its workers is no use: the parent starts another. */
 	_exit(err < 0 ? EXITCODE_FAILED : EXITCODE_OK);
 }
 
@@ -355,7 +355,7 @@ int dataplane_main(void)
 	int code;
 
 	log_init("dataplane", false);
-	/* splice(2) into a socket whose peer is gone raises it, and has no flag against that. */
+	/* splice(2) raises SIGPIPE when a socket's peer is gone, and has no flag against that. */
 	signal(SIGPIPE, SIG_IGN);
 	code = receive_boot(&plane);
 	if (code < 0) {
