@@ -37,7 +37,7 @@ static int open_listeners(struct worker *w)
 
 		if (fd < 0)
 			continue;
-		w->config.out.tcp_fd[i] = -1; /* taken, whatever comes of it */
+		w->config.out.tcp_fd[i] = -1; /* the listener owns it now, even if this fails */
 		code = listener_add_outward(w, fd, families[i], &w->out.port_stats);
 		if (code)
 			return code;

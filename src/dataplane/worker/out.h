@@ -12,25 +12,26 @@
 #include "dataplane/worker/out_udp.h"
 
 /*
- * The way out of the command's namespace (--net=builtin): what a worker has of it. Packets come out
- * of the namespace through the router's; there, TCP connections reach the worker's transparent
- * listeners, datagrams its transparent socket, and opened connections and echo requests its
- * netfilter queue first. The worker makes the sockets of the host's side itself.
+ * A worker's part of the way out of the command's namespace (--net=builtin). Packets leave the
+ * command's namespace through the router's. There the worker has three kinds of entries:
+ * transparent listeners for TCP connections, a transparent socket for datagrams, and a netfilter
+ * queue that shows opened connections and echo requests first. The worker makes the sockets of the
+ * host's side itself.
  *
- * Descriptors and slots are counted apart from those of published ports: whatever floods the way
- * out, the ports keep what is theirs.
+ * Descriptors and slots are counted apart from those of published ports: a flood on the way out
+ * takes nothing from the ports.
  */
 
 struct worker;
 struct io_event;
 struct dp_msg;
 
-/* Ports of the host that all workers together may take for connections, and for UDP mappings: half
- * of the ephemeral ones (ip(7), ip_local_port_range), so that the host's own programs find some.
- * Shared by the workers. */
+/* The host's ports that all workers together may take for connections, and as many for UDP
+ * mappings: half of the ephemeral ones (ip(7), ip_local_port_range), so that the host's own
+ * programs find some. The workers share this record. */
 struct out_ports {
 	unsigned max;
-	unsigned tcp, udp; /* taken; atomic */
+	unsigned tcp, udp; /* ports taken; atomic */
 };
 
 struct out_config {
@@ -38,19 +39,20 @@ struct out_config {
 	struct out_ports *ports;
 	int tcp_fd[2], udp_fd[2]; /* IPv4, IPv6; -1: none */
 	int queue_fd, channel_fd;
-	int raw_fd[2];		 /* shared by the workers, never closed */
-	unsigned fds_max;	 /* descriptors beside those of published ports */
+	int raw_fd[2];		 /* the workers share these, and nobody closes them */
+	unsigned fds_max;	 /* descriptors, in addition to those of published ports */
 	unsigned tcp_flows_max;	 /* each takes two descriptors */
 	unsigned pending_max;	 /* connections that are being made; a descriptor each */
 	unsigned maps_max;	 /* UDP mappings; a descriptor each */
-	unsigned peers_max;	 /* addresses that mappings take answers from */
-	unsigned responders_max; /* addresses that answers come from; a descriptor each */
+	unsigned peers_max;	 /* addresses from which mappings accept answers */
+	unsigned responders_max; /* addresses from which answers are sent inside; a descriptor each
+				  */
 };
 
 struct out {
 	bool on;
 	struct dp_outward policy;
-	unsigned fds; /* held, and what is under way will need */
+	unsigned fds; /* descriptors held, and those that connects under way will need */
 	struct port_stats port_stats;
 	struct gate gate;
 	struct out_tcp tcp;
@@ -59,29 +61,28 @@ struct out {
 	struct out_supply supply;
 };
 
-/* Takes the configuration's descriptors. 0 or -errno. */
+/* Takes over the configuration's descriptors. 0 or -errno. */
 int out_open(struct worker *w);
 void out_close(struct worker *w);
-/* Anything of HANDLE_OUT_*. */
+/* For any event of HANDLE_OUT_*. */
 void out_event(struct worker *w, const struct io_event *ev);
-/* The end of a turn. */
+/* At the end of a turn. */
 void out_tick(struct worker *w);
 uint64_t out_deadline(const struct worker *w);
-/* The resolvers are these now. */
+/* The resolvers have changed. */
 void out_set_resolvers(struct worker *w, const struct dp_msg *msg);
-/* Closes sockets that were not needed lately. Whether another call may find more. */
+/* Closes sockets that were not needed lately. Returns whether another call may find more. */
 bool out_trim(struct worker *w);
-/* A line of the debug log: what may not go out, or is not served. */
+/* Logs, for debugging, that something may not go out or is not served. */
 void out_log_refused(const struct worker *w, const char *what, const union sock_addr *client,
 		     const union sock_addr *dest);
-/* For a hand-over (handover.h): takes back what is in flight; whether anything still is; goes on.
- */
+/* For a hand-over (handover.h): cancels operations; returns whether any is in flight; goes on. */
 void out_rest(struct worker *w);
 bool out_in_flight(const struct worker *w);
 void out_go(struct worker *w);
-/* The end of a turn of a worker at rest. */
+/* At the end of a turn of a worker at rest. */
 void out_rest_tick(struct worker *w);
-/* Whether there are this many descriptors more. */
+/* Whether n more descriptors are left. */
 bool out_has_fds(const struct worker *w, unsigned n);
 
 #endif

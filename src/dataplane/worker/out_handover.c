@@ -6,13 +6,13 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * The way out at a hand-over. TCP flows go as all others do (tcp_handover.c). A mapping goes with
- * its socket, and with it the port that the world knows it by, and with the addresses that it takes
- * answers from.
+ * The way out at a hand-over. TCP flows are handed over as all others are (tcp_handover.c). A
+ * mapping keeps its socket, and with it the port that the outside knows, and the addresses from
+ * which it accepts answers.
  *
- * What is just being opened is not handed over: its packet waits in the queue, comes again to the
- * new worker, and is connected anew; so is a client that is accepted without one. A ping on its way
- * is lost.
+ * A connection that is just being opened is not handed over: its packet waits in the queue, comes
+ * again to the new worker, and is connected anew. A client that was accepted without its connection
+ * outside is handed over, and connected anew, too. A ping under way is lost.
  */
 
 void out_rest(struct worker *w)
@@ -55,10 +55,10 @@ void out_rest_tick(struct worker *w)
 		return;
 	out_udp_flush(w);
 	gate_flush(w);
-	out_supply_request(w); /* the next one finds its pools full */
+	out_supply_request(w); /* the next data plane finds its pools full */
 }
 
-/* Listening for datagrams goes on with the next turn (out_udp_tick). */
+/* out_udp_tick of the next turn listens for datagrams again. */
 void out_go(struct worker *w)
 {
 	struct out_udp *u = &w->out.udp;

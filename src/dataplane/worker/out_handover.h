@@ -5,12 +5,12 @@
 #include "dataplane/worker/handover_record.h"
 #include "dataplane/worker/out_udp.h"
 
-/* UDP mappings that pass from one data plane to the next (handover.h). */
+/* UDP mappings that one data plane hands to the next (handover.h). */
 
-/* What a mapping is. False: the slot has none that would be handed over. */
+/* Fills in the record of a mapping. Returns false when the slot has none to hand over. */
 bool out_handover_get(const struct worker *w, uint32_t index, struct handover_map *m);
-/* Becomes a mapping, at rest. The record is handover_record_fds()'s; fd is taken over. NULL: there
- * is no room for it, or one like it. */
+/* Makes a mapping of a record that handover_record_fds() has checked; the mapping is at rest. Takes
+ * over fd. NULL: there is no room, or such a mapping exists. */
 struct out_map *out_handover_put(struct worker *w, const struct handover_map *m, int fd);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/sockaddr.h"
 
-/* Addresses as keys. Seeded, since the namespace chooses what is hashed. */
+/* Hashes of addresses. They are seeded, since the namespace chooses what is hashed. */
 
 static inline uint64_t out_hash_word(uint64_t h, uint64_t word)
 {
@@ -25,17 +25,17 @@ static inline uint64_t out_hash_in6(uint64_t h, const struct in6_addr *a)
 	return out_hash_word(out_hash_word(h, words[0]), words[1]);
 }
 
-/* Address and port. */
+/* Hashes address and port. */
 static inline uint64_t out_hash_addr(uint64_t h, const union sock_addr *a)
 {
 	if (a->sa.sa_family == AF_INET6)
 		h = out_hash_in6(h, &a->in6.sin6_addr);
 	else
 		h = out_hash_word(h, a->in4.sin_addr.s_addr);
-	return out_hash_word(h, a->in4.sin_port); /* in6's is at the same place */
+	return out_hash_word(h, a->in4.sin_port); /* an IPv6 port is at the same place */
 }
 
-/* Whether address and port are the same. Flow labels and scopes are not looked at. */
+/* Whether addresses and ports are equal. Flow labels and scopes are ignored. */
 static inline bool out_same_addr(const union sock_addr *a, const union sock_addr *b)
 {
 	if (a->sa.sa_family != b->sa.sa_family || a->in4.sin_port != b->in4.sin_port)
@@ -50,7 +50,7 @@ static inline socklen_t out_addr_len(const union sock_addr *a)
 	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
 }
 
-/* IPv4 as a mapped address. */
+/* The address without port; IPv4 as a mapped address. */
 static inline struct in6_addr out_host_of(const union sock_addr *a)
 {
 	struct in6_addr host = {.s6_addr32 = {0, 0, htonl(0xffff), 0}};

@@ -13,8 +13,8 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * ICMP messages to the inside, through raw sockets of the router's namespace: what the outside said
- * about datagrams (RFC 792, RFC 4443), and answers to pings.
+ * ICMP messages to the inside, through raw sockets of the router's namespace: errors that the
+ * outside has reported about datagrams (RFC 792, RFC 4443), and answers to pings.
  */
 
 #define TTL 64
@@ -40,7 +40,7 @@ static uint16_t checksum(uint32_t sum, const void *data, size_t len)
 	return htons((uint16_t)~sum_up(sum, data, len));
 }
 
-/* Of the addresses and the rest that an ICMPv6 checksum covers (RFC 8200, 8.1). */
+/* The sum of the addresses and other fields that an ICMPv6 checksum covers (RFC 8200, 8.1). */
 static uint32_t pseudo_header(const struct in6_addr *from, const struct in6_addr *to, size_t len,
 			      uint8_t proto)
 {
@@ -60,7 +60,7 @@ static void send_raw(struct worker *w, int fd, const union sock_addr *to, sockle
 	struct msghdr msg = {
 		.msg_name = &name, .msg_namelen = to_len, .msg_iov = iov, .msg_iovlen = 2};
 
-	name.in4.sin_port = 0; /* in6's is at the same place; raw(7) */
+	name.in4.sin_port = 0; /* raw(7) wants port 0; an IPv6 port is at the same place */
 	if (fd >= 0)
 		w->io->ops->sendmsg(w->io, fd, &msg, 0);
 }
@@ -109,8 +109,8 @@ void out_icmp_send(struct worker *w, const union sock_addr *client, const union 
 		send_ipv4(w, &from->in4.sin_addr, client, message, len);
 }
 
-/* Errors: a header of 8 bytes, then the datagram's own headers, by which the client's kernel finds
- * the socket that sent it. */
+/* Errors: an ICMP header of 8 bytes, then the headers of the datagram, by which the client's kernel
+ * finds the socket that sent it. */
 
 struct error4 {
 	struct icmphdr icmp;

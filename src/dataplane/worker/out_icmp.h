@@ -9,14 +9,14 @@
 
 struct worker;
 
-/* Tells client what became of a datagram that it sent to dest with len bytes of payload: err is an
- * errno, mtu with EMSGSIZE (0: unknown, and nothing is told). Errors that have no ICMP message are
- * passed over. */
+/* Tells client the fate of a datagram of len bytes that it sent to dest. err is an errno; mtu goes
+ * with EMSGSIZE (0: unknown, and nothing is sent). An errno that no ICMP message expresses is
+ * ignored. */
 void out_icmp_error(struct worker *w, const union sock_addr *client, const union sock_addr *dest,
 		    int err, uint32_t mtu, size_t len);
 
-/* An ICMP message to client, from another address. Its checksum is filled in; message has room for
- * len bytes. */
+/* Sends an ICMP message of len bytes to client, from another address, with its checksum filled in.
+ */
 void out_icmp_send(struct worker *w, const union sock_addr *client, const union sock_addr *from,
 		   void *message, size_t len);
 

@@ -4,9 +4,10 @@
 #include "dataplane/worker/out_hash.h"
 #include "dataplane/worker/worker_internal.h"
 
-/* The addresses that a mapping takes answers from (RFC 4787, REQ-8): those it has written to. */
+/* The addresses from which a mapping accepts answers (RFC 4787, REQ-8): those that it has written
+ * to. */
 
-/* After this without a datagram to it. */
+/* An address is forgotten when nothing was sent to it for this long. */
 #define PEER_NS (120000 * WORKER_NS_PER_MS)
 
 static struct out_udp *table(struct worker *w)

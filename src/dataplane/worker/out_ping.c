@@ -14,15 +14,15 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Pings on their way out: an echo request leaves by a ping socket (icmp(7), ping_group_range),
- * which any user may have where the administrator says so, and its answer goes inside by a raw
- * socket. The client sees the answer that came, or none.
+ * Pings on their way out. An echo request leaves by a ping socket, which any user may open where
+ * the administrator allows it (icmp(7), ping_group_range). Its answer goes inside by a raw socket.
+ * The client sees the answer that came, or none.
  */
 
-/* An answer that takes longer is nobody's. */
+/* Answers that take longer than this are dropped. */
 #define PING_NS (10000 * WORKER_NS_PER_MS)
 
-/* Answers of one socket before others have their turn. */
+/* Answers read from one socket before others have their turn. */
 #define PING_TURN 64
 
 static uint64_t handle_of(const struct worker *w, const struct out_ping *p)
@@ -83,11 +83,11 @@ static struct out_ping *slot_get(struct worker *w)
 	else if (t->used < LIMIT_OUT_PINGS)
 		p = &t->table[t->used++];
 	else if (t->list)
-		ping_close(w, t->list); /* its slot is free in a moment */
+		ping_close(w, t->list); /* the slot is free once its operation has ended */
 	return p;
 }
 
-/* A socket that is connected to where the request goes, or -errno. */
+/* Opens a socket that is connected to the request's destination. Returns it or -errno. */
 static int socket_to(struct worker *w, const union sock_addr *to)
 {
 	bool ipv6 = to->sa.sa_family == AF_INET6;

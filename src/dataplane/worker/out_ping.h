@@ -13,16 +13,16 @@ struct gate_packet;
 
 enum out_ping_state { OUT_PING_FREE = 0, OUT_PING_OPEN, OUT_PING_CLOSING };
 
-/* The outside socket of a client, a destination and an id. */
+/* The outside socket for one client, destination and id. */
 struct out_ping {
 	enum out_ping_state state;
 	uint32_t gen;
 	int fd;
 	bool armed;
-	uint16_t id; /* inside, network order; outside the kernel has one of its own */
+	uint16_t id; /* the id inside, in network order; the kernel gives it another one outside */
 	union sock_addr client, dest;
 	uint64_t last_ns;
-	struct out_ping *prev, *next; /* the least recently used first; free list */
+	struct out_ping *prev, *next; /* list, the least recently used first; or free list */
 };
 
 struct out_pings {
@@ -31,7 +31,7 @@ struct out_pings {
 	unsigned used;
 };
 
-/* An echo request that the queue has shown. */
+/* Sends an echo request that came from the queue. */
 void out_ping_echo(struct worker *w, const struct gate_packet *g);
 void out_ping_event(struct worker *w, const struct io_event *ev);
 void out_ping_tick(struct worker *w);

@@ -6,14 +6,14 @@
 #include <stdint.h>
 
 /*
- * How often something expensive may be done: a burst, then so many a millisecond. What costs a
- * worker a socket and takes the sender nothing must not take all of the worker's time, which
- * published ports wait for.
+ * A limit on something expensive: a burst, then so many per millisecond. What costs the sender
+ * nothing and the worker a socket must not take all of the worker's time, since published ports
+ * wait meanwhile.
  */
 struct out_rate {
 	unsigned burst, per_ms;
 	unsigned left;
-	uint64_t at_ns; /* when it was looked at last; 0: never */
+	uint64_t at_ns; /* when left was last updated; 0: never */
 };
 
 static inline bool out_rate_take(struct out_rate *r, uint64_t now_ns)

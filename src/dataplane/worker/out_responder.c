@@ -5,9 +5,9 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Answers arrive inside from the address that was written to: a transparent socket of the router's
- * namespace is bound to it, made when the first answer comes. It is not connected, so that one
- * serves all who wrote to that address, and what they write does not come to it.
+ * Answers reach the inside from the address that was written to. A transparent socket of the
+ * router's namespace is bound to that address when its first answer comes. The socket is not
+ * connected, so that it serves all who wrote to the address; but it never receives what they write.
  */
 
 /* A socket that has had nothing to send for this long is closed. */

@@ -37,12 +37,12 @@ void out_supply_open(struct worker *w)
 	s->channel_fd = s->next_channel_fd = -1;
 	for (unsigned i = 0; i < POOLS; i++)
 		sockpool_init(&s->pools[i], w->io, budget_pool_max(w));
-	/* The others' users are ports. */
+	/* The other pools are used by ports. */
 	s->pools[POOL_UDP4].users = w->config.out.udp_fd[0] >= 0;
 	s->pools[POOL_UDP6].users = w->config.out.udp_fd[1] >= 0;
 	if (w->config.out.channel_fd >= 0)
 		begin(w, w->config.out.channel_fd);
-	out_supply_request(w); /* the first answers are not to wait for it */
+	out_supply_request(w); /* the first answers should not have to wait for sockets */
 }
 
 void out_supply_close(struct worker *w)
@@ -57,7 +57,7 @@ void out_supply_close(struct worker *w)
 		w->io->ops->close_fd(w->io, s->next_channel_fd);
 }
 
-/* The pool that the answer is for; NULL when nothing of its kind was asked for. */
+/* The pool for an answer; NULL: no socket of its kind was asked for. */
 static struct sockpool *pool_of_reply(struct worker *w, const struct broker_reply *reply)
 {
 	int type = reply->proto == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
@@ -110,7 +110,7 @@ void out_supply_request(struct worker *w)
 		if (n == 0 || s->channel_fd < 0)
 			continue;
 		if (w->io->ops->msg_send(w->io, s->channel_fd, &req, sizeof(req)) < 0)
-			continue; /* it is gone or behind: the next turn tries again */
+			continue; /* the channel has ended or is full: the next turn tries again */
 		sockpool_requested(&s->pools[i], w->now_ns);
 		stats_add(&w->stats->sockets_requested, n);
 	}

@@ -14,27 +14,29 @@
 /*
  * Connections on their way out.
  *
- * The packet that opens one waits in the queue (gate.c) while the worker connects outside. Then it
- * goes on to the worker's listener, and the connection that is accepted there joins the one outside
- * as a flow like any other (tcp.c); or the client is told what the worker was told: refused,
- * unreachable, prohibited. A connect that gets no answer gives none: repeated packets of its client
- * are recognised and dropped, and when they stop, the client has given up, and so does the worker.
+ * The packet that opens one waits in the queue (gate.c) while the worker connects outside. When
+ * that has succeeded, the packet goes on to the worker's listener, and the connection that is
+ * accepted there joins the one outside as a flow like any other (tcp.c). When it has failed, the
+ * client is told the reason: refused, unreachable or prohibited. While the connect gets no answer,
+ * neither does the client: its repeated packets are recognised and dropped. When they stop, the
+ * client has given up, and so does the worker.
  *
- * Without a queue, and for a connection whose packet an earlier data plane let through, the client
- * is accepted first and reset if the connect fails.
+ * Without a queue, or for a connection whose packet an earlier data plane let through, the client
+ * is accepted first, and reset if the connect fails.
  */
 
-/* How often pending connections are looked at for expiry. */
+/* Pause between two looks at pending connections for expiry. */
 #define CHECK_NS (500 * WORKER_NS_PER_MS)
 
-/* A client's handshake after its packet has gone on: a packet of three that is lost between two
- * namespaces comes again within a second, or three. */
+/* Time for a client's handshake after its packet has gone on. One of the three packets may be lost
+ * between the namespaces; it is repeated within a second, or three. */
 #define ACCEPT_NS (10000 * WORKER_NS_PER_MS)
 
-/* TCP repeats an unanswered packet after about as long as it has been trying (RFC 6298, 5.5). */
+/* TCP repeats an unanswered packet after about as long as it has been trying (RFC 6298, 5.5). A
+ * client counts as gone after twice that time plus this. */
 #define SILENCE_NS (4000 * WORKER_NS_PER_MS)
 
-/* From each state, the ones that may follow. */
+/* The states that may follow each state. */
 static const uint8_t state_after[] = {
 	[OUT_FREE] = 1 << OUT_CONNECTING,
 	[OUT_CONNECTING] = 1 << OUT_CONNECTING | 1 << OUT_CONNECTED | 1 << OUT_CLOSING,
@@ -116,7 +118,7 @@ static void close_outside(struct worker *w, struct out_pending *p)
 	p->fd = -1;
 }
 
-/* The connection will be none. The client hears verdict, or a reset if it has been accepted. */
+/* The connection is given up. The client gets verdict, or a reset if it has been accepted. */
 static void give_up(struct worker *w, struct out_pending *p, enum gate_verdict verdict)
 {
 	if (p->held)
@@ -156,8 +158,8 @@ bool out_tcp_has_room(const struct worker *w)
 	return t->flows + t->count < w->config.out.tcp_flows_max && out_has_fds(w, 2);
 }
 
-/* Of those that are being made the oldest goes: a flood of connects that nobody answers must not
- * keep out the others for as long as TCP waits. */
+/* Gives up the oldest of the connects under way: a flood of connects that nobody answers must not
+ * keep others out for as long as TCP waits. */
 static void make_room(struct worker *w)
 {
 	struct out_tcp *t = &w->out.tcp;
@@ -232,7 +234,7 @@ static enum gate_verdict verdict_of(int err)
 	case ENETUNREACH:
 	case ENETDOWN:
 	case EAFNOSUPPORT:
-	case EADDRNOTAVAIL: /* of a family that the host has no address of */
+	case EADDRNOTAVAIL: /* the host has no address of this family */
 	case EINVAL:
 		return GATE_UNREACHABLE_NET;
 	case EACCES:
@@ -267,7 +269,7 @@ static void failed(struct worker *w, struct out_pending *p, int err)
 	give_up(w, p, verdict);
 }
 
-/* Gives the socket the address that --outbound-addr names. */
+/* Binds the socket to the address that --outbound-addr names. */
 static int bind_outside(struct worker *w, const struct out_pending *p)
 {
 	const struct dp_outward *policy = &w->out.policy;
@@ -287,8 +289,8 @@ void out_tcp_arm(struct worker *w, struct out_pending *p)
 	w->io->ops->poll(w->io, p->fd, POLLOUT, out_tcp_handle(w, p));
 }
 
-/* Not by the ring's connect: that says 0 when an ICMP error has come while connect(2) was at work,
- * as one from this host does. 0, or -errno and there is no socket. */
+/* Starts the connect, not by the ring: the ring's connect returns 0 when an ICMP error has come
+ * while connect(2) was at work, as one from this host does. 0, or -errno and there is no socket. */
 static int start_connect(struct worker *w, struct out_pending *p)
 {
 	int code;
@@ -315,14 +317,15 @@ static int start_connect(struct worker *w, struct out_pending *p)
 	return 0;
 }
 
-/* The client's connection and the one outside become a flow. */
+/* Makes a flow of the client's connection and the one outside. */
 static void join(struct worker *w, struct out_pending *p)
 {
 	struct listener *l = p->listener;
 	int client_fd = p->client_fd, fd = p->fd;
 
 	p->client_fd = p->fd = -1;
-	if (p->held) /* of another attempt from the same port, while this one was accepted */
+	if (p->held) /* the packet is of another attempt from the same port, which came while this
+			one was accepted */
 		gate_decide(w, p->packet, GATE_DROP);
 	p->held = false;
 	if (p->state != OUT_CONNECTED)
@@ -347,7 +350,7 @@ static void connected(struct worker *w, struct out_pending *p)
 	gate_decide(w, p->packet, GATE_ACCEPT);
 }
 
-/* Another resolver, if there is one that has not been tried. */
+/* Tries another resolver, if there is one that was not tried. */
 static bool next_resolver(struct worker *w, struct out_pending *p)
 {
 	const struct dp_outward *policy = &w->out.policy;
@@ -360,8 +363,8 @@ static bool next_resolver(struct worker *w, struct out_pending *p)
 	return start_connect(w, p) == 0;
 }
 
-/* connect(2) asked again says what became of the first, but for an ICMP error that came while that
- * was at work: then the kernel goes on trying, and SO_ERROR alone tells. */
+/* A second connect(2) returns the outcome of the first, except for an ICMP error that came while
+ * the first was at work: then the kernel goes on trying, and only SO_ERROR tells. */
 static int connect_result(struct worker *w, struct out_pending *p, int32_t events)
 {
 	int code = events & POLLERR ? w->io->ops->error_of(w->io, p->fd) : 0;
@@ -442,7 +445,7 @@ void out_tcp_begin_connect(struct worker *w, struct out_pending *p)
 
 /* Packets that open connections */
 
-/* A packet that has been seen before, or that takes the place of an earlier one of the same ports.
+/* A packet that was seen before, or one that takes the place of an earlier one of the same ports.
  */
 static void syn_again(struct worker *w, struct out_pending *p, uint32_t seq, uint32_t packet)
 {
@@ -458,8 +461,8 @@ static void syn_again(struct worker *w, struct out_pending *p, uint32_t seq, uin
 		gate_decide(w, packet, GATE_DROP);
 		return;
 	}
-	/* The later one waits. The earlier may be gone already: what a data plane before this one
-	 * left unread comes again under another number. */
+	/* The later packet waits. The earlier one may be gone: packets that an earlier data plane
+	 * left come again under other ids. */
 	gate_decide(w, p->packet, GATE_DROP);
 	p->packet = packet;
 }
@@ -519,7 +522,7 @@ bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union so
 
 /* Time */
 
-/* When nothing has been heard of its client for so long, it has gone. */
+/* After how long without a sign of life the client counts as gone. */
 static uint64_t patience_ns(const struct out_pending *p)
 {
 	if (p->state == OUT_CONNECTED)

@@ -3,7 +3,7 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* Connections on their way out that are no flows yet, at a hand-over (out_handover.c). */
+/* Connections on their way out that are not flows yet, at a hand-over (out_handover.c). */
 
 void out_tcp_flow_taken_over(struct worker *w)
 {

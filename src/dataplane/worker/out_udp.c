@@ -13,15 +13,17 @@
 /*
  * Datagrams on their way out (RFC 4787).
  *
- * An address and port inside has one outside socket, whatever it writes to: its mapping
- * (endpoint-independent, REQ-1). Answers are taken from the addresses that it has written to
- * (REQ-8), and arrive inside from the address that it wrote to: by a transparent socket that is
- * bound to it, one for all who wrote there. Everything from inside comes to one socket a worker,
- * and the kernel chooses the worker by the sender alone, so that a mapping has one worker.
+ * An address and port inside has one outside socket, its mapping, whatever it writes to
+ * (endpoint-independent, REQ-1). The mapping accepts answers from the addresses that it has written
+ * to (REQ-8). An answer arrives inside from the address that was written to: a transparent socket
+ * is bound to that address, one for all who wrote there (out_responder.c). All datagrams from
+ * inside come to one socket of a worker. The kernel chooses the worker by the sender alone, so that
+ * a mapping has one worker.
  *
- * Datagrams come in receive buffers, alone or as a run that the kernel put together, and leave as
- * they came or joined with others (out_udp_send.c) before the turn ends. Where there is no room a
- * mapping goes whose question was answered, or else the one that was least recently used.
+ * Datagrams come in receive buffers, alone or as a run that the kernel put together. They leave as
+ * they came, or joined with others (out_udp_send.c), before the turn ends. When there is no room
+ * for a new mapping, an old one ends: one whose question was answered, or else the least recently
+ * used.
  */
 
 #define SECOND_NS 1000000000ull
@@ -32,14 +34,14 @@ static const uint64_t patience_ns[] = {
 	[OUT_AGE_ANSWERED] = 2 * SECOND_NS,
 };
 
-/* A question that a resolver has not answered for so long, and that is asked again, goes to the
- * next one. */
+/* A question that a resolver has not answered for this long, and that the client repeats, goes to
+ * the next resolver. */
 #define RESOLVER_NS (1500 * WORKER_NS_PER_MS)
 
 #define DNS_PORT 53
 
-/* Mappings that make room for others, at once and a millisecond. More datagrams of new senders are
- * lost. */
+/* How many mappings may end for new ones, at once and per millisecond. Further datagrams of new
+ * senders are lost. */
 #define EVICTIONS_BURST	 64
 #define EVICTIONS_PER_MS 4
 
@@ -83,7 +85,7 @@ struct out_map *out_map_find(struct worker *w, const union sock_addr *inside, en
 	return m;
 }
 
-/* Its last use is now, and it is to live as long as this. */
+/* Notes that the mapping was used now, and for how long it may stay idle. */
 static void map_touch(struct worker *w, struct out_map *m, enum out_age age)
 {
 	if (m->last_ns == w->now_ns && m->age == age)
@@ -131,7 +133,7 @@ static void map_close(struct worker *w, struct out_map *m)
 	table(w)->maps_count--;
 	table(w)->last.map = NULL;
 	stats_sub(&w->stats->out_udp_flows, 1);
-	/* Its socket is gone in a moment, and whoever it makes room for need not wait for that. */
+	/* The socket is closed soon, so a new mapping need not wait for its port. */
 	map_port_put(w);
 	if (m->armed)
 		w->io->ops->cancel(w->io, m->fd, out_map_handle(w, m));
@@ -139,7 +141,7 @@ static void map_close(struct worker *w, struct out_map *m)
 		map_release(w, m);
 }
 
-/* The least recently used one, or NULL. */
+/* The least recently used mapping; NULL: there is none. */
 static struct out_map *map_oldest(struct worker *w)
 {
 	struct out_map *oldest = NULL;
@@ -163,14 +165,15 @@ static bool map_port_get(struct worker *w)
 	return false;
 }
 
-/* Slots above this are for mappings on their way out, so that a new one need not wait for them. */
+/* The last eighth of the slots is for mappings that are closing, so that a new one need not wait
+ * for them. */
 static unsigned live_max(const struct worker *w)
 {
 	return w->config.out.maps_max - w->config.out.maps_max / 8;
 }
 
-/* A question that has its answer goes first, and at any rate: nothing is waited for, and resolvers
- * take a new port for each question, thousands a second. */
+/* Ends a mapping whose question has its answer, before all others and without a limit: nobody waits
+ * for anything more, and resolvers use a new port for each question, thousands a second. */
 static bool map_evict(struct worker *w)
 {
 	struct out_map *m = table(w)->ages[OUT_AGE_ANSWERED];
@@ -197,7 +200,7 @@ struct out_map *out_map_slot(struct worker *w)
 	return m;
 }
 
-/* 0, or -errno and m->fd is -1. */
+/* Opens the mapping's socket. 0, or -errno and m->fd is -1. */
 static int map_socket(struct worker *w, struct out_map *m, int family)
 {
 	const struct dp_outward *policy = &w->out.policy;
@@ -277,7 +280,7 @@ static bool read_name(const struct io_datagram *d, union sock_addr *out)
 	       out->in4.sin_port != 0;
 }
 
-/* The control messages: the length of a run's datagrams, and the original destination. */
+/* Reads the control messages: the length of a run's datagrams, and the original destination. */
 static size_t read_control(const struct io_datagram *d, union sock_addr *dest)
 {
 	struct msghdr msg = {.msg_control = d->control, .msg_controllen = d->control_len};
@@ -302,7 +305,7 @@ static void refuse(struct worker *w, const union sock_addr *client, const union 
 	out_icmp_error(w, client, dest, egress == EGRESS_REFUSED ? ECONNREFUSED : EACCES, 0, len);
 }
 
-/* The mapping of a client's questions, NULL: a new one is needed. */
+/* The mapping for a client's questions; NULL: a new one is needed. */
 static struct out_map *map_for_dns(struct worker *w, const union sock_addr *client)
 {
 	struct out_map *m = out_map_find(w, client, EGRESS_DNS);
@@ -315,7 +318,7 @@ static struct out_map *map_for_dns(struct worker *w, const union sock_addr *clie
 	return NULL;
 }
 
-/* Which mapping it leaves by, and for where; NULL: it does not. */
+/* The mapping that a datagram leaves by, with its destination in *to; NULL: it does not leave. */
 static struct out_map *route_up(struct worker *w, const union sock_addr *client,
 				const union sock_addr *dest, union sock_addr *to, size_t len)
 {
@@ -329,7 +332,7 @@ static struct out_map *route_up(struct worker *w, const union sock_addr *client,
 		return NULL;
 	}
 	m = kind == EGRESS_DNS ? map_for_dns(w, client) : out_map_find(w, client, kind);
-	if (kind == EGRESS_DNS) /* it may have changed, or be another than the first one */
+	if (kind == EGRESS_DNS) /* the resolver may have changed, or may not be the first one */
 		egress_decide(&w->out.policy, dest, m ? m->resolver : table(w)->resolver, to,
 			      &kind);
 	if (!m) {
@@ -343,7 +346,8 @@ static struct out_map *route_up(struct worker *w, const union sock_addr *client,
 	return m;
 }
 
-/* Mostly it goes where the last one went. A question is looked at each time. */
+/* The same, but tries the last datagram's route first, which mostly fits. Questions take no short
+ * cut. */
 static struct out_map *route_of(struct worker *w, const union sock_addr *client,
 				const union sock_addr *dest, union sock_addr *to, size_t len)
 {
@@ -411,7 +415,7 @@ void out_udp_listen_event(struct worker *w, const struct io_event *ev)
 		from_inside(w, &ev->dgram);
 	if (ev->more)
 		return;
-	/* Buffers come back when the turn is over; other errors are those of one datagram. */
+	/* Buffers are returned when the turn is over. Other errors concern one datagram. */
 	table(w)->listener_paused[ipv6] = true;
 }
 
@@ -454,7 +458,7 @@ static void from_outside(struct worker *w, struct out_map *m, const struct io_da
 	out_udp_send(w, &route, &payload);
 }
 
-/* Receiving has ended on an open mapping. */
+/* The receive operation of an open mapping has ended. */
 static void receive_ended(struct worker *w, struct out_map *m, int why)
 {
 	if (why == -ENOBUFS) {
@@ -492,7 +496,7 @@ void out_udp_map_event(struct worker *w, const struct io_event *ev)
 		receive_ended(w, m, ev->res);
 }
 
-/* The host's resolvers are others now. */
+/* The host's resolvers have changed. */
 void out_udp_new_resolvers(struct worker *w)
 {
 	table(w)->resolver = 0;

@@ -17,65 +17,65 @@ struct io_event;
 
 enum out_map_state { OUT_MAP_FREE = 0, OUT_MAP_OPEN, OUT_MAP_CLOSING };
 
-/* How long a mapping lives without datagrams. */
+/* How long a mapping lives without datagrams; one list for each. */
 enum out_age {
 	OUT_AGE_LONG,	  /* RFC 4787, REQ-5 */
-	OUT_AGE_DNS,	  /* to port 53 alone */
-	OUT_AGE_ANSWERED, /* the same, and nothing is waited for */
+	OUT_AGE_DNS,	  /* it has sent to port 53 alone */
+	OUT_AGE_ANSWERED, /* the same, and no answer is owed */
 	OUT_AGES,
 };
 
-/* A mapping: the outside socket of an address and port inside. */
+/* A mapping: the outside socket of one address and port inside. */
 struct out_map {
 	enum out_map_state state;
 	uint32_t gen;
 	int fd;
 	bool armed;
-	bool paused; /* receiving ended for want of buffers */
+	bool paused; /* receiving has ended because no buffer was left */
 	enum egress_kind kind;
 	enum out_age age;
-	unsigned resolver;   /* EGRESS_DNS: which one it asks */
-	unsigned unanswered; /* datagrams since the last one that came back */
-	uint64_t asked_ns;   /* when the first of these went out */
+	unsigned resolver;   /* EGRESS_DNS: index of the resolver that it asks */
+	unsigned unanswered; /* datagrams sent since the last answer */
+	uint64_t asked_ns;   /* when the first of those was sent */
 	uint64_t last_ns;
 	union sock_addr inside;
 	struct out_peer *peers;
-	struct out_map *prev, *next; /* of its age, the least recently used first; free list */
+	struct out_map *prev, *next; /* of its age, the least recently used first; or free list */
 	struct out_map *hash_next;
 	struct out_map *pause_prev, *pause_next;
 };
 
-/* An address that a mapping has written to, from which it takes answers. */
+/* An address that a mapping has written to, and accepts answers from. */
 struct out_peer {
 	struct out_map *map;	      /* NULL: free */
-	struct in6_addr addr;	      /* outside; IPv4 as a mapped address */
-	struct out_peer *prev, *next; /* of its mapping; free list */
+	struct in6_addr addr;	      /* the address outside; IPv4 as a mapped address */
+	struct out_peer *prev, *next; /* list of its mapping; or free list */
 	struct out_peer *hash_next;
 	uint64_t last_ns;
-	struct out_peer *age_prev, *age_next; /* all, the least recently used first */
+	struct out_peer *age_prev, *age_next; /* list of all, the least recently used first */
 };
 
-/* A transparent socket inside that sends answers from this address. */
+/* A transparent socket inside that sends the answers that come from one address. */
 struct out_responder {
 	int fd;
 	bool used;
 	union sock_addr addr;
 	uint64_t last_ns;
-	struct out_responder *prev, *next; /* the least recently used first; free list */
+	struct out_responder *prev, *next; /* list, the least recently used first; or free list */
 	struct out_responder *hash_next;
 };
 
-/* What leaves next. */
+/* Datagrams that leave as one message. */
 struct out_batch {
-	int fd;	      /* -1: nothing */
-	bool up;      /* out of the namespace */
-	uint32_t map; /* index */
+	int fd;	      /* socket to send on; -1: the batch is empty */
+	bool up;      /* true: they leave the namespace */
+	uint32_t map; /* index of the mapping */
 	union sock_addr name;
-	union sock_addr seen; /* up: the destination as the client sees it */
+	union sock_addr seen; /* up: the destination that the client sees */
 	struct udp_message message;
 };
 
-/* Where the last datagram from inside went. map NULL: nowhere. */
+/* The route of the last datagram from inside. map NULL: there is none. */
 struct out_last {
 	struct out_map *map;
 	union sock_addr client, dest, to;
@@ -90,9 +90,9 @@ struct out_udp {
 	struct out_peer **peer_hash;
 	struct out_responder *responders, *responders_free, *responder_ages;
 	struct out_responder **responder_hash;
-	uint32_t hash_mask; /* of all three */
+	uint32_t hash_mask; /* of all three hash tables */
 	unsigned maps_used, maps_count, peers_used, responders_used;
-	unsigned resolver; /* that is asked first */
+	unsigned resolver; /* index of the resolver that is asked first */
 	struct out_rate evictions;
 	bool listener_paused[2];
 	struct out_last last;
@@ -101,20 +101,20 @@ struct out_udp {
 
 void out_udp_open(struct worker *w);
 void out_udp_close_all(struct worker *w);
-/* Datagrams from inside. */
+/* Datagrams from inside have come. */
 void out_udp_listen_event(struct worker *w, const struct io_event *ev);
-/* Datagrams from outside. */
+/* Datagrams from outside have come. */
 void out_udp_map_event(struct worker *w, const struct io_event *ev);
 void out_udp_tick(struct worker *w);
 uint64_t out_udp_deadline(const struct worker *w);
-/* The host's resolvers are others now. */
+/* The host's resolvers have changed. */
 void out_udp_new_resolvers(struct worker *w);
 
-/* Parts of a mapping's life, for those that another data plane has made (out_handover.c). */
+/* Parts of a mapping's life that taking over mappings needs, too (out_handover.c). */
 struct out_map *out_map_find(struct worker *w, const union sock_addr *inside,
 			     enum egress_kind kind);
 struct out_map *out_map_slot(struct worker *w);
-/* It is in every table that open mappings are in. */
+/* Enters the mapping into every table of open mappings. */
 void out_map_begin(struct worker *w, struct out_map *m, const union sock_addr *inside,
 		   enum out_age age, uint64_t last_ns);
 void out_map_arm(struct worker *w, struct out_map *m);
@@ -124,21 +124,21 @@ uint64_t out_map_handle(const struct worker *w, const struct out_map *m);
 
 struct out_peer *out_peer_find(struct worker *w, const struct out_map *m,
 			       const struct in6_addr *addr);
-/* From now on it takes answers from this address. */
+/* The mapping accepts answers from this address from now on. */
 void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *to);
-/* The same, as another data plane has had it. */
+/* The same for an address of an earlier data plane's mapping, last written to at last_ns. */
 void out_peer_take_over(struct worker *w, struct out_map *m, const struct in6_addr *addr,
 			uint64_t last_ns);
-/* All of a mapping. */
+/* Forgets all addresses of a mapping. */
 void out_peer_forget(struct worker *w, struct out_map *m);
 void out_peer_tick(struct worker *w);
 
 /* out_responder.c */
 
-/* The one that has this address, or NULL: there is no socket for it. */
+/* The responder with this address; NULL: there is no socket for one. */
 struct out_responder *out_responder_of(struct worker *w, const union sock_addr *addr);
-/* One that another data plane has made. Its descriptor stays the caller's when there is no room:
- * false. */
+/* Takes over a responder of an earlier data plane. False: there is no room, and fd stays the
+ * caller's. */
 bool out_responder_take_over(struct worker *w, const union sock_addr *addr, int fd);
 void out_responder_tick(struct worker *w);
 uint64_t out_responder_deadline(const struct worker *w);
@@ -152,17 +152,17 @@ struct out_route {
 	uint32_t map;
 	const union sock_addr *name, *seen;
 };
-/* Sends it, soon; its buffer goes back by itself. */
+/* Sends the payload before the turn ends, and then returns its receive buffer. */
 void out_udp_send(struct worker *w, const struct out_route *route, const struct udp_payload *p);
 void out_udp_flush(struct worker *w);
 
 /* out_udp_error.c */
 
-/* An outside socket has errors to tell: the client hears them as ICMP. */
+/* Reads the errors of an outside socket: the client gets them as ICMP messages. */
 void out_udp_errors(struct worker *w, struct out_map *m);
-/* The resolver that a mapping asks has not answered: the next one is asked. */
+/* The resolver that the mapping asks has not answered: questions go to the next one. */
 void out_udp_next_resolver(struct worker *w, const struct out_map *m);
-/* Makes an outside address what the client knows it by. */
+/* Replaces an outside address by the one that the client knows. */
 void out_udp_seen_inside(const struct worker *w, const struct out_map *m, union sock_addr *addr);
 
 #endif

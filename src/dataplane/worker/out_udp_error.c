@@ -3,11 +3,11 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* What the outside says of datagrams is said inside: about the address that the client knows. */
+/* Passes errors from outside on to the client, about the address that the client knows. */
 
 #define DNS_PORT 53
 
-/* Errors of a socket that are read at a time. */
+/* Errors that are read from one socket at a time. */
 #define ERRORS_MAX 64
 
 void out_udp_next_resolver(struct worker *w, const struct out_map *m)

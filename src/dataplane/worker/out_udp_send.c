@@ -7,9 +7,8 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Datagrams of the way out as they leave, both directions. Consecutive ones with the same socket
- * and destination leave as one message (udp_message.h). All of a turn's datagrams have left when
- * the turn ends.
+ * Sends datagrams of the way out, both directions. Consecutive datagrams with the same socket and
+ * destination leave as one message (udp_message.h). All datagrams of a turn have left when it ends.
  */
 
 union control {
@@ -43,7 +42,7 @@ static int send_once(struct worker *w, const struct out_batch *b, struct iovec *
 	return r < 0 ? (int)r : 0;
 }
 
-/* An error may be that of an earlier datagram: then saying it has cleared it. */
+/* The error may belong to an earlier datagram: reporting it has cleared it, so this sends again. */
 static int send_message(struct worker *w, const void *batch, struct iovec *iov, unsigned n,
 			size_t segment)
 {
@@ -57,7 +56,7 @@ static int send_message(struct worker *w, const void *batch, struct iovec *iov, 
 	return send_once(w, b, iov, n, segment);
 }
 
-/* The client hears why its datagram could not leave. */
+/* Tells the client why its datagram could not leave. */
 static void tell(struct worker *w, const struct out_batch *b, int code)
 {
 	const struct out_map *m = &w->out.udp.maps[b->map];

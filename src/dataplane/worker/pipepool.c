@@ -4,11 +4,11 @@
 #include <assert.h>
 #include <string.h>
 
-/* With less, splicing is slower than copying. */
+/* Splicing through a smaller pipe is slower than copying. */
 #define PIPE_BYTES_MIN	65536
 #define PIPE_BYTES_WANT 1048576
 
-/* After a pipe could not be had, flows copy for this long before another is tried. */
+/* How long flows copy after a pipe could not be opened, before another is tried. */
 #define RETRY_NS 1000000000ull
 
 void pipepool_init(struct pipepool *p, struct io *io, struct stats *stats, unsigned max)
@@ -40,7 +40,7 @@ static int unused_slot(const struct pipepool *p, unsigned max)
 	return PIPEPOOL_NONE;
 }
 
-/* Opens a pipe into the free list. */
+/* Opens a pipe and adds it to the free ones. */
 static bool grow(struct pipepool *p, uint64_t now_ns)
 {
 	int slot = PIPEPOOL_NONE, fds[2];
@@ -88,7 +88,8 @@ int pipepool_get(struct pipepool *p, uint64_t now_ns)
 
 int pipepool_adopt(struct pipepool *p, const int fds[2], uint32_t size)
 {
-	/* There were as many before: they are not more than may be, but for a while. */
+	/* The earlier data plane had these pipes within the same limit: more than the maximum only
+	 * for a while. */
 	int slot = unused_slot(p, PIPEPOOL_MAX);
 
 	if (slot == PIPEPOOL_NONE)
@@ -115,7 +116,7 @@ bool pipepool_trim(struct pipepool *p)
 {
 	unsigned idle = p->low;
 
-	/* The bottom of the stack is what was not needed. */
+	/* The pipes at the bottom of the stack were not needed. */
 	for (unsigned i = 0; i < idle; i++)
 		close_pipe(p, p->free[i]);
 	p->n_free -= idle;

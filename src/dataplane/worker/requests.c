@@ -12,7 +12,7 @@ static void arm(struct worker *w)
 	w->io->ops->poll(w->io, w->answers.fd, POLLIN, handle_pack(HANDLE_CONTROL, 0, 0, 0));
 }
 
-/* fd: what came with the message, or -1. */
+/* Acts on a request. fd: the descriptor that came with it, or -1. */
 static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	int err;
@@ -64,7 +64,7 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 		w->io->ops->close_fd(w->io, fd);
 }
 
-/* Reads and obeys a request. False: there is none now. */
+/* Reads one request and acts on it. Returns false when there is none. */
 static bool take(struct worker *w)
 {
 	struct dp_msg msg;
@@ -75,7 +75,8 @@ static bool take(struct worker *w)
 	if (len == -EAGAIN)
 		return false;
 	if (len == -EMFILE) {
-		/* The message itself is whole: the parent hears that it did not work. */
+		/* There was no descriptor left for the one in the message, which is whole: the
+		 * parent hears of the failure. */
 		obey(w, &msg, -1);
 		return true;
 	}

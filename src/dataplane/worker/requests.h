@@ -6,16 +6,16 @@
 
 struct worker;
 
-/* The parent's requests: ports to add and to remove, and the next broker's channel. */
+/* The parent's requests (enum dp_msg_type). */
 struct requests {
-	bool waiting; /* not read, until there is room for answers */
-	bool ended;   /* there will be no more */
+	bool waiting; /* none is read until there is room for answers */
+	bool ended;   /* the channel has ended */
 };
 
 /* Listens to the control channel. */
 void requests_open(struct worker *w);
 
-/* The channel has something. */
+/* The channel is readable. */
 void requests_event(struct worker *w);
 
 /* Reads on if there is room for answers again. */

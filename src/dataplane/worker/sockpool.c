@@ -4,10 +4,10 @@
 #include <assert.h>
 #include <string.h>
 
-/* Two requests within this time: the pool is too small. */
+/* A pool that asks twice within this time is too small. */
 #define BUSY_NS 100000000ull
 
-/* After the broker could not make all that it was asked for. */
+/* Pause after the broker could not make all the sockets. */
 #define RETRY_NS 50000000ull
 
 void sockpool_init(struct sockpool *p, struct io *io, unsigned batch_max)

@@ -43,7 +43,7 @@ void supply_request(struct worker *w)
 		req = (struct broker_request){.family = (uint8_t)supply_family(i),
 					      .proto = (uint8_t)supply_proto(i),
 					      .count = (uint16_t)n};
-		/* A failure means that the broker is gone, which its channel tells, or busy. */
+		/* When this fails, the broker is busy or has ended, which its channel tells. */
 		if (w->io->ops->msg_send(w->io, w->supply.broker_fd, &req, sizeof(req)) < 0) {
 			sockpool_fill(&w->supply.pools[i], NULL, 0, -EAGAIN, w->now_ns);
 			continue;
@@ -53,9 +53,9 @@ void supply_request(struct worker *w)
 	}
 }
 
-/* The broker runs in a namespace that its user rules: what comes from it is checked. */
+/* The broker runs in a namespace that its user controls, so what it sends is checked. */
 
-/* The pool that a reply is for; NULL: nothing of the kind is expected. */
+/* The pool for a reply; NULL: nothing of that kind was asked for. */
 static struct sockpool *pool_of_reply(struct worker *w, const struct broker_reply *reply)
 {
 	for (unsigned i = 0; i < POOLS; i++)
@@ -93,7 +93,8 @@ void supply_want_probe(struct worker *w, bool ipv6)
 {
 	if (w->supply.probe_fd[ipv6] >= 0 || w->supply.probe_wanted[ipv6])
 		return;
-	/* A pool that has some, for a UDP port, gets no new ones that would tell of themselves. */
+	/* A pool that already has sockets, for a UDP port, need not ask for any, so no answer would
+	 * call this again: take one now. */
 	w->supply.probe_fd[ipv6] = sockpool_take(&w->supply.pools[POOL_UDP4 + ipv6]);
 	if (w->supply.probe_fd[ipv6] >= 0)
 		return;
@@ -101,7 +102,7 @@ void supply_want_probe(struct worker *w, bool ipv6)
 	w->supply.pools[POOL_UDP4 + ipv6].waiting++;
 }
 
-/* The UDP pools may have a socket for it now. */
+/* The UDP pools may have a socket for a probe now. */
 static void supply_probe_ready(struct worker *w)
 {
 	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
@@ -154,7 +155,7 @@ int supply_receive(struct worker *w, int channel_fd, struct broker_reply *reply,
 	if (len == -EAGAIN)
 		return 0;
 	if (len == -EMFILE) {
-		/* The message is whole, its sockets are lost. */
+		/* The message is whole, but there were no descriptors left for its sockets. */
 		reply->err = -EMFILE;
 		*n = 0;
 		return 1;
