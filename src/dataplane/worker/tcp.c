@@ -12,21 +12,22 @@
  * TCP flows.
  *
  * A flow joins an accepted connection (side 0) and a socket in the namespace (side 1). Each
- * direction is pumped on its own: read from one side, write to the other, in line, until a side
- * has no more to give or to take; then a one-shot poll waits for that side alone. Small messages
- * are copied through the worker's buffer. A direction that filled the buffer is taken for a bulk
- * transfer and spliced through a pipe, which the flow holds only while bytes are in it. What a
- * send did not take goes into a pipe too; without a pipe, data is looked at (MSG_PEEK), sent, and
- * then dropped from the receive queue as far as it was sent, so that nothing is ever held here.
+ * direction is pumped on its own: read from one side, write to the other, in line, until one side
+ * has no more to give or takes no more. Then a one-shot poll waits for that side alone. Small
+ * messages are copied through the worker's buffer. A direction that filled the buffer counts as a
+ * bulk transfer: it is spliced through a pipe, which the flow holds only while bytes are in it.
+ * What a send did not take goes into a pipe, too. Without a pipe, the worker looks at the data
+ * (MSG_PEEK), sends it, and then drops from the receive queue what was sent, so that it never holds
+ * data itself.
  *
- * Ends. End of stream on one side becomes a shutdown on the other (half-close). A reset on one
- * side becomes a reset on the other, but first what the side that went had sent is delivered: a
- * server that answers and closes without reading the rest of the request resets the connection,
- * and its answer must arrive. A side that is not being read just now, because the other does not
- * take more or because its stream has ended, is watched with a poll for errors alone.
+ * Ends. End of stream on one side becomes a shutdown on the other (half-close). A reset on one side
+ * becomes a reset on the other, but first the data from the side that reset is delivered: a server
+ * that answers and closes without reading the rest of the request resets the connection, and its
+ * answer must arrive. A side that is not being read, because the other takes no more or because its
+ * stream has ended, is watched with a poll for errors alone.
  *
- * The reset waits until that side has acknowledged everything, since a reset drops what is still in
- * the send queue (DRAINING).
+ * The reset waits until the remaining side has acknowledged everything, since a reset drops what is
+ * still in the send queue (DRAINING).
  *
  * Fairness. Bulk transfers go on from the run queue alone, which has RUN_NS of each turn, so that
  * small messages of other flows never wait for more than that.
@@ -34,12 +35,12 @@
  * A slot is freed when nothing of the flow is in flight, never before.
  */
 
-/* How often a connection whose last bytes are on their way is looked at, and for how long it may
- * make no progress. */
+/* A connection whose last bytes are on their way is looked at this often, and may go this long
+ * without progress. */
 #define DRAIN_LOOK_NS  (10 * WORKER_NS_PER_MS)
 #define DRAIN_STALL_NS (60000 * WORKER_NS_PER_MS)
 
-/* What the run queue may take of a turn. */
+/* Time of a turn that the run queue may take. */
 #define RUN_NS (WORKER_NS_PER_MS / 2)
 
 static void pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk);
@@ -53,8 +54,8 @@ void tcp_requeue(struct worker *w, struct tcp_flow *f, unsigned d)
 	DL_APPEND2(w->tcp.run_queue, f, queue_prev, queue_next);
 }
 
-/* The flow has nothing more to forward and ends with resets, but not before the side that is still
- * there has all that was sent to it. */
+/* Ends the flow with resets: nothing more is to be forwarded. The side that is still there first
+ * gets all that was sent to it. */
 static void flow_abort(struct worker *w, struct tcp_flow *f, unsigned survivor)
 {
 	if (f->state != TCP_FLOW_OPEN)
@@ -101,8 +102,8 @@ static void end_of_stream(struct worker *w, struct tcp_flow *f, unsigned d)
 	tcp_flow_arm_watch(w, f, d);
 }
 
-/* A side takes nothing any more. The bytes that it sent are still delivered; then the flow ends.
- * Calls pump() for the other direction, so that the two are at most two deep. */
+/* A side takes no more data. The bytes that it sent are still delivered; then the flow ends. Calls
+ * pump() for the other direction, so that the two are nested at most twice. */
 static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 {
 	struct tcp_dir *to = &f->dir[!side], *from = &f->dir[side];
@@ -119,7 +120,8 @@ static void side_lost(struct worker *w, struct tcp_flow *f, unsigned side)
 		pump(w, f, side, false);
 }
 
-/* bulk: it is the flow's turn in the run queue. */
+/* Moves the bytes of one direction and decides what comes next. bulk: it is the flow's turn in the
+ * run queue. */
 static void pump(struct worker *w, struct tcp_flow *f, unsigned d, bool bulk)
 {
 	if (f->state != TCP_FLOW_OPEN || f->dir[d].done)
@@ -153,7 +155,7 @@ void tcp_run_queue(struct worker *w)
 	struct tcp_flow *last = w->tcp.run_queue ? w->tcp.run_queue->queue_prev : NULL, *f = NULL;
 	uint64_t end_ns = last ? w->io->ops->now_ns(w->io) + RUN_NS : 0;
 
-	/* Flows that have more are queued again behind last, and have their turn next time. */
+	/* A flow that has more is queued again behind last, and has its turn next time. */
 	while (f != last && w->tcp.run_queue) {
 		if (f && w->io->ops->now_ns(w->io) >= end_ns)
 			break;
@@ -169,7 +171,7 @@ void tcp_connect_ended(struct worker *w, struct tcp_flow *f, int res)
 {
 	if (!tcp_connect_done(w, f, res))
 		return;
-	/* Servers that speak first are few: wait for them, but look what the client has sent. */
+	/* Few servers speak first: wait for that, and read what the client has sent. */
 	tcp_flow_arm_read(w, f, 1);
 	pump(w, f, 0, false);
 }
@@ -178,7 +180,7 @@ void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd
 {
 	struct tcp_flow *f = tcp_flow_get(w);
 
-	assert(f); /* out_tcp.c has counted */
+	assert(f); /* out_tcp.c has made sure that a slot is free */
 	f->fd[0] = client_fd;
 	f->fd[1] = server_fd;
 	f->listener = l;
@@ -207,8 +209,8 @@ static void open_event(struct worker *w, struct tcp_flow *f, const struct io_eve
 		pump(w, f, !side, false);
 		break;
 	case HANDLE_TCP_WATCH:
-		/* Hang-up without an error is the end of both streams in good order: what was
-		 * sent before it may still be waiting to be read. */
+		/* Hang-up without an error means that both streams have ended in order. What was
+		 * sent before may still have to be read. */
 		if (ev->res < 0 || (ev->res & POLLERR))
 			side_lost(w, f, side);
 		break;
@@ -217,8 +219,8 @@ static void open_event(struct worker *w, struct tcp_flow *f, const struct io_eve
 	}
 }
 
-/* Before it is open, and when it is ending: the client of a connect, or the survivor, is gone.
- * End of stream is no hang-up: a client may have sent all it has. */
+/* For a flow that is not open yet, or that is draining: the client, or the survivor, has gone. End
+ * of stream does not count: a client may have sent all it has. */
 static void watch_event(struct worker *w, struct tcp_flow *f, const struct io_event *ev)
 {
 	if (handle_op(ev->handle) == HANDLE_TCP_WATCH &&
@@ -243,8 +245,8 @@ static uint8_t armed_bit(const struct io_event *ev)
 	}
 }
 
-/* While a hand-over holds everything. What polls say they say again; the outcome of a connect is
- * told once. */
+/* For a hand-over: a poll's result is not noted, since the same poll finds it again; the outcome of
+ * a connect is told only once, so it is. */
 static void rest_event(struct tcp_flow *f, const struct io_event *ev)
 {
 	if (handle_op(ev->handle) != HANDLE_TCP_CONNECT || ev->res == -ECANCELED)

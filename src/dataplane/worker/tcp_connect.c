@@ -9,18 +9,19 @@
 #include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
-/* The kernel of the namespace would try for two minutes (tcp_syn_retries); clients rarely wait for
- * more than half of one. */
+/* The namespace's kernel would try for two minutes (tcp_syn_retries). Clients rarely wait for more
+ * than half a minute. */
 #define CONNECT_NS (30000 * WORKER_NS_PER_MS)
 
-/* A flow that has not connected by then watches its client. Nearly all have. */
+/* A flow that has not connected after this time watches its client. Nearly all have connected by
+ * then. */
 #define UNWATCHED_NS (100 * WORKER_NS_PER_MS)
 
-/* A server that refused is tried again after 5, 10, 15, ... 45 ms, as RootlessKit has it. */
+/* A server that refused is tried again after 5, 10, 15, ... 45 ms, as RootlessKit does. */
 #define RETRY_STEP_NS (5 * WORKER_NS_PER_MS)
 #define RETRIES_MAX   9
 
-/* Flows of a worker that may be in that state: what a port that stays refused may cost. */
+/* Flows of a worker in state RETRYING: a port whose server stays away must not cost more. */
 #define RETRYING_MAX 256
 
 #define COMPLAIN_NS (60000 * WORKER_NS_PER_MS)
@@ -57,7 +58,7 @@ static void drop_socket(struct worker *w, struct tcp_flow *f)
 	f->fd[1] = -1;
 }
 
-/* Goes to the target with the next way of those that are left. */
+/* Connects to the target by the next way that is left. */
 static void start_connect(struct worker *w, struct tcp_flow *f)
 {
 	for (;;) {
@@ -77,7 +78,7 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 			connect_socket(w, f);
 			return;
 		}
-		drop_socket(w, f); /* it is not what it was */
+		drop_socket(w, f); /* the failed bind may have changed the socket */
 	}
 }
 
@@ -86,8 +87,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_a
 	struct tcp_flow *f = tcp_flow_get(w);
 	char text[SOCKADDR_TEXT_BYTES];
 
-	/* There was room for it when the wait began (accepts_left), and nothing else takes slots.
-	 */
+	/* There was room when the wait began (accepts_left), and nothing else takes slots. */
 	assert(f && w->tcp.count < w->config.tcp_flows_max);
 	stats_add(&w->stats->tcp_accepted, 1);
 	f->fd[0] = fd;
@@ -115,7 +115,7 @@ void tcp_sockets_ready(struct worker *w, int family, bool routed)
 	struct tcp_flow *last = *waiting ? (*waiting)->queue_prev : NULL;
 	const struct sockpool *pool = tcp_flow_pool(w, family, routed);
 
-	/* Flows that then wait for something else go to the end, behind last. */
+	/* Flows that then wait for something else are appended behind last. */
 	while (f != last && pool->n > 0 && !handover_holds(w)) {
 		f = *waiting;
 		tcp_flow_wait_end(w, f);
@@ -145,7 +145,7 @@ static void connect_gave_up(struct worker *w, struct tcp_flow *f, int err)
 	tcp_flow_close(w, f, true, strerror(-err));
 }
 
-/* The namespace has no port left for connections to this server: TIME_WAIT holds them, as a rule.
+/* The namespace has no free port left for connections to this server, mostly because of TIME_WAIT.
  */
 static void complain_of_ports(struct worker *w, const struct tcp_flow *f)
 {
@@ -159,7 +159,7 @@ static void complain_of_ports(struct worker *w, const struct tcp_flow *f)
 		w->config.number, f->listener->port_id);
 }
 
-/* Whether the server may be asked again in a moment, from the beginning. */
+/* Whether the server should be tried again soon, from the first way on. If so, sets the timer. */
 static bool retry(struct worker *w, struct tcp_flow *f, int err)
 {
 	unsigned step = f->tries < RETRIES_MAX ? f->tries + 1u : RETRIES_MAX;
@@ -206,14 +206,14 @@ bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res)
 	f->limited = false;
 	tcp_timer_clear(w, f);
 	/* When an ICMP error has come while connect(2) was at work, as one from this host does, the
-	 * ring says 0, and only SO_ERROR tells: the socket goes on trying. */
+	 * ring's result is 0. Only SO_ERROR tells, while the socket goes on trying. */
 	if (res == 0)
 		res = w->io->ops->error_of(w->io, f->fd[1]);
 	if (res < 0) {
 		connect_failed(w, f, res);
 		return false;
 	}
-	/* A client that has gone is not to be heard under another address than its own. */
+	/* If the client has gone, the server must not hear it under another address. */
 	if (f->lost && w->io->ops->is_reset(w->io, f->fd[0])) {
 		tcp_flow_close(w, f, true, "the client has gone");
 		return false;
@@ -226,7 +226,8 @@ bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res)
 	return true;
 }
 
-/* A flow that is not connected yet: its attempt is over, or all of it, or its client is watched. */
+/* The timer of a flow that is not connected: the attempt is over, or the whole flow, or its client
+ * is watched from now on. */
 void tcp_connect_timer(struct worker *w, struct tcp_flow *f)
 {
 	if (w->now_ns >= f->end_ns) {

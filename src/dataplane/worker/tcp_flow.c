@@ -8,9 +8,10 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* From each state, the ones that may follow. */
+/* The states that may follow each state. */
 static const uint8_t state_after[] = {
-	/* From RETRYING on: as another data plane has left it (tcp_handover.c). */
+	/* From RETRYING on: states in which an earlier data plane hands a flow over
+	 * (tcp_handover.c). */
 	[TCP_FLOW_FREE] = 1 << TCP_FLOW_WAITING | 1 << TCP_FLOW_CONNECTING |
 			  1 << TCP_FLOW_RETRYING | 1 << TCP_FLOW_OPEN | 1 << TCP_FLOW_DRAINING,
 	[TCP_FLOW_WAITING] =
@@ -67,7 +68,7 @@ void tcp_flow_unqueue(struct worker *w, struct tcp_flow *f)
 	DL_DELETE2(w->tcp.run_queue, f, queue_prev, queue_next);
 }
 
-/* Waiting for a socket of the broker's. */
+/* Waiting for a socket of the broker or the router */
 
 static bool wants_ipv6(const struct tcp_flow *f)
 {

@@ -9,11 +9,11 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * What a TCP flow is made of, beside its two sockets: how far it has come, which ends are closed,
- * and what lies in its pipes, which go along. Whatever else the kernel knows (data in the queues, a
- * connect on its way, urgent marks, errors) stays with the sockets, and shows when they are looked
- * at again. So a flow that goes on looks at everything: each open direction has its turn in the run
- * queue, and each closed one is watched.
+ * Handing over a TCP flow. Beside its two sockets a flow consists of how far it has come, which
+ * ends are closed, and what is in its pipes, which are handed over, too. Everything else that the
+ * kernel knows (data in the queues, a connect under way, urgent marks, errors) stays with the
+ * sockets and shows when they are looked at again. So a flow that goes on looks at everything: each
+ * open direction has its turn in the run queue, and each closed one is watched.
  */
 
 /* At rest */
@@ -112,7 +112,7 @@ static void put_flags(struct tcp_flow *f, uint16_t flags)
 	f->connect_ended = flags & HANDOVER_CONNECT_ENDED;
 }
 
-/* Whether the listener has what the flow goes by. */
+/* Whether the listener has the way that the flow uses. */
 static bool has_way(const struct worker *w, const struct listener *l, const struct handover_tcp *t)
 {
 	bool second = t->flags & HANDOVER_SECOND;
@@ -140,7 +140,7 @@ static const int *put_dir(struct worker *w, struct tcp_flow *f, unsigned d,
 	if (!(t->fds & (HANDOVER_PIPE0 << d)))
 		return fds;
 	dir->pipe = (int16_t)pipepool_adopt(&w->pipes, fds, t->dir[d].pipe_size);
-	assert(dir->pipe != PIPEPOOL_NONE); /* asked before */
+	assert(dir->pipe != PIPEPOOL_NONE); /* the caller has asked whether there is one */
 	dir->in_pipe = t->dir[d].in_pipe;
 	return fds + 2;
 }
@@ -162,7 +162,7 @@ static void put_state(struct worker *w, struct tcp_flow *f, const struct handove
 	tcp_flow_set_state(w, f, (enum tcp_state)t->state);
 	if (t->state == TCP_FLOW_WAITING)
 		tcp_flow_wait_begin(w, f);
-	/* One that is open has a timer only for an output that is full, which shows again. */
+	/* An open flow has a timer only for an output that is full, which will show again. */
 	if (t->state != TCP_FLOW_OPEN)
 		tcp_timer_set(w, f, t->timer_ns ? t->timer_ns : w->now_ns);
 }
@@ -211,13 +211,13 @@ static void connecting_goes(struct worker *w, struct tcp_flow *f)
 		tcp_connect_ended(w, f, f->connect_res);
 		return;
 	}
-	/* Its attempt had lasted too long: that it was taken back was what ended it. */
+	/* The attempt had reached its limit, and was cancelled for that. */
 	if (f->transparent && !f->limited) {
 		tcp_connect_ended(w, f, -ECANCELED);
 		return;
 	}
-	/* connect(2) has been called: the socket is writable when it is over, and SO_ERROR tells.
-	 */
+	/* connect(2) was called before: the socket becomes writable when it has ended, and SO_ERROR
+	 * has the result. */
 	tcp_connect_set_timer(w, f);
 	f->armed |= TCP_ARMED_CONNECT;
 	w->io->ops->poll(w->io, f->fd[1], POLLOUT, tcp_flow_handle(w, f, HANDLE_TCP_CONNECT, 1));
@@ -243,7 +243,7 @@ static void flow_goes(struct worker *w, struct tcp_flow *f)
 	case TCP_FLOW_DRAINING:
 		tcp_flow_arm_watch(w, f, f->survivor);
 		break;
-	case TCP_FLOW_WAITING: /* for a socket, or for its time */
+	case TCP_FLOW_WAITING: /* a socket or the timer will come */
 	case TCP_FLOW_CLOSING:
 	case TCP_FLOW_FREE:
 		break;

@@ -5,11 +5,11 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Moving the bytes of one direction of a TCP flow, in line, until a side has no more to give or to
- * take. tcp.c says what is copied, what is spliced, and what follows.
+ * Moves the bytes of one direction of a TCP flow, in line, until one side has no more to give or
+ * takes no more. tcp.c says what is copied, what is spliced, and what follows.
  */
 
-/* A pipe whose bytes have waited for this long counts as held by somebody who does not read. */
+/* A pipe whose bytes have waited for this long counts as stalled: somebody does not read. */
 #define STALLED_NS (1000 * WORKER_NS_PER_MS)
 
 void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir)
@@ -28,8 +28,8 @@ void tcp_drop_pipe(struct worker *w, struct tcp_dir *dir)
 	dir->stall_ns = 0;
 }
 
-/* Its output takes no more. The pipe that it holds is held for long when that stays so: tcp_stalled
- * looks after a while. */
+/* The direction's output takes no more. If that lasts, its pipe is stalled: tcp_stalled looks after
+ * a while. */
 static void stall(struct worker *w, struct tcp_flow *f, struct tcp_dir *dir)
 {
 	dir->flowing = false;
@@ -67,7 +67,7 @@ static void count_bytes(struct worker *w, const struct tcp_flow *f, unsigned d, 
 	stats_add(d == 0 ? &port->bytes_in : &port->bytes_out, n);
 }
 
-/* Sends what is in the pipe: those bytes come before any others. */
+/* Sends what is in the pipe, which comes before any other bytes. */
 static enum tcp_pump drain_pipe(struct worker *w, struct tcp_flow *f, unsigned d)
 {
 	struct tcp_dir *dir = &f->dir[d];
@@ -97,7 +97,7 @@ static enum tcp_pump read_result(ssize_t n)
 	return n == -EAGAIN ? PUMP_WAIT_READ : PUMP_READ_ERROR;
 }
 
-/* Without a pipe: send what is in the receive queue, then drop from it what was sent. */
+/* Without a pipe: sends what is in the receive queue, then drops from the queue what was sent. */
 static enum tcp_pump move_peeked(struct worker *w, struct tcp_flow *f, unsigned d, size_t *moved)
 {
 	const struct io_ops *ops = w->io->ops;
@@ -111,7 +111,8 @@ static enum tcp_pump move_peeked(struct worker *w, struct tcp_flow *f, unsigned 
 		return PUMP_WAIT_WRITE;
 	if (sent <= 0)
 		return PUMP_WRITE_ERROR;
-	/* tcp(7): MSG_TRUNC drops bytes without copying them. They are there, so this is whole. */
+	/* tcp(7): MSG_TRUNC drops bytes without copying them. The bytes are there, so none can be
+	 * missing. */
 	n = ops->recv(w->io, f->fd[d], w->copy, (size_t)sent, MSG_TRUNC);
 	if (n != sent)
 		return PUMP_READ_ERROR;
@@ -155,16 +156,18 @@ static enum tcp_pump move_copied(struct worker *w, struct tcp_flow *f, unsigned 
 	if (sent < n)
 		return spill(w, dir, w->copy + sent, (size_t)(n - sent));
 	dir->bulk = n == WORKER_COPY_BYTES;
-	/* Less than asked for: the queue is empty, and asking again would only say so, unless the
-	 * end of the stream is behind it. */
+	/* A short read means that the queue is empty. Reading again would only confirm that, unless
+	 * the end of the stream is behind it. */
 	return dir->bulk || dir->hangup ? PUMP_MOVED : PUMP_WAIT_READ;
 }
 
-/* The share of the pipes that bulk transfers leave for what a send of a small message left. */
+/* The share of the pipes, one in so many, that bulk transfers leave for the rests of small
+ * messages. */
 #define SPILL_SHARE 8
 
-/* Clients that do not read what they asked for must not hold every pipe: when half of them are held
- * so for a second, a direction goes without one until its output has taken a whole budget. */
+/* Whether a direction must do without a pipe. Clients that do not read what they asked for must not
+ * hold every pipe: when half of the pipes have been stalled for a second, a direction gets none
+ * until its output has taken a whole budget. */
 static bool goes_without(const struct worker *w, const struct tcp_dir *dir)
 {
 	const struct pipepool *p = &w->pipes;
@@ -193,7 +196,8 @@ static enum tcp_pump move_spliced(struct worker *w, struct tcp_flow *f, unsigned
 		return PUMP_MOVED;
 	}
 	tcp_drop_pipe(w, dir);
-	/* Splice says EAGAIN for ever at an urgent mark (tcp(7), MSG_OOB); recv reads past it. */
+	/* At an urgent mark splice returns EAGAIN for ever (tcp(7), MSG_OOB); recv reads past it.
+	 */
 	if (n == -EAGAIN)
 		return move_copied(w, f, d, moved);
 	return read_result(n);

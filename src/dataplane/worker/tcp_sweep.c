@@ -4,19 +4,19 @@
 #include "base/limits.h"
 #include "dataplane/worker/worker_internal.h"
 
-/* Each flow is looked at once in this time, which takes about a microsecond. */
+/* Time in which each flow is looked at once. A look takes about a microsecond. */
 #define ROUND_NS (30000 * WORKER_NS_PER_MS)
 
-/* So many at a time. */
+/* Flows that are looked at in one turn. */
 #define SLICE 256
 
-/* Between two slices. */
+/* Pause between two slices. */
 static uint64_t pause_ns(const struct worker *w)
 {
 	return ROUND_NS / ((w->tcp.used + SLICE - 1) / SLICE + 1);
 }
 
-/* Since the first look that found it silent. */
+/* Whether a side has been silent for too long, counted from the first look that found it silent. */
 static bool has_vanished(struct worker *w, struct tcp_flow *f, unsigned side)
 {
 	uint64_t silent_ns = w->io->ops->unanswered_ms(w->io, f->fd[side]) * WORKER_NS_PER_MS;
@@ -26,7 +26,7 @@ static bool has_vanished(struct worker *w, struct tcp_flow *f, unsigned side)
 		*since_ns = 0;
 		return false;
 	}
-	/* What it said before that counts for nothing: it may have been idle for days. */
+	/* Time before the first such look does not count: the flow may have been idle for days. */
 	if (*since_ns == 0 || silent_ns < w->now_ns - *since_ns)
 		*since_ns = w->now_ns;
 	return w->now_ns - *since_ns >= LIMIT_TCP_UNANSWERED_MS * WORKER_NS_PER_MS;
@@ -65,6 +65,6 @@ void tcp_sweep_tick(struct worker *w)
 
 uint64_t tcp_sweep_deadline(const struct worker *w)
 {
-	/* Without a flow nobody is woken. */
+	/* Without a flow nobody need be woken. */
 	return w->stats->tcp_flows || w->stats->out_tcp_flows ? w->tcp.sweep_ns : UINT64_MAX;
 }

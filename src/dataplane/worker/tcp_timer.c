@@ -65,7 +65,7 @@ void tcp_timer_clear(struct worker *w, struct tcp_flow *f)
 	last = flow_at(w, --w->tcp.n_timers);
 	if (last == f)
 		return;
-	/* The last one takes its place, and belongs above or below it. */
+	/* The heap's last flow takes the place, and then moves up or down. */
 	if (pos > 0 && flow_at(w, (pos - 1) / 2)->timer_ns > last->timer_ns)
 		sift_up(w, pos, last);
 	else

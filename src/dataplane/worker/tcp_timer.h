@@ -5,22 +5,21 @@
 #include "dataplane/worker/tcp.h"
 
 /*
- * One point in time for a TCP flow that has to be looked at by then: a connect that may not take
- * longer, a server that is tried again, an answer on its way to a slow client, an output that stays
- * full. Flows that just move bytes have none. A binary heap of the flows' indexes, the earliest on
- * top.
+ * Timers of TCP flows. A flow has at most one: for a connect with a time limit, a server that is
+ * tried again, an answer on its way to a slow client, or an output that stays full. Flows that just
+ * move bytes have none. The timers are a binary heap of the flows' indexes, the earliest on top.
  */
 
-/* Sets the flow's time, or another one than before. */
+/* Sets the flow's timer, or changes it. */
 void tcp_timer_set(struct worker *w, struct tcp_flow *f, uint64_t at_ns);
 
-/* Takes the flow's time away, if it has one. */
+/* Removes the flow's timer, if it has one. */
 void tcp_timer_clear(struct worker *w, struct tcp_flow *f);
 
-/* The earliest time of all, or UINT64_MAX. */
+/* The earliest timer; UINT64_MAX: there is none. */
 uint64_t tcp_timer_next(const struct worker *w);
 
-/* A flow whose time has come, which it then no longer has, or NULL. */
+/* Takes a flow whose timer has expired, and removes that timer; NULL: there is none. */
 struct tcp_flow *tcp_timer_expired(struct worker *w);
 
 #endif

@@ -5,16 +5,16 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Both times cost next to nothing. That of a connect is the difference of two turns' clocks, which
- * the worker has read anyway, so that it is exact to a turn. That in the backlog is known by the
- * kernel, to a tick of its clock (1 to 10 ms), and asked for one connection in sixteen.
+ * Both times cost next to nothing. The time to connect is the difference of two turns' clocks,
+ * which the worker has read anyway, so it is exact to a turn. The time in the backlog is known to
+ * the kernel, to a tick of its clock (1 to 10 ms). It is asked for one connection in sixteen.
  */
 
 #define BOUND(i, ns, name) ns,
 static const uint64_t connect_bounds[] = {STATS_CONNECT_BOUNDS(BOUND)};
 static const uint64_t backlog_bounds[] = {STATS_BACKLOG_BOUNDS(BOUND)};
 
-/* bucket: one more than there are bounds. */
+/* Counts value in a histogram. bucket has one element more than bounds. */
 static void count(uint64_t *bucket, const uint64_t *bounds, unsigned n, uint64_t value)
 {
 	unsigned i = 0;

@@ -10,12 +10,12 @@ struct worker;
  * How long TCP connections of published ports wait, as histograms (dataplane/stats.h).
  */
 
-/* Of every so many accepted connections, the time in the backlog of one is asked for. */
+/* The time in the backlog is asked for one in so many accepted connections. */
 #define TIMES_BACKLOG_EVERY 16
 
-/* A connection has been accepted: fd is its client's. */
+/* A connection was accepted; fd is the client's. */
 void times_accepted(struct worker *w, int fd);
-/* The connection has its server, so long after it was accepted. */
+/* The connection has reached its server, took_ns after it was accepted. */
 void times_connected(struct worker *w, uint64_t took_ns);
 
 #endif

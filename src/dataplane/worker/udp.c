@@ -12,20 +12,20 @@
 /*
  * UDP flows.
  *
- * A flow is known by the client's address, the listener, and the address of ours the client wrote
- * to; answers go out from that address (ip(7), IP_PKTINFO; ipv6(7), IPV6_PKTINFO), for a client
- * takes answers from no other. In the namespace it has a connected socket of its own.
+ * A flow is identified by the client's address, the listener, and our address that the client wrote
+ * to. Answers leave from that address (ip(7), IP_PKTINFO; ipv6(7), IPV6_PKTINFO): clients accept
+ * them from no other. In the namespace the flow has its own connected socket.
  *
- * Datagrams arrive in receive buffers, alone or as a run that the kernel put together (UDP_GRO),
- * and leave as they came or joined with others (udp_send.c), before the turn ends: a buffer is held
- * for one turn. Those of a flow that has no socket yet are copied and wait (udp_pending.c).
+ * Datagrams arrive in receive buffers, alone or as a run that the kernel put together (UDP_GRO).
+ * They leave as they came, or joined with others (udp_send.c), before the turn ends and its buffers
+ * are returned. Those of a flow that has no socket yet are copied and wait (udp_pending.c).
  *
- * Flows end after the time-out without traffic. When the table is full the least recently used one
- * goes, one of the same listener if that has most of them: forged source addresses cost the others
- * nothing, and who talks keeps his flow.
+ * A flow ends when it was idle for the time-out. When the table is full, the least recently used
+ * flow ends, one of the same listener if that has most of them. So forged source addresses cost
+ * other ports nothing, and a flow in use stays.
  */
 
-/* From each state, the ones that may follow. */
+/* The states that may follow each state. */
 static const uint8_t state_after[] = {
 	[UDP_FLOW_FREE] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN,
 	[UDP_FLOW_WAITING] = 1 << UDP_FLOW_WAITING | 1 << UDP_FLOW_OPEN | 1 << UDP_FLOW_CLOSING,
@@ -33,7 +33,7 @@ static const uint8_t state_after[] = {
 	[UDP_FLOW_CLOSING] = 0,
 };
 
-/* Flows of a lowered limit that end in one turn. */
+/* Flows above a lowered limit that end in one turn. */
 #define EVICT_AT_ONCE 64
 
 static void set_state(struct udp_flow *f, enum udp_state state)
@@ -54,7 +54,7 @@ static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp.flows));
 }
 
-/* Seeded, since clients choose what is in a key. */
+/* The hash is seeded, since clients choose what is in a key. */
 static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
 {
 	uint64_t words[sizeof(*key) / sizeof(uint64_t)], h = w->udp.hash_seed;
@@ -73,7 +73,7 @@ static struct udp_flow *find(struct worker *w, const struct udp_key *key)
 {
 	struct udp_flow *f = w->udp.batch.flow;
 
-	/* Mostly it is the flow that the last one was for. */
+	/* Mostly it is the flow of the last datagram. */
 	if (f && memcmp(&f->key, key, sizeof(*key)) == 0)
 		return f;
 	f = *bucket_of(w, key);
@@ -142,7 +142,7 @@ static void unhash(struct worker *w, struct udp_flow *f)
 	*p = f->hash_next;
 }
 
-/* why: for the log. */
+/* Ends the flow. why: for the log. */
 static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 {
 	if (f->state == UDP_FLOW_CLOSING)
@@ -177,7 +177,7 @@ static uint64_t timeout_ns(const struct worker *w)
 	return w->config.udp_timeout_ms * WORKER_NS_PER_MS;
 }
 
-/* Slots above this are for flows on their way out, so that a new one need not wait for them. */
+/* The last eighth of the slots is for flows that are closing: new ones need not wait for them. */
 static unsigned live_max(const struct worker *w)
 {
 	return w->config.udp_flows_max - w->config.udp_flows_max / 8;
@@ -196,7 +196,7 @@ static void evict(struct worker *w, struct udp_flow *victim)
 
 static bool has_most(const struct worker *w, const struct listener *l)
 {
-	return l->n_flows > w->udp.count / 2; /* whatever limit it is that allows no more */
+	return l->n_flows > w->udp.count / 2; /* whichever limit has been reached */
 }
 
 static struct udp_flow *victim_for(const struct worker *w, const struct listener *l)
@@ -209,7 +209,7 @@ static struct udp_flow *victim_for(const struct worker *w, const struct listener
 	return f;
 }
 
-/* Ends a flow for the one that comes, and another when the limit of ports has been lowered. */
+/* Ends a flow to make room for a new one, and another one if the limit of ports was lowered. */
 static void evict_for(struct worker *w, struct listener *l)
 {
 	struct udp_flow *victim;
@@ -228,7 +228,8 @@ static void arm(struct worker *w, struct udp_flow *f)
 	w->io->ops->recvmsg(w->io, f->fd, handle_of(w, f));
 }
 
-/* Its socket gets the client's address. 0 or -errno, which says nothing of our own ports. */
+/* Binds the flow's socket to the client's address. 0 or -errno, which is not about our own ports.
+ */
 static int bear_client(struct worker *w, struct udp_flow *f)
 {
 	union sock_addr client = udp_target_client(f);
@@ -246,13 +247,13 @@ static int take_socket(struct worker *w, struct udp_flow *f)
 
 	if (fd >= 0 || handover_holds(w))
 		return fd;
-	/* None just now: the other ways need not wait for it. */
+	/* The router has no socket now: try the other ways rather than wait. */
 	if (f->routed)
 		udp_target_unreachable(w, f);
 	return udp_ports_may_try(w) ? supply_take(w, udp_target_family(f), SOCK_DGRAM) : -1;
 }
 
-/* 0, or -errno and it has no socket. */
+/* Connects the flow's socket. 0, or -errno and the flow has no socket. */
 static int connect_to_target(struct worker *w, struct udp_flow *f)
 {
 	socklen_t len;
@@ -269,7 +270,7 @@ static int connect_to_target(struct worker *w, struct udp_flow *f)
 	return err;
 }
 
-/* Connects its socket if there is one; otherwise it waits. False: it has been closed. */
+/* Connects the flow, or lets it wait for a socket. False: the flow has been closed. */
 static bool start(struct worker *w, struct udp_flow *f)
 {
 	int err;
@@ -305,7 +306,7 @@ static void log_opened(struct worker *w, const struct udp_flow *f)
 		   f->listener->port_id);
 }
 
-/* Enters the flow into every table that live flows are in. */
+/* Enters the flow into every table of live flows. */
 static void flow_begin(struct worker *w, struct udp_flow *f, struct listener *l,
 		       const struct udp_key *key)
 {
@@ -387,7 +388,7 @@ void udp_sockets_ready(struct worker *w, int family)
 	}
 }
 
-/* With a socket for the flow's other address. */
+/* Starts again, with a socket for the flow's other address. */
 static void start_again(struct worker *w, struct udp_flow *f)
 {
 	if (w->udp.batch.flow == f)
@@ -401,7 +402,7 @@ static void start_again(struct worker *w, struct udp_flow *f)
 		udp_pending_send(w, f);
 }
 
-/* Receiving has ended on an open flow. */
+/* The receive operation of an open flow has ended. */
 static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 {
 	if (why == -ECANCELED && handover_holds(w))
@@ -411,7 +412,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 		f->paused = true;
 		DL_APPEND2(w->udp.paused, f, wait_prev, wait_next);
 		return;
-	case ECONNREFUSED: /* ICMP errors, which UDP clients do not hear of through a proxy */
+	case ECONNREFUSED: /* ICMP errors: a UDP client behind a proxy does not get them */
 	case EHOSTUNREACH:
 	case ENETUNREACH:
 	case EMSGSIZE:
@@ -489,7 +490,7 @@ uint64_t udp_deadline(const struct worker *w)
 	return at;
 }
 
-/* The least recently used flow of the port that has most of them, if it is soon found. */
+/* The least recently used flow of the port that has most flows, if it is found soon. */
 static struct udp_flow *victim_of_all(const struct worker *w)
 {
 	struct udp_flow *f = w->udp.ages;
@@ -499,8 +500,7 @@ static struct udp_flow *victim_of_all(const struct worker *w)
 	return f ? f : w->udp.ages;
 }
 
-/* The kernel had no port for a flow: what is above the lowered limit goes, and those that wait are
- * tried again. */
+/* The kernel had no port for a flow: ends those above the lowered limit, and tries waiting ones. */
 static void retry_ports(struct worker *w)
 {
 	if (w->udp.ports_retry_ns == 0 || !udp_ports_may_try(w))
@@ -508,7 +508,7 @@ static void retry_ports(struct worker *w)
 	if (w->udp.ports > 0 && !udp_ports_left(w)) {
 		for (unsigned i = 0; i < EVICT_AT_ONCE && !udp_ports_left(w); i++)
 			evict(w, victim_of_all(w));
-		/* Their sockets are closed by then. */
+		/* Their sockets will be closed by then. */
 		w->udp.ports_retry_ns = w->now_ns + WORKER_NS_PER_MS;
 		return;
 	}

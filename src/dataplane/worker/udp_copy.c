@@ -8,13 +8,12 @@
 
 /*
  * Copies of datagrams, in blocks of a store that all flows of a worker share. A copy is a chain of
- * blocks; the copies of a flow are a list in the order in which they came. Blocks that have been
- * used are used again first, so that the store's pages cost memory only up to what was once needed
- * at a time.
+ * blocks; a flow's copies are a list in order of arrival. Blocks that were used before are used
+ * again first, so that the store costs no more memory than was once needed at a time.
  *
- * Shares: a flow may take as many blocks as it leaves free. A single one gets half of the store,
- * two get a third each, and however many there are and however much they want, a newcomer finds as
- * much room as the greediest of them has taken.
+ * Shares: a flow may take as many blocks as it leaves free. A single flow gets half of the store,
+ * and two get a third each. However many flows there are, and however much they want, a newcomer
+ * finds as much room as the greediest of them has taken.
  */
 
 static_assert(UDP_BLOCKS < UDP_NO_COPY, "a block's number fits into 16 bits");
@@ -31,7 +30,7 @@ static uint8_t *block_at(const struct udp_store *s, uint16_t block)
 	return s->data + (size_t)block * UDP_BLOCK_BYTES;
 }
 
-/* There is one. */
+/* Takes a free block. There must be one. */
 static uint16_t block_get(struct udp_store *s)
 {
 	uint16_t block = s->free_first;
@@ -51,7 +50,7 @@ static void block_put(struct udp_store *s, uint16_t block)
 	s->free++;
 }
 
-/* An empty datagram has a block, too. */
+/* Even an empty datagram takes a block. */
 static unsigned blocks_for(size_t len)
 {
 	return len ? (unsigned)((len + UDP_BLOCK_BYTES - 1) / UDP_BLOCK_BYTES) : 1;
@@ -62,7 +61,7 @@ static bool has_room(const struct udp_store *s, const struct udp_flow *f, unsign
 	return n <= s->free && f->blocks + n <= s->free - n;
 }
 
-/* A chain of blocks with the data. Returns the first. */
+/* Writes the data to a chain of blocks. Returns the first. */
 static uint16_t fill(struct udp_store *s, const uint8_t *data, size_t len)
 {
 	uint16_t first = UDP_NO_COPY, last = UDP_NO_COPY;

@@ -4,9 +4,10 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * A UDP flow keeps its socket, and with it the port that its server knows it by. Datagrams on their
- * way are in the kernel's queues, but for the first ones of a flow that has no socket yet, or whose
- * server has not answered: those go along (handover.c).
+ * Handing over a UDP flow. The flow keeps its socket, and with it the port that its server knows.
+ * Datagrams on their way are in the kernel's queues. The exceptions are the first datagrams of a
+ * flow that has no socket yet, or whose server has not answered: those are handed over
+ * (handover.c).
  */
 
 void udp_handover_get(const struct udp_flow *f, struct handover_udp *u)

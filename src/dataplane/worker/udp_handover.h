@@ -5,12 +5,12 @@
 #include "dataplane/worker/handover_record.h"
 #include "dataplane/worker/udp.h"
 
-/* UDP flows that pass from one data plane to the next (handover.h). */
+/* UDP flows that one data plane hands to the next (handover.h). */
 
-/* What a flow is. */
+/* Fills in a flow's record. */
 void udp_handover_get(const struct udp_flow *f, struct handover_udp *u);
-/* Becomes a flow of the listener, at rest. The record is handover_record_fds()'s; fd is taken over,
- * or -1. NULL: there is no room for it. */
+/* Makes a flow of the listener, at rest, of a record that handover_record_fds() has checked. Takes
+ * over fd, which may be -1. NULL: there is no room. */
 struct udp_flow *udp_handover_put(struct worker *w, struct listener *l,
 				  const struct handover_udp *u, int fd);
 

@@ -36,7 +36,7 @@ static void key_local_ipv4(struct udp_key *key, const struct cmsghdr *c)
 	struct in_pktinfo info;
 
 	memcpy(&info, CMSG_DATA(c), sizeof(info));
-	/* The address we have, where the datagram was sent to a broadcast address. */
+	/* If the datagram was sent to a broadcast address, this is our own address. */
 	map_ipv4(&key->local, &info.ipi_spec_dst);
 }
 
@@ -48,7 +48,7 @@ static void key_local_ipv6(struct udp_key *key, const struct cmsghdr *c)
 	if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
 		return;
 	key->local = info.ipi6_addr;
-	/* Elsewhere the route decides, as it does for every other packet. */
+	/* Only link-local addresses need an interface; otherwise the route decides. */
 	if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
 		key->local_ifindex = info.ipi6_ifindex;
 }

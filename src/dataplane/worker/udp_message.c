@@ -15,7 +15,7 @@ bool udp_message_takes(const struct udp_message *m, const struct udp_payload *p)
 	size_t segment = segment_of(p);
 	unsigned datagrams = udp_datagrams(p);
 
-	/* An empty one would vanish among others. */
+	/* An empty datagram would be lost in a message with others. */
 	return p->len > 0 && !m->closed && segment <= m->segment &&
 	       (datagrams == 1 || segment == m->segment) && m->bytes + p->len <= UDP_PAYLOAD_MAX &&
 	       m->datagrams + datagrams <= UDP_SEGMENTS_MAX;
@@ -27,7 +27,7 @@ void udp_message_append(struct udp_message *m, const struct udp_payload *p)
 	m->buf_ids[m->n++] = p->buf_id;
 	m->bytes += p->len;
 	m->datagrams += udp_datagrams(p);
-	/* Only the last may be shorter; an empty one goes alone. */
+	/* Only the last datagram may be shorter, and an empty one goes alone. */
 	m->closed = p->len == 0 || p->len % m->segment != 0;
 }
 

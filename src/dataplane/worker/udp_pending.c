@@ -5,18 +5,18 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Datagrams of flows that wait for a socket of the broker's. A new client's first burst, or many
- * new clients at once, as after a restart, must lose nothing, and must not take the receive buffers
- * from the flows that run. So they are copied (udp_copy.h).
+ * Datagrams of flows that wait for a socket of the broker's. A new client's first burst must not be
+ * lost, nor must the first datagrams of many new clients at once, as after a restart. They must not
+ * keep receive buffers from flows that run, either. So they are copied (udp_copy.h).
  *
- * A flow that may have to be sent to another address (udp_target.h) keeps copies of its first ones
- * for a second: an ICMP error comes sooner or never. Those have been sent, so they give way to the
- * first datagram of another flow, which would be lost.
+ * A flow whose server may be at another address (udp_target.h) keeps copies of its first datagrams
+ * for a second: an ICMP error comes sooner or never. Those datagrams were sent, so their copies
+ * give way to the first datagram of another flow, which would be lost.
  */
 
 #define KEEP_NS (1000 * WORKER_NS_PER_MS)
 
-/* Of a flow that has a socket: what is sent in a second without an answer may be much. */
+/* Blocks for kept copies of one flow: much may be sent in a second without an answer. */
 #define KEEP_BLOCKS (UDP_BLOCKS / 16)
 
 static void keep(struct worker *w, struct udp_flow *f)
@@ -34,7 +34,7 @@ static void unlist(struct worker *w, struct udp_flow *f)
 	f->keep_ns = 0;
 }
 
-/* The last way of all ends in nothing that a copy could be of use for. */
+/* Copies are of no use when the flow has no other way left. */
 void udp_pending_keep(struct worker *w, struct udp_flow *f, const struct udp_payload *p)
 {
 	if (f->undecided && f->ways > 1 && f->blocks < KEEP_BLOCKS && udp_copy_append(w, f, p, 1))
@@ -76,7 +76,7 @@ uint64_t udp_pending_deadline(const struct worker *w)
 	return w->udp.keeping ? w->udp.keeping->keep_ns : UINT64_MAX;
 }
 
-/* Takes it out of its receive buffer. */
+/* Copies a datagram out of its receive buffer. */
 static bool take(struct worker *w, struct udp_flow *f, const struct udp_payload *p)
 {
 	bool taken = udp_copy_append(w, f, p, 0);
@@ -96,8 +96,7 @@ void udp_pending_add(struct worker *w, struct udp_flow *f, const struct udp_payl
 	w->io->ops->buf_put(w->io, p->buf_id);
 }
 
-/* The earlier one came, the more often it has been sent: those that need not be kept are the first.
- */
+/* Earlier datagrams were sent by more ways, so the copies that need not be kept come first. */
 void udp_pending_send(struct worker *w, struct udp_flow *f)
 {
 	uint16_t copy = f->copy_first, next;
@@ -112,7 +111,7 @@ void udp_pending_send(struct worker *w, struct udp_flow *f)
 			udp_send_again(w, f, &p);
 		else
 			udp_send(w, f, false, &p);
-		udp_flush(w); /* the next one lies in the same place */
+		udp_flush(w); /* the next copy is read into the same place */
 		over += !f->undecided || sent + 1 >= f->ways;
 	}
 	while (over-- > 0)

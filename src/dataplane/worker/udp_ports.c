@@ -3,13 +3,13 @@
 
 #include "dataplane/worker/worker_internal.h"
 
-/* The limit is never below this: so few are found unless the namespace itself has used up all. */
+/* The limit never falls below this: the kernel finds that few, unless others have taken all. */
 #define LIMIT_MIN UDP_PORTS_MIN
 
-/* A look through a full range takes the kernel some milliseconds. */
+/* Pause before the next try: the kernel takes some milliseconds to look through a full range. */
 #define RETRY_NS (250 * WORKER_NS_PER_MS)
 
-/* A limit that was lowered gets back an eighth of what it was in this time. */
+/* A lowered limit gets back an eighth of the maximum in this time. */
 #define RAISE_NS (60000 * WORKER_NS_PER_MS)
 
 void udp_ports_init(struct udp_ports *p, unsigned max, unsigned workers)
@@ -22,7 +22,7 @@ static unsigned read_atomic(const unsigned *p)
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
 }
 
-/* Raises the limit when it is time; one of the workers gets to do it. */
+/* Raises the limit when it is time. Only one of the workers does it. */
 static void raise_limit(struct worker *w, struct udp_ports *p)
 {
 	uint64_t at = __atomic_load_n(&p->raise_ns, __ATOMIC_RELAXED);
@@ -62,12 +62,12 @@ void udp_ports_none(struct worker *w)
 	struct udp_ports *p = w->config.udp_ports;
 	unsigned half = read_atomic(&p->taken) / 2, limit = read_atomic(&p->limit);
 
-	/* With all of ours the range is full: half of them is half of the range, at most. */
+	/* The range is full with our ports in it: half of them is at most half of the range. */
 	half = half > LIMIT_MIN ? half : LIMIT_MIN;
 	if (half < limit)
 		__atomic_store_n(&p->limit, half, __ATOMIC_RELAXED);
 	__atomic_store_n(&p->raise_ns, w->now_ns + RAISE_NS, __ATOMIC_RELAXED);
-	/* If flows go for it (udp.c), it is worth trying soon. */
+	/* When flows end for it (udp.c), a port will be free soon. */
 	w->udp.ports_retry_ns = w->now_ns + (udp_ports_left(w) ? RETRY_NS : WORKER_NS_PER_MS);
 	stats_add(&w->stats->udp_no_port, 1);
 }

@@ -6,36 +6,37 @@
 #include <stdint.h>
 
 /*
- * Each connected UDP socket takes a port of the namespace (ip(7), ip_local_port_range). Whoever
- * forges source addresses would take them all: then no program of the namespace finds one for a
- * name server's answer, and the kernel looks through the whole range for each socket. So all
- * workers together have a limit, half of the range. When the kernel finds no port all the same,
- * because the range is smaller now or others use it, the limit is lowered, and comes back slowly.
+ * A limit on the namespace's ports that UDP flows take. Each connected UDP socket takes one (ip(7),
+ * ip_local_port_range). Somebody who forges source addresses could take them all: then a program of
+ * the namespace finds none to ask a name server from, and the kernel looks through the whole range
+ * for each socket. So all workers together may take half of the range. When the kernel finds no
+ * port all the same, because the range has become smaller or others use it, the limit is lowered,
+ * and rises slowly.
  */
 
-/* Whatever the range is. */
+/* Bounds of the limit, whatever the range is. */
 #define UDP_PORTS_MIN 64
 #define UDP_PORTS_MAX 32768
 
 struct worker;
 
-/* Shared by the workers; atomic but for max and workers. */
+/* Shared by the workers. All fields except max and workers are atomic. */
 struct udp_ports {
 	unsigned max, workers;
-	unsigned limit; /* for now, at most max */
+	unsigned limit; /* the present limit, at most max */
 	unsigned taken;
-	uint64_t raise_ns; /* when the limit may be raised */
+	uint64_t raise_ns; /* when the limit may rise */
 };
 
 void udp_ports_init(struct udp_ports *p, unsigned max, unsigned workers);
-/* Whether a flow of this worker may take another one. Below its share of the limit it may, whatever
- * the others have. */
+/* Whether a flow of this worker may take another port. A worker below its share of the limit may,
+ * whatever the others have. */
 bool udp_ports_left(struct worker *w);
 void udp_ports_took(struct worker *w);
 void udp_ports_gave(struct worker *w);
-/* The kernel has found none: the limit is lowered, and nobody tries for a while. */
+/* The kernel has found no port: lowers the limit, and stops trying for a while. */
 void udp_ports_none(struct worker *w);
-/* Whether one may be tried for. */
+/* Whether the kernel may be asked for a port. */
 bool udp_ports_may_try(const struct worker *w);
 
 #endif

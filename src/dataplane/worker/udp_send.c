@@ -7,8 +7,8 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Datagrams of published ports, both directions. Consecutive ones of a flow leave as one message
- * (udp_message.h). All of a turn's datagrams have left when the turn ends.
+ * Sends datagrams of published ports, both directions. Consecutive datagrams of a flow leave as one
+ * message (udp_message.h). All datagrams of a turn have left when it ends.
  */
 
 union udp_control {
@@ -43,7 +43,7 @@ static void add_source_ipv6(struct msghdr *msg, const struct udp_key *key)
 		add_control(msg, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 }
 
-/* Name and source of an answer, in the family of the listener's socket. */
+/* Sets destination and source of an answer, in the family of the listener's socket. */
 static void address_to_client(struct msghdr *msg, const struct udp_flow *f, union sock_addr *name)
 {
 	const struct udp_key *key = &f->key;
@@ -73,7 +73,8 @@ void udp_send_dropped(struct worker *w, struct listener *l, unsigned datagrams)
 		stats_add(&l->stats->dropped, datagrams);
 }
 
-/* Sends iov as one message, as datagrams of segment bytes each if that is not 0. 0 or -errno. */
+/* Sends iov as one message of datagrams of segment bytes each, or of one if segment is 0. 0 or
+ * -errno. */
 static int send_message(struct worker *w, const void *batch, struct iovec *iov, unsigned n,
 			size_t segment)
 {
@@ -93,7 +94,8 @@ static int send_message(struct worker *w, const void *batch, struct iovec *iov, 
 		msg.msg_control = NULL;
 	r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
 	if (r == -ECONNREFUSED && !b->to_client) {
-		/* The answer to an earlier one; saying it has cleared it. */
+		/* The refusal is of an earlier datagram. Reporting it has cleared it, so this sends
+		 * again. */
 		stats_add(&w->stats->udp_refused, 1);
 		stats_add(&b->flow->listener->stats->errors, 1);
 		r = w->io->ops->sendmsg(w->io, fd, &msg, 0);
@@ -129,12 +131,12 @@ void udp_flush(struct worker *w)
 	b->flow = NULL;
 }
 
-/* A datagram of the flow is on its way: the flow is the most recently used one. */
+/* Makes the flow the most recently used one, as a datagram of it is on its way. */
 static void touch(struct worker *w, struct udp_flow *f)
 {
 	struct listener *l = f->listener;
 
-	/* Once in a turn: all that are used in it are as recent. */
+	/* Once in a turn is enough: all flows that are used in it are equally recent. */
 	if (f->last_ns == w->now_ns)
 		return;
 	f->last_ns = w->now_ns;

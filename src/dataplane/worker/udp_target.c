@@ -7,7 +7,7 @@
 /* How long a port remembers that its server is at the second address. */
 #define REMEMBER_NS (60000 * WORKER_NS_PER_MS)
 
-/* Nothing for so long, and what a flow sends next is kept, as its first datagram was. */
+/* After such a pause, what a flow sends is kept again, as its first datagram was. */
 #define QUIET_NS (100 * WORKER_NS_PER_MS)
 
 const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len)
@@ -37,7 +37,7 @@ union sock_addr udp_target_client(const struct udp_flow *f)
 	return client;
 }
 
-/* Whether the router's way is one for it; *second: to which of the targets. */
+/* Whether the router's way suits the flow; *second: to which of the targets. */
 static bool has_route(const struct udp_flow *f, bool *second)
 {
 	const struct listener *l = f->listener;
@@ -50,7 +50,7 @@ static bool has_route(const struct udp_flow *f, bool *second)
 	return l->routed[*second].sa.sa_family == client.sa.sa_family;
 }
 
-/* The target where an answer came from last, or the first. */
+/* Chooses the target from which the last answer came, or else the first. */
 static void choose_direct(const struct worker *w, struct udp_flow *f)
 {
 	f->routed = f->both = false;
@@ -89,7 +89,7 @@ void udp_target_asked(const struct worker *w, struct udp_flow *f)
 		f->undecided = f->ways > 1;
 }
 
-/* The next of its ways, round and round. */
+/* Chooses the flow's next way, in a circle. */
 static void other(struct worker *w, struct udp_flow *f)
 {
 	bool second;
@@ -113,7 +113,8 @@ static void other(struct worker *w, struct udp_flow *f)
 
 bool udp_target_refused(struct worker *w, struct udp_flow *f)
 {
-	/* A server that has answered so far is decided: the next datagram will tell. */
+	/* A server that has answered counts as found: the next datagram will tell whether it still
+	 * is. */
 	f->undecided = f->ways > 1;
 	if (!f->undecided || f->n_pending == 0)
 		return false;

@@ -10,11 +10,11 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * A worker's turn: wait for completions, act on each, let flows that had more than their budget go
- * on, send the datagrams that were collected, look at the clock, ask for sockets.
+ * A worker's turn: it waits for completions, acts on each, lets flows that had more than their
+ * budget go on, sends the datagrams that were collected, acts on timers, and asks for sockets.
  */
 
-/* Pools are cut back to what was used once in this time. */
+/* How often pools are cut back to what was used. */
 #define TRIM_NS (2000 * WORKER_NS_PER_MS)
 
 /* Memory */
@@ -33,7 +33,7 @@ static uint32_t power_of_two(uint32_t n)
 	return p;
 }
 
-/* Hands out the mapping piece by piece; with base NULL it only adds up. */
+/* Gives out parts of the mapping, one by one. With base NULL it only adds up their sizes. */
 struct carve {
 	uint8_t *base;
 	size_t at;
@@ -86,7 +86,7 @@ static void carve_all(struct worker *w, struct carve *c)
 	carve_out_udp(w, c);
 }
 
-/* Takes all tables in one mapping. Pages that are never needed are never touched. */
+/* Takes the memory of all tables, in one mapping. Pages that are never touched cost nothing. */
 static int take_memory(struct worker *w)
 {
 	struct carve c = {.base = NULL};
@@ -246,7 +246,7 @@ static uint64_t next_deadline(struct worker *w)
 	return earlier(at, supply_deadline(w));
 }
 
-/* After the completions: everything that is served. */
+/* Serves everything, after the completions. */
 static void serve(struct worker *w, bool active)
 {
 	tcp_run_queue(w);
@@ -261,7 +261,7 @@ static void serve(struct worker *w, bool active)
 	supply_request(w);
 }
 
-/* The same where nothing is to be begun. */
+/* The same for a worker that must begin nothing. */
 static void rest(struct worker *w)
 {
 	udp_flush(w);
@@ -278,7 +278,7 @@ int worker_turn(struct worker *w)
 
 	w->io->accepts_left[IO_ACCEPTS_PUBLISHED] = budget_connections(w);
 	w->io->accepts_held = w->listeners.held;
-	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c has counted */
+	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c counts these itself */
 	n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, until);
 
 	if (n < 0)

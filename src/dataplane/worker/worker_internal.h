@@ -30,11 +30,11 @@
 #include "dataplane/worker/udp_target.h"
 #include "dataplane/worker/worker.h"
 
-/* Completions taken at a time. */
+/* Completions taken in one turn. */
 #define WORKER_EVENTS 256
 
-/* A read takes this much, and a flow that fills it counts as bulk. Copying
- * this much costs about what two splices cost. */
+/* Size of a read. A flow that fills it counts as a bulk transfer. Copying this much costs about as
+ * much as two splices. */
 #define WORKER_COPY_BYTES 16384
 
 /* A flow that could not get a pipe copies this much at a time. */
@@ -47,7 +47,7 @@ struct worker {
 	struct worker_config config;
 	struct io *io;
 	struct stats *stats;
-	uint64_t now_ns; /* of this turn */
+	uint64_t now_ns; /* the clock, read once in a turn */
 
 	struct requests requests;
 	struct answers answers;
@@ -68,8 +68,8 @@ struct worker {
 
 #define WORKER_NS_PER_MS 1000000ull
 
-/* Whether a completion is for what has the slot now (taken, in this life of it). One that is not is
- * counted. */
+/* Whether a completion belongs to the present life of its slot. One that does not is counted.
+ * taken: the slot is in use. */
 static inline bool worker_is_current(struct worker *w, const struct io_event *ev, bool taken,
 				     uint32_t gen)
 {
@@ -80,7 +80,8 @@ static inline bool worker_is_current(struct worker *w, const struct io_event *ev
 	return current;
 }
 
-/* Whether nothing may be begun: a hand-over has brought, or is to bring, everything to rest. */
+/* Whether nothing may be begun, since a hand-over has brought everything to rest, or holds it
+ * there. */
 static inline bool handover_holds(const struct worker *w)
 {
 	return w->handover.state != HANDOVER_NONE;
