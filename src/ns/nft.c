@@ -8,6 +8,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/xt_CHECKSUM.h>
 #include <linux/netfilter/xt_NFQUEUE.h>
 #include <netinet/in.h>
 #include <netinet/ip6.h>
@@ -54,7 +55,7 @@ static struct nlmsghdr *command(struct nft_batch *b, unsigned type, uint16_t fla
 				const char *needs)
 {
 	b->last = message(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_CREATE | flags,
-			  NFPROTO_INET, 0, needs);
+			  b->family, 0, needs);
 	return b->last;
 }
 
@@ -65,11 +66,17 @@ static void put_be32(struct nlmsghdr *nlh, uint16_t type, uint32_t value)
 
 struct nft_batch *nft_batch_new(const char *table)
 {
+	return nft_batch_new_of(NFPROTO_INET, table);
+}
+
+struct nft_batch *nft_batch_new_of(uint8_t family, const char *table)
+{
 	struct nft_batch *b = calloc(1, sizeof(*b));
 	struct nlmsghdr *nlh;
 
 	if (!b)
 		return NULL;
+	b->family = family;
 	b->table = table;
 	put_border(b, NFNL_MSG_BATCH_BEGIN);
 	nlh = command(b, NFT_MSG_NEWTABLE, 0, "nf_tables");
@@ -171,9 +178,20 @@ struct nft_rule nft_rule_begin(struct nft_batch *b, const char *chain, const cha
 	return r;
 }
 
+static void put_udp_alone(struct nlmsghdr *nlh)
+{
+	struct nlattr *compat = mnl_attr_nest_start(nlh, NFTA_RULE_COMPAT);
+
+	put_be32(nlh, NFTA_RULE_COMPAT_PROTO, IPPROTO_UDP);
+	put_be32(nlh, NFTA_RULE_COMPAT_FLAGS, 0);
+	mnl_attr_nest_end(nlh, compat);
+}
+
 void nft_rule_end(struct nft_rule *r)
 {
 	mnl_attr_nest_end(r->nlh, r->list);
+	if (r->udp_alone)
+		put_udp_alone(r->nlh);
 	finish(r->batch, r->nlh);
 }
 
@@ -422,6 +440,17 @@ void nft_verdict(struct nft_rule *r, int verdict)
 	expr_end(r, e);
 }
 
+static void put_target(struct nft_rule *r, const char *name, uint32_t revision, const void *info,
+		       size_t len)
+{
+	struct expr e = expr_begin(r, "target");
+
+	mnl_attr_put_strz(r->nlh, NFTA_TARGET_NAME, name);
+	put_be32(r->nlh, NFTA_TARGET_REV, revision);
+	mnl_attr_put(r->nlh, NFTA_TARGET_INFO, len, info);
+	expr_end(r, e);
+}
+
 static void queue_by_target(struct nft_rule *r, uint16_t number)
 {
 	/* x_tables counts sizes in units of 8 bytes. */
@@ -429,12 +458,8 @@ static void queue_by_target(struct nft_rule *r, uint16_t number)
 		struct xt_NFQ_info_v3 info;
 		uint64_t aligned;
 	} u = {.info = {.queuenum = number, .queues_total = 1}};
-	struct expr e = expr_begin(r, "target");
 
-	mnl_attr_put_strz(r->nlh, NFTA_TARGET_NAME, "NFQUEUE");
-	put_be32(r->nlh, NFTA_TARGET_REV, 3);
-	mnl_attr_put(r->nlh, NFTA_TARGET_INFO, sizeof(u), &u);
-	expr_end(r, e);
+	put_target(r, "NFQUEUE", 3, &u, sizeof(u));
 }
 
 void nft_queue(struct nft_rule *r, uint16_t number, bool by_target)
@@ -449,4 +474,16 @@ void nft_queue(struct nft_rule *r, uint16_t number, bool by_target)
 	mnl_attr_put_u16(r->nlh, NFTA_QUEUE_NUM, htons(number));
 	mnl_attr_put_u16(r->nlh, NFTA_QUEUE_TOTAL, htons(1));
 	expr_end(r, e);
+}
+
+void nft_fill_checksum(struct nft_rule *r)
+{
+	union {
+		struct xt_CHECKSUM_info info;
+		uint64_t aligned;
+	} u = {.info = {.operation = XT_CHECKSUM_OP_FILL}};
+
+	put_target(r, "CHECKSUM", 0, &u, sizeof(u));
+	/* The kernel's log has a warning otherwise. */
+	r->udp_alone = true;
 }

@@ -26,6 +26,7 @@ struct nft_batch {
 	size_t used;
 	uint32_t seq;
 	struct nlmsghdr *last; /* the last command; the kernel acknowledges it */
+	uint8_t family;	       /* of the table: NFPROTO_INET, ... */
 	const char *table;
 	/* The part of the kernel that each message needs, for the error message. */
 	const char *needs[NFT_BATCH_MESSAGES];
@@ -34,6 +35,8 @@ struct nft_batch {
 /* Makes a batch that adds a table of this name of the family inet. The caller free()s it. NULL: out
  * of memory. */
 struct nft_batch *nft_batch_new(const char *table);
+/* Like nft_batch_new, with a table of this family. */
+struct nft_batch *nft_batch_new_of(uint8_t family, const char *table);
 
 /* Adds a chain of type filter on the hook prerouting. */
 void nft_chain(struct nft_batch *b, const char *name, int priority);
@@ -55,6 +58,7 @@ struct nft_rule {
 	struct nft_batch *batch;
 	struct nlmsghdr *nlh;
 	struct nlattr *list;
+	bool udp_alone; /* x_tables is told that the rule is for UDP alone */
 };
 
 /* Starts a rule. needs: the kernel's module for the rarest of its expressions, such as
@@ -101,5 +105,8 @@ void nft_verdict(struct nft_rule *r, int verdict); /* NF_ACCEPT, NF_DROP */
 /* Sends the packet to a queue of user space, by the expression "queue" or by the target NFQUEUE of
  * iptables: some kernels have only one of the two. */
 void nft_queue(struct nft_rule *r, uint16_t number, bool by_target);
+/* Fills in the checksum that a UDP packet left to a network card, by the target CHECKSUM of
+ * iptables. The rule is for UDP alone, in a table "mangle" of the family ip or ip6. */
+void nft_fill_checksum(struct nft_rule *r);
 
 #endif

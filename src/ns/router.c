@@ -143,5 +143,7 @@ int router_set_up(const struct router_config *config, enum router_queue *queue, 
 	code = code ? code : add_family(nl, config, false, e);
 	if (!code && config->gateway6)
 		code = add_family(nl, config, true, e);
+	if (!code)
+		router_tunnels(config);
 	return code;
 }

@@ -51,6 +51,7 @@ enum router_queue {
 /* Addresses are text. */
 struct router_config {
 	int netns_fd;	    /* the command's; borrowed */
+	int inside_fd;	    /* a socket in that namespace; borrowed; -1: none */
 	const char *ifname; /* its name in the command's namespace */
 	int mtu;
 	unsigned workers;
@@ -76,6 +77,10 @@ int router_count_open(void);
 /* The number of packets that were refused because nothing carries their protocol. 0 or -errno: the
  * kernel may have no counters for rules. */
 int router_count(int fd, uint64_t *out);
+
+/* router_tunnels.c: sees to the checksums of what the command's tunnels carry. A debug line says
+ * why it cannot. */
+void router_tunnels(const struct router_config *config);
 
 /* router_nft.c */
 int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e);

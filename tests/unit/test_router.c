@@ -24,6 +24,7 @@ static struct router_config config(unsigned workers, bool ipv6)
 {
 	return (struct router_config){
 		.netns_fd = box.netns_fd,
+		.inside_fd = -1,
 		.ifname = "tap0",
 		.mtu = 65520,
 		.workers = workers,

@@ -25,6 +25,20 @@
 #include "drivers/net/roles.h"
 #include "ns/router.h"
 
+/* The command's namespace, which this process starts in and leaves, and a socket there. */
+struct command_netns {
+	int fd, socket_fd;
+};
+
+static int command_netns_open(struct command_netns *netns, struct err *e)
+{
+	netns->fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (netns->fd < 0)
+		return err_errno(e, -errno, "/proc/thread-self/ns/net");
+	netns->socket_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return netns->socket_fd < 0 ? err_errno(e, -errno, "socket of the command's namespace") : 0;
+}
+
 /* The configured addresses as text. */
 struct texts {
 	char v4[3][INET_ADDRSTRLEN], v6[3][INET6_ADDRSTRLEN];
@@ -40,11 +54,12 @@ static const char *text6(const struct in6_addr *a, char *buf)
 	return inet_ntop(AF_INET6, a, buf, INET6_ADDRSTRLEN);
 }
 
-static struct router_config router_config(const struct router_boot *boot, int netns_fd,
-					  struct texts *t)
+static struct router_config router_config(const struct router_boot *boot,
+					  const struct command_netns *netns, struct texts *t)
 {
 	const struct dp_outward *o = &boot->config;
-	struct router_config c = {.netns_fd = netns_fd,
+	struct router_config c = {.netns_fd = netns->fd,
+				  .inside_fd = netns->socket_fd,
 				  .ifname = boot->ifname,
 				  .mtu = boot->mtu,
 				  .workers = boot->workers,
@@ -62,11 +77,11 @@ static struct router_config router_config(const struct router_boot *boot, int ne
 	return c;
 }
 
-static int make(const struct router_boot *boot, int netns_fd, struct dataplane_outward *o,
-		enum router_queue *queue, struct err *e)
+static int make(const struct router_boot *boot, const struct command_netns *netns,
+		struct dataplane_outward *o, enum router_queue *queue, struct err *e)
 {
 	struct texts texts;
-	struct router_config config = router_config(boot, netns_fd, &texts);
+	struct router_config config = router_config(boot, netns, &texts);
 	int code = 0;
 
 	if (unshare(CLONE_NEWNET) < 0)
@@ -107,7 +122,8 @@ int router_main(void)
 	int count_fd = -1;
 	struct router_boot boot;
 	struct err e = {.code = 0};
-	int netns_fd = -1, code = inside_enter(&boot, sizeof(boot), NULL, &e);
+	struct command_netns netns = {-1, -1};
+	int code = inside_enter(&boot, sizeof(boot), NULL, &e);
 
 	outward_init(&outward);
 	if (!code) {
@@ -115,14 +131,10 @@ int router_main(void)
 		code = inside_shield(&e);
 	}
 	code = code ? code : sandbox_setup(&e);
-	/* The command's network namespace, which this process is in until now. */
-	if (!code) {
-		netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-		code = netns_fd < 0 ? err_errno(&e, -errno, "/proc/thread-self/ns/net") : 0;
-	}
+	code = code ? code : command_netns_open(&netns, &e);
 	if (!code && boot.listening)
 		code = listening_open(&listening, &e);
-	code = code ? code : make(&boot, netns_fd, &outward, &queue, &e);
+	code = code ? code : make(&boot, &netns, &outward, &queue, &e);
 	if (!code) {
 		count_fd = router_count_open();
 		if (count_fd < 0)
