@@ -2,134 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """--source-ip-transparent: which address a server in the namespace sees its client under."""
 
-import contextlib
 import os
-import signal
 import socket
 import struct
-import subprocess
 
 import rkit
 from rkit import net
 from rkit.container import behind_bridge
-from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
-from rkit.networks import ask
-from rkit.ports import PortTestCase, both_backends, builtin
+from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
+from rkit.ports import both_backends, builtin
+from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TRACKED, TransparentCase, do_inside, inside,
+                              seen, server, turned)
 from rkit.world import UID, USER, world
 
-# As neighbour() has them: this host and the machine beside it.
-HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
 PORT = 30000  # of a client; below those that the kernel gives to others
-
-# Prints "ready"; each connection gets its own address back, and then what it sends.
-SERVER = """
-import socket, sys, threading
-s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-if s.family == socket.AF_INET6:
-    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-s.bind((sys.argv[1], int(sys.argv[2])))
-s.listen(1024)
-print("ready", flush=True)
-def serve(c, who):
-    with c:
-        c.sendall(("%s %d\\n" % who[:2]).encode())
-        while data := c.recv(65536):
-            c.sendall(data)
-while True:
-    threading.Thread(target=serve, args=s.accept(), daemon=True).start()
-"""
-
-
-def inside(rk, *argv, **kw):
-    """A process in the namespaces that servers are in, with all rights there."""
-    enter = ["nsenter", "-U", "--preserve-credentials", "-t", str(rk.child_pid)]
-    if "--detach-netns" in rk.proc.args:
-        enter += ["-m", "nsenter", "--net=%s/netns" % rk.state]
-    else:
-        enter += ["-n"]
-    return popen([*enter, *argv], **kw)
-
-
-def do_inside(rk, script):
-    """A shell script there, to its end."""
-    proc = inside(rk, "sh", "-ec", script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    out = proc.communicate(timeout=DEADLINE_S)[0]
-    if proc.returncode:
-        raise AssertionError("%s\n%s" % (script, out))
-    return out
-
-
-@contextlib.contextmanager
-def server(rk, host="127.0.0.1", port=80, netns_of=None):
-    """SERVER in the namespace, or in that of a container."""
-    before = ["nsenter", "-n", "-t", str(netns_of)] if netns_of else []
-    proc = inside(rk, *before, "python3", "-c", SERVER, host, str(port), stdout=subprocess.PIPE)
-    try:
-        assert proc.stdout.readline() == b"ready\n", "no server at %s" % host
-        yield proc
-    finally:
-        proc.kill()
-        proc.wait()
-        proc.stdout.close()
-
-
-def seen(host, port, netns=None, payload=b"", **kw):
-    """Under which (address, port) the server sees us, and (address, port) of our socket."""
-    with net.connect(host, port, netns=netns, **kw) as s:
-        line = b""
-        while not line.endswith(b"\n"):
-            more = s.recv(1)
-            if not more:
-                raise AssertionError("closed after %r" % line)
-            line += more
-        if payload:
-            s.sendall(payload)
-            left = len(payload)
-            while left:
-                left -= len(s.recv(65536)) or left
-        address, number = line.decode().split()
-        return (address, int(number)), s.getsockname()[:2]
-
 
 # Starts a program as the test user where sysctls cannot be written.
 READ_ONLY = ("unshare", "-m", "sh", "-c", "mount --bind /proc/sys /proc/sys && "
              "mount -o remount,bind,ro /proc/sys && exec setpriv --reuid=%d --regid=%d "
              "--clear-groups -- \"$@\"" % (UID, UID), "sh")
-
-
-class TransparentCase(PortTestCase):
-    not_reference = "sees 127.0.0.1"
-    may_die = True
-    wire = None
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.wire = contextlib.ExitStack()
-        cls.client = cls.wire.enter_context(net.neighbour())
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            super().tearDownClass()
-        finally:
-            if cls.wire:
-                cls.wire.close()
-
-    def counters(self, rk=None):
-        return (rk or self.rk).api("GET", "/v1/stats")[1]["total"]["tcp"]
-
-    def counted(self, before):
-        """(transparent, transparentLost) since then."""
-        now = self.counters()
-        return tuple(now[k] - before[k] for k in ("transparent", "transparentLost"))
-
-    def killed(self, role):
-        pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
-        os.kill(pid, signal.SIGKILL)
-        wait_for("another " + role, lambda: [p for p in processes_of(self.rk.pid)
-                                             if role_of(p) == role and p != pid])
 
 
 @both_backends
@@ -413,138 +304,6 @@ class Container(TransparentCase):
                 self.assertEqual(*seen(HOST4, port, self.client))
             ids = [str(p["id"]) for p in self.rk.ports()]
             self.assertEqual(self.rk.ctl("remove-ports", *ids).returncode, 0)
-
-
-# What dockerd 28 makes of -p 8080:80 without its userland proxy; ports 8081 and 8082 lead to servers in
-# the namespace itself.
-TURN = """
-for family in 4 6; do
-    case $family in
-    4) t=iptables container=172.17.0.2 loopback=127.0.0.1 own=172.17.0.1;;
-    6) t=ip6tables container=[fd00:17::2] loopback=::1 own=[fd00:17::1];;
-    esac
-    for proto in tcp udp; do
-        $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -d $loopback -p $proto --dport 8080 \
-            -j DNAT --to-destination $container:80
-    done
-    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8081 -j REDIRECT --to-ports 81
-    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8082 \
-        -j DNAT --to-destination $own:82
-    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL ! -d $loopback -p tcp --dport 8083 \\
-        -j DNAT --to-destination $container:80
-    $t -t nat -A POSTROUTING -o br0 -m addrtype --src-type LOCAL -j MASQUERADE
-done
-echo 1 > /proc/sys/net/ipv4/conf/br0/route_localnet
-"""
-TURN_BACK = "iptables -t nat -F; ip6tables -t nat -F"
-TRACKED = "/proc/sys/net/netfilter/nf_conntrack_count"
-
-UDP_SERVER = """
-import socket, sys
-s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-s.bind((sys.argv[1], int(sys.argv[2])))
-print("ready", flush=True)
-while True:
-    data, who = s.recvfrom(65536)
-    s.sendto(who[0].encode() + b" " + data, who)
-"""
-
-
-@contextlib.contextmanager
-def turned(rk):
-    """A container whose ports connections to loopback addresses are turned to."""
-    with behind_bridge(rk) as pid:
-        do_inside(rk, TURN)
-        try:
-            yield pid
-        finally:
-            do_inside(rk, TURN_BACK)
-
-
-@rkit.needs("iptables", "ip6tables")
-@both_backends
-class Turned(TransparentCase):
-    """Rules of others in the namespace turn connections elsewhere (DNAT): they arrive there, and bear
-    their client's address all the same."""
-
-    def clients_are_seen(self, times, host, port, address, payload=b""):
-        """The address each time, and the port mostly: the namespace's NAT gives a connection another one
-        while its table holds one with the same to the same server, by another of our ports."""
-        pairs = [seen(host, port, self.client, payload=payload) for _ in range(times)]
-        self.assertEqual({(got[0], me[0]) for got, me in pairs}, {(address, address)})
-        self.assertGreater(sum(got == me for got, me in pairs), times // 2, pairs)
-
-    def test_ipv4(self):
-        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
-            self.rk.add(18080, 8080, parent_ip="0.0.0.0", child_ip="127.0.0.1")
-            before = self.counters()
-            self.clients_are_seen(5, HOST4, 18080, CLIENT4, b"x" * 300_000)
-            self.clients_are_seen(50, HOST4, 18080, CLIENT4)
-            self.assertEqual(self.counted(before), (55, 0))
-            self.assertEqual(seen("127.0.0.1", 18080)[0][0], "172.17.0.1")
-
-    def test_ipv6(self):
-        with turned(self.rk) as pid, server(self.rk, "fd00:17::2", netns_of=pid):
-            self.rk.add(18080, 8080, parent_ip="::", child_ip="::1")
-            before = self.counters()
-            self.clients_are_seen(20, HOST6, 18080, CLIENT6, b"x" * 300_000)
-            self.assertEqual(self.counted(before), (20, 0))
-
-    def test_to_the_namespace_itself(self):
-        with turned(self.rk), server(self.rk, "127.0.0.1", 81), server(self.rk, "172.17.0.1", 82):
-            self.rk.add(18081, 8081, parent_ip="0.0.0.0")
-            self.rk.add(18082, 8082, parent_ip="0.0.0.0")
-            before = self.counters()
-            for port in (18081, 18082):
-                self.assertEqual(*seen(HOST4, port, self.client, payload=b"x" * 300_000))
-            self.assertEqual(self.counted(before), (2, 0))
-            for port in (18081, 18082):
-                self.assertEqual(seen("127.0.0.1", port)[0][0], "127.0.0.1")
-
-    def test_from_an_address_of_the_namespace_s_own(self):
-        for proto, own, container, host, me in (
-                ("tcp4", "172.17.0.1", "172.17.0.2", HOST4, CLIENT4),
-                ("tcp6", "fd00:17::1", "fd00:17::2", HOST6, CLIENT6)):
-            with self.subTest(own), turned(self.rk) as pid, \
-                    server(self.rk, container, netns_of=pid), server(self.rk, own, 84):
-                ids = [self.rk.add(10000 + port, port, parent_ip="::" if ":" in own else "0.0.0.0",
-                                   proto=proto, child_ip=own) for port in (8083, 84)]
-                before = self.counters()
-                for port in (18083, 10084):
-                    self.clients_are_seen(20, host, port, me, b"x" * 30_000)
-                self.assertEqual(self.counted(before), (40, 0))
-                for number in ids:
-                    self.rk.remove(number)
-
-    def test_udp(self):
-        """Without the client's address, as everywhere."""
-        self.rk.add(18053, 8080, proto="udp", parent_ip="0.0.0.0", child_ip="127.0.0.1")
-        with turned(self.rk) as pid:
-            proc = inside(self.rk, "nsenter", "-n", "-t", str(pid), "python3", "-c", UDP_SERVER,
-                          "172.17.0.2", "80", stdout=subprocess.PIPE)
-            try:
-                self.assertEqual(proc.stdout.readline(), b"ready\n")
-                for host, netns in (("127.0.0.1", None), (HOST4, self.client)):
-                    self.assertEqual(ask(host, 18053, b"question", netns=netns),
-                                     b"172.17.0.1 question")
-            finally:
-                proc.kill()
-                proc.wait()
-                proc.stdout.close()
-
-    def test_the_namespace_s_own_connections(self):
-        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
-            out = do_inside(self.rk, "python3 -c \"import socket; print(socket.create_connection("
-                            "('127.0.0.1', 8080), 20).makefile().readline().split()[0])\"")
-            self.assertEqual(out.strip(), "172.17.0.1")
-
-    def test_broker_killed(self):
-        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
-            self.rk.add(18080, 8080, parent_ip="0.0.0.0")
-            for _ in range(2):
-                for _ in range(20):
-                    self.assertEqual(*seen(HOST4, 18080, self.client))
-                self.killed("broker")
 
 
 @rkit.ours("has no such option")

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of --source-ip-transparent share: a machine beside this one, and a server in the namespace
+that tells each client the address it sees."""
+
+import contextlib
+import os
+import signal
+import subprocess
+
+from . import net
+from .container import behind_bridge
+from .launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from .ports import PortTestCase
+
+# As neighbour() has them: this host and the machine beside it.
+HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
+
+# Prints "ready"; each connection gets its own address back, and then what it sends.
+SERVER = """
+import socket, sys, threading
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if s.family == socket.AF_INET6:
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.listen(1024)
+print("ready", flush=True)
+def serve(c, who):
+    with c:
+        c.sendall(("%s %d\\n" % who[:2]).encode())
+        while data := c.recv(65536):
+            c.sendall(data)
+while True:
+    threading.Thread(target=serve, args=s.accept(), daemon=True).start()
+"""
+
+
+def inside(rk, *argv, **kw):
+    """A process in the namespaces that servers are in, with all rights there."""
+    enter = ["nsenter", "-U", "--preserve-credentials", "-t", str(rk.child_pid)]
+    if "--detach-netns" in rk.proc.args:
+        enter += ["-m", "nsenter", "--net=%s/netns" % rk.state]
+    else:
+        enter += ["-n"]
+    return popen([*enter, *argv], **kw)
+
+
+def do_inside(rk, script):
+    """A shell script there, to its end."""
+    proc = inside(rk, "sh", "-ec", script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    out = proc.communicate(timeout=DEADLINE_S)[0]
+    if proc.returncode:
+        raise AssertionError("%s\n%s" % (script, out))
+    return out
+
+
+@contextlib.contextmanager
+def server(rk, host="127.0.0.1", port=80, netns_of=None):
+    """SERVER in the namespace, or in that of a container."""
+    before = ["nsenter", "-n", "-t", str(netns_of)] if netns_of else []
+    proc = inside(rk, *before, "python3", "-c", SERVER, host, str(port), stdout=subprocess.PIPE)
+    try:
+        assert proc.stdout.readline() == b"ready\n", "no server at %s" % host
+        yield proc
+    finally:
+        proc.kill()
+        proc.wait()
+        proc.stdout.close()
+
+
+def seen(host, port, netns=None, payload=b"", **kw):
+    """Under which (address, port) the server sees us, and (address, port) of our socket."""
+    with net.connect(host, port, netns=netns, **kw) as s:
+        line = b""
+        while not line.endswith(b"\n"):
+            more = s.recv(1)
+            if not more:
+                raise AssertionError("closed after %r" % line)
+            line += more
+        if payload:
+            s.sendall(payload)
+            left = len(payload)
+            while left:
+                left -= len(s.recv(65536)) or left
+        address, number = line.decode().split()
+        return (address, int(number)), s.getsockname()[:2]
+
+
+class TransparentCase(PortTestCase):
+    not_reference = "sees 127.0.0.1"
+    may_die = True
+    wire = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.wire = contextlib.ExitStack()
+        cls.client = cls.wire.enter_context(net.neighbour())
+
+    @classmethod
+    def tearDownClass(cls):
+        try:
+            super().tearDownClass()
+        finally:
+            if cls.wire:
+                cls.wire.close()
+
+    def counters(self, rk=None):
+        return (rk or self.rk).api("GET", "/v1/stats")[1]["total"]["tcp"]
+
+    def counted(self, before):
+        """(transparent, transparentLost) since then."""
+        now = self.counters()
+        return tuple(now[k] - before[k] for k in ("transparent", "transparentLost"))
+
+    def killed(self, role):
+        pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
+        os.kill(pid, signal.SIGKILL)
+        wait_for("another " + role, lambda: [p for p in processes_of(self.rk.pid)
+                                             if role_of(p) == role and p != pid])
+
+
+# What dockerd 28 makes of -p 8080:80 without its userland proxy; ports 8081 and 8082 lead to servers in
+# the namespace itself.
+TURN = """
+for family in 4 6; do
+    case $family in
+    4) t=iptables container=172.17.0.2 loopback=127.0.0.1 own=172.17.0.1;;
+    6) t=ip6tables container=[fd00:17::2] loopback=::1 own=[fd00:17::1];;
+    esac
+    for proto in tcp udp; do
+        $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -d $loopback -p $proto --dport 8080 \
+            -j DNAT --to-destination $container:80
+    done
+    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8081 -j REDIRECT --to-ports 81
+    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL -p tcp --dport 8082 \
+        -j DNAT --to-destination $own:82
+    $t -t nat -A OUTPUT -m addrtype --dst-type LOCAL ! -d $loopback -p tcp --dport 8083 \\
+        -j DNAT --to-destination $container:80
+    $t -t nat -A POSTROUTING -o br0 -m addrtype --src-type LOCAL -j MASQUERADE
+done
+echo 1 > /proc/sys/net/ipv4/conf/br0/route_localnet
+"""
+TURN_BACK = "iptables -t nat -F; ip6tables -t nat -F"
+TRACKED = "/proc/sys/net/netfilter/nf_conntrack_count"
+
+
+@contextlib.contextmanager
+def turned(rk):
+    """A container whose ports connections to loopback addresses are turned to."""
+    with behind_bridge(rk) as pid:
+        do_inside(rk, TURN)
+        try:
+            yield pid
+        finally:
+            do_inside(rk, TURN_BACK)

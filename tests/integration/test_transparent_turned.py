@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""--source-ip-transparent where rules in the namespace turn connections elsewhere."""
+
+import subprocess
+
+import rkit
+from rkit.networks import ask
+from rkit.ports import both_backends
+from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TransparentCase, do_inside, inside, seen,
+                              server, turned)
+
+UDP_SERVER = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True:
+    data, who = s.recvfrom(65536)
+    s.sendto(who[0].encode() + b" " + data, who)
+"""
+
+
+@rkit.needs("iptables", "ip6tables")
+@both_backends
+class Turned(TransparentCase):
+    """Rules of others in the namespace turn connections elsewhere (DNAT): they arrive there, and bear
+    their client's address all the same."""
+
+    def clients_are_seen(self, times, host, port, address, payload=b""):
+        """The address each time, and the port mostly: the namespace's NAT gives a connection another one
+        while its table holds one with the same to the same server, by another of our ports."""
+        pairs = [seen(host, port, self.client, payload=payload) for _ in range(times)]
+        self.assertEqual({(got[0], me[0]) for got, me in pairs}, {(address, address)})
+        self.assertGreater(sum(got == me for got, me in pairs), times // 2, pairs)
+
+    def test_ipv4(self):
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 8080, parent_ip="0.0.0.0", child_ip="127.0.0.1")
+            before = self.counters()
+            self.clients_are_seen(5, HOST4, 18080, CLIENT4, b"x" * 300_000)
+            self.clients_are_seen(50, HOST4, 18080, CLIENT4)
+            self.assertEqual(self.counted(before), (55, 0))
+            self.assertEqual(seen("127.0.0.1", 18080)[0][0], "172.17.0.1")
+
+    def test_ipv6(self):
+        with turned(self.rk) as pid, server(self.rk, "fd00:17::2", netns_of=pid):
+            self.rk.add(18080, 8080, parent_ip="::", child_ip="::1")
+            before = self.counters()
+            self.clients_are_seen(20, HOST6, 18080, CLIENT6, b"x" * 300_000)
+            self.assertEqual(self.counted(before), (20, 0))
+
+    def test_to_the_namespace_itself(self):
+        with turned(self.rk), server(self.rk, "127.0.0.1", 81), server(self.rk, "172.17.0.1", 82):
+            self.rk.add(18081, 8081, parent_ip="0.0.0.0")
+            self.rk.add(18082, 8082, parent_ip="0.0.0.0")
+            before = self.counters()
+            for port in (18081, 18082):
+                self.assertEqual(*seen(HOST4, port, self.client, payload=b"x" * 300_000))
+            self.assertEqual(self.counted(before), (2, 0))
+            for port in (18081, 18082):
+                self.assertEqual(seen("127.0.0.1", port)[0][0], "127.0.0.1")
+
+    def test_from_an_address_of_the_namespace_s_own(self):
+        for proto, own, container, host, me in (
+                ("tcp4", "172.17.0.1", "172.17.0.2", HOST4, CLIENT4),
+                ("tcp6", "fd00:17::1", "fd00:17::2", HOST6, CLIENT6)):
+            with self.subTest(own), turned(self.rk) as pid, \
+                    server(self.rk, container, netns_of=pid), server(self.rk, own, 84):
+                ids = [self.rk.add(10000 + port, port, parent_ip="::" if ":" in own else "0.0.0.0",
+                                   proto=proto, child_ip=own) for port in (8083, 84)]
+                before = self.counters()
+                for port in (18083, 10084):
+                    self.clients_are_seen(20, host, port, me, b"x" * 30_000)
+                self.assertEqual(self.counted(before), (40, 0))
+                for number in ids:
+                    self.rk.remove(number)
+
+    def test_udp(self):
+        """Without the client's address, as everywhere."""
+        self.rk.add(18053, 8080, proto="udp", parent_ip="0.0.0.0", child_ip="127.0.0.1")
+        with turned(self.rk) as pid:
+            proc = inside(self.rk, "nsenter", "-n", "-t", str(pid), "python3", "-c", UDP_SERVER,
+                          "172.17.0.2", "80", stdout=subprocess.PIPE)
+            try:
+                self.assertEqual(proc.stdout.readline(), b"ready\n")
+                for host, netns in (("127.0.0.1", None), (HOST4, self.client)):
+                    self.assertEqual(ask(host, 18053, b"question", netns=netns),
+                                     b"172.17.0.1 question")
+            finally:
+                proc.kill()
+                proc.wait()
+                proc.stdout.close()
+
+    def test_the_namespace_s_own_connections(self):
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            out = do_inside(self.rk, "python3 -c \"import socket; print(socket.create_connection("
+                            "('127.0.0.1', 8080), 20).makefile().readline().split()[0])\"")
+            self.assertEqual(out.strip(), "172.17.0.1")
+
+    def test_broker_killed(self):
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
+            self.rk.add(18080, 8080, parent_ip="0.0.0.0")
+            for _ in range(2):
+                for _ in range(20):
+                    self.assertEqual(*seen(HOST4, 18080, self.client))
+                self.killed("broker")
+
+
+if __name__ == "__main__":
+    rkit.main()
