@@ -26,6 +26,7 @@
 	X(6, 500000000ull, "0.5") X(7, 1000000000ull, "1.0") X(8, 2500000000ull, "2.5")            \
 	X(9, 5000000000ull, "5.0") X(10, 10000000000ull, "10.0")
 /* clang-format on */
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): one summand of many */
 #define STATS_ONE(i, ns, name) +1
 enum stats_buckets {
 	STATS_CONNECT_BUCKETS = 1 STATS_CONNECT_BOUNDS(STATS_ONE),

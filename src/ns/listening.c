@@ -7,7 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,12 +38,16 @@ static const struct {
 static void read_range(struct listening_source *out)
 {
 	char text[64];
-	unsigned first, last;
+	unsigned long first, last;
+	char *end;
 
 	out->ephemeral_first = 32768;
 	out->ephemeral_last = 60999;
-	if (fd_read_file(PORT_RANGE, text, sizeof(text)) < 0 ||
-	    sscanf(text, "%u %u", &first, &last) != 2 || first > last || last > UINT16_MAX)
+	if (fd_read_file(PORT_RANGE, text, sizeof(text)) < 0)
+		return;
+	first = strtoul(text, &end, 10);
+	last = strtoul(end, NULL, 10);
+	if (first == 0 || first > last || last > UINT16_MAX)
 		return;
 	out->ephemeral_first = (uint16_t)first;
 	out->ephemeral_last = (uint16_t)last;

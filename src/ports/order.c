@@ -147,7 +147,7 @@ void ports_remove(struct ports *p, long long first, long long last, ports_remove
 		err_set(&e, -ENOMEM, "out of memory");
 	else
 		find_all(o, first, &e);
-	if (e.code) {
+	if (!o || e.code) {
 		free(o);
 		done(arg, &e);
 		return;

@@ -32,6 +32,7 @@ static void __attribute__((constructor)) start(void)
 	int fd;
 
 	if (!spec || strcmp(program_invocation_short_name, "rootlesskit") != 0 ||
+	    /* NOLINTNEXTLINE(cert-err34-c): words of our tests */
 	    sscanf(spec, "%ld:%15[^:]:%31[^:]:%255s", &n, kind, wanted, path) != 4 ||
 	    strcmp(wanted, role ? role : "parent") != 0)
 		return;
@@ -85,7 +86,8 @@ ssize_t send(int fd, const void *buf, size_t n, int flags)
 	return syscall(SYS_sendto, fd, buf, part("write", fd, n), flags, NULL, 0);
 }
 
-/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): glibc's own names */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,*-declaration*):
+ * glibc's own names, declared only by some of its headers */
 ssize_t __read_chk(int fd, void *buf, size_t nbytes, size_t size);
 
 ssize_t __read_chk(int fd, void *buf, size_t nbytes, size_t size)
@@ -94,7 +96,7 @@ ssize_t __read_chk(int fd, void *buf, size_t nbytes, size_t size)
 	return read(fd, buf, nbytes);
 }
 
-/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,*-declaration*) */
 
 /* libmnl's. An acknowledgement becomes a refusal, a list is lost. */
 ssize_t mnl_socket_recvfrom(const void *nl, void *buf, size_t size);

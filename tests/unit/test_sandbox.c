@@ -293,7 +293,7 @@ static int attempt(enum role role, int (*what)(void))
 }
 
 /* It depends on the rights that there are. */
-#define ANY -1
+#define ANY (-1)
 
 __attribute__((unused)) static void test_system_calls(void **state)
 {

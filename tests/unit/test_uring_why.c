@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -55,11 +56,10 @@ static void test_causes(void **state)
 static void test_host(void **state)
 {
 	struct uring_host host;
-	unsigned major;
 
 	(void)state;
 	dp_uring_host_read(&host);
-	assert_int_equal(sscanf(host.release, "%u.", &major), 1);
+	assert_true(strtoul(host.release, NULL, 10) > 2);
 	assert_true(host.disabled >= -1 && host.disabled <= 2);
 }
 

@@ -211,7 +211,7 @@ unsigned pooled(const struct world *x)
 	return n + 2 * x->w->pipes.n_free;
 }
 
-void world_for_seeds(void (*run)(uint64_t seed, bool resets, unsigned faults), bool resets)
+void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), bool option)
 {
 	const char *one = getenv("WORKER_SEED"), *runs = getenv("WORKER_RUNS");
 	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
@@ -219,6 +219,6 @@ void world_for_seeds(void (*run)(uint64_t seed, bool resets, unsigned faults), b
 
 	for (uint64_t seed = first; seed < first + n; seed++) {
 		printf("seed %llu\n", (unsigned long long)seed);
-		run(seed, resets, (unsigned)(seed % 3) * 25);
+		run(seed, option, (unsigned)(seed % 3) * 25);
 	}
 }

@@ -30,17 +30,22 @@ void dp_uring_host_read(struct uring_host *host)
 
 	uname(&un);
 	snprintf(host->release, sizeof(host->release), "%s", un.release);
-	host->disabled = fd_read_file(SYSCTL, text, sizeof(text)) > 0 ? atoi(text) : -1;
+	host->disabled = -1;
+	if (fd_read_file(SYSCTL, text, sizeof(text)) > 0)
+		host->disabled = (int)strtol(text, NULL, 10);
 	getrlimit(RLIMIT_MEMLOCK, &rl);
 	host->memlock = rl.rlim_cur;
 }
 
 static bool is_older(const char *release, unsigned major, unsigned minor)
 {
-	unsigned a, b;
+	unsigned long a, b;
+	char *end;
 
-	if (sscanf(release, "%u.%u", &a, &b) != 2)
+	a = strtoul(release, &end, 10);
+	if (*end != '.')
 		return false;
+	b = strtoul(end + 1, NULL, 10);
 	return a != major ? a < major : b < minor;
 }
 
