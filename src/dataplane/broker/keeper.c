@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/exitcode.h"
@@ -21,6 +22,9 @@
 /* Time limit for the keeper's answer. A look takes 50 us, more on a busy machine. After the limit
  * the broker passes its sockets out anyway. */
 #define ANSWER_MS 1000
+
+/* Time limit for the keeper's start. The parent waits for the broker for 10 s. */
+#define START_MS 5000
 
 /* Pause between two looks. Docker switches tracking on long before its first port. */
 #define LOOK_MS 1000
@@ -165,10 +169,10 @@ static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, const char
 /* The broker's side */
 
 /* Waits for an answer. 0: none came in time; -1: the keeper has ended. */
-static int wait_answer(int fd)
+static int wait_answer(int fd, unsigned patience_ms)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint64_t end_ms = loop_now_ms() + ANSWER_MS, now_ms;
+	uint64_t end_ms = loop_now_ms() + patience_ms, now_ms;
 
 	while ((now_ms = loop_now_ms()) < end_ms)
 		if (poll(&p, 1, (int)(end_ms - now_ms)) > 0)
@@ -199,8 +203,13 @@ int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv
 		keeper_main(theirs, broker, sandbox, ifname, argv);
 	}
 	close_fd(&theirs);
-	if (wait_answer(ours) != READY)
+	if (wait_answer(ours, START_MS) != READY) {
+		/* One that hangs must not stay. Later, when the broker has its Landlock rules, the
+		 * signal of its death does not reach the keeper: then the channel's end is all. */
+		kill(pid, SIGKILL);
+		fd_retry(waitpid(pid, NULL, 0));
 		return err_set(e, -EPIPE, "the keeper of the rules could not start");
+	}
 	k->fd = steal_fd(&ours);
 	return 0;
 }
@@ -220,5 +229,5 @@ void keeper_look(struct keeper *k, bool important)
 	while ((late = hear(k->fd)) > 0)
 		k->done |= late == DONE;
 	if (late == 0 && say(k->fd, LOOKED))
-		k->done |= wait_answer(k->fd) == DONE;
+		k->done |= wait_answer(k->fd, ANSWER_MS) == DONE;
 }
