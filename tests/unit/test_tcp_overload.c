@@ -296,6 +296,11 @@ static void test_flooded_port_leaves_some(void **state)
 	}
 	pass(&x, SECOND_NS);
 	assert_int_equal(x.stats.tcp_flows, 0);
+	/* Those that have ended do not count. */
+	for (int i = 0; i < 20; i++)
+		sim_client_connect(x.sim, flooded);
+	settle(&x);
+	assert_int_equal(x.stats.tcp_flows, 14);
 	world_close(&x);
 }
 
