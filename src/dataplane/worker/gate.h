@@ -36,14 +36,19 @@ enum gate_verdict {
 
 void gate_open(struct worker *w);
 void gate_event(struct worker *w, const struct io_event *ev);
-/* Stores the verdict about a packet of the queue. It leaves at the end of the turn. */
-void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
-/* For a hand-over (handover.h): cancels the operation; sends the verdicts; goes on. */
+/* For a hand-over (handover.h): cancels the operation; goes on. */
 void gate_rest(struct worker *w);
-void gate_flush(struct worker *w);
 void gate_go(struct worker *w);
 /* Sends the verdicts, and reads packets that had to wait. */
 void gate_tick(struct worker *w);
 uint64_t gate_deadline(const struct worker *w);
+
+/* gate_verdict.c */
+/* Stores the verdict about a packet of the queue. It leaves at the end of the turn. */
+void gate_decide(struct worker *w, uint32_t packet, enum gate_verdict verdict);
+/* Sends the verdicts that are stored. */
+void gate_flush(struct worker *w);
+/* Sends every packet that waits in the queue through the rules again. */
+void gate_repeat_all(struct worker *w);
 
 #endif

@@ -2,31 +2,8 @@
 #include "dataplane/worker/out.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <string.h>
 
-#include "base/log.h"
-#include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
-
-bool out_has_fds(const struct worker *w, unsigned n)
-{
-	unsigned held = w->out.fds;
-
-	for (unsigned i = 0; i < POOLS; i++)
-		held += sockpool_hold(&w->out.supply.pools[i]);
-	return held + n <= w->config.out.fds_max;
-}
-
-void out_log_refused(const struct worker *w, const char *what, const union sock_addr *client,
-		     const union sock_addr *dest)
-{
-	char from[SOCKADDR_TEXT_BYTES], to[SOCKADDR_TEXT_BYTES];
-
-	if (log_is_debug())
-		log_debug("worker %u: %s of %s to %s: refused", w->config.number, what,
-			  sockaddr_format(&client->sa, from), sockaddr_format(&dest->sa, to));
-}
 
 static int open_listeners(struct worker *w)
 {

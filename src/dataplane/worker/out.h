@@ -7,6 +7,7 @@
 #include "dataplane/stats.h"
 #include "dataplane/worker/gate.h"
 #include "dataplane/worker/out_ping.h"
+#include "dataplane/worker/out_room.h"
 #include "dataplane/worker/out_supply.h"
 #include "dataplane/worker/out_tcp.h"
 #include "dataplane/worker/out_udp.h"
@@ -73,16 +74,11 @@ uint64_t out_deadline(const struct worker *w);
 void out_set_resolvers(struct worker *w, const struct dp_msg *msg);
 /* Closes sockets that were not needed lately. Returns whether another call may find more. */
 bool out_trim(struct worker *w);
-/* Logs, for debugging, that something may not go out or is not served. */
-void out_log_refused(const struct worker *w, const char *what, const union sock_addr *client,
-		     const union sock_addr *dest);
 /* For a hand-over (handover.h): cancels operations; returns whether any is in flight; goes on. */
 void out_rest(struct worker *w);
 bool out_in_flight(const struct worker *w);
 void out_go(struct worker *w);
 /* At the end of a turn of a worker at rest. */
 void out_rest_tick(struct worker *w);
-/* Whether n more descriptors are left. */
-bool out_has_fds(const struct worker *w, unsigned n);
 
 #endif

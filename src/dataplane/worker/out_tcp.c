@@ -99,18 +99,6 @@ static void release(struct worker *w, struct out_pending *p)
 	t->free = p;
 }
 
-static void port_put(struct worker *w)
-{
-	__atomic_sub_fetch(&w->config.out.ports->tcp, 1, __ATOMIC_RELAXED);
-}
-
-void out_tcp_flow_closed(struct worker *w)
-{
-	w->out.tcp.flows--;
-	w->out.fds -= 2;
-	port_put(w);
-}
-
 static void close_outside(struct worker *w, struct out_pending *p)
 {
 	if (p->fd >= 0)
@@ -129,7 +117,7 @@ static void give_up(struct worker *w, struct out_pending *p, enum gate_verdict v
 	p->client_fd = -1;
 	unhash(w, p);
 	w->out.fds -= 2;
-	port_put(w);
+	out_port_put(w);
 	set_state(p, OUT_CLOSING);
 	if (p->armed) {
 		w->io->ops->cancel(w->io, p->fd, out_tcp_handle(w, p));
@@ -140,23 +128,6 @@ static void give_up(struct worker *w, struct out_pending *p, enum gate_verdict v
 }
 
 /* Room */
-
-static bool port_get(struct worker *w)
-{
-	struct out_ports *ports = w->config.out.ports;
-
-	if (__atomic_add_fetch(&ports->tcp, 1, __ATOMIC_RELAXED) <= ports->max)
-		return true;
-	port_put(w);
-	return false;
-}
-
-bool out_tcp_has_room(const struct worker *w)
-{
-	const struct out_tcp *t = &w->out.tcp;
-
-	return t->flows + t->count < w->config.out.tcp_flows_max && out_has_fds(w, 2);
-}
 
 /* Gives up the oldest of the connects under way: a flood of connects that nobody answers must not
  * keep others out for as long as TCP waits. */
@@ -199,11 +170,11 @@ static struct out_pending *pending_new(struct worker *w, const union sock_addr *
 	struct out_pending *p, **bucket;
 
 	make_room(w);
-	if (!out_tcp_has_room(w) || !port_get(w))
+	if (!out_tcp_has_room(w) || !out_port_get(w))
 		return NULL;
 	p = slot_get(w);
 	if (!p) {
-		port_put(w);
+		out_port_put(w);
 		return NULL;
 	}
 	bucket = bucket_of(w, client, dest);

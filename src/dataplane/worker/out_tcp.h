@@ -57,8 +57,6 @@ bool out_tcp_accept(struct worker *w, struct listener *l, int fd, const union so
 void out_tcp_connect_event(struct worker *w, const struct io_event *ev);
 /* A flow of an earlier data plane has been taken over, with its two descriptors. */
 void out_tcp_flow_taken_over(struct worker *w);
-/* A flow has ended, with its two descriptors. */
-void out_tcp_flow_closed(struct worker *w);
 /* For a hand-over (handover.h), in out_tcp_handover.c. Connects under way are not handed over: the
  * packets that wait for them come again, and are connected anew. */
 void out_tcp_rest(struct worker *w);
@@ -75,8 +73,6 @@ void out_tcp_begin_connect(struct worker *w, struct out_pending *p);
 void out_tcp_arm(struct worker *w, struct out_pending *p);
 uint64_t out_tcp_handle(const struct worker *w, const struct out_pending *p);
 
-/* Whether the router's listeners may accept. */
-bool out_tcp_has_room(const struct worker *w);
 void out_tcp_tick(struct worker *w);
 uint64_t out_tcp_deadline(const struct worker *w);
 void out_tcp_close_all(struct worker *w);
