@@ -31,8 +31,8 @@ struct landlock_rest {
  * abstract unix sockets out of reach. */
 int landlock_no_files(const struct landlock_rest *rest);
 
-/* From now on files can be read and executed as before, but be made, changed and removed in one
- * directory only, and devices and standard error can be written to. The directory itself may be
+/* From now on files can be read and executed as before, but only in one directory can they be made,
+ * changed and removed. Devices and standard error can be written to. The directory itself may be
  * removed. Other processes' abstract unix sockets are out of reach (version 6). dir_fd refers to
  * the directory. */
 int landlock_write_only_in(int dir_fd);

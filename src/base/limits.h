@@ -25,9 +25,10 @@
  * it is dropped and counted. Memory that was never needed is never touched. */
 #define LIMIT_UDP_PENDING_BYTES (4u << 20)
 
-/* A published port takes no more TCP connections when it holds this many times what is left of the
- * worker's connections. One port that is flooded, or busy and alone, has 7/8 of them at most; of k
- * flooded ports each has 7/(1+7k), and the last connections go to ports that hold fewer than 7. */
+/* A published port accepts no more TCP connections once it holds this many times the number that
+ * its worker has left. So one port that is flooded, or the only busy one, holds at most 7/8 of a
+ * worker's connections. With k flooded ports each holds at most 7/(1+7k), and the last connections
+ * are for ports that hold fewer than 7. */
 #define LIMIT_TCP_TIMES_LEFT 7u
 
 /* A UDP flow without traffic ends after this time, unless the user says otherwise. RootlessKit's

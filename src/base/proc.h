@@ -25,7 +25,7 @@ struct proc_spec {
 	size_t n_keep_fds;
 	int stdout_fd, stderr_fd; /* -1: ours. Beware: 0 means descriptor 0 */
 	bool no_new_privs;	  /* PR_SET_NO_NEW_PRIVS: exec does not grant file capabilities */
-	int death_signal;	  /* PR_SET_PDEATHSIG; 0: none. Also fails if we are dead */
+	int death_signal;	  /* PR_SET_PDEATHSIG; 0: none. The start fails if we die first */
 	bool null_stdin;
 	int stdin_fd; /* becomes standard input; 0: ours, or /dev/null with null_stdin */
 	/* The process works for the command, and has to outlive what asks the command to end. It

@@ -484,6 +484,6 @@ void nft_fill_checksum(struct nft_rule *r)
 	} u = {.info = {.operation = XT_CHECKSUM_OP_FILL}};
 
 	put_target(r, "CHECKSUM", 0, &u, sizeof(u));
-	/* The kernel's log has a warning otherwise. */
+	/* Without this, the kernel logs a warning. */
 	r->udp_alone = true;
 }

@@ -26,7 +26,7 @@ struct nft_batch {
 	size_t used;
 	uint32_t seq;
 	struct nlmsghdr *last; /* the last command; the kernel acknowledges it */
-	uint8_t family;	       /* of the table: NFPROTO_INET, ... */
+	uint8_t family;	       /* the table's family: NFPROTO_INET, ... */
 	const char *table;
 	/* The part of the kernel that each message needs, for the error message. */
 	const char *needs[NFT_BATCH_MESSAGES];
@@ -58,7 +58,7 @@ struct nft_rule {
 	struct nft_batch *batch;
 	struct nlmsghdr *nlh;
 	struct nlattr *list;
-	bool udp_alone; /* x_tables is told that the rule is for UDP alone */
+	bool udp_alone; /* the rule is declared to x_tables as one for UDP */
 };
 
 /* Starts a rule. needs: the kernel's module for the rarest of its expressions, such as
@@ -106,7 +106,7 @@ void nft_verdict(struct nft_rule *r, int verdict); /* NF_ACCEPT, NF_DROP */
  * iptables: some kernels have only one of the two. */
 void nft_queue(struct nft_rule *r, uint16_t number, bool by_target);
 /* Fills in the checksum that a UDP packet left to a network card, by the target CHECKSUM of
- * iptables. The rule is for UDP alone, in a table "mangle" of the family ip or ip6. */
+ * iptables. The rule must be for UDP only, in a table "mangle" of the family ip or ip6. */
 void nft_fill_checksum(struct nft_rule *r);
 
 #endif

@@ -78,8 +78,8 @@ int router_count_open(void);
  * kernel may have no counters for rules. */
 int router_count(int fd, uint64_t *out);
 
-/* router_tunnels.c: sees to the checksums of what the command's tunnels carry. A debug line says
- * why it cannot. */
+/* router_tunnels.c: makes the checksums right of what the command's tunnels carry. If it cannot, a
+ * debug line says why. */
 void router_tunnels(const struct router_config *config);
 
 /* router_nft.c */

@@ -15,7 +15,7 @@
 #include "ns/router.h"
 
 /*
- * What nft(8) would call, with two workers
+ * The rules, as nft(8) would show them with two workers:
  *
  *   table inet router {
  *     chain gate {
@@ -46,10 +46,10 @@
  *     }
  *   }
  *
- * Ports alone choose the worker, so the packets of one connection's start, repeated, meet the
- * worker that knows it. Which of the sockets of UDP_PORT gets a datagram the kernel decides by its
- * source and our own address and port: one inside address and port has one worker, whatever it
- * writes to.
+ * For TCP only the ports choose the worker, so when the first packet of a connection is repeated,
+ * it meets the worker that knows the connection. For UDP the kernel chooses among the sockets of
+ * UDP_PORT, by the datagram's source and by our own address and port. So an address and port inside
+ * always has the same worker, whatever it writes to.
  */
 
 #define PRIORITY_GATE  (-301) /* after defragmentation: NF_IP_PRI_CONNTRACK_DEFRAG is -400 */

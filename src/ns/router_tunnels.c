@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tunnels of the kernel in the command's namespace (VXLAN, Geneve). A tunnel leaves work to the
- * network card: it does not fill in the checksums of the packets that it carries, and does not cut
- * TCP into segments. Here no card follows, and the router's UDP socket receives the packets
- * unfinished. So
+ * Handles tunnels of the kernel in the command's namespace (VXLAN, Geneve). A tunnel leaves work to
+ * the network card: it does not fill in the checksums of the packets that it carries, and does not
+ * cut TCP into segments. Here there is no card, and the router's UDP socket would receive
+ * unfinished packets. So
  *
  * - the command's interface does not offer to cut what a tunnel carries, and the kernel cuts it
  *   before. TCP without a tunnel keeps its segmentation offload;
@@ -14,7 +14,7 @@
  *       type filter hook prerouting priority mangle - 1
  *       meta l4proto != udp accept
  *       udp checksum 0 fill                  # VXLAN over IPv4 has no checksum of its own
- *       udp dport { 4789, 6081, 8472 } fill  # its own is complete, the one inside is not
+ *       udp dport { 4789, 6081, 8472 } fill  # the outer checksum is complete, the inner is not
  *     }
  *   }
  *
@@ -42,7 +42,7 @@
 #define UDP_DPORT_OFFSET    2
 #define UDP_CHECKSUM_OFFSET 6
 
-/* More than any kernel has: in 2025 there are fewer than 64 features. */
+/* More features than any kernel has: in 2025 there are fewer than 64. */
 #define FEATURES_MAX 256
 
 /* VXLAN by its standard, VXLAN as flannel uses it, Geneve. */

@@ -9,7 +9,7 @@
 #include "ns/transparent.h"
 
 /*
- * What nft(8) would call, with the interface eth0 to the router
+ * The rules, as nft(8) would show them with eth0 as the interface to the router:
  *
  *   table inet rootlesskit {
  *     chain arrivals {
@@ -28,11 +28,11 @@
  *     }
  *   }
  *
- * Docker's rules in the raw table drop what comes to 127.0.0.1 by another interface than lo, since
- * somebody on the host's network might send it. They are passed before the address is changed. What
- * comes by this interface comes from our router, whose sockets are made for the clients of
- * published ports. Connections are tracked after the change: the rules that turn them elsewhere see
- * the loopback address, and the answers have it before they leave.
+ * Docker's rules in the raw table drop packets for 127.0.0.1 from other interfaces than lo, since
+ * somebody on the host's network might send them. Our packets pass these rules before their address
+ * is changed, and are safe: what comes by this interface comes from our router, whose sockets are
+ * made for the clients of published ports. Connections are tracked after the change. So rules that
+ * turn connections elsewhere see the loopback address, and answers have it again before they leave.
  */
 
 #define PRIORITY_ARRIVALS   (-250) /* NF_IP_PRI_RAW is -300, NF_IP_PRI_CONNTRACK -200 */

@@ -9,7 +9,7 @@
 #include "ns/transparent.h"
 
 /*
- * What nft(8) would call
+ * The rules, as nft(8) would show them:
  *
  *   table inet rootlesskit {
  *     chain answers {
@@ -32,14 +32,14 @@
  *     }
  *
  * A connection to a loopback address that arrives within the namespace has passed all rules that
- * could turn it elsewhere: whatever address of the namespace has got it, its answers are to come
- * back. For what comes from other interfaces the kernel looks for the socket that the packet
- * belongs to: no list of ports is needed, and a packet that belongs to none is left alone. It finds
- * none for the answer of a server that the connection was turned to, whose address the socket never
- * had.
+ * could turn it elsewhere. Its answers must come back from whatever address of the namespace it has
+ * reached. For packets from other interfaces the kernel looks for the socket that they belong to,
+ * so no list of ports is needed, and a packet that belongs to none is left alone. When a connection
+ * was turned to another server, the kernel finds no socket for the answer, because our socket never
+ * had that server's address.
  *
- * A connection to another address of the namespace's own leaves its mark behind before it can be
- * turned elsewhere: with it, it would be sent back to lo.
+ * A connection to another address of the namespace's own gives up its mark before rules can turn it
+ * elsewhere. With the mark it would be sent back to lo.
  */
 
 /* Before the routing decision, and before addresses are translated: NF_IP_PRI_MANGLE. */
