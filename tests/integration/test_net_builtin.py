@@ -7,9 +7,9 @@ import struct
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, Rootlesskit, rootlesskit, wait_for
-from rkit.networks import PROBE, ask, outside, probe
-from rkit.peers import TcpServer, UdpServer, background, hello
+from rkit.launch import DEADLINE_S, Rootlesskit, processes_of, role_of, rootlesskit, wait_for
+from rkit.networks import PROBE, ask, exchange, outside, probe
+from rkit.peers import TcpServer, UdpServer, background, echo, hello, payload_hash
 from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
 
 
@@ -247,6 +247,62 @@ class TestWayIn(NetBuiltinCase):
                 self.assertEqual(self.udp_who("192.0.2.1", 8062, netns=self.server), SERVER4)
             finally:
                 self.rk.nsenter("nft", "delete", "table", "ip", "t")
+
+    @rkit.needs("nft")
+    def test_dnat_for_a_loopback_address(self):
+        """As Docker 28 has it by default: its rules turn what is for 127.0.0.1 to the container and drop what
+        comes there by other interfaces than lo, and its proxy listens there. The path carries much, both
+        ways at once, and every connection; nothing is lost on the way, and the proxy gets nothing."""
+        rules = "nft add table inet t;" \
+                "nft add chain inet t r '{ type filter hook prerouting priority raw; }';" \
+                "nft add rule inet t r ip daddr 127.0.0.1 iifname != lo drop;" \
+                "nft add rule inet t r ip6 daddr ::1 iifname != lo drop;" \
+                "nft add chain inet t c '{ type nat hook prerouting priority dstnat; }';" \
+                "nft add rule inet t c ip daddr 127.0.0.1 tcp dport 83 dnat ip to 172.17.0.2:8080;" \
+                "nft add rule inet t c ip6 daddr ::1 tcp dport 83 dnat ip6 to '[fd00:17::2]:8080';" \
+                "nft add chain inet t f '{ type filter hook forward priority filter; }';" \
+                "nft add rule inet t f ct state invalid drop"
+        with container(self.rk) as netns, TcpServer(echo, port=8080, host="0.0.0.0", netns=netns), \
+                TcpServer(echo, port=8080, host="::", netns=netns), \
+                TcpServer(hello("proxy"), port=83, netns=self.inside.netns) as proxy4, \
+                TcpServer(hello("proxy"), port=83, host="::1", netns=self.inside.netns) as proxy6:
+            got = self.rk.nsenter("sh", "-ec", rules)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            try:
+                for host, loopback in ("192.0.2.1", "127.0.0.1"), ("2001:db8::1", "::1"):
+                    port = self.rk.add(8068, 83, parent_ip=host, child_ip=loopback)
+                    try:
+                        with self.subTest(host):
+                            self.check_path(host, 8068, self.segments(netns))
+                    finally:
+                        self.rk.remove(port)
+                self.assertEqual((proxy4.jobs, proxy6.jobs), ([], []))
+            finally:
+                self.rk.nsenter("nft", "delete", "table", "inet", "t")
+
+    def segments(self, container_netns):
+        """A function: what the kernel has counted of TCP in the container and at the router."""
+        def of(path):
+            with open(path[:-len("/ns/net")] + "/net/snmp") as f:
+                names, values = [line.split()[1:] for line in f if line.startswith("Tcp:")]
+            return dict(zip(names, map(int, values)))
+        router = next(p for p in processes_of(self.rk.pid) if role_of(p) == "router-broker")
+        return lambda: [of(p) for p in (container_netns, "/proc/%d/ns/net" % router)]
+
+    def check_path(self, host, port, count):
+        size, n = 100_000_000, 100
+        stats = self.rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+        before = count()
+        self.assertEqual(exchange(host, port, size, self.server), (size, payload_hash(size)))
+        for _ in range(n):
+            self.assertEqual(exchange(host, port, 1000, self.server), (1000, payload_hash(1000)))
+        for was, now in zip(before, count()):
+            more = {k: now[k] - was[k] for k in now}
+            self.assertEqual((more["InErrs"], more["InCsumErrors"]), (0, 0))
+            # A busy machine repeats a few of what has only been overtaken.
+            self.assertLess(more["RetransSegs"], 20 + more["OutSegs"] / 20, more)
+        after = self.rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
+        self.assertEqual([after[k] - stats[k] for k in ("transparent", "transparentLost")], [n + 1, 0])
 
     def test_many(self):
         with TcpServer(self.tell, port=80, host="0.0.0.0", netns=self.inside.netns):
