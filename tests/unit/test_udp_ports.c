@@ -143,7 +143,7 @@ static void test_idle_connections_leave_a_share(void **state)
 		settle(&x);
 	}
 	assert_int_not_equal(x.stats.accept_paused, 0);
-	assert_in_range(x.w->tcp.count, 30, 80);
+	assert_in_range(x.w->tcp.count, 30, 64); /* 74 if it had what is UDP's */
 	x.listener = udp;
 	for (unsigned round = 0; round < 5; round++)
 		for (unsigned i = 0; i < 20; i++) {
