@@ -178,16 +178,17 @@ struct io {
 	 * connections stay in the backlog. */
 	unsigned accepts_left[IO_ACCEPTS];
 	/* How many connections each published port holds, by the index in its accept's handle. The
-	 * worker sets it; the io adds what it accepts until the next wait. The operation of a port
-	 * that has its share (LIMIT_TCP_TIMES_LEFT) ends in the same way, with -EDQUOT. */
+	 * worker sets the counts; until the next wait the io adds what it accepts. The operation
+	 * of a port that has its share (LIMIT_TCP_TIMES_LEFT) ends with -EDQUOT. */
 	uint32_t *accepts_held;
 };
 
-/* Whether a published port that holds so many connections may have one of those that are left. */
+/* Whether a published port that holds held connections may have one of those that are left. */
 bool io_has_share(uint32_t held, unsigned left);
-/* Whether the accept of this handle may take another connection: 0, -EMFILE or -EDQUOT. */
+/* Whether the accept operation with this handle may take another connection: 0, -EMFILE, -EDQUOT.
+ */
 int io_may_accept(const struct io *io, uint64_t handle);
-/* Counts one that it has taken. */
+/* Counts a connection that the operation has taken. */
 void io_accepted(struct io *io, uint64_t handle);
 
 /* The system calls behind io_ops, shared by the back ends that run on a kernel (io/sys.c). */

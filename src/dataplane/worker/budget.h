@@ -8,16 +8,16 @@ struct worker;
 struct listener;
 
 /*
- * Descriptors, and who may have them: those that are held and those that the flows under way will
- * need, since one that has only one of its two must get the other. TCP and UDP each have a share
- * that the other cannot take, if there are ports of its kind. A port has a share that depends on
- * what is left (LIMIT_TCP_TIMES_LEFT).
+ * The worker's budget of descriptors. It counts those that are held and those that flows under way
+ * will need: a flow that has one of its two must get the other. TCP and UDP each have a share that
+ * the other cannot take, if there are ports of its kind. The share of a single port depends on what
+ * is left (LIMIT_TCP_TIMES_LEFT).
  */
 
 /* How many connections there are slots and descriptors for; each needs two descriptors. */
 unsigned budget_connections(const struct worker *w);
 
-/* Whether one of them is for this port. */
+/* Whether this port may have one of those connections. */
 bool budget_has_share(const struct worker *w, const struct listener *l);
 
 /* Whether there is a descriptor for another UDP flow. LOW: there is, but an older flow should make

@@ -10,11 +10,11 @@
 #include "dataplane/worker/worker_internal.h"
 
 /*
- * Ports of a worker. Adding arms the socket. Removing takes the operation back and closes the
- * flows; the parent is answered only when the socket is closed, so that the address is free by
+ * A worker's ports. Adding a port arms its socket. Removing it cancels the operation and closes the
+ * flows. The parent gets its answer only when the socket is closed, so that the address is free by
  * then.
  *
- * A listener that ran into a limit (descriptors, its share of them, memory, receive buffers) is
+ * A listener that has met a limit (descriptors, its share of them, memory, receive buffers) is
  * paused: connections wait in its backlog until a flow ends or some time has passed.
  */
 
@@ -134,7 +134,8 @@ static void resume_all(struct worker *w, struct listener **paused)
 		resume_one(w, *paused);
 }
 
-/* Those that it passes by hold several times what is left, each: they cannot be many. */
+/* Arms paused ports that may have a connection. The walk is short: each port that it leaves paused
+ * holds several times what is left, so there are few of them. */
 static void resume_published(struct worker *w)
 {
 	struct listener *l, *next;
@@ -315,7 +316,7 @@ static bool concerns_one_peer(int why)
 	}
 }
 
-/* Once in a while. */
+/* Whether a line may be logged: one in COMPLAIN_NS. */
 static bool may_complain(const struct worker *w, uint64_t *at_ns)
 {
 	if (w->now_ns < *at_ns)
@@ -333,7 +334,8 @@ static void complain_of_share(struct worker *w, const struct listener *l)
 			    w->config.number, l->port_id, l->n_flows, w->tcp.count);
 }
 
-/* Something has run out: descriptors, or the port's share of them, as a rule. */
+/* Pauses a listener because something has run out, mostly descriptors or the port's share of them.
+ * Logs that once in a while. */
 static void pause_for_want(struct worker *w, struct listener *l, int why)
 {
 	pause_until(w, l, w->now_ns + RESUME_NS);

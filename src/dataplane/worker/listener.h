@@ -13,13 +13,13 @@ struct listeners {
 	struct listener *paused[LISTENER_KINDS]; /* those that wait to be armed */
 	struct listener *settled;		 /* those to close at the end of the turn */
 	struct listener **hash;			 /* by port_id */
-	uint32_t *held;				 /* the n_flows of each, for io->accepts_held */
+	uint32_t *held;				 /* each port's n_flows, for io->accepts_held */
 	unsigned used;				 /* slots used so far */
 	unsigned count, n_closing;		 /* counts of ports */
 	bool flow_closed;	    /* a flow ended in this turn: a paused listener may have room */
 	uint64_t resume_ns;	    /* latest time to arm the paused ones */
 	uint64_t complain_ns;	    /* earliest time of the next log line */
-	uint64_t complain_share_ns; /* nor of a port that has its share */
+	uint64_t complain_share_ns; /* the same for ports that have their share */
 };
 
 /* Adds a port. fd becomes the worker's, also on failure. 0 or -errno. */

@@ -302,9 +302,9 @@ static int start_threads(struct plane *p, struct seat *seats)
 	return code;
 }
 
-/* The kernel's table of descriptors grows by steps, and with threads each waits for a grace period
- * of RCU, 15 ms or more: that would come in the middle of a hand-over. While there is one thread it
- * costs nothing. */
+/* The kernel's table of descriptors grows in steps. In a process with threads each step waits for a
+ * grace period of RCU, 15 ms or more, which would come in the middle of a hand-over. While there is
+ * one thread it costs nothing. */
 static void widen_table(void)
 {
 	struct rlimit rl = {.rlim_cur = 1024};
