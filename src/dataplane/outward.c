@@ -87,8 +87,8 @@ static int open_udp(int family)
 	auto_fd int fd = open_transparent(family, SOCK_DGRAM, IPPROTO_UDP);
 	int code = fd < 0 ? fd : sockopt_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 
-	/* When a server inside answers from a port, a worker binds its own socket to that port,
-	 * too. */
+	/* A responder (worker/out_responder.c) binds to a server's address and port, and the
+	 * server's port may be this one. */
 	if (!code)
 		code = sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (!code && family == AF_INET)
