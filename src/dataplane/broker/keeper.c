@@ -23,7 +23,7 @@
  * the broker passes its sockets out anyway. */
 #define ANSWER_MS 1000
 
-/* Time limit for the keeper's start. The parent waits for the broker for 10 s. */
+/* Time limit for the keeper's start: less than the 10 s that the parent waits for the broker. */
 #define START_MS 5000
 
 /* Pause between two looks. Docker switches tracking on long before its first port. */
@@ -204,8 +204,9 @@ int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv
 	}
 	close_fd(&theirs);
 	if (wait_answer(ours, START_MS) != READY) {
-		/* One that hangs must not stay. Later, when the broker has its Landlock rules, the
-		 * signal of its death does not reach the keeper: then the channel's end is all. */
+		/* A keeper that hangs must be killed here. Once the broker is under Landlock, the
+		 * signal at the broker's death does not reach the keeper: only the end of the
+		 * channel does. */
 		kill(pid, SIGKILL);
 		fd_retry(waitpid(pid, NULL, 0));
 		return err_set(e, -EPIPE, "the keeper of the rules could not start");
