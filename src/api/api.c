@@ -161,7 +161,7 @@ static int take_body(struct request *r, const char *data, size_t len)
 	return 0;
 }
 
-/* Requests that libmicrohttpd accepts and a server should not */
+/* Requests that libmicrohttpd accepts and we refuse */
 
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name,
 				size_t name_len, const char *value, size_t value_len)

@@ -87,7 +87,7 @@ static void client_new(struct api *api, struct MHD_Connection *conn, void **cont
 	struct client *client = calloc(1, sizeof(*client));
 
 	if (!client || !info) {
-		free(client); /* the connection works; it only cannot have leases or be closed
+		free(client); /* the connection works, but can have no leases and is never closed
 			       * early */
 		return;
 	}

@@ -14,8 +14,8 @@ void counters_describe(const struct ports *ports, json_t *o);
 /* Adds what the network driver reports of itself to o. */
 void counters_describe_network(const struct api_info *info, json_t *o);
 
-/* The answer of GET /v1/stats without the ports: "ports" is an object with a member of counters for
- * each port, by the decimal id. A new reference, or NULL with *e filled in. */
+/* The answer of GET /v1/stats, except that "ports" is not the list of ports but an object with the
+ * counters of each port by its decimal id. A new reference, or NULL with *e filled in. */
 json_t *counters_stats(const struct api_info *info, struct err *e);
 
 #endif

@@ -46,8 +46,9 @@ json_t *client_last_answer(const struct client *client);
 int client_call(struct client *client, const char *method, const char *path, const json_t *body,
 		json_t **out, struct err *e);
 
-/* Gets path, whose answer comes bit by bit until the server ends it; take is called with each bit.
- * The usual time-out holds until the first byte, then there is none. Otherwise as client_call. */
+/* Gets path, whose answer comes piece by piece until the server ends it; take is called with each
+ * piece. The usual time-out holds until the first byte, then there is none. Otherwise as
+ * client_call. */
 int client_follow(struct client *client, const char *path,
 		  int (*take)(void *arg, const char *data, size_t len, struct err *e), void *arg,
 		  struct err *e);

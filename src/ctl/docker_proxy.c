@@ -216,8 +216,8 @@ static int become_real(struct proxy *p, struct err *e)
 	return err_errno(e, -errno, "exec %s", p->program);
 }
 
-/* Docker could not start a container with this port, which no driver here can publish, so this
- * reports success. */
+/* Reports success although the port driver does not carry the protocol: otherwise docker could not
+ * start the container. */
 static void discard(const struct proxy *p, const char *driver)
 {
 	bool ipv6 = docker_proxy_args_is_ipv6(&p->args);

@@ -14,8 +14,6 @@
 #include "ctl/client.h"
 #include "ctl/help.h"
 
-/* RootlessKit's for a command that there is not. */
-
 static int find_socket(const struct ctl_args *args, char **out, struct err *e)
 {
 	const char *state_dir = getenv("ROOTLESSKIT_STATE_DIR");

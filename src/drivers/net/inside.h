@@ -21,7 +21,7 @@
 struct inside {
 	struct helper helper;
 	int channel;	 /* the channel to the process; closing it ends the process */
-	bool never_wait; /* true once the command runs, and with it the parent's loop */
+	bool never_wait; /* do not wait for room in the channel: the parent's loop already runs */
 };
 
 /* The head of every answer. */
