@@ -36,6 +36,19 @@ static void arm(struct worker *w, struct out_ping *p)
 	w->io->ops->poll(w->io, p->fd, POLLIN, handle_of(w, p));
 }
 
+/* The states that may follow each state. */
+static const uint8_t state_after[] = {
+	[OUT_PING_FREE] = 1 << OUT_PING_OPEN,
+	[OUT_PING_OPEN] = 1 << OUT_PING_CLOSING,
+	[OUT_PING_CLOSING] = 0,
+};
+
+static void set_state(struct out_ping *p, enum out_ping_state state)
+{
+	assert(state_after[p->state] & 1 << state);
+	p->state = state;
+}
+
 static void release(struct worker *w, struct out_ping *p)
 {
 	uint32_t gen = p->gen + 1;
@@ -51,9 +64,8 @@ static void release(struct worker *w, struct out_ping *p)
 
 static void ping_close(struct worker *w, struct out_ping *p)
 {
-	assert(p->state == OUT_PING_OPEN);
 	DL_DELETE(w->out.pings.list, p);
-	p->state = OUT_PING_CLOSING;
+	set_state(p, OUT_PING_CLOSING);
 	if (p->armed)
 		w->io->ops->cancel(w->io, p->fd, handle_of(w, p));
 	else
@@ -113,7 +125,7 @@ static struct out_ping *ping_new(struct worker *w, const struct gate_packet *g, 
 		w->out.pings.free = p;
 		return NULL;
 	}
-	p->state = OUT_PING_OPEN;
+	set_state(p, OUT_PING_OPEN);
 	p->id = id;
 	p->client = g->source;
 	p->dest = g->dest;

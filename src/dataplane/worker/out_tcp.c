@@ -44,7 +44,7 @@ static const uint8_t state_after[] = {
 	[OUT_CLOSING] = 0,
 };
 
-static void set_state(struct out_pending *p, enum out_state state)
+void out_tcp_set_state(struct out_pending *p, enum out_state state)
 {
 	assert(state_after[p->state] & 1 << state);
 	p->state = state;
@@ -118,7 +118,7 @@ static void give_up(struct worker *w, struct out_pending *p, enum gate_verdict v
 	unhash(w, p);
 	w->out.fds -= 2;
 	out_port_put(w);
-	set_state(p, OUT_CLOSING);
+	out_tcp_set_state(p, OUT_CLOSING);
 	if (p->armed) {
 		w->io->ops->cancel(w->io, p->fd, out_tcp_handle(w, p));
 		return;
@@ -278,7 +278,7 @@ static int start_connect(struct worker *w, struct out_pending *p)
 		return code;
 	}
 	if (p->state != OUT_CONNECTING)
-		set_state(p, OUT_CONNECTING);
+		out_tcp_set_state(p, OUT_CONNECTING);
 	code = w->io->ops->connect_now(w->io, p->fd, &p->to.sa, sockaddr_len(&p->to.sa));
 	if (code && code != -EINPROGRESS) {
 		close_outside(w, p);
@@ -300,7 +300,7 @@ static void join(struct worker *w, struct out_pending *p)
 		gate_decide(w, p->packet, GATE_DROP);
 	p->held = false;
 	if (p->state != OUT_CONNECTED)
-		set_state(p, OUT_CONNECTED);
+		out_tcp_set_state(p, OUT_CONNECTED);
 	unhash(w, p);
 	release(w, p);
 	w->out.tcp.flows++;
@@ -315,7 +315,7 @@ static void connected(struct worker *w, struct out_pending *p)
 		return;
 	}
 	assert(p->held);
-	set_state(p, OUT_CONNECTED);
+	out_tcp_set_state(p, OUT_CONNECTED);
 	p->seen_ns = w->now_ns;
 	p->held = false;
 	gate_decide(w, p->packet, GATE_ACCEPT);
@@ -408,7 +408,7 @@ void out_tcp_begin_connect(struct worker *w, struct out_pending *p)
 {
 	int code;
 
-	set_state(p, OUT_CONNECTING);
+	out_tcp_set_state(p, OUT_CONNECTING);
 	code = start_connect(w, p);
 	if (code)
 		failed(w, p, code);

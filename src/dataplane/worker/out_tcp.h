@@ -49,6 +49,9 @@ struct out_tcp {
 	uint64_t check_ns; /* next look for expired connections */
 };
 
+/* Changes the state. The only place that does, and it asserts that the state may follow. */
+void out_tcp_set_state(struct out_pending *p, enum out_state state);
+
 /* Acts on a SYN from the queue. */
 void out_tcp_syn(struct worker *w, const struct gate_packet *syn, uint32_t packet);
 /* Acts on a connection to a listener of the router. Returns false when no more should be accepted

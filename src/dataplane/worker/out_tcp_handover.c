@@ -41,7 +41,7 @@ bool out_tcp_take_over(struct worker *w, struct listener *l, const union sock_ad
 		return false;
 	p->client_fd = fd;
 	p->listener = l;
-	p->state = OUT_CONNECTING;
+	out_tcp_set_state(p, OUT_CONNECTING);
 	return true;
 }
 

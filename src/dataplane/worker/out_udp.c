@@ -101,6 +101,19 @@ static void map_port_put(struct worker *w)
 	__atomic_sub_fetch(&w->config.out.ports->udp, 1, __ATOMIC_RELAXED);
 }
 
+/* The states that may follow each state. */
+static const uint8_t state_after[] = {
+	[OUT_MAP_FREE] = 1 << OUT_MAP_OPEN,
+	[OUT_MAP_OPEN] = 1 << OUT_MAP_CLOSING,
+	[OUT_MAP_CLOSING] = 0,
+};
+
+static void set_state(struct out_map *m, enum out_map_state state)
+{
+	assert(state_after[m->state] & 1 << state);
+	m->state = state;
+}
+
 static void map_release(struct worker *w, struct out_map *m)
 {
 	uint32_t gen = m->gen + 1;
@@ -118,7 +131,6 @@ static void map_close(struct worker *w, struct out_map *m)
 {
 	struct out_map **at = map_bucket(w, &m->inside);
 
-	assert(m->state == OUT_MAP_OPEN);
 	if (table(w)->batch.fd == m->fd)
 		out_udp_flush(w);
 	while (*at != m)
@@ -129,7 +141,7 @@ static void map_close(struct worker *w, struct out_map *m)
 		DL_DELETE2(table(w)->paused, m, pause_prev, pause_next);
 	m->paused = false;
 	DL_DELETE(table(w)->ages[m->age], m);
-	m->state = OUT_MAP_CLOSING;
+	set_state(m, OUT_MAP_CLOSING);
 	table(w)->maps_count--;
 	table(w)->last.map = NULL;
 	stats_sub(&w->stats->out_udp_flows, 1);
@@ -223,7 +235,7 @@ void out_map_begin(struct worker *w, struct out_map *m, const union sock_addr *i
 {
 	struct out_map **bucket = map_bucket(w, inside);
 
-	m->state = OUT_MAP_OPEN;
+	set_state(m, OUT_MAP_OPEN);
 	m->inside = *inside;
 	m->age = age;
 	m->last_ns = last_ns;

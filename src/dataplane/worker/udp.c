@@ -36,7 +36,7 @@ static const uint8_t state_after[] = {
 /* Flows above a lowered limit that end in one turn. */
 #define EVICT_AT_ONCE 64
 
-static void set_state(struct udp_flow *f, enum udp_state state)
+void udp_set_state(struct udp_flow *f, enum udp_state state)
 {
 	assert(state_after[f->state] & 1 << state);
 	f->state = state;
@@ -103,7 +103,7 @@ static void wait_begin(struct worker *w, struct udp_flow *f)
 {
 	bool ipv6 = udp_target_family(f) == AF_INET6;
 
-	set_state(f, UDP_FLOW_WAITING);
+	udp_set_state(f, UDP_FLOW_WAITING);
 	DL_APPEND2(w->udp.waiting[ipv6], f, wait_prev, wait_next);
 	w->supply.pools[POOL_UDP4 + ipv6].waiting++;
 }
@@ -163,7 +163,7 @@ static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
 	if (f->state == UDP_FLOW_OPEN)
 		udp_ports_gave(w);
-	set_state(f, UDP_FLOW_CLOSING);
+	udp_set_state(f, UDP_FLOW_CLOSING);
 	w->udp.count--;
 	stats_sub(&w->stats->udp_flows, 1);
 	if (f->armed)
@@ -285,7 +285,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 		if (err == -EAGAIN || err == -EADDRINUSE)
 			udp_ports_none(w);
 	} while (err == -EAGAIN || err == -EADDRINUSE || (err && udp_target_unreachable(w, f)));
-	set_state(f, UDP_FLOW_OPEN);
+	udp_set_state(f, UDP_FLOW_OPEN);
 	udp_ports_took(w);
 	if (err < 0) {
 		flow_close(w, f, strerror(-err));
@@ -561,7 +561,7 @@ struct udp_flow *udp_take_over(struct worker *w, struct listener *l, const struc
 	if (fd < 0)
 		return f;
 	w->io->ops->adopt(w->io, fd);
-	set_state(f, UDP_FLOW_OPEN);
+	udp_set_state(f, UDP_FLOW_OPEN);
 	udp_ports_took(w);
 	return f;
 }

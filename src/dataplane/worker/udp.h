@@ -95,6 +95,9 @@ struct udp_table {
 	struct udp_batch batch;
 };
 
+/* Changes a flow's state. The only place that does, and it asserts that the state may follow. */
+void udp_set_state(struct udp_flow *f, enum udp_state state);
+
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *dgram);
 void udp_flow_event(struct worker *w, const struct io_event *ev);
 void udp_sockets_ready(struct worker *w, int family);
