@@ -43,15 +43,6 @@ ssize_t fd_read_file(const char *path, char *buf, size_t size)
 	return (ssize_t)len;
 }
 
-int fd_write_file(const char *path, const char *content, mode_t mode)
-{
-	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-
-	if (fd < 0)
-		return -errno;
-	return fd_write_all(fd, content, strlen(content));
-}
-
 static int set_flag(int fd, int get, int set, int flag, bool on)
 {
 	int flags = fcntl(fd, get);

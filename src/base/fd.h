@@ -83,9 +83,6 @@ int fd_write_all(int fd, const void *buf, size_t len);
  * NUL, or -errno; -EFBIG when it does not fit. */
 ssize_t fd_read_file(const char *path, char *buf, size_t size);
 
-/* Creates or truncates the file, with this mode and content. 0 or -errno. */
-int fd_write_file(const char *path, const char *content, mode_t mode);
-
 /* Opens /dev/null for each standard descriptor that is closed. Otherwise the next descriptor that
  * we open takes its number, and receives what is meant for stderr. 0 or -errno. */
 int fd_fill_standard(void);

@@ -242,9 +242,18 @@ void nft_mark(struct nft_rule *r)
 	put_meta(r, NFT_META_MARK, NFTA_META_SREG);
 }
 
+static void set_value(struct nft_rule *r, const void *value, size_t len)
+{
+	struct expr e = expr_begin(r, "immediate");
+
+	put_be32(r->nlh, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	put_value(r, NFTA_IMMEDIATE_DATA, value, len);
+	expr_end(r, e);
+}
+
 void nft_mark_with(struct nft_rule *r, uint32_t mark)
 {
-	nft_value(r, &mark, sizeof(mark));
+	set_value(r, &mark, sizeof(mark));
 	nft_mark(r);
 }
 
@@ -259,7 +268,7 @@ static void connection_mark(struct nft_rule *r, uint16_t reg_attr)
 
 void nft_connection_mark_with(struct nft_rule *r, uint32_t mark)
 {
-	nft_value(r, &mark, sizeof(mark));
+	set_value(r, &mark, sizeof(mark));
 	connection_mark(r, NFTA_CT_SREG);
 }
 
@@ -306,7 +315,7 @@ void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *add
 {
 	struct expr e;
 
-	nft_value(r, addr, address_len(ipv6));
+	set_value(r, addr, address_len(ipv6));
 	e = expr_begin(r, "payload");
 	put_be32(r->nlh, NFTA_PAYLOAD_SREG, NFT_REG_1);
 	put_be32(r->nlh, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
@@ -316,15 +325,6 @@ void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *add
 		 ipv6 ? NFT_PAYLOAD_CSUM_NONE : NFT_PAYLOAD_CSUM_INET);
 	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_OFFSET, ipv6 ? 0 : offsetof(struct iphdr, check));
 	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
-	expr_end(r, e);
-}
-
-void nft_value(struct nft_rule *r, const void *value, size_t len)
-{
-	struct expr e = expr_begin(r, "immediate");
-
-	put_be32(r->nlh, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-	put_value(r, NFTA_IMMEDIATE_DATA, value, len);
 	expr_end(r, e);
 }
 
@@ -401,7 +401,7 @@ void nft_tproxy(struct nft_rule *r, uint16_t port)
 	uint16_t be = htons(port);
 	struct expr e;
 
-	nft_value(r, &be, sizeof(be));
+	set_value(r, &be, sizeof(be));
 	e = expr_begin(r, "tproxy");
 	put_be32(r->nlh, NFTA_TPROXY_FAMILY, NFPROTO_UNSPEC);
 	put_be32(r->nlh, NFTA_TPROXY_REG_PORT, NFT_REG_1);

@@ -77,7 +77,6 @@ void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offse
 void nft_is_address(struct nft_rule *r, bool ipv6, bool source, const void *addr);
 /* Changes the packet's source or destination address to this one; checksums follow. */
 void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *addr);
-void nft_value(struct nft_rule *r, const void *value, size_t len);
 /* Loads one byte: whether the packet belongs to a transparent socket. */
 void nft_socket_transparent(struct nft_rule *r);
 

@@ -111,7 +111,6 @@ struct transparent_repair {
 /* Call this after transparent_set_up, while sockets of any kind can be made. 0 or -errno; after an
  * error the other functions do nothing. */
 int transparent_repair_open(struct transparent_repair *r, const char *ifname, struct err *e);
-void transparent_repair_close(struct transparent_repair *r);
 /* The descriptor to poll for input, i: 0 or 1; or -1. */
 int transparent_repair_fd(const struct transparent_repair *r, unsigned i);
 /* The longest time to wait in that poll; -1: no limit. */

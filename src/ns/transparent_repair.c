@@ -35,6 +35,15 @@ static bool marks_are_inherited(void)
 	       text[0] == '1';
 }
 
+static void repair_close(struct transparent_repair *r)
+{
+	netlink_close(&r->nft);
+	netlink_close(&r->route);
+	netlink_close(&r->news[0]);
+	netlink_close(&r->news[1]);
+	*r = (struct transparent_repair){.nft = NULL};
+}
+
 int transparent_repair_open(struct transparent_repair *r, const char *ifname, struct err *e)
 {
 	*r = (struct transparent_repair){
@@ -49,17 +58,8 @@ int transparent_repair_open(struct transparent_repair *r, const char *ifname, st
 	snprintf(r->ifname, sizeof(r->ifname), "%s", ifname);
 	if (r->nft && r->route && r->news[0] && r->news[1])
 		return 0;
-	transparent_repair_close(r);
+	repair_close(r);
 	return err_errno(e, -errno, "cannot hear of lost rules");
-}
-
-void transparent_repair_close(struct transparent_repair *r)
-{
-	netlink_close(&r->nft);
-	netlink_close(&r->route);
-	netlink_close(&r->news[0]);
-	netlink_close(&r->news[1]);
-	*r = (struct transparent_repair){.nft = NULL};
 }
 
 int transparent_repair_fd(const struct transparent_repair *r, unsigned i)

@@ -41,9 +41,6 @@ enum port_settler {
 	PORT_BY_PROGRAM,    /* the external program that forwards the port */
 };
 
-/* The settler in words, for the log: "the broker". */
-const char *port_settler_name(enum port_settler by);
-
 /* No two ports may have the same key. Text is compared as the user wrote it, as RootlessKit does.
  */
 struct port_key {

@@ -16,7 +16,8 @@
 /* Pause between two tries to add a port whose address is in use. */
 #define AGAIN_MS 20
 
-const char *port_settler_name(enum port_settler by)
+/* In words, for the log: "the broker". */
+static const char *settler_name(enum port_settler by)
 {
 	static const char *const names[] = {
 		[PORT_BY_PARENT] = "the parent",
@@ -176,7 +177,7 @@ static void settled(struct port *port, enum port_settler by, const struct err *e
 		return;
 	if (e)
 		log_debug("port %d could not be %s; settled by %s: %s", port->id,
-			  adding ? "added" : "removed", port_settler_name(by), e->msg);
+			  adding ? "added" : "removed", settler_name(by), e->msg);
 	port->state = live ? PORT_LIVE : PORT_NEW;
 	order_settled(port, e);
 }

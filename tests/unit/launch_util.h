@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "file.h"
 
 static char scratch[64];
 
@@ -74,7 +75,7 @@ static inline const char *in_scratch(const char *path)
 
 static inline void write_text(const char *path, const char *text)
 {
-	assert_int_equal(fd_write_file(path, text, 0644), 0);
+	assert_int_equal(file_write(path, text, 0644), 0);
 }
 
 static inline const char *read_text(const char *path)
@@ -104,11 +105,11 @@ static inline bool enter_namespaces(int more)
 		print_message("user namespaces are not to be had here\n");
 		return false;
 	}
-	fd_write_file("/proc/self/setgroups", "deny", 0644);
+	file_write("/proc/self/setgroups", "deny", 0644);
 	snprintf(map, sizeof(map), "0 %u 1", uid);
-	assert_int_equal(fd_write_file("/proc/self/uid_map", map, 0644), 0);
+	assert_int_equal(file_write("/proc/self/uid_map", map, 0644), 0);
 	snprintf(map, sizeof(map), "0 %u 1", gid);
-	assert_int_equal(fd_write_file("/proc/self/gid_map", map, 0644), 0);
+	assert_int_equal(file_write("/proc/self/gid_map", map, 0644), 0);
 	assert_int_equal(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	return true;
 }

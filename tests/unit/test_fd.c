@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "file.h"
 
 static char path[64];
 
@@ -35,18 +36,18 @@ static void test_files(void **state)
 	(void)state;
 	assert_int_equal(fd_read_file(path, buf, sizeof(buf)), -ENOENT);
 	umask(0);
-	assert_int_equal(fd_write_file(path, "1234567", 0640), 0);
+	assert_int_equal(file_write(path, "1234567", 0640), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0640);
 	assert_int_equal(fd_read_file(path, buf, sizeof(buf)), 7);
 	assert_string_equal(buf, "1234567");
 	/* There must be room for the NUL. */
-	assert_int_equal(fd_write_file(path, "12345678", 0640), 0);
+	assert_int_equal(file_write(path, "12345678", 0640), 0);
 	assert_int_equal(fd_read_file(path, buf, sizeof(buf)), -EFBIG);
-	assert_int_equal(fd_write_file(path, "", 0640), 0);
+	assert_int_equal(file_write(path, "", 0640), 0);
 	assert_int_equal(fd_read_file(path, buf, sizeof(buf)), 0);
 	assert_string_equal(buf, "");
-	assert_int_equal(fd_write_file("/dev/full", "x", 0640), -ENOSPC);
+	assert_int_equal(file_write("/dev/full", "x", 0640), -ENOSPC);
 }
 
 /* More than a pipe holds: write(2) is short as long as the reader is slow. */

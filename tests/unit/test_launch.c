@@ -348,12 +348,12 @@ static int do_use_up(void)
 	const int all = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS;
 
 	CHECK(preflight_used_up(all) == NULL);
-	CHECK(fd_write_file("/proc/sys/user/max_uts_namespaces", "0", 0644) == 0);
+	CHECK(file_write("/proc/sys/user/max_uts_namespaces", "0", 0644) == 0);
 	CHECK(preflight_used_up(CLONE_NEWUSER | CLONE_NEWNS) == NULL);
 	CHECK(!strcmp(preflight_used_up(all), "user.max_uts_namespaces"));
-	CHECK(fd_write_file("/proc/sys/user/max_net_namespaces", "0", 0644) == 0);
+	CHECK(file_write("/proc/sys/user/max_net_namespaces", "0", 0644) == 0);
 	CHECK(!strcmp(preflight_used_up(all), "user.max_net_namespaces"));
-	CHECK(fd_write_file("/proc/sys/user/max_user_namespaces", "0", 0644) == 0);
+	CHECK(file_write("/proc/sys/user/max_user_namespaces", "0", 0644) == 0);
 	CHECK(!strcmp(preflight_used_up(all), "user.max_user_namespaces"));
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "file.h"
 #include "ns/netif.h"
 
 static void need_tun(void)
@@ -246,7 +247,7 @@ static void test_ipv6_switched_off(void **state)
 	need_tun();
 	need_ipv6();
 	assert_int_equal(netif_tap_create("tap0", &e), 0);
-	assert_int_equal(fd_write_file("/proc/sys/net/ipv6/conf/tap0/disable_ipv6", "1", 0644), 0);
+	assert_int_equal(file_write("/proc/sys/net/ipv6/conf/tap0/disable_ipv6", "1", 0644), 0);
 	if (netif_configure(&c, &e) < 0)
 		fail_msg("%s", e.msg);
 	assert_true(has_address("tap0", "fd00::100", 64));

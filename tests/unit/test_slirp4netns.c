@@ -19,6 +19,7 @@
 #include "drivers/net/slirp4netns_internal.h"
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
+#include "file.h"
 #include "netns_box.h"
 
 #define HELP_NEW                                                                                   \
@@ -39,7 +40,7 @@ static void write_program(const char *help, const char *body)
 	snprintf(text, sizeof(text),
 		 "#!/bin/sh\nif [ \"$1\" = --help ]; then %s; fi\necho \"$@\" > %s\n%s\n", help,
 		 log_path, body);
-	assert_int_equal(fd_write_file(program, text, 0755), 0);
+	assert_int_equal(file_write(program, text, 0755), 0);
 }
 
 static const char *words_given(void)
@@ -109,7 +110,7 @@ static void test_not_executable(void **state)
 	struct net_params p = params_for(log_path);
 
 	(void)state;
-	assert_int_equal(fd_write_file(log_path, "x", 0644), 0);
+	assert_int_equal(file_write(log_path, "x", 0644), 0);
 	start_fails(&p, -EACCES, "Permission denied");
 }
 
