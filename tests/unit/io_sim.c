@@ -156,6 +156,8 @@ static uint32_t poll_state(const struct sim *s, const struct object *o)
 
 	if (o->kind == KIND_CHANNEL)
 		return channel_state(o->channel);
+	if (o->kind == KIND_DATAGRAM)
+		return o->answer_len ? POLLIN : 0;
 	if (o->in->len || o->in_end || o->flood)
 		e |= POLLIN;
 	if (o->in_end)

@@ -153,6 +153,8 @@ void sim_unreachable_port(struct sim *s, uint16_t port);
 void sim_local_ports(struct sim *s, unsigned n);
 /* Connects of datagram sockets that found none. */
 unsigned sim_ports_refused(const struct sim *s);
+/* An answer for a ping socket, which has none that waits. */
+void sim_ping_answer(struct sim *s, int fd, const void *data, size_t len);
 /* What receives on this descriptor ends with an error. False: nobody receives. */
 bool sim_datagram_error(struct sim *s, int fd, int err);
 

@@ -47,6 +47,8 @@ ssize_t sim_recv(struct io *io, int fd, void *buf, size_t len, int flags)
 
 	if (o->kind == KIND_CHANNEL)
 		return sim_netlink_recv(o, buf, len);
+	if (o->kind == KIND_DATAGRAM)
+		return sim_ping_recv(o, buf, len);
 	n = readable(o);
 	assert(o->kind == KIND_SOCKET);
 	if (o->flood) {
@@ -88,6 +90,8 @@ ssize_t sim_send(struct io *io, int fd, const void *buf, size_t len, int flags)
 	(void)flags;
 	if (o->kind == KIND_CHANNEL)
 		return sim_netlink_send(o, buf, len);
+	if (o->kind == KIND_DATAGRAM)
+		return sim_ping_send(s, fd, buf, len);
 	n = sim_room(s, o, len);
 	if (n > 0 && !o->flood)
 		sim_queue_put(o->out, buf, (size_t)n);

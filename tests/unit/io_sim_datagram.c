@@ -78,6 +78,35 @@ static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint
 		}
 }
 
+ssize_t sim_ping_send(struct sim *s, int fd, const void *buf, size_t len)
+{
+	struct msghdr msg = {.msg_name = NULL};
+
+	sent_one(s, fd, &msg, buf, len);
+	return (ssize_t)len;
+}
+
+ssize_t sim_ping_recv(struct object *o, void *buf, size_t len)
+{
+	size_t n = o->answer_len;
+
+	if (n == 0)
+		return -EAGAIN;
+	assert(n <= len);
+	memcpy(buf, o->answer, n);
+	o->answer_len = 0;
+	return (ssize_t)n;
+}
+
+void sim_ping_answer(struct sim *s, int fd, const void *data, size_t len)
+{
+	struct object *o = sim_object_of(s, fd);
+
+	assert(o->answer_len == 0 && len <= sizeof(o->answer));
+	memcpy(o->answer, data, len);
+	o->answer_len = len;
+}
+
 static size_t segment_of(const struct msghdr *msg)
 {
 	uint16_t segment = 0;

@@ -71,6 +71,8 @@ struct object {
 	bool connecting;	/* connect(2) has begun */
 	int error;		/* what SO_ERROR has */
 	struct io_error queued; /* what MSG_ERRQUEUE has; err 0: nothing */
+	uint8_t answer[64];	/* of a ping socket: what recv gets */
+	size_t answer_len;	/* 0: nothing */
 	uint32_t mark;
 	uint64_t since_ns;  /* a client's connection: it is there */
 	uint64_t silent_ns; /* since when the far end owes an answer; 0: it does not */
@@ -126,6 +128,10 @@ struct sim {
 	struct sim_datagram *sent;
 	unsigned n_sent, sent_taken;
 };
+
+/* io_sim_datagram.c */
+ssize_t sim_ping_send(struct sim *s, int fd, const void *buf, size_t len);
+ssize_t sim_ping_recv(struct object *o, void *buf, size_t len);
 
 /* io_sim.c */
 struct sim *sim_of(struct io *io);
