@@ -29,8 +29,7 @@
 #include "drivers/registry_internal.h"
 #include "ns/router.h"
 
-#define DEFAULT_CIDR "10.0.2.0/24"
-#define DEFAULT_MTU  65520
+#define DEFAULT_MTU 65520
 
 /* What differs between the names of this network: the interface, and the offsets of addresses in
  * --cidr. */
@@ -272,7 +271,7 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 				   .listening = params->auto_ports};
 	struct net_driver *drv;
 	struct cidr cidr;
-	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
+	int code = cidr_parse(params->cidr ? params->cidr : CIDR_DEFAULT, &cidr, e);
 
 	code = code ? code : fill_policy(params, &boot.config, e);
 	if (code)

@@ -13,6 +13,9 @@ struct cidr {
 	int prefix_len;
 };
 
+/* Of the drivers that choose the namespace's addresses, unless --cidr says otherwise. */
+#define CIDR_DEFAULT "10.0.2.0/24"
+
 /* slirp4netns's bounds: the namespace gets the hundredth address of the network, which a /26 does
  * not have. */
 #define CIDR_PREFIX_MIN 1

@@ -6,6 +6,10 @@
 #include "drivers/driver.h"
 #include "drivers/net/helper_output.h"
 
+/* A program may take so long to say what it can do, and so long until it is ready. */
+#define HELPER_ASK_MS	5000
+#define HELPER_READY_MS 10000
+
 /*
  * A program that a network driver runs for as long as the network is to work. These functions start
  * it, wait for it, watch it and end it. Its output goes to the debug log, and the last of it into

@@ -24,11 +24,6 @@
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
 
-#define DEFAULT_CIDR "10.0.2.0/24"
-
-#define ASK_TIMEOUT_MS	 5000
-#define READY_TIMEOUT_MS 10000
-
 struct net_driver {
 	struct helper helper;
 };
@@ -37,7 +32,7 @@ struct net_driver {
  * Its output is no help, since versions of 2025 print nothing of --help to a pipe. */
 static int ask(const char *const *argv, char *answer, size_t size, struct err *e)
 {
-	return proc_run(argv, answer, size, ASK_TIMEOUT_MS, e);
+	return proc_run(argv, answer, size, HELPER_ASK_MS, e);
 }
 
 static int ask_needed(const char *binary, struct err *e)
@@ -137,8 +132,7 @@ static int add_hint(int code, struct err *e)
 
 static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct err *e)
 {
-	int code =
-		helper_wait(&drv->helper, ready_r, abort_fd, READY_TIMEOUT_MS, "is not ready", e);
+	int code = helper_wait(&drv->helper, ready_r, abort_fd, HELPER_READY_MS, "is not ready", e);
 
 	code = code ? code : read_ready(drv, ready_r, e);
 	return add_hint(code, e);
@@ -191,7 +185,7 @@ static int pasta_start(const struct net_params *params, const struct net_target 
 {
 	struct net_driver *drv;
 	struct cidr cidr;
-	int code = cidr_parse(params->cidr ? params->cidr : DEFAULT_CIDR, &cidr, e);
+	int code = cidr_parse(params->cidr ? params->cidr : CIDR_DEFAULT, &cidr, e);
 
 	code = code ? code : tap_check_device(params->tun_path, e);
 	if (code < 0)

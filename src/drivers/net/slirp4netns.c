@@ -27,11 +27,6 @@
 #include "drivers/net/tap.h"
 #include "drivers/registry_internal.h"
 
-#define DEFAULT_CIDR "10.0.2.0/24"
-
-#define HELP_TIMEOUT_MS	 5000
-#define READY_TIMEOUT_MS 10000
-
 struct net_driver {
 	struct helper helper;
 	int exit_w; /* closing it ends slirp4netns */
@@ -56,7 +51,7 @@ static const char *interface_name(const struct net_params *p)
 static int check_params(struct start *s, struct err *e)
 {
 	const char *socket = s->params->api_socket;
-	int code = cidr_parse(s->params->cidr ? s->params->cidr : DEFAULT_CIDR, &s->cidr, e);
+	int code = cidr_parse(s->params->cidr ? s->params->cidr : CIDR_DEFAULT, &s->cidr, e);
 
 	if (code < 0)
 		return code;
@@ -86,7 +81,7 @@ static int finish_help(struct start *s, struct slirp4netns_features *features, s
 {
 	int code = proc_finish(
 		&s->help, s->help_text, sizeof(s->help_text),
-		s->params->ask_timeout_ms ? s->params->ask_timeout_ms : HELP_TIMEOUT_MS, e);
+		s->params->ask_timeout_ms ? s->params->ask_timeout_ms : HELPER_ASK_MS, e);
 
 	s->help = PROC_JOB_NONE;
 	if (code < 0)
@@ -190,7 +185,7 @@ static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, int tim
 		      struct err *e)
 {
 	int code = helper_wait(&drv->helper, ready_r, abort_fd,
-			       timeout_ms ? timeout_ms : READY_TIMEOUT_MS, "is not ready", e);
+			       timeout_ms ? timeout_ms : HELPER_READY_MS, "is not ready", e);
 
 	return code ? code : read_ready(drv, ready_r, e);
 }

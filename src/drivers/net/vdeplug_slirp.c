@@ -30,9 +30,8 @@
 #define PREFIX_LEN 24
 #define MTU	   1500
 
-#define SOCKET_TIMEOUT_MS 10000
-#define PROBE_TIMEOUT_MS  10000
-#define TURN_MS		  50
+#define PROBE_TIMEOUT_MS 10000
+#define TURN_MS		 50
 
 struct net_driver {
 	struct helper slirp, tap;
@@ -90,7 +89,7 @@ static int start_slirp(struct net_driver *drv, const struct net_params *params, 
 /* The second vde_plug must find the socket of the first, or both wait. */
 static int wait_socket(struct net_driver *drv, int abort_fd, struct err *e)
 {
-	uint64_t end = loop_now_ms() + SOCKET_TIMEOUT_MS;
+	uint64_t end = loop_now_ms() + HELPER_READY_MS;
 
 	while (access(drv->socket, F_OK) < 0) {
 		int code;
@@ -98,7 +97,7 @@ static int wait_socket(struct net_driver *drv, int abort_fd, struct err *e)
 		if (loop_now_ms() >= end)
 			return err_set(e, -ETIMEDOUT,
 				       "vde_plug has not made its socket %s after %d ms",
-				       drv->socket, SOCKET_TIMEOUT_MS);
+				       drv->socket, HELPER_READY_MS);
 		code = helper_wait(&drv->slirp, -1, abort_fd, 10, "", e);
 		if (code != -ETIMEDOUT)
 			return code;

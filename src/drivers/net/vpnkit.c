@@ -26,8 +26,7 @@
 #define GATEWAY	   "192.168.65.1"
 #define PREFIX_LEN 24
 
-#define SOCKET_TIMEOUT_MS 10000
-#define RELAY_TIMEOUT_MS  10000
+#define RELAY_TIMEOUT_MS 10000
 /* More than the relay's own time-out, whose message names what it waited for. */
 #define ANSWER_TIMEOUT_MS (RELAY_TIMEOUT_MS + 2000)
 #define CONNECT_RETRY_MS  10
@@ -95,7 +94,7 @@ static int try_connect(const struct net_driver *drv)
 
 static int connect_vpnkit(struct net_driver *drv, int abort_fd, int *sock, struct err *e)
 {
-	uint64_t end = loop_now_ms() + SOCKET_TIMEOUT_MS;
+	uint64_t end = loop_now_ms() + HELPER_READY_MS;
 	int code;
 
 	while ((*sock = try_connect(drv)) < 0) {
@@ -104,7 +103,7 @@ static int connect_vpnkit(struct net_driver *drv, int abort_fd, int *sock, struc
 		if (loop_now_ms() >= end)
 			return err_set(e, -ETIMEDOUT,
 				       "vpnkit does not take connections on %s after %d ms",
-				       drv->address.sun_path, SOCKET_TIMEOUT_MS);
+				       drv->address.sun_path, HELPER_READY_MS);
 		code = helper_wait(&drv->vpnkit, -1, abort_fd, CONNECT_RETRY_MS, "", e);
 		if (code != -ETIMEDOUT)
 			return code;
