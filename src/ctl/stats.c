@@ -167,8 +167,8 @@ static void put_outward(const json_t *o)
 {
 	char buf[16];
 
-	if (!json_object_get(o, "packetsRefused") && !number(o, "tcpSyns") &&
-	    !number(o, "udpDatagramsUp"))
+	if (!json_object_get(o, "packetsRefused") && number(o, "tcpSyns") <= 0 &&
+	    number(o, "udpDatagramsUp") <= 0)
 		return;
 	printf("- Way out: TCP connections now: %s", scaled(number(o, "tcpFlows"), false, buf));
 	put_number("connected", number(o, "tcpConnected"));

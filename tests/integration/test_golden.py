@@ -153,6 +153,7 @@ class Replay(rkit.RkTestCase):
             # Members of our own, which RootlessKit's clients pass over.
             self.assertIn(driver.pop("dataplane"), ("io_uring", "epoll"))
             self.assertTrue(driver.pop("dataplaneReason"))
+            self.assertEqual(driver.pop("dataplaneVersion"), have["version"])
             self.assertGreater(driver.pop("workers"), 0)
             self.assertGreater(driver.pop("batchMax"), 1)
             self.assertGreater(driver.pop("netnsCookie"), 0)

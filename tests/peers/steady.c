@@ -88,7 +88,7 @@ static void watch(int epoll, int fd, enum kind kind, uint32_t events)
 		close(fd);
 		return;
 	}
-	kind_of[fd] = kind;
+	kind_of[fd] = (uint8_t)kind;
 }
 
 static void serve(int epoll, enum kind kind, const char *port)

@@ -387,8 +387,7 @@ static int say_facts(const struct net_driver *drv, port_counter_fn *fn, void *ar
 	static const char *const ways[] = {
 		[ROUTER_QUEUE_EXPR] = "nft_queue",
 		[ROUTER_QUEUE_TARGET] = "xt_NFQUEUE with nft_compat",
-		[ROUTER_QUEUE_NONE] = "the kernel has neither nft_queue nor xt_NFQUEUE with "
-				      "nft_compat",
+		[ROUTER_QUEUE_NONE] = "the kernel has no nft_queue, nor nft_compat for xt_NFQUEUE",
 	};
 	const struct dp_outward *o = &drv->outward.config;
 	char rules[EGRESS_TEXT_BYTES];
