@@ -22,9 +22,11 @@
  * inherits from the host, where they may have any value. Where /proc/sys is not writable (in a
  * container), the router works without them; each comment says what is lost then.
  */
-static const struct {
+struct setting {
 	const char *path, *value;
-} settings[] = {
+};
+
+static const struct setting settings[] = {
 	/* With a filter by source, what containers inside send from their own addresses is
 	 * dropped. */
 	{"ipv4/conf/all/rp_filter", "0"},
@@ -48,18 +50,31 @@ static const struct {
 	{"ipv6/conf/default/accept_dad", "0"},
 };
 
-static void write_settings(void)
+/* In the command's namespace. */
+static const struct setting settings_inside[] = {
+	/* A UDP server that is not at the namespace's address is looked for elsewhere when that is
+	 * refused. The kernel would tell a client of six refusals, and then of one in a second. */
+	{"ipv4/icmp_ratelimit", "0"},
+	{"ipv6/icmp/ratelimit", "0"},
+};
+
+static void write_settings(const struct setting *list, size_t n)
 {
 	char path[96];
 
-	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+	for (size_t i = 0; i < n; i++) {
 		auto_fd int fd = -1;
 
-		snprintf(path, sizeof(path), "/proc/sys/net/%s", settings[i].path);
+		snprintf(path, sizeof(path), "/proc/sys/net/%s", list[i].path);
 		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || fd_write_all(fd, settings[i].value, 1) < 0)
+		if (fd < 0 || fd_write_all(fd, list[i].value, 1) < 0)
 			log_debug("router: %s stays as it is: %s", path, strerror(errno));
 	}
+}
+
+void router_prepare_inside(void)
+{
+	write_settings(settings_inside, ARRAY_SIZE(settings_inside));
 }
 
 /* Makes a pair of interfaces: one here, its peer in the command's namespace. */
@@ -135,7 +150,7 @@ int router_set_up(const struct router_config *config, enum router_queue *queue, 
 	code = netif_loopback_up(e);
 	if (code)
 		return code;
-	write_settings();
+	write_settings(settings, ARRAY_SIZE(settings));
 	code = router_add_rules(config, queue, e);
 	/* The pair comes last: it goes away with this namespace, so the command's is as it was when
 	 * this fails. */

@@ -62,6 +62,10 @@ struct router_config {
 	int prefix_len6;
 };
 
+/* Called in the command's namespace, before router_set_up(): sets what the way in wants there. What
+ * cannot be set is logged. */
+void router_prepare_inside(void);
+
 /* Makes the current network namespace, which is new, the router of the command's namespace, which
  * gets an interface (not yet up). *queue gets the kind of queue that the kernel has. 0 or -errno;
  * on failure the command's namespace is left as it was. */

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--net=builtin: what the command sees of it, and its options."""
 
+import contextlib
 import socket
 import struct
 
@@ -192,6 +193,16 @@ class TestWayIn(NetBuiltinCase):
             for _ in range(5):
                 self.assertEqual(ask("192.0.2.1", 8062, netns=self.server, tries=1), b"127.0.0.1")
             self.assertEqual(self.udp_who("127.0.0.1", 8062), "127.0.0.1")
+
+    def test_udp_servers_on_loopback_alone(self):
+        """Many ports at once: each refusal is heard, though the kernel tells a host one in a second only."""
+        with contextlib.ExitStack() as stack:
+            for port in range(5301, 5325):
+                stack.enter_context(self.tell_udp("127.0.0.1", port=port))
+                self.rk.add(port, port, "udp", "0.0.0.0")
+                stack.callback(self.rk.ctl, "remove-ports", "0.0.0.0:%d:%d/udp" % (port, port))
+            for port in range(5301, 5325):
+                self.assertEqual(ask("192.0.2.1", port, netns=self.server, tries=1), b"127.0.0.1", port)
 
     def test_loopback_address_that_was_asked_for(self):
         """As dockerd of Docker 28 asks: it is reached with the client's address, UDP too, and not the

@@ -84,6 +84,7 @@ static int make(const struct router_boot *boot, const struct command_netns *netn
 	struct router_config config = router_config(boot, netns, &texts);
 	int code = 0;
 
+	router_prepare_inside();
 	if (unshare(CLONE_NEWNET) < 0)
 		return err_errno(e, -errno, "cannot make the router's network namespace");
 	o->netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
