@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,6 +207,20 @@ static void say_failed(struct parent *p, struct err *e)
 		log_error("%s", e->msg);
 }
 
+/* Ends as a program does that the signal finds at its default action: a shell and a service manager
+ * tell that from a failure. Process 1 of a PID namespace cannot, and returns. */
+static int end_by_signal(int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	signal(sig, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	raise(sig);
+	return EXITCODE_SIGNALED;
+}
+
 static int exit_code(const struct parent *p)
 {
 	char words[64];
@@ -267,7 +282,7 @@ int parent_main(const struct options *options, char **argv)
 	if (code) {
 		say_failed(&p, &e);
 		parent_teardown(&p);
-		return EXITCODE_FAILED;
+		return p.ended_by ? end_by_signal(p.ended_by) : EXITCODE_FAILED;
 	}
 	code = supervise_run(&p, &e);
 	parent_teardown(&p);

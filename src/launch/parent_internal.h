@@ -24,6 +24,7 @@ struct parent {
 	int signal_fd; /* receives every signal that can be caught */
 	int abort_fd;  /* an epoll of what ends the start-up: see supervise.c */
 	int abort_signal_fd;
+	int ended_by; /* the signal that interrupted the start-up; 0: none */
 	struct statedir state;
 	struct proc child;
 	bool told_to_end; /* the child was sent a signal that asks it to end */

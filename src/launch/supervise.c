@@ -95,9 +95,11 @@ int supervise_check(struct parent *p, struct err *e)
 	int sig = next_signal(p->abort_signal_fd, &si);
 	char words[64];
 
-	if (sig)
+	if (sig) {
+		p->ended_by = sig;
 		return err_set(e, -ECANCELED, "start-up interrupted by a signal: %s",
 			       strsignal(sig));
+	}
 	if (!p->child_ended && p->child.pid > 0)
 		child_died(p, 0);
 	if (p->child_ended)

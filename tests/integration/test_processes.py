@@ -209,7 +209,7 @@ class EverySignal(rkit.RkTestCase):
                     rk = Rootlesskit(*options, env=env)
                     wait_for(program, lambda: "sleep 600 " in leaks.processes().values())
                     os.kill(rk.pid, number)
-                    self.assertEqual(rk.wait(20), 1)
+                    self.assertEqual(rk.wait(20), -number)
                     self.assertIn("interrupted", rk.log())
                     self.assertFalse(os.path.exists(rk.state))
             os.unlink(fake + "/" + program)

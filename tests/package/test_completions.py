@@ -21,7 +21,7 @@ from rkit.launch import Rootlesskit  # noqa: E402
 TREE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 COMPLETIONS = os.path.normpath(TREE + "/completions")
 NETWORKS = {"host", "none", "slirp4netns", "vpnkit", "lxc-user-nic", "vdeplug_slirp", "pasta", "builtin",
-            "auto"}
+            "gvisor-tap-vsock", "auto"}
 
 
 def bash(line, env=None):
