@@ -401,7 +401,7 @@ class Failures(LxcCase):
             wait_for("the DHCP client", lambda: "veth" in sh("ip", "-o", "link", "show", "master",
                                                              "lxcbr0").stdout)
             rk.proc.send_signal(signal.SIGTERM)
-            self.assertEqual(rk.wait(), 1)
+            self.assertEqual(rk.wait(), -signal.SIGTERM)
             self.assertIn("interrupted", rk.log())
 
 

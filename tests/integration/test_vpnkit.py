@@ -213,7 +213,7 @@ class Failures(VpnkitCase):
         rk = Rootlesskit(*SAFE, env=world().environ(VPNKIT_PEER_FAULT="hang"))
         wait_for("vpnkit", lambda: os.path.exists(rk.state + "/vpnkit-ethernet.sock"))
         rk.proc.send_signal(signal.SIGTERM)
-        self.assertEqual(rk.wait(), 1)
+        self.assertEqual(rk.wait(), -signal.SIGTERM)
         self.assertIn("interrupted", rk.log())
 
     def test_a_bad_device(self):
