@@ -105,14 +105,20 @@ static void test_keep_alive(void **state)
 	close(fd);
 }
 
+/* Asks for a port, which the driver does not answer at once. */
+static void ask_for_port(int fd)
+{
+	drv.immediate = false;
+	put_text(fd, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
+	turn(5);
+}
+
 static void test_slow_driver(void **state)
 {
 	int waiting = dial();
 
 	(void)state;
-	drv.immediate = false;
-	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
-	turn(5);
+	ask_for_port(waiting);
 	assert_int_equal(drv.n_waiting, 1);
 	assert_has(ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
 	fake_answer(&drv);
@@ -125,9 +131,7 @@ static void test_client_leaves_while_driver_works(void **state)
 	int waiting = dial();
 
 	(void)state;
-	drv.immediate = false;
-	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
-	turn(5);
+	ask_for_port(waiting);
 	close(waiting);
 	turn(5);
 	fake_answer(&drv);
@@ -140,9 +144,7 @@ static void test_closing_while_driver_works(void **state)
 	int waiting = dial();
 
 	(void)state;
-	drv.immediate = false;
-	put_text(waiting, "POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 71\r\n\r\n" SPEC);
-	turn(5);
+	ask_for_port(waiting);
 	assert_int_equal(drv.n_waiting, 1);
 	close(waiting);
 	/* teardown closes the server */

@@ -144,7 +144,7 @@ void dp_reload_drop(struct dataplane *dp)
 	r->done(r->arg, NULL, &e);
 }
 
-static void log_done(const struct dataplane *dp, const struct dataplane_reloaded *result)
+static void log_done(const struct dataplane_reloaded *result)
 {
 	char text[160];
 
@@ -153,7 +153,6 @@ static void log_done(const struct dataplane *dp, const struct dataplane_reloaded
 		 result->program, result->flows, result->lost,
 		 (unsigned long long)result->pause_us);
 	log_debug("reload: %s", text);
-	(void)dp;
 	event_post("reload", "dataplane", text);
 }
 
@@ -182,7 +181,7 @@ static void commit(struct dataplane *dp)
 		dp_child_give_up(&dp->plane, strerror(-code));
 	ports_go_on(dp, true);
 	r->result.program = dp->plane.program;
-	log_done(dp, &r->result);
+	log_done(&r->result);
 	r->done(r->arg, &r->result, NULL);
 }
 

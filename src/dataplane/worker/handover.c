@@ -93,8 +93,7 @@ static void send_all(struct worker *w)
 	struct handover *h = &w->handover;
 
 	while (h->len || handover_build(w)) {
-		int code = w->io->ops->msg_send_fds(w->io, h->fd, w->handover.msg, h->len, h->fds,
-						    h->n_fds);
+		int code = w->io->ops->msg_send_fds(w->io, h->fd, h->msg, h->len, h->fds, h->n_fds);
 
 		/* ETOOMANYREFS: too many descriptors are in flight (unix(7)). */
 		if (code == -EAGAIN || code == -ETOOMANYREFS || code == -ENOBUFS) {
@@ -303,15 +302,14 @@ static int take_one(struct worker *w)
 	struct handover *h = &w->handover;
 	struct handover_message m;
 	size_t n = FDPASS_MAX, used = 0;
-	ssize_t len =
-		w->io->ops->msg_recv(w->io, h->fd, w->handover.msg, HANDOVER_BYTES, h->fds, &n);
+	ssize_t len = w->io->ops->msg_recv(w->io, h->fd, h->msg, HANDOVER_BYTES, h->fds, &n);
 	int code;
 
 	if (len == -EAGAIN)
 		return 1;
 	if (len <= 0)
 		return len < 0 ? (int)len : -ECONNRESET;
-	if (!handover_parse(w->handover.msg, (size_t)len, &m))
+	if (!handover_parse(h->msg, (size_t)len, &m))
 		code = -EPROTO;
 	else if (m.type == HANDOVER_END && n == 0)
 		code = -ENODATA;
