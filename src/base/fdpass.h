@@ -33,7 +33,8 @@ int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_
  * or its descriptors did not fit (those that came are closed). *n_fds: room on entry, number
  * received on return. Received descriptors are close-on-exec and belong to the caller. When the
  * process is out of descriptors, the kernel drops those that it cannot deliver, and this returns
- * -EMFILE.
+ * -EMFILE. With MSG_DONTWAIT, -EAGAIN also when memory is short: the message is still there then,
+ * and a channel that was given up is not opened anew as long as both of its processes live.
  */
 ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags);
 

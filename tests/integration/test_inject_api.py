@@ -27,7 +27,7 @@ PARENT = {
 }
 DATAPLANE = {
     "accept4": ("EMFILE", 3), "connect": ("ENETDOWN", 2), "setsockopt": ("ENOMEM", 4),
-    "getsockopt": ("ENOBUFS", 4), "sendmsg": ("ENOBUFS", 4), "recvmsg": ("ENOMEM", 4), "pipe2": ("EMFILE", 2),
+    "getsockopt": ("ENOBUFS", 4), "sendmsg": ("ENOBUFS", 8), "recvmsg": ("ENOMEM", 10), "pipe2": ("EMFILE", 2),
     "sendto": ("ENOBUFS", 3), "recvfrom": ("ENOMEM", 3), "splice": ("ENOMEM", 2), "shutdown": ("ENOTCONN", 2),
     "io_uring_enter": ("EBUSY", 3), "epoll_ctl": ("ENOMEM", 4), "getpeername": ("ENOBUFS", 2),
 }

@@ -85,7 +85,8 @@ static int hear(int fd)
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	/* Without memory the byte is still there. */
+	if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS))
 		return 0;
 	return n == 1 ? word : -1;
 }

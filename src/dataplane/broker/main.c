@@ -158,8 +158,7 @@ static bool serve_channel(struct broker *b, int channel)
 	size_t n = FDPASS_MAX;
 	ssize_t len = fdpass_recv(channel, &req, sizeof(req), fds, &n, MSG_DONTWAIT);
 
-	/* When memory is short, the message is still in the channel. */
-	if (len == -EAGAIN || len == -ENOMEM || len == -ENOBUFS)
+	if (len == -EAGAIN)
 		return true;
 	if (len > 0)
 		fdpass_close(fds, n); /* requests come without descriptors */
