@@ -12,6 +12,7 @@ from rkit.launch import Rootlesskit, denying, processes_of, role_of, wait_for
 from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
 from rkit.ports import both_backends
 from rkit.world import sh, world, write
+import test_inject_memory
 
 BUILTIN = ["--net=none", "--port-driver=builtin"]
 
@@ -96,6 +97,57 @@ class NoUring(rkit.RkTestCase):
             info = rk.api("GET", "/v1/info")[1]["portDriver"]
             self.assertEqual((info["dataplane"], info["dataplaneReason"]),
                              ("io_uring", "io_uring works here"))
+
+
+def uring_descriptors(pid):
+    base = "/proc/%d/fd/" % pid
+    return [fd for fd in os.listdir(base) if "io_uring" in os.readlink(base + fd)]
+
+
+@rkit.needs("io_uring")
+@rkit.ours("has no back ends")
+class NoUringForAll(test_inject_memory.Preloaded):
+    """The first worker gets a ring and a later one does not. Each makes two calls that may fail."""
+
+    VARIABLE, LIBRARY = "FAILCALL", "RK_FAILCALL"
+    WHY = "there is no memory for its rings"
+    CALLS = range(1, 7)
+
+    def start(self, number, how):
+        return Rootlesskit(*BUILTIN, "--workers=3", "--dataplane=" + how, "-p", "127.0.0.1:18080:80/tcp",
+                           env=self.world.environ(LD_PRELOAD=self.copy, FAILCALL="%d:ring:dataplane:%s" % (
+                               number, self.hit)))
+
+    def test_all_take_epoll(self):
+        for number in self.CALLS:
+            with self.subTest(number), self.start(number, "auto") as rk, \
+                    TcpServer(echo, netns=rk.netns()):
+                self.assertTrue(self.was_hit())
+                info = rk.api("GET", "/v1/info")[1]["portDriver"]
+                self.assertEqual((info["dataplane"], info["workers"]), ("epoll", 3))
+                self.assertIn(self.WHY, info["dataplaneReason"])
+                # A connection goes to the worker that its addresses lead to.
+                for _ in range(30):
+                    with net.connect("127.0.0.1", 18080) as c:
+                        c.sendall(b"word")
+                        self.assertEqual(receive_exactly(c, 4), b"word")
+                plane = next(p for p in processes_of(rk.pid) if role_of(p) == "dataplane")
+                self.assertFalse(uring_descriptors(plane))
+                self.assertEqual(rk.log(), "")
+
+    def test_asked_for(self):
+        for number in self.CALLS:
+            with self.subTest(number):
+                rk = self.start(number, "io_uring")
+                self.assertEqual(rk.wait(), 1, rk.log())
+                self.assertRegex(rk.log(), "--dataplane=io_uring: " + self.WHY)
+                self.assertEqual(len(rk.log().splitlines()), 1, rk.log())
+
+    def test_nothing_fails(self):
+        """These are all of the calls."""
+        with self.start(self.CALLS[-1] + 1, "auto") as rk:
+            self.assertFalse(self.was_hit())
+            self.assertEqual(rk.api("GET", "/v1/info")[1]["portDriver"]["dataplane"], "io_uring")
 
 
 @both_backends

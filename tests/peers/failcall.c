@@ -4,12 +4,14 @@
  * rootlesskit.
  *   FAILCALL=n:KIND:ROLE:FILE    ROLE as in _RINGKIT_ROLE, "parent" for the one without. FILE's
  * first byte becomes 1 when the call has come. KIND: "read", a file or a stream socket gives one
- * byte; "write", it takes one; "netlink", the kernel's answer is an error.
+ * byte; "write", it takes one; "netlink", the kernel's answer is an error; "ring", there is no
+ * memory for io_uring_register(2), of which opening a ring makes two.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +71,26 @@ static int is_stream(int fd)
 static size_t part(const char *what, int fd, size_t size)
 {
 	return size > 1 && is_stream(fd) && is_time(what) ? 1 : size;
+}
+
+/* Declared by <unistd.h>. No call has more than six arguments. */
+long syscall(long sysno, ...)
+{
+	static long (*real)(long, ...);
+	long a[6];
+	va_list ap;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "syscall");
+	if (sysno == SYS_io_uring_register && is_time("ring")) {
+		errno = ENOMEM;
+		return -1;
+	}
+	va_start(ap, sysno);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	return real(sysno, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 ssize_t read(int fd, void *buf, size_t nbytes)

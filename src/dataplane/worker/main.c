@@ -64,8 +64,10 @@ struct plane {
 	int uring_err;	/* why io_uring cannot be used; 0: it is used, or was not tried */
 	uint8_t *stats; /* the statistics file */
 	int control[LIMIT_WORKERS], broker[LIMIT_WORKERS];
-	pthread_barrier_t opened; /* each worker has opened its io, or failed to */
-	pthread_barrier_t locked; /* the process is locked down */
+	pthread_barrier_t tried;   /* each worker has tried to open its io */
+	pthread_barrier_t opened;  /* each worker is open, or has failed */
+	pthread_barrier_t locked;  /* the process is locked down */
+	int io_err[LIMIT_WORKERS]; /* of the first try */
 	int err[LIMIT_WORKERS];
 	int verdict; /* 0, or why the data plane cannot start */
 };
@@ -114,7 +116,7 @@ static int open_worker(struct seat *s)
 	return worker_open(&config, s->io, &s->worker);
 }
 
-/* Opens worker 0's io, which decides the back end. */
+/* Opens worker 0's io, which decides the back end that the others try. */
 static int choose_backend(struct plane *p, struct io **out)
 {
 	int code = -ENOSYS;
@@ -227,12 +229,40 @@ static int receive_boot(struct plane *p)
 			       : 0;
 }
 
-static int first_error(const struct plane *p)
+/* Of an array with an entry for each worker. */
+static int first_error(const struct plane *p, const int *errs)
 {
 	for (unsigned i = 0; i < p->boot.workers; i++)
-		if (p->err[i])
-			return p->err[i];
+		if (errs[i])
+			return errs[i];
 	return 0;
+}
+
+/* Opens the worker's io, if choose_backend has not. The kernel may have a ring for worker 0 and
+ * none for a later one. Then all workers take epoll, unless io_uring was asked for. */
+static int open_seat_io(struct seat *s)
+{
+	struct plane *p = s->plane;
+	int *err = &p->io_err[s->number];
+
+	*err = s->io ? 0 : open_io(p, p->uring, &s->io);
+	pthread_barrier_wait(&p->tried);
+	if (!p->uring || p->boot.backend == DATAPLANE_URING || !first_error(p, p->io_err))
+		return *err;
+	if (s->io)
+		s->io->ops->close(s->io);
+	return open_io(p, false, &s->io);
+}
+
+/* In worker 0, after the others have opened theirs: notes which back end it came to. */
+static void note_backend(struct plane *p)
+{
+	int err = p->uring ? first_error(p, p->io_err) : 0;
+
+	if (!err)
+		return;
+	p->uring_err = err;
+	p->uring = p->boot.backend == DATAPLANE_URING;
 }
 
 static int reply(const struct plane *p, int err)
@@ -251,8 +281,9 @@ static int reply(const struct plane *p, int err)
 static int lock_and_reply(struct plane *p)
 {
 	struct err e = {.code = 0};
-	int code = first_error(p);
+	int code = first_error(p, p->err);
 
+	note_backend(p);
 	if (!code && p->boot.sandbox) {
 		code = sandbox_dataplane(p->uring, p->boot.transparent, p->boot.outward, &e);
 		if (code < 0)
@@ -266,12 +297,11 @@ static void *seat_main(void *arg)
 	struct seat *s = arg;
 	struct plane *p = s->plane;
 	char name[16];
-	int err = 0;
+	int err;
 
 	snprintf(name, sizeof(name), "rk-worker-%u", s->number);
 	prctl(PR_SET_NAME, name);
-	if (!s->io)
-		err = open_io(p, p->uring, &s->io);
+	err = open_seat_io(s);
 	if (!err)
 		err = open_worker(s);
 	p->err[s->number] = err;
@@ -338,6 +368,7 @@ static int run(struct plane *p)
 		seats[i].plane = p;
 		seats[i].number = i;
 	}
+	pthread_barrier_init(&p->tried, NULL, p->boot.workers);
 	pthread_barrier_init(&p->opened, NULL, p->boot.workers);
 	pthread_barrier_init(&p->locked, NULL, p->boot.workers);
 	if (p->boot.hold)
