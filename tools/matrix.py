@@ -11,18 +11,24 @@ import json
 import sys
 
 BEGIN, END = "<!-- matrix: begin, made by tools/matrix.py -->", "<!-- matrix: end -->"
-NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
+NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp",
+            "gvisor-tap-vsock"]
 WAYS = [("tcp", "TCP"), ("udp", "UDP"), ("names", "DNS"), ("ping", "ping"),
         ("detached", "`--detach-netns`")]
-PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit"]
+PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit", "pesto", "gvisor-tap-vsock"]
 COMES_IN = {"tu": "TCP, UDP", "t": "TCP", "u": "UDP", "": "no"}
+# Seen with something else in its place.
+STAND_INS = {"vpnkit": ("¹", "the stand-in of `tests/peers`, not with VPNKit itself"),
+             "pesto": ("²", "the stand-ins of `tests/integration/rkit/pesto.py`: Debian 12 has no pesto")}
 
 
 def row(network, seen):
+    def mark(name):
+        return " " + STAND_INS[name][0] if name in seen["stand_ins"] else ""
+
     ways = ["yes" if way in seen["out"] else "no" for way, _ in WAYS]
-    ports = [COMES_IN[seen["in"][d]] if d in seen["in"] else "–" for d in PORT_DRIVERS]
-    mark = " ¹" if seen.get("stand_in") else ""
-    return ["`%s`%s" % (network, mark)] + ways + ports
+    ports = [COMES_IN[seen["in"][d]] + mark(d) if d in seen["in"] else "–" for d in PORT_DRIVERS]
+    return ["`%s`%s" % (network, mark(network))] + ways + ports
 
 
 def table(seen):
@@ -30,8 +36,9 @@ def table(seen):
     rows = [head, ["---"] * len(head)]
     rows += [row(network, seen[network]) for network in NETWORKS if network in seen]
     lines = ["| %s |" % " | ".join(cells) for cells in rows]
-    if any(s.get("stand_in") for s in seen.values()):
-        lines += ["", "¹ Seen with the stand-in of `tests/peers`, not with VPNKit itself."]
+    for name, (mark, text) in STAND_INS.items():
+        if any(name in s["stand_ins"] for s in seen.values()):
+            lines += ["", "%s Seen with %s." % (mark, text)]
     return "\n".join(lines) + "\n"
 
 

@@ -5,20 +5,22 @@
 What was seen is compared with SEEN below, and, with RINGKIT_MATRIX=FILE, written there as JSON, of
 which tools/matrix.py makes the table in README.md."""
 
+import contextlib
 import json
 import os
 import unittest
 
 import rkit
-from rkit import lxc, net
+from rkit import lxc, net, pesto
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
 from rkit.networks import PEER, missing, pasta_is_of_2024, probe, surroundings
 from rkit.peers import TcpServer, UdpServer, echo
 from rkit.world import world
 
 SAFE = ["--copy-up=/etc", "--disable-host-loopback"]
-NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp"]
-PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit"]
+NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic", "vdeplug_slirp",
+            "gvisor-tap-vsock"]
+PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit", "pesto", "gvisor-tap-vsock"]
 WAYS = ["tcp", "udp", "names", "ping"]
 
 # What goes out, and which port drivers bring in TCP ("t") and UDP ("u"). "detached" is the same for
@@ -29,13 +31,14 @@ SEEN = {
     "builtin": (OUT, {"builtin": "tu", "socat": "tu", "implicit": "tu"}),
     # The UDP replies of that port driver go through the loopback that is forbidden here.
     "slirp4netns": (OUT, {"builtin": "tu", "slirp4netns": "t", "socat": "tu"}),
-    "pasta": (OUT, {"implicit": "tu"}),
+    "pasta": (OUT, {"implicit": "tu", "pesto": "tu"}),
     "vpnkit": (OUT, {"builtin": "tu", "socat": "tu"}),
     "lxc-user-nic": (OUT, {"builtin": "tu", "socat": "tu"}),
     "vdeplug_slirp": (OUT, {"builtin": "tu", "socat": "tu"}),
+    "gvisor-tap-vsock": (OUT, {"builtin": "tu", "socat": "tu", "gvisor-tap-vsock": "tu"}),
 }
 # pasta of March 2023 opens only the UDP ports that are there when it starts.
-SEEN_OLD_PASTA = {"implicit": "t"}
+SEEN_OLD_PASTA = {"implicit": "t", "pesto": "tu"}
 
 
 def out(rk, netns=None):
@@ -100,6 +103,17 @@ def comes_in(rk, driver, want, netns):
     return got
 
 
+def stand_ins(network):
+    """What was not tried with the program itself: networks and port drivers."""
+    if network == "pasta" and pesto.missing():
+        return ["pesto"]
+    return ["vpnkit"] if network == "vpnkit" and PEER else []
+
+
+def environment(driver):
+    return pesto.environment() if driver == "pesto" else contextlib.nullcontext()
+
+
 class Matrix(rkit.RkTestCase):
     seen = {}
 
@@ -119,6 +133,21 @@ class Matrix(rkit.RkTestCase):
                 json.dump(cls.seen, f, indent=2, sort_keys=True)
                 f.write("\n")
 
+    def comes_in(self, network, driver, want, env):
+        options = ["--net=" + network, "--port-driver=" + driver]
+        with Rootlesskit(*options, *SAFE, env=env) as rk:
+            ports = comes_in(rk, driver, want, rk.netns())
+        # The same with a detached namespace, that no row of the table tells apart.
+        with Rootlesskit(*options, "--detach-netns", *SAFE[1:], env=env) as rk:
+            got = comes_in(rk, driver, want, "/proc/%d/root%s/netns" % (rk.child_pid, rk.state))
+            self.assertEqual(got, ports, driver + " with --detach-netns")
+        return ports
+
+    def assertRefused(self, network, driver, env):
+        got = rootlesskit("--net=" + network, "--port-driver=" + driver, *SAFE, "true", env=env)
+        self.assertEqual(got.returncode, 1, "%s is not refused" % driver)
+        self.assertRegex(got.stderr, "goes with|requires .* network")
+
     def look(self, network):
         why = missing(network)
         if why:
@@ -134,20 +163,13 @@ class Matrix(rkit.RkTestCase):
                 with Rootlesskit("--net=" + network, "--detach-netns", *SAFE[1:]) as rk:
                     ways |= out(rk, rk.state + "/netns")
             for driver in PORT_DRIVERS:
-                if driver not in expect_in:
-                    got = rootlesskit("--net=" + network, "--port-driver=" + driver, *SAFE, "true")
-                    self.assertEqual(got.returncode, 1, "%s is not refused" % driver)
-                    continue
-                options = ["--net=" + network, "--port-driver=" + driver]
-                with Rootlesskit(*options, *SAFE) as rk:
-                    ports[driver] = comes_in(rk, driver, expect_in[driver], rk.netns())
-                # The same with a detached namespace, that no row of the table tells apart.
-                with Rootlesskit(*options, "--detach-netns", *SAFE[1:]) as rk:
-                    got = comes_in(rk, driver, expect_in[driver],
-                                   "/proc/%d/root%s/netns" % (rk.child_pid, rk.state))
-                    self.assertEqual(got, ports[driver], driver + " with --detach-netns")
+                with environment(driver) as env:
+                    if driver in expect_in:
+                        ports[driver] = self.comes_in(network, driver, expect_in[driver], env)
+                    else:
+                        self.assertRefused(network, driver, env)
         self.seen[network] = {"out": sorted(ways), "in": ports,
-                              "stand_in": network == "vpnkit" and bool(PEER)}
+                              "stand_ins": stand_ins(network)}
         self.assertEqual((ways, ports), (expect_out, expect_in))
 
 

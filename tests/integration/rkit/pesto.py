@@ -5,23 +5,30 @@ The pasta is the real one, and beside it a process that forwards; the pesto asks
 the real ones they end with success when pasta cannot listen for a rule, which then stays, and keeps pasta
 from listening for any other until it is removed."""
 
+import contextlib
 import os
 import shutil
+import subprocess
 
-from .world import write
+from .world import world, write
 
+# A detached network namespace is pasta's standard input, which a process in the background has not got.
 PASTA = r"""#!/bin/sh
 for pid do :; done
+into="-U -n -t $pid"
 for word do
     shift
     case $word in
     --conf-path=*) conf=${word#*=};;
+    --userns=*) into="--user=${word#*=} --net=/proc/self/fd/3"; set -- "$@" "$word";;
     *) set -- "$@" "$word";;
     esac
 done
 case "$*" in *--version*) exec REAL "$@";; esac
 if [ "$conf" ]; then
-    python3 DIR/pasta-forwarder "$conf" "$pid" &
+    exec 3<&0
+    python3 DIR/pasta-forwarder "$conf" $into &
+    exec 3<&-
     while [ ! -S "$conf" ]; do sleep 0.05; done
 fi
 exec REAL "$@"
@@ -29,11 +36,11 @@ exec REAL "$@"
 
 # Ends with the process that pasta is.
 FORWARDER = r"""
-import ctypes, json, os, socket, subprocess, sys, threading
+import ctypes, json, os, select, socket, subprocess, sys, threading
 ctypes.CDLL(None).prctl(1, 9)
-path, pid = sys.argv[1:]
+path, *into = sys.argv[1:]
 rules, listening = [], []
-INTO = ["nsenter", "-U", "-n", "--preserve-credentials", "-t", pid, "socat", "-t5", "STDIO"]
+INTO = ["nsenter", *into, "--preserve-credentials", "socat", "-t5", "STDIO"]
 
 def carry_tcp(server, port):
     while True:
@@ -43,7 +50,7 @@ def carry_tcp(server, port):
             return
         with c:
             subprocess.Popen(INTO + ["TCP:10.0.2.100:%d" % port], stdin=c, stdout=c,
-                             stderr=subprocess.DEVNULL)
+                             stderr=subprocess.DEVNULL, pass_fds=[3])
 
 def carry_udp(server, port):
     while True:
@@ -51,9 +58,15 @@ def carry_udp(server, port):
             data, client = server.recvfrom(65536)
         except OSError:
             return
-        got = subprocess.run(INTO[:-2] + ["-t1", "STDIO", "UDP:10.0.2.100:%d" % port], input=data,
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        server.sendto(got.stdout, client)
+        with subprocess.Popen(INTO + ["UDP:10.0.2.100:%d" % port], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[3]) as there:
+            there.stdin.write(data)
+            there.stdin.flush()
+            came = select.select([there.stdout], [], [], 5)[0]
+            answer = there.stdout.read1(65536) if came else b""
+            there.kill()
+        if answer:
+            server.sendto(answer, client)
 
 def close_all():
     while listening:
@@ -121,6 +134,27 @@ except OSError as e:
 s.sendall(json.dumps({"add": what in ("-A", "--add"), "rule": [proto, ip, int(port), int(child)]}).encode())
 sys.exit(json.loads(s.recv(4096)) or 0)
 """
+
+
+def missing():
+    """Whether this machine's pasta and pesto cannot do it."""
+    return not shutil.which("pesto") or subprocess.run(
+        ["pasta", "--conf-path=/", "--version"], capture_output=True).returncode != 0
+
+
+@contextlib.contextmanager
+def environment():
+    """Yields that of a user who has a pasta and a pesto: the machine's or, where they are missing, these."""
+    if not missing():
+        yield world().environ()
+        return
+    directory = world().base + "/pesto"
+    os.mkdir(directory)
+    try:
+        install(directory)
+        yield world().environ(PATH=directory + ":" + world().environ()["PATH"])
+    finally:
+        shutil.rmtree(directory)
 
 
 def install(directory):
