@@ -41,14 +41,24 @@ DISTRIBUTIONS = [
     ("Debian sid, Docker 28", "glibc", "docker.log", "Debian 12's build with sid's Docker and libraries"),
     ("Alpine and others", "musl", "lint.log", "the sources compile; not linked, not run"),
 ]
-BY_VERSION = [
-    ("Ubuntu 22.04", "glibc 2.35", "not tried: below what the build wants (liburing 2.3); kernel 5.15"),
-    ("Ubuntu 24.04", "glibc 2.39", "not tried: between Debian 12 and 13; kernel 6.8"),
-    ("Ubuntu 26.04", "glibc", "not tried: as Debian sid; kernel 7"),
-    ("RHEL 9", "glibc 2.34", "not tried: older than Debian 12; kernel 5.14"),
-    ("RHEL 10", "glibc 2.39", "not tried: between Debian 12 and 13; kernel 6.12"),
-    ("Fedora", "glibc", "not tried: as Debian sid"),
-]
+
+# What each has, of November 2026, by packages.debian.org, packages.ubuntu.com, packages.fedoraproject.org and
+# docs.redhat.com. None: not found there.
+LIBRARIES = ["liburing", "libmicrohttpd", "jansson", "libseccomp", "HTTP parser"]
+VERSIONS = {
+    "Debian 12": ("6.1", "2.3", "0.9.75", "2.14", "2.5.4", "http-parser 2.9.4"),
+    "Debian 13": ("6.12", "2.9", "1.0.1", "2.14", "2.6.0", "http-parser 2.9.4"),
+    "Debian sid": ("7", "2.14", "1.0.10", "2.14", "2.6.0", "llhttp 9.4.2"),
+    "Ubuntu 22.04": ("5.15", "2.1", "0.9.75", "2.13.1", "2.5.3", "http-parser 2.9.4"),
+    "Ubuntu 24.04": ("6.8", "2.5", "1.0.0", "2.14", "2.5.5", "http-parser 2.9.4"),
+    "Ubuntu 26.04": ("7.0", "2.14", "1.0.1", "2.14", "2.6.0", "http-parser 2.9.4"),
+    "Fedora 44": (None, "2.13", "1.0.2", "2.14", "2.6.0", "http-parser 2.9.4"),
+    "Fedora 45": (None, "2.13", "1.0.10", "2.14", None, "llhttp 9.4.2"),
+    "RHEL 9": ("5.14", None, None, None, None, "llhttp 9.2.1 (EPEL)"),
+    "RHEL 10": ("6.12", None, None, None, None, None),
+}
+SEEN = ["Debian 12", "Debian 13", "Debian sid"]
+WANTED = {"liburing": "2.3"}  # by meson.build
 
 
 def result(total):
@@ -124,16 +134,46 @@ def distribution_rows(directories):
                 rows[name] = [name, libc, how, "compiles" if ok else "**does not compile**", date]
             elif totals:
                 rows[name] = [name, libc, how, result([int(n) for n in totals[-1]]), date]
-    for name, libc, how in BY_VERSION:
-        rows[name] = [name, libc, how, "", ""]
     return rows
+
+
+def parts(version):
+    return [int(n) for n in re.findall(r"\d+", version)]
+
+
+def by_version(name):
+    """What the versions of a distribution say beside those that were seen."""
+    remarks, unknown = [], 0
+    for number, library in enumerate(LIBRARIES, 1):
+        version = VERSIONS[name][number]
+        if version is None:
+            unknown += 1
+            continue
+        product = version.split()[0] if " " in version else ""
+        seen = [parts(VERSIONS[d][number]) for d in SEEN if VERSIONS[d][number].startswith(product)]
+        words = version if product else "%s %s" % (library, version)
+        if parts(version) < parts(WANTED.get(library, "0")):
+            remarks.insert(0, "**does not build**: %s, it wants %s" % (words, WANTED[library]))
+        elif parts(version) < min(seen):
+            remarks.append(words + " is older than what was tried")
+        elif parts(version) > max(seen):
+            remarks.append(words + " is newer than what was tried")
+    if unknown:
+        remarks.append("%d of %d versions are not known" % (unknown, len(LIBRARIES)))
+    return "; ".join(remarks) or "each is between two that were tried"
+
+
+def version_rows(_directories):
+    return {name: [name] + [version or "?" for version in versions] +
+            ["tried, see above" if name in SEEN else by_version(name)] for name, versions in VERSIONS.items()}
 
 
 TABLES = {
     "kernels": (["kernel", "seen", "of", "back end", "main job", "unit tests", "integration tests", "date"],
                 kernel_rows, KERNELS),
     "distributions": (["distribution", "C library", "what was done", "result", "date"], distribution_rows,
-                      [d[0] for d in DISTRIBUTIONS + BY_VERSION]),
+                      [d[0] for d in DISTRIBUTIONS]),
+    "versions": (["distribution", "Linux"] + LIBRARIES + ["by its versions"], version_rows, list(VERSIONS)),
 }
 
 
