@@ -10,6 +10,13 @@
 #include "base/array.h"
 #include "dataplane/io/handle.h"
 
+#define SWAP(a, b)                                                                                 \
+	do {                                                                                       \
+		__typeof__(a) was_ = (a);                                                          \
+		(a) = (b);                                                                         \
+		(b) = was_;                                                                        \
+	} while (0)
+
 struct sim *sim_of(struct io *io)
 {
 	return (struct sim *)io;
@@ -44,14 +51,26 @@ struct object *sim_object_of(struct sim *s, int fd)
 	return o;
 }
 
-int sim_object_new(struct sim *s, enum kind kind)
+int sim_object_new(struct sim *s, enum kind kind, int family)
 {
-	for (int i = 0; i < OBJECTS; i++)
+	for (int i = s->first_free; i < OBJECTS; i++)
 		if (s->objects[i].kind == KIND_FREE) {
-			s->objects[i] = (struct object){.kind = kind, .open = true, .urgent = -1};
+			s->objects[i] = (struct object){
+				.kind = kind, .family = family, .open = true, .urgent = -1};
+			s->first_free = i + 1;
+			s->used = s->used > i ? s->used : i + 1;
 			return i;
 		}
 	abort();
+}
+
+void sim_object_free(struct sim *s, struct object *o)
+{
+	int i = (int)(o - s->objects);
+
+	o->kind = KIND_FREE;
+	if (i < s->first_free)
+		s->first_free = i;
 }
 
 struct queue *sim_queue_new(void)
@@ -74,6 +93,12 @@ void sim_queue_drop(struct queue *q, size_t n)
 	assert(n <= q->len);
 	memmove(q->data, q->data + n, q->len - n);
 	q->len -= n;
+}
+
+void sim_emit(struct sim *s, uint64_t handle, int res, bool more)
+{
+	assert(s->n_ready < OPS_MAX);
+	s->ready[s->n_ready++] = (struct io_event){.handle = handle, .res = res, .more = more};
 }
 
 static void op_add(struct io *io, struct op op)
@@ -99,17 +124,21 @@ static void sim_op_accept(struct io *io, int fd, uint64_t handle)
 static void sim_op_connect(struct io *io, int fd, const struct sockaddr *addr, socklen_t len,
 			   uint64_t handle)
 {
-	struct sockaddr_in in;
+	struct sim *s = sim_of(io);
+	struct object *o = sim_object_of(s, fd);
+	int err = sim_addr_error(s, o, addr, len);
 
-	assert(len == sizeof(in));
-	memcpy(&in, addr, sizeof(in));
-	/* It goes on when the operation is taken back, and a poll tells. */
-	sim_object_of(sim_of(io), fd)->connecting = true;
-	sim_object_of(sim_of(io), fd)->peer = in;
+	if (err) {
+		sim_emit(s, handle, err, false);
+		return;
+	}
+	/* The connect goes on when the operation is cancelled, and a poll tells its outcome. */
+	o->connecting = true;
+	memcpy(&o->peer, addr, len);
 	op_add(io, (struct op){.handle = handle,
 			       .type = OP_CONNECT,
-			       .object = sim_index_of_fd(sim_of(io), fd),
-			       .port = ntohs(in.sin_port)});
+			       .object = sim_index_of_fd(s, fd),
+			       .port = ntohs(o->peer.in4.sin_port)});
 }
 
 static void sim_op_poll(struct io *io, int fd, uint32_t events, uint64_t handle)
@@ -135,12 +164,6 @@ static void sim_op_cancel(struct io *io, int fd, uint64_t handle)
 	for (unsigned i = 0; i < s->n_ops; i++)
 		if (s->ops[i].handle == handle)
 			s->ops[i].cancelled = true;
-}
-
-void sim_emit(struct sim *s, uint64_t handle, int res, bool more)
-{
-	assert(s->n_ready < OPS_MAX);
-	s->ready[s->n_ready++] = (struct io_event){.handle = handle, .res = res, .more = more};
 }
 
 static uint32_t channel_state(const struct channel *c)
@@ -178,10 +201,10 @@ void sim_make_connection(struct object *o)
 	o->connected = true;
 }
 
-/* What becomes of a connect that is under way. */
+/* The outcome of a connect that is under way. */
 static uint32_t connect_state(struct sim *s, struct object *o)
 {
-	uint16_t port = ntohs(o->peer.sin_port);
+	uint16_t port = ntohs(o->peer.in4.sin_port);
 
 	if (!o->connecting || port == s->silent_port)
 		return 0;
@@ -195,7 +218,7 @@ static uint32_t connect_state(struct sim *s, struct object *o)
 	return POLLOUT;
 }
 
-/* These tell whether the operation has completed for good. */
+/* The following functions return whether the operation has completed for good. */
 
 static bool run_accept(struct sim *s, const struct op *op, struct object *o)
 {
@@ -216,17 +239,17 @@ static bool run_accept(struct sim *s, const struct op *op, struct object *o)
 	s->objects[o->backlog[0]].open = true;
 	ends = sim_fault(s);
 	sim_emit(s, op->handle, FD_BASE + o->backlog[0], !ends);
-	s->ready[s->n_ready - 1].peer.in4 = s->objects[o->backlog[0]].peer;
+	s->ready[s->n_ready - 1].peer = s->objects[o->backlog[0]].peer;
 	memmove(o->backlog, o->backlog + 1, --o->n_backlog * sizeof(o->backlog[0]));
 	return ends;
 }
 
 static bool run_connect(struct sim *s, const struct op *op, struct object *o)
 {
-	bool bound = s->bound_error && o->bound.sin_family;
+	bool bound = s->bound_error && o->bound.sa.sa_family;
 	int result = 0;
 
-	/* The answer goes elsewhere, or there is none. */
+	/* The answer goes elsewhere, or no answer comes. */
 	if ((bound && s->bound_error == -EINPROGRESS) || (!bound && op->port == s->silent_port))
 		return false;
 	if (bound) {
@@ -239,7 +262,7 @@ static bool run_connect(struct sim *s, const struct op *op, struct object *o)
 		sim_make_connection(o);
 		s->last_server = op->object;
 	}
-	o->connecting = false; /* its outcome is told once */
+	o->connecting = false; /* the outcome is told once */
 	sim_emit(s, op->handle, result, false);
 	return true;
 }
@@ -283,7 +306,7 @@ static void run_ops(struct sim *s)
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < s->n_ops; i++) {
-		/* Some take longer than others. */
+		/* Some operations take longer than others. */
 		bool late = sim_fault(s);
 
 		if (late || !op_run(s, &s->ops[i]))
@@ -292,7 +315,7 @@ static void run_ops(struct sim *s)
 	s->n_ops = kept;
 }
 
-/* Completions of one operation stay in order, those of different ones need not. */
+/* Completions of one operation stay in order, those of different operations need not. */
 static void shuffle(struct sim *s)
 {
 	for (unsigned i = 1; i < s->n_ready; i++) {
@@ -405,7 +428,7 @@ struct sim *sim_open(uint64_t seed, unsigned fault_percent)
 
 void sim_close(struct sim *s)
 {
-	for (int i = 0; i < OBJECTS; i++) {
+	for (int i = 0; i < s->used; i++) {
 		struct object *o = &s->objects[i];
 
 		if (o->kind == KIND_SOCKET) {
@@ -445,27 +468,26 @@ unsigned sim_open_fds(const struct sim *s)
 {
 	unsigned n = 0;
 
-	for (int i = 0; i < OBJECTS; i++)
+	for (int i = 0; i < s->used; i++)
 		n += s->objects[i].kind != KIND_FREE && s->objects[i].open;
 	return n;
 }
 
 void sim_other_worker(struct sim *s)
 {
-	struct aside *was = s->aside ? s->aside : calloc(1, sizeof(*was)), *now;
+	struct aside *a = s->aside ? s->aside : calloc(1, sizeof(*a));
+	unsigned n_ops, n_ready;
 
-	now = calloc(1, sizeof(*now));
-	assert(was && now);
-	memcpy(now->ops, s->ops, sizeof(s->ops));
-	memcpy(now->ready, s->ready, sizeof(s->ready));
-	now->n_ops = s->n_ops;
-	now->n_ready = s->n_ready;
-	memcpy(s->ops, was->ops, sizeof(s->ops));
-	memcpy(s->ready, was->ready, sizeof(s->ready));
-	s->n_ops = was->n_ops;
-	s->n_ready = was->n_ready;
-	free(was);
-	s->aside = now;
+	assert(a);
+	n_ops = a->n_ops > s->n_ops ? a->n_ops : s->n_ops;
+	n_ready = a->n_ready > s->n_ready ? a->n_ready : s->n_ready;
+	for (unsigned i = 0; i < n_ops; i++)
+		SWAP(a->ops[i], s->ops[i]);
+	for (unsigned i = 0; i < n_ready; i++)
+		SWAP(a->ready[i], s->ready[i]);
+	SWAP(a->n_ops, s->n_ops);
+	SWAP(a->n_ready, s->n_ready);
+	s->aside = a;
 }
 
 int sim_share(struct sim *s, int fd)

@@ -16,7 +16,7 @@ uint64_t sim_now_ns(struct io *io)
 	return sim_of(io)->now_ns;
 }
 
-/* What a read may take: up to the urgent mark, or past it when it begins there. */
+/* How much a read may take: up to the urgent mark, or past the mark when it begins there. */
 static size_t readable(const struct object *o)
 {
 	return o->urgent > 0 ? (size_t)o->urgent : o->in->len;
@@ -114,7 +114,7 @@ static ssize_t splice_in(struct sim *s, struct object *from, struct object *pipe
 	if (from->in->len == 0)
 		return nothing_to_read(from);
 	if (from->urgent == 0)
-		return -EAGAIN; /* for ever, as the kernel does */
+		return -EAGAIN; /* each time, as in the kernel */
 	if (n > len)
 		n = len;
 	n = sim_shorten(s, n);
@@ -151,8 +151,8 @@ ssize_t sim_pipe_open(struct io *io, int fds[2], size_t size)
 	(void)size;
 	if (s->exhausted || sim_fault(s))
 		return -EMFILE;
-	r = sim_object_new(s, KIND_PIPE);
-	w = sim_object_new(s, KIND_PIPE);
+	r = sim_object_new(s, KIND_PIPE, 0);
+	w = sim_object_new(s, KIND_PIPE, 0);
 	s->objects[r].in = s->objects[w].in = sim_queue_new();
 	s->objects[r].pipe_peer = w;
 	s->objects[w].pipe_peer = r;
@@ -176,8 +176,8 @@ int sim_local_of(struct io *io, int fd, struct sockaddr *addr, socklen_t *len)
 	struct object *o = sim_object_of(sim_of(io), fd);
 
 	assert(*len >= sizeof(o->local));
-	memcpy(addr, &o->local, sizeof(o->local));
-	*len = sizeof(o->local);
+	*len = sockaddr_len(&o->local.sa);
+	memcpy(addr, &o->local, *len);
 	return 0;
 }
 
@@ -186,10 +186,13 @@ int sim_socket_open(struct io *io, int family, int type, int proto)
 	struct sim *s = sim_of(io);
 	int i;
 
-	assert(family == AF_INET && proto);
+	assert(family == AF_INET || family == AF_INET6);
+	assert(proto && proto != (family == AF_INET ? IPPROTO_ICMPV6 : IPPROTO_ICMP));
 	if (s->exhausted)
 		return -EMFILE;
-	i = sim_object_new(s, type == SOCK_STREAM ? KIND_SOCKET : KIND_DATAGRAM);
+	if (family == AF_INET6 && s->no_ipv6 == -EAFNOSUPPORT)
+		return -EAFNOSUPPORT;
+	i = sim_object_new(s, type == SOCK_STREAM ? KIND_SOCKET : KIND_DATAGRAM, family);
 	s->objects[i].outside = true;
 	return FD_BASE + i;
 }
@@ -198,8 +201,9 @@ int sim_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t 
 {
 	struct object *o = sim_object_of(sim_of(io), fd);
 
-	assert(o->outside && !o->connecting && len == sizeof(o->bound));
-	memcpy(&o->bound, addr, sizeof(o->bound));
+	assert(o->outside && !o->connecting && addr->sa_family == o->family &&
+	       len == sockaddr_len(addr));
+	memcpy(&o->bound, addr, len);
 	return 0;
 }
 
@@ -209,7 +213,7 @@ int sim_shutdown_write(struct io *io, int fd)
 	return 0;
 }
 
-/* Sockets stay until the far end has seen what happened to them; pipes go at once. */
+/* A connection stays as an object, so that the test can look at its far end. Others go at once. */
 void sim_close_fd(struct io *io, int fd)
 {
 	struct sim *s = sim_of(io);
@@ -225,8 +229,8 @@ void sim_close_fd(struct io *io, int fd)
 	if (o->kind == KIND_PIPE) {
 		if (!s->objects[o->pipe_peer].open) {
 			free(o->in);
-			s->objects[o->pipe_peer].kind = KIND_FREE;
-			o->kind = KIND_FREE;
+			sim_object_free(s, &s->objects[o->pipe_peer]);
+			sim_object_free(s, o);
 		}
 	} else if (o->kind == KIND_SOCKET && o->connected) {
 		/* Unread input turns a close into a reset, as in tcp_close(). */
@@ -235,7 +239,7 @@ void sim_close_fd(struct io *io, int fd)
 	} else {
 		if (o->kind == KIND_CHANNEL)
 			sim_channel_free(s, o);
-		o->kind = KIND_FREE;
+		sim_object_free(s, o);
 	}
 }
 
@@ -284,16 +288,19 @@ int sim_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_t t
 		   struct sockaddr *source, socklen_t *len)
 {
 	struct sim *s = sim_of(io);
-	struct sockaddr_in in;
+	const struct object *o = sim_object_of(s, fd);
+	int err = sim_addr_error(s, o, to, to_len);
+	union sock_addr a = {.in6 = {0}};
+	uint32_t host;
 
-	assert(sim_object_of(s, fd)->kind == KIND_DATAGRAM && to_len == sizeof(in) &&
-	       s->source_for);
-	memcpy(&in, to, sizeof(in));
-	in.sin_addr.s_addr = htonl(s->source_for(ntohl(in.sin_addr.s_addr)));
-	if (in.sin_addr.s_addr == 0)
-		return -ENETUNREACH;
-	memcpy(source, &in, sizeof(in));
-	*len = sizeof(in);
+	assert(o->kind == KIND_DATAGRAM && s->source_for && *len >= to_len);
+	memcpy(&a, to, to_len);
+	host = s->source_for(sim_host_of(&a));
+	if (err || host == 0)
+		return err ? err : -ENETUNREACH;
+	a = sim_addr(o->family, host, 1);
+	memcpy(source, &a, to_len);
+	*len = to_len;
 	return 0;
 }
 
@@ -303,12 +310,12 @@ int sim_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t le
 	struct object *o = sim_object_of(s, fd);
 
 	assert((o->kind == KIND_SOCKET || o->kind == KIND_DATAGRAM) && !o->connected &&
-	       len == sizeof(o->bound));
-	memcpy(&o->bound, addr, sizeof(o->bound));
+	       addr->sa_family == o->family && len == sockaddr_len(addr));
+	memcpy(&o->bound, addr, len);
 	o->mark = mark;
-	if (s->bind_error && (o->bound.sin_port || s->bind_error != -EADDRINUSE))
+	if (s->bind_error && (o->bound.in4.sin_port || s->bind_error != -EADDRINUSE))
 		return s->bind_error;
-	return 0;
+	return sim_addr_error(s, o, addr, len);
 }
 
 bool sim_paces(struct io *io, int fd)

@@ -49,7 +49,7 @@ static struct message message_take(struct message *queue, unsigned *n)
 	return m;
 }
 
-/* What it says, up to size bytes. It is gone then. */
+/* Copies up to size bytes of the message, and frees it. */
 static void message_read(struct message *m, void *buf, size_t size)
 {
 	memcpy(buf, m->large ? m->large : m->data, m->len < size ? m->len : size);
@@ -160,7 +160,7 @@ bool sim_channel_pass(struct sim *s, int from, int to)
 
 int sim_channel(struct sim *s)
 {
-	int i = sim_object_new(s, KIND_CHANNEL);
+	int i = sim_object_new(s, KIND_CHANNEL, 0);
 
 	s->objects[i].channel = calloc(1, sizeof(struct channel));
 	assert(s->objects[i].channel);

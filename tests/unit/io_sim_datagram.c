@@ -15,8 +15,8 @@ static unsigned connected_datagram_sockets(const struct sim *s)
 {
 	unsigned n = 0;
 
-	for (int i = 0; i < OBJECTS; i++)
-		n += s->objects[i].kind == KIND_DATAGRAM && s->objects[i].peer.sin_port;
+	for (int i = 0; i < s->used; i++)
+		n += s->objects[i].kind == KIND_DATAGRAM && s->objects[i].peer.in4.sin_port;
 	return n;
 }
 
@@ -24,9 +24,8 @@ int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_
 {
 	struct sim *s = sim_of(io);
 	struct object *o = sim_object_of(s, fd);
-	int err = o->error;
+	int err = o->error, refused = sim_addr_error(s, o, addr, len);
 
-	assert(len == sizeof(o->peer));
 	if (o->kind == KIND_DATAGRAM && s->local_ports &&
 	    connected_datagram_sockets(s) >= s->local_ports) {
 		s->ports_refused++;
@@ -41,7 +40,9 @@ int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_
 	if (o->kind == KIND_DATAGRAM && s->unreachable_port &&
 	    ((const struct sockaddr_in *)addr)->sin_port == htons(s->unreachable_port))
 		return -EADDRNOTAVAIL;
-	memcpy(&o->peer, addr, sizeof(o->peer));
+	if (refused)
+		return refused;
+	memcpy(&o->peer, addr, len);
 	o->connecting = o->kind == KIND_SOCKET;
 	return o->connecting ? -EINPROGRESS : 0;
 }
@@ -57,6 +58,29 @@ int sim_recv_error(struct io *io, int fd, struct io_error *out)
 	return 0;
 }
 
+/* The address that the datagram leaves from, if a control message says so. */
+static void read_source(const struct object *o, const struct msghdr *msg, union sock_addr *from)
+{
+	struct in6_pktinfo info6;
+	struct in_pktinfo info4;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(unsigned long)msg, c)) {
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			assert(o->family == AF_INET && c->cmsg_len == CMSG_LEN(sizeof(info4)));
+			memcpy(&info4, CMSG_DATA(c), sizeof(info4));
+			from->in4.sin_family = AF_INET;
+			from->in4.sin_addr = info4.ipi_spec_dst;
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			assert(o->family == AF_INET6 && c->cmsg_len == CMSG_LEN(sizeof(info6)));
+			memcpy(&info6, CMSG_DATA(c), sizeof(info6));
+			from->in6.sin6_family = AF_INET6;
+			from->in6.sin6_addr = info6.ipi6_addr;
+			from->in6.sin6_scope_id = info6.ipi6_ifindex;
+		}
+	}
+}
+
 static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint8_t *data,
 		     size_t len)
 {
@@ -66,16 +90,11 @@ static void sent_one(struct sim *s, int fd, const struct msghdr *msg, const uint
 	assert(s->n_sent <= OUT_MAX && len <= sizeof(d->data));
 	*d = (struct sim_datagram){.fd = fd, .len = len, .from = o->bound, .to = o->peer};
 	memcpy(d->data, data, len);
-	if (msg->msg_name)
-		memcpy(&d->to, msg->msg_name, sizeof(d->to));
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c;
-	     c = CMSG_NXTHDR((struct msghdr *)(unsigned long)msg, c))
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-			struct in_pktinfo info;
-
-			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			d->from.sin_addr = info.ipi_spec_dst;
-		}
+	if (msg->msg_name) {
+		d->to = (union sock_addr){.in6 = {0}};
+		memcpy(&d->to, msg->msg_name, msg->msg_namelen);
+	}
+	read_source(o, msg, &d->from);
 }
 
 ssize_t sim_ping_send(struct sim *s, int fd, const void *buf, size_t len)
@@ -118,6 +137,28 @@ static size_t segment_of(const struct msghdr *msg)
 	return segment;
 }
 
+/* The kernel refuses a link-local source or destination without an interface, and an interface that
+ * is not the destination's: ip6_datagram_send_ctl(). */
+static int name_error(const struct sim *s, const struct object *o, const struct msghdr *msg)
+{
+	union sock_addr to = {.in6 = {0}}, from = {.in6 = {0}};
+	uint32_t link;
+
+	assert(msg->msg_namelen <= sizeof(to));
+	memcpy(&to, msg->msg_name, msg->msg_namelen);
+	read_source(o, msg, &from);
+	if (o->family != AF_INET6)
+		return sim_addr_error(s, o, &to.sa, msg->msg_namelen);
+	link = from.in6.sin6_scope_id;
+	if (link && to.in6.sin6_scope_id && to.in6.sin6_scope_id != link)
+		return -EINVAL;
+	if (IN6_IS_ADDR_LINKLOCAL(&from.in6.sin6_addr) && !link && !to.in6.sin6_scope_id)
+		return -EINVAL;
+	if (link)
+		to.in6.sin6_scope_id = link;
+	return sim_addr_error(s, o, &to.sa, msg->msg_namelen);
+}
+
 ssize_t sim_sendmsg(struct io *io, int fd, const struct msghdr *msg, int flags)
 {
 	static uint8_t flat[65536];
@@ -125,6 +166,12 @@ ssize_t sim_sendmsg(struct io *io, int fd, const struct msghdr *msg, int flags)
 	size_t len = 0, segment = segment_of(msg), at = 0;
 
 	(void)flags;
+	if (msg->msg_name) {
+		int err = name_error(s, sim_object_of(s, fd), msg);
+
+		if (err)
+			return err;
+	}
 	if (segment && s->no_segments) {
 		s->segments_refused++;
 		return s->no_segments;
@@ -160,25 +207,42 @@ static struct op *receiver_of(struct sim *s, int object)
 }
 
 struct layout {
-	struct sockaddr_in name;
-	uint8_t control[CMSG_SPACE(sizeof(struct sockaddr_in)) + CMSG_SPACE(sizeof(int))]
+	union sock_addr name;
+	uint8_t control[CMSG_SPACE(sizeof(union sock_addr)) + CMSG_SPACE(sizeof(int))]
 		__attribute__((aligned(8)));
 	uint8_t payload[4096];
 };
 
-/* Of the address that the datagram was sent to; with a port: the original destination. */
-static size_t write_control(struct layout *at, const struct sockaddr_in *local, int segment)
+/* Fills in the message about the address that the datagram was sent to. Returns its length. */
+static size_t write_local(struct cmsghdr *c, const union sock_addr *local)
+{
+	bool ipv6 = local->sa.sa_family == AF_INET6;
+	struct in_pktinfo info4 = {.ipi_spec_dst = local->in4.sin_addr,
+				   .ipi_addr = local->in4.sin_addr};
+	struct in6_pktinfo info6 = {.ipi6_addr = local->in6.sin6_addr,
+				    .ipi6_ifindex = local->in6.sin6_scope_id};
+	size_t len = ipv6 ? sizeof(info6) : sizeof(info4);
+
+	c->cmsg_level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	c->cmsg_type = ipv6 ? IPV6_PKTINFO : IP_PKTINFO;
+	memcpy(CMSG_DATA(c), ipv6 ? (const void *)&info6 : (const void *)&info4, len);
+	if (local->in4.sin_port) {
+		c->cmsg_type = ipv6 ? IPV6_ORIGDSTADDR : IP_ORIGDSTADDR;
+		len = sockaddr_len(&local->sa);
+		memcpy(CMSG_DATA(c), local, len);
+	}
+	c->cmsg_len = CMSG_LEN(len);
+	return len;
+}
+
+static size_t write_control(struct layout *at, const union sock_addr *local, int segment)
 {
 	struct msghdr msg = {.msg_control = at->control, .msg_controllen = sizeof(at->control)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	struct in_pktinfo info = {.ipi_spec_dst = local->sin_addr, .ipi_addr = local->sin_addr};
-	size_t len = local->sin_port ? sizeof(*local) : sizeof(info);
+	size_t len;
 
 	memset(at->control, 0, sizeof(at->control));
-	c->cmsg_level = IPPROTO_IP;
-	c->cmsg_type = local->sin_port ? IP_ORIGDSTADDR : IP_PKTINFO;
-	c->cmsg_len = CMSG_LEN(len);
-	memcpy(CMSG_DATA(c), local->sin_port ? (const void *)local : (const void *)&info, len);
+	len = write_local(c, local);
 	if (!segment)
 		return CMSG_SPACE(len);
 	c = CMSG_NXTHDR(&msg, c);
@@ -189,19 +253,11 @@ static size_t write_control(struct layout *at, const struct sockaddr_in *local, 
 	return CMSG_SPACE(len) + CMSG_SPACE(sizeof(segment));
 }
 
-bool sim_datagram_in(struct sim *s, int fd, const struct sockaddr_in *client,
-		     const struct in_addr *local, const void *data, size_t len, uint16_t segment)
-{
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = *local};
-
-	return sim_datagram_to(s, fd, client, &to, data, len, segment);
-}
-
-bool sim_datagram_to(struct sim *s, int fd, const struct sockaddr_in *client,
-		     const struct sockaddr_in *local, const void *data, size_t len,
-		     uint16_t segment)
+bool sim_datagram_in(struct sim *s, int fd, const union sock_addr *client,
+		     const union sock_addr *local, const void *data, size_t len, uint16_t segment)
 {
 	int object = sim_index_of_fd(s, fd);
+	union sock_addr to = sim_addr_shown(&s->objects[object], local);
 	struct op *op = receiver_of(s, object);
 	struct layout *at;
 	uint16_t id = 0;
@@ -218,16 +274,16 @@ bool sim_datagram_to(struct sim *s, int fd, const struct sockaddr_in *client,
 	}
 	s->buf_used[id] = true;
 	at = (struct layout *)s->bufs[id];
-	at->name = *client;
+	at->name = sim_addr_shown(&s->objects[object], client);
 	assert(len <= sizeof(at->payload));
 	memcpy(at->payload, data, len);
 	sim_emit(s, op->handle, (int)len, true);
 	s->ready[s->n_ready - 1].has_dgram = true;
 	s->ready[s->n_ready - 1].dgram = (struct io_datagram){
-		.name = (struct sockaddr *)&at->name,
-		.name_len = sizeof(at->name),
+		.name = &at->name.sa,
+		.name_len = sockaddr_len(&at->name.sa),
 		.control = at->control,
-		.control_len = write_control(at, local, segment),
+		.control_len = write_control(at, &to, segment),
 		.payload = at->payload,
 		.len = len,
 		.buf_id = id,
@@ -286,10 +342,10 @@ bool sim_datagram_error(struct sim *s, int fd, int err)
 	return true;
 }
 
-void sim_queue_error(struct sim *s, int fd, const struct sockaddr_in *dest, int err)
+void sim_queue_error(struct sim *s, int fd, const union sock_addr *dest, int err, uint32_t info)
 {
 	struct object *o = sim_object_of(s, fd);
 
-	o->queued = (struct io_error){.err = err};
-	o->queued.dest.in4 = *dest;
+	assert(dest->sa.sa_family == o->family);
+	o->queued = (struct io_error){.dest = *dest, .err = err, .info = info};
 }

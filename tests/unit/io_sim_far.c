@@ -38,15 +38,24 @@ void sim_splice_takes(struct sim *s, uint64_t ns)
 	s->splice_ns = ns;
 }
 
-void sim_client_from(struct sim *s, int far, uint32_t address, uint16_t port)
+void sim_client_from(struct sim *s, int far, uint32_t host, uint16_t port)
 {
-	s->objects[far].peer = (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(address)};
+	s->objects[far].peer = sim_addr(s->objects[far].family, host, port);
+}
+
+void sim_client_is(struct sim *s, int far, const union sock_addr *from)
+{
+	s->objects[far].peer = sim_addr_shown(&s->objects[far], from);
 }
 
 void sim_routes(struct sim *s, uint32_t (*source_for)(uint32_t to))
 {
 	s->source_for = source_for;
+}
+
+void sim_no_ipv6(struct sim *s, int err)
+{
+	s->no_ipv6 = err;
 }
 
 void sim_fail_bind(struct sim *s, int err)
@@ -59,15 +68,28 @@ void sim_fail_bound(struct sim *s, int err)
 	s->bound_error = err;
 }
 
-struct sockaddr_in sim_bound(const struct sim *s, int far, uint32_t *mark)
+union sock_addr sim_connected_to(const struct sim *s, int far)
+{
+	return s->objects[far].peer;
+}
+
+union sock_addr sim_bound(const struct sim *s, int far, uint32_t *mark)
 {
 	*mark = s->objects[far].mark;
 	return s->objects[far].bound;
 }
 
-int sim_listener(struct sim *s)
+int sim_listener(struct sim *s, int family)
 {
-	return FD_BASE + sim_object_new(s, KIND_LISTENER);
+	return FD_BASE + sim_object_new(s, KIND_LISTENER, family);
+}
+
+int sim_listener_dual(struct sim *s)
+{
+	int fd = sim_listener(s, AF_INET6);
+
+	sim_object_of(s, fd)->dual = true;
+	return fd;
 }
 
 int sim_socket(struct sim *s, bool datagram)
@@ -82,7 +104,8 @@ int sim_socket(struct sim *s, bool datagram)
 
 int sim_socket_like(struct sim *s, const struct io_sock *is, bool used)
 {
-	int i = sim_object_new(s, is->type == SOCK_DGRAM ? KIND_DATAGRAM : KIND_SOCKET);
+	enum kind kind = is->type == SOCK_DGRAM ? KIND_DATAGRAM : KIND_SOCKET;
+	int i = sim_object_new(s, kind, is->family);
 
 	s->objects[i].is = *is;
 	s->objects[i].used = used;
@@ -96,7 +119,8 @@ int sim_client_connect(struct sim *s, int listener)
 
 	if (l->n_backlog == ARRAY_SIZE(l->backlog))
 		return -1;
-	i = sim_object_new(s, KIND_SOCKET);
+	i = sim_object_new(s, KIND_SOCKET, l->family);
+	s->objects[i].dual = l->dual;
 	s->objects[i].open = false; /* until it is accepted */
 	sim_make_connection(&s->objects[i]);
 	s->objects[i].since_ns = s->now_ns;
@@ -194,16 +218,16 @@ void sim_silent_port(struct sim *s, uint16_t port)
 	s->silent_port = port;
 }
 
-void sim_client_to(struct sim *s, int far, const struct sockaddr_in *dest)
+void sim_client_to(struct sim *s, int far, const union sock_addr *dest)
 {
-	s->objects[far].local = *dest;
+	s->objects[far].local = sim_addr_shown(&s->objects[far], dest);
 }
 
 int sim_outside(const struct sim *s, uint16_t port)
 {
-	for (int i = 0; i < OBJECTS; i++)
+	for (int i = 0; i < s->used; i++)
 		if (s->objects[i].kind != KIND_FREE && s->objects[i].outside &&
-		    s->objects[i].peer.sin_port == htons(port))
+		    s->objects[i].peer.in4.sin_port == htons(port))
 			return i;
 	return -1;
 }

@@ -10,16 +10,17 @@
  *   io_sim_call.c      calls that end at once
  *   io_sim_datagram.c  datagrams, both ends
  *   io_sim_channel.c   channels and netlink sockets, both ends
- *   io_sim_far.c       what the test does at the far ends, and what it makes go wrong
+ *   io_sim_far.c       what the test does at the far ends, and the faults that it sets
+ *   io_sim_addr.c      addresses of both families
  */
 
 #define FD_BASE 1000
-#define OBJECTS 4096
-/* What a socket takes: small, so that everything blocks often, or enough to be spliced. */
+#define OBJECTS 16384
+/* How many bytes a socket takes: few, so that everything blocks often, or enough to be spliced. */
 #define SOCKET_BYTES_SMALL 4096
 #define SOCKET_BYTES_LARGE 32768
 #define PIPE_BYTES	   65536
-#define OPS_MAX		   8192
+#define OPS_MAX		   16384
 #define BUFS		   16
 #define BUF_BYTES	   8192
 #define OUT_MAX		   4096
@@ -60,13 +61,15 @@ struct object {
 	struct queue *out; /* from the worker */
 	bool in_end, in_reset, out_end, out_reset;
 	bool connected;
-	bool flood;	 /* its input never ends, its output is swallowed */
+	bool flood;	 /* the far end sends without an end, and swallows what it gets */
 	int64_t urgent;	 /* bytes before the mark, -1: none */
 	int backlog[64]; /* listener: objects of connections to accept */
 	unsigned n_backlog;
-	struct sockaddr_in peer;  /* of a datagram socket; of an accepted connection */
-	struct sockaddr_in local; /* of an accepted connection: what it was made to */
-	struct sockaddr_in bound;
+	int family;
+	bool dual;	       /* listener of IPv6 that takes IPv4 clients, too */
+	union sock_addr peer;  /* of a datagram socket; of an accepted connection */
+	union sock_addr local; /* of an accepted connection: the address that it was made to */
+	union sock_addr bound;
 	bool outside;		/* made by the worker */
 	bool connecting;	/* connect(2) has begun */
 	int error;		/* what SO_ERROR has */
@@ -74,12 +77,11 @@ struct object {
 	uint8_t answer[64];	/* of a ping socket: what recv gets */
 	size_t answer_len;	/* 0: nothing */
 	uint32_t mark;
-	uint64_t since_ns;  /* a client's connection: it is there */
+	uint64_t since_ns;  /* a client's connection: when it was made */
 	uint64_t silent_ns; /* since when the far end owes an answer; 0: it does not */
-	struct io_sock is;  /* what a socket of the broker's is */
+	struct io_sock is;  /* the kind of a socket of the broker's */
 	bool used;
-	unsigned shared; /* so many descriptors of it beside the first: another worker's, or on
-			    their way */
+	unsigned shared; /* descriptors beside the first one: another worker's, or in a message */
 	struct channel *channel;
 };
 
@@ -92,7 +94,7 @@ struct op {
 	bool cancelled;
 };
 
-/* What a worker that does not run just now has in flight. */
+/* The operations of the worker that does not run just now. */
 struct aside {
 	struct op ops[OPS_MAX];
 	unsigned n_ops;
@@ -104,20 +106,22 @@ struct sim {
 	struct io io; /* first */
 	struct aside *aside;
 	uint64_t rng, now_ns;
-	uint64_t until_ns; /* the test's present: the clock goes no further */
+	uint64_t until_ns; /* the clock goes no further */
 	unsigned fault_percent;
 	size_t socket_bytes;
 	bool exhausted, hold_cancelled;
 	int accept_error, send_error, segments_refused;
 	uint16_t refused_port, silent_port, rejected_port;
-	int refusal;
-	uint64_t splice_ns; /* what each takes */
+	int refusal, no_ipv6;
+	uint64_t splice_ns; /* the time that a splice takes */
 	uint32_t (*source_for)(uint32_t to);
 	int bind_error, bound_error;
 	int no_segments;
 	unsigned local_ports, ports_refused;
 	uint16_t unreachable_port;
 	int last_server;
+	int first_free; /* no object before this one is free */
+	int used;	/* none from this one on has been used */
 	struct object objects[OBJECTS];
 	struct op ops[OPS_MAX];
 	unsigned n_ops;
@@ -138,7 +142,8 @@ struct sim *sim_of(struct io *io);
 bool sim_fault(struct sim *s);
 size_t sim_shorten(struct sim *s, size_t n);
 struct object *sim_object_of(struct sim *s, int fd);
-int sim_object_new(struct sim *s, enum kind kind);
+int sim_object_new(struct sim *s, enum kind kind, int family);
+void sim_object_free(struct sim *s, struct object *o);
 struct queue *sim_queue_new(void);
 void sim_queue_put(struct queue *q, const void *data, size_t n);
 void sim_queue_drop(struct queue *q, size_t n);
@@ -182,6 +187,13 @@ int sim_msg_send(struct io *io, int fd, const void *buf, size_t len);
 int sim_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const int *fds,
 		     size_t n_fds);
 ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
+
+/* io_sim_addr.c */
+/* Connects and datagrams: 0, or -errno when the kernel would refuse this address. */
+int sim_addr_error(const struct sim *s, const struct object *o, const struct sockaddr *addr,
+		   socklen_t len);
+/* An address as a socket of this object's family and kind shows it. */
+union sock_addr sim_addr_shown(const struct object *o, const union sock_addr *a);
 
 /* io_sim_datagram.c */
 int sim_connect_now(struct io *io, int fd, const struct sockaddr *addr, socklen_t len);

@@ -343,7 +343,7 @@ static void test_torn_request_ends_worker(void **state)
 		int fd;
 
 		world_open(&x, 1, 0);
-		fd = sim_listener(x.sim);
+		fd = sim_listener(x.sim, AF_INET);
 		sim_channel_put(x.sim, x.control, torn, lengths[i], &fd, 1);
 		assert_int_equal(ended_after(&x), 1);
 		assert_int_equal(sim_open_fds(x.sim), 2);
@@ -359,7 +359,7 @@ static void test_unknown_request_ends_worker(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	fd = sim_listener(x.sim);
+	fd = sim_listener(x.sim, AF_INET);
 	sim_channel_put(x.sim, x.control, &msg, sizeof(msg), &fd, 1);
 	assert_int_equal(ended_after(&x), 1);
 	assert_int_equal(sim_open_fds(x.sim), 2);
@@ -378,20 +378,20 @@ static void test_bad_ports_are_refused(void **state)
 	ask_add(&x, &msg, -1);
 	expect_answer(&x, msg.port_id, x.seq, -EBADF);
 	msg.proto = PORT_UDP + 1;
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
 	msg = port_msg(&x, PORT_TCP, 0);
 	msg.target.sa.sa_family = AF_UNIX;
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
 	msg = port_msg(&x, PORT_TCP, 0);
 	msg.slot = 8;
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
 	add_port(&x, PORT_TCP, 0);
 	msg = port_msg(&x, PORT_TCP, 0);
 	msg.port_id = --x.port_id;
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, -EEXIST);
 	ask_remove(&x, 12345);
 	expect_answer(&x, 12345, x.seq, -ENOENT);
@@ -408,7 +408,7 @@ static void test_port_without_its_descriptor(void **state)
 	(void)state;
 	world_open(&x, 1, 0);
 	msg = port_msg(&x, PORT_TCP, 0);
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	sim_channel_lose_fds(x.sim, x.control);
 	expect_answer(&x, msg.port_id, x.seq, -EBADF);
 	world_close(&x);
@@ -424,7 +424,7 @@ static void test_table_of_ports_is_full(void **state)
 	for (int i = 0; i < 8; i++)
 		add_port(&x, PORT_TCP, 0);
 	msg = port_msg(&x, PORT_TCP, 0);
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, -ENOSPC);
 	x.port_id = 3;
 	remove_port(&x);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmocka_all.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,154 +9,16 @@
 #include "ports/route.h"
 
 /*
- * Hand-over: two workers on one simulated kernel. The test is the parent of both, and of the
- * channel between them. Flows are in full transfer, in every state, and the hand-over begins, ends
- * or is given up at any moment.
+ * Hand-over: two workers on one simulated kernel. Flows transfer bytes and are in every state when
+ * the hand-over begins, which ends or is given up at any moment.
  */
 
 #define FLOWS 6
-#define MOST  60000
 
-static void begin_move(struct world *x, struct other *o)
-{
-	o->from = sim_channel(x->sim);
-	o->to = sim_channel(x->sim);
-	tell(x, x->control, DP_MSG_HAND_OVER, o->from);
-	tell(x, o->control, DP_MSG_TAKE_OVER, o->to);
-}
-
-static bool moved(struct world *x, int control, struct dp_msg *answer)
-{
-	if (!sim_channel_get(x->sim, control, answer, sizeof(*answer)))
-		return false;
-	assert_int_equal(answer->type, DP_MSG_DONE);
-	assert_int_equal(answer->port_id, 0);
-	assert_int_equal(answer->err, 0);
-	return true;
-}
-
-/* Either worker has a turn, or a message arrives. */
-static void step(struct world *x, struct other *o)
-{
-	switch (sim_random(x->sim, 3)) {
-	case 0:
-		turn(x);
-		feed_pools(x);
-		break;
-	case 1:
-		exchange(x, o);
-		turn(x);
-		feed_pools(x);
-		exchange(x, o);
-		break;
-	default:
-		sim_channel_pass(x->sim, o->from, o->to);
-		break;
-	}
-}
-
-/* The other one serves from now on. */
-static void commit(struct world *x, struct other *o)
-{
-	exchange(x, o);
-	tell(x, x->control, DP_MSG_GO, -1);
-	/* The old one may live for a moment. */
-	if (sim_random(x->sim, 2))
-		turn(x);
-	exchange(x, o);
-	kill(x);
-	exchange(x, o);
-}
-
-/* The present one goes on; the other is gone first. */
-static void give_up(struct world *x, struct other *o)
-{
-	exchange(x, o);
-	kill(x);
-	exchange(x, o);
-	tell(x, x->control, DP_MSG_GO, -1);
-	turn(x);
-}
-
-/* Streams */
-
-struct stream {
-	int from, to; /* far ends; -1: not there yet */
-	size_t written, read, most;
-	bool ended;
-};
-
-struct flow {
-	int client, server;
-	struct stream up, down;
-};
-
-static uint8_t byte_at(size_t at, unsigned flow, bool up)
-{
-	return (uint8_t)((at * 31 + at / 251) ^ (flow * 7) ^ (up ? 0x55 : 0));
-}
-
-static void write_some(struct world *x, struct stream *s, unsigned flow, bool up)
-{
-	uint8_t data[3000];
-	size_t n = 1 + sim_random(x->sim, sizeof(data));
-
-	if (s->ended)
-		return;
-	if (s->written >= s->most) {
-		sim_far_shutdown(x->sim, s->from);
-		s->ended = true;
-		return;
-	}
-	for (size_t i = 0; i < n; i++)
-		data[i] = byte_at(s->written + i, flow, up);
-	s->written += sim_far_write(x->sim, s->from, data, n);
-}
-
-static void read_some(struct world *x, struct stream *s, unsigned flow, bool up)
-{
-	uint8_t data[3000];
-	size_t n = sim_far_read(x->sim, s->to, data, 1 + sim_random(x->sim, sizeof(data)));
-
-	for (size_t i = 0; i < n; i++)
-		assert_int_equal(data[i], byte_at(s->read + i, flow, up));
-	s->read += n;
-}
-
-/* Clients and servers do something. slow: hardly anybody reads, so that pipes fill. */
-static void traffic(struct world *x, struct flow *flows, unsigned n, bool slow)
+static void open_flows(struct world *x, struct streams *flows, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		struct flow *f = &flows[i];
-
-		if (sim_random(x->sim, 2))
-			write_some(x, &f->up, i, true);
-		if (sim_random(x->sim, 2))
-			write_some(x, &f->down, i, false);
-		if (sim_random(x->sim, slow ? 16 : 2) == 0)
-			read_some(x, &f->up, i, true);
-		if (sim_random(x->sim, slow ? 16 : 2) == 0)
-			read_some(x, &f->down, i, false);
-	}
-}
-
-static bool all_done(struct world *x, struct flow *flows, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		struct flow *f = &flows[i];
-
-		if (!f->up.ended || !f->down.ended || f->up.read < f->up.written ||
-		    f->down.read < f->down.written || !sim_far_saw_end(x->sim, f->client) ||
-		    !sim_far_saw_end(x->sim, f->server))
-			return false;
-	}
-	return true;
-}
-
-static void open_flows(struct world *x, struct flow *flows, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		struct flow *f = &flows[i];
+		struct streams *f = &flows[i];
 
 		f->client = sim_client_connect(x->sim, x->listener);
 		do {
@@ -165,23 +26,20 @@ static void open_flows(struct world *x, struct flow *flows, unsigned n)
 			feed_pools(x);
 			f->server = sim_server_accept(x->sim);
 		} while (f->server < 0);
-		f->up = (struct stream){
-			.from = f->client, .to = f->server, .most = sim_random(x->sim, MOST)};
-		f->down = (struct stream){
-			.from = f->server, .to = f->client, .most = sim_random(x->sim, MOST)};
+		streams_begin(x, f, i);
 	}
 }
 
-/* A hand-over at any moment, to its end or given up on the way. */
-static void hand_over(struct world *x, struct flow *flows, unsigned n, struct dp_msg msg,
+/* A hand-over that begins at any moment, and is completed or given up. */
+static void hand_over(struct world *x, struct streams *flows, unsigned n, struct dp_msg msg,
 		      struct other *o)
 {
-	/* 0: to its end. */
+	/* 0: it is completed. */
 	unsigned give_up_after = sim_random(x->sim, 3) ? 0 : 1 + sim_random(x->sim, 30);
 	bool gave = false, took = false;
 	struct dp_msg answer;
 
-	begin_other(x, o);
+	begin_other(x, o, NULL);
 	offer(x, o, msg, x->listener);
 	begin_move(x, o);
 	for (unsigned i = 1; !(gave && took); i++) {
@@ -206,8 +64,8 @@ static void hand_over(struct world *x, struct flow *flows, unsigned n, struct dp
 
 static void run_transfers(uint64_t seed)
 {
-	struct flow flows[FLOWS];
-	struct other others[MOVES]; /* counters of a worker outlive it here */
+	struct streams flows[FLOWS];
+	struct other others[MOVES]; /* a worker's counters are in one of these */
 	struct dp_msg msg;
 	struct world x;
 
@@ -269,8 +127,8 @@ static void test_transfers(void **state)
 	many_runs(run_transfers);
 }
 
-/* Flows that are not open yet: without a socket, connecting, refused and tried again; and whose
- * clients or servers go meanwhile. All come to an end of their own. */
+/* Flows that are not open yet: they wait for a socket, connect, or are refused and try again. Some
+ * of their clients go meanwhile. None is lost, and none stays. */
 static void run_beginnings(uint64_t seed)
 {
 	struct other others[MOVES];
@@ -316,23 +174,33 @@ static void test_beginnings(void **state)
 	many_runs(run_beginnings);
 }
 
-/* UDP: each datagram once and in order, from the same socket for as long as its client talks. */
+/* UDP: each datagram arrives once and in order, and by one socket as long as its client talks. */
 
 #define CLIENTS 5
 
+/* Address of a host on a link. Its number is that of the link, too. */
+static union sock_addr on_link(uint8_t n, uint16_t port)
+{
+	return (union sock_addr){.in6 = {.sin6_family = AF_INET6,
+					 .sin6_port = htons(port),
+					 .sin6_scope_id = n,
+					 .sin6_addr = {.s6_addr = {0xfe, 0x80, [15] = n}}}};
+}
+
 struct talker {
-	struct sockaddr_in addr;
+	union sock_addr addr;
 	uint32_t sent, arrived;
 	int fd; /* that its datagrams leave by; -1: not known yet */
 };
 
 static void say(struct world *x, struct talker *talkers, uint32_t who)
 {
-	const struct in_addr local = {.s_addr = htonl(INADDR_LOOPBACK)};
 	struct talker *t = &talkers[who];
+	union sock_addr local = x->family == AF_INET6 ? on_link((uint8_t)(who + 1), 0)
+						      : sim_addr(AF_INET, INADDR_LOOPBACK, 0);
 	uint32_t words[2] = {who, t->sent};
 
-	/* At rest they wait in the kernel, which this one does not have. */
+	/* While both workers are at rest, datagrams wait in the kernel. This one refuses them. */
 	if (sim_datagram_in(x->sim, x->listener, &t->addr, &local, words, sizeof(words), 0))
 		t->sent++;
 }
@@ -356,6 +224,29 @@ static void hear(struct world *x, struct talker *talkers)
 	}
 }
 
+/* The servers answer: each client hears from the address that it has asked, on its own link. */
+static void answer_all(struct world *x, struct talker *talkers)
+{
+	union sock_addr server = sim_addr(x->target_family, INADDR_LOOPBACK, 80);
+	union sock_addr local = sim_addr(x->target_family, INADDR_LOOPBACK, 0);
+
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		struct talker *t = &talkers[i];
+		struct sim_datagram d;
+
+		assert_true(sim_datagram_in(x->sim, t->fd, &server, &local, "answer", 6, 0));
+		settle(x);
+		assert_true(sim_datagram_out(x->sim, &d));
+		assert_int_equal(d.len, 6);
+		assert_true(sockaddr_same_host(&d.to, &t->addr));
+		assert_int_equal(d.to.in4.sin_port, t->addr.in4.sin_port);
+		if (x->family != AF_INET6)
+			continue;
+		assert_int_equal(d.to.in6.sin6_scope_id, i + 1);
+		assert_int_equal(d.from.in6.sin6_scope_id, i + 1);
+	}
+}
+
 static void run_datagrams(uint64_t seed)
 {
 	struct talker talkers[CLIENTS];
@@ -365,10 +256,11 @@ static void run_datagrams(uint64_t seed)
 
 	open_world(&x, seed, PORT_UDP, &msg);
 	for (unsigned i = 0; i < CLIENTS; i++)
-		talkers[i] = (struct talker){.fd = -1,
-					     .addr = {.sin_family = AF_INET,
-						      .sin_port = htons((uint16_t)(5000 + i)),
-						      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+		talkers[i] = (struct talker){
+			.fd = -1,
+			.addr = x.family == AF_INET6
+					? on_link((uint8_t)(i + 1), 5000)
+					: sim_addr(AF_INET, INADDR_LOOPBACK, (uint16_t)(5000 + i))};
 	for (unsigned i = 0; i < MOVES; i++) {
 		x.no_sockets = sim_random(x.sim, 3) == 0;
 		for (unsigned k = sim_random(x.sim, 20); k > 0; k--) {
@@ -389,6 +281,7 @@ static void run_datagrams(uint64_t seed)
 		assert_int_equal(talkers[i].arrived, talkers[i].sent);
 	assert_int_equal(x.w->stats->udp_flows, CLIENTS);
 	assert_int_equal(x.w->stats->udp_dropped, 0);
+	answer_all(&x, talkers);
 	world_close(&x);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hand-over of what makes no sense: it is refused, and its descriptors are closed. */
+/* Messages of a hand-over that make no sense are refused, and their descriptors are closed. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -30,7 +30,7 @@ static int outcome(struct world *x, struct other *o, struct dp_msg *answer)
 static void begin_taking(struct world *x, struct other *o, struct dp_msg *msg)
 {
 	open_world(x, 30, PORT_TCP, msg);
-	begin_other(x, o);
+	begin_other(x, o, NULL);
 	offer(x, o, *msg, x->listener);
 	o->to = sim_channel(x->sim);
 	tell(x, o->control, DP_MSG_TAKE_OVER, o->to);
@@ -88,7 +88,7 @@ static void test_refused(void **state)
 	}
 }
 
-/* A message whose descriptors are not those that it tells of. */
+/* A message that has more or fewer descriptors than it says. */
 static void test_descriptors_do_not_fit(void **state)
 {
 	(void)state;
@@ -110,7 +110,7 @@ static void test_descriptors_do_not_fit(void **state)
 	}
 }
 
-/* A flow of a port that is not there is lost, and said to be; the others are not. */
+/* A flow of an unknown port is lost, and reported as lost. Other flows are taken over. */
 static void test_port_is_not_there(void **state)
 {
 	struct handover_head end = {.type = HANDOVER_END};
@@ -136,7 +136,7 @@ static void test_port_is_not_there(void **state)
 	end_taking(&x, &o);
 }
 
-/* The giving one dies before it has given all. */
+/* The giving worker dies before it has sent everything. */
 static void test_channel_ends(void **state)
 {
 	struct dp_msg msg, answer;

@@ -98,14 +98,14 @@ static void test_slot_of_an_earlier_port(void **state)
 	memset(&x.ports[3], 0x11, sizeof(x.ports[3]));
 	msg = port_msg(&x, PORT_TCP, 0);
 	msg.slot = 3;
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, 0);
 	assert_int_equal(x.ports[3].opened, 0);
 	x.ports[3].opened = 5;
 	msg = port_msg(&x, PORT_TCP, 0);
 	msg.slot = 3;
 	msg.slot_used = false;
-	ask_add(&x, &msg, sim_listener(x.sim));
+	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, 0);
 	assert_int_equal(x.ports[3].opened, 5);
 	world_close(&x);

@@ -5,7 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/ip.h>
+#include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 #include <string.h>
 
@@ -25,20 +25,20 @@ static void test_udp_one_mapping_for_all(void **state)
 	a = sent(&o, "one");
 	b = sent(&o, "two");
 	c = sent(&o, "three");
-	expect_addr(&a.to, SERVER, 6000);
-	expect_addr(&b.to, SERVER + 1, 6001);
+	expect_addr(&o, &a.to, SERVER, 6000);
+	expect_addr(&o, &b.to, SERVER + 1, 6001);
 	assert_int_equal(a.fd, b.fd);
 	assert_int_not_equal(a.fd, c.fd);
 	assert_int_equal(o.x.stats.out_udp_flows, 2);
 	/* Answers come from the address that was asked, also from another port of it. */
 	send_down(&o, a.fd, SERVER + 1, 6001, "from two");
 	b = sent(&o, "from two");
-	expect_addr(&b.from, SERVER + 1, 6001);
-	expect_addr(&b.to, INSIDE, 4000);
+	expect_addr(&o, &b.from, SERVER + 1, 6001);
+	expect_addr(&o, &b.to, INSIDE, 4000);
 	send_down(&o, a.fd, SERVER + 1, 7777, "other port");
 	b = sent(&o, "other port");
-	expect_addr(&b.from, SERVER + 1, 7777);
-	/* From nobody else. */
+	expect_addr(&o, &b.from, SERVER + 1, 7777);
+	/* No others are let in. */
 	send_down(&o, a.fd, SERVER + 2, 6001, "stranger");
 	send_down(&o, c.fd, SERVER + 1, 6001, "not yours");
 	expect_nothing_sent(&o);
@@ -72,7 +72,7 @@ static void test_udp_expires(void **state)
 	out_world_close(&o);
 }
 
-/* Each has written to one address: none takes the answers of another. */
+/* Each mapping has written to one address, and takes no answers for another. */
 static void test_udp_answers_are_for_one_mapping(void **state)
 {
 	struct out_world o;
@@ -95,7 +95,7 @@ static void test_udp_answers_are_for_one_mapping(void **state)
 	out_world_close(&o);
 }
 
-/* Of all, those to port 53 too. */
+/* The oldest of all mappings goes, also for one to port 53. */
 static void test_udp_oldest_of_all_goes(void **state)
 {
 	struct out_world o;
@@ -105,7 +105,7 @@ static void test_udp_oldest_of_all_goes(void **state)
 	send_up(&o, 4000, SERVER, 6000, "oldest");
 	for (uint16_t i = 1; o.x.stats.out_udp_evicted == 0; i++)
 		send_up(&o, (uint16_t)(4000 + i), SERVER, 53, "newer");
-	/* Mappings to port 53 have all been there, and expire; the other has gone before. */
+	/* Mappings to port 53 have expired by now, and the oldest one went before. */
 	pass(&o.x, 30 * SECOND_NS);
 	assert_int_equal(o.x.stats.out_udp_flows, 0);
 	out_world_close(&o);
@@ -133,19 +133,19 @@ static void test_udp_least_recently_used_goes(void **state)
 	out_world_close(&o);
 }
 
-/* Descriptors, and the host's ports: a new mapping has an old one's. */
+/* When descriptors or the host's ports are used up, a new mapping takes those of an old one. */
 static void test_udp_shares_are_kept(void **state)
 {
 	struct out_world o;
 	struct sim_datagram d;
 
 	(void)state;
-	out_world_open_with(&o, 1, 0, 12, true);
+	out_world_open_with(&o, 1, 0, 20, true);
 	for (uint16_t i = 0; i < 30; i++) {
 		send_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "hello");
 		sent(&o, "hello");
 	}
-	assert_true(o.x.w->out.fds <= 12);
+	assert_true(o.x.w->out.fds <= 20);
 	out_world_close(&o);
 	out_world_open(&o);
 	o.ports.max = 4;
@@ -159,21 +159,22 @@ static void test_udp_shares_are_kept(void **state)
 	out_world_close(&o);
 }
 
-/* A flood of new senders makes no more sockets than its rate. */
+/* A flood of new senders makes no more sockets than the rate allows. */
 static void test_udp_evictions_have_a_rate(void **state)
 {
-	struct sockaddr_in dest = addr_of(SERVER, 6000);
+	union sock_addr dest;
 	struct out_world o;
 	struct sim_datagram d;
 	uint64_t begun_ns;
 
 	(void)state;
 	out_world_open(&o);
+	dest = out_addr(&o, SERVER, 6000);
 	begun_ns = sim_now(o.x.sim);
 	for (uint16_t i = 0; i < 300; i++) {
-		struct sockaddr_in client = addr_of(INSIDE, (uint16_t)(4000 + i));
+		union sock_addr client = out_addr(&o, INSIDE, (uint16_t)(4000 + i));
 
-		sim_datagram_to(o.x.sim, o.udp, &client, &dest, "flood", 5, 0);
+		sim_datagram_in(o.x.sim, out_of_family(&o, o.udp), &client, &dest, "flood", 5, 0);
 		turn(&o.x);
 		while (sim_datagram_out(o.x.sim, &d))
 			;
@@ -184,53 +185,29 @@ static void test_udp_evictions_have_a_rate(void **state)
 	out_world_close(&o);
 }
 
-static void expect_icmp(struct out_world *o, uint8_t code, uint32_t from, uint16_t client_port,
-			uint16_t port)
-{
-	struct {
-		struct iphdr ip;
-		struct icmphdr icmp;
-		struct iphdr quoted;
-		uint16_t source, dest, len, check;
-	} __attribute__((packed)) p;
-	struct sim_datagram d;
-
-	assert_true(sim_datagram_out(o->x.sim, &d));
-	assert_int_equal(d.fd, o->raw);
-	assert_int_equal(d.len, sizeof(p));
-	memcpy(&p, d.data, sizeof(p));
-	assert_int_equal(ntohl(p.ip.saddr), from);
-	assert_int_equal(ntohl(p.ip.daddr), INSIDE);
-	assert_int_equal(p.icmp.type, ICMP_DEST_UNREACH);
-	assert_int_equal(p.icmp.code, code);
-	assert_int_equal(ntohl(p.quoted.saddr), INSIDE);
-	assert_int_equal(ntohl(p.quoted.daddr), from);
-	assert_int_equal(ntohs(p.source), client_port);
-	assert_int_equal(ntohs(p.dest), port);
-}
-
 static void test_udp_errors_are_passed_on(void **state)
 {
 	struct out_world o;
-	struct sockaddr_in dest = addr_of(SERVER, 6000);
+	union sock_addr dest;
 	struct sim_datagram d;
 
 	(void)state;
 	out_world_open(&o);
+	dest = out_addr(&o, SERVER, 6000);
 	send_up(&o, 4000, SERVER, 6000, "hello");
 	d = sent(&o, "hello");
-	sim_queue_error(o.x.sim, d.fd, &dest, ECONNREFUSED);
+	sim_queue_error(o.x.sim, d.fd, &dest, ECONNREFUSED, 0);
 	assert_true(sim_datagram_error(o.x.sim, d.fd, -ECONNREFUSED));
 	settle(&o.x);
-	expect_icmp(&o, ICMP_PORT_UNREACH, SERVER, 4000, 6000);
+	expect_icmp(&o, ICMP_PORT_UNREACH, ICMP6_DST_UNREACH_NOPORT, SERVER, 4000, 6000);
 	/* The mapping goes on. */
 	send_up(&o, 4000, SERVER, 6000, "again");
 	assert_int_equal(sent(&o, "again").fd, d.fd);
-	/* Where nobody may go, and what is not served. */
+	/* An address where nobody may go, and a port that is not served. */
 	send_up(&o, 4000, INADDR_LOOPBACK, 6000, "x");
-	expect_icmp(&o, ICMP_PKT_FILTERED, INADDR_LOOPBACK, 4000, 6000);
+	expect_icmp(&o, ICMP_PKT_FILTERED, ICMP6_DST_UNREACH_ADMIN, INADDR_LOOPBACK, 4000, 6000);
 	send_up(&o, 4000, DNS, 54, "x");
-	expect_icmp(&o, ICMP_PORT_UNREACH, DNS, 4000, 54);
+	expect_icmp(&o, ICMP_PORT_UNREACH, ICMP6_DST_UNREACH_NOPORT, DNS, 4000, 54);
 	assert_int_equal(o.x.stats.out_udp_prohibited, 2);
 	out_world_close(&o);
 }
@@ -247,12 +224,12 @@ static void test_gateway_has_a_socket_of_its_own(void **state)
 	send_up(&o, 4000, GATEWAY, 6000, "host");
 	world = sent(&o, "world");
 	host = sent(&o, "host");
-	expect_addr(&host.to, INADDR_LOOPBACK, 6000);
+	expect_addr(&o, &host.to, INADDR_LOOPBACK, 6000);
 	assert_int_not_equal(world.fd, host.fd);
 	send_down(&o, host.fd, INADDR_LOOPBACK, 6000, "answer");
 	host = sent(&o, "answer");
-	expect_addr(&host.from, GATEWAY, 6000);
-	expect_addr(&host.to, INSIDE, 4000);
+	expect_addr(&o, &host.from, GATEWAY, 6000);
+	expect_addr(&o, &host.to, INSIDE, 4000);
 	out_world_close(&o);
 }
 
@@ -266,33 +243,33 @@ static void test_next_resolver_by_udp(void **state)
 	feed_router(&o);
 	send_up(&o, 4000, DNS, 53, "who");
 	d = sent(&o, "who");
-	expect_addr(&d.to, RESOLVER, 53);
+	expect_addr(&o, &d.to, RESOLVER, 53);
 	send_down(&o, d.fd, RESOLVER, 53, "he");
 	d = sent(&o, "he");
-	expect_addr(&d.from, DNS, 53);
-	/* Asked again at once: the same. Asked again later without an answer: the next. */
+	expect_addr(&o, &d.from, DNS, 53);
+	/* A question that is repeated at once goes to the same resolver; later to the next one. */
 	send_up(&o, 4001, DNS, 53, "who");
 	send_up(&o, 4001, DNS, 53, "who");
 	sent(&o, "who");
 	d = sent(&o, "who");
-	expect_addr(&d.to, RESOLVER, 53);
+	expect_addr(&o, &d.to, RESOLVER, 53);
 	pass(&o.x, 2 * SECOND_NS);
 	send_up(&o, 4001, DNS, 53, "who");
 	d = sent(&o, "who");
-	expect_addr(&d.to, RESOLVER + 1, 53);
+	expect_addr(&o, &d.to, RESOLVER + 1, 53);
 	send_down(&o, d.fd, RESOLVER + 1, 53, "she");
 	d = sent(&o, "she");
-	expect_addr(&d.from, DNS, 53);
-	/* Others ask that one from now on. */
+	expect_addr(&o, &d.from, DNS, 53);
+	/* Other clients ask that resolver from now on. */
 	send_up(&o, 4002, DNS, 53, "who");
 	d = sent(&o, "who");
-	expect_addr(&d.to, RESOLVER + 1, 53);
+	expect_addr(&o, &d.to, RESOLVER + 1, 53);
 	assert_int_equal(o.x.stats.out_dns_queries, 5);
 	out_world_close(&o);
 }
 
-/* A resolver's new port for each question: an answered one makes room at once, however many there
- * are, and before others that are older. */
+/* A resolver inside uses a new port for each question. A mapping whose question was answered makes
+ * room at once, before older ones. */
 static void test_answered_questions_make_room(void **state)
 {
 	struct out_world o;
@@ -328,14 +305,14 @@ static void test_new_resolvers(void **state)
 	feed_router(&o);
 	send_up(&o, 4000, DNS, 53, "who");
 	d = sent(&o, "who");
-	expect_addr(&d.to, RESOLVER, 53);
-	msg.target.in4 = addr_of(RESOLVER + 7, 53);
+	expect_addr(&o, &d.to, RESOLVER, 53);
+	msg.target = out_addr(&o, RESOLVER + 7, 53);
 	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), NULL, 0);
 	settle(&o.x);
 	send_up(&o, 4000, DNS, 53, "who");
 	d = sent(&o, "who");
-	expect_addr(&d.to, RESOLVER + 7, 53);
-	/* The one before is not listened to any more. */
+	expect_addr(&o, &d.to, RESOLVER + 7, 53);
+	/* Answers of the resolver before are dropped. */
 	send_down(&o, d.fd, RESOLVER, 53, "late");
 	expect_nothing_sent(&o);
 	out_world_close(&o);
@@ -349,21 +326,21 @@ static void test_router_is_another(void **state)
 
 	(void)state;
 	out_world_open(&o);
-	sim_channel_end(o.x.sim, o.channel);
+	sim_channel_end(o.x.sim, o.x.router);
 	send_up(&o, 4000, SERVER, 6000, "hello");
 	d = sent(&o, "hello");
 	send_down(&o, d.fd, SERVER, 6000, "lost");
 	expect_nothing_sent(&o);
-	o.channel = sim_channel(o.x.sim);
-	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.channel, 1);
+	o.x.router = sim_channel(o.x.sim);
+	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.x.router, 1);
 	feed_router(&o);
 	send_down(&o, d.fd, SERVER, 6000, "arrives");
 	d = sent(&o, "arrives");
-	expect_addr(&d.from, SERVER, 6000);
+	expect_addr(&o, &d.from, SERVER, 6000);
 	out_world_close(&o);
 }
 
-/* The next one comes before the end of the first is heard. */
+/* The next channel comes before the end of the first is noticed. */
 static void test_router_is_another_already(void **state)
 {
 	struct out_world o;
@@ -373,9 +350,9 @@ static void test_router_is_another_already(void **state)
 
 	(void)state;
 	out_world_open(&o);
-	first = o.channel;
-	o.channel = sim_channel(o.x.sim);
-	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.channel, 1);
+	first = o.x.router;
+	o.x.router = sim_channel(o.x.sim);
+	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.x.router, 1);
 	settle(&o.x);
 	sim_channel_end(o.x.sim, first);
 	feed_router(&o);
@@ -405,5 +382,5 @@ int main(void)
 		cmocka_unit_test(test_router_is_another_already),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests);
 }

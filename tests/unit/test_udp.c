@@ -289,5 +289,5 @@ int main(void)
 		cmocka_unit_test(test_completion_of_an_earlier_flow),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests);
 }

@@ -10,14 +10,11 @@
 
 /* Datagrams of UDP flows that have no socket yet: the broker has not answered. */
 
-static const struct in_addr local = {.s_addr = 0x0100000a};
-
 static void from_client(struct world *x, unsigned client, const void *data, size_t len,
 			uint16_t segment)
 {
-	struct sockaddr_in from = {.sin_family = AF_INET,
-				   .sin_port = htons((uint16_t)(2000 + client)),
-				   .sin_addr.s_addr = htonl(0x0a000001)};
+	union sock_addr from = sim_addr(x->family, 0x0a000001, (uint16_t)(2000 + client));
+	union sock_addr local = sim_addr(x->family, 0x0a000002, 0);
 
 	assert_true(sim_datagram_in(x->sim, x->listener, &from, &local, data, len, segment));
 	turn(x);
@@ -160,5 +157,5 @@ int main(void)
 		cmocka_unit_test(test_kept_copies_give_way),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests);
 }

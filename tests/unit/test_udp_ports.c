@@ -219,5 +219,5 @@ int main(void)
 		cmocka_unit_test(test_budget_comes_back),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests);
 }

@@ -12,22 +12,35 @@
 
 /* Datagrams of published ports, both directions, on the simulated kernel. */
 
-static struct sockaddr_in client_address(unsigned n)
+static union sock_addr client_address(const struct world *x, unsigned n)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET,
-				    .sin_port = htons((uint16_t)(20000 + n)),
-				    .sin_addr.s_addr = htonl(0x0a000001)};
+	return sim_addr(x->family, 0x0a000001, (uint16_t)(20000 + n));
 }
 
-static const struct in_addr local_a = {.s_addr = 0x0100000a}, local_b = {.s_addr = 0x0200000a};
+/* Hosts of ours that clients write to. */
+#define LOCAL_A 0x0a000002
+#define LOCAL_B 0x0a000003
 
-static void send_in(struct world *x, unsigned client, const struct in_addr *local, const char *text,
+static bool put_in(struct world *x, unsigned client, uint32_t local, const void *data, size_t len,
+		   uint16_t segment)
+{
+	union sock_addr from = client_address(x, client), to = sim_addr(x->family, local, 0);
+
+	return sim_datagram_in(x->sim, x->listener, &from, &to, data, len, segment);
+}
+
+static void send_in(struct world *x, unsigned client, uint32_t local, const char *text,
 		    uint16_t segment)
 {
-	struct sockaddr_in from = client_address(client);
+	assert_true(put_in(x, client, local, text, strlen(text), segment));
+}
 
-	assert_true(
-		sim_datagram_in(x->sim, x->listener, &from, local, text, strlen(text), segment));
+/* The server that d was sent to answers. */
+static bool answer(struct world *x, const struct sim_datagram *d, const void *data, size_t len)
+{
+	union sock_addr local = sim_addr(x->target_family, LOCAL_A, 0);
+
+	return sim_datagram_in(x->sim, d->fd, &d->to, &local, data, len, 0);
 }
 
 static void expect_out(struct world *x, const char *text, struct sim_datagram *d)
@@ -51,20 +64,20 @@ static void test_udp_answers_from_address_asked(void **state)
 
 	(void)state;
 	udp_world(&x);
-	send_in(&x, 1, &local_a, "one", 0);
-	send_in(&x, 1, &local_b, "two", 0);
+	send_in(&x, 1, LOCAL_A, "one", 0);
+	send_in(&x, 1, LOCAL_B, "two", 0);
 	settle(&x);
 	expect_out(&x, "one", &d);
 	expect_out(&x, "two", &e);
 	assert_int_not_equal(d.fd, e.fd);
-	assert_int_equal(ntohs(d.to.sin_port), 80);
+	assert_int_equal(ntohs(d.to.in4.sin_port), 80);
 	assert_int_equal(x.stats.udp_flows, 2);
-	assert_true(sim_datagram_in(x.sim, e.fd, &d.to, &local_a, "answer", 6, 0));
+	assert_true(answer(&x, &e, "answer", 6));
 	settle(&x);
 	expect_out(&x, "answer", &d);
 	assert_int_equal(d.fd, x.listener);
-	assert_int_equal(d.from.sin_addr.s_addr, local_b.s_addr);
-	assert_int_equal(ntohs(d.to.sin_port), 20001);
+	assert_int_equal(sim_host_of(&d.from), LOCAL_B);
+	assert_int_equal(ntohs(d.to.in4.sin_port), 20001);
 	world_close(&x);
 }
 
@@ -75,16 +88,16 @@ static void test_udp_runs_and_batches(void **state)
 
 	(void)state;
 	udp_world(&x);
-	send_in(&x, 1, &local_a, "first", 0);
+	send_in(&x, 1, LOCAL_A, "first", 0);
 	settle(&x);
 	expect_out(&x, "first", &d);
 	/* A run of the kernel's, equal ones, and a shorter one that ends the message. */
-	send_in(&x, 1, &local_a, "aaabbbcc", 3);
-	send_in(&x, 1, &local_a, "ddd", 0);
-	send_in(&x, 1, &local_a, "eee", 0);
-	send_in(&x, 1, &local_a, "f", 0);
-	send_in(&x, 1, &local_a, "", 0);
-	send_in(&x, 1, &local_a, "gg", 0);
+	send_in(&x, 1, LOCAL_A, "aaabbbcc", 3);
+	send_in(&x, 1, LOCAL_A, "ddd", 0);
+	send_in(&x, 1, LOCAL_A, "eee", 0);
+	send_in(&x, 1, LOCAL_A, "f", 0);
+	send_in(&x, 1, LOCAL_A, "", 0);
+	send_in(&x, 1, LOCAL_A, "gg", 0);
 	settle(&x);
 	expect_out(&x, "aaa", &d);
 	expect_out(&x, "bbb", &d);
@@ -107,7 +120,7 @@ static void test_udp_without_segmentation(void **state)
 	(void)state;
 	udp_world(&x);
 	sim_no_segments(x.sim, -EIO);
-	send_in(&x, 1, &local_a, "aaabbbcc", 3);
+	send_in(&x, 1, LOCAL_A, "aaabbbcc", 3);
 	settle(&x);
 	expect_out(&x, "aaa", &d);
 	expect_out(&x, "bbb", &d);
@@ -124,8 +137,8 @@ static void test_udp_first_datagrams_wait_for_socket(void **state)
 	(void)state;
 	world_open(&x, 1, 0);
 	add_port(&x, PORT_UDP, 0);
-	send_in(&x, 1, &local_a, "a", 0);
-	send_in(&x, 1, &local_a, "b", 0);
+	send_in(&x, 1, LOCAL_A, "a", 0);
+	send_in(&x, 1, LOCAL_A, "b", 0);
 	turn(&x);
 	assert_false(sim_datagram_out(x.sim, &d));
 	settle(&x);
@@ -139,7 +152,6 @@ static void test_udp_first_datagrams_wait_for_socket(void **state)
 static void many_first_datagrams(size_t len, uint16_t segment)
 {
 	static uint8_t data[4000];
-	struct sockaddr_in from;
 	struct sim_datagram d;
 	struct world x;
 	unsigned n = 0;
@@ -147,10 +159,8 @@ static void many_first_datagrams(size_t len, uint16_t segment)
 	world_open_with(&x, 1, 0, 1000);
 	add_port(&x, PORT_UDP, 0);
 	for (unsigned i = 0; i < 12; i++) {
-		from = client_address(i);
 		memset(data, 'a' + (int)i, len);
-		assert_true(
-			sim_datagram_in(x.sim, x.listener, &from, &local_a, data, len, segment));
+		assert_true(put_in(&x, i, LOCAL_A, data, len, segment));
 		turn(&x);
 	}
 	settle(&x);
@@ -183,12 +193,12 @@ static void test_udp_flows_expire(void **state)
 
 	(void)state;
 	udp_world(&x);
-	send_in(&x, 1, &local_a, "a", 0);
-	send_in(&x, 2, &local_a, "b", 0);
+	send_in(&x, 1, LOCAL_A, "a", 0);
+	send_in(&x, 2, LOCAL_A, "b", 0);
 	settle(&x);
 	assert_int_equal(x.stats.udp_flows, 2);
 	pass(&x, 60 * SECOND_NS);
-	send_in(&x, 2, &local_a, "c", 0);
+	send_in(&x, 2, LOCAL_A, "c", 0);
 	settle(&x);
 	assert_int_equal(x.stats.udp_flows, 2); /* neither has been idle for 90 s */
 	pass(&x, 60000000000ull);
@@ -208,7 +218,7 @@ static void test_udp_spoofed_sources_do_not_grow(void **state)
 	(void)state;
 	udp_world(&x);
 	for (unsigned i = 0; i < 500; i++) {
-		send_in(&x, i, &local_a, "x", 0);
+		send_in(&x, i, LOCAL_A, "x", 0);
 		turn(&x);
 		feed_pools(&x);
 		while (sim_datagram_out(x.sim, &d))
@@ -226,7 +236,6 @@ static void test_udp_spoofed_sources_do_not_grow(void **state)
 
 static void test_udp_buffers_run_out_and_come_back(void **state)
 {
-	struct sockaddr_in from = client_address(1);
 	struct sim_datagram d;
 	struct world x;
 	unsigned taken = 0;
@@ -234,12 +243,12 @@ static void test_udp_buffers_run_out_and_come_back(void **state)
 	(void)state;
 	udp_world(&x);
 	for (unsigned i = 0; i < 40; i++)
-		taken += sim_datagram_in(x.sim, x.listener, &from, &local_a, "x", 1, 0);
+		taken += put_in(&x, 1, LOCAL_A, "x", 1, 0);
 	assert_int_equal(taken, 16);
 	settle(&x);
 	while (sim_datagram_out(x.sim, &d))
 		;
-	send_in(&x, 1, &local_a, "again", 0);
+	send_in(&x, 1, LOCAL_A, "again", 0);
 	settle(&x);
 	expect_out(&x, "again", &d);
 	world_close(&x);
@@ -262,9 +271,9 @@ struct udp_run {
 	uint64_t in, out; /* datagrams that the kernel took */
 };
 
-static const struct in_addr *local_of(uint32_t client)
+static uint32_t local_of(uint32_t client)
 {
-	return client % 2 ? &local_a : &local_b;
+	return client % 2 ? LOCAL_A : LOCAL_B;
 }
 
 static void put_mark(uint8_t *at, size_t len, uint32_t client, uint32_t seq)
@@ -292,7 +301,6 @@ static void udp_send_run(struct udp_run *r)
 {
 	uint32_t client = sim_random(r->x.sim, UDP_CLIENTS), n = 1 + sim_random(r->x.sim, 4);
 	size_t segment = sizeof(struct udp_mark) + sim_random(r->x.sim, 1000), len = 0;
-	struct sockaddr_in from = client_address(client);
 	uint8_t data[4096];
 
 	if (sim_random(r->x.sim, 2))
@@ -306,8 +314,8 @@ static void udp_send_run(struct udp_run *r)
 		put_mark(data + len, one, client, ++r->sent[client]);
 		len += one;
 	}
-	if (sim_datagram_in(r->x.sim, r->x.listener, &from, local_of(client), data, len,
-			    len > segment ? (uint16_t)segment : 0))
+	if (put_in(&r->x, client, local_of(client), data, len,
+		   len > segment ? (uint16_t)segment : 0))
 		r->in += (len + segment - 1) / segment;
 }
 
@@ -321,15 +329,16 @@ static void udp_at_server(struct udp_run *r, const struct sim_datagram *d)
 	assert_true(mark.seq > r->seen[mark.client]);
 	r->seen[mark.client] = mark.seq;
 	if (sim_random(r->x.sim, 2))
-		r->out += sim_datagram_in(r->x.sim, d->fd, &d->to, &local_a, d->data, d->len, 0);
+		r->out += answer(&r->x, d, d->data, d->len);
 }
 
 static void udp_at_client(struct udp_run *r, const struct sim_datagram *d)
 {
 	struct udp_mark mark = check_mark(d);
 
-	assert_int_equal(ntohs(d->to.sin_port), 20000 + mark.client);
-	assert_int_equal(d->from.sin_addr.s_addr, local_of(mark.client)->s_addr);
+	assert_int_equal(ntohs(d->to.in4.sin_port), 20000 + mark.client);
+	assert_int_equal(d->from.sa.sa_family, r->x.family);
+	assert_int_equal(sim_host_of(&d->from), local_of(mark.client));
 	assert_true(mark.seq > r->answered[mark.client]);
 	r->answered[mark.client] = mark.seq;
 }
@@ -353,6 +362,7 @@ static void run_udp(uint64_t seed, bool unused, unsigned faults)
 
 	(void)unused;
 	world_open(&r.x, seed, faults);
+	draw_families(&r.x);
 	for (unsigned i = 0; i < UDP_CLIENTS; i++)
 		r.fd[i] = -1;
 	add_port(&r.x, PORT_UDP, 0);
@@ -389,6 +399,9 @@ static void test_udp_datagrams_arrive_whole(void **state)
 
 int main(void)
 {
+	const struct CMUnitTest random[] = {
+		cmocka_unit_test(test_udp_datagrams_arrive_whole),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_udp_answers_from_address_asked),
 		cmocka_unit_test(test_udp_runs_and_batches),
@@ -398,8 +411,7 @@ int main(void)
 		cmocka_unit_test(test_udp_flows_expire),
 		cmocka_unit_test(test_udp_spoofed_sources_do_not_grow),
 		cmocka_unit_test(test_udp_buffers_run_out_and_come_back),
-		cmocka_unit_test(test_udp_datagrams_arrive_whole),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests) + cmocka_run_group_tests(random, NULL, NULL);
 }

@@ -28,7 +28,7 @@ static int expect_sent_to(struct world *x, const char *text, uint16_t port)
 	assert_true(sim_datagram_out(x->sim, &d));
 	assert_int_equal(d.len, strlen(text));
 	assert_memory_equal(d.data, text, d.len);
-	assert_int_equal(ntohs(d.to.sin_port), port);
+	assert_int_equal(ntohs(d.to.in4.sin_port), port);
 	return d.fd;
 }
 
@@ -121,20 +121,22 @@ static void test_nobody_at_two_addresses(void **state)
 /* The second socket is not there yet: what waits is sent when it is, also what came meanwhile. */
 static void test_second_address_waits_for_socket(void **state)
 {
+	struct sockpool *pool;
 	struct world x;
 	int fd;
 
 	(void)state;
 	two_addresses(&x);
 	x.no_sockets = true;
-	for (unsigned i = 0; x.w->supply.pools[POOL_UDP4].n > 0; i++)
+	pool = &x.w->supply.pools[x.target_family == AF_INET6 ? POOL_UDP6 : POOL_UDP4];
+	for (unsigned i = 0; pool->n > 0; i++)
 		udp_flow_open(&x, 100 + i);
 	x.no_sockets = false;
 	settle(&x);
 	fd = udp_flow_open(&x, 1);
 	x.no_sockets = true;
-	while (x.w->supply.pools[POOL_UDP4].n > 0)
-		x.io->ops->close_fd(x.io, sockpool_take(&x.w->supply.pools[POOL_UDP4]));
+	while (pool->n > 0)
+		x.io->ops->close_fd(x.io, sockpool_take(pool));
 	refuse(&x, fd);
 	udp_expect_nothing_sent(&x);
 	assert_true(udp_client_sends(&x, 1, "later", 0));
@@ -196,5 +198,5 @@ int main(void)
 		cmocka_unit_test(test_removal_while_waiting_for_socket),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests);
 }

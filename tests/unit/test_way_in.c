@@ -12,8 +12,8 @@
 #include "ns/transparent.h"
 
 /*
- * Published ports by way of the router (--net=builtin): servers see the client's address, and who
- * is not at the namespace's own address is found at the loopback addresses.
+ * Published ports by way of the router (--net=builtin): servers see the client's address, and a
+ * server that is not at the namespace's own address is found at the loopback addresses.
  */
 
 #define CLIENT 0xcb007109u /* 203.0.113.9 */
@@ -26,7 +26,7 @@ static void way_in_add(struct out_world *o, uint32_t proto, uint16_t target2, bo
 	msg = port_msg(&o->x, proto, target2);
 	msg.transparent = 1;
 	msg.literal = literal;
-	o->x.listener = sim_listener(o->x.sim);
+	o->x.listener = sim_listener(o->x.sim, o->x.family);
 	ask_add(&o->x, &msg, o->x.listener);
 	expect_answer(&o->x, o->x.port_id, o->x.seq, 0);
 	settle(&o->x);
@@ -39,7 +39,7 @@ static void way_in_open(struct out_world *o, uint32_t proto, uint16_t target2)
 	way_in_add(o, proto, target2, false);
 }
 
-/* A loopback address that was asked for stays what it is, where the namespace is ready for that. */
+/* A loopback address that the user named, where the namespace is ready for that. */
 static void test_udp_literal_loopback(void **state)
 {
 	static const struct {
@@ -57,14 +57,17 @@ static void test_udp_literal_loopback(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct sim_datagram d;
+		uint32_t to;
 
 		out_world_open(&o);
 		o.x.w->config.transparent = rows[i].works;
 		way_in_add(&o, PORT_UDP, 0, rows[i].literal);
 		send_down(&o, o.x.listener, CLIENT, 4000, "hello");
 		d = sent(&o, "hello");
-		expect_addr(&d.to, rows[i].to, 80);
-		expect_addr(&d.from, CLIENT, ntohs(d.from.sin_port));
+		/* There is no alias for datagrams of IPv6. */
+		to = o.x.family == AF_INET6 ? INSIDE : rows[i].to;
+		expect_addr(&o, &d.to, to, 80);
+		expect_addr(&o, &d.from, CLIENT, ntohs(d.from.in4.sin_port));
 		out_world_close(&o);
 	}
 }
@@ -76,15 +79,15 @@ static void from_client(struct out_world *o, uint16_t port, const char *text)
 	send_down(o, o->x.listener, CLIENT, port, text);
 }
 
-/* A datagram that went to the server, by the router's way or not. Its descriptor. */
+/* Expects a datagram to the server, by the router's way or not. Returns its descriptor. */
 static int expect_at(struct out_world *o, const char *text, bool routed, uint16_t port)
 {
 	struct sim_datagram d = sent(o, text);
 
-	expect_addr(&d.to, routed ? INSIDE : INADDR_LOOPBACK, port);
-	assert_int_equal(d.from.sin_family, routed ? AF_INET : 0);
+	expect_addr(o, &d.to, routed ? INSIDE : INADDR_LOOPBACK, port);
+	assert_int_equal(d.from.sa.sa_family, routed ? o->x.family : 0);
 	if (routed)
-		expect_addr(&d.from, CLIENT, ntohs(d.from.sin_port));
+		expect_addr(o, &d.from, CLIENT, ntohs(d.from.in4.sin_port));
 	return d.fd;
 }
 
@@ -132,14 +135,14 @@ static void test_udp_first_datagram_finds_the_third_way(void **state)
 	send_down(&o, fd, INADDR_LOOPBACK, 81, "answer");
 	sent(&o, "answer");
 	assert_int_equal(o.x.stats.udp_datagrams_in, 2);
-	/* Who comes next begins there. */
+	/* The next client begins there. */
 	from_client(&o, 4001, "next");
 	expect_at(&o, "next", false, 81);
 	expect_nothing_sent(&o);
 	out_world_close(&o);
 }
 
-/* Each datagram is sent by each way once, also when nobody is anywhere. */
+/* No server is there: each datagram is sent by each way once. */
 static void test_udp_nobody_anywhere(void **state)
 {
 	struct out_world o;
@@ -207,12 +210,12 @@ static int client_connects(struct out_world *o, uint32_t address, uint16_t port)
 
 static void expect_server_sees(struct out_world *o, int client, int server, uint32_t address)
 {
-	struct sockaddr_in bound;
+	union sock_addr bound;
 	uint32_t mark;
 
 	assert_true(server >= 0);
 	bound = sim_bound(o->x.sim, server, &mark);
-	assert_int_equal(ntohl(bound.sin_addr.s_addr), address);
+	assert_int_equal(sim_host_of(&bound), address);
 	expect_joined(o, client, server);
 }
 
@@ -228,10 +231,108 @@ static void test_tcp_bears_the_clients_address(void **state)
 	expect_server_sees(&o, client, server, CLIENT);
 	assert_int_equal(o.x.stats.tcp_transparent, 1);
 	finish(&o, client, server);
-	/* Who is on this host is seen as before. */
+	/* A client of this host is seen as without the router. */
 	client = client_connects(&o, INADDR_LOOPBACK, 4001);
 	server = sim_server_accept(o.x.sim);
 	expect_server_sees(&o, client, server, 0);
+	finish(&o, client, server);
+	out_world_close(&o);
+}
+
+/* A loopback address that the user named, where the namespace is ready for that. */
+static void test_tcp_literal_loopback(void **state)
+{
+	static const struct in6_addr alias6 = TRANSPARENT_ALIAS6;
+
+	(void)state;
+	for (unsigned other = 0; other < 2; other++) {
+		union sock_addr to;
+		struct out_world o;
+		bool ipv6;
+		int client, server;
+
+		out_world_open(&o);
+		ipv6 = o.x.family == AF_INET6;
+		/* The other family's rules are of no use. */
+		o.x.w->config.transparent = TRANSPARENT_BIT(TRANSPARENT_ROUTED, ipv6 != other);
+		way_in_add(&o, PORT_TCP, 0, true);
+		client = client_connects(&o, CLIENT, 4000);
+		server = sim_server_accept(o.x.sim);
+		expect_server_sees(&o, client, server, CLIENT);
+		to = sim_connected_to(o.x.sim, server);
+		if (other)
+			expect_addr(&o, &to, INSIDE, 80);
+		else if (ipv6)
+			assert_true(IN6_ARE_ADDR_EQUAL(&to.in6.sin6_addr, &alias6));
+		else
+			expect_addr(&o, &to, TRANSPARENT_ALIAS4, 80);
+		finish(&o, client, server);
+		out_world_close(&o);
+	}
+}
+
+/* A client of IPv4 comes to a dual-stack port with a mapped address: its server sees the plain one,
+ * if the server has an IPv4 address, and otherwise none. */
+static void test_tcp_mapped_client(void **state)
+{
+	union sock_addr from = sim_addr(AF_INET, CLIENT, 4000), bound;
+
+	(void)state;
+	for (unsigned same = 0; same < 2; same++) {
+		struct out_world o;
+		struct dp_msg msg;
+		uint32_t mark;
+		int client, server;
+
+		out_world_open(&o);
+		feed_router(&o);
+		o.x.family = AF_INET6;
+		o.x.target_family = same ? AF_INET : AF_INET6;
+		msg = port_msg(&o.x, PORT_TCP, 0);
+		msg.transparent = 1;
+		o.x.listener = sim_listener_dual(o.x.sim);
+		ask_add(&o.x, &msg, o.x.listener);
+		expect_answer(&o.x, o.x.port_id, o.x.seq, 0);
+		feed_router(&o);
+		client = sim_client_connect(o.x.sim, o.x.listener);
+		sim_client_is(o.x.sim, client, &from);
+		settle(&o.x);
+		server = sim_server_accept(o.x.sim);
+		assert_true(server >= 0);
+		bound = sim_bound(o.x.sim, server, &mark);
+		assert_int_equal(bound.sa.sa_family, same ? AF_INET : AF_UNSPEC);
+		if (same)
+			assert_true(sockaddr_same_host(&bound, &from));
+		assert_int_equal(o.x.stats.tcp_transparent, same);
+		assert_int_equal(o.x.stats.tcp_transparent_lost, !same);
+		finish(&o, client, server);
+		out_world_close(&o);
+	}
+}
+
+/* A link-local address means nothing in the namespace. */
+static void test_tcp_client_of_a_link(void **state)
+{
+	union sock_addr from = {.in6 = {.sin6_family = AF_INET6,
+					.sin6_port = htons(4000),
+					.sin6_scope_id = 3,
+					.sin6_addr = {.s6_addr = {0xfe, 0x80, [15] = 9}}}};
+	struct out_world o;
+	uint32_t mark;
+	int client, server;
+
+	(void)state;
+	out_world_open(&o);
+	o.x.family = o.x.target_family = AF_INET6;
+	way_in_add(&o, PORT_TCP, 0, false);
+	client = sim_client_connect(o.x.sim, o.x.listener);
+	sim_client_is(o.x.sim, client, &from);
+	settle(&o.x);
+	server = sim_server_accept(o.x.sim);
+	assert_true(server >= 0);
+	assert_int_equal(sim_bound(o.x.sim, server, &mark).sa.sa_family, AF_UNSPEC);
+	assert_int_equal(o.x.stats.tcp_transparent_lost, 1);
+	expect_joined(&o, client, server);
 	finish(&o, client, server);
 	out_world_close(&o);
 }
@@ -262,8 +363,11 @@ int main(void)
 		cmocka_unit_test(test_udp_server_moves_while_its_flow_is_quiet),
 		cmocka_unit_test(test_udp_client_of_this_host),
 		cmocka_unit_test(test_tcp_bears_the_clients_address),
+		cmocka_unit_test(test_tcp_literal_loopback),
+		cmocka_unit_test(test_tcp_mapped_client),
+		cmocka_unit_test(test_tcp_client_of_a_link),
 		cmocka_unit_test(test_tcp_server_on_loopback_alone),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests);
 }

@@ -107,7 +107,7 @@ static void pair_finish(struct world *x, struct pair *p)
 	}
 }
 
-/* Which far end a client's flow was connected to, its slot tells. */
+/* A flow's slot tells which far end its client was connected to. */
 static void find_servers(struct world *x, struct pair *pairs, unsigned n_pairs)
 {
 	for (uint32_t i = 0; i < x->w->tcp.used; i++) {
@@ -150,6 +150,7 @@ static void run_tcp(uint64_t seed, bool resets, unsigned faults)
 	struct world x;
 
 	world_open(&x, seed, faults);
+	draw_families(&x);
 	add_port(&x, PORT_TCP, 0);
 	for (unsigned i = 0; i < PAIRS; i++) {
 		pairs[i] = (struct pair){.client = -1, .server = -1, .reset = resets};
@@ -185,7 +186,7 @@ static void test_tcp_resets_leave_nothing(void **state)
 	world_for_seeds(run_tcp, true);
 }
 
-/* A removal in the midst of it closes everything, whatever is in flight. */
+/* A removal under load closes everything, whatever is in flight. */
 static void run_removal(uint64_t seed, bool resets, unsigned faults)
 {
 	struct pair p = {.client = -1, .server = -1};
@@ -196,6 +197,7 @@ static void run_removal(uint64_t seed, bool resets, unsigned faults)
 	for (int round = 0; round < 10; round++) {
 		int clients[8];
 
+		draw_families(&x);
 		add_port(&x, PORT_TCP, 0);
 		for (int i = 0; i < 8; i++)
 			clients[i] = sim_client_connect(x.sim, x.listener);
@@ -242,7 +244,7 @@ static void test_refused_server_resets_client(void **state)
 	world_close(&x);
 }
 
-/* A rule of the server's says no by ICMP, on this host, so at once: the ring has seen no error. */
+/* A rule on this host refuses by ICMP while connect(2) is at work: the ring has seen no error. */
 static void test_rejected_by_icmp(void **state)
 {
 	struct world x;
@@ -277,7 +279,7 @@ static void test_second_target_is_tried(void **state)
 	world_close(&x);
 }
 
-/* What a server sent before it reset the connection still arrives, and then the reset does. */
+/* What a server sent before it reset the connection arrives, and then the reset. */
 static void test_answer_before_reset_arrives(void **state)
 {
 	struct world x;
@@ -302,7 +304,7 @@ static void test_answer_before_reset_arrives(void **state)
 	world_close(&x);
 }
 
-/* A client that goes while the server takes nothing: what it had sent arrives, then the reset. */
+/* A client resets while its server reads nothing: what it had sent arrives, and then the reset. */
 static void test_reset_while_blocked_is_passed_on(void **state)
 {
 	static uint8_t much[200000];
@@ -435,10 +437,12 @@ static void test_idle_flow_holds_no_pipe(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	const struct CMUnitTest random[] = {
 		cmocka_unit_test(test_tcp_streams_arrive_whole),
 		cmocka_unit_test(test_tcp_resets_leave_nothing),
 		cmocka_unit_test(test_removal_closes_flows),
+	};
+	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused_server_resets_client),
 		cmocka_unit_test(test_rejected_by_icmp),
 		cmocka_unit_test(test_second_target_is_tried),
@@ -450,5 +454,5 @@ int main(void)
 		cmocka_unit_test(test_idle_flow_holds_no_pipe),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return WORLD_RUN_BOTH_FAMILIES(tests) + cmocka_run_group_tests(random, NULL, NULL);
 }

@@ -6,24 +6,26 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-const struct in_addr udp_local = {.s_addr = 0x0100000a};
+#define CLIENTS 0x0a000001 /* their host */
+#define LOCAL	0x0a000002
 
-struct sockaddr_in udp_client(unsigned n)
+union sock_addr udp_local(const struct world *x)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET,
-				    .sin_port = htons((uint16_t)(20000 + n)),
-				    .sin_addr.s_addr = htonl(0x0a000001)};
+	return sim_addr(x->family, LOCAL, 0);
+}
+
+union sock_addr udp_client(const struct world *x, unsigned n)
+{
+	return sim_addr(x->family, CLIENTS, (uint16_t)(20000 + n));
 }
 
 bool udp_client_sends(struct world *x, unsigned n, const char *text, uint16_t segment)
 {
-	struct sockaddr_in client = udp_client(n);
+	union sock_addr client = udp_client(x, n), local = udp_local(x);
 
-	return sim_datagram_in(x->sim, x->listener, &client, &udp_local, text, strlen(text),
-			       segment);
+	return sim_datagram_in(x->sim, x->listener, &client, &local, text, strlen(text), segment);
 }
 
-/* The next datagram that the worker has sent is this. Returns the descriptor that it left on. */
 int udp_expect_sent(struct world *x, const char *text)
 {
 	struct sim_datagram d;
@@ -48,7 +50,6 @@ void udp_world_open(struct world *x)
 	settle(x);
 }
 
-/* Opens the flow of client n. Returns its socket. */
 int udp_flow_open(struct world *x, unsigned n)
 {
 	assert_true(udp_client_sends(x, n, "hello", 0));
@@ -58,7 +59,8 @@ int udp_flow_open(struct world *x, unsigned n)
 
 bool udp_server_sends(struct world *x, int fd, const char *text)
 {
-	struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(80)};
+	union sock_addr server = sim_addr(x->target_family, INADDR_LOOPBACK, 80);
+	union sock_addr local = sim_addr(x->target_family, LOCAL, 0);
 
-	return sim_datagram_in(x->sim, fd, &server, &udp_local, text, strlen(text), 0);
+	return sim_datagram_in(x->sim, fd, &server, &local, text, strlen(text), 0);
 }

@@ -8,11 +8,12 @@
 /* A world (worker_world.h) with a UDP port, its clients and servers. */
 
 /* The address that the clients write to. */
-extern const struct in_addr udp_local;
+union sock_addr udp_local(const struct world *x);
 
-struct sockaddr_in udp_client(unsigned n);
+union sock_addr udp_client(const struct world *x, unsigned n);
 bool udp_client_sends(struct world *x, unsigned n, const char *text, uint16_t segment);
-/* The next datagram that the worker has sent is this. Returns the descriptor that it left on. */
+/* Expects that the next datagram that the worker has sent says text. Returns the descriptor that it
+ * left on. */
 int udp_expect_sent(struct world *x, const char *text);
 void udp_expect_nothing_sent(struct world *x);
 void udp_world_open(struct world *x);

@@ -11,6 +11,19 @@
 
 #include "dataplane/dataplane.h"
 
+int world_family = AF_INET;
+
+void world_use(int family)
+{
+	world_family = family;
+}
+
+void draw_families(struct world *x)
+{
+	x->family = sim_random(x->sim, 2) ? AF_INET : AF_INET6;
+	x->target_family = sim_random(x->sim, 2) ? AF_INET : AF_INET6;
+}
+
 void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, unsigned fds_max)
 {
 	struct worker_config config = {.tcp_flows_max = 16,
@@ -28,6 +41,7 @@ void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, uns
 void world_begin(struct world *x, uint64_t seed, unsigned fault_percent)
 {
 	memset(x, 0, sizeof(*x));
+	x->family = x->target_family = world_family;
 	x->sim = sim_open(seed, fault_percent);
 	x->io = sim_io(x->sim);
 }
@@ -60,7 +74,7 @@ void world_close(struct world *x)
 	sim_close(x->sim);
 }
 
-/* One turn. Time passes up to end_ns. */
+/* One turn, in which the clock may go as far as end_ns. */
 static void turn_until(struct world *x, uint64_t end_ns)
 {
 	int code;
@@ -175,16 +189,12 @@ struct dp_msg port_msg(struct world *x, uint32_t proto, uint16_t target2)
 			     .slot_used = true,
 			     .proto = proto,
 			     .transparent = x->w->config.transparent,
-			     .listen_family = AF_INET};
+			     .listen_family = (uint32_t)x->family};
+	uint32_t host = x->target ? x->target : INADDR_LOOPBACK;
 
-	msg.target.in4 = (struct sockaddr_in){
-		.sin_family = AF_INET,
-		.sin_port = htons(80),
-		.sin_addr.s_addr = htonl(x->target ? x->target : INADDR_LOOPBACK)};
-	if (target2) {
-		msg.target2.in4 = msg.target.in4;
-		msg.target2.in4.sin_port = htons(target2);
-	}
+	msg.target = sim_addr(x->target_family, host, 80);
+	if (target2)
+		msg.target2 = sim_addr(x->target_family, host, target2);
 	return msg;
 }
 
@@ -192,7 +202,7 @@ void add_port(struct world *x, uint32_t proto, uint16_t target2)
 {
 	struct dp_msg msg = port_msg(x, proto, target2);
 
-	x->listener = sim_listener(x->sim);
+	x->listener = sim_listener(x->sim, x->family);
 	ask_add(x, &msg, x->listener);
 	expect_answer(x, x->port_id, x->seq, 0);
 }
@@ -216,9 +226,12 @@ void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), b
 	const char *one = getenv("WORKER_SEED"), *runs = getenv("WORKER_RUNS");
 	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
 	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 30;
+	int family = world_family;
 
 	for (uint64_t seed = first; seed < first + n; seed++) {
+		world_use((seed / 2) % 2 ? AF_INET6 : AF_INET);
 		printf("seed %llu\n", (unsigned long long)seed);
 		run(seed, option, (unsigned)(seed % 3) * 25);
 	}
+	world_use(family);
 }

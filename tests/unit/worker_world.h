@@ -21,18 +21,23 @@
 
 #define WORLD_REQUESTS 16
 
+/* The family of the addresses in a world that is opened. */
+extern int world_family;
+
 struct world {
 	struct sim *sim;
+	int family;	   /* of new ports and their clients, and of what out_world.h makes */
+	int target_family; /* of the servers behind new ports */
 	struct io *io;
 	struct worker *w;
 	struct stats stats;
 	struct port_stats ports[8];
 	struct udp_ports udp_ports;
-	int control, broker; /* the worker's ends */
-	uint32_t seq;	     /* of the last request */
+	int control, broker, router; /* the worker's ends; router: that of the way out */
+	uint32_t seq;		     /* of the last request */
 	int listener;
 	int port_id;
-	uint32_t target; /* address of the servers; 0: a loopback address */
+	uint32_t target; /* host of the servers (sim_addr); 0: the loopback address */
 	bool no_datagram_sockets;
 	bool no_sockets;				/* the broker answers nothing */
 	struct broker_request requests[WORLD_REQUESTS]; /* that the broker has not answered */
@@ -41,7 +46,7 @@ struct world {
 
 void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, unsigned fds_max);
 void world_open(struct world *x, uint64_t seed, unsigned fault_percent);
-/* The same in two steps, for a configuration that has sockets of the simulation in it. */
+/* The same in two steps, for a configuration with sockets of the simulation. */
 void world_begin(struct world *x, uint64_t seed, unsigned fault_percent);
 void world_start(struct world *x, const struct worker_config *usual);
 /* Closes the worker: nothing may be left. */
@@ -49,34 +54,43 @@ void world_close(struct world *x);
 
 /* One turn of the worker, a millisecond at most. */
 void turn(struct world *x);
-/* The broker answers what it has been asked for. */
+/* The broker answers the requests that have come. */
 void feed_pools(struct world *x);
 /* Turns until everything that can happen has happened. */
 void settle(struct world *x);
-/* Time passes, with as many turns as the worker wants in it. */
+/* Time passes, and the worker has as many turns in it as it wants. */
 void pass(struct world *x, uint64_t ns);
 
-/* The parent. Requests are on their way when these return, and seq is x->seq. */
+/* The parent sends a request, whose number is x->seq then. */
 void ask_add(struct world *x, const struct dp_msg *msg, int fd);
 void ask_remove(struct world *x, int port_id);
-/* The next answer; false: none has come. */
+/* Takes the next answer; false: none has come. */
 bool next_answer(struct world *x, struct dp_msg *answer);
-/* Turns until an answer comes, and expects it to be this. */
+/* Turns until an answer comes, which must be this one. */
 void expect_answer(struct world *x, int port_id, uint32_t seq, int err);
 
-/* A request to add the next port, as a parent would make it. */
+/* Makes a request to add the next port. */
 struct dp_msg port_msg(struct world *x, uint32_t proto, uint16_t target2);
 /* Adds the next port, x->port_id, and waits for the answer. */
 void add_port(struct world *x, uint32_t proto, uint16_t target2);
 /* Asks for the removal of x->port_id. */
 void remove_port(struct world *x);
 
-/* Calls run for some seeds, with faults of 0, 25 and 50 %. A seed that fails has been printed:
- * WORKER_SEED=n runs it alone, WORKER_RUNS=n runs so many of them, from WORKER_SEED on if both are
- * there. option is run's own. */
+/* The families of the next port and of its servers, at random. */
+void draw_families(struct world *x);
+
+/* Runs a group of tests in each family. */
+#define WORLD_RUN_BOTH_FAMILIES(tests)                                                             \
+	(world_use(AF_INET), cmocka_run_group_tests_name("IPv4", tests, NULL, NULL)) +             \
+		(world_use(AF_INET6), cmocka_run_group_tests_name("IPv6", tests, NULL, NULL))
+void world_use(int family);
+
+/* Calls run for some seeds, in either family, with faults of 0, 25 and 50 %. Prints each seed
+ * first: WORKER_SEED=n repeats one, WORKER_RUNS=n makes n runs, from WORKER_SEED on if both are
+ * set. option is run's own. */
 void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), bool option);
 
-/* Descriptors that the worker holds ahead of need, and the channels. */
+/* How many descriptors the worker holds ahead of need, the channels included. */
 unsigned pooled(const struct world *x);
 
 #endif
