@@ -135,6 +135,8 @@ static bool code_ipv4(int err, struct icmphdr *icmp)
 		icmp->code = ICMP_HOST_UNREACH;
 		return true;
 	case ENETUNREACH:
+	case EAFNOSUPPORT:  /* the host has no addresses of this family */
+	case EADDRNOTAVAIL: /* the host does not have the address of --outbound-addr */
 		icmp->code = ICMP_NET_UNREACH;
 		return true;
 	case EACCES:
@@ -160,6 +162,8 @@ static bool code_ipv6(int err, struct icmp6_hdr *icmp)
 		icmp->icmp6_code = ICMP6_DST_UNREACH_ADDR;
 		return true;
 	case ENETUNREACH:
+	case EAFNOSUPPORT:  /* the host has no addresses of this family */
+	case EADDRNOTAVAIL: /* the host does not have the address of --outbound-addr */
 		icmp->icmp6_code = ICMP6_DST_UNREACH_NOROUTE;
 		return true;
 	case EACCES:

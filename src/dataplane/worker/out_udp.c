@@ -213,14 +213,15 @@ struct out_map *out_map_slot(struct worker *w)
 }
 
 /* Opens the mapping's socket. 0, or -errno and m->fd is -1. */
-static int map_socket(struct worker *w, struct out_map *m, int family)
+static int map_socket(struct worker *w, struct out_map *m, enum egress_kind kind, int family)
 {
 	const struct dp_outward *policy = &w->out.policy;
 	const union sock_addr *from = family == AF_INET6 ? &policy->outbound6 : &policy->outbound4;
 	int code = w->io->ops->socket_open(w->io, family, SOCK_DGRAM, IPPROTO_UDP);
 
+	m->kind = kind;
 	m->fd = code < 0 ? -1 : code;
-	if (code < 0 || m->kind != EGRESS_WORLD || from->sa.sa_family == 0)
+	if (code < 0 || kind != EGRESS_WORLD || from->sa.sa_family == 0)
 		return code < 0 ? code : 0;
 	code = w->io->ops->bind_from(w->io, m->fd, &from->sa, sockaddr_len(&from->sa));
 	if (code) {
@@ -247,8 +248,9 @@ void out_map_begin(struct worker *w, struct out_map *m, const union sock_addr *i
 	stats_add(&w->stats->out_udp_flows, 1);
 }
 
+/* *code: -errno when the socket could not be opened. */
 static struct out_map *map_new(struct worker *w, const union sock_addr *inside,
-			       enum egress_kind kind, int family)
+			       enum egress_kind kind, int family, int *code)
 {
 	struct out_map *m;
 	bool full = table(w)->maps_count >= live_max(w) || !out_has_fds(w, 2);
@@ -258,14 +260,10 @@ static struct out_map *map_new(struct worker *w, const union sock_addr *inside,
 	if (!map_port_get(w) && !(map_evict(w) && map_port_get(w)))
 		return NULL;
 	m = out_map_slot(w);
-	if (m)
-		m->kind = kind;
-	if (m && map_socket(w, m, family) < 0) {
-		m->next = table(w)->maps_free;
-		table(w)->maps_free = m;
-		m = NULL;
-	}
-	if (!m) {
+	*code = m ? map_socket(w, m, kind, family) : -EAGAIN;
+	if (m && *code < 0)
+		LL_PREPEND(table(w)->maps_free, m);
+	if (*code < 0) {
 		map_port_put(w);
 		return NULL;
 	}
@@ -338,6 +336,7 @@ static struct out_map *route_up(struct worker *w, const union sock_addr *client,
 	enum egress_kind kind;
 	enum egress egress = egress_decide(&w->out.policy, dest, table(w)->resolver, to, &kind);
 	struct out_map *m;
+	int code = -EAGAIN; /* no room */
 
 	if (egress != EGRESS_ALLOWED) {
 		refuse(w, client, dest, egress, len);
@@ -348,9 +347,11 @@ static struct out_map *route_up(struct worker *w, const union sock_addr *client,
 		egress_decide(&w->out.policy, dest, m ? m->resolver : table(w)->resolver, to,
 			      &kind);
 	if (!m) {
-		m = map_new(w, client, kind, to->sa.sa_family);
-		if (!m)
+		m = map_new(w, client, kind, to->sa.sa_family, &code);
+		if (!m) {
+			out_icmp_error(w, client, dest, -code, 0, len);
 			return NULL;
+		}
 		m->resolver = table(w)->resolver;
 	}
 	out_peer_allow(w, m, to);
@@ -508,7 +509,6 @@ void out_udp_map_event(struct worker *w, const struct io_event *ev)
 		receive_ended(w, m, ev->res);
 }
 
-/* The host's resolvers have changed. */
 void out_udp_new_resolvers(struct worker *w)
 {
 	table(w)->resolver = 0;
