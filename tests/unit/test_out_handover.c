@@ -1,400 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "out_load.h"
+
 #include "cmocka_all.h"
 
-#include <arpa/inet.h>
-#include <netinet/icmp6.h>
-#include <netinet/ip.h>
-#include <netinet/ip6.h>
-#include <netinet/ip_icmp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include "handover_world.h"
-#include "out_queue.h"
-#include "out_world.h"
 
 /*
  * The way out at a hand-over: two workers with one queue, and with the same listeners and datagram
- * sockets. Connections are opened and transfer bytes, datagrams go both ways, and clients ping, in
- * both families, when the hand-over begins, which ends or is given up at any moment. Each client
- * sends the packet that opens its connection once: none may be lost.
+ * sockets. A load runs when the hand-over begins, which ends or is given up at any moment.
  */
 
-#define CLIENTS	 12
-#define TALKERS	 6
-#define PINGERS	 2 /* one of each family */
-#define REFUSED	 2003
-#define MOVES	 5
-#define UDP_PORT 6000
-/* Owners of packets from PINGS on are pings. */
-#define PINGS 100
-/* The kernel's own id of echo requests. */
-#define KERNELS_ID 999
-
-struct client {
-	int family;
-	uint16_t port; /* of the server; its own is 1000 more */
-	bool asked, let_through, refused;
-};
-
-struct talker {
-	int family, fd; /* fd: its mapping; -1: not known yet */
-	uint32_t sent, arrived, answered, heard, heard_next;
-};
-
-struct pinger {
-	int family;
-	uint16_t seq;
-	bool asked, replied; /* asked: the answer has not come yet; replied: it is on its way */
-};
-
-/* The worker's sockets of the way out, beside those in struct other. */
-struct side {
-	struct other other;
-	struct out_ports ports;
-};
-
-struct load {
-	struct out_world o;
-	struct out_queue queue;
-	struct client clients[CLIENTS];
-	struct streams flows[CLIENTS];
-	struct talker talkers[TALKERS];
-	struct pinger pingers[PINGERS];
-	unsigned pongs;
-	bool quiet; /* nobody begins anything */
-};
-
-/* Connections */
-
-static void judged(void *ctx, int owner, uint32_t verdict, uint32_t mark)
-{
-	struct load *l = ctx;
-	struct client *c = &l->clients[owner];
-
-	if (owner >= PINGS) {
-		assert_int_equal(verdict, NF_DROP);
-		return;
-	}
-	assert_int_equal(verdict, NF_ACCEPT);
-	assert_false(c->let_through || c->refused);
-	c->let_through = mark == MARK_ACCEPT;
-	c->refused = mark == MARK_REFUSED;
-	assert_true(c->let_through || c->refused);
-}
-
-static void client_step(struct load *l, int i)
-{
-	struct client *c = &l->clients[i];
-	struct streams *f = &l->flows[i];
-	struct sim *s = l->o.x.sim;
-
-	l->o.x.family = c->family;
-	if (!c->asked && !l->quiet && sim_random(s, 20) == 0) {
-		syn(&l->o, (uint16_t)(c->port + 1000), c->port);
-		out_queue_hold(&l->queue, &l->o, i);
-		c->asked = true;
-	}
-	if (c->let_through && f->client < 0 && sim_random(s, 3) == 0)
-		f->client = arrive(&l->o, (uint16_t)(c->port + 1000), c->port);
-	if (f->server < 0) {
-		f->server = out_server_of(&l->o, f->client);
-		if (f->server >= 0)
-			streams_begin(&l->o.x, f, (unsigned)i);
-	}
-	if (f->server >= 0)
-		traffic(&l->o.x, f, 1, false);
-}
-
-static bool client_is_done(struct load *l, unsigned i)
-{
-	if (l->clients[i].refused)
-		return true;
-	return l->flows[i].server >= 0 && all_done(&l->o.x, &l->flows[i], 1);
-}
-
-/* Datagrams */
-
-static uint16_t port_of(const struct load *l, const struct talker *t)
-{
-	return (uint16_t)(5000 + (t - l->talkers));
-}
-
-static void say(struct load *l, struct talker *t)
-{
-	uint32_t words[2] = {(uint32_t)(t - l->talkers), t->sent};
-	union sock_addr client = sim_addr(t->family, INSIDE, port_of(l, t));
-	union sock_addr dest = sim_addr(t->family, SERVER, UDP_PORT);
-	int fd = l->o.udp[t->family == AF_INET6];
-
-	/* While both workers are at rest, datagrams wait in the kernel. This one refuses them. */
-	t->sent += sim_datagram_in(l->o.x.sim, fd, &client, &dest, words, sizeof(words), 0);
-}
-
-static struct talker *talker_in(struct load *l, const struct sim_datagram *d, uint32_t words[2])
-{
-	assert_int_equal(d->len, 2 * sizeof(words[0]));
-	memcpy(words, d->data, d->len);
-	assert_in_range(words[0], 0, TALKERS - 1);
-	return &l->talkers[words[0]];
-}
-
-static void at_server(struct load *l, const struct sim_datagram *d)
-{
-	union sock_addr local;
-	uint32_t words[2];
-	struct talker *t = talker_in(l, d, words);
-
-	l->o.x.family = t->family;
-	expect_addr(&l->o, &d->to, SERVER, UDP_PORT);
-	assert_int_equal(words[1], t->arrived);
-	t->arrived++;
-	/* The outside knows the mapping by its port, which does not change. */
-	assert_true(t->fd < 0 || t->fd == d->fd);
-	t->fd = d->fd;
-	words[1] = t->answered;
-	local = sim_addr(t->family, INSIDE, 0);
-	if (sim_random(l->o.x.sim, 2))
-		t->answered +=
-			sim_datagram_in(l->o.x.sim, d->fd, &d->to, &local, words, sizeof(words), 0);
-}
-
-static void at_talker(struct load *l, const struct sim_datagram *d)
-{
-	uint32_t words[2];
-	struct talker *t = talker_in(l, d, words);
-
-	l->o.x.family = t->family;
-	expect_addr(&l->o, &d->to, INSIDE, port_of(l, t));
-	expect_addr(&l->o, &d->from, SERVER, UDP_PORT);
-	assert_in_range(words[1], t->heard_next, t->answered - 1);
-	t->heard_next = words[1] + 1;
-	t->heard++;
-}
-
-/* Pings */
-
-struct echo {
-	uint8_t type, code;
-	uint16_t sum, id, seq;
-};
-
-static uint8_t echo_type(int family, bool reply)
-{
-	if (family == AF_INET6)
-		return reply ? ICMP6_ECHO_REPLY : ICMP6_ECHO_REQUEST;
-	return reply ? ICMP_ECHOREPLY : ICMP_ECHO;
-}
-
-static void ping(struct load *l, struct pinger *p)
-{
-	uint16_t id = (uint16_t)(p - l->pingers);
-	union sock_addr dest = sim_addr(p->family, SERVER, 0);
-	struct echo e = {.type = echo_type(p->family, false), .id = id, .seq = ++p->seq};
-
-	put_ip_packet(&l->o, &dest, p->family == AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP, &e,
-		      sizeof(e));
-	out_queue_hold(&l->queue, &l->o, PINGS + id);
-	p->asked = true;
-	p->replied = false;
-}
-
-/* The request is answered. A request that was repeated for another worker is answered once. */
-static void at_pinged(struct load *l, const struct sim_datagram *d)
-{
-	struct pinger *p = &l->pingers[d->to.sa.sa_family == AF_INET6];
-	struct echo e;
-
-	memcpy(&e, d->data, sizeof(e));
-	if (p->seq != e.seq || !p->asked || p->replied)
-		return;
-	p->replied = true;
-	e.type = echo_type(p->family, true);
-	e.id = KERNELS_ID;
-	sim_ping_answer(l->o.x.sim, d->fd, &e, sizeof(e));
-}
-
-static void at_pinger(struct load *l, const struct sim_datagram *d)
-{
-	size_t header =
-		d->to.sa.sa_family == AF_INET6 ? sizeof(struct ip6_hdr) : sizeof(struct iphdr);
-	struct echo e;
-
-	assert_int_equal(d->len, header + sizeof(e));
-	memcpy(&e, d->data + header, sizeof(e));
-	assert_in_range(e.id, 0, PINGERS - 1);
-	assert_int_equal(e.type, echo_type(l->pingers[e.id].family, true));
-	assert_int_equal(d->to.sa.sa_family, l->pingers[e.id].family);
-	l->pingers[e.id].asked = false;
-	l->pongs++;
-}
-
-static void take_datagrams(struct load *l)
-{
-	struct sim_datagram d;
-
-	while (sim_datagram_out(l->o.x.sim, &d)) {
-		if (d.fd == l->o.raw[0] || d.fd == l->o.raw[1])
-			at_pinger(l, &d);
-		else if (d.to.in4.sin_port == 0)
-			at_pinged(l, &d);
-		else if (d.to.in4.sin_port == htons(UDP_PORT))
-			at_server(l, &d);
-		else
-			at_talker(l, &d);
-	}
-}
-
-/* All of them */
-
-static void load_step(struct load *l)
-{
-	struct sim *s = l->o.x.sim;
-
-	for (int i = 0; i < CLIENTS; i++)
-		client_step(l, i);
-	if (!l->quiet && sim_random(s, 4) == 0)
-		say(l, &l->talkers[sim_random(s, TALKERS)]);
-	for (unsigned i = 0; i < PINGERS; i++)
-		if (!l->quiet && !l->pingers[i].asked && sim_random(s, 30) == 0)
-			ping(l, &l->pingers[i]);
-	take_datagrams(l);
-	out_queue_run(&l->queue, &l->o);
-}
-
-static void serve_one(struct load *l)
-{
-	turn(&l->o.x);
-	feed_pools(&l->o.x);
-	serve_router(&l->o);
-	out_queue_run(&l->queue, &l->o);
-}
-
-static void begin_side(struct load *l, struct side *side)
-{
-	struct out_world *o = &l->o;
-	struct out_config config = o->x.w->config.out;
-
-	side->ports = (struct out_ports){.max = 1000};
-	config.ports = &side->ports;
-	for (unsigned i = 0; i < 2; i++) {
-		config.tcp_fd[i] = sim_share(o->x.sim, o->listener[i]);
-		config.udp_fd[i] = sim_share(o->x.sim, o->udp[i]);
-	}
-	config.queue_fd = o->gate < 0 ? -1 : sim_share(o->x.sim, o->gate);
-	config.channel_fd = sim_channel(o->x.sim);
-	begin_other(&o->x, &side->other, &config);
-}
-
-/* Either worker has a turn, or a message arrives. */
-static void move_step(struct load *l, struct other *other)
-{
-	struct world *x = &l->o.x;
-
-	switch (sim_random(x->sim, 3)) {
-	case 0:
-		serve_one(l);
-		break;
-	case 1:
-		exchange(x, other);
-		serve_one(l);
-		exchange(x, other);
-		break;
-	default:
-		sim_channel_pass(x->sim, other->from, other->to);
-		break;
-	}
-}
-
-/* A hand-over. give_up_after: after so many steps it is given up; 0: it is not. Returns whether the
- * other worker serves now. */
-static bool move(struct load *l, struct side *side, unsigned give_up_after)
-{
-	struct world *x = &l->o.x;
-	bool gave = false, took = false;
-	struct dp_msg answer;
-
-	begin_side(l, side);
-	begin_move(x, &side->other);
-	for (unsigned i = 1; !(gave && took); i++) {
-		assert_true(i < 100000);
-		if (give_up_after && i == give_up_after) {
-			give_up(x, &side->other);
-			return false;
-		}
-		load_step(l);
-		move_step(l, &side->other);
-		gave |= moved(x, x->control, &answer);
-		if (moved(x, side->other.control, &answer)) {
-			took = true;
-			assert_int_equal(answer.lost, 0);
-		}
-	}
-	commit(x, &side->other);
-	/* A ping under way is lost. */
-	for (unsigned i = 0; i < PINGERS; i++)
-		l->pingers[i].asked = false;
-	return true;
-}
-
-static void load_open(struct load *l, uint64_t seed, unsigned faults, bool quiet, bool queue)
-{
-	memset(l, 0, sizeof(*l));
-	out_world_open_with(&l->o, seed, faults, 200, queue);
-	l->queue.judged = judged;
-	l->queue.ctx = l;
-	l->quiet = quiet;
-	for (int i = 0; i < CLIENTS; i++) {
-		l->clients[i].port = (uint16_t)(2000 + i);
-		l->clients[i].family = i % 2 ? AF_INET6 : AF_INET;
-		l->flows[i].client = l->flows[i].server = -1;
-	}
-	for (unsigned i = 0; i < TALKERS; i++) {
-		l->talkers[i].family = sim_random(l->o.x.sim, 2) ? AF_INET6 : AF_INET;
-		l->talkers[i].fd = -1;
-	}
-	for (unsigned i = 0; i < PINGERS; i++)
-		l->pingers[i].family = i % 2 ? AF_INET6 : AF_INET;
-}
-
-static void load_run(struct load *l, unsigned steps)
-{
-	while (steps-- > 0) {
-		load_step(l);
-		serve_one(l);
-	}
-}
-
-/* Counters of all workers together: each thing was counted once. */
-static void check_counters(struct load *l)
-{
-	const struct stats *s = l->o.x.w->stats;
-	uint64_t up = 0, down = 0, sent = 0, answered = 0, heard = 0;
-
-	for (unsigned i = 0; i < CLIENTS; i++) {
-		up += l->flows[i].up.read;
-		down += l->flows[i].down.read;
-	}
-	for (unsigned i = 0; i < TALKERS; i++) {
-		assert_int_equal(l->talkers[i].arrived, l->talkers[i].sent);
-		sent += l->talkers[i].sent;
-		answered += l->talkers[i].answered;
-		heard += l->talkers[i].heard;
-	}
-	assert_int_equal(s->out_tcp_bytes_up, up);
-	assert_int_equal(s->out_tcp_bytes_down, down);
-	assert_int_equal(s->out_tcp_connected, CLIENTS - 1);
-	assert_int_equal(s->out_tcp_closed, CLIENTS - 1);
-	assert_int_equal(s->out_tcp_refused, 1);
-	assert_in_range(s->out_tcp_syns, CLIENTS, CLIENTS + l->queue.repeated * 2);
-	assert_int_equal(s->out_udp_datagrams_up, sent);
-	assert_int_equal(s->out_udp_datagrams_down, heard);
-	assert_int_equal(s->out_udp_dropped, answered - heard);
-	assert_int_equal(s->out_udp_flows, TALKERS);
-	assert_int_equal(l->o.x.w->config.out.ports->udp, TALKERS);
-	assert_int_equal(s->out_pings_answered, l->pongs);
-}
+#define MOVES 5
 
 static void run_moves(uint64_t seed)
 {
@@ -406,25 +23,27 @@ static void run_moves(uint64_t seed)
 	sim_refuse_port(l.o.x.sim, REFUSED);
 	for (unsigned i = 0; i < MOVES; i++) {
 		load_run(&l, sim_random(l.o.x.sim, 60));
-		move(&l, &sides[i], sim_random(l.o.x.sim, 3) ? 0 : 1 + sim_random(l.o.x.sim, 30));
+		load_move(&l, &sides[i],
+			  sim_random(l.o.x.sim, 3) ? 0 : 1 + sim_random(l.o.x.sim, 30));
 	}
 	for (unsigned i = 0; done < CLIENTS; i++) {
 		assert_true(i < 100000);
 		load_run(&l, 1);
 		done = 0;
 		for (unsigned k = 0; k < CLIENTS; k++)
-			done += client_is_done(&l, k);
+			done += load_client_is_done(&l, k);
 	}
 	l.quiet = true;
 	for (unsigned i = 0; i < TALKERS; i++)
-		say(&l, &l.talkers[i]);
+		for (uint32_t sent = l.talkers[i].sent; l.talkers[i].sent == sent; load_run(&l, 1))
+			load_say(&l, &l.talkers[i]);
 	load_run(&l, 200);
 	settle(&l.o.x);
-	take_datagrams(&l);
+	load_take_datagrams(&l);
 	assert_int_equal(l.queue.n, 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		assert_true(l.clients[i].refused == (l.clients[i].port == REFUSED));
-	check_counters(&l);
+	load_check_counters(&l);
 	/* A connection that the first worker let through may have been made again, and nobody comes
 	 * for the first one. */
 	pass(&l.o.x, 60 * SECOND_NS);
@@ -447,6 +66,20 @@ static void test_moves(void **state)
 
 /* One at a time */
 
+/* The client's connection is made, and transfers all. */
+static void end_client(struct load *l, unsigned n)
+{
+	for (unsigned i = 0; !load_client_is_done(l, n); i++) {
+		assert_true(i < 10000);
+		load_run(l, 1);
+	}
+	assert_int_equal(l->queue.n, 0);
+	assert_int_equal(l->o.x.w->stats->out_tcp_connected, 1);
+	assert_int_equal(l->o.x.w->stats->out_tcp_timed_out, 0);
+	pass(&l->o.x, 20 * SECOND_NS);
+	out_world_close(&l->o);
+}
+
 /* The packet of a connect that gets no answer yet waits on, whatever becomes of the hand-over. */
 static void test_held_packet(void **state)
 {
@@ -463,19 +96,73 @@ static void test_held_packet(void **state)
 		out_queue_hold(&l.queue, &l.o, 1);
 		load_run(&l, 20);
 		assert_int_equal(l.queue.n, 1);
-		moved_on = move(&l, &side, give_up_after);
+		moved_on = load_move(&l, &side, give_up_after);
 		assert_int_equal(moved_on, give_up_after == 0);
 		load_run(&l, 20);
 		assert_int_equal(l.queue.n, 1);
 		assert_int_equal(l.queue.repeated, moved_on);
 		sim_silent_port(l.o.x.sim, 0);
-		for (unsigned i = 0; !all_done(&l.o.x, &l.flows[1], 1); i++) {
-			assert_true(i < 10000);
-			load_run(&l, 1);
-		}
-		assert_int_equal(l.queue.n, 0);
-		assert_int_equal(l.o.x.w->stats->out_tcp_connected, 1);
-		pass(&l.o.x, 20 * SECOND_NS);
+		end_client(&l, 1);
+	}
+}
+
+/* The hand-over is given up while the connect's operation is being cancelled: that is not the
+ * connect's outcome. */
+static void test_given_up_before_all_is_at_rest(void **state)
+{
+	struct side side;
+	struct load l;
+
+	(void)state;
+	load_open(&l, 2, 0, true, true);
+	sim_silent_port(l.o.x.sim, 2001);
+	l.o.x.family = AF_INET6;
+	syn(&l.o, 3001, 2001);
+	out_queue_hold(&l.queue, &l.o, 1);
+	load_run(&l, 20);
+	sim_hold_cancelled(l.o.x.sim, true);
+	load_begin_side(&l, &side);
+	begin_move(&l.o.x, &side.other);
+	load_run(&l, 5);
+	give_up(&l.o.x, &side.other);
+	load_run(&l, 5);
+	sim_hold_cancelled(l.o.x.sim, false);
+	load_run(&l, 20);
+	assert_int_equal(l.queue.n, 1);
+	sim_silent_port(l.o.x.sim, 0);
+	end_client(&l, 1);
+}
+
+/* An answer to a ping that comes while the worker is at rest is counted by nobody else, so it
+ * waits: it is lost with the worker, or arrives when the hand-over is given up. */
+static void test_ping_at_rest(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2 * PINGERS; i++) {
+		bool given_up = i >= PINGERS;
+		struct side side;
+		struct load l;
+
+		load_open(&l, 2, 0, true, true);
+		load_begin_side(&l, &side);
+		load_ping(&l, &l.pingers[i % PINGERS]);
+		load_serve(&l); /* the request leaves */
+		begin_move(&l.o.x, &side.other);
+		for (unsigned k = 0; k < 5; k++)
+			load_serve(&l);
+		load_take_datagrams(&l); /* the answer comes */
+		load_run(&l, 20);
+		assert_int_equal(l.pongs, 0);
+		for (struct dp_msg answer; !moved(&l.o.x, side.other.control, &answer);)
+			step(&l.o.x, &side.other);
+		if (given_up)
+			give_up(&l.o.x, &side.other);
+		else
+			commit(&l.o.x, &side.other);
+		load_run(&l, 20);
+		assert_int_equal(l.pongs, given_up);
+		assert_int_equal(l.o.x.w->stats->out_pings, 1);
+		assert_int_equal(l.o.x.w->stats->out_pings_answered, given_up);
 		out_world_close(&l.o);
 	}
 }
@@ -497,7 +184,7 @@ static void test_accepted_client(void **state)
 		f->client = arrive(&l.o, (uint16_t)(l.clients[i].port + 1000), l.clients[i].port);
 		settle(&l.o.x);
 		assert_int_equal(l.o.x.w->stats->out_tcp_pending, 1);
-		begin_side(&l, &side);
+		load_begin_side(&l, &side);
 		begin_move(&l.o.x, &side.other);
 		for (struct dp_msg answer; !moved(&l.o.x, side.other.control, &answer);)
 			step(&l.o.x, &side.other);
@@ -529,7 +216,7 @@ static void test_mapping(void **state)
 		send_up(&l.o, 4000, SERVER, 53, "who");
 		fd = sent(&l.o, "who").fd;
 		pass(&l.o.x, 6 * SECOND_NS);
-		assert_true(move(&l, &sides[0], 0));
+		assert_true(load_move(&l, &sides[0], 0));
 		l.o.x.family = i ? AF_INET6 : AF_INET;
 		feed_router(&l.o);
 		send_down(&l.o, fd, SERVER + 1, 53, "stranger");
@@ -542,7 +229,7 @@ static void test_mapping(void **state)
 		assert_int_equal(sent(&l.o, "again").fd, fd);
 		/* The time that it was idle before the hand-over counts. */
 		pass(&l.o.x, 6 * SECOND_NS);
-		assert_true(move(&l, &sides[1], 0));
+		assert_true(load_move(&l, &sides[1], 0));
 		pass(&l.o.x, 3 * SECOND_NS);
 		assert_int_equal(l.o.x.w->stats->out_udp_flows, 1);
 		pass(&l.o.x, SECOND_NS);
@@ -557,6 +244,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_held_packet),
+		cmocka_unit_test(test_given_up_before_all_is_at_rest),
+		cmocka_unit_test(test_ping_at_rest),
 		cmocka_unit_test(test_accepted_client),
 		cmocka_unit_test(test_mapping),
 		cmocka_unit_test(test_moves),

@@ -18,6 +18,12 @@ void world_use(int family)
 	world_family = family;
 }
 
+int world_run(int family, const struct CMUnitTest *tests, size_t n)
+{
+	world_use(family);
+	return _cmocka_run_group_tests(family == AF_INET6 ? "IPv6" : "IPv4", tests, n, NULL, NULL);
+}
+
 void draw_families(struct world *x)
 {
 	x->family = sim_random(x->sim, 2) ? AF_INET : AF_INET6;

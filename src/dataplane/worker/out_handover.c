@@ -23,6 +23,7 @@ void out_rest(struct worker *w)
 		return;
 	gate_rest(w);
 	out_tcp_rest(w);
+	out_ping_rest(w);
 	for (unsigned i = 0; i < 2; i++)
 		if (w->config.out.udp_fd[i] >= 0 && !u->listener_paused[i])
 			w->io->ops->cancel(w->io, w->config.out.udp_fd[i],
@@ -38,7 +39,7 @@ bool out_in_flight(const struct worker *w)
 
 	if (!w->out.on)
 		return false;
-	if (w->out.gate.armed || out_tcp_in_flight(w))
+	if (w->out.gate.armed || out_tcp_in_flight(w) || out_ping_in_flight(w))
 		return true;
 	for (unsigned i = 0; i < 2; i++)
 		if (w->config.out.udp_fd[i] >= 0 && !u->listener_paused[i])
@@ -67,6 +68,7 @@ void out_go(struct worker *w)
 		return;
 	gate_go(w);
 	out_tcp_go(w);
+	out_ping_go(w);
 	for (uint32_t i = 0; i < u->maps_used; i++)
 		if (u->maps[i].state == OUT_MAP_OPEN && !u->maps[i].armed && !u->maps[i].paused)
 			out_map_arm(w, &u->maps[i]);

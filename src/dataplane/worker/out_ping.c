@@ -32,6 +32,8 @@ static uint64_t handle_of(const struct worker *w, const struct out_ping *p)
 
 static void arm(struct worker *w, struct out_ping *p)
 {
+	if (handover_holds(w))
+		return; /* out_ping_go arms it */
 	p->armed = true;
 	w->io->ops->poll(w->io, p->fd, POLLIN, handle_of(w, p));
 }
@@ -199,8 +201,39 @@ void out_ping_event(struct worker *w, const struct io_event *ev)
 		release(w, p);
 		return;
 	}
-	take_answers(w, p);
+	if (!handover_holds(w))
+		take_answers(w, p);
 	arm(w, p);
+}
+
+void out_ping_rest(struct worker *w)
+{
+	struct out_ping *p;
+
+	DL_FOREACH(w->out.pings.list, p)
+	{
+		if (p->armed)
+			w->io->ops->cancel(w->io, p->fd, handle_of(w, p));
+	}
+}
+
+bool out_ping_in_flight(const struct worker *w)
+{
+	for (unsigned i = 0; i < w->out.pings.used; i++)
+		if (w->out.pings.table[i].armed)
+			return true;
+	return false;
+}
+
+void out_ping_go(struct worker *w)
+{
+	struct out_ping *p;
+
+	DL_FOREACH(w->out.pings.list, p)
+	{
+		if (!p->armed)
+			arm(w, p);
+	}
 }
 
 void out_ping_tick(struct worker *w)

@@ -37,5 +37,10 @@ void out_ping_event(struct worker *w, const struct io_event *ev);
 void out_ping_tick(struct worker *w);
 uint64_t out_ping_deadline(const struct worker *w);
 void out_ping_close_all(struct worker *w);
+/* For a hand-over (handover.h). Pings are not handed over. Their sockets are not read meanwhile:
+ * the counters are handed over before, and an answer is counted with them or not at all. */
+void out_ping_rest(struct worker *w);
+bool out_ping_in_flight(const struct worker *w);
+void out_ping_go(struct worker *w);
 
 #endif
