@@ -101,6 +101,8 @@ class Docker(RootlessKit):
             time.sleep(0.01)
         self._ip(self.outer_pid, _BRIDGE, str(self.container.pid))
         self._ip(self.container.pid, _INSIDE)
+        # A namespace's sockets begin with the machine's default. start() changes the container's.
+        self.host.set_congestion(self.host.congestion(), self.host.enter(self.outer_pid))
         return self.container.pid
 
     def _ip(self, pid, script, *args):

@@ -183,6 +183,7 @@ class Network(Places, RootlessKit):
                  str(self.mtu)], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise Failed(f"the container's network: {done.stderr.strip()}")
+        self.host.set_congestion(self.host.congestion(), self.host.enter(self.container.pid))
 
     def name_server(self):
         """The one that programs inside would ask."""

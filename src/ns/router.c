@@ -48,6 +48,9 @@ static const struct setting settings[] = {
 	{"ipv6/icmp/ratelimit", "0"},
 	/* The link's own address is usable only after a second. */
 	{"ipv6/conf/default/accept_dad", "0"},
+	/* A host whose default is BBR paces what is sent to the command, on a link that is memory.
+	 * Every kernel has reno, and every namespace may choose it. */
+	{"ipv4/tcp_congestion_control", "reno"},
 };
 
 /* In the command's namespace. */
@@ -67,7 +70,7 @@ static void write_settings(const struct setting *list, size_t n)
 
 		snprintf(path, sizeof(path), "/proc/sys/net/%s", list[i].path);
 		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || fd_write_all(fd, list[i].value, 1) < 0)
+		if (fd < 0 || fd_write_all(fd, list[i].value, strlen(list[i].value)) < 0)
 			log_debug("router: %s stays as it is: %s", path, strerror(errno));
 	}
 }
