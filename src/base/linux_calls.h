@@ -3,23 +3,24 @@
 #define RINGKIT_BASE_LINUX_CALLS_H
 
 /*
- * System calls and constants of Linux that glibc's headers have and musl's have not. With glibc
- * this includes those headers, and nothing else.
+ * System calls and constants of Linux that not every C library has: musl lacks most of them, and
+ * glibc before 2.35 or 2.36 those that begin with linux_. Those are called directly with every
+ * library, so that a program that was built on Debian 12 also runs with the glibc of Ubuntu 22.04
+ * and RHEL 9.
  */
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
 
 #ifndef __GLIBC__
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #ifndef RWF_NOWAIT
 #define RWF_NOWAIT 0x8
 #endif
@@ -29,15 +30,16 @@ static inline ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off
 {
 	return syscall(SYS_pwritev2, fd, iov, n, (long)offset, (long)offset, flags);
 }
+#endif
 
 /* 8 is the size of the kernel's signal set. */
-static inline int epoll_pwait2(int fd, struct epoll_event *events, int max,
-			       const struct timespec *timeout, const sigset_t *mask)
+static inline int linux_epoll_pwait2(int fd, struct epoll_event *events, int max,
+				     const struct timespec *timeout, const sigset_t *mask)
 {
 	return (int)syscall(SYS_epoll_pwait2, fd, events, max, timeout, mask, 8);
 }
 
-#ifndef OPEN_TREE_CLONE /* linux/mount.h, which does not go with musl's sys/mount.h */
+#ifndef OPEN_TREE_CLONE /* linux/mount.h, which does not go with sys/mount.h */
 #define OPEN_TREE_CLONE		1
 #define OPEN_TREE_CLOEXEC	O_CLOEXEC
 #define MOVE_MOUNT_F_EMPTY_PATH 0x4
@@ -46,33 +48,33 @@ static inline int epoll_pwait2(int fd, struct epoll_event *events, int max,
 #define FSMOUNT_CLOEXEC		0x1
 #define FSCONFIG_SET_STRING	1
 #define FSCONFIG_CMD_CREATE	6
+#endif
 
-static inline int open_tree(int dir_fd, const char *path, unsigned flags)
+static inline int linux_open_tree(int dir_fd, const char *path, unsigned flags)
 {
 	return (int)syscall(SYS_open_tree, dir_fd, path, flags);
 }
 
-static inline int move_mount(int from_fd, const char *from, int to_fd, const char *to,
-			     unsigned flags)
+static inline int linux_move_mount(int from_fd, const char *from, int to_fd, const char *to,
+				   unsigned flags)
 {
 	return (int)syscall(SYS_move_mount, from_fd, from, to_fd, to, flags);
 }
 
-static inline int fsopen(const char *name, unsigned flags)
+static inline int linux_fsopen(const char *name, unsigned flags)
 {
 	return (int)syscall(SYS_fsopen, name, flags);
 }
 
-static inline int fsconfig(int fd, unsigned command, const char *key, const void *value, int aux)
+static inline int linux_fsconfig(int fd, unsigned command, const char *key, const void *value,
+				 int aux)
 {
 	return (int)syscall(SYS_fsconfig, fd, command, key, value, aux);
 }
 
-static inline int fsmount(int fd, unsigned flags, unsigned attributes)
+static inline int linux_fsmount(int fd, unsigned flags, unsigned attributes)
 {
 	return (int)syscall(SYS_fsmount, fd, flags, attributes);
 }
-#endif
-#endif
 
 #endif

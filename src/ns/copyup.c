@@ -73,7 +73,8 @@ static int move_below(int top, const char *sub, int tree, const char *path, stru
 	at = copyup_make_around(top, around, path);
 	if (at < 0)
 		return err_errno(e, at, "cannot make %s", around);
-	if (move_mount(tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+	if (linux_move_mount(tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+	    0)
 		return err_errno(e, -errno, "cannot move the old content to %s", target);
 	if (symlinkat(target, top, sub) < 0)
 		return err_errno(e, -errno, "cannot make %s", sub);
@@ -103,16 +104,16 @@ static int fill(int top, int tree, const char *path, struct err *e)
 /* Makes a tmpfs that is not mounted anywhere yet. Its descriptor, of O_PATH, or -errno. */
 static int make_tmpfs(mode_t mode)
 {
-	auto_fd int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	auto_fd int fs = linux_fsopen("tmpfs", FSOPEN_CLOEXEC);
 	char octal[16];
 	int fd;
 
 	snprintf(octal, sizeof(octal), "%o", (unsigned)mode & 07777);
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", "none", 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", octal, 0) < 0 ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	if (fs < 0 || linux_fsconfig(fs, FSCONFIG_SET_STRING, "source", "none", 0) < 0 ||
+	    linux_fsconfig(fs, FSCONFIG_SET_STRING, "mode", octal, 0) < 0 ||
+	    linux_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -errno;
-	fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	fd = linux_fsmount(fs, FSMOUNT_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -122,7 +123,8 @@ static int mount_tmpfs(int dir_fd, mode_t mode, int *out)
 
 	if (top < 0)
 		return top;
-	if (move_mount(top, "", dir_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+	if (linux_move_mount(top, "", dir_fd, "",
+			     MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return -errno;
 	*out = steal_fd(&top);
 	return 0;
@@ -159,7 +161,7 @@ int copyup_dir(const char *dir, struct err *e)
 	int code;
 
 	if (fd >= 0)
-		tree = open_tree(
+		tree = linux_open_tree(
 			fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
 	if (tree < 0 || fstat(fd, &st) < 0)
 		return err_errno(e, -errno, "failed to create bind mount on %s", dir);

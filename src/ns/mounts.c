@@ -90,8 +90,8 @@ static bool mount_cgroup2(void)
 
 void mounts_sys(bool cgroup2)
 {
-	auto_fd int tree =
-		open_tree(AT_FDCWD, CGROUP_DIR, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	auto_fd int tree = linux_open_tree(AT_FDCWD, CGROUP_DIR,
+					   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	int open_errno = errno;
 
 	if (!mount_pseudo("sysfs", "/sys"))
@@ -102,7 +102,7 @@ void mounts_sys(bool cgroup2)
 		log_debug("no %s to carry over: %s", CGROUP_DIR, strerror(open_errno));
 		return;
 	}
-	if (move_mount(tree, "", AT_FDCWD, CGROUP_DIR, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (linux_move_mount(tree, "", AT_FDCWD, CGROUP_DIR, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		log_warning("failed to bind %s: %s", CGROUP_DIR, strerror(errno));
 }
 

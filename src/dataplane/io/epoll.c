@@ -326,7 +326,7 @@ static int wait_edges(struct poller *p, struct epoll_event *evs, uint64_t timeou
 		return n < 0 ? -errno : n;
 	}
 	if (!p->no_pwait2) {
-		n = epoll_pwait2(p->epoll_fd, evs, EDGES, &ts, NULL);
+		n = linux_epoll_pwait2(p->epoll_fd, evs, EDGES, &ts, NULL);
 		if (n >= 0 || errno != ENOSYS)
 			return n < 0 ? -errno : n;
 		p->no_pwait2 = true;
