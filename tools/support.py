@@ -48,7 +48,7 @@ LIBRARIES = ["liburing", "libmicrohttpd", "jansson", "libseccomp", "HTTP parser"
 VERSIONS = {
     "Debian 12": ("6.1", "2.3", "0.9.75", "2.14", "2.5.4", "http-parser 2.9.4"),
     "Debian 13": ("6.12", "2.9", "1.0.1", "2.14", "2.6.0", "http-parser 2.9.4"),
-    "Debian sid": ("7", "2.14", "1.0.10", "2.14", "2.6.0", "llhttp 9.4.2"),
+    "Debian sid": ("7.2", "2.15", "1.0.10", "2.15.1", "2.6.1", "llhttp 9.4.3"),
     "Ubuntu 22.04": ("5.15", "2.1", "0.9.75", "2.13.1", "2.5.3", "http-parser 2.9.4"),
     "Ubuntu 24.04": ("6.8", "2.5", "1.0.0", "2.14", "2.5.5", "http-parser 2.9.4"),
     "Ubuntu 26.04": ("7.0", "2.14", "1.0.1", "2.14", "2.6.0", "http-parser 2.9.4"),
