@@ -228,7 +228,6 @@ static void on_reloaded(void *arg, const struct port_reload *result, const struc
 	o = json_object();
 	json_object_set_new(o, "version", json_string(result->program));
 	json_object_set_new(o, "flows", json_integer(result->flows));
-	json_object_set_new(o, "lost", json_integer(result->lost));
 	json_object_set_new(o, "pauseUs", json_integer((json_int_t)result->pause_us));
 	routes_answer(r, MHD_HTTP_OK, o);
 }

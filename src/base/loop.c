@@ -112,6 +112,12 @@ int loop_source_set_events(struct loop_source *src, uint32_t events)
 	return epoll_ctl(src->loop->epoll_fd, EPOLL_CTL_MOD, src->fd, &ev) < 0 ? -errno : 0;
 }
 
+void loop_source_set_arg(struct loop_source *src, void *arg)
+{
+	if (src)
+		src->arg = arg;
+}
+
 static int by_due(const struct loop_source *a, const struct loop_source *b)
 {
 	return a->due_ms < b->due_ms ? -1 : a->due_ms > b->due_ms;

@@ -32,6 +32,9 @@ struct loop_source *loop_add_fd(struct loop *loop, int fd, uint32_t events, loop
 /* Changes what a source of loop_add_fd waits for. 0 or -errno. */
 int loop_source_set_events(struct loop_source *src, uint32_t events);
 
+/* Gives the source's callback another arg. src may be NULL. */
+void loop_source_set_arg(struct loop_source *src, void *arg);
+
 /* Runs fn once, delay_ms from now, and removes the source. NULL with errno set on failure. */
 struct loop_source *loop_add_timer(struct loop *loop, uint64_t delay_ms, loop_fn *fn, void *arg);
 

@@ -15,14 +15,11 @@ static double number(const json_t *o, const char *key)
 static int print(const json_t *result, struct err *e)
 {
 	const char *version = json_string_value(json_object_get(result, "version"));
-	double lost = number(result, "lost");
 
 	fputs("version ", stdout);
 	text_put_printable(version ? version : "?", stdout);
-	printf(" serves; connections and UDP clients taken over: %.0f", number(result, "flows"));
-	if (lost > 0)
-		printf(", lost: %.0f", lost);
-	printf("; at rest for %.1f ms\n", number(result, "pauseUs") / 1000);
+	printf(" serves; connections and UDP clients taken over: %.0f; at rest for %.1f ms\n",
+	       number(result, "flows"), number(result, "pauseUs") / 1000);
 	return output_finish(e);
 }
 

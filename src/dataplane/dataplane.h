@@ -70,14 +70,13 @@ void dataplane_port_remove(struct dataplane *dp, struct port *port);
 /*
  * The result of a reload. New processes, data plane and brokers, are started from the binary that
  * is now where ours was, and take over ports, flows and counters. When the new ones do not come up,
- * or do not understand the old ones, the old ones go on as if nothing had been asked. The parent
- * itself is not replaced.
+ * do not understand the old ones, or cannot take over every flow, the old ones go on as if nothing
+ * had been asked. The parent itself is not replaced.
  */
 struct dataplane_reloaded {
-	unsigned flows, lost; /* flows that the new data plane has; flows that it could not take,
-				 and that have ended */
-	uint64_t pause_us;    /* how long nothing was forwarded */
-	const char *program;  /* the version that serves now */
+	unsigned flows;	     /* flows that were taken over */
+	uint64_t pause_us;   /* how long nothing was forwarded */
+	const char *program; /* the version that serves now */
 };
 
 /* e: NULL, or why the old processes go on. */

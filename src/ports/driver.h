@@ -32,10 +32,10 @@ struct port_counter {
  * or -errno, which ends the list. */
 typedef int port_counter_fn(void *arg, const struct port_counter *counter);
 
-/* The result of a reload: how many connections and UDP clients the new processes took over and how
- * many they did not, how long nothing was forwarded, and which version serves now. */
+/* The result of a reload: how many connections and UDP clients the new processes took over, how
+ * long nothing was forwarded, and which version serves now. */
 struct port_reload {
-	unsigned flows, lost;
+	unsigned flows;
 	uint64_t pause_us;
 	const char *program;
 };

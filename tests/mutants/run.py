@@ -25,7 +25,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 # Quick ones first: most faults are noticed by the first or second.
 TESTS = ("channels", "gate", "out", "out_udp", "out_ping", "way_in", "tcp", "tcp_overload", "udp",
          "udp_pending", "handover", "handover_refused", "udp_target", "udp_ports", "udp_send",
-         "client_address", "listener", "sockpool", "control", "control_inside", "io", "worker")
+         "client_address", "listener", "sockpool", "control", "control_inside", "control_reload", "io",
+         "worker")
 # A fault may make a test loop for ever. That counts as noticed; the tests themselves take 3 s. A machine so
 # busy that they take longer gets that many times what the slowest test takes without a fault.
 TIMEOUT_S = 20

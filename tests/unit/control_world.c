@@ -72,6 +72,9 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 {
 	(void)e;
 	memset(&far, 0, sizeof(far));
+	dp_fds_init(far.next, WORKERS);
+	dp->plane.dp = dp->broker.dp = dp;
+	dp->plane.boot_fd = -1;
 	dp->plane.name = "data plane";
 	dp->broker.name = "socket broker";
 	dp->broker.cookie = own_cookie();
@@ -107,6 +110,8 @@ void dp_child_clear(struct dp_child *child)
 {
 	close_fd(&child->boot_fd);
 	child->state = DP_CHILD_DOWN;
+	if (child == &child->dp->reload.plane)
+		dp_fds_close(far.next, WORKERS);
 }
 
 bool dp_has_router(const struct dataplane *dp)
@@ -116,21 +121,35 @@ bool dp_has_router(const struct dataplane *dp)
 
 int dp_child_start_next(struct dp_child *child, struct err *e)
 {
-	(void)child;
-	return err_set(e, -ENOSYS, "no processes here");
+	if (!far.may_start)
+		return err_set(e, -ENOSYS, "no processes here");
+	child->state = DP_CHILD_STARTING;
+	return 0;
 }
 
 int dp_plane_boot_next(struct dataplane *dp)
 {
-	(void)dp;
-	return -ENOSYS;
+	int ours[WORKERS];
+
+	for (unsigned i = 0; i < WORKERS; i++)
+		far.next[i] = pair(&ours[i]);
+	return dp_channels_open(dp->reload.channels, dp, ours);
 }
 
-int dp_child_adopt(struct dp_child *to, struct dp_child *from)
+void dp_child_adopt(struct dp_child *to, struct dp_child *from)
 {
-	(void)to;
-	(void)from;
-	return -ENOSYS;
+	to->state = from->state;
+	from->state = DP_CHILD_DOWN;
+	for (unsigned i = 0; i < WORKERS && to == &to->dp->plane; i++) {
+		close_fd(&far.control[i]);
+		far.control[i] = steal_fd(&far.next[i]);
+	}
+}
+
+void dp_child_start_over(struct dp_child *child)
+{
+	(void)child;
+	far.started_over++;
 }
 
 void dp_child_give_up(struct dp_child *child, const char *why)
@@ -256,19 +275,25 @@ void add(struct world *x, int id, bool inside, struct outcome *o)
 	assert_int_equal(o->calls, 0);
 }
 
-struct dp_msg told(unsigned worker)
+struct dp_msg told_at(int end)
 {
 	struct dp_msg msg;
 	int fd = -1;
 	size_t n = 1;
-	ssize_t len = fdpass_recv(far.control[worker], &msg, sizeof(msg), &fd, &n, MSG_DONTWAIT);
+	ssize_t len = fdpass_recv(end, &msg, sizeof(msg), &fd, &n, MSG_DONTWAIT);
 
 	if (len == -EAGAIN)
 		return (struct dp_msg){.type = 0};
 	assert_int_equal(len, sizeof(msg));
-	assert_int_equal(n, msg.type == DP_MSG_ADD);
+	assert_int_equal(n, msg.type == DP_MSG_ADD || msg.type == DP_MSG_HAND_OVER ||
+				    msg.type == DP_MSG_TAKE_OVER);
 	close_fd(&fd);
 	return msg;
+}
+
+struct dp_msg told(unsigned worker)
+{
+	return told_at(far.control[worker]);
 }
 
 struct dp_msg expect_told(unsigned worker, enum dp_msg_type type, int id)

@@ -18,8 +18,10 @@
 
 struct control_far {
 	int control[WORKERS]; /* the workers' ends */
+	int next[WORKERS];    /* those of the workers of a reload; -1: there are none */
 	int broker;	      /* the broker's end of its boot channel */
-	unsigned gave_up, hung_up;
+	bool may_start;	      /* a reload's processes can be started */
+	unsigned gave_up, hung_up, started_over;
 };
 extern struct control_far far;
 
@@ -58,7 +60,9 @@ void turns(struct world *x);
 struct port_route route_to(struct world *x, bool inside);
 /* Adds a port at an address that is free. */
 void add(struct world *x, int id, bool inside, struct outcome *o);
-/* What a worker is told next; type 0: nothing. Its socket is closed, and had to be there or not. */
+/* What the worker with this end of its channel is told next; type 0: nothing. Its descriptor is
+ * closed, and had to be there or not. */
+struct dp_msg told_at(int end);
 struct dp_msg told(unsigned worker);
 struct dp_msg expect_told(unsigned worker, enum dp_msg_type type, int id);
 void expect_silence(void);

@@ -376,7 +376,7 @@ static void test_bad_ports_are_refused(void **state)
 	world_open(&x, 1, 0);
 	msg = port_msg(&x, PORT_TCP, 0);
 	ask_add(&x, &msg, -1);
-	expect_answer(&x, msg.port_id, x.seq, -EBADF);
+	expect_answer(&x, msg.port_id, x.seq, -EMFILE);
 	msg.proto = PORT_UDP + 1;
 	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	expect_answer(&x, msg.port_id, x.seq, -EINVAL);
@@ -410,7 +410,7 @@ static void test_port_without_its_descriptor(void **state)
 	msg = port_msg(&x, PORT_TCP, 0);
 	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
 	sim_channel_lose_fds(x.sim, x.control);
-	expect_answer(&x, msg.port_id, x.seq, -EBADF);
+	expect_answer(&x, msg.port_id, x.seq, -EMFILE);
 	world_close(&x);
 }
 

@@ -59,8 +59,10 @@ static void turn(int timeout_ms)
 static void test_readable(void **state)
 {
 	(void)state;
-	src_a = loop_add_fd(loop, a[0], EPOLLIN, on_a, a);
+	src_a = loop_add_fd(loop, a[0], EPOLLIN, on_a, b);
 	assert_non_null(src_a);
+	loop_source_set_arg(src_a, a);
+	loop_source_set_arg(NULL, a);
 	turn(0);
 	assert_int_equal(calls_a, 0);
 	assert_int_equal(write(a[1], "x", 1), 1);

@@ -164,6 +164,12 @@ static void on_channel(void *arg, uint32_t events)
 	}
 }
 
+void dp_channels_drain(struct dp_channel *channels, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		on_channel(&channels[i], EPOLLIN);
+}
+
 static void channel_close(struct dp_channel *ch)
 {
 	loop_remove(ch->src);
@@ -221,16 +227,17 @@ void dp_channels_close(struct dp_channel *channels, unsigned n)
 		channel_close(&channels[i]);
 }
 
-int dp_channels_adopt(struct dp_channel *to, struct dp_channel *from, unsigned n)
+void dp_channels_adopt(struct dp_channel *to, struct dp_channel *from, unsigned n)
 {
-	int code = 0;
-
 	for (unsigned i = 0; i < n; i++) {
-		to[i].fd = steal_fd(&from[i].fd);
-		to[i].queue = from[i].queue;
-		from[i].queue = NULL;
-		channel_close(&from[i]);
-		code = code ? code : channel_listen(&to[i]);
+		struct dp_child *plane = to[i].plane, *was = from[i].plane;
+
+		channel_close(&to[i]);
+		to[i] = from[i];
+		to[i].plane = plane;
+		loop_source_set_arg(to[i].src, &to[i]);
+		loop_source_set_arg(to[i].retry, &to[i]);
+		from[i] = (struct dp_channel){
+			.dp = to[i].dp, .plane = was, .worker = to[i].worker, .fd = -1};
 	}
-	return code;
 }

@@ -127,10 +127,13 @@ void dataplane_resolvers_changed(struct dataplane *dp)
 	struct dp_msg msg = {
 		.type = DP_MSG_RESOLVERS, .target = a[0], .target2 = a[1], .target3 = a[2]};
 
-	/* A data plane that is not up yet is told at its start. */
-	for (unsigned i = 0; i < dp->workers; i++)
+	/* A data plane that is not up yet is told at its start, as is that of a reload. */
+	for (unsigned i = 0; i < dp->workers; i++) {
 		if (dp_channel_post(&dp->channels[i], &msg, -1, false) < 0)
 			dp_child_give_up(&dp->plane, "out of memory for its messages");
+		if (dp_channel_post(&dp->reload.channels[i], &msg, -1, false) < 0)
+			dp_child_give_up(&dp->reload.plane, "out of memory for its messages");
+	}
 }
 
 const char *dataplane_backend_name(const struct dataplane *dp)

@@ -85,6 +85,9 @@ struct dp_reload {
 	int stats_fd, exe_fd; /* of the new data plane: its statistics file, and the binary that it
 				 runs */
 	unsigned waiting;     /* answers that are still to come */
+	unsigned giving;      /* present workers that have not handed over everything yet */
+	uint32_t seq;	      /* number of the requests to hand over and to take over */
+	unsigned refused;     /* flows that the new data plane cannot take over */
 	uint64_t began_ns;
 	struct dataplane_reloaded result;
 	struct loop_source *timer; /* time limit of the state */
@@ -140,11 +143,13 @@ void dp_channels_init(struct dataplane *dp, struct dp_channel *channels, struct 
 /* Takes over the parent's ends in fds. 0 or -errno. */
 int dp_channels_open(struct dp_channel *channels, struct dataplane *dp, const int *fds);
 void dp_channels_close(struct dp_channel *channels, unsigned n);
-/* Moves descriptors and waiting messages from one set of channels to another. 0 or -errno. */
-int dp_channels_adopt(struct dp_channel *to, struct dp_channel *from, unsigned n);
+/* Puts the channels from in the place of the channels to. from is empty afterwards. */
+void dp_channels_adopt(struct dp_channel *to, struct dp_channel *from, unsigned n);
 /* Waits for answers and acts on them, outside of the loop. False: none came in time, or none will.
  */
 bool dp_channels_wait(struct dataplane *dp, int timeout_ms);
+/* Reads the answers that are there. */
+void dp_channels_drain(struct dp_channel *channels, unsigned n);
 /* Sends a message now, or when there is room. fd stays the caller's unless owned, and must stay
  * open until the answer has come. A message to a data plane that is down is dropped: the next one
  * gets all ports. 0 or -ENOMEM. */
@@ -169,6 +174,8 @@ void dp_children_end(struct dataplane *dp);
 void dp_child_give_up(struct dp_child *child, const char *why);
 /* The process has closed a channel, so it is ending: kills it. */
 void dp_child_hung_up(struct dp_child *child);
+/* The process, which is down, is started after all. */
+void dp_child_start_over(struct dp_child *child);
 
 bool dp_has_router(const struct dataplane *dp);
 void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role, const char *name,
@@ -180,9 +187,8 @@ void dp_child_clear(struct dp_child *child);
 int dp_child_start_next(struct dp_child *child, struct err *e);
 /* Sends the data plane of dp->reload its boot message. 0 or -errno. */
 int dp_plane_boot_next(struct dataplane *dp);
-/* Ends the process to, and puts the process from in its place. 0, or -errno: from cannot be
- * watched. */
-int dp_child_adopt(struct dp_child *to, struct dp_child *from);
+/* Ends the process to, and puts the process from, which is up, in its place. */
+void dp_child_adopt(struct dp_child *to, struct dp_child *from);
 
 /* reload.c */
 void dp_reload_init(struct dataplane *dp);
@@ -195,6 +201,9 @@ bool dp_reload_holds(const struct dataplane *dp);
 void dp_reload_child_up(struct dataplane *dp);
 /* A process of the reload has died, or one that it would replace. Does nothing without a reload. */
 void dp_reload_child_died(struct dp_child *child, const char *why);
+/* The present data plane has ended, and closed its channels. Returns whether that does not matter,
+ * as it had handed over everything before. */
+bool dp_reload_outlives_plane(struct dataplane *dp);
 /* A new worker has answered about a port, or any worker about the hand-over. */
 void dp_reload_answer(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg);
 /* A request about a port has been answered. */

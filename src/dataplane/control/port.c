@@ -485,7 +485,7 @@ void dataplane_port_remove(struct dataplane *dp, struct port *port)
 
 	assert(port_find(dp, port->id) == own && own->state == DP_PORT_LIVE);
 	own->state = DP_PORT_REMOVING;
-	if (dp->plane.state == DP_CHILD_DOWN)
+	if (dp->plane.state == DP_CHILD_DOWN && !dp_reload_holds(dp))
 		port_settle_soon(own, PORT_BY_DATA_PLANE, 0);
 	else
 		dp_port_post(own, DP_MSG_REMOVE);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -254,6 +255,8 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 		dp_reload_child_died(child, why);
 		return;
 	}
+	if (child == &dp->plane && dp_reload_outlives_plane(dp))
+		return;
 	child->failures = dp_death_failures(child, killed);
 	delay_ms = restart_delay_ms(child->failures);
 	dp_death_log(child, why, delay_ms);
@@ -268,6 +271,11 @@ static void child_died(struct dp_child *child, const char *why, bool killed)
 		/* No data plane is expected soon: ports are refused rather than kept waiting. */
 		dp_ports_plane_died(dp, delay_ms >= RESTART_HOPELESS_MS || !child->timer);
 	dp_reload_child_died(child, why);
+}
+
+void dp_child_start_over(struct dp_child *child)
+{
+	child_died(child, "it ended during a reload", true);
 }
 
 void dp_child_give_up(struct dp_child *child, const char *why)
@@ -472,25 +480,21 @@ int dp_child_start_next(struct dp_child *child, struct err *e)
 					      on_boot_channel, child);
 		code = child->boot_src ? child_watch(child) : -errno;
 	}
-	return code && !e->code ? err_errno(e, code, "cannot start the %s", child->name) : code;
+	return code && !e->code ? err_set(e, code, "cannot start the %s: %s", child->name,
+					  fdpass_strerror(code))
+				: code;
 }
 
-int dp_child_adopt(struct dp_child *to, struct dp_child *from)
+void dp_child_adopt(struct dp_child *to, struct dp_child *from)
 {
-	struct dp_child *was = from;
-	int code;
-
+	assert(from->state == DP_CHILD_UP && !from->timer && !from->boot_src);
 	dp_child_clear(to);
-	loop_remove(was->boot_src);
-	loop_remove(was->pid_src);
 	*to = *from;
-	to->boot_src = to->pid_src = NULL;
-	*was = (struct dp_child){.dp = to->dp, .proc = PROC_NONE, .boot_fd = -1};
-	dp_fds_init(was->channels, LIMIT_WORKERS);
-	code = child_watch(to);
+	loop_source_set_arg(to->pid_src, to);
+	*from = (struct dp_child){.dp = to->dp, .proc = PROC_NONE, .boot_fd = -1};
+	dp_fds_init(from->channels, LIMIT_WORKERS);
 	if (to == &to->dp->broker)
 		broker_watch(to->dp);
-	return code;
 }
 
 /* The first start */

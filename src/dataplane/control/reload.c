@@ -8,6 +8,7 @@
 
 #include "base/event.h"
 #include "base/fd.h"
+#include "base/fdpass.h"
 #include "base/log.h"
 #include "dataplane/control/control_internal.h"
 
@@ -117,6 +118,9 @@ static void fail(struct dataplane *dp, struct err *e)
 	clear(r, dp->workers);
 	if (moving && !post_all(dp->channels, dp->workers, DP_MSG_GO))
 		dp_child_give_up(&dp->plane, "out of memory for its messages");
+	/* It died after it had handed over everything, to a data plane that is gone, too. */
+	if (dp->plane.state == DP_CHILD_DOWN && !dp->plane.timer)
+		dp_child_start_over(&dp->plane);
 	ports_go_on(dp, false);
 	event_post("reloadFailed", "dataplane", e->msg);
 	r->done(r->arg, NULL, e);
@@ -148,10 +152,8 @@ static void log_done(const struct dataplane_reloaded *result)
 {
 	char text[160];
 
-	snprintf(text, sizeof(text),
-		 "version %s serves; %u flows taken over, %u lost, at rest for %llu us",
-		 result->program, result->flows, result->lost,
-		 (unsigned long long)result->pause_us);
+	snprintf(text, sizeof(text), "version %s serves; %u flows taken over, at rest for %llu us",
+		 result->program, result->flows, (unsigned long long)result->pause_us);
 	log_debug("reload: %s", text);
 	event_post("reload", "dataplane", text);
 }
@@ -160,25 +162,25 @@ static void log_done(const struct dataplane_reloaded *result)
 static void commit(struct dataplane *dp)
 {
 	struct dp_reload *r = &dp->reload;
-	int code = post_all(r->channels, dp->workers, DP_MSG_GO) ? 0 : -ENOMEM;
+	bool sent = post_all(r->channels, dp->workers, DP_MSG_GO);
 	uint64_t now_ns = loop_now_ns();
 
 	r->result.pause_us = (now_ns - r->began_ns) / 1000;
 	loop_remove(r->timer);
 	r->timer = NULL;
 	r->state = DP_RELOAD_NONE;
-	code = code ? code : dp_child_adopt(&dp->plane, &r->plane);
-	code = code ? code : dp_channels_adopt(dp->channels, r->channels, dp->workers);
-	code = code ? code : dp_child_adopt(&dp->broker, &r->broker);
-	if (!code && dp_has_router(dp))
-		code = dp_child_adopt(&dp->router, &r->router);
+	dp_child_adopt(&dp->plane, &r->plane);
+	dp_channels_adopt(dp->channels, r->channels, dp->workers);
+	dp_child_adopt(&dp->broker, &r->broker);
+	if (dp_has_router(dp))
+		dp_child_adopt(&dp->router, &r->router);
 	close_fd(&dp->stats_fd);
 	dp->stats_fd = steal_fd(&r->stats_fd);
 	close_fd(&dp->exe_fd);
 	dp->exe_fd = steal_fd(&r->exe_fd);
 	clear(r, dp->workers);
-	if (code)
-		dp_child_give_up(&dp->plane, strerror(-code));
+	if (!sent)
+		dp_child_give_up(&dp->plane, "out of memory for its messages");
 	ports_go_on(dp, true);
 	r->result.program = dp->plane.program;
 	log_done(&r->result);
@@ -218,7 +220,7 @@ static bool enter(struct dataplane *dp, enum dp_reload_state state, unsigned pat
 /* Sends one end of a channel with the message, and then closes it here. 0 or -errno. */
 static int post_channel(struct dp_channel *ch, enum dp_msg_type type, int *fd)
 {
-	struct dp_msg msg = {.type = type};
+	struct dp_msg msg = {.type = type, .seq = ch->dp->reload.seq};
 
 	return dp_channel_post(ch, &msg, steal_fd(fd), true);
 }
@@ -234,6 +236,8 @@ static void move_flows(struct dataplane *dp)
 	code = dp_pairs_open(from, to, dp->workers);
 	r->began_ns = loop_now_ns();
 	r->waiting = 2 * dp->workers;
+	r->giving = dp->workers;
+	r->seq = ++dp->seq;
 	for (unsigned i = 0; i < dp->workers && !code; i++) {
 		code = post_channel(&r->channels[i], DP_MSG_TAKE_OVER, &to[i]);
 		if (!code)
@@ -311,31 +315,68 @@ void dp_reload_child_died(struct dp_child *child, const char *why)
 	fail(dp, &e);
 }
 
-static void moved(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg)
+bool dp_reload_outlives_plane(struct dataplane *dp)
 {
 	struct dp_reload *r = &dp->reload;
 
+	if (r->state != DP_RELOAD_MOVING)
+		return false;
+	/* By its last answers the reload may end. */
+	dp_channels_drain(dp->channels, dp->workers);
+	if (r->state != DP_RELOAD_MOVING)
+		return dp->plane.proc.pid > 0; /* that of the reload, which serves already */
+	if (r->giving > 0)
+		return false;
+	log_debug("the data plane ended when it had handed over everything");
+	dp_child_clear(&dp->plane);
+	return true;
+}
+
+static void moved(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg)
+{
+	struct dp_reload *r = &dp->reload;
+	struct err e = {.code = 0};
+
 	if (ch->plane == &r->plane) {
 		r->result.flows += msg->flows;
-		r->result.lost += msg->lost;
+		r->refused += msg->lost;
+	} else {
+		r->giving--;
 	}
-	if (--r->waiting == 0)
+	if (--r->waiting > 0)
+		return;
+	if (r->refused == 0) {
 		commit(dp);
+		return;
+	}
+	err_set(&e, -ENOSPC, "the new data plane cannot take over %u of %u flows", r->refused,
+		r->refused + r->result.flows);
+	fail(dp, &e);
+}
+
+/* Whether the present worker could not send because the new one has closed the channel. Then the
+ * new one says why, or its process ends, which the loop hears. */
+static bool is_consequence(const struct dataplane *dp, const struct dp_channel *ch, int err)
+{
+	return ch->plane == &dp->plane && (err == -EPIPE || err == -ECONNRESET);
 }
 
 void dp_reload_answer(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg)
 {
 	struct dp_reload *r = &dp->reload;
 	bool about_flows = msg->port_id == 0;
+	int err = wire_err(msg->err);
 
 	if (r->state < DP_RELOAD_OFFERING || r->waiting == 0 ||
-	    about_flows != (r->state == DP_RELOAD_MOVING)) {
+	    about_flows != (r->state == DP_RELOAD_MOVING) || (about_flows && msg->seq != r->seq)) {
 		log_debug("worker %u: an answer about a hand-over that nobody waits for",
 			  ch->worker);
 		return;
 	}
-	if (msg->err)
-		fail_with(dp, wire_err(msg->err),
+	if (about_flows && is_consequence(dp, ch, err))
+		return;
+	if (err)
+		fail_with(dp, err,
 			  ch->plane == &r->plane ? "the new data plane" : "the present data plane");
 	else if (about_flows)
 		moved(dp, ch, msg);
@@ -368,8 +409,10 @@ static int start_children(struct dataplane *dp, struct err *e)
 		return code;
 	code = dp_plane_boot_next(dp);
 	/* If the process has ended already, its status says why. */
-	return code && code != -EPIPE ? err_errno(e, code, "cannot tell the data plane what to do")
-				      : 0;
+	return code && code != -EPIPE
+		       ? err_set(e, code, "cannot tell the new data plane what to do: %s",
+				 fdpass_strerror(code))
+		       : 0;
 }
 
 /* Opens the binary that is on disk now, for this reload and later restarts. 0 or -errno. */
@@ -401,6 +444,7 @@ int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *ar
 	if (code)
 		return err_wrap(e, code, "reload");
 	r->result = (struct dataplane_reloaded){.flows = 0};
+	r->refused = 0;
 	r->done = done;
 	r->arg = arg;
 	r->state = DP_RELOAD_STARTING;

@@ -12,14 +12,15 @@ static void arm(struct worker *w)
 	w->io->ops->poll(w->io, w->answers.fd, POLLIN, handle_pack(HANDLE_CONTROL, 0, 0, 0));
 }
 
-/* Acts on a request. fd: the descriptor that came with it, or -1. */
+/* Acts on a request. fd: the descriptor that came with it; -1: none, or the process has no room for
+ * it. */
 static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	int err;
 
 	switch (msg->type) {
 	case DP_MSG_ADD:
-		err = fd >= 0 ? listener_add(w, msg, fd) : -EBADF;
+		err = fd >= 0 ? listener_add(w, msg, fd) : -EMFILE;
 		answers_send(w, msg->port_id, msg->seq, err);
 		return;
 	case DP_MSG_REMOVE:
@@ -41,13 +42,13 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 		if (fd >= 0)
 			handover_give(w, fd, msg->seq);
 		else
-			answers_send(w, 0, msg->seq, -EBADF);
+			answers_send(w, 0, msg->seq, -EMFILE);
 		return;
 	case DP_MSG_TAKE_OVER:
 		if (fd >= 0)
 			handover_take(w, fd, msg->seq);
 		else
-			answers_send(w, 0, msg->seq, -EBADF);
+			answers_send(w, 0, msg->seq, -EMFILE);
 		return;
 	case DP_MSG_GO:
 		handover_go(w);

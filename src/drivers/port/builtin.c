@@ -132,7 +132,6 @@ static void on_reloaded(void *arg, const struct dataplane_reloaded *result, cons
 
 	if (result)
 		out = (struct port_reload){.flows = result->flows,
-					   .lost = result->lost,
 					   .pause_us = result->pause_us,
 					   .program = result->program};
 	r->done(r->arg, result ? &out : NULL, e);
