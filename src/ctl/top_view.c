@@ -259,12 +259,18 @@ static void put_cut(const char *line, size_t cols, FILE *file)
 	fprintf(file, "%.*s", (int)cols, line);
 }
 
-static void format_foot(const struct top_view *view, char out[LINE_BYTES])
+/* A narrow screen cuts the end. So what is shown comes first, and the keys that matter least come
+ * last. */
+static void format_foot(const struct top_view *view, size_t lines, char out[LINE_BYTES])
 {
+	size_t page = top_view_page(lines), left = view->n - view->scroll;
+
 	snprintf(out, LINE_BYTES,
-		 "q quit, b f o d e i by %s%s, r reverse, space %s, arrows scroll: %zu of %zu",
-		 top_order_names[view->order], view->reversed ? " (reversed)" : "",
-		 view->paused ? "go on" : "pause", view->n ? view->scroll + 1 : 0, view->n);
+		 "%zu-%zu of %zu by %s%s: q quit, space %s, arrows scroll, r reverse, "
+		 "b f o d e i order",
+		 view->n ? view->scroll + 1 : 0, view->scroll + (left < page ? left : page),
+		 view->n, top_order_names[view->order], view->reversed ? " (reversed)" : "",
+		 view->paused ? "go on" : "pause");
 }
 
 /* Formats the i-th line of the screen. */
@@ -275,7 +281,7 @@ static void format_line(const struct top_view *view, size_t i, size_t cols, size
 
 	out[0] = '\0';
 	if (i + 1 == lines)
-		format_foot(view, out);
+		format_foot(view, lines, out);
 	else if (i == 0)
 		snprintf(out, LINE_BYTES, "%s", view->title);
 	else if (i == 1)

@@ -159,6 +159,26 @@ static void test_80_columns(void **state)
 		       "        0       0      0\n"));
 }
 
+/* A number is whole or not there: one without its last digits would be another. */
+static void test_foot_of_thousands(void **state)
+{
+	json_t *ports = json_array();
+
+	(void)state;
+	for (int i = 1; i <= 10000; i++)
+		json_array_append_new(ports, port(i, 0, 0, 0, 0));
+	take(ports, NULL, 1);
+	view.order = TOP_DATAGRAMS;
+	view.reversed = true;
+	view.paused = true;
+	top_view_scroll(&view, 100000, 24);
+	assert_non_null(strstr(screen(80, 24), "\n9981-10000 of 10000 by datagrams (reversed): "
+					       "q quit, space go on, arrows "));
+	take(json_array(), NULL, 1);
+	top_view_scroll(&view, 0, 24);
+	assert_non_null(strstr(screen(80, 24), "\n0-0 of 0 by "));
+}
+
 static void test_scrolling(void **state)
 {
 	json_t *ports = json_array();
@@ -173,7 +193,7 @@ static void test_scrolling(void **state)
 	assert_int_equal(view.scroll, 0);
 	top_view_scroll(&view, 7, 24);
 	assert_int_equal(view.scroll, 7);
-	assert_non_null(strstr(screen(80, 24), "arrows scroll: 8 of 50"));
+	assert_non_null(strstr(screen(80, 24), "\n8-27 of 50 by bytes: q quit"));
 	top_view_scroll(&view, 100, 24);
 	assert_int_equal(view.scroll, 30);
 	top_view_scroll(&view, 0, 60); /* the window has grown */
@@ -204,8 +224,13 @@ static void test_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rates),      TEST(test_orders),    TEST(test_sizes),
-		TEST(test_80_columns), TEST(test_scrolling), TEST(test_nonsense),
+		TEST(test_rates),
+		TEST(test_orders),
+		TEST(test_sizes),
+		TEST(test_80_columns),
+		TEST(test_scrolling),
+		TEST(test_nonsense),
+		TEST(test_foot_of_thousands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
