@@ -409,6 +409,7 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 		return; /* udp_go arms it */
 	switch (-why) {
 	case ENOBUFS:
+	case ENOMEM: /* for a moment: the datagram is still there */
 		f->paused = true;
 		DL_APPEND2(w->udp.paused, f, wait_prev, wait_next);
 		return;
