@@ -282,7 +282,7 @@ static bool op_run(struct sim *s, struct op *op)
 
 	assert(o->open); /* the worker closes nothing that has an operation in flight */
 	if (op->cancelled) {
-		if (s->hold_cancelled)
+		if (s->hold_cancelled || s->held_object == op->object)
 			return false;
 		sim_emit(s, op->handle, -ECANCELED, false);
 		return true;
@@ -420,7 +420,7 @@ struct sim *sim_open(uint64_t seed, unsigned fault_percent)
 	s->now_ns = s->until_ns = 1000000000;
 	s->fault_percent = fault_percent;
 	s->socket_bytes = seed % 2 ? SOCKET_BYTES_SMALL : SOCKET_BYTES_LARGE;
-	s->last_server = -1;
+	s->last_server = s->held_object = -1;
 	s->sent = calloc(OUT_MAX, sizeof(*s->sent));
 	assert(s->sent);
 	return s;
@@ -509,6 +509,11 @@ unsigned sim_in_flight(const struct sim *s)
 void sim_hold_cancelled(struct sim *s, bool on)
 {
 	s->hold_cancelled = on;
+}
+
+void sim_hold_cancelled_of(struct sim *s, int far)
+{
+	s->held_object = far;
 }
 
 void sim_inject(struct sim *s, uint64_t handle, int res)

@@ -47,6 +47,8 @@ void sim_reject_port(struct sim *s, uint16_t port);
 void sim_fail_accept(struct sim *s, int err);
 /* While set, cancelled operations do not complete. */
 void sim_hold_cancelled(struct sim *s, bool on);
+/* The same for the operations of one socket, by its far end; -1: none. */
+void sim_hold_cancelled_of(struct sim *s, int far);
 /* Completes an operation with this handle, which need not have been started. */
 void sim_inject(struct sim *s, uint64_t handle, int res);
 /* The same, but the connect ends with this error. */

@@ -119,7 +119,7 @@ struct sim {
 	int no_segments;
 	unsigned local_ports, ports_refused;
 	uint16_t unreachable_port;
-	int last_server;
+	int last_server, held_object;
 	int first_free; /* no object before this one is free */
 	int used;	/* none from this one on has been used */
 	struct object objects[OBJECTS];

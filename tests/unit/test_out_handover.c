@@ -120,13 +120,13 @@ static void test_given_up_before_all_is_at_rest(void **state)
 	syn(&l.o, 3001, 2001);
 	out_queue_hold(&l.queue, &l.o, 1);
 	load_run(&l, 20);
-	sim_hold_cancelled(l.o.x.sim, true);
+	sim_hold_cancelled_of(l.o.x.sim, sim_outside(l.o.x.sim, 2001));
 	load_begin_side(&l, &side);
 	begin_move(&l.o.x, &side.other);
 	load_run(&l, 5);
 	give_up(&l.o.x, &side.other);
 	load_run(&l, 5);
-	sim_hold_cancelled(l.o.x.sim, false);
+	sim_hold_cancelled_of(l.o.x.sim, -1);
 	load_run(&l, 20);
 	assert_int_equal(l.queue.n, 1);
 	sim_silent_port(l.o.x.sim, 0);
