@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -176,6 +177,7 @@ static void on_settled(struct port *port, enum port_settler by, const struct err
 	o->calls++;
 	o->err = e ? e->code : 0;
 	o->by = by;
+	snprintf(o->message, sizeof(o->message), "%s", e ? e->msg : "");
 }
 
 struct port *port_of(int id, struct outcome *o)

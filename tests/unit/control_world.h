@@ -45,6 +45,7 @@ struct outcome {
 	unsigned calls;
 	enum port_settler by;
 	int err;
+	char message[sizeof(((struct err *)NULL)->msg)];
 };
 
 /* The port of that number. How it is settled goes to o. */

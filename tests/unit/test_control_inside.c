@@ -102,6 +102,46 @@ static void test_refused_port_with_a_socket_inside(void **state)
 		}
 	assert_true(o.calls == 1 && o.err == -ENOSPC);
 	assert_int_equal(o.by, PORT_BY_WORKER);
+	assert_null(strstr(o.message, "in the namespace"));
+	world_close(&x);
+}
+
+/* An address of the host that is taken, and a data plane that dies over the port: neither is the
+ * socket inside to blame for. That it cannot be had itself is said. */
+static void test_who_is_to_blame(void **state)
+{
+	struct port_route route;
+	struct broker_listen msg;
+	struct outcome o, first;
+	struct world x;
+
+	(void)state;
+	needs_cookie();
+	world_open(&x);
+	add_live(&x, 1);
+	route = route_to(&x, true);
+	o = (struct outcome){.calls = 0};
+	dataplane_port_add(x.dp, port_of(2, &o), &route);
+	assert_true(o.calls == 1 && o.err == -EADDRINUSE);
+	assert_int_equal(o.by, PORT_BY_PARENT);
+	assert_null(strstr(o.message, "in the namespace"));
+	add(&x, 3, true, &first);
+	msg = asked();
+	say(&x, &msg, 0, listening(AF_INET, SOCK_STREAM));
+	plane_down(x.dp, true);
+	turns(&x);
+	assert_true(first.calls == 1 && first.err == -ECONNRESET);
+	assert_int_equal(first.by, PORT_BY_DATA_PLANE);
+	assert_null(strstr(first.message, "in the namespace"));
+	plane_up(x.dp);
+	dp_ports_offer(x.dp);
+	expect_all(&x, DP_MSG_ADD, 1, 0);
+	add(&x, 4, true, &first);
+	msg = asked();
+	say(&x, &msg, -EADDRINUSE, -1);
+	assert_true(first.calls == 1 && first.err == -EADDRINUSE);
+	assert_int_equal(first.by, PORT_BY_BROKER);
+	assert_non_null(strstr(first.message, "cannot listen in the namespace"));
 	world_close(&x);
 }
 
@@ -252,6 +292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_socket_inside_goes_to_one_worker),
 		cmocka_unit_test(test_refused_port_with_a_socket_inside),
+		cmocka_unit_test(test_who_is_to_blame),
 		cmocka_unit_test(test_wrong_answers_of_the_broker),
 		cmocka_unit_test(test_positive_error_is_no_descriptor),
 		cmocka_unit_test(test_address_that_is_not_inside),

@@ -394,6 +394,95 @@ static int read_status(enum role role)
 	return (int)found;
 }
 
+/* The threat model says of a data plane that was taken over: it may give an accepted connection up
+ * (connect(2) with AF_UNSPEC), and connect its socket to another service of this host. The filter
+ * does not see addresses, and Landlock sees port numbers alone. It can neither bind it, except with
+ * clients' addresses or a way out, nor listen. */
+
+static int accepted = -1;
+static struct sockaddr_in service;
+
+static int disconnect(void)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+	return result(connect(accepted, &none, sizeof(none)));
+}
+
+static int try_connect_anew(void)
+{
+	int code = disconnect();
+
+	return code ? code
+		    : result(connect(accepted, (struct sockaddr *)&service, sizeof(service)));
+}
+
+static int try_bind_anew(void)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET};
+	int code = disconnect();
+
+	return code ? code : result(bind(accepted, (struct sockaddr *)&any, sizeof(any)));
+}
+
+static int try_listen_anew(void)
+{
+	int code = disconnect();
+
+	return code ? code : result(listen(accepted, 1));
+}
+
+static int listener_on_loopback(struct sockaddr_in *addr)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(*addr);
+
+	*addr = (struct sockaddr_in){.sin_family = AF_INET,
+				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	assert_int_equal(bind(fd, (struct sockaddr *)addr, len), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
+	return fd;
+}
+
+/* The result of an attempt with a newly accepted connection. */
+static int attempt_accepted(enum role role, int (*what)(void))
+{
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), code;
+	struct sockaddr_in port;
+	int listening = listener_on_loopback(&port);
+
+	assert_int_equal(connect(client, (struct sockaddr *)&port, sizeof(port)), 0);
+	accepted = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(accepted >= 0);
+	code = attempt(role, what);
+	close(accepted);
+	close(client);
+	close(listening);
+	return code;
+}
+
+__attribute__((unused)) static void test_accepted_socket_is_connected_anew(void **state)
+{
+	int fd = listener_on_loopback(&service);
+
+	(void)state;
+	for (enum role role = PLANE_URING; role <= PLANE_OUTWARD; role++) {
+		bool binds = role == PLANE_TRANSPARENT || role == PLANE_OUTWARD;
+		int reached;
+
+		assert_int_equal(attempt_accepted(role, try_connect_anew), 0);
+		reached = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		assert_true(reached >= 0);
+		close(reached);
+		assert_int_equal(attempt_accepted(role, try_bind_anew), binds ? 0 : EPERM);
+		assert_int_equal(attempt_accepted(role, try_listen_anew), EPERM);
+	}
+	assert_int_equal(attempt_accepted(BROKER, try_connect_anew), EPERM);
+	assert_int_equal(attempt_accepted(RELAY, try_connect_anew), EPERM);
+	close(fd);
+}
+
 static void test_privileges_are_gone(void **state)
 {
 	(void)state;
@@ -414,6 +503,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #ifndef RINGKIT_SANITIZED /* the sanitizers need more calls than are left to the product */
 		cmocka_unit_test(test_system_calls),
+		cmocka_unit_test(test_accepted_socket_is_connected_anew),
 #endif
 		cmocka_unit_test(test_privileges_are_gone),
 	};
