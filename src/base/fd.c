@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
+
+#include "base/limits.h"
 
 int fd_write_all(int fd, const void *buf, size_t len)
 {
@@ -41,6 +44,30 @@ ssize_t fd_read_file(const char *path, char *buf, size_t size)
 	}
 	buf[len] = '\0';
 	return (ssize_t)len;
+}
+
+static unsigned planned(rlim_t limit)
+{
+	return limit < LIMIT_NOFILE ? (unsigned)limit : LIMIT_NOFILE;
+}
+
+unsigned fd_limit(void)
+{
+	struct rlimit rl = {.rlim_cur = 1024};
+
+	getrlimit(RLIMIT_NOFILE, &rl);
+	return planned(rl.rlim_cur);
+}
+
+unsigned fd_limit_raise(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
+		rl.rlim_cur = planned(rl.rlim_max);
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+	return fd_limit();
 }
 
 static int set_flag(int fd, int get, int set, int flag, bool on)

@@ -87,6 +87,14 @@ ssize_t fd_read_file(const char *path, char *buf, size_t size);
  * we open takes its number, and receives what is meant for stderr. 0 or -errno. */
 int fd_fill_standard(void);
 
+/* How many descriptors this process may plan with: RLIMIT_NOFILE, at most LIMIT_NOFILE (limits.h).
+ * Tables by descriptor have this many entries. */
+unsigned fd_limit(void);
+
+/* Raises the limit of this process, and of those that it starts, to what the user may have, at most
+ * LIMIT_NOFILE. A limit above that is lowered to it. Returns the new fd_limit(). */
+unsigned fd_limit_raise(void);
+
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Each read and write of set-up and API is a short one in turn, in each process, and each answer of the
-kernel to a netlink request is a refusal."""
+kernel to a netlink request is a refusal; and there is no limit of descriptors."""
 
 import rkit
 import test_inject_memory
@@ -39,6 +39,16 @@ class Calls(test_inject_memory.Preloaded):
         """Either it goes on without, or there is an error."""
         for role in ("child", "broker"):
             self.assertGreater(self.each("netlink", role, self.check), 0)
+
+    def test_no_limit_of_descriptors(self):
+        """Tables by descriptor have a million entries: the smaller limit wins."""
+        options = self.OPTIONS
+        for backend in ("io_uring", "epoll"):
+            for role in ("parent", "dataplane"):
+                with self.subTest(backend=backend, role=role):
+                    self.OPTIONS = [*options, "--dataplane=" + backend]
+                    self.as_ever(*self.preloaded("1:limit:" + role))
+                    self.assertTrue(self.was_hit())
 
     @rkit.ours("has no such driver")
     def test_netlink_answers_of_the_router(self):

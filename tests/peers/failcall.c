@@ -5,7 +5,8 @@
  *   FAILCALL=n:KIND:ROLE:FILE    ROLE as in _RINGKIT_ROLE, "parent" for the one without. FILE's
  * first byte becomes 1 when the call has come. KIND: "read", a file or a stream socket gives one
  * byte; "write", it takes one; "netlink", the kernel's answer is an error; "ring", there is no
- * memory for io_uring_register(2), of which opening a ring makes two.
+ * memory for io_uring_register(2), of which opening a ring makes two; "limit", there is no limit of
+ * descriptors, from the first call on.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -106,6 +108,18 @@ ssize_t write(int fd, const void *buf, size_t n)
 ssize_t send(int fd, const void *buf, size_t n, int flags)
 {
 	return syscall(SYS_sendto, fd, buf, part("write", fd, n), flags, NULL, 0);
+}
+
+/* With _FILE_OFFSET_BITS this has another name, here as in the program. */
+int getrlimit(__rlimit_resource_t what, struct rlimit *out)
+{
+	if (syscall(SYS_prlimit64, 0, what, NULL, out) < 0)
+		return -1;
+	if (what == RLIMIT_NOFILE && is_time("limit"))
+		atomic_store(&left, 1);
+	if (what == RLIMIT_NOFILE && atomic_load(&left) && !strcmp(kind, "limit"))
+		out->rlim_cur = out->rlim_max = RLIM_INFINITY;
+	return 0;
 }
 
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,*-declaration*):

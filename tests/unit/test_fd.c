@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "file.h"
 
 static char path[64];
@@ -158,6 +161,86 @@ static void test_scoped(void **state)
 	close(fd);
 }
 
+/* The limit of descriptors that the process is told that it has. */
+static struct rlimit limit;
+static bool limit_is_fake, limit_is_fixed, limit_is_unknown;
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's names */
+int __real_getrlimit(__rlimit_resource_t what, struct rlimit *out);
+int __real_setrlimit(__rlimit_resource_t what, const struct rlimit *in);
+int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *out);
+int __wrap_setrlimit(__rlimit_resource_t what, const struct rlimit *in);
+
+int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *out)
+{
+	if (!limit_is_fake)
+		return __real_getrlimit(what, out);
+	assert_int_equal(what, RLIMIT_NOFILE);
+	errno = EPERM;
+	if (limit_is_unknown)
+		return -1;
+	*out = limit;
+	return 0;
+}
+
+int __wrap_setrlimit(__rlimit_resource_t what, const struct rlimit *in)
+{
+	if (!limit_is_fake)
+		return __real_setrlimit(what, in);
+	assert_int_equal(what, RLIMIT_NOFILE);
+	assert_true(in->rlim_cur <= in->rlim_max && in->rlim_max == limit.rlim_max);
+	errno = EPERM;
+	if (limit_is_fixed)
+		return -1;
+	limit = *in;
+	return 0;
+}
+
+/* The C library's names where files are large (_FILE_OFFSET_BITS). */
+int __wrap_getrlimit64(__rlimit_resource_t what, struct rlimit *out)
+	__attribute__((alias("__wrap_getrlimit")));
+int __wrap_setrlimit64(__rlimit_resource_t what, const struct rlimit *in)
+	__attribute__((alias("__wrap_setrlimit")));
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+
+/* Whatever the user may have: never more than tables by descriptor are made for, and the kernel is
+ * told so, too, which gives no higher number then. */
+static void test_limit(void **state)
+{
+	static const struct {
+		rlim_t soft, hard;
+		bool fixed;
+		unsigned before, after;
+		rlim_t kernel;
+	} rows[] = {
+		{1024, 20000, false, 1024, 20000, 20000},
+		{1024, RLIM_INFINITY, false, 1024, LIMIT_NOFILE, LIMIT_NOFILE},
+		{RLIM_INFINITY, RLIM_INFINITY, false, LIMIT_NOFILE, LIMIT_NOFILE, LIMIT_NOFILE},
+		{4 * LIMIT_NOFILE, 8 * LIMIT_NOFILE, false, LIMIT_NOFILE, LIMIT_NOFILE,
+		 LIMIT_NOFILE},
+		{RLIM_INFINITY, RLIM_INFINITY, true, LIMIT_NOFILE, LIMIT_NOFILE, RLIM_INFINITY},
+		{256, 256, true, 256, 256, 256},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		unsigned before, after;
+
+		limit = (struct rlimit){.rlim_cur = rows[i].soft, .rlim_max = rows[i].hard};
+		limit_is_fixed = rows[i].fixed;
+		limit_is_fake = true;
+		before = fd_limit();
+		after = fd_limit_raise();
+		limit_is_fake = false;
+		assert_int_equal(before, rows[i].before);
+		assert_int_equal(after, rows[i].after);
+		assert_true(limit.rlim_cur == rows[i].kernel);
+	}
+	limit_is_fake = limit_is_unknown = true;
+	assert_int_equal(fd_limit_raise(), 1024);
+	limit_is_fake = limit_is_unknown = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +249,7 @@ int main(void)
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_fill_standard),
 		cmocka_unit_test(test_scoped),
+		cmocka_unit_test(test_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

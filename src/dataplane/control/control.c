@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/fd.h"
 #include "base/fdpass.h"
@@ -47,22 +46,6 @@ unsigned dataplane_worker_count(unsigned asked)
 	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
 }
 
-/* Raises the limit of descriptors to what the user may have. The parent needs them for listening
- * sockets; the data plane, which inherits the limit, needs two for each connection. */
-static unsigned raise_nofile(void)
-{
-	struct rlimit rl;
-	rlim_t soft;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
-		return 1024;
-	soft = rl.rlim_cur;
-	rl.rlim_cur = rl.rlim_max < LIMIT_NOFILE ? rl.rlim_max : LIMIT_NOFILE;
-	if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
-		rl.rlim_cur = soft;
-	return rl.rlim_cur < LIMIT_NOFILE ? (unsigned)rl.rlim_cur : LIMIT_NOFILE;
-}
-
 static unsigned listeners_max(unsigned nofile, unsigned workers)
 {
 	unsigned kept = FDS_KEPT + FDS_KEPT_WORKER * workers;
@@ -77,7 +60,9 @@ int dataplane_open(struct loop *loop, const struct dataplane_config *config, str
 		   struct err *e)
 {
 	struct dataplane *dp = calloc(1, sizeof(*dp));
-	unsigned nofile = raise_nofile();
+	/* The parent needs descriptors for listening sockets; the data plane, which inherits the
+	 * limit, needs two for each connection. */
+	unsigned nofile = fd_limit_raise();
 	int code;
 
 	if (!dp)

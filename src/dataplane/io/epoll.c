@@ -5,11 +5,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/limits.h"
+#include "base/fd.h"
 #include "base/linux_calls.h"
 #include "dataplane/io/epoll_internal.h"
 
@@ -516,17 +515,9 @@ static const struct io_ops poller_ops = {
 	.bind_as = io_sys_bind_as,
 };
 
-static unsigned fds_max(void)
-{
-	struct rlimit rl = {.rlim_cur = 1024};
-
-	getrlimit(RLIMIT_NOFILE, &rl);
-	return rl.rlim_cur < LIMIT_NOFILE ? (unsigned)rl.rlim_cur : LIMIT_NOFILE;
-}
-
 static int take_memory(struct poller *p, const struct io_config *config)
 {
-	p->n_slots = fds_max();
+	p->n_slots = fd_limit();
 	p->slots = io_sys_map(p->n_slots * sizeof(*p->slots));
 	p->done = io_sys_map((size_t)p->n_slots * OPS_MAX * sizeof(*p->done));
 	return p->slots && p->done ? bufs_open(p, config) : -ENOMEM;

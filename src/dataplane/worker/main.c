@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -181,11 +180,9 @@ static void size_outward(struct plane *p)
 
 static void size_workers(struct plane *p)
 {
-	struct rlimit rl = {.rlim_cur = 1024};
-	uint64_t fds;
+	unsigned limit = fd_limit();
+	unsigned fds = limit > 2 * FDS_OTHER ? limit - FDS_OTHER : limit / 2;
 
-	getrlimit(RLIMIT_NOFILE, &rl);
-	fds = rl.rlim_cur > 2 * FDS_OTHER ? rl.rlim_cur - FDS_OTHER : rl.rlim_cur / 2;
 	fds = fds / p->boot.workers > FDS_WORKER ? fds / p->boot.workers - FDS_WORKER : 0;
 	p->config = (struct worker_config){
 		.fds_max = clamp(fds, 32, LIMIT_NOFILE),
@@ -337,13 +334,8 @@ static int start_threads(struct plane *p, struct seat *seats)
  * one thread it costs nothing. */
 static void widen_table(void)
 {
-	struct rlimit rl = {.rlim_cur = 1024};
-	rlim_t n;
-	int fd;
+	int fd = fcntl(WIRE_BOOT_FD, F_DUPFD_CLOEXEC, (int)fd_limit() - 1);
 
-	getrlimit(RLIMIT_NOFILE, &rl);
-	n = rl.rlim_cur < LIMIT_NOFILE ? rl.rlim_cur : LIMIT_NOFILE;
-	fd = fcntl(WIRE_BOOT_FD, F_DUPFD_CLOEXEC, (int)n - 1);
 	if (fd >= 0)
 		close(fd);
 }
