@@ -65,6 +65,13 @@ static inline void cleanup_fclose(FILE **f)
 		fd_retry_v;                                                                        \
 	})
 
+/* Whether this -errno says that memory or descriptors are short for a moment: the same call may
+ * succeed later, and a message that could not be read or sent is still there. */
+static inline bool fd_is_shortage(int code)
+{
+	return code == -ENOMEM || code == -ENOBUFS || code == -EMFILE || code == -ENFILE;
+}
+
 /* An iovec for a system call that only reads the buffer: struct iovec knows no const. */
 static inline struct iovec fd_iovec(const void *buf, size_t len)
 {

@@ -91,8 +91,7 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 
 	len = fd_retry(recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC));
 	if (len < 0)
-		return (flags & MSG_DONTWAIT) && (errno == ENOMEM || errno == ENOBUFS) ? -EAGAIN
-										: -errno;
+		return (flags & MSG_DONTWAIT) && fd_is_shortage(-errno) ? -EAGAIN : -errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			got += take_rights(c, fds ? fds + got : NULL, room - got);

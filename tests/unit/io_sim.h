@@ -106,6 +106,8 @@ size_t sim_channel_get_any(struct sim *s, int fd, void *data, size_t size);
 /* From now on the channel holds no more than this many of the worker's messages. */
 void sim_channel_room(struct sim *s, int fd, unsigned messages);
 void sim_channel_end(struct sim *s, int fd);
+/* While set, there is no memory for what the worker sends on it, a channel or a netlink socket. */
+void sim_channel_short(struct sim *s, int fd, bool on);
 
 /* Two workers on one kernel, for a hand-over: from now on the other one runs, and has its own
  * operations in flight. */

@@ -75,6 +75,8 @@ ssize_t sim_netlink_send(struct object *o, const void *buf, size_t len)
 {
 	struct channel *c = o->channel;
 
+	if (c->shortage)
+		return -ENOBUFS;
 	for (size_t at = 0; at < len;) {
 		uint32_t one;
 
@@ -103,6 +105,8 @@ int sim_msg_send(struct io *io, int fd, const void *buf, size_t len)
 		return -EPIPE;
 	if (c->n_out >= c->room)
 		return -EAGAIN;
+	if (c->shortage)
+		return -ENOBUFS;
 	c->out[c->n_out++] = message_of(buf, len, NULL, 0);
 	return 0;
 }
@@ -116,6 +120,8 @@ int sim_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const i
 		return -EPIPE;
 	if (c->n_out >= c->room)
 		return -EAGAIN;
+	if (c->shortage)
+		return -ENOMEM;
 	if (sim_fault(sim_of(io)))
 		return -ETOOMANYREFS;
 	for (size_t i = 0; i < n_fds; i++)
@@ -221,6 +227,11 @@ void sim_channel_room(struct sim *s, int fd, unsigned messages)
 {
 	assert(messages <= CHANNEL_MAX);
 	channel_of(s, fd)->room = messages;
+}
+
+void sim_channel_short(struct sim *s, int fd, bool on)
+{
+	channel_of(s, fd)->shortage = on;
 }
 
 void sim_channel_end(struct sim *s, int fd)

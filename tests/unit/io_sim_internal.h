@@ -44,6 +44,7 @@ struct channel {
 	struct message in[CHANNEL_MAX], out[CHANNEL_MAX];
 	unsigned n_in, n_out;
 	unsigned room; /* messages in out beyond which it is full */
+	bool shortage; /* there is no memory for what is sent */
 	bool ended;
 };
 

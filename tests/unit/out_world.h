@@ -14,6 +14,7 @@
 
 #define NF_DROP	  0
 #define NF_ACCEPT 1
+#define NF_REPEAT 4
 
 enum {
 	MARK_ACCEPT = 100,

@@ -150,6 +150,90 @@ static void test_nonsense_ends_the_data_plane(void **state)
 	}
 }
 
+/* Sends that fail for want of memory, from the next one on. */
+static unsigned sends_failing;
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's names */
+ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	static const int errors[] = {ENOBUFS, ENOMEM};
+
+	if (sends_failing == 0)
+		return __real_sendmsg(fd, msg, flags);
+	errno = errors[sends_failing-- % ARRAY_SIZE(errors)];
+	return -1;
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+
+/* Memory is short for some time: no message is lost, with a descriptor or without, and their order
+ * stays. */
+static void test_messages_wait_for_memory(void **state)
+{
+	struct outcome first, second, removing = {.calls = 0};
+	struct dp_msg reload = {.type = DP_MSG_GO};
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	add_live(&x, 1);
+	sends_failing = 20;
+	add(&x, 2, false, &first);
+	take_away(&x, 1, &removing);
+	add(&x, 3, false, &second);
+	for (unsigned i = 0; i < WORKERS; i++)
+		assert_int_equal(dp_channel_post(&x.dp->channels[i], &reload, -1, false), 0);
+	for (unsigned i = 0;
+	     i < 5000 && (sends_failing || x.dp->channels[0].queue || x.dp->channels[1].queue); i++)
+		turns(&x);
+	assert_int_equal(sends_failing, 0);
+	expect_all(&x, DP_MSG_ADD, 2, 0);
+	expect_all(&x, DP_MSG_REMOVE, 1, 0);
+	expect_all(&x, DP_MSG_ADD, 3, 0);
+	expect_told(0, DP_MSG_GO, 0);
+	expect_told(1, DP_MSG_GO, 0);
+	assert_true(first.calls == 1 && first.err == 0);
+	assert_true(removing.calls == 1 && removing.err == 0);
+	assert_true(second.calls == 1 && second.err == 0);
+	world_close(&x);
+}
+
+/* After a reload the new workers' channels take the place of the old ones, with the messages that
+ * wait in them, and the workers' answers are heard. */
+static void test_channels_are_adopted(void **state)
+{
+	struct dp_channel next[LIMIT_WORKERS];
+	struct dp_msg go = {.type = DP_MSG_GO};
+	int fds[WORKERS], ends[WORKERS];
+	struct outcome o;
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	dp_channels_init(x.dp, next, &x.dp->plane);
+	assert_int_equal(dp_pairs_open(fds, ends, WORKERS), 0);
+	assert_int_equal(dp_channels_open(next, x.dp, fds), 0);
+	sends_failing = 2 * WORKERS;
+	for (unsigned i = 0; i < WORKERS; i++)
+		assert_int_equal(dp_channel_post(&next[i], &go, -1, false), 0);
+	assert_non_null(next[0].queue);
+	plane_down(x.dp, false);
+	dp_channels_adopt(x.dp->channels, next, WORKERS);
+	for (unsigned i = 0; i < WORKERS; i++)
+		far.control[i] = ends[i];
+	x.dp->plane.state = DP_CHILD_UP;
+	for (unsigned i = 0; i < 5000 && (x.dp->channels[0].queue || x.dp->channels[1].queue); i++)
+		turns(&x);
+	expect_told(0, DP_MSG_GO, 0);
+	expect_told(1, DP_MSG_GO, 0);
+	add(&x, 1, false, &o);
+	expect_all(&x, DP_MSG_ADD, 1, 0);
+	assert_true(o.calls == 1 && o.err == 0);
+	world_close(&x);
+}
+
 /* A worker that does not read now gets everything later, in order. */
 static void test_full_channel_keeps_order(void **state)
 {
@@ -254,6 +338,8 @@ int main(void)
 		cmocka_unit_test(test_stray_answers_count_for_nothing),
 		cmocka_unit_test(test_nonsense_ends_the_data_plane),
 		cmocka_unit_test(test_full_channel_keeps_order),
+		cmocka_unit_test(test_messages_wait_for_memory),
+		cmocka_unit_test(test_channels_are_adopted),
 		cmocka_unit_test(test_next_data_plane_gets_all_ports),
 		cmocka_unit_test(test_deadly_port_is_refused),
 	};

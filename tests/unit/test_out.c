@@ -5,6 +5,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <linux/netlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +65,72 @@ static void test_odd_packets_are_dropped(void **state)
 	put_packet(&o, "nonsense", 8);
 	expect_verdict(&o, o.last_packet, NF_DROP, 0);
 	assert_int_equal(o.x.stats.out_packets_odd, 1);
+	out_world_close(&o);
+}
+
+/* While memory is short no verdict can leave; it leaves as soon as there is some. */
+static void test_verdict_waits_for_memory(void **state)
+{
+	struct out_world o;
+	uint32_t packet;
+
+	(void)state;
+	out_world_open(&o);
+	sim_refuse_port(o.x.sim, 81);
+	sim_channel_short(o.x.sim, o.gate, true);
+	packet = syn(&o, 4000, 81);
+	expect_no_verdict(&o);
+	assert_int_equal(o.x.stats.out_tcp_refused, 1);
+	sim_channel_short(o.x.sim, o.gate, false);
+	pass(&o.x, 2 * MS_NS);
+	expect_verdict(&o, packet, NF_ACCEPT, MARK_REFUSED);
+	out_world_close(&o);
+}
+
+/* The message asks for all packets up to an id to come again. */
+static void expect_again(struct out_world *o, uint32_t up_to)
+{
+	struct nfqnl_msg_verdict_hdr hdr;
+	struct nlmsghdr nlh;
+	uint8_t buf[64];
+
+	assert_true(sim_channel_get_any(o->x.sim, o->gate, buf, sizeof(buf)) > 0);
+	memcpy(&nlh, buf, sizeof(nlh));
+	memcpy(&hdr, buf + 24, sizeof(hdr));
+	assert_int_equal(nlh.nlmsg_type & 0xff, NFQNL_MSG_VERDICT_BATCH);
+	assert_int_equal(ntohl(hdr.verdict), NF_REPEAT);
+	assert_int_equal(ntohl(hdr.id), up_to);
+}
+
+/* So many verdicts have to wait that there is no place for them: then all packets come again, and
+ * none is left in the kernel's queue for ever. */
+static void test_too_many_verdicts_wait_for_memory(void **state)
+{
+	struct out_world o;
+	struct verdict v;
+	uint32_t again;
+	unsigned n = 0;
+
+	(void)state;
+	out_world_open(&o);
+	sim_refuse_port(o.x.sim, 81);
+	sim_channel_short(o.x.sim, o.gate, true);
+	for (uint16_t i = 0; !o.x.w->out.gate.lost; i++) {
+		assert_in_range(i, 0, 2 * GATE_VERDICTS);
+		syn(&o, (uint16_t)(4000 + i), 81);
+		pass(&o.x, MS_NS);
+	}
+	sim_channel_short(o.x.sim, o.gate, false);
+	/* The verdict for which there was no place stays. */
+	expect_verdict(&o, o.last_packet, NF_ACCEPT, MARK_REFUSED);
+	expect_again(&o, 0x7fffffff);
+	expect_again(&o, 0xffffffff);
+	o.held = 0;
+	again = syn(&o, 4000, 81);
+	expect_verdict(&o, again, NF_ACCEPT, MARK_REFUSED);
+	while (next_verdict(&o, &v))
+		n++;
+	assert_int_equal(n, 0);
 	out_world_close(&o);
 }
 
@@ -415,6 +483,8 @@ int main(void)
 		cmocka_unit_test(test_connects_before_the_client_is_accepted),
 		cmocka_unit_test(test_client_hears_why_not),
 		cmocka_unit_test(test_odd_packets_are_dropped),
+		cmocka_unit_test(test_verdict_waits_for_memory),
+		cmocka_unit_test(test_too_many_verdicts_wait_for_memory),
 		cmocka_unit_test(test_silence_is_answered_with_silence),
 		cmocka_unit_test(test_repeated_packets),
 		cmocka_unit_test(test_client_that_does_not_come),

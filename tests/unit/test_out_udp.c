@@ -46,6 +46,39 @@ static void test_udp_one_mapping_for_all(void **state)
 	out_world_close(&o);
 }
 
+/* What could not be sent is lost, and its bytes do not count as delivered. A mapping that cannot be
+ * read for want of memory stays, with the port that the outside knows. */
+static void test_udp_losses(void **state)
+{
+	struct out_world o;
+	struct sim_datagram d;
+
+	(void)state;
+	out_world_open(&o);
+	feed_router(&o);
+	send_up(&o, 4000, SERVER, 6000, "question");
+	d = sent(&o, "question");
+	assert_int_equal(o.x.stats.out_udp_bytes_up, 8);
+	sim_fail_send(o.x.sim, -EAGAIN);
+	send_up(&o, 4000, SERVER, 6000, "lost");
+	expect_nothing_sent(&o);
+	assert_int_equal(o.x.stats.out_udp_datagrams_up, 1);
+	assert_int_equal(o.x.stats.out_udp_bytes_up, 8);
+	assert_int_equal(o.x.stats.out_udp_dropped, 1);
+	sim_fail_send(o.x.sim, -EAGAIN);
+	send_down(&o, d.fd, SERVER, 6000, "lost, too");
+	expect_nothing_sent(&o);
+	assert_int_equal(o.x.stats.out_udp_bytes_down, 0);
+	assert_int_equal(o.x.stats.out_udp_dropped, 2);
+	assert_true(sim_datagram_error(o.x.sim, d.fd, -ENOMEM));
+	settle(&o.x);
+	assert_int_equal(o.x.stats.out_udp_flows, 1);
+	send_down(&o, d.fd, SERVER, 6000, "answer");
+	sent(&o, "answer");
+	assert_int_equal(o.x.stats.out_udp_bytes_down, 6);
+	out_world_close(&o);
+}
+
 static void test_udp_expires(void **state)
 {
 	struct out_world o;
@@ -367,6 +400,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_udp_one_mapping_for_all),
+		cmocka_unit_test(test_udp_losses),
 		cmocka_unit_test(test_udp_expires),
 		cmocka_unit_test(test_udp_answers_are_for_one_mapping),
 		cmocka_unit_test(test_udp_oldest_of_all_goes),

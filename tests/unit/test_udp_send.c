@@ -129,6 +129,72 @@ static void test_udp_without_segmentation(void **state)
 	world_close(&x);
 }
 
+static void expect_counted(const struct world *x, uint64_t in, uint64_t bytes_in, uint64_t out,
+			   uint64_t bytes_out, uint64_t dropped)
+{
+	const struct port_stats *port = &x->ports[x->port_id % 8];
+
+	assert_int_equal(x->stats.udp_datagrams_in, in);
+	assert_int_equal(x->stats.udp_bytes_in, bytes_in);
+	assert_int_equal(x->stats.udp_datagrams_out, out);
+	assert_int_equal(x->stats.udp_bytes_out, bytes_out);
+	assert_int_equal(x->stats.udp_dropped, dropped);
+	assert_int_equal(port->datagrams_in, in);
+	assert_int_equal(port->bytes_in, bytes_in);
+	assert_int_equal(port->datagrams_out, out);
+	assert_int_equal(port->bytes_out, bytes_out);
+	assert_int_equal(port->dropped, dropped);
+}
+
+/* Datagrams that could not be sent are lost, and their bytes do not count as delivered: of a run,
+ * and both ways. */
+static void test_udp_lost_bytes_are_not_delivered(void **state)
+{
+	struct sim_datagram d, e;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, LOCAL_A, "open", 0);
+	settle(&x);
+	expect_out(&x, "open", &d);
+	expect_counted(&x, 1, 4, 0, 0, 0);
+	sim_fail_send(x.sim, -EPERM);
+	send_in(&x, 1, LOCAL_A, "aabbc", 2);
+	settle(&x);
+	assert_false(sim_datagram_out(x.sim, &e));
+	expect_counted(&x, 1, 4, 0, 0, 3);
+	sim_fail_send(x.sim, -EPERM);
+	assert_true(answer(&x, &d, "lost", 4));
+	settle(&x);
+	expect_counted(&x, 1, 4, 0, 0, 4);
+	assert_true(answer(&x, &d, "answer", 6));
+	settle(&x);
+	expect_out(&x, "answer", &e);
+	expect_counted(&x, 1, 4, 1, 6, 4);
+	world_close(&x);
+}
+
+/* Memory is short when a flow's socket is to be read: the flow stays, and is read again. */
+static void test_udp_flow_outlives_a_shortage(void **state)
+{
+	struct sim_datagram d, e;
+	struct world x;
+
+	(void)state;
+	udp_world(&x);
+	send_in(&x, 1, LOCAL_A, "open", 0);
+	settle(&x);
+	expect_out(&x, "open", &d);
+	assert_true(sim_datagram_error(x.sim, d.fd, -ENOMEM));
+	settle(&x);
+	assert_int_equal(x.stats.udp_flows, 1);
+	assert_true(answer(&x, &d, "answer", 6));
+	settle(&x);
+	expect_out(&x, "answer", &e);
+	world_close(&x);
+}
+
 static void test_udp_first_datagrams_wait_for_socket(void **state)
 {
 	struct sim_datagram d;
@@ -406,6 +472,8 @@ int main(void)
 		cmocka_unit_test(test_udp_answers_from_address_asked),
 		cmocka_unit_test(test_udp_runs_and_batches),
 		cmocka_unit_test(test_udp_without_segmentation),
+		cmocka_unit_test(test_udp_lost_bytes_are_not_delivered),
+		cmocka_unit_test(test_udp_flow_outlives_a_shortage),
 		cmocka_unit_test(test_udp_first_datagrams_wait_for_socket),
 		cmocka_unit_test(test_udp_many_first_datagrams),
 		cmocka_unit_test(test_udp_flows_expire),

@@ -18,18 +18,23 @@
 
 #define CLIENT 0xcb007109u /* 203.0.113.9 */
 
-static void way_in_add(struct out_world *o, uint32_t proto, uint16_t target2, bool literal)
+/* Adds a port, for which the router's sockets have not come yet. */
+static void way_in_begin(struct out_world *o, uint32_t proto, uint16_t target2, bool literal)
 {
-	struct dp_msg msg;
+	struct dp_msg msg = port_msg(&o->x, proto, target2);
 
-	feed_router(o);
-	msg = port_msg(&o->x, proto, target2);
 	msg.transparent = 1;
 	msg.literal = literal;
 	o->x.listener = sim_listener(o->x.sim, o->x.family);
 	ask_add(&o->x, &msg, o->x.listener);
 	expect_answer(&o->x, o->x.port_id, o->x.seq, 0);
 	settle(&o->x);
+}
+
+static void way_in_add(struct out_world *o, uint32_t proto, uint16_t target2, bool literal)
+{
+	feed_router(o);
+	way_in_begin(o, proto, target2, literal);
 	feed_router(o);
 }
 
@@ -337,6 +342,38 @@ static void test_tcp_client_of_a_link(void **state)
 	out_world_close(&o);
 }
 
+/* A connection waits for a socket of the router's, and nothing else happens: the router is asked
+ * again, whether the request could not leave, or the router had no socket. */
+static void test_tcp_router_is_asked_again(void **state)
+{
+	struct broker_reply refusal = {.proto = IPPROTO_TCP, .err = -ENOMEM};
+	struct broker_request req;
+	struct out_world o;
+	int client, server;
+
+	(void)state;
+	out_world_open(&o);
+	feed_router(&o);
+	sim_channel_short(o.x.sim, o.x.router, true);
+	way_in_begin(&o, PORT_TCP, 0, false);
+	client = sim_client_connect(o.x.sim, o.x.listener);
+	sim_client_from(o.x.sim, client, CLIENT, 4000);
+	settle(&o.x);
+	assert_false(sim_channel_get(o.x.sim, o.x.router, &req, sizeof(req)));
+	sim_channel_short(o.x.sim, o.x.router, false);
+	pass(&o.x, SECOND_NS / 10);
+	assert_true(sim_channel_get(o.x.sim, o.x.router, &req, sizeof(req)));
+	assert_int_equal(req.proto, IPPROTO_TCP);
+	refusal.family = req.family;
+	sim_channel_put(o.x.sim, o.x.router, &refusal, sizeof(refusal), NULL, 0);
+	pass(&o.x, SECOND_NS / 10);
+	feed_router(&o);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, client, server, CLIENT);
+	finish(&o, client, server);
+	out_world_close(&o);
+}
+
 /* A server on the loopback address alone refuses the router's way, and is reached. */
 static void test_tcp_server_on_loopback_alone(void **state)
 {
@@ -366,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_tcp_literal_loopback),
 		cmocka_unit_test(test_tcp_mapped_client),
 		cmocka_unit_test(test_tcp_client_of_a_link),
+		cmocka_unit_test(test_tcp_router_is_asked_again),
 		cmocka_unit_test(test_tcp_server_on_loopback_alone),
 	};
 

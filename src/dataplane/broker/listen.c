@@ -44,7 +44,7 @@ int broker_listen_answer(int boot_fd, const struct broker_listen *msg)
 		.port_id = msg->port_id, .seq = msg->seq, .err = fd < 0 ? fd : 0};
 	int code = send_answer(boot_fd, &reply, fd);
 
-	if (code == -ETOOMANYREFS) {
+	if (code == -ETOOMANYREFS || fd_is_shortage(code)) {
 		reply.err = code;
 		code = send_answer(boot_fd, &reply, -1);
 	}

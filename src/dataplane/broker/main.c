@@ -55,6 +55,8 @@ struct broker {
 	bool told; /* a warning about too many descriptors in flight was logged */
 	/* The boot channel first, then the keeper. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
+	/* By channel: an answer for which there was no memory; family 0: there is none. */
+	struct broker_reply owed[CHANNELS_AT + CHANNELS_MAX];
 	nfds_t n;
 };
 
@@ -108,6 +110,8 @@ static void remove_channel(struct broker *b, nfds_t i)
 {
 	close(b->polled[i].fd);
 	b->polled[i] = b->polled[--b->n];
+	b->owed[i] = b->owed[b->n];
+	b->owed[b->n].family = 0;
 }
 
 static bool request_is_valid(const struct broker_request *req)
@@ -117,9 +121,25 @@ static bool request_is_valid(const struct broker_request *req)
 	       req->count <= FDPASS_MAX;
 }
 
+/* Sends an answer without sockets; the worker asks again later. When memory is short for that, too,
+ * the channel is not read until the answer has left: the worker asks for nothing more of this kind
+ * until it has an answer, and nobody opens the channel again while both sides live. Returns whether
+ * the channel goes on. */
+static bool refuse(struct broker *b, nfds_t i, const struct broker_reply *reply)
+{
+	int code = fdpass_send(b->polled[i].fd, reply, sizeof(*reply), NULL, 0, MSG_DONTWAIT);
+	bool later = fd_is_shortage(code);
+
+	b->owed[i] = *reply;
+	if (!later)
+		b->owed[i].family = 0;
+	b->polled[i].events = later ? 0 : POLLIN;
+	return later || code == 0;
+}
+
 /* Returns whether the channel goes on. A worker has only a few requests under way, so a channel
  * without room for the answer is one that nobody reads. */
-static bool answer(struct broker *b, int channel, const struct broker_request *req)
+static bool answer(struct broker *b, nfds_t i, const struct broker_request *req)
 {
 	struct broker_reply reply = {.family = req->family, .proto = req->proto};
 	int fds[FDPASS_MAX], code;
@@ -133,31 +153,33 @@ static bool answer(struct broker *b, int channel, const struct broker_request *r
 		}
 		fds[reply.count++] = fd;
 	}
-	code = fdpass_send(channel, &reply, sizeof(reply), fds, reply.count, MSG_DONTWAIT);
+	code = fdpass_send(b->polled[i].fd, &reply, sizeof(reply), fds, reply.count, MSG_DONTWAIT);
 	fdpass_close(fds, reply.count);
-	if (code == -ETOOMANYREFS || code == -ENOMEM || code == -ENOBUFS) {
-		/* The channel stays open, since nobody opens it again while both sides live. The
-		 * worker gets no sockets now and asks again. */
+	if (code == -ETOOMANYREFS || fd_is_shortage(code)) {
 		if (!b->told)
 			log_warning("sockets cannot be handed to the data plane: %s",
 				    fdpass_strerror(code));
 		b->told = true;
 		reply.count = 0;
 		reply.err = code;
-		code = fdpass_send(channel, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+		return refuse(b, i, &reply);
 	}
 	if (code < 0 && code != -EPIPE && code != -ECONNRESET)
 		log_warning("socket channel: %s", strerror(-code));
 	return code == 0;
 }
 
-static bool serve_channel(struct broker *b, int channel)
+/* Returns whether the channel goes on. */
+static bool serve_channel(struct broker *b, nfds_t i)
 {
 	struct broker_request req;
 	int fds[FDPASS_MAX];
 	size_t n = FDPASS_MAX;
-	ssize_t len = fdpass_recv(channel, &req, sizeof(req), fds, &n, MSG_DONTWAIT);
+	ssize_t len;
 
+	if (b->owed[i].family)
+		return refuse(b, i, &b->owed[i]);
+	len = fdpass_recv(b->polled[i].fd, &req, sizeof(req), fds, &n, MSG_DONTWAIT);
 	if (len == -EAGAIN)
 		return true;
 	if (len > 0)
@@ -170,7 +192,7 @@ static bool serve_channel(struct broker *b, int channel)
 	}
 	if (req.proto == IPPROTO_TCP)
 		keeper_look(&b->keeper, false);
-	return answer(b, channel, &req);
+	return answer(b, i, &req);
 }
 
 /* Returns whether the message made sense and was answered. If so, this has taken over the
@@ -216,10 +238,19 @@ static bool serve_boot_channel(struct broker *b)
 	return false;
 }
 
+/* The longest time to wait; -1: no limit. */
+static int patience_ms(const struct broker *b)
+{
+	for (nfds_t i = CHANNELS_AT; i < b->n; i++)
+		if (b->owed[i].family)
+			return FDPASS_RETRY_MS;
+	return -1;
+}
+
 static int serve(struct broker *b)
 {
 	for (;;) {
-		if (fd_retry(poll(b->polled, b->n, -1)) < 0) {
+		if (fd_retry(poll(b->polled, b->n, patience_ms(b))) < 0) {
 			log_error("poll: %s", strerror(errno));
 			return EXITCODE_FAILED;
 		}
@@ -232,7 +263,7 @@ static int serve(struct broker *b)
 			return EXITCODE_FAILED;
 		}
 		for (nfds_t i = b->n - 1; i >= CHANNELS_AT; i--) {
-			if (b->polled[i].revents && !serve_channel(b, b->polled[i].fd))
+			if ((b->polled[i].revents || b->owed[i].family) && !serve_channel(b, i))
 				remove_channel(b, i);
 		}
 	}

@@ -51,12 +51,13 @@ static void on_retry(void *arg, uint32_t events)
 	flush(ch);
 }
 
-/* The next message's descriptor cannot go out now: a timer tries again. */
+/* The next message cannot go out now, although there is room: a timer tries again. Without memory
+ * for a timer the loop asks all the time. */
 static void try_later(struct dp_channel *ch)
 {
-	loop_source_set_events(ch->src, EPOLLIN);
 	if (!ch->retry)
 		ch->retry = loop_add_timer(ch->dp->loop, FDPASS_RETRY_MS, on_retry, ch);
+	loop_source_set_events(ch->src, ch->retry ? EPOLLIN : EPOLLIN | EPOLLOUT);
 }
 
 static void go_on(struct dp_channel *ch)
@@ -87,8 +88,8 @@ static bool give_up(struct dp_channel *ch, int err)
 	return true;
 }
 
-/* Sends queued messages while there is room. On other errors a message is dropped: the data plane
- * is ending, and the loop will tell. */
+/* Sends queued messages while there is room, and memory for them. On other errors a message is
+ * dropped: the data plane is ending, and the loop will tell. */
 static void flush(struct dp_channel *ch)
 {
 	while (ch->queue) {
@@ -97,7 +98,7 @@ static void flush(struct dp_channel *ch)
 
 		if (code == -ETOOMANYREFS && give_up(ch, code))
 			continue;
-		if (code == -ETOOMANYREFS) {
+		if (code == -ETOOMANYREFS || fd_is_shortage(code)) {
 			try_later(ch);
 			return;
 		}

@@ -89,13 +89,15 @@ void gate_tick(struct worker *w)
 
 uint64_t gate_deadline(const struct worker *w)
 {
-	return w->out.gate.resume_ns;
+	const struct gate *g = &w->out.gate;
+
+	return g->resume_ns < g->retry_ns ? g->resume_ns : g->retry_ns;
 }
 
 void gate_open(struct worker *w)
 {
 	w->out.gate.rate = (struct out_rate){.burst = GATE_BURST, .per_ms = GATE_PER_MS};
-	w->out.gate.resume_ns = UINT64_MAX;
+	w->out.gate.resume_ns = w->out.gate.retry_ns = UINT64_MAX;
 	if (w->out.gate.fd < 0)
 		return;
 	if (!handover_holds(w))

@@ -21,6 +21,8 @@ struct gate {
 	bool armed;
 	bool begun;	    /* packets that an earlier data plane left have been sent round again */
 	uint64_t resume_ns; /* when reading goes on; UINT64_MAX: reading is not paused */
+	uint64_t retry_ns;  /* when verdicts are sent again; UINT64_MAX: none has to wait */
+	bool lost;	    /* verdicts were given up: all packets that wait must come again */
 	size_t len;
 	uint8_t verdicts[GATE_VERDICTS * GATE_VERDICT_BYTES] __attribute__((aligned(8)));
 };

@@ -2,12 +2,14 @@
 #include <netinet/in.h> /* must come before linux/netfilter.h, which defines the same names */
 
 #include <assert.h>
+#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 
 #include "base/array.h"
+#include "base/fd.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -17,13 +19,34 @@
  * That answer is ignored: packets may vanish by themselves, with an interface for one.
  */
 
+/* Pause before verdicts for which there was no memory are sent again. */
+#define RETRY_NS WORKER_NS_PER_MS
+
+/* Returns whether the verdicts have left. When memory is short they stay for a later turn: the
+ * packets wait in the queue until they are judged. Other errors are of packets that are gone. */
+static bool send_all(struct worker *w)
+{
+	struct gate *g = &w->out.gate;
+	ssize_t n = w->io->ops->send(w->io, g->fd, g->verdicts, g->len, 0);
+
+	if (n == -EAGAIN || fd_is_shortage((int)n)) {
+		g->retry_ns = w->now_ns + RETRY_NS;
+		return false;
+	}
+	g->retry_ns = UINT64_MAX;
+	g->len = 0;
+	return true;
+}
+
 void gate_flush(struct worker *w)
 {
 	struct gate *g = &w->out.gate;
 
-	if (g->len)
-		w->io->ops->send(w->io, g->fd, g->verdicts, g->len, 0);
-	g->len = 0;
+	if (g->len == 0 || !send_all(w) || !g->lost)
+		return;
+	g->lost = false;
+	gate_repeat_all(w);
+	send_all(w);
 }
 
 static struct nlmsghdr *add_message(struct worker *w, uint16_t type, uint32_t verdict,
@@ -36,6 +59,12 @@ static struct nlmsghdr *add_message(struct worker *w, uint16_t type, uint32_t ve
 
 	if (sizeof(g->verdicts) - g->len < GATE_VERDICT_BYTES)
 		gate_flush(w);
+	/* There has been no memory for so many verdicts. Once there is, all packets that wait come
+	 * again, and are judged anew. */
+	if (sizeof(g->verdicts) - g->len < GATE_VERDICT_BYTES) {
+		g->len = 0;
+		g->lost = true;
+	}
 	nlh = mnl_nlmsg_put_header(g->verdicts + g->len);
 	nlh->nlmsg_type = (uint16_t)(NFNL_SUBSYS_QUEUE << 8 | type);
 	nlh->nlmsg_flags = NLM_F_REQUEST;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "dataplane/dataplane.h"
@@ -96,7 +97,7 @@ static void send_all(struct worker *w)
 		int code = w->io->ops->msg_send_fds(w->io, h->fd, h->msg, h->len, h->fds, h->n_fds);
 
 		/* ETOOMANYREFS: too many descriptors are in flight (unix(7)). */
-		if (code == -EAGAIN || code == -ETOOMANYREFS || code == -ENOBUFS) {
+		if (code == -EAGAIN || code == -ETOOMANYREFS || fd_is_shortage(code)) {
 			h->retry_ns = w->now_ns + RETRY_NS;
 			return;
 		}

@@ -92,7 +92,7 @@ void out_tick(struct worker *w)
 
 uint64_t out_deadline(const struct worker *w)
 {
-	uint64_t at = UINT64_MAX, others[4];
+	uint64_t at = UINT64_MAX, others[5];
 
 	if (!w->out.on)
 		return at;
@@ -100,7 +100,8 @@ uint64_t out_deadline(const struct worker *w)
 	others[1] = out_udp_deadline(w);
 	others[2] = out_ping_deadline(w);
 	others[3] = gate_deadline(w);
-	for (unsigned i = 0; i < 4; i++)
+	others[4] = out_supply_deadline(w);
+	for (unsigned i = 0; i < 5; i++)
 		at = others[i] < at ? others[i] : at;
 	return at;
 }

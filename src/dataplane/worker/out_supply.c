@@ -109,11 +109,19 @@ void out_supply_request(struct worker *w)
 
 		if (n == 0 || s->channel_fd < 0)
 			continue;
-		if (w->io->ops->msg_send(w->io, s->channel_fd, &req, sizeof(req)) < 0)
-			continue; /* the channel has ended or is full: the next turn tries again */
+		/* When this fails, memory is short, or the channel is full or has ended. */
+		if (w->io->ops->msg_send(w->io, s->channel_fd, &req, sizeof(req)) < 0) {
+			sockpool_fill(&s->pools[i], NULL, 0, -EAGAIN, w->now_ns);
+			continue;
+		}
 		sockpool_requested(&s->pools[i], w->now_ns);
 		stats_add(&w->stats->sockets_requested, n);
 	}
+}
+
+uint64_t out_supply_deadline(const struct worker *w)
+{
+	return sockpool_retry_at(w->out.supply.pools, POOLS, w->now_ns);
 }
 
 bool out_supply_trim(struct worker *w)

@@ -24,6 +24,8 @@ void out_supply_close(struct worker *w);
 void out_supply_set_channel(struct worker *w, int fd);
 void out_supply_event(struct worker *w, const struct io_event *ev);
 void out_supply_request(struct worker *w);
+/* When sockets that flows wait for are asked for again; UINT64_MAX: never. */
+uint64_t out_supply_deadline(const struct worker *w);
 bool out_supply_trim(struct worker *w);
 /* A socket; -1: there is none, and more have been asked for. */
 int out_supply_take(struct worker *w, int family, int type);

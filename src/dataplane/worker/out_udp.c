@@ -474,12 +474,12 @@ static void from_outside(struct worker *w, struct out_map *m, const struct io_da
 /* The receive operation of an open mapping has ended. */
 static void receive_ended(struct worker *w, struct out_map *m, int why)
 {
-	if (why == -ENOBUFS) {
+	if (why == -ENOBUFS || why == -ENOMEM) {
 		m->paused = true;
 		DL_APPEND2(table(w)->paused, m, pause_prev, pause_next);
 		return;
 	}
-	if (why == -EBADF || why == -ENOTSOCK || why == -ENOMEM) {
+	if (why == -EBADF || why == -ENOTSOCK) {
 		map_close(w, m);
 		return;
 	}

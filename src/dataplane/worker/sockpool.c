@@ -66,6 +66,16 @@ void sockpool_fill(struct sockpool *p, const int *fds, unsigned n, int err, uint
 		p->retry_ns = now_ns + RETRY_NS;
 }
 
+uint64_t sockpool_retry_at(const struct sockpool *pools, unsigned n, uint64_t now_ns)
+{
+	uint64_t at = UINT64_MAX;
+
+	for (unsigned i = 0; i < n; i++)
+		if (pools[i].waiting && pools[i].retry_ns > now_ns && pools[i].retry_ns < at)
+			at = pools[i].retry_ns;
+	return at;
+}
+
 void sockpool_reset(struct sockpool *p)
 {
 	p->requested = false;

@@ -56,6 +56,10 @@ void sockpool_requested(struct sockpool *p, uint64_t now_ns);
  * asked for. */
 void sockpool_fill(struct sockpool *p, const int *fds, unsigned n, int err, uint64_t now_ns);
 
+/* When one of these n pools, for which flows wait, asks again after a failure; UINT64_MAX: none
+ * does. */
+uint64_t sockpool_retry_at(const struct sockpool *pools, unsigned n, uint64_t now_ns);
+
 /* A new broker has come: no answer of the earlier one will. */
 void sockpool_reset(struct sockpool *p);
 

@@ -217,15 +217,7 @@ bool supply_trim(struct worker *w)
 
 uint64_t supply_deadline(const struct worker *w)
 {
-	uint64_t at = UINT64_MAX;
-
-	for (unsigned i = 0; i < POOLS; i++) {
-		const struct sockpool *p = &w->supply.pools[i];
-
-		if (p->waiting && p->retry_ns > w->now_ns && p->retry_ns < at)
-			at = p->retry_ns;
-	}
-	return at;
+	return sockpool_retry_at(w->supply.pools, POOLS, w->now_ns);
 }
 
 void supply_close(struct worker *w)
