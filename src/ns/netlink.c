@@ -59,6 +59,17 @@ ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size)
 	return n < 0 ? -errno : n;
 }
 
+/* recvmsg(2), since the keeper's filter allows no other call for this. */
+void netlink_drain(const struct mnl_socket *nl)
+{
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	while (fd_retry(recvmsg(mnl_socket_get_fd(nl), &msg, MSG_DONTWAIT)) >= 0)
+		;
+}
+
 bool netlink_lengths_fit(const void *buf, size_t len)
 {
 	const char *at = buf;
@@ -99,6 +110,7 @@ static int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
 
 int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)
 {
+	netlink_drain(nl);
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
 	return netlink_acknowledged(nl, nlh->nlmsg_seq);

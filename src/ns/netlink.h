@@ -48,6 +48,10 @@ int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh);
 /* Receives one message of the kernel's into buf. Its length or -errno. */
 ssize_t netlink_receive(struct mnl_socket *nl, void *buf, size_t size);
 
+/* Throws away what has come: an answer that could not be read, or further errors of a request that
+ * failed. They would be taken for the answers to the next requests. */
+void netlink_drain(const struct mnl_socket *nl);
+
 /* Whether libmnl can safely walk over the messages in buf. libmnl holds lengths in an int: a length
  * that is negative as an int leads it astray, or round and round. */
 bool netlink_lengths_fit(const void *buf, size_t len);

@@ -155,6 +155,7 @@ int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e)
 
 	b->last->nlmsg_flags |= NLM_F_ACK;
 	put_border(b, NFNL_MSG_BATCH_END);
+	netlink_drain(nl);
 	if (mnl_socket_sendto(nl, b->buf, b->used) < 0)
 		return err_errno(e, -errno, "cannot send nftables rules");
 	code = take_answer(nl, &seq);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
 #include "ns/netlink.h"
 #include "ns/router.h"
 
@@ -80,14 +81,25 @@ static int read_answer(const void *buf, size_t len, uint64_t *out)
 	return 0;
 }
 
+/* Throws away an answer that could not be read: it would be taken for the next one. */
+static void drain(int fd)
+{
+	char byte;
+
+	while (fd_retry(recv(fd, &byte, sizeof(byte), 0)) >= 0)
+		;
+}
+
 int router_count(int fd, uint64_t *out)
 {
 	char buf[NETLINK_ANSWER_BYTES] __attribute__((aligned(8)));
 	struct sockaddr_nl from = {.nl_pid = 0};
 	socklen_t from_len = sizeof(from);
-	int code = ask(fd);
 	ssize_t n;
+	int code;
 
+	drain(fd);
+	code = ask(fd);
 	if (code)
 		return code;
 	n = recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &from_len);

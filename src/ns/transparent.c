@@ -314,7 +314,7 @@ int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool 
 			code = marked ? add_loopback_rule(route, ipv6)
 				      : add_unmarked_rules(route, ipv6);
 		/* A namespace without IPv6 never had rules of it. */
-		if (code && ipv6)
+		if (code && ipv6 && !fd_is_shortage(code))
 			code = e->code = 0;
 	}
 	return code;

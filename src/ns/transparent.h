@@ -75,7 +75,8 @@ int transparent_watch_open(struct transparent_watch *w, struct err *e);
 void transparent_watch_close(struct transparent_watch *w);
 
 /* Adds the rules if connections are tracked by now. A look takes 50 us; unless it is important, it
- * is left out when the last was less than a second ago. Needs CAP_NET_ADMIN, as transparent_set_up
+ * is left out when the last was less than a second ago. When the rules cannot be added, it is the
+ * last look, unless memory was short. Needs CAP_NET_ADMIN, as transparent_set_up
  * does. Whether it has added the rules. */
 bool transparent_watch_look(struct transparent_watch *w, bool important, struct err *e);
 
@@ -115,7 +116,8 @@ int transparent_repair_open(struct transparent_repair *r, const char *ifname, st
 int transparent_repair_fd(const struct transparent_repair *r, unsigned i);
 /* The longest time to wait in that poll; -1: no limit. */
 int transparent_repair_wait_ms(const struct transparent_repair *r);
-/* Reads the kernel's reports and puts back what is lost. Whether it did. *e: why not. */
+/* Reads the kernel's reports and puts back what is lost. Whether it did. *e: why not; it is tried
+ * again when memory was short. */
 bool transparent_repair_look(struct transparent_repair *r, struct err *e);
 
 #endif

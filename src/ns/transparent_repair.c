@@ -113,12 +113,15 @@ int transparent_repair_wait_ms(const struct transparent_repair *r)
 
 bool transparent_repair_look(struct transparent_repair *r, struct err *e)
 {
+	int code;
+
 	for (unsigned i = 0; i < 2; i++)
 		if (r->news[i])
 			read_news(r, i);
 	if (!r->lost || transparent_repair_wait_ms(r) > 0)
 		return false;
-	r->lost = false;
 	r->next_ms = loop_now_ms() + PAUSE_MS;
-	return transparent_put_back(r->route, r->nft, r->marked, r->ifname, e) == 0;
+	code = transparent_put_back(r->route, r->nft, r->marked, r->ifname, e);
+	r->lost = fd_is_shortage(code);
+	return code == 0;
 }

@@ -62,6 +62,7 @@ bool transparent_watch_look(struct transparent_watch *w, bool important, struct 
 	if (!connections_are_tracked())
 		return false;
 	code = transparent_mark_turned(w->nl, e);
-	transparent_watch_close(w);
+	if (!fd_is_shortage(code))
+		transparent_watch_close(w);
 	return code == 0;
 }

@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "netns_box.h"
+#include "ns/netlink.h"
 #include "ns/nft.h"
 #include "ns/transparent.h"
 
@@ -154,6 +155,39 @@ static void test_watch(void **state)
 	run(watch);
 }
 
+/* A batch that fails has an error for each of its messages that fails, and an acknowledgement. None
+ * of them may be taken for the answer to the next batch. */
+static int answers_of_earlier_batches(void *arg)
+{
+	auto_netlink struct mnl_socket *nl = NULL;
+	struct err e = {.code = 0};
+
+	(void)arg;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	nl = netlink_open(NETLINK_NETFILTER);
+	if (!nl)
+		return 3;
+	if (transparent_mark_turned(nl, &e)) {
+		fprintf(stderr, "no nft_ct: %s\n", e.msg);
+		return 0;
+	}
+	/* What is there already is no failure, but the kernel says so. */
+	for (int i = 0; i < 3; i++)
+		if (transparent_mark_turned(nl, &e))
+			return say(&e, 4);
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return 5;
+	return transparent_mark_turned(nl, &e) == -EPERM ? 0 : say(&e, 6);
+}
+
+static void test_answers_of_earlier_batches(void **state)
+{
+	(void)state;
+	run(answers_of_earlier_batches);
+}
+
 static int watch_without_rights(void *arg)
 {
 	struct transparent_watch w;
@@ -191,6 +225,7 @@ int main(void)
 		cmocka_unit_test(test_without_rights),
 		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_answers_of_earlier_batches),
 		cmocka_unit_test(test_watch_without_rights),
 	};
 	int code;

@@ -85,8 +85,7 @@ static int hear(int fd)
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
 
-	/* Without memory the byte is still there. */
-	if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS))
+	if (n < 0 && (errno == EAGAIN || errno == EINTR || fd_is_shortage(-errno)))
 		return 0;
 	return n == 1 ? word : -1;
 }
@@ -99,7 +98,8 @@ static bool serve_broker(struct rules *r)
 	if (word <= 0)
 		return word == 0;
 	look_at_connections(r);
-	return say(r->fd, r->watch.nl ? LOOKED : DONE);
+	/* Without memory for an answer the broker waits for a while, and asks again. */
+	return say(r->fd, r->watch.nl ? LOOKED : DONE) || errno == EAGAIN || fd_is_shortage(-errno);
 }
 
 static void serve(struct rules *r)
