@@ -117,10 +117,13 @@ static void child_says_ready(void *arg, uint32_t events)
 {
 	struct parent *p = arg;
 	struct hs_simple ready;
+	int code;
 
 	(void)events;
-	if (hs_recv(p->sock, HS_READY, &ready, sizeof(ready)) == 0)
-		p->child_ready = true;
+	code = hs_recv(p->sock, HS_READY, &ready, sizeof(ready));
+	if (fd_is_shortage(code))
+		return; /* the message is still there */
+	p->child_ready = code == 0;
 	loop_remove(p->sock_source);
 	p->sock_source = NULL;
 }

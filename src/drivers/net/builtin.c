@@ -57,6 +57,7 @@ static const struct flavour flavour_gvisor = {"gvisor-tap-vsock", "tap0", 1, 1};
 
 #define RESOLV_CONF	  "/etc/resolv.conf"
 #define RESOLV_CONF_BYTES 16384
+#define RESOLV_RETRY_MS	  1000
 
 /* The time limit of the set-up: a loaded machine takes a second, and some more if it has to load
  * modules. */
@@ -70,7 +71,8 @@ struct net_driver {
 	int count_fd;	   /* for router_count */
 	char outbound[64]; /* --outbound-addr; "": none */
 	int resolv_fd;	   /* inotify(7) */
-	struct loop_source *resolv_src;
+	struct loop *loop;
+	struct loop_source *resolv_src, *resolv_timer;
 };
 
 /* Addresses */
@@ -109,14 +111,21 @@ static bool wants_ipv6(const struct net_params *params, int mtu)
 	return params->ipv6 || (params->ipv6_auto && host_has_ipv6());
 }
 
-static void read_resolvers(struct dp_outward *o)
+/* Returns false when a descriptor or memory is short, and the file must be read again later: until
+ * then the resolvers stay, if there are any. Without the file this host is the resolver. */
+static bool read_resolvers(struct dp_outward *o)
 {
 	char text[RESOLV_CONF_BYTES];
+	ssize_t len = fd_read_file(RESOLV_CONF, text, sizeof(text));
+	bool looked = !fd_is_shortage((int)len);
 
-	if (fd_read_file(RESOLV_CONF, text, sizeof(text)) < 0)
+	if (!looked && o->n_resolvers)
+		return false;
+	if (len < 0)
 		text[0] = '\0';
 	memset(o->resolvers, 0, sizeof(o->resolvers));
 	o->n_resolvers = builtin_resolvers(text, o->resolvers);
+	return looked;
 }
 
 static void fill_marks(struct dp_outward *o)
@@ -235,6 +244,7 @@ static void builtin_stop(struct net_driver *drv)
 	if (!drv)
 		return;
 	loop_remove(drv->resolv_src);
+	loop_remove(drv->resolv_timer);
 	close_fd(&drv->resolv_fd);
 	close_fd(&drv->listening.fd);
 	close_fd(&drv->count_fd);
@@ -339,22 +349,41 @@ static bool same_resolvers(const struct dp_outward *a, const struct dp_outward *
 	return true;
 }
 
-static void resolv_changed(void *arg, uint32_t events)
+static void on_resolv_timer(void *arg, uint32_t events);
+
+static void look_at_resolvers(struct net_driver *drv)
 {
-	struct net_driver *drv = arg;
 	struct dp_outward *o = &drv->outward.config;
 	struct dp_outward before = *o;
-	char buf[4096];
 
-	(void)events;
-	while (read(drv->resolv_fd, buf, sizeof(buf)) > 0)
-		;
-	read_resolvers(o);
+	if (!read_resolvers(o) && !drv->resolv_timer)
+		drv->resolv_timer =
+			loop_add_timer(drv->loop, RESOLV_RETRY_MS, on_resolv_timer, drv);
 	if (same_resolvers(&before, o))
 		return;
 	log_debug("%s has other name servers now", RESOLV_CONF);
 	if (drv->outward.dataplane)
 		dataplane_resolvers_changed(drv->outward.dataplane);
+}
+
+static void on_resolv_timer(void *arg, uint32_t events)
+{
+	struct net_driver *drv = arg;
+
+	(void)events;
+	drv->resolv_timer = NULL;
+	look_at_resolvers(drv);
+}
+
+static void resolv_changed(void *arg, uint32_t events)
+{
+	struct net_driver *drv = arg;
+	char buf[4096];
+
+	(void)events;
+	while (read(drv->resolv_fd, buf, sizeof(buf)) > 0)
+		;
+	look_at_resolvers(drv);
 }
 
 static int builtin_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
@@ -363,6 +392,7 @@ static int builtin_watch(struct net_driver *drv, struct loop *loop, net_died_fn 
 
 	(void)died;
 	(void)arg;
+	drv->loop = loop;
 	drv->resolv_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (drv->resolv_fd < 0) {
 		log_warning("changes of %s will not be seen: %s", RESOLV_CONF, strerror(errno));
@@ -372,7 +402,10 @@ static int builtin_watch(struct net_driver *drv, struct loop *loop, net_died_fn 
 	if (realpath(RESOLV_CONF, real) && strcmp(real, RESOLV_CONF) != 0)
 		watch_directory_of(drv->resolv_fd, real);
 	drv->resolv_src = loop_add_fd(loop, drv->resolv_fd, EPOLLIN, resolv_changed, drv);
-	return drv->resolv_src ? 0 : -errno;
+	if (!drv->resolv_src)
+		return -errno;
+	look_at_resolvers(drv); /* it may have changed, or could not be read at the start */
+	return 0;
 }
 
 static struct dataplane_outward *builtin_outward(struct net_driver *drv)

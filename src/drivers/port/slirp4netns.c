@@ -286,7 +286,7 @@ static void on_stray_removed(void *arg, const struct slirp4netns_answer *answer,
 	struct port_driver *drv = arg;
 
 	(void)answer;
-	if (!e || !is_unsure(e))
+	if (!e || e->code == -ECONNREFUSED)
 		return;
 	drv->unsure = true;
 	retry_later(drv);
@@ -312,7 +312,7 @@ static void on_added_again(void *arg, const struct slirp4netns_answer *answer, c
 	else
 		log_error("port %d: slirp4netns has lost it: %s", f->port->id,
 			  e ? e->msg : answer->refused);
-	if (f->asked || (e && is_unsure(e))) {
+	if (f->asked || (e && e->code != -ECONNREFUSED)) {
 		f->drv->unsure = true;
 		retry_later(f->drv);
 	}
