@@ -8,7 +8,8 @@ import socket
 import stat
 
 import rkit
-from rkit.launch import ApiError, Rootlesskit
+from rkit import inject
+from rkit.launch import ApiError, Rootlesskit, wait_for
 from rkit.peers import background
 
 SLIRP = ["--net=slirp4netns", "--copy-up=/etc", "--port-driver=slirp4netns"]
@@ -69,6 +70,20 @@ class Slirp4netnsAnswers(rkit.RkTestCase):
                                  ["add_hostfwd", "list_hostfwd", "remove_hostfwd"])
                 self.assertEqual(fake.seen[2]["arguments"], {"id": 9})
                 self.assertEqual(rk.add(18080, 80), 1)
+
+    @rkit.needs("strace")
+    def test_no_descriptor_for_a_removal(self):
+        """What nobody asked for is removed all the same, a moment later."""
+        stray = b'{"entries":[{"id":9,"proto":"tcp","host_port":18080}]}'
+        with Rootlesskit(*SLIRP) as rk:
+            fake = FakeSlirp(rk, [b"garbage", stray, stray, b'{"return":{}}'])
+            with inject.failing(rk.pid, "socket", "ENFILE", 3):
+                with self.assertRaisesRegex(ApiError, "garbage"):
+                    rk.add(18080, 80)
+                wait_for("the failure", inject.was_hit)
+            self.assertEqual([r["execute"] for r in fake.done(self)],
+                             ["add_hostfwd", "list_hostfwd", "list_hostfwd", "remove_hostfwd"])
+            self.assertEqual(rk.add(18080, 80), 1)
 
     def test_an_answer_without_end(self):
         with Rootlesskit(*SLIRP) as rk:
