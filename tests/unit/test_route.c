@@ -40,11 +40,14 @@ static bool has_ipv6(void)
 	return access("/proc/self/net/if_inet6", R_OK) == 0;
 }
 
+/* Modules are loaded, which takes its time on a slow machine. */
+#define PATIENCE_MS 100000
+
 static int run(const char *script)
 {
 	const char *argv[] = {"sh", "-c", script, NULL};
 	struct err e = {.msg = ""};
-	int code = proc_run(argv, NULL, 0, 10000, &e);
+	int code = proc_run(argv, NULL, 0, PATIENCE_MS, &e);
 
 	if (code)
 		print_message("%s\n", e.msg);
@@ -56,7 +59,7 @@ static bool becomes_local(const char *ip)
 {
 	struct route route;
 
-	for (int tries = 0; tries < 1000; tries++) {
+	for (int ms = 0; ms < PATIENCE_MS; ms += 10) {
 		if (route_look_up(ip, &route, NULL) == 0 && route.type == RTN_LOCAL)
 			return true;
 		usleep(10000);
