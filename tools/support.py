@@ -29,7 +29,8 @@ TOTAL = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 KERNELS = ["5.10", "5.14", "5.15", "6.1", "6.8", "6.12", "6.18", "7"]
 # Kernels of distributions whose packages cannot be had here: what they lie between.
 WHOSE = {"5.10": "Debian 11", "5.14": "RHEL 9", "5.15": "Ubuntu 22.04", "6.1": "Debian 12",
-         "6.8": "Ubuntu 24.04", "6.12": "Debian 13, RHEL 10", "7": "Debian sid, Ubuntu 26.04"}
+         "6.8": "Ubuntu 24.04", "6.12": "Debian 13, RHEL 10, Debian 12 with backports",
+         "7": "Debian sid, Ubuntu 26.04"}
 BETWEEN = {"5.14": "5.10 and 6.1", "5.15": "5.10 and 6.1", "6.8": "6.1 and 6.12"}
 BACKEND = {"5.14": "epoll", "5.15": "epoll", "6.8": "io_uring"}
 
