@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "base/sockaddr.h"
 #include "ports/port.h"
 #include "ports/route.h"
 
@@ -26,11 +27,13 @@ struct dp_port {
 	int id;		   /* the port's id, as the key of the data plane's table */
 	enum dp_port_state state;
 	struct port_route route;
-	uint32_t slot;	/* slot in the statistics file */
-	bool slot_used; /* an earlier port has used the slot */
-	uint32_t held;	/* type of a request (enum dp_msg_type) that waits until a reload has ended;
-			   0: none */
-	int *fds;	/* the listening sockets */
+	union sock_addr turned; /* where rules in the namespace turn what comes in for the route's
+				   target; sa_family 0: not known to be turned */
+	uint32_t slot;		/* slot in the statistics file */
+	bool slot_used;		/* an earlier port has used the slot */
+	uint32_t held; /* type of a request (enum dp_msg_type) that waits until a reload has ended;
+			  0: none */
+	int *fds;      /* the listening sockets */
 	unsigned n_fds;
 	bool asked;	   /* BINDING: the broker has been asked */
 	uint64_t asked_ms; /* since when the broker is asked, loop_now_ms() */

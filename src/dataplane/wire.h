@@ -22,14 +22,15 @@
  *                                 way out another one to the router's broker
  *   worker  <-> worker            during a reload: the flows (worker/handover_record.h)
  *   parent  <-> broker            boot channel, descriptor 3: one broker_boot, one reply, then a
- *                                 broker_channels for each new data plane, and broker_listen, each
- *                                 with its reply
+ *                                 broker_channels for each new data plane, and broker_listen and
+ *                                 broker_turned, each with its reply
+ *   broker  <-> keeper            broker_turned and its replies, passed on (broker/keeper.h)
  */
 
 /* Must be raised with every change of a layout or of what a message means, those of the hand-over
  * (worker/handover.h) included. A boot message begins with it: a process of another version refuses
  * before it has done anything. */
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 
 /* Room for a boot message of another version. */
 #define WIRE_BOOT_MAX 4096
@@ -137,6 +138,8 @@ enum dp_msg_type {
 	DP_MSG_TAKE_OVER,  /* parent to a worker that holds, after its ports: take flows from the
 			      channel that comes with this. DP_MSG_DONE with port id 0 says that all
 			      have come, with flows and lost */
+	DP_MSG_TARGET,	   /* parent to worker: port port_id now leads to target, and where that
+			      refuses to target2. Without an answer */
 	DP_MSG_GO, /* parent to worker: serve, either the flows that were taken over or those that
 		      were to be handed over */
 };
@@ -194,6 +197,26 @@ struct broker_listen_reply {
 	int32_t err;
 };
 
+/* Parent to broker, which passes it on to the keeper: where do rules in the namespace turn a
+ * connection that comes in for this loopback address (ns/turned.h)? */
+struct broker_turned {
+	int32_t port_id;
+	uint32_t seq;
+	uint32_t proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	uint32_t zero;
+	union sock_addr addr;
+};
+
+/* The keeper's answer, with port_id and seq of the question. addr: the address asked about where
+ * nothing turns it. err: -errno, and then there is no addr. Once there has been a question, the
+ * keeper also sends this with port_id 0, unasked, when rules have changed. */
+struct broker_turned_reply {
+	int32_t port_id;
+	uint32_t seq;
+	int32_t err;
+	union sock_addr addr;
+};
+
 struct broker_boot_reply {
 	struct wire_reply head;
 	uint32_t transparent;  /* mask of what works, ns/transparent.h */
@@ -221,6 +244,11 @@ struct broker_reply {
 static_assert(sizeof(struct broker_request) == 4, "no padding goes over a socket");
 static_assert(sizeof(struct broker_reply) == 8, "no padding goes over a socket");
 static_assert(sizeof(struct broker_listen) != sizeof(struct broker_channels),
+	      "the length tells which it is");
+static_assert(sizeof(struct broker_turned) != sizeof(struct broker_listen) &&
+		      sizeof(struct broker_turned) != sizeof(struct broker_channels),
+	      "the length tells which it is");
+static_assert(sizeof(struct broker_turned_reply) != sizeof(struct broker_listen_reply),
 	      "the length tells which it is");
 
 #endif

@@ -105,6 +105,7 @@ int transparent_mark_answers_again(struct mnl_socket *nl, struct err *e);
 struct transparent_repair {
 	struct mnl_socket *nft, *route, *news[2];
 	bool marked, lost;
+	bool changed;	       /* nftables rules of others, or ours, have changed */
 	char ifname[IFNAMSIZ]; /* "": no router */
 	uint64_t next_ms;
 };
@@ -114,6 +115,9 @@ struct transparent_repair {
 int transparent_repair_open(struct transparent_repair *r, const char *ifname, struct err *e);
 /* The descriptor to poll for input, i: 0 or 1; or -1. */
 int transparent_repair_fd(const struct transparent_repair *r, unsigned i);
+/* Whether nftables rules in the namespace have changed since the last call, as far as
+ * transparent_repair_look has read the kernel's reports. */
+bool transparent_repair_changed(struct transparent_repair *r);
 /* The longest time to wait in that poll; -1: no limit. */
 int transparent_repair_wait_ms(const struct transparent_repair *r);
 /* Reads the kernel's reports and puts back what is lost. Whether it did. *e: why not; it is tried

@@ -96,10 +96,13 @@ static void read_news(struct transparent_repair *r, unsigned i)
 	char buf[16384];
 	ssize_t n;
 
-	while ((n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0)
+	while ((n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0) {
 		r->lost |= has_loss(i, buf, (size_t)n);
+		r->changed |= i == 0;
+	}
 	/* -ENOBUFS: more has happened than the socket holds, so something may be lost. */
 	r->lost |= n == -ENOBUFS;
+	r->changed |= n == -ENOBUFS && i == 0;
 }
 
 int transparent_repair_wait_ms(const struct transparent_repair *r)
@@ -109,6 +112,14 @@ int transparent_repair_wait_ms(const struct transparent_repair *r)
 	if (!r->lost)
 		return -1;
 	return now_ms < r->next_ms ? (int)(r->next_ms - now_ms) : 0;
+}
+
+bool transparent_repair_changed(struct transparent_repair *r)
+{
+	bool changed = r->changed;
+
+	r->changed = false;
+	return changed;
 }
 
 bool transparent_repair_look(struct transparent_repair *r, struct err *e)

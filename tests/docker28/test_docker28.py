@@ -44,6 +44,16 @@ def who(host, port, netns=None):
         else socket.inet_ntop(socket.AF_INET6, packed)
 
 
+def proxies():
+    """What the docker-proxies have used of the CPU, in clock ticks, and how many there are."""
+    pids = [p for p in leaks.processes() if comm(p) == "docker-proxy"]
+    used = 0
+    for pid in pids:
+        with open("/proc/%d/stat" % pid) as f:
+            used += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return used, len(pids)
+
+
 class Docker28TestCase(rkit.RkTestCase):
     args, flags, network = (), (), ""
 
@@ -72,6 +82,13 @@ class Docker28TestCase(rkit.RkTestCase):
                 return None  # the server may take a moment
         self.assertEqual(wait_for("the server behind port %d" % port, exchange, step_s=0.05),
                          (size, payload_hash(size)))
+
+    def assertSeen(self, client, look):
+        """Soon. A server that has not begun to listen refuses the first, which docker-proxy gets then: by
+        the time that it asks in turn, the server may be there."""
+        wait_for("the client's address", lambda: look() == client, step_s=0.05)
+        for _ in range(20):
+            self.assertEqual(look(), client)
 
     def assertPublished(self, d, client, hosts, clients):
         d.run("web", PORTS, *ECHO)
@@ -177,7 +194,38 @@ class Common:
 
 
 class WithProxy(Common, Docker28TestCase):
+    """Clients go straight to the container, past docker-proxy, which Docker's rules for what comes in are
+    asked for."""
+
     hosts, clients = (*Common.hosts, "::1"), (*Common.clients, HOST6)
+
+    def test_container_sees_the_client(self):
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("who", ["18080:80", "18053:53/udp"], *WHO_BOTH)
+            self.assertSeen(CLIENT4, lambda: who(HOST4, 18080, client))
+            self.assertEqual(who("127.0.0.1", 18080), "172.17.0.1")
+            wait_for("the server", lambda: ask(HOST4, 18053, netns=client) == b"172.17.0.1\n")
+
+    def test_ipv6(self):
+        with net.neighbour("client") as client, \
+                self.start("--ipv6", "--fixed-cidr-v6=fd00:17::/64") as d:
+            d.run("who", ["18080:80"], *WHO)
+            self.assertSeen(CLIENT6, lambda: who(HOST6, 18080, client))
+            self.assertSeen(CLIENT4, lambda: who(HOST4, 18080, client))
+
+    def test_no_payload_through_docker_proxy(self):
+        with net.neighbour("client") as client, self.start() as d:
+            d.run("web", PORTS, *ECHO)
+            for host, netns in ((HOST4, client), ("127.0.0.1", None)):
+                def past_the_proxies():
+                    before = proxies()
+                    self.assertEcho(host, 18080, netns, size=20_000_000)
+                    return proxies() == before
+                wait_for("the way past docker-proxy", past_the_proxies)
+                before, n = proxies()
+                self.assertGreater(n, 0)
+                self.assertEcho(host, 18080, netns, size=200_000_000)
+                self.assertEqual(proxies(), (before, n))
 
 
 class WithoutProxy(Common, Docker28TestCase):
@@ -206,16 +254,6 @@ class WithoutProxy(Common, Docker28TestCase):
             d.run("web", PORTS, *ECHO)
             self.assertEcho("127.0.0.1", 18080, d.netns())
             self.assertEqual(ask("127.0.0.1", 18053, netns=d.netns()), b"datagram")
-
-
-def proxies():
-    """What the docker-proxies have used of the CPU, in clock ticks, and how many there are."""
-    pids = [p for p in leaks.processes() if comm(p) == "docker-proxy"]
-    used = 0
-    for pid in pids:
-        with open("/proc/%d/stat" % pid) as f:
-            used += sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
-    return used, len(pids)
 
 
 class Registry:
@@ -284,13 +322,6 @@ class Builtin(Common, Docker28TestCase):
 
     network, flags = "builtin", ("--ipv6",)
     hosts, clients = (*Common.hosts, "::1"), (*Common.clients, HOST6)
-
-    def assertSeen(self, client, look):
-        """Soon. A server that has not begun to listen refuses the first, which docker-proxy gets then: by
-        the time that it asks in turn, the server may be there."""
-        wait_for("the client's address", lambda: look() == client, step_s=0.05)
-        for _ in range(20):
-            self.assertEqual(look(), client)
 
     def test_container_sees_the_client(self):
         with net.neighbour("client") as client, self.start() as d:

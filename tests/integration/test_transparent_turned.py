@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """--source-ip-transparent where rules in the namespace turn connections elsewhere."""
 
+import contextlib
 import subprocess
 
 import rkit
+from rkit.container import behind_bridge
+from rkit.launch import wait_for
 from rkit.networks import ask
 from rkit.ports import both_backends
-from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TransparentCase, do_inside, inside, seen,
-                              server, turned)
+from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TURN_IN, TURN_IN_BACK, TransparentCase,
+                              do_inside, inside, proxy, seen, server, turned)
 
 UDP_SERVER = """
 import socket, sys
@@ -105,6 +108,143 @@ class Turned(TransparentCase):
                 for _ in range(20):
                     self.assertEqual(*seen(HOST4, 18080, self.client))
                 self.killed("broker")
+
+
+@rkit.needs("iptables", "ip6tables")
+@both_backends
+class ComingIn(TransparentCase):
+    """Rules turn what comes in for a loopback address, as Docker's do beside its userland proxy, which
+    listens there. A port that names the address leads past it, to where they turn it."""
+
+    def setUp(self):
+        super().setUp()
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+        self.container = self.stack.enter_context(behind_bridge(self.rk))
+        self.stack.callback(do_inside, self.rk, TURN_IN_BACK)
+
+    def tearDown(self):
+        self.stack.close()
+        super().tearDown()
+
+    def turn(self):
+        do_inside(self.rk, TURN_IN)
+
+    def add(self, proto="tcp4", **kw):
+        """As dockerd asks for it."""
+        v6 = proto.endswith("6")
+        return self.rk.add(18080, 8080, proto=proto, child_ip="::1" if v6 else "127.0.0.1",
+                           **{"parent_ip": "::" if v6 else "0.0.0.0", **kw})
+
+    def become(self, who, host=HOST4, netns=True):
+        """The server that is reached sees this, from now on."""
+        def look():
+            try:
+                return seen(host, 18080, self.client if netns else None)[0][0]
+            except OSError:
+                return None
+        wait_for("%s at %s" % (who, host), lambda: look() == who)
+        for _ in range(20):
+            self.assertEqual(look(), who)
+
+    def test_rules_that_come_later(self):
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            number = self.add()
+            self.become("proxy")
+            before = self.counters()
+            self.turn()
+            self.become(CLIENT4)
+            self.assertEqual(self.counted(before)[1], 0)
+            self.become("172.17.0.1", "127.0.0.1", netns=False)
+            do_inside(self.rk, TURN_IN_BACK)
+            self.become("proxy")
+            self.turn()
+            self.become(CLIENT4)
+            self.rk.remove(number)
+            self.add()
+            self.become(CLIENT4)
+
+    def test_rules_that_are_there(self):
+        self.turn()
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            self.add()
+            self.become(CLIENT4)
+            got, me = seen(HOST4, 18080, self.client, payload=b"x" * 3_000_000)
+            self.assertEqual(got, me)
+
+    def test_on_the_host_s_loopback(self):
+        self.turn()
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            self.add(parent_ip="127.0.0.1")
+            self.become("172.17.0.1", "127.0.0.1", netns=False)
+
+    def test_ipv6(self):
+        self.turn()
+        with proxy(self.rk, "::1"), server(self.rk, "fd00:17::2", netns_of=self.container):
+            self.add("tcp6")
+            self.become(CLIENT6, HOST6)
+
+    def test_container_that_refuses(self):
+        """What listens at the address that was named serves the port then."""
+        self.turn()
+        self.add()
+        with proxy(self.rk):
+            with server(self.rk, "172.17.0.2", netns_of=self.container):
+                self.become(CLIENT4)
+            self.become("proxy")
+            with server(self.rk, "172.17.0.2", netns_of=self.container):
+                self.become(CLIENT4)
+
+    def test_udp(self):
+        self.turn()
+        with proxy(self.rk):
+            self.add("udp4")
+            self.assertEqual(ask(HOST4, 18080, b"question", netns=self.client), b"proxy")
+            proc = inside(self.rk, "nsenter", "-n", "-t", str(self.container), "python3", "-c",
+                          UDP_SERVER, "172.17.0.2", "80", stdout=subprocess.PIPE)
+            try:
+                self.assertEqual(proc.stdout.readline(), b"ready\n")
+                wait_for("the container", lambda: ask(HOST4, 18080, b"question", netns=self.client)
+                         == b"172.17.0.1 question")
+                self.assertEqual(ask("127.0.0.1", 18080, b"question"), b"172.17.0.1 question")
+            finally:
+                proc.kill()
+                proc.wait()
+                proc.stdout.close()
+
+    def test_ports_that_do_not_name_it(self):
+        """They lead where RootlessKit has them lead."""
+        self.turn()
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            self.rk.add(18080, 8080, parent_ip="0.0.0.0")
+            for _ in range(20):
+                self.assertEqual(seen(HOST4, 18080, self.client)[0][0], "proxy")
+
+    def test_deaths_and_reload(self):
+        self.turn()
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            self.add()
+            self.become(CLIENT4)
+            for role in ("broker", "dataplane"):
+                self.killed(role)
+                self.become(CLIENT4)
+            self.assertEqual(self.rk.api("POST", "/v1/reload")[0], 200)
+            self.become(CLIENT4)
+            # The next broker's keeper is asked, too.
+            do_inside(self.rk, TURN_IN_BACK)
+            self.become("proxy")
+
+    @rkit.needs("nft")
+    def test_rules_that_are_flushed(self):
+        """Ours, by which the keeper asks, go with them."""
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            self.turn()
+            self.add()
+            self.become(CLIENT4)
+            do_inside(self.rk, "nft flush ruleset")
+            self.become("proxy")
+            self.turn()
+            self.become(CLIENT4)
 
 
 if __name__ == "__main__":

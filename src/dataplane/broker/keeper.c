@@ -13,11 +13,14 @@
 
 #include "base/exitcode.h"
 #include "base/fd.h"
+#include "base/fdpass.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/role.h"
 #include "dataplane/sandbox.h"
+#include "dataplane/wire.h"
 #include "ns/transparent.h"
+#include "ns/turned.h"
 
 /* Time limit for the keeper's answer. A look takes 50 us, more on a busy machine. After the limit
  * the broker passes its sockets out anyway. */
@@ -29,6 +32,9 @@
 /* Pause between two looks. Docker switches tracking on long before its first port. */
 #define LOOK_MS 1000
 
+/* Rules change in bursts: iptables adds one at a time, and a port of Docker's has several. */
+#define NEWS_MS 30
+
 /* The keeper's answers. The broker's question is LOOKED, too. */
 enum { READY = 1, LOOKED, DONE, FAILED };
 
@@ -37,7 +43,11 @@ enum { READY = 1, LOOKED, DONE, FAILED };
 struct rules {
 	struct transparent_watch watch;
 	struct transparent_repair repair;
-	int fd; /* channel to the broker */
+	struct turned turned;
+	int fd;		  /* channel to the broker */
+	int turned_fd;	  /* the channel for questions about turned connections */
+	bool asked;	  /* there has been such a question */
+	uint64_t news_ms; /* when to say that rules have changed; 0: they have not */
 };
 
 static void look_at_connections(struct rules *r)
@@ -65,6 +75,46 @@ static void repair_rules(struct rules *r)
 		log_debug("rules in the namespace have been taken away: ours are there again");
 	else if (e.code)
 		log_debug("our rules in the namespace are lost: %s", e.msg);
+}
+
+/* Turned connections */
+
+static void note_change(struct rules *r)
+{
+	if (transparent_repair_changed(&r->repair) && r->asked && !r->news_ms)
+		r->news_ms = loop_now_ms() + NEWS_MS;
+}
+
+/* When this cannot be sent, the next change is told. */
+static void tell_news(struct rules *r)
+{
+	const struct broker_turned_reply news = {.port_id = 0};
+
+	if (!r->news_ms || loop_now_ms() < r->news_ms)
+		return;
+	r->news_ms = 0;
+	fdpass_send(r->turned_fd, &news, sizeof(news), NULL, 0, MSG_DONTWAIT);
+}
+
+/* Returns whether the broker still exists. */
+static bool serve_turned(struct rules *r)
+{
+	struct broker_turned msg;
+	struct broker_turned_reply reply = {.err = 0};
+	ssize_t len = fdpass_recv(r->turned_fd, &msg, sizeof(msg), NULL, NULL, MSG_DONTWAIT);
+
+	if (len != sizeof(msg))
+		return len == -EAGAIN;
+	r->asked = true;
+	reply.port_id = msg.port_id;
+	reply.seq = msg.seq;
+	reply.err = sockaddr_len(&msg.addr.sa) == 0
+			    ? -EAFNOSUPPORT
+			    : turned_ask(&r->turned,
+					 msg.proto == IPPROTO_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+					 &msg.addr, &reply.addr);
+	fdpass_send(r->turned_fd, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+	return true;
 }
 
 /* sendmsg(2) and recvmsg(2), since neither process's filter allows other calls for this. */
@@ -102,19 +152,36 @@ static bool serve_broker(struct rules *r)
 	return say(r->fd, r->watch.nl ? LOOKED : DONE) || errno == EAGAIN || fd_is_shortage(-errno);
 }
 
+/* How long to wait in poll(2); -1: no limit. */
+static int wait_ms(const struct rules *r)
+{
+	int repair_ms = transparent_repair_wait_ms(&r->repair);
+	uint64_t now_ms = loop_now_ms();
+	int news_ms = now_ms < r->news_ms ? (int)(r->news_ms - now_ms) : 0;
+
+	if (!r->news_ms)
+		return repair_ms;
+	return repair_ms >= 0 && repair_ms < news_ms ? repair_ms : news_ms;
+}
+
 static void serve(struct rules *r)
 {
-	struct pollfd fds[3] = {{.fd = r->fd, .events = POLLIN}};
+	struct pollfd fds[4] = {{.fd = r->fd, .events = POLLIN},
+				{.fd = r->turned_fd, .events = POLLIN}};
 
 	for (unsigned i = 0; i < 2; i++)
-		fds[1 + i] = (struct pollfd){.fd = transparent_repair_fd(&r->repair, i),
+		fds[2 + i] = (struct pollfd){.fd = transparent_repair_fd(&r->repair, i),
 					     .events = POLLIN};
 	for (;;) {
-		if (poll(fds, 3, transparent_repair_wait_ms(&r->repair)) < 0 && errno != EINTR)
+		if (poll(fds, 4, wait_ms(r)) < 0 && errno != EINTR)
 			return;
 		if (fds[0].revents && !serve_broker(r))
 			return;
+		if (fds[1].revents && !serve_turned(r))
+			return;
 		repair_rules(r);
+		note_change(r);
+		tell_news(r);
 	}
 }
 
@@ -143,26 +210,31 @@ static void open_rules(struct rules *r, const char *ifname)
 	if (transparent_watch_open(&r->watch, &e) < 0 ||
 	    transparent_repair_open(&r->repair, ifname, &e) < 0)
 		log_debug("%s", e.msg);
+	/* With a router, connections come in by it, and take the rules by themselves. */
+	r->turned.packet_fd = -1;
+	if (!ifname[0] && turned_open(&r->turned, &e) < 0)
+		log_debug("%s", e.msg);
 }
 
 /* The keeper logs as the broker does, of which it is a part: the log is open already, and the
  * keeper could not open it any more (base/log_output.c). */
-static _Noreturn void keeper_main(int fd, pid_t broker, bool sandbox, const char *ifname,
+static _Noreturn void keeper_main(const int *fds, pid_t broker, bool sandbox, const char *ifname,
 				  char **argv)
 {
 	static struct rules rules;
 	struct err e = {.code = 0};
 
 	rename_process(argv);
-	rules.fd = fd;
+	rules.fd = fds[0];
+	rules.turned_fd = fds[1];
 	open_rules(&rules, ifname);
 	/* A broker that died before prctl(2) is no longer the parent. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != broker || lock_down(sandbox, &e)) {
 		log_error("%s", e.code ? e.msg : "the broker has ended");
-		say(fd, FAILED);
+		say(rules.fd, FAILED);
 		_exit(EXITCODE_FAILED);
 	}
-	if (say(fd, READY))
+	if (say(rules.fd, READY))
 		serve(&rules);
 	_exit(EXITCODE_OK);
 }
@@ -181,38 +253,64 @@ static int wait_answer(int fd, unsigned patience_ms)
 	return 0;
 }
 
+/* Opens both channels: the broker's ends, then the keeper's. 0 or -errno. */
+static int channels_open(int *ours, int *theirs)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		int fds[2];
+
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+			return -errno;
+		ours[i] = fds[0];
+		theirs[i] = fds[1];
+	}
+	return 0;
+}
+
+/* Returns the keeper's process id, or -errno. In the new process this function does not return. */
+static pid_t keeper_fork(bool sandbox, const char *ifname, char **argv, int *ours,
+			 const int *theirs, const struct pollfd *channels, nfds_t n_channels)
+{
+	pid_t broker = getpid(), pid = fork();
+
+	if (pid)
+		return pid < 0 ? -errno : pid;
+	/* The keeper must not hold these open: the other ends must see when the broker ends. */
+	fdpass_close(ours, 2);
+	for (nfds_t i = 0; i < n_channels; i++)
+		if (channels[i].fd >= 0)
+			close(channels[i].fd);
+	keeper_main(theirs, broker, sandbox, ifname, argv);
+}
+
 int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv,
 		 const struct pollfd *channels, nfds_t n_channels, struct err *e)
 {
-	auto_fd int ours = -1, theirs = -1;
-	pid_t broker = getpid(), pid;
-	int fds[2];
+	int ours[2] = {-1, -1}, theirs[2] = {-1, -1};
+	int code = channels_open(ours, theirs);
+	pid_t pid = -1;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-		return err_errno(e, -errno, "keeper of the rules: socketpair");
-	ours = fds[0];
-	theirs = fds[1];
-	pid = fork();
-	if (pid < 0)
-		return err_errno(e, -errno, "keeper of the rules: fork");
-	if (pid == 0) {
-		/* The keeper must not hold these open: the other ends must see when the broker
-		 * ends. */
-		close(ours);
-		for (nfds_t i = 0; i < n_channels; i++)
-			close(channels[i].fd);
-		keeper_main(theirs, broker, sandbox, ifname, argv);
+	if (!code) {
+		pid = keeper_fork(sandbox, ifname, argv, ours, theirs, channels, n_channels);
+		code = pid < 0 ? pid : 0;
 	}
-	close_fd(&theirs);
-	if (wait_answer(ours, START_MS) != READY) {
+	for (unsigned i = 0; i < 2; i++)
+		close_fd(&theirs[i]);
+	if (!code && wait_answer(ours[0], START_MS) != READY) {
 		/* A keeper that hangs must be killed here. Once the broker is under Landlock, the
 		 * signal at the broker's death does not reach the keeper: only the end of the
 		 * channel does. */
 		kill(pid, SIGKILL);
 		fd_retry(waitpid(pid, NULL, 0));
-		return err_set(e, -EPIPE, "the keeper of the rules could not start");
+		code = -EPIPE;
 	}
-	k->fd = steal_fd(&ours);
+	if (code) {
+		for (unsigned i = 0; i < 2; i++)
+			close_fd(&ours[i]);
+		return err_errno(e, code, "the keeper of the rules could not start");
+	}
+	k->fd = ours[0];
+	k->turned_fd = ours[1];
 	return 0;
 }
 

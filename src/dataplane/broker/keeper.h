@@ -13,7 +13,8 @@
  * broker, to which data plane and parent talk, needs no right over the namespace's network. The
  * kernel tells the keeper when rules are removed, and the keeper puts them back. The broker asks it
  * to look whether connections are tracked by now (ns/transparent.h). Question and answer are one
- * byte each.
+ * byte each. Over a second channel the parent asks it, by way of the broker, where rules turn
+ * connections (ns/turned.h); the broker does not wait for those answers.
  *
  * When the broker ends, the keeper ends. When the keeper ends, the broker ends, so that both are
  * started again.
@@ -21,11 +22,12 @@
 struct keeper {
 	int fd; /* channel to the keeper, readable when that has ended; -1: there is no keeper. The
 		   caller closes it */
+	int turned_fd;	  /* broker_turned goes out, broker_turned_reply comes in; -1: none */
 	bool done;	  /* nothing is left to look for */
 	uint64_t next_ms; /* earliest time of the next look */
 };
 
-#define KEEPER_NONE ((struct keeper){.fd = -1})
+#define KEEPER_NONE ((struct keeper){.fd = -1, .turned_fd = -1})
 
 /* Forks the keeper; in the new process this function does not return. The caller must have one
  * thread, and rights over the namespace, which it may give up afterwards. sandbox: whether the

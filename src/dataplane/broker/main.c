@@ -45,15 +45,16 @@
 union parent_message {
 	struct broker_channels channels;
 	struct broker_listen listen;
+	struct broker_turned turned;
 };
 
 /* Index of the first channel in polled. */
-#define CHANNELS_AT 2
+#define CHANNELS_AT 3
 
 struct broker {
 	struct keeper keeper;
 	bool told; /* a warning about too many descriptors in flight was logged */
-	/* The boot channel first, then the keeper. */
+	/* The boot channel first, then the keeper's two. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	/* By channel: an answer for which there was no memory; family 0: there is none. */
 	struct broker_reply owed[CHANNELS_AT + CHANNELS_MAX];
@@ -195,6 +196,29 @@ static bool serve_channel(struct broker *b, nfds_t i)
 	return answer(b, i, &req);
 }
 
+/* Passes a question on. The parent does without an answer where nobody can give one. */
+static void pass_on(struct broker *b, const struct broker_turned *msg)
+{
+	struct broker_turned_reply reply = {
+		.port_id = msg->port_id, .seq = msg->seq, .err = -ENOSYS};
+
+	if (b->keeper.turned_fd >= 0 &&
+	    fdpass_send(b->keeper.turned_fd, msg, sizeof(*msg), NULL, 0, MSG_DONTWAIT) == 0)
+		return;
+	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+}
+
+/* Passes the keeper's answers and news back. When the parent's channel has no room, they are lost:
+ * the parent does not wait for ever. */
+static void pass_back(struct broker *b)
+{
+	struct broker_turned_reply reply;
+
+	while (fdpass_recv(b->keeper.turned_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT) ==
+	       sizeof(reply))
+		fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+}
+
 /* Returns whether the message made sense and was answered. If so, this has taken over the
  * descriptors. */
 static bool serve_parent(struct broker *b, const union parent_message *msg, size_t len,
@@ -209,6 +233,10 @@ static bool serve_parent(struct broker *b, const union parent_message *msg, size
 	if (len == sizeof(msg->channels) && msg->channels.workers == n) {
 		log_debug("%u new socket channels", msg->channels.workers);
 		add_channels(b, fds, n);
+		return true;
+	}
+	if (len == sizeof(msg->turned) && n == 0) {
+		pass_on(b, &msg->turned);
 		return true;
 	}
 	if (len != sizeof(msg->listen) || n > 0)
@@ -262,6 +290,8 @@ static int serve(struct broker *b)
 			log_error("the keeper of the rules has ended");
 			return EXITCODE_FAILED;
 		}
+		if (b->polled[2].revents)
+			pass_back(b);
 		for (nfds_t i = b->n - 1; i >= CHANNELS_AT; i--) {
 			if ((b->polled[i].revents || b->owed[i].family) && !serve_channel(b, i))
 				remove_channel(b, i);
@@ -328,6 +358,7 @@ static void start_keeper(struct broker *b, const struct broker_boot *boot, char 
 	/* Answers make the descriptor readable, too. POLLHUP and POLLERR come without being asked
 	 * for. */
 	b->polled[1] = (struct pollfd){.fd = b->keeper.fd};
+	b->polled[2] = (struct pollfd){.fd = b->keeper.turned_fd, .events = POLLIN};
 }
 
 static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply, struct err *e)
@@ -361,7 +392,7 @@ static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply
 
 int broker_main(int argc, char **argv)
 {
-	static struct broker broker = {.keeper = {.fd = -1}};
+	static struct broker broker = {.keeper = {.fd = -1, .turned_fd = -1}};
 	struct broker_boot_reply reply = {.zero = 0};
 	struct err e = {.code = 0};
 	int code;

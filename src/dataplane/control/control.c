@@ -97,6 +97,7 @@ void dataplane_close(struct dataplane *dp)
 		dp->config.outward->dataplane = NULL;
 	dp_reload_drop(dp);
 	dp->closing = true;
+	dp_turned_end(dp);
 	if (dp->plane.state == DP_CHILD_UP)
 		dp_ports_let_go(dp);
 	dp_children_end(dp);

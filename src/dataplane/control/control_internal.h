@@ -11,7 +11,7 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in ten files:
+ * The parent's half of the data plane, in eleven files:
  *   control.c    the interface
  *   port.c       a port's life
  *   channel.c    control channels: messages to workers, their answers
@@ -19,6 +19,7 @@
  *   uring_why.c  why io_uring is not available
  *   brokers.c    what the parent tells the socket brokers
  *   inside.c     listening sockets in the namespace, which the broker makes
+ *   turned.c     ports that rules in the namespace turn elsewhere
  *   death.c      what the end of a process means
  *   stats.c      what the workers count
  *   reload.c     replaces the data plane and keeps its flows
@@ -95,6 +96,17 @@ struct dp_reload {
 	void *arg;
 };
 
+/* The walk over the ports that asks where each leads. */
+struct dp_turned {
+	struct dp_port
+		*at;  /* the port that the keeper is asked about; NULL: no walk is under way */
+	uint32_t seq; /* of that question */
+	bool again;   /* another walk is due, as rules have changed since this one began */
+	bool later;   /* the next is due later, as the keeper could not tell yet */
+	uint64_t began_ms;
+	struct loop_source *timer; /* time limit of the question; or the next walk */
+};
+
 struct dataplane {
 	struct loop *loop;
 	struct dataplane_config config;
@@ -115,7 +127,8 @@ struct dataplane {
 	unsigned listeners, listeners_max, listeners_plenty;
 	unsigned next_worker;
 	struct loop_source *look; /* timer: the broker will be told to look */
-	bool broker_behind;	  /* the broker's channel had no room for a request */
+	struct dp_turned turned;
+	bool broker_behind; /* the broker's channel had no room for a request */
 	uint32_t seq;
 	char *exe_path; /* where our own binary was when the parent started; NULL: unknown */
 	int exe_fd; /* the binary that processes run since the last reload; -1: the parent's own */
@@ -240,6 +253,22 @@ int dp_inside_ask(struct dataplane *dp, const struct dp_port *port);
 bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int fd);
 /* Reads the broker's answers. */
 void dp_inside_answers(struct dataplane *dp);
+
+/* turned.c */
+/* Rules in the namespace have changed: asks where ports lead. */
+void dp_turned_look(struct dataplane *dp);
+/* The port is live: the same, if there is something to ask about it. */
+void dp_turned_begin(struct dp_port *port);
+/* The keeper has answered, or tells that rules have changed. */
+void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *reply);
+/* The port is going. */
+void dp_turned_forget(struct dp_port *port);
+/* A new broker, which has not been asked anything. */
+void dp_turned_begin_anew(struct dataplane *dp);
+/* Ends the walk and its timer. */
+void dp_turned_end(struct dataplane *dp);
+/* Writes where the port leads to the message. */
+void dp_turned_targets(const struct dp_port *port, struct dp_msg *msg);
 
 /* port.c */
 /* Removes every port from the workers, and waits a moment for that. */

@@ -50,29 +50,44 @@ static void take_answer(struct dataplane *dp, const struct broker_listen_reply *
 	dp_port_inside(dp, reply->port_id, reply->seq, err, fd);
 }
 
+/* What the broker may say once it is up. Lengths tell which it is. */
+union broker_says {
+	struct broker_listen_reply listen;
+	struct broker_turned_reply turned;
+};
+
+/* Returns whether the message made sense. fd: the descriptor that came with it, or -1. */
+static bool take(struct dataplane *dp, const union broker_says *msg, ssize_t len, int fd)
+{
+	if (len == sizeof(msg->listen)) {
+		take_answer(dp, &msg->listen, fd);
+		return true;
+	}
+	close_fd(&fd);
+	if (len == sizeof(msg->turned))
+		dp_turned_answer(dp, &msg->turned);
+	return len == sizeof(msg->turned);
+}
+
 /* Returns whether the broker may still answer. */
 static bool take_answers(struct dataplane *dp)
 {
 	for (;;) {
-		struct broker_listen_reply reply;
+		union broker_says msg;
 		int fd = -1;
 		size_t n = 1;
-		ssize_t len = fdpass_recv(dp->broker.boot_fd, &reply, sizeof(reply), &fd, &n,
-					  MSG_DONTWAIT);
+		ssize_t len =
+			fdpass_recv(dp->broker.boot_fd, &msg, sizeof(msg), &fd, &n, MSG_DONTWAIT);
 
 		if (len == -EAGAIN)
 			return true;
 		if (len == -EMFILE) {
 			/* There was no descriptor for the socket; the message is whole. */
-			dp_port_inside(dp, reply.port_id, reply.seq, -EMFILE, -1);
+			dp_port_inside(dp, msg.listen.port_id, msg.listen.seq, -EMFILE, -1);
 			continue;
 		}
-		if (len != sizeof(reply)) {
-			if (len > 0 && n == 1)
-				close_fd(&fd);
+		if (!take(dp, &msg, len, n == 1 ? fd : -1))
 			return false;
-		}
-		take_answer(dp, &reply, n == 1 ? fd : -1);
 	}
 }
 

@@ -42,6 +42,7 @@ static void port_clear(struct dp_port *port)
 
 	loop_remove(port->timer);
 	port->timer = NULL;
+	dp_turned_forget(port);
 	if (hash_has(&port->hh))
 		HASH_DEL(dp->ports, port);
 	fdpass_close(port->fds, port->n_fds);
@@ -77,22 +78,12 @@ static void port_settle(struct dp_port *own, enum port_settler by, int err)
 		own->state = DP_PORT_LIVE;
 	else
 		port_clear(own);
+	if (own->state == DP_PORT_LIVE)
+		dp_turned_begin(own);
 	if (err)
 		explain(&port->spec, by, err, &e);
 	if (!closing)
 		port->settled(port, by, err ? &e : NULL);
-}
-
-static union sock_addr to_sock_addr(const struct sockaddr_storage *ss)
-{
-	union sock_addr a;
-
-	memset(&a, 0, sizeof(a));
-	if (ss->ss_family == AF_INET)
-		memcpy(&a.in4, ss, sizeof(a.in4));
-	else if (ss->ss_family == AF_INET6)
-		memcpy(&a.in6, ss, sizeof(a.in6));
-	return a;
 }
 
 /* Changes a message about the port into one about its socket in the namespace. Returns the worker
@@ -130,10 +121,9 @@ bool dp_port_post_to(struct dp_port *port, enum dp_msg_type type, struct dp_chan
 			     .slot = port->slot,
 			     .slot_used = port->slot_used,
 			     .transparent = is_transparent(port),
-			     .literal = port->route.literal,
-			     .target = to_sock_addr(&port->route.target),
-			     .target2 = to_sock_addr(&port->route.target2)};
+			     .literal = port->route.literal};
 
+	dp_turned_targets(port, &msg);
 	port->seq = dp->seq;
 	for (unsigned i = 0; i < port->n_fds; i++) {
 		bool inside = port->inside && i == port->n_fds - 1;

@@ -320,7 +320,7 @@ static void on_broker(void *arg, uint32_t events)
 	dp_inside_answers(arg);
 }
 
-/* From now on the broker answers requests for listening sockets. */
+/* From now on the broker answers requests. */
 static void broker_watch(struct dataplane *dp)
 {
 	struct dp_child *broker = &dp->broker;
@@ -328,6 +328,7 @@ static void broker_watch(struct dataplane *dp)
 	broker->boot_src = loop_add_fd(dp->loop, broker->boot_fd, EPOLLIN, on_broker, dp);
 	if (!broker->boot_src)
 		dp_child_give_up(broker, "cannot listen to it");
+	dp_turned_begin_anew(dp);
 }
 
 static void child_is_up(struct dp_child *child)

@@ -324,6 +324,13 @@ static void leave_router(struct worker *w, struct tcp_flow *f, int err)
 		f->listener->routed_off_ns = w->now_ns + OFF_NS;
 }
 
+/* The first target has refused. A second one may be tried with the client's address, too, if it is
+ * of the same family. */
+static bool second_left(const struct tcp_flow *f)
+{
+	return !f->second && f->listener->target2.sa.sa_family == f->client.sa.sa_family;
+}
+
 void client_address_failed(struct worker *w, struct tcp_flow *f, int err)
 {
 	/* Another connection uses the client's port. The address matters more: try with any port.
@@ -332,6 +339,8 @@ void client_address_failed(struct worker *w, struct tcp_flow *f, int err)
 		f->any_port = true;
 	else if (f->routed)
 		leave_router(w, f, err);
+	else if (err == -ECONNREFUSED && second_left(f))
+		f->second = true;
 	else
 		give_up(f, err == -ECANCELED ? TCP_LOST_TIMEOUT : TCP_LOST_FAILED);
 }

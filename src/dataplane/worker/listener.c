@@ -171,6 +171,14 @@ static struct sockpool *pool_of(struct worker *w, const struct listener *l)
 	return &w->supply.pools[pool + (l->target.sa.sa_family == AF_INET6)];
 }
 
+static void take_targets(struct listener *l, const struct dp_msg *msg)
+{
+	l->target = msg->target;
+	l->target_len = sockaddr_len(&msg->target.sa);
+	l->target2 = msg->target2;
+	l->target2_len = sockaddr_len(&msg->target2.sa);
+}
+
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 {
 	struct listener *l, **bucket = bucket_of(w, msg->port_id);
@@ -187,10 +195,7 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	l->port_id = msg->port_id;
 	l->proto = msg->proto;
 	l->family = (int)msg->listen_family;
-	l->target = msg->target;
-	l->target_len = sockaddr_len(&msg->target.sa);
-	l->target2 = msg->target2;
-	l->target2_len = sockaddr_len(&msg->target2.sa);
+	take_targets(l, msg);
 	l->literal = msg->literal;
 	l->stats = &w->config.port_stats[msg->slot];
 	if (msg->slot_used)
@@ -206,6 +211,25 @@ int listener_add(struct worker *w, const struct dp_msg *msg, int fd)
 	pool_of(w, l)->users++;
 	arm(w, l);
 	return 0;
+}
+
+void listener_set_target(struct worker *w, const struct dp_msg *msg)
+{
+	struct listener *l = listener_find(w, msg->port_id);
+
+	/* Sockets of one family are ordered for the port. A flow that is on its way to the second
+	 * target must still have one. */
+	if (!l || msg->target.sa.sa_family != l->target.sa.sa_family ||
+	    (l->target2_len > 0 && sockaddr_len(&msg->target2.sa) == 0))
+		return;
+	client_address_unprepare(w, l);
+	take_targets(l, msg);
+	if (l->transparent)
+		client_address_prepare(w, l);
+	/* What was learnt about the last target. */
+	l->transparent_worked = false;
+	l->transparent_timeouts = l->transparent_offs = 0;
+	l->transparent_off_ns = l->udp_second_ns = 0;
 }
 
 int listener_add_outward(struct worker *w, int fd, int family, struct port_stats *stats)

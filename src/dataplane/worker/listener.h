@@ -30,6 +30,10 @@ int listener_add_outward(struct worker *w, int fd, int family, struct port_stats
 /* Removes a port. 0: the answer to seq follows when the flows have ended and the socket is closed;
  * -ENOENT. */
 int listener_remove(struct worker *w, int port_id, uint32_t seq);
+/* The port leads elsewhere from now on. Connections that are made stay, attempts that follow go
+ * there. A port that there is not, and targets of another family, are ignored: a worker need not
+ * have a socket of each port. */
+void listener_set_target(struct worker *w, const struct dp_msg *msg);
 void listener_accept_event(struct worker *w, const struct io_event *ev);
 void listener_udp_event(struct worker *w, const struct io_event *ev);
 /* At the end of a turn: closes settled listeners, and arms paused ones that have room again. */

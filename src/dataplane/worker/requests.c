@@ -56,6 +56,9 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 	case DP_MSG_RESOLVERS:
 		out_set_resolvers(w, msg);
 		break;
+	case DP_MSG_TARGET:
+		listener_set_target(w, msg);
+		break;
 	default:
 		log_error("worker %u: a request of unknown type %u", w->config.number, msg->type);
 		w->requests.ended = true;

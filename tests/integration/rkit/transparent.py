@@ -154,3 +154,56 @@ def turned(rk):
             yield pid
         finally:
             do_inside(rk, TURN_BACK)
+
+
+# What dockerd 28 makes of -p 8080:80 beside its userland proxy: rules for what comes in, and none for what
+# is sent to a loopback address from within.
+TURN_IN = r"""
+for family in 4 6; do
+    case $family in
+    4) t=iptables container=172.17.0.2 loopback=127.0.0.1;;
+    6) t=ip6tables container=[fd00:17::2] loopback=::1;;
+    esac
+    $t -t nat -N RKTURN 2>/dev/null || $t -t nat -F RKTURN
+    $t -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j RKTURN
+    $t -t nat -A OUTPUT ! -d $loopback -m addrtype --dst-type LOCAL -j RKTURN
+    for proto in tcp udp; do
+        $t -t nat -A RKTURN -d $loopback ! -i br0 -p $proto --dport 8080 \
+            -j DNAT --to-destination $container:80
+    done
+done
+iptables -t raw -A PREROUTING -d 127.0.0.1 ! -i lo -p tcp --dport 8080 -j DROP
+"""
+TURN_IN_BACK = TURN_BACK + "; iptables -t raw -F"
+
+# In docker-proxy's place: whoever it answers did not get to the container.
+PROXY = """
+import socket, sys, threading
+v6 = ":" in sys.argv[1]
+family = socket.AF_INET6 if v6 else socket.AF_INET
+udp = socket.socket(family, socket.SOCK_DGRAM)
+udp.bind((sys.argv[1], 8080))
+tcp = socket.create_server((sys.argv[1], 8080), family=family)
+print("ready", flush=True)
+def answer():
+    while True:
+        udp.sendto(b"proxy", udp.recvfrom(65536)[1])
+threading.Thread(target=answer, daemon=True).start()
+while True:
+    c = tcp.accept()[0]
+    c.sendall(b"proxy 0\\n")
+    c.close()
+"""
+
+
+@contextlib.contextmanager
+def proxy(rk, host="127.0.0.1"):
+    """PROXY in the namespace."""
+    proc = inside(rk, "python3", "-c", PROXY, host, stdout=subprocess.PIPE)
+    try:
+        assert proc.stdout.readline() == b"ready\n", "no proxy at %s" % host
+        yield proc
+    finally:
+        proc.kill()
+        proc.wait()
+        proc.stdout.close()

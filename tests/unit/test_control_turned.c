@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ports that rules in the namespace turn elsewhere: what the keeper is asked, by way of the broker,
+ * and what the workers are told. */
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/fdpass.h"
+#include "control_world.h"
+
+#define CONTAINER 0xac110002u /* 172.17.0.2 */
+
+static void open_transparent(struct world *x)
+{
+	world_open(x);
+	x->dp->config.transparent = true;
+}
+
+/* A port whose loopback address the user has named. Nothing is said about it yet. */
+static void add_named(struct world *x, int id)
+{
+	struct outcome o;
+
+	add(x, id, false, &o);
+	((struct dp_port *)port_of(id, &o)->own)->route.literal = true;
+	expect_all(x, DP_MSG_ADD, id, 0);
+	assert_true(o.calls == 1 && o.err == 0);
+}
+
+static struct broker_turned asked(void)
+{
+	struct broker_turned msg;
+
+	assert_int_equal(recv(far.broker, &msg, sizeof(msg), MSG_DONTWAIT), sizeof(msg));
+	return msg;
+}
+
+static void expect_nothing_asked(void)
+{
+	char byte;
+
+	assert_int_equal(recv(far.broker, &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void say(struct world *x, int32_t id, uint32_t seq, int err, union sock_addr addr)
+{
+	struct broker_turned_reply reply = {.port_id = id, .seq = seq, .err = err, .addr = addr};
+
+	assert_int_equal(fdpass_send(far.broker, &reply, sizeof(reply), NULL, 0, 0), 0);
+	turns(x);
+}
+
+static void say_news(struct world *x)
+{
+	say(x, 0, 0, 0, (union sock_addr){.sa.sa_family = AF_UNSPEC});
+}
+
+static union sock_addr address(uint32_t ip, uint16_t port)
+{
+	return (union sock_addr){.in4 = {.sin_family = AF_INET,
+					 .sin_port = htons(port),
+					 .sin_addr.s_addr = htonl(ip)}};
+}
+
+static void expect_address(const union sock_addr *got, union sock_addr want)
+{
+	assert_int_equal(got->sa.sa_family, AF_INET);
+	assert_int_equal(got->in4.sin_addr.s_addr, want.in4.sin_addr.s_addr);
+	assert_int_equal(got->in4.sin_port, want.in4.sin_port);
+}
+
+/* All workers are told this, and need not answer. */
+static void expect_targets(enum dp_msg_type type, int id, union sock_addr target,
+			   union sock_addr target2)
+{
+	for (unsigned i = 0; i < WORKERS; i++) {
+		struct dp_msg msg = expect_told(i, type, id);
+
+		expect_address(&msg.target, target);
+		expect_address(&msg.target2, target2);
+	}
+}
+
+/* Time passes until the walk that is due has begun. */
+static void wait_for_walk(struct world *x)
+{
+	struct pollfd pfd = {.fd = far.broker, .events = POLLIN};
+
+	for (int i = 0; poll(&pfd, 1, 0) == 0; i++) {
+		assert_true(i < 1000);
+		usleep(10000);
+		turns(x);
+	}
+}
+
+static void test_turned(void **state)
+{
+	union sock_addr container = address(CONTAINER, 80), named;
+	struct broker_turned msg;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named(&x, 1);
+	named = address(INADDR_LOOPBACK, ntohs(x.port));
+	msg = asked();
+	assert_int_equal(msg.port_id, 1);
+	assert_int_equal(msg.proto, IPPROTO_TCP);
+	expect_address(&msg.addr, named);
+	say(&x, 1, msg.seq, 0, named);
+	expect_silence(); /* it leads where it has led */
+	say_news(&x);
+	msg = asked();
+	say(&x, 1, msg.seq, 0, container);
+	expect_targets(DP_MSG_TARGET, 1, container, named);
+	say_news(&x);
+	msg = asked();
+	say(&x, 1, msg.seq, 0, container);
+	expect_silence();
+	/* The next data plane hears of it with the port. */
+	plane_down(x.dp, false);
+	plane_up(x.dp);
+	dp_ports_offer(x.dp);
+	expect_targets(DP_MSG_ADD, 1, container, named);
+	/* Nobody turns it any more: the second target stays, for flows that are on their way there.
+	 */
+	say_news(&x);
+	msg = asked();
+	say(&x, 1, msg.seq, 0, named);
+	expect_targets(DP_MSG_TARGET, 1, named, named);
+	expect_nothing_asked();
+	world_close(&x);
+}
+
+/* Answers that change nothing. */
+static void test_answers_that_make_no_sense(void **state)
+{
+	const struct {
+		int32_t id;
+		uint32_t seq; /* added to that of the question */
+		int err;
+		union sock_addr addr;
+		bool late; /* the question is still open */
+	} cases[] = {
+		{2, 0, 0, address(CONTAINER, 80), true},
+		{-1, 0, 0, address(CONTAINER, 80), true},
+		{1, 1, 0, address(CONTAINER, 80), true},
+		{1, 0, -ETIMEDOUT, address(CONTAINER, 80), false},
+		{1, 0, 7, address(CONTAINER, 80), false},
+		{1, 0, -ENOSYS, address(CONTAINER, 80), false},
+		{1, 0, 0, address(CONTAINER, 0), false},
+		{1, 0, 0, {.in6 = {.sin6_family = AF_INET6, .sin6_port = 80}}, false},
+		{1, 0, 0, {.sa.sa_family = AF_UNSPEC}, false},
+		{1, 0, 0, {.sa.sa_family = AF_UNIX}, false},
+	};
+	struct world x;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct broker_turned msg;
+
+		print_message("case %u\n", i);
+		open_transparent(&x);
+		add_named(&x, 1);
+		msg = asked();
+		say(&x, cases[i].id, msg.seq + cases[i].seq, cases[i].err, cases[i].addr);
+		expect_silence();
+		if (!cases[i].late) {
+			/* Nothing is waited for any more. */
+			say(&x, 1, msg.seq, 0, address(CONTAINER, 80));
+			expect_silence();
+		}
+		assert_int_equal(far.hung_up, 0);
+		world_close(&x);
+	}
+}
+
+/* Which ports are asked about. */
+static void test_ports_that_are_left_alone(void **state)
+{
+	struct dp_port *own;
+	struct outcome o;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_live(&x, 1); /* nobody has named its address */
+	expect_nothing_asked();
+	add(&x, 2, false, &o);
+	own = (struct dp_port *)port_of(2, &o)->own;
+	own->route.literal = true;
+	((struct sockaddr_in *)&own->route.target)->sin_addr.s_addr = htonl(CONTAINER);
+	expect_all(&x, DP_MSG_ADD, 2, 0);
+	expect_nothing_asked();
+	world_close(&x);
+
+	world_open(&x); /* nobody keeps rules in the namespace */
+	add_named(&x, 1);
+	expect_nothing_asked();
+	world_close(&x);
+}
+
+/* One question at a time, and the next walk begins when this one has ended. */
+static void test_walk(void **state)
+{
+	union sock_addr container = address(CONTAINER, 80);
+	struct broker_turned msg;
+	struct outcome o;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	for (int id = 1; id <= 4; id++)
+		add_named(&x, id);
+	msg = asked();
+	assert_int_equal(msg.port_id, 1);
+	expect_nothing_asked();
+	/* The port that is asked about goes. */
+	take_away(&x, 1, &o);
+	expect_all(&x, DP_MSG_REMOVE, 1, 0);
+	say(&x, 1, msg.seq, 0, container);
+	expect_silence();
+	msg = asked();
+	assert_int_equal(msg.port_id, 2);
+	take_away(&x, 3, &o);
+	expect_all(&x, DP_MSG_REMOVE, 3, 0);
+	say_news(&x);
+	expect_nothing_asked();
+	expect_silence();
+	say(&x, 2, msg.seq, -ETIMEDOUT, container);
+	msg = asked();
+	assert_int_equal(msg.port_id, 4);
+	expect_nothing_asked();
+	say(&x, 4, msg.seq, 0, container);
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 4);
+	wait_for_walk(&x);
+	assert_int_equal(asked().port_id, 2);
+	world_close(&x);
+}
+
+/* The keeper cannot tell yet: it is asked again later. */
+static void test_not_yet(void **state)
+{
+	struct broker_turned msg;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named(&x, 1);
+	msg = asked();
+	say(&x, 1, msg.seq, -EAGAIN, address(CONTAINER, 80));
+	expect_silence();
+	expect_nothing_asked();
+	wait_for_walk(&x);
+	msg = asked();
+	say(&x, 1, msg.seq, 0, address(CONTAINER, 80));
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 1);
+	world_close(&x);
+}
+
+/* A new broker has not been asked, and knows nothing of the questions to the last one. */
+static void test_new_broker(void **state)
+{
+	struct broker_turned first, second;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named(&x, 1);
+	first = asked();
+	dp_turned_begin_anew(x.dp);
+	second = asked();
+	assert_int_not_equal(first.seq, second.seq);
+	say(&x, 1, first.seq, 0, address(CONTAINER, 80));
+	expect_silence();
+	say(&x, 1, second.seq, 0, address(CONTAINER, 80));
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 1);
+	expect_nothing_asked();
+	world_close(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_turned),
+		cmocka_unit_test(test_answers_that_make_no_sense),
+		cmocka_unit_test(test_ports_that_are_left_alone),
+		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_not_yet),
+		cmocka_unit_test(test_new_broker),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ns/turned.c in a user and network namespace of the test's own: where rules turn what comes in. */
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/fd.h"
+#include "netns_box.h"
+#include "ns/netif.h"
+#include "ns/nft.h"
+#include "ns/turned.h"
+
+static struct netns_box box;
+static bool have_box;
+
+#define LACKS 77
+
+static void run(int (*fn)(void *arg))
+{
+	int code;
+
+	if (!have_box) {
+		print_message("no user namespace\n");
+		skip();
+	}
+	code = netns_box_run(&box, fn, NULL);
+	if (code == LACKS) {
+		print_message("the kernel has no packet sockets, or no packet queues\n");
+		skip();
+	}
+	assert_int_equal(code, 0);
+}
+
+static union sock_addr address(const char *text, uint16_t port)
+{
+	union sock_addr a = {.sa.sa_family = AF_UNSPEC};
+
+	if (inet_pton(AF_INET, text, &a.in4.sin_addr) == 1)
+		a.in4.sin_family = AF_INET;
+	else if (inet_pton(AF_INET6, text, &a.in6.sin6_addr) == 1)
+		a.in6.sin6_family = AF_INET6;
+	a.in4.sin_port = htons(port); /* an IPv6 port is at the same place */
+	return a;
+}
+
+static bool same(const union sock_addr *a, const union sock_addr *b)
+{
+	return a->sa.sa_family == b->sa.sa_family && sockaddr_same_host(a, b) &&
+	       a->in4.sin_port == b->in4.sin_port;
+}
+
+static const struct {
+	const char *ip;
+	int proto;
+} kinds[] = {{"127.0.0.1", IPPROTO_TCP},
+	     {"127.0.0.1", IPPROTO_UDP},
+	     {"::1", IPPROTO_TCP},
+	     {"::1", IPPROTO_UDP}};
+
+/* Sum of 16-bit words, with the carries; 0xffff: the checksum is right. */
+static uint32_t sum_of(const uint8_t *data, size_t len, uint32_t so_far)
+{
+	for (size_t i = 0; i < len; i++)
+		so_far += i % 2 ? data[i] : (uint32_t)data[i] << 8;
+	while (so_far >> 16)
+		so_far = (so_far & 0xffff) + (so_far >> 16);
+	return so_far;
+}
+
+static void test_packets(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		union sock_addr at = address(kinds[i].ip, 18080), to;
+		int family = at.sa.sa_family, proto = kinds[i].proto;
+		size_t header = family == AF_INET ? 20 : 40, addresses = family == AF_INET ? 12 : 8;
+		uint8_t buf[TURNED_PACKET_BYTES];
+		size_t len = turned_packet(buf, proto, &at, 7);
+
+		assert_int_equal(len, header + (proto == IPPROTO_TCP ? 20 : 8));
+		if (family == AF_INET)
+			assert_int_equal(sum_of(buf, header, 0), 0xffff);
+		assert_int_equal(sum_of(buf + addresses, len - addresses,
+					(uint32_t)proto + (uint32_t)(len - header)),
+				 0xffff);
+		assert_true(turned_read(buf, len, proto, family, 7, &to));
+		assert_true(same(&at, &to));
+		/* Of another question, of nobody's, and cut short. */
+		assert_false(turned_read(buf, len, proto, family, 8, &to));
+		assert_false(turned_read(buf, len, proto == IPPROTO_TCP ? IPPROTO_UDP : IPPROTO_TCP,
+					 family, 7, &to));
+		assert_false(turned_read(buf, len, proto, family == AF_INET ? AF_INET6 : AF_INET, 7,
+					 &to));
+		assert_false(turned_read(buf, header + 3, proto, family, 7, &to));
+		assert_false(turned_read(buf, header - 1, proto, family, 7, &to));
+		assert_false(turned_read(buf, 0, proto, family, 7, &to));
+		buf[addresses]++; /* another sender */
+		assert_false(turned_read(buf, len, proto, family, 7, &to));
+	}
+}
+
+/* A namespace of this process's own, in the box, with sockets to ask by. 0, LACKS, or a number. */
+static int enter(struct turned *t)
+{
+	union sock_addr at = address("127.0.0.1", 9), to;
+	struct err e = {.code = 0};
+
+	if (unshare(CLONE_NEWNET) < 0 || netif_loopback_up(&e) < 0)
+		return 2;
+	if (turned_open(t, &e) < 0) {
+		fprintf(stderr, "%s\n", e.msg);
+		return LACKS;
+	}
+	return turned_ask(t, IPPROTO_TCP, &at, &to) == -ENOSYS ? LACKS : 0;
+}
+
+static int ask_each(struct turned *t, const char *where4, const char *where6)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		union sock_addr at = address(kinds[i].ip, 18080), to;
+		union sock_addr want = address(at.sa.sa_family == AF_INET ? where4 : where6, 18080);
+		int code = turned_ask(t, kinds[i].proto, &at, &to);
+
+		if (code || !same(&to, &want)) {
+			char text[SOCKADDR_TEXT_BYTES];
+
+			fprintf(stderr, "kind %u: %d, %s\n", i, code,
+				code ? "" : sockaddr_format(&to.sa, text));
+			return 3;
+		}
+	}
+	return 0;
+}
+
+static int not_turned(void *arg)
+{
+	struct turned t;
+	int code = enter(&t);
+
+	(void)arg;
+	if (!code)
+		code = ask_each(&t, "127.0.0.1", "::1");
+	turned_close(&t);
+	return code;
+}
+
+static void test_not_turned(void **state)
+{
+	(void)state;
+	run(not_turned);
+}
+
+/* Somebody's rules, where those that turn connections are; verdict: NF_DROP, or -1: they turn. */
+static int add_rules(int verdict)
+{
+	auto_free struct nft_batch *b = nft_batch_new("others");
+	struct in6_addr loop6 = IN6ADDR_LOOPBACK_INIT, to6;
+	struct in_addr loop4 = {.s_addr = htonl(INADDR_LOOPBACK)}, to4;
+	struct err e = {.code = 0};
+
+	inet_pton(AF_INET, "172.17.0.2", &to4);
+	inet_pton(AF_INET6, "fd00:17::2", &to6);
+	if (!b)
+		return -ENOMEM;
+	nft_chain(b, "turn", -100);
+	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
+		struct nft_rule r = nft_rule_begin(b, "turn", "nf_tables");
+
+		if (ipv6)
+			nft_is_address(&r, true, false, &loop6);
+		else
+			nft_is_address(&r, false, false, &loop4);
+		if (verdict >= 0)
+			nft_verdict(&r, verdict);
+		else if (ipv6)
+			nft_set_address(&r, true, false, &to6);
+		else
+			nft_set_address(&r, false, false, &to4);
+		nft_rule_end(&r);
+	}
+	return nft_commit(b, &e);
+}
+
+static int turned(void *arg)
+{
+	struct turned t;
+	int code = enter(&t);
+
+	(void)arg;
+	if (!code)
+		code = add_rules(-1) ? 4 : ask_each(&t, "172.17.0.2", "fd00:17::2");
+	/* Numbers begin again, and no packet stays in the queue. */
+	t.number = UINT16_MAX - 100;
+	for (unsigned i = 0; i < 5000 && !code; i++) {
+		union sock_addr at = address("127.0.0.1", 18080), to;
+
+		code = turned_ask(&t, IPPROTO_TCP, &at, &to) ? 5 : 0;
+	}
+	turned_close(&t);
+	return code;
+}
+
+static void test_turned(void **state)
+{
+	(void)state;
+	run(turned);
+}
+
+static int dropped(void *arg)
+{
+	union sock_addr at = address("127.0.0.1", 18080), to;
+	struct turned t;
+	int code = enter(&t);
+
+	(void)arg;
+	if (!code)
+		code = add_rules(NF_DROP) ? 4 : 0;
+	if (!code && turned_ask(&t, IPPROTO_TCP, &at, &to) != -ETIMEDOUT)
+		code = 6;
+	turned_close(&t);
+	return code;
+}
+
+static void test_dropped(void **state)
+{
+	(void)state;
+	run(dropped);
+}
+
+/* A later keeper finds the rule there, and waits for the end of this one. */
+static int asked_again(void *arg)
+{
+	union sock_addr at = address("127.0.0.1", 18080), to;
+	struct turned t, again;
+	int code = enter(&t);
+
+	(void)arg;
+	if (!code && turned_open(&again, &(struct err){.code = 0}) < 0)
+		code = 7;
+	if (!code && turned_ask(&again, IPPROTO_TCP, &at, &to) != -EAGAIN)
+		code = 8;
+	turned_close(&t);
+	if (!code) {
+		code = ask_each(&again, "127.0.0.1", "::1");
+		turned_close(&again);
+	}
+	return code;
+}
+
+static void test_asked_by_the_next(void **state)
+{
+	(void)state;
+	run(asked_again);
+}
+
+static void test_nothing_to_ask_with(void **state)
+{
+	union sock_addr at = address("127.0.0.1", 18080), to;
+	struct turned t = {.packet_fd = -1};
+
+	(void)state;
+	assert_int_equal(turned_ask(&t, IPPROTO_TCP, &at, &to), -ENOSYS);
+	turned_close(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_packets),
+		cmocka_unit_test(test_not_turned),
+		cmocka_unit_test(test_turned),
+		cmocka_unit_test(test_dropped),
+		cmocka_unit_test(test_asked_by_the_next),
+		cmocka_unit_test(test_nothing_to_ask_with),
+	};
+	int code;
+
+	have_box = netns_box_open(&box) == 0;
+	code = cmocka_run_group_tests(tests, NULL, NULL);
+	netns_box_close(&box);
+	return code;
+}
