@@ -2,8 +2,9 @@
 """Published ports of containers: straight to the container, or by way of docker-proxy.
 
 No dockerd is needed: a network namespace on a bridge in rootlesskit's namespace is the container,
-and rootlesskit-docker-proxy is started as dockerd starts it, one process after the other, each
-waited for.
+and rootlesskit-docker-proxy is started as dockerd starts it up to version 27, one process after the
+other, each waited for; or the API is asked, rules are added and docker-proxy is started as by
+version 28.
 """
 
 import json
@@ -39,8 +40,18 @@ ip route add default via 172.31.0.1
 # descriptor 3 that it gave it, and ends those that it is told to end. One process for all, so that no
 # nsenter or shell is measured.
 _DOCKERD = """
-import json, os, select, signal, sys
+import http.client, json, os, select, signal, socket, subprocess, sys
 null = os.open("/dev/null", os.O_RDWR)
+class Api(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(os.environ["API"])
+api = None
+def ask(method, path, body=None):
+    global api
+    api = api or Api("rootlesskit")
+    api.request(method, path, json.dumps(body) if body else None)
+    return api.getresponse().read()
 for line in sys.stdin:
     job = json.loads(line)
     if "end" in job:
@@ -48,7 +59,17 @@ for line in sys.stdin:
             os.kill(pid, signal.SIGINT)
         for pid in job["end"]:
             os.waitpid(pid, 0)
+        for number in job.get("ids", ()):
+            ask("DELETE", "/v1/ports/%d" % number)
         answer = ["", ""]
+    elif "spec" in job:
+        os.environ["API"] = job["api"]
+        number = json.loads(ask("POST", "/v1/ports", job["spec"]))["id"]
+        for rule in job["rules"]:
+            subprocess.run(["iptables", "--wait", *rule], check=True)
+        pid = os.posix_spawn(job["argv"][0], job["argv"], os.environ, file_actions=[
+            (os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)])
+        answer = [pid, number]
     else:
         r, w = os.pipe()
         actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1),
@@ -159,6 +180,43 @@ class Docker(RootlessKit):
             container.wait()
 
 
+class Docker28(Docker):
+    """Published as Docker 28 does it: dockerd asks the API for a port at 127.0.0.1 of the namespace,
+    adds rules for what comes in there, and starts docker-proxy."""
+
+    def _forget(self):
+        super()._forget()
+        self.ids = []
+
+    def after_start(self, programs):
+        self._ip(self.outer_pid, "iptables -t nat -N DOCKER; iptables -t nat -A PREROUTING -m addrtype "
+                 "--dst-type LOCAL -j DOCKER; iptables -t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype "
+                 "--dst-type LOCAL -j DOCKER")
+        super().after_start(programs)
+
+    def publish(self, port, container_port):
+        ports = ["-p", "tcp", "--dport", str(port)]
+        pid, number = self._ask(
+            api=f"{self.state_dir()}/api.sock",
+            spec={"proto": "tcp", "parentIP": "127.0.0.1", "parentPort": port,
+                  "childIP": "127.0.0.1", "childPort": port},
+            rules=[["-t", "raw", "-A", "PREROUTING", "-d", "127.0.0.1", *ports, "!", "-i", "lo",
+                    "-j", "DROP"],
+                   ["-t", "nat", "-A", "DOCKER", "-d", "127.0.0.1", *ports, "!", "-i", "br0",
+                    "-j", "DNAT", "--to-destination", f"{CONTAINER}:{container_port}"]],
+            argv=["/usr/sbin/docker-proxy", "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port",
+                  str(port), "-container-ip", CONTAINER, "-container-port", str(container_port)])
+        self.proxies.append(pid)
+        self.ids.append(number)
+
+    def unpublish(self, proxies):
+        """The rules stay: they are dockerd's work, and go with the namespace."""
+        ids = [self.ids[self.proxies.index(pid)] for pid in proxies]
+        self._ask(end=proxies, ids=ids)
+        self.ids = [number for number in self.ids if number not in ids]
+        self.proxies = [pid for pid in self.proxies if pid not in proxies]
+
+
 def _need_docker_proxy(name):
     if not shutil.which("docker-proxy"):
         raise Skip(f"{name}: docker-proxy is not installed (package docker.io)")
@@ -182,11 +240,25 @@ def _rootlesskit(host, name, index):
                   "RootlessKit, docker-proxy")
 
 
+def _docker28(host, name, index):
+    _need_docker_proxy(name)
+    return Docker28(host, name, index, host.world.path["rootlesskit"],
+                    host.world.path.get("rootlesskit-docker-proxy"), "ringkit, Docker 28")
+
+
+def _docker28_rootlesskit(host, name, index):
+    _need_docker_proxy(name)
+    return Docker28(host, name, index, "/usr/bin/rootlesskit", "/usr/bin/rootlesskit-docker-proxy",
+                    "RootlessKit, Docker 28")
+
+
 # In the order of tables; each makes a Peer or raises Skip.
 DOCKER = {
     "docker-direct": _direct,
     "docker-proxy": _by_docker_proxy,
     "docker-rootlesskit": _rootlesskit,
+    "docker-28": _docker28,
+    "docker-28-rootlesskit": _docker28_rootlesskit,
 }
 
 
