@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import unittest
@@ -370,6 +371,39 @@ class Builtin(Common, Docker28TestCase):
 class BuiltinWithoutProxy(Common, Docker28TestCase):
     network = "builtin"
     args = ("--userland-proxy=false",)
+
+
+class LiveRestore(Docker28TestCase):
+    """dockerd ends and another one starts, while rootlesskit and the container stay. The new one asks for
+    the ports of the last, which nobody has given up, and takes the refusal for their end: they are lost, with
+    RootlessKit as well."""
+
+    def check(self, sig):
+        with self.start("--live-restore", supervised=True) as d:
+            number = d.run("web", ["18080:80"], *ECHO)
+            try:
+                self.assertEcho("127.0.0.1", 18080)
+                before, logged = d.ports(), len(d.log())
+                self.assertNotEqual(before, [])
+                d.restart_daemon(sig)
+                self.assertEqual(d.ports(), before)
+                self.assertIn("conflict with ID 1", d.log()[logged:])
+                self.assertEqual(proxies()[1], 0)
+            finally:
+                d.kill_container(number)
+            d.docker("rm", "-f", "web")
+            # Somebody who knows of them removes them, and they can be had again.
+            d.forget_ports()
+            d.run("again", ["18080:80"], *ECHO)
+            self.assertEcho("127.0.0.1", 18080)
+            self.assertEqual(d.ports(), before)
+            d.docker("rm", "-f", "again")
+
+    def test_ended(self):
+        self.check(signal.SIGTERM)
+
+    def test_killed(self):
+        self.check(signal.SIGKILL)
 
 
 class SlirpPorts(Docker28TestCase):

@@ -54,9 +54,9 @@ class DockerTestCase(rkit.RkTestCase):
             os.unlink(path)
         super().assertNothingLeft()
 
-    def start(self, *args, image=True):
+    def start(self, *args, image=True, supervised=False):
         d = docker.Docker(*args, storage=self.storage, flags=self.flags,
-                          network=self.network).ready()
+                          network=self.network, supervised=supervised).ready()
         if image:
             d.docker("import", docker.image_tar(), "bb")
         return d
@@ -257,6 +257,29 @@ class Everyday(DockerTestCase):
         with self.start(image=False) as d:
             wait_for("the container's port", lambda: d.ports() == [("tcp4", "127.0.0.1", 18080)])
             self.assertEcho("127.0.0.1", 18080)
+
+
+class LiveRestore(DockerTestCase):
+    """dockerd ends and another one starts, while rootlesskit and the container stay."""
+
+    def test_ports_go_with_their_dockerd(self):
+        """And so another one can have them."""
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(sig), self.start("--live-restore", supervised=True) as d:
+                number = d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO)
+                try:
+                    self.assertEcho("127.0.0.1", 18080)
+                    logged = len(d.log())
+                    d.restart_daemon(sig)
+                    self.assertNotIn("Failed to reserve", d.log()[logged:])
+                finally:
+                    d.kill_container(number)
+                d.docker("rm", "-f", "web")
+                wait_for("the port to go", lambda: d.ports() == [])
+                d.run("again", ["127.0.0.1:18080:80"], *TCP_ECHO)
+                self.assertEcho("127.0.0.1", 18080)
+                d.docker("rm", "-f", "again")
+            docker.forget()
 
 
 class OwnNetwork(DockerTestCase):

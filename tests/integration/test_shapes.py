@@ -168,6 +168,19 @@ while True:
     def test_slirp4netns(self):
         self.publishes("--net=slirp4netns", "--port-driver=builtin")
 
+    @rkit.needs("pasta", "nsenter")
+    def test_pasta(self):
+        """The script's choice where there is no slirp4netns: what is open inside is open outside."""
+        with networks.outside(), self.daemon("--net=pasta", "--port-driver=implicit", *self.OPTIONS,
+                                             script=self.DAEMON):
+            def answer():
+                try:
+                    with net.connect("127.0.0.1", 18080) as c:
+                        return c.recv(10)
+                except OSError:
+                    return None  # pasta looks once a second
+            self.assertEqual(wait_for("the server", answer), b"proxy")
+
     @rkit.needs("nsenter")
     def test_what_it_falls_back_to(self):
         self.publishes("--net=gvisor-tap-vsock", "--port-driver=builtin")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rootless Docker as Debian's package docker.io has it: dockerd-rootless.sh, run by the test user."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,8 @@ import subprocess
 import tarfile
 import unittest
 
-from .launch import UnixConnection, popen, rootlesskit, run, wait_for
+from .launch import UnixConnection, popen, processes_of, rootlesskit, run, wait_for
+from .leaks import processes
 from .world import UID, world
 
 SCRIPT = "/usr/share/docker.io/contrib/dockerd-rootless.sh"
@@ -86,11 +88,30 @@ def image_tar():
     return path
 
 
-class Docker:
-    """A dockerd. Its data stay in the home directory until forget()."""
+# In dockerd's place: starts another when it has ended, in the same namespaces, as somebody's own script may
+# do. dockerd-rootless.sh itself ends with its dockerd, and everything with it.
+SUPERVISOR = """#!/bin/sh
+trap 'kill -TERM $pid; wait $pid; exit' TERM
+while :; do
+    /usr/sbin/dockerd "$@" &
+    pid=$!
+    echo $pid >"$XDG_RUNTIME_DIR/dockerd.pid"
+    wait $pid
+done
+"""
 
-    def __init__(self, *args, flags=(), storage="vfs", network="", **env):
+
+class Docker:
+    """A dockerd. Its data stay in the home directory until forget(). supervised: another one starts when it
+    ends."""
+
+    def __init__(self, *args, flags=(), storage="vfs", network="", supervised=False, **env):
         w = world()
+        self.supervisor = w.bin + "/dockerd" if supervised else None
+        if supervised:
+            with open(self.supervisor, "w") as f:
+                f.write(SUPERVISOR)
+            os.chmod(self.supervisor, 0o755)
         self.runtime = w.base + "/runtime"
         if not os.path.isdir(self.runtime):
             os.mkdir(self.runtime)
@@ -157,12 +178,48 @@ class Docker:
         with open(self.state + "/child_pid") as f:
             return "/proc/%s/ns/net" % f.read().strip()
 
+    def daemon(self):
+        """The process id of the dockerd that runs now, when it is supervised."""
+        try:
+            with open(self.runtime + "/dockerd.pid") as f:
+                return int(f.read())
+        except (OSError, ValueError):
+            return None
+
+    def restart_daemon(self, sig):
+        """Ends a supervised dockerd, and waits for the next."""
+        before = self.daemon()
+        os.kill(before, sig)
+        wait_for("another dockerd", lambda: self.daemon() not in (None, before), deadline_s=60)
+        return self.ready()
+
+    def forget_ports(self):
+        """Removes what rootlesskit publishes, behind dockerd's back."""
+        conn = UnixConnection(self.state + "/api.sock")
+        try:
+            conn.request("GET", "/v1/ports")
+            for port in json.loads(conn.getresponse().read()) or []:
+                conn.request("DELETE", "/v1/ports/%d" % port["id"])
+                assert conn.getresponse().read() == b""
+        finally:
+            conn.close()
+
+    def kill_container(self, number):
+        """Its processes, of which dockerd knows nothing any more: without cgroups containerd takes a
+        container that it finds for one without processes."""
+        shims = [p for p, command in processes().items() if number in command]
+        for pid in [child for shim in shims for child in processes_of(shim)] + shims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def end(self, sig):
         """Returns the exit code."""
         self.proc.send_signal(sig)
         return self.proc.wait(60)
 
     def stop(self):
+        if self.supervisor and os.path.exists(self.supervisor):
+            os.unlink(self.supervisor)
         if self.proc.poll() is None:
             try:
                 self.end(signal.SIGTERM)
