@@ -34,35 +34,44 @@ static const char *scaled(double n, bool bytes, char buf[16])
 	return buf;
 }
 
-static void put_number(const char *label, double n)
+/* An entry of a line: its label, and the counter that it shows, or the sum of several. */
+struct entry {
+	const char *label;
+	bool bytes;
+	const char *keys[6]; /* NULL ends the list */
+};
+
+/* Prints a line about the counters in group. */
+static void put_line(const json_t *group, const struct entry *entries, size_t n)
 {
 	char buf[16];
 
-	printf(", %s: %s", label, scaled(n, false, buf));
-}
+	for (size_t i = 0; i < n; i++) {
+		double sum = 0;
 
-static void put_bytes(const char *label, double n)
-{
-	char buf[16];
-
-	printf(", %s: %sB", label, scaled(n, true, buf));
+		for (const char *const *key = entries[i].keys; *key; key++)
+			sum += number(group, *key);
+		printf("%s%s: %s%s", i ? ", " : "- ", entries[i].label,
+		       scaled(sum, entries[i].bytes, buf), entries[i].bytes ? "B" : "");
+	}
+	putchar('\n');
 }
 
 static void put_tcp(const json_t *tcp)
 {
-	char buf[16];
+	static const struct entry line[] = {
+		{"TCP connections now", false, {"flows"}},
+		{"accepted", false, {"accepted"}},
+		{"refused", false, {"refused"}},
+		{"failed", false, {"unreachable", "timedOut", "failed"}},
+		{"aborted", false, {"aborted"}},
+		{"transparent", false, {"transparent"}},
+		{"transparentLost", false, {"transparentLost"}},
+		{"in", true, {"bytesIn"}},
+		{"out", true, {"bytesOut"}},
+	};
 
-	printf("- TCP connections now: %s", scaled(number(tcp, "flows"), false, buf));
-	put_number("accepted", number(tcp, "accepted"));
-	put_number("refused", number(tcp, "refused"));
-	put_number("failed",
-		   number(tcp, "unreachable") + number(tcp, "timedOut") + number(tcp, "failed"));
-	put_number("aborted", number(tcp, "aborted"));
-	put_number("transparent", number(tcp, "transparent"));
-	put_number("transparentLost", number(tcp, "transparentLost"));
-	put_bytes("in", number(tcp, "bytesIn"));
-	put_bytes("out", number(tcp, "bytesOut"));
-	putchar('\n');
+	put_line(tcp, line, ARRAY_SIZE(line));
 }
 
 /* Prints a bucket's bound: "1.0" s as "1 s", "0.00025" as "250 µs". */
@@ -139,55 +148,58 @@ static void put_times(const json_t *total)
 
 static void put_udp(const json_t *udp)
 {
-	char buf[16];
+	static const struct entry line[] = {
+		{"UDP flows now", false, {"flows"}}, {"datagrams in", false, {"datagramsIn"}},
+		{"out", false, {"datagramsOut"}},    {"dropped", false, {"dropped"}},
+		{"refused", false, {"refused"}},     {"evicted", false, {"evicted"}},
+	};
 
-	printf("- UDP flows now: %s", scaled(number(udp, "flows"), false, buf));
-	put_number("datagrams in", number(udp, "datagramsIn"));
-	put_number("out", number(udp, "datagramsOut"));
-	put_number("dropped", number(udp, "dropped"));
-	put_number("refused", number(udp, "refused"));
-	put_number("evicted", number(udp, "evicted"));
-	putchar('\n');
+	put_line(udp, line, ARRAY_SIZE(line));
 }
 
-static void put_resources(const json_t *r)
+static void put_resources(const json_t *resources)
 {
-	char buf[16];
+	static const struct entry line[] = {
+		{"Listeners", false, {"listeners"}},
+		{"accept paused", false, {"acceptPaused"}},
+		{"pipes", false, {"pipesOpen"}},
+		{"pipes refused", false, {"pipesRefused"}},
+		{"waited for a socket", false, {"socketPoolEmpty"}},
+	};
 
-	printf("- Listeners: %s", scaled(number(r, "listeners"), false, buf));
-	put_number("accept paused", number(r, "acceptPaused"));
-	put_number("pipes", number(r, "pipesOpen"));
-	put_number("pipes refused", number(r, "pipesRefused"));
-	put_number("waited for a socket", number(r, "socketPoolEmpty"));
-	putchar('\n');
+	put_line(resources, line, ARRAY_SIZE(line));
 }
 
-/* Prints the way out, in two lines; nothing with a network that has none. */
-static void put_outward(const json_t *o)
+/* Prints the way out, in two lines. Prints nothing for a network that has none. */
+static void put_outward(const json_t *outward)
 {
-	char buf[16];
+	static const struct entry tcp[] = {
+		{"Way out: TCP connections now", false, {"tcpFlows"}},
+		{"connected", false, {"tcpConnected"}},
+		{"refused", false, {"tcpRefused"}},
+		{"prohibited", false, {"tcpProhibited"}},
+		{"failed",
+		 false,
+		 {"tcpUnreachable", "tcpTimedOut", "tcpFailed", "tcpDropped", "tcpEvicted"}},
+		{"up", true, {"tcpBytesUp"}},
+		{"down", true, {"tcpBytesDown"}},
+	};
+	static const struct entry udp[] = {
+		{"Way out: UDP mappings now", false, {"udpFlows"}},
+		{"datagrams up", false, {"udpDatagramsUp"}},
+		{"down", false, {"udpDatagramsDown"}},
+		{"dropped", false, {"udpDropped"}},
+		{"prohibited", false, {"udpProhibited"}},
+		{"DNS queries", false, {"dnsQueries"}},
+		{"pings", false, {"pings"}},
+		{"other protocols refused", false, {"packetsRefused"}},
+	};
 
-	if (!json_object_get(o, "packetsRefused") && number(o, "tcpSyns") <= 0 &&
-	    number(o, "udpDatagramsUp") <= 0)
+	if (!json_object_get(outward, "packetsRefused") && number(outward, "tcpSyns") <= 0 &&
+	    number(outward, "udpDatagramsUp") <= 0)
 		return;
-	printf("- Way out: TCP connections now: %s", scaled(number(o, "tcpFlows"), false, buf));
-	put_number("connected", number(o, "tcpConnected"));
-	put_number("refused", number(o, "tcpRefused"));
-	put_number("prohibited", number(o, "tcpProhibited"));
-	put_number("failed", number(o, "tcpUnreachable") + number(o, "tcpTimedOut") +
-				     number(o, "tcpFailed") + number(o, "tcpDropped") +
-				     number(o, "tcpEvicted"));
-	put_bytes("up", number(o, "tcpBytesUp"));
-	put_bytes("down", number(o, "tcpBytesDown"));
-	printf("\n- Way out: UDP mappings now: %s", scaled(number(o, "udpFlows"), false, buf));
-	put_number("datagrams up", number(o, "udpDatagramsUp"));
-	put_number("down", number(o, "udpDatagramsDown"));
-	put_number("dropped", number(o, "udpDropped"));
-	put_number("prohibited", number(o, "udpProhibited"));
-	put_number("DNS queries", number(o, "dnsQueries"));
-	put_number("pings", number(o, "pings"));
-	put_number("other protocols refused", number(o, "packetsRefused"));
-	putchar('\n');
+	put_line(outward, tcp, ARRAY_SIZE(tcp));
+	put_line(outward, udp, ARRAY_SIZE(udp));
 }
 
 /* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
