@@ -43,7 +43,7 @@ struct handover_head {
 
 /* A worker's counters, without the flows that exist now. */
 struct handover_stats {
-	uint64_t words[STATS_WORDS];
+	struct stats stats;
 };
 
 /* A port; comes before its flows. */
@@ -51,7 +51,7 @@ struct handover_port {
 	int32_t port_id;
 	uint8_t transparent_worked, transparent_timeouts, transparent_offs, zero;
 	uint64_t transparent_off_ns, routed_off_ns, udp_second_ns;
-	uint64_t words[PORT_STATS_WORDS];
+	struct port_stats stats; /* without the flows that exist now */
 };
 
 /* The descriptors that come with a record, in this order. */
