@@ -130,6 +130,14 @@ struct net_driver_ops {
 	void (*stop)(struct net_driver *drv);
 };
 
+/* The interface's name and MTU: what the user asked for, or else the driver's own. */
+const char *net_ifname(const struct net_driver_ops *ops, const struct net_params *params);
+int net_mtu(const struct net_driver_ops *ops, const struct net_params *params);
+
+/* Begins a driver's result, for an interface that the child configures. The addresses are empty. */
+void net_result_init(struct net_result *result, const struct net_driver_ops *ops,
+		     const struct net_params *params);
+
 /* Finds a network driver; NULL when there is none of that name. "host" has no ops: no namespace is
  * made. */
 const struct net_driver_ops *net_driver_find(const char *name);

@@ -31,18 +31,18 @@
 
 #define DEFAULT_MTU 65520
 
-/* What differs between the names of this network: the interface, and the offsets of addresses in
- * --cidr. */
+/* What differs between the names of this network: the interface's name, in ops, and the offsets of
+ * addresses in --cidr. */
 struct flavour {
-	const char *name, *ifname;
+	const struct net_driver_ops *ops;
 	uint32_t gateway, dns;
 };
 
 /* The same as slirp4netns's. */
-static const struct flavour flavour_builtin = {"builtin", "eth0", 2, 3};
+static const struct flavour flavour_builtin = {&net_builtin_ops, 2, 3};
 
 /* RootlessKit's network of that name, with the addresses that its users know. */
-static const struct flavour flavour_gvisor = {"gvisor-tap-vsock", "tap0", 1, 1};
+static const struct flavour flavour_gvisor = {&net_gvisor_ops, 1, 1};
 
 /* Offsets of the namespace's address, and of gateway and name server in PREFIX6. */
 #define OFFSET_INSIDE	100
@@ -220,14 +220,8 @@ static void say_queue(enum router_queue queue)
 			    "pings go nowhere");
 }
 
-static void fill_result(const struct flavour *flavour, const struct dp_outward *o,
-			const struct router_boot *boot, struct net_result *result)
+static void fill_result(const struct dp_outward *o, struct net_result *result)
 {
-	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "%s", flavour->name);
-	snprintf(result->ifname, sizeof(result->ifname), "%s", boot->ifname);
-	result->mtu = boot->mtu;
-	result->configure = true;
 	result->prefix_len = o->prefix_len4;
 	inet_ntop(AF_INET, &o->inside4, result->ip, sizeof(result->ip));
 	inet_ntop(AF_INET, &o->gateway4, result->gateway, sizeof(result->gateway));
@@ -276,7 +270,7 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 		 const struct net_target *target, struct net_driver **out,
 		 struct net_result *result, struct err *e)
 {
-	struct router_boot boot = {.mtu = params->mtu ? params->mtu : DEFAULT_MTU,
+	struct router_boot boot = {.mtu = net_mtu(flavour->ops, params),
 				   .debug = log_is_debug(),
 				   .listening = params->auto_ports};
 	struct net_driver *drv;
@@ -290,8 +284,7 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 	if (!drv)
 		return err_errno(e, -ENOMEM, "network driver builtin");
 	boot.workers = drv->outward.workers;
-	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
-		 params->ifname ? params->ifname : flavour->ifname);
+	snprintf(boot.ifname, sizeof(boot.ifname), "%s", net_ifname(flavour->ops, params));
 	memcpy(drv->outward.ifname, boot.ifname, sizeof(boot.ifname));
 	fill_config(flavour, params, &cidr, boot.mtu, &boot.config);
 	code = make_router(drv, &boot, target, e);
@@ -302,7 +295,8 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 		return code;
 	}
 	say_queue(drv->queue);
-	fill_result(flavour, &boot.config, &boot, result);
+	net_result_init(result, flavour->ops, params);
+	fill_result(&boot.config, result);
 	*out = drv;
 	return 0;
 }

@@ -125,11 +125,6 @@ static int run_program(const char *program, const char *bridge, const char *ifna
 	return add_hint(code, bridge, e);
 }
 
-static const char *interface_name(const struct net_params *p)
-{
-	return p->ifname ? p->ifname : net_lxc_user_nic_ops.default_ifname;
-}
-
 static int launch(struct net_driver *drv, const struct net_params *params,
 		  const struct net_target *target, const char *program, struct lxc_answer *answer,
 		  struct err *e)
@@ -140,7 +135,7 @@ static int launch(struct net_driver *drv, const struct net_params *params,
 	struct lxc_go go = {0};
 	int code;
 
-	snprintf(boot.ifname, sizeof(boot.ifname), "%s", interface_name(params));
+	snprintf(boot.ifname, sizeof(boot.ifname), "%s", net_ifname(&net_lxc_user_nic_ops, params));
 	code = check_bridge(bridge, e);
 	code = code ? code
 		    : inside_start(&drv->dhcp, ROLE_LXC_DHCP, target, &boot, sizeof(boot), -1, e);
@@ -174,11 +169,7 @@ static void take_lease(const struct lxc_answer *answer, struct net_result *resul
 static void fill_result(const struct net_params *p, const struct lxc_answer *answer,
 			struct net_result *result)
 {
-	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "lxc-user-nic");
-	snprintf(result->ifname, sizeof(result->ifname), "%s", interface_name(p));
-	result->mtu = p->mtu ? p->mtu : net_lxc_user_nic_ops.default_mtu;
-	result->configure = true;
+	net_result_init(result, &net_lxc_user_nic_ops, p);
 	result->dynamic_child_ip = true;
 	take_lease(answer, result);
 }

@@ -141,11 +141,7 @@ static int wait_ready(struct net_driver *drv, int ready_r, int abort_fd, struct 
 static void fill_result(const struct net_params *p, const struct cidr *cidr,
 			struct net_result *result)
 {
-	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "pasta");
-	snprintf(result->ifname, sizeof(result->ifname), "%s",
-		 p->ifname ? p->ifname : net_pasta_ops.default_ifname);
-	result->mtu = p->mtu ? p->mtu : net_pasta_ops.default_mtu;
+	net_result_init(result, &net_pasta_ops, p);
 	result->configure = false; /* pasta has configured the interface */
 	cidr_address(cidr, 100, result->ip);
 	result->prefix_len = cidr->prefix_len;

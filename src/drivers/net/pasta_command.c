@@ -75,9 +75,8 @@ void pasta_build_command(const struct net_params *params, const struct net_targe
 	if (!have->host_lo_to_ns_lo)
 		*arg++ = "--stderr";
 	snprintf(cmd->ifname, sizeof(cmd->ifname), "--ns-ifname=%s",
-		 params->ifname ? params->ifname : net_pasta_ops.default_ifname);
-	snprintf(cmd->mtu, sizeof(cmd->mtu), "--mtu=%d",
-		 params->mtu ? params->mtu : net_pasta_ops.default_mtu);
+		 net_ifname(&net_pasta_ops, params));
+	snprintf(cmd->mtu, sizeof(cmd->mtu), "--mtu=%d", net_mtu(&net_pasta_ops, params));
 	*arg++ = cmd->ifname;
 	*arg++ = cmd->mtu;
 	*arg++ = "--config-net";

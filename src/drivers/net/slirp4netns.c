@@ -43,11 +43,6 @@ struct start {
 	struct slirp4netns_command cmd;
 };
 
-static const char *interface_name(const struct net_params *p)
-{
-	return p->ifname ? p->ifname : net_slirp4netns_ops.default_ifname;
-}
-
 static int check_params(struct start *s, struct err *e)
 {
 	const char *socket = s->params->api_socket;
@@ -135,7 +130,8 @@ static int make_tap(const struct start *s, struct err *e)
 
 	if (t->userns_fd < 0 || t->netns_fd < 0)
 		return 0; /* slirp4netns makes the device */
-	return tap_create_inside(t->userns_fd, t->netns_fd, interface_name(s->params), e);
+	return tap_create_inside(t->userns_fd, t->netns_fd,
+				 net_ifname(&net_slirp4netns_ops, s->params), e);
 }
 
 /* Starts slirp4netns. *ready_r becomes readable when packets flow, and closes when slirp4netns is
@@ -206,11 +202,7 @@ static void fill_result(const struct start *s, struct net_result *result)
 {
 	const struct net_params *p = s->params;
 
-	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "slirp4netns");
-	snprintf(result->ifname, sizeof(result->ifname), "%s", interface_name(p));
-	result->mtu = p->mtu ? p->mtu : net_slirp4netns_ops.default_mtu;
-	result->configure = true;
+	net_result_init(result, &net_slirp4netns_ops, p);
 	cidr_address(&s->cidr, 100, result->ip);
 	result->prefix_len = s->cidr.prefix_len;
 	cidr_address(&s->cidr, 2, result->gateway);

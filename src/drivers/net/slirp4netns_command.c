@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "drivers/net/slirp4netns_internal.h"
+#include "drivers/registry_internal.h"
 
 void slirp4netns_parse_help(const char *help, struct slirp4netns_features *out)
 {
@@ -80,8 +81,7 @@ void slirp4netns_build_command(const struct net_params *params, const struct net
 	const char **arg = cmd->argv;
 	char base[INET_ADDRSTRLEN];
 
-	snprintf(cmd->mtu, sizeof(cmd->mtu), "%d",
-		 params->mtu ? params->mtu : net_driver_find("slirp4netns")->default_mtu);
+	snprintf(cmd->mtu, sizeof(cmd->mtu), "%d", net_mtu(&net_slirp4netns_ops, params));
 	*arg++ = params->binary ? params->binary : "slirp4netns";
 	*arg++ = "--mtu";
 	*arg++ = cmd->mtu;

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -40,11 +39,6 @@ struct net_driver {
 	net_died_fn *died;
 	void *died_arg;
 };
-
-static const char *interface_name(const struct net_params *p)
-{
-	return p->ifname ? p->ifname : net_vdeplug_slirp_ops.default_ifname;
-}
 
 /* The second vde_plug makes a socket of its own, with a "+" after the name. */
 static int make_socket_name(struct net_driver *drv, const char *state_dir, struct err *e)
@@ -126,7 +120,7 @@ static int start_tap(struct net_driver *drv, const struct net_params *params,
 				 .null_stdin = true};
 
 	snprintf(ptp, sizeof(ptp), "ptp://%s", drv->socket);
-	snprintf(tap, sizeof(tap), "tap://%s", interface_name(params));
+	snprintf(tap, sizeof(tap), "tap://%s", net_ifname(&net_vdeplug_slirp_ops, params));
 	return helper_start(&drv->tap, &spec, e);
 }
 
@@ -155,14 +149,15 @@ static int launch(struct net_driver *drv, const struct net_params *params,
 	int code = make_socket_name(drv, params->state_dir, e);
 
 	code = code ? code
-		    : tap_create_inside(target->userns_fd, target->netns_fd, interface_name(params),
-					e);
+		    : tap_create_inside(target->userns_fd, target->netns_fd,
+					net_ifname(&net_vdeplug_slirp_ops, params), e);
 	code = code ? code : start_slirp(drv, params, e);
 	code = code ? code : wait_socket(drv, target->abort_fd, e);
 	code = code ? code : start_tap(drv, params, target, e);
 	if (code)
 		return add_hint(code, e);
-	snprintf(boot.ifname, sizeof(boot.ifname), "%s", interface_name(params));
+	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
+		 net_ifname(&net_vdeplug_slirp_ops, params));
 	inet_pton(AF_INET, ADDRESS, &boot.ip);
 	inet_pton(AF_INET, GATEWAY, &boot.gateway);
 	code = link_probe_start(&drv->probe, target, &boot, e);
@@ -173,11 +168,7 @@ static int launch(struct net_driver *drv, const struct net_params *params,
 
 static void fill_result(const struct net_params *p, struct net_result *result)
 {
-	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "vdeplug_slirp");
-	snprintf(result->ifname, sizeof(result->ifname), "%s", interface_name(p));
-	result->mtu = p->mtu ? p->mtu : MTU;
-	result->configure = true;
+	net_result_init(result, &net_vdeplug_slirp_ops, p);
 	snprintf(result->ip, sizeof(result->ip), ADDRESS);
 	result->prefix_len = PREFIX_LEN;
 	snprintf(result->gateway, sizeof(result->gateway), GATEWAY);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -72,7 +71,7 @@ static int start_vpnkit(struct net_driver *drv, const struct net_params *params,
 		.file = argv[0], .argv = argv, .stdout_fd = -1, .null_stdin = true};
 	int code;
 
-	snprintf(mtu, sizeof(mtu), "%d", params->mtu ? params->mtu : net_vpnkit_ops.default_mtu);
+	snprintf(mtu, sizeof(mtu), "%d", net_mtu(&net_vpnkit_ops, params));
 	code = helper_start(&drv->vpnkit, &spec, e);
 	if (code == -ENOENT)
 		return err_wrap(e, code, "install VPNKit, or name it with --vpnkit-binary");
@@ -120,8 +119,7 @@ static int start_relay(struct net_driver *drv, const struct net_params *params,
 
 	if (code)
 		return code;
-	snprintf(boot.ifname, sizeof(boot.ifname), "%s",
-		 params->ifname ? params->ifname : net_vpnkit_ops.default_ifname);
+	snprintf(boot.ifname, sizeof(boot.ifname), "%s", net_ifname(&net_vpnkit_ops, params));
 	code = inside_start(&drv->relay, ROLE_VPNKIT_RELAY, target, &boot, sizeof(boot), sock, e);
 	close_fd(&sock);
 	code = code ? code
@@ -135,12 +133,7 @@ static int start_relay(struct net_driver *drv, const struct net_params *params,
 static void fill_result(const struct net_params *p, const struct vpnkit_answer *answer,
 			struct net_result *result)
 {
-	memset(result, 0, sizeof(*result));
-	snprintf(result->driver, sizeof(result->driver), "vpnkit");
-	snprintf(result->ifname, sizeof(result->ifname), "%s",
-		 p->ifname ? p->ifname : net_vpnkit_ops.default_ifname);
-	result->mtu = p->mtu ? p->mtu : net_vpnkit_ops.default_mtu;
-	result->configure = true;
+	net_result_init(result, &net_vpnkit_ops, p);
 	inet_ntop(AF_INET, &answer->ip, result->ip, sizeof(result->ip));
 	result->prefix_len = PREFIX_LEN;
 	snprintf(result->gateway, sizeof(result->gateway), GATEWAY);
