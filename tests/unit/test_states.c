@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which state may follow which, of listeners and flows: any other is a mistake of the worker's own,
- * and ends it. Each step is tried in a process of its own. */
+/* Which state may follow which, of listeners, flows, and what the way out has of its own. Any other
+ * step is a mistake of the worker's own, and ends it. Each step is tried in a process of its own,
+ * since an assertion that fails ends the process. */
 #include "cmocka_all.h"
 
 #include <fcntl.h>
@@ -11,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "dataplane/worker/out_ping.h"
 #include "dataplane/worker/out_tcp.h"
+#include "dataplane/worker/out_udp.h"
 #include "dataplane/worker/tcp_flow.h"
 #include "dataplane/worker/worker_internal.h"
 
@@ -45,7 +48,21 @@ static void out_tcp_step(unsigned from, unsigned to)
 	out_tcp_set_state(&p, (enum out_state)to);
 }
 
-/* Whether the worker survives the step. */
+static void out_map_step(unsigned from, unsigned to)
+{
+	struct out_map m = {.state = (enum out_map_state)from};
+
+	out_map_set_state(&m, (enum out_map_state)to);
+}
+
+static void out_ping_step(unsigned from, unsigned to)
+{
+	struct out_ping p = {.state = (enum out_ping_state)from};
+
+	out_ping_set_state(&p, (enum out_ping_state)to);
+}
+
+/* Whether the worker survives the step. It ends by SIGABRT otherwise, and in no other way. */
 static bool may(void (*step)(unsigned from, unsigned to), unsigned from, unsigned to)
 {
 	int status;
@@ -109,6 +126,16 @@ static void test_out_tcp(void **state)
 	check(out_tcp_step, "FCDL", rows);
 }
 
+static void test_out_map_and_ping(void **state)
+{
+	/* Free, Open, Closing. A slot is freed by clearing it. */
+	static const char *const rows[] = {"O", "C", ""};
+
+	(void)state;
+	check(out_map_step, "FOC", rows);
+	check(out_ping_step, "FOC", rows);
+}
+
 static int without_core(void **state)
 {
 	const struct rlimit none = {0, 0};
@@ -124,6 +151,7 @@ int main(void)
 		cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_udp),
 		cmocka_unit_test(test_out_tcp),
+		cmocka_unit_test(test_out_map_and_ping),
 	};
 
 	return cmocka_run_group_tests(tests, without_core, NULL);

@@ -45,7 +45,7 @@ static const uint8_t state_after[] = {
 	[OUT_PING_CLOSING] = 0,
 };
 
-static void set_state(struct out_ping *p, enum out_ping_state state)
+void out_ping_set_state(struct out_ping *p, enum out_ping_state state)
 {
 	assert(state_after[p->state] & 1 << state);
 	p->state = state;
@@ -67,7 +67,7 @@ static void release(struct worker *w, struct out_ping *p)
 static void ping_close(struct worker *w, struct out_ping *p)
 {
 	DL_DELETE(w->out.pings.list, p);
-	set_state(p, OUT_PING_CLOSING);
+	out_ping_set_state(p, OUT_PING_CLOSING);
 	if (p->armed)
 		w->io->ops->cancel(w->io, p->fd, handle_of(w, p));
 	else
@@ -127,7 +127,7 @@ static struct out_ping *ping_new(struct worker *w, const struct gate_packet *g, 
 		w->out.pings.free = p;
 		return NULL;
 	}
-	set_state(p, OUT_PING_OPEN);
+	out_ping_set_state(p, OUT_PING_OPEN);
 	p->id = id;
 	p->client = g->source;
 	p->dest = g->dest;

@@ -31,6 +31,9 @@ struct out_pings {
 	unsigned used;
 };
 
+/* Changes the state. The only place that does, and it asserts that the state may follow. */
+void out_ping_set_state(struct out_ping *p, enum out_ping_state state);
+
 /* Sends an echo request that came from the queue. */
 void out_ping_echo(struct worker *w, const struct gate_packet *g);
 void out_ping_event(struct worker *w, const struct io_event *ev);

@@ -108,7 +108,7 @@ static const uint8_t state_after[] = {
 	[OUT_MAP_CLOSING] = 0,
 };
 
-static void set_state(struct out_map *m, enum out_map_state state)
+void out_map_set_state(struct out_map *m, enum out_map_state state)
 {
 	assert(state_after[m->state] & 1 << state);
 	m->state = state;
@@ -141,7 +141,7 @@ static void map_close(struct worker *w, struct out_map *m)
 		DL_DELETE2(table(w)->paused, m, pause_prev, pause_next);
 	m->paused = false;
 	DL_DELETE(table(w)->ages[m->age], m);
-	set_state(m, OUT_MAP_CLOSING);
+	out_map_set_state(m, OUT_MAP_CLOSING);
 	table(w)->maps_count--;
 	table(w)->last.map = NULL;
 	stats_sub(&w->stats->out_udp_flows, 1);
@@ -236,7 +236,7 @@ void out_map_begin(struct worker *w, struct out_map *m, const union sock_addr *i
 {
 	struct out_map **bucket = map_bucket(w, inside);
 
-	set_state(m, OUT_MAP_OPEN);
+	out_map_set_state(m, OUT_MAP_OPEN);
 	m->inside = *inside;
 	m->age = age;
 	m->last_ns = last_ns;

@@ -110,6 +110,9 @@ uint64_t out_udp_deadline(const struct worker *w);
 /* The host's resolvers have changed. */
 void out_udp_new_resolvers(struct worker *w);
 
+/* Changes the state. The only place that does, and it asserts that the state may follow. */
+void out_map_set_state(struct out_map *m, enum out_map_state state);
+
 /* Parts of a mapping's life that taking over mappings needs, too (out_handover.c). */
 struct out_map *out_map_find(struct worker *w, const union sock_addr *inside,
 			     enum egress_kind kind);
