@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -16,5 +17,12 @@
 #undef assert_in_range
 #define assert_in_range(value, low, high) assert_uint_in_range(value, low, high)
 #endif
+
+/* The text must contain these words. On a failure both are shown. */
+#define assert_says(text, words)                                                                   \
+	do {                                                                                       \
+		if (!strstr((text), (words)))                                                      \
+			fail_msg("\"%s\" does not say \"%s\"", (text), (words));                   \
+	} while (0)
 
 #endif

@@ -39,7 +39,7 @@ static inline void scratch_remove(void)
 	nftw(scratch, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
-/* A test's own setup and teardown. */
+/* The setup and teardown of a test that needs no more than a scratch directory. */
 static inline int scratch_setup(void **state)
 {
 	(void)state;
@@ -54,7 +54,12 @@ static inline int scratch_teardown(void **state)
 	return 0;
 }
 
-/* A symbolic link that leads nowhere exists. */
+#define scratch_test(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
+/* A user who owns what a test says is another user's. */
+#define NEIGHBOUR 20002
+
+/* Also true for a symbolic link that leads nowhere. */
 static inline bool path_exists(const char *path)
 {
 	struct stat st;
@@ -62,7 +67,7 @@ static inline bool path_exists(const char *path)
 	return lstat(path, &st) == 0;
 }
 
-/* PATH in the scratch directory; a buffer of eight. */
+/* PATH in the scratch directory. The text is valid until eight calls later. */
 static inline const char *in_scratch(const char *path)
 {
 	static char buf[8][256];
@@ -76,6 +81,11 @@ static inline const char *in_scratch(const char *path)
 static inline void write_text(const char *path, const char *text)
 {
 	assert_int_equal(file_write(path, text, 0644), 0);
+}
+
+static inline void make_dir(const char *path)
+{
+	assert_int_equal(mkdir(path, 0755), 0);
 }
 
 static inline const char *read_text(const char *path)
@@ -95,14 +105,15 @@ static inline const char *link_target(const char *path)
 	return buf;
 }
 
-/* Root of a user namespace with a mount namespace. False where the system has none to give. */
+/* Makes this process root of a user namespace with a mount namespace. False: the system allows
+ * none. */
 static inline bool enter_namespaces(int more)
 {
 	unsigned uid = (unsigned)geteuid(), gid = (unsigned)getegid();
 	char map[64];
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | more) < 0) {
-		print_message("user namespaces are not to be had here\n");
+		print_message("there are no user namespaces here\n");
 		return false;
 	}
 	file_write("/proc/self/setgroups", "deny", 0644);

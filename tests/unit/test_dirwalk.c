@@ -9,13 +9,6 @@
 #include "launch/dirwalk.h"
 #include "launch_util.h"
 
-#define NEIGHBOUR 20002
-
-static void make_dir(const char *path)
-{
-	assert_int_equal(mkdir(path, 0755), 0);
-}
-
 static void walk(const char *path, struct dirwalk *w)
 {
 	struct err e = {0};
@@ -43,8 +36,7 @@ static void fails(const char *path, int code, const char *words)
 	struct err e = {0};
 
 	assert_int_equal(dirwalk_open(path, &w, &e), code);
-	if (!strstr(e.msg, words))
-		fail_msg("no \"%s\" in: %s", words, e.msg);
+	assert_says(e.msg, words);
 	assert_int_equal(w.fd, -1);
 }
 
@@ -199,14 +191,13 @@ static void test_rmdir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_spellings, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_too_long, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_no_directory, scratch_setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_links, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_owners, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_undo, scratch_setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_rmdir, scratch_setup, scratch_teardown),
+		scratch_test(test_spellings),
+		scratch_test(test_too_long),
+		scratch_test(test_what_is_no_directory),
+		scratch_test(test_links),
+		scratch_test(test_owners),
+		scratch_test(test_undo),
+		scratch_test(test_rmdir),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

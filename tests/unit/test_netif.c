@@ -292,8 +292,7 @@ static void expect_error(const struct netif_config *c, const char *words)
 	struct err e = {0};
 
 	assert_true(netif_configure(c, &e) < 0);
-	if (!strstr(e.msg, words))
-		fail_msg("\"%s\" does not say \"%s\"", e.msg, words);
+	assert_says(e.msg, words);
 }
 
 static void test_errors_name_the_step(void **state)

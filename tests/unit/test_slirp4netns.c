@@ -78,8 +78,7 @@ static void start_fails(const struct net_params *p, int code, const char *words)
 
 	assert_int_equal(start(p, &nobody, &drv, &result, &e), code);
 	assert_int_equal(e.code, code);
-	if (!strstr(e.msg, words))
-		fail_msg("\"%s\" does not say \"%s\"", e.msg, words);
+	assert_says(e.msg, words);
 	assert_null(strchr(e.msg, '\n'));
 }
 

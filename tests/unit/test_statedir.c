@@ -20,6 +20,8 @@ static int setup(void **state)
 	return 0;
 }
 
+#define state_test(test) cmocka_unit_test_setup_teardown(test, setup, scratch_teardown)
+
 static void open_ok(const char *path, struct statedir *d)
 {
 	struct err e = {0};
@@ -71,7 +73,7 @@ static void test_second_instance_is_refused(void **state)
 	open_ok(in_scratch("s"), &first);
 	write_text(in_scratch("s/child_pid"), "1");
 	assert_int_equal(statedir_open(in_scratch("s"), &second, &e), -EBUSY);
-	assert_non_null(strstr(e.msg, "another RootlessKit is running"));
+	assert_says(e.msg, "another RootlessKit is running");
 	assert_true(path_exists(in_scratch("s/child_pid")));
 	statedir_close(&first);
 	open_ok(in_scratch("s"), &second);
@@ -85,15 +87,9 @@ static void open_refused(const char *path, int code, const char *words)
 	struct err e = {0};
 
 	assert_int_equal(statedir_open(path, &d, &e), code);
-	if (!strstr(e.msg, words))
-		fail_msg("no \"%s\" in: %s", words, e.msg);
+	assert_says(e.msg, words);
 	assert_int_equal(d.lock_fd, -1);
 	assert_int_equal(d.dir_fd, -1);
-}
-
-static void make_dir(const char *path)
-{
-	assert_int_equal(mkdir(path, 0755), 0);
 }
 
 static void make_socket(const char *path)
@@ -247,8 +243,6 @@ static void test_links_of_ones_own(void **state)
 	assert_string_equal(read_text(in_scratch("data/file")), "x");
 }
 
-#define NEIGHBOUR 20002
-
 static void test_links_and_directories_of_others(void **state)
 {
 	(void)state;
@@ -289,7 +283,7 @@ static void test_path_too_long(void **state)
 	open_ok(in_scratch(name), &d);
 	statedir_close(&d);
 	setenv("TMPDIR", in_scratch(name), 1);
-	assert_int_equal(mkdir(in_scratch(name), 0755), 0);
+	make_dir(in_scratch(name));
 	open_refused(NULL, -ENAMETOOLONG, "TMPDIR");
 	assert_int_equal(rmdir(in_scratch(name)), 0); /* nothing is left in it */
 }
@@ -300,12 +294,12 @@ static void test_home_is_not_emptied(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_int_equal(mkdir(in_scratch("h"), 0755), 0);
-	assert_int_equal(mkdir(in_scratch("h/user"), 0755), 0);
+	make_dir(in_scratch("h"));
+	make_dir(in_scratch("h/user"));
 	write_text(in_scratch("h/user/diary"), "x");
 	setenv("HOME", in_scratch("h/user"), 1);
 	assert_int_equal(statedir_open(in_scratch("h/user"), &d, &e), -EINVAL);
-	assert_non_null(strstr(e.msg, "home directory"));
+	assert_says(e.msg, "home directory");
 	assert_int_equal(statedir_open(in_scratch("h"), &d, &e), -EINVAL);
 	open_refused("/", -EINVAL, "home directory");
 	assert_true(path_exists(in_scratch("h/user/diary")));
@@ -353,12 +347,12 @@ static void test_what_cannot_be_made(void **state)
 	(void)state;
 	write_text(in_scratch("file"), "");
 	assert_true(statedir_open(in_scratch("file"), &d, &e) < 0);
-	assert_non_null(strstr(e.msg, in_scratch("file")));
+	assert_says(e.msg, in_scratch("file"));
 	assert_true(statedir_open(in_scratch("file/x"), &d, &e) < 0);
 	assert_true(statedir_open("/proc/nowhere", &d, &e) < 0);
 	setenv("TMPDIR", in_scratch("nowhere"), 1);
 	assert_true(statedir_open(NULL, &d, &e) < 0);
-	assert_non_null(strstr(e.msg, "nowhere"));
+	assert_says(e.msg, "nowhere");
 	assert_int_equal(d.lock_fd, -1);
 	assert_int_equal(d.dir_fd, -1);
 }
@@ -398,27 +392,21 @@ static void test_instances_in_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_named_is_made_and_removed, setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_temporary, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_second_instance_is_refused, setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_leftovers_go, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_not_ours_stays, setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_directory_of_something_else, setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_directory_with_a_name_of_ours, setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_others_may_write, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_links_of_ones_own, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_links_and_directories_of_others, setup,
-						scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_path_too_long, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_home_is_not_emptied, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_child_pid, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_what_cannot_be_made, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_instances_in_turn, setup, scratch_teardown),
+		state_test(test_named_is_made_and_removed),
+		state_test(test_temporary),
+		state_test(test_second_instance_is_refused),
+		state_test(test_leftovers_go),
+		state_test(test_what_is_not_ours_stays),
+		state_test(test_directory_of_something_else),
+		state_test(test_directory_with_a_name_of_ours),
+		state_test(test_others_may_write),
+		state_test(test_links_of_ones_own),
+		state_test(test_links_and_directories_of_others),
+		state_test(test_path_too_long),
+		state_test(test_home_is_not_emptied),
+		state_test(test_child_pid),
+		state_test(test_what_cannot_be_made),
+		state_test(test_instances_in_turn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
