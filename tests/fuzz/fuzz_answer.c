@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a server answers to rootlessctl: taken or refused with a word, and printed either way. */
+/* What a server answers to rootlessctl. Each answer is taken, or refused with a message, and
+ * printing it does no harm either way. */
 #include <fcntl.h>
 #include <jansson.h>
 #include <string.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz.h"
 
-/* Its functions are static: a broker has no callers. */
+/* The functions of this file are static, since nobody calls a broker. */
 #include "../../src/dataplane/broker/main.c" /* NOLINT(bugprone-suspicious-include): see above */
 
-/* A worker's request to the socket broker: the channel goes on with as many sockets as were asked
- * for, or it is closed; and no descriptor is left behind. The first byte says how many descriptors
- * come along, which nobody should send. */
+/* A worker's request to the socket broker. The broker sends as many sockets as were asked for and
+ * the channel stays open, or the channel is closed. No descriptor is left behind. The first byte
+ * says how many descriptors come with the request; a worker sends none. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct broker broker;

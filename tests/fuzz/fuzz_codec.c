@@ -6,7 +6,8 @@
 
 #include "api/codec.h"
 
-/* A body of a request: refused with a message, or a spec that is read back the same. */
+/* The body of a request. It is refused with a message, or it becomes a spec that is written and
+ * read back the same. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct port_spec spec, *specs = NULL;

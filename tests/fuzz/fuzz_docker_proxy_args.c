@@ -7,8 +7,8 @@
 
 #define WORDS_MAX 32
 
-/* A command line, one word a line. What is taken has addresses and ports that make sense, and can
- * be handed on to the real docker-proxy. */
+/* A command line, one word a line. If it is taken, its addresses and ports make sense, and it can
+ * be passed on to the real docker-proxy. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = calloc(1, size + 1), *argv[WORDS_MAX + 2], *save = NULL;

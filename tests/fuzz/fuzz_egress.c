@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first byte says what the rest is: a rule of --egress-deny, or a resolv.conf. */
+/* A rule of --egress-deny, or a resolv.conf. The first byte says which. */
 #include <string.h>
 
 #include "drivers/net/builtin_internal.h"

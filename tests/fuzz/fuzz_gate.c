@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a netfilter queue shows: the socket's messages and the packets in them. An input is tried as
- * either. */
+/* What the socket of a netfilter queue brings: messages, and packets in them. An input is tried as
+ * a message and as a packet. */
 #include <string.h>
 
 #include "dataplane/worker/gate_packet.h"
 #include "fuzz.h"
 
-/* Aligned as the buffer that the kernel's messages are read into. */
+/* The input must be aligned like the buffer that the kernel's messages are read into. */
 union messages {
 	uint8_t bytes[4096];
 	long align;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What one data plane tells the next of its flows. */
+/* What one data plane sends to the next about its flows. */
 #include <string.h>
 
 #include "dataplane/worker/handover_record.h"

@@ -9,7 +9,7 @@
 #include "base/fdpass.h"
 #include "launch/handshake.h"
 
-/* How many descriptors the message brings along. */
+/* How many descriptors come with the message. */
 static size_t fds_of(uint8_t first, int fds[4], int fd)
 {
 	size_t n = first >> 6;
@@ -19,8 +19,8 @@ static size_t fds_of(uint8_t first, int fds[4], int fd)
 	return n;
 }
 
-/* What parent and child read from each other: whatever comes, it is the message that was waited
- * for, whole, or an error, and no descriptor is left behind. The first byte says which one is
+/* What parent and child read from each other. Reading ends with the message that was waited for,
+ * whole, or with an error. No descriptor is left behind. The first byte says which message is
  * waited for. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What helper programs write, in pieces of the size that the first byte says, the --help of
- * slirp4netns, and pasta's answer to an option that it lacks. */
+/* What helper programs write: lines, the --help of slirp4netns, and pasta's answer to an option
+ * that it lacks. Lines come in pieces of the size that the first byte says. */
 #include <string.h>
 
 #include "drivers/net/helper_output.h"

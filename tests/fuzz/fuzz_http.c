@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An answer of a server, whole and in pieces: both come to the same. The first byte says how long
- * the pieces are. */
+/* An answer of a server. Fed whole and fed in pieces, it has the same result. The first byte says
+ * how long the pieces are. */
 #include <string.h>
 
 #include "ctl/http.h"
 #include "fuzz.h"
 
-/* 0, or what http_reader_feed said. An answer that is over takes no more bytes. */
+/* Returns what http_reader_feed returned. Bytes after the end of an answer are not fed. */
 static int feed(struct http_reader *reader, const char *data, size_t size, size_t piece)
 {
 	struct err e = {0};

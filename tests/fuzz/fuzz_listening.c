@@ -12,13 +12,14 @@ static void look(void *arg, const struct listening *l)
 	fuzz_assert(l->addr.in4.sin_port != 0 && l->proto == IPPROTO_TCP);
 }
 
-/* A part of a dump of sockets. */
+/* A part of the kernel's list of sockets (sock_diag(7)). */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *dump;
 
 	size = size < 32768 ? size : 32768;
-	dump = malloc(size ? size : 1); /* aligned, as netlink wants it, and no longer than it is */
+	dump = malloc(size ? size
+			   : 1); /* netlink messages are aligned; a read past the end must show */
 	fuzz_assert(dump);
 	if (size)
 		memcpy(dump, data, size);

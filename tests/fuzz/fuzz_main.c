@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stands in for libFuzzer's main where there is none: runs a target once over each file given. So
- * every input that ever found a fault is part of the ordinary tests. */
+/* Takes the place of libFuzzer's main() in the ordinary build: runs a target once over each file
+ * given. So every input that ever found a fault is part of the ordinary tests. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
 		auto_file FILE *f = fopen(argv[i], "re");
-		/* of the input's size, so that a sanitizer sees reads past its end */
+		/* as large as the input, so that a sanitizer sees reads past its end */
 		auto_free unsigned char *big = malloc(INPUT_BYTES_MAX), *data = NULL;
 		size_t n;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A line of mountinfo and, before it, a cgroup's path: whatever they hold, the directory that comes
- * out lies below a directory that the line names, and fits. */
+/* A line of mountinfo, and before it a cgroup's path. If a directory comes out, it lies below a
+ * directory that the line names, and it fits in the buffer. */
 #include <string.h>
 
 #include "fuzz.h"

@@ -5,14 +5,14 @@
 
 #include "ns/netlink.h"
 
-/* The kernel's acknowledgement of a request: understood as one, or an error. */
+/* The kernel's acknowledgement of a request. It is understood as one, or it is an error. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *answer;
 
 	size = size < NETLINK_ANSWER_BYTES ? size : NETLINK_ANSWER_BYTES;
 	answer = malloc(size ? size
-			     : 1); /* aligned, as netlink wants it, and no longer than it is */
+			     : 1); /* netlink messages are aligned; a read past the end must show */
 	fuzz_assert(answer);
 	if (size)
 		memcpy(answer, data, size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line: words are separated by newlines. */
+/* A command line of rootlesskit, one word a line. */
 #include <errno.h>
 #include <string.h>
 

@@ -7,7 +7,7 @@
 
 #include "ports/spec.h"
 
-/* Whatever is parsed is either refused with a message, or survives being written and read again. */
+/* A port spec. It is refused with a message, or it is written and read again without a change. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct port_spec spec, again;

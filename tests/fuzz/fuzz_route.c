@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An answer of rtnetlink(7): a route, or an error. */
+/* An answer of rtnetlink(7) about a route. It is understood as a route, or it is an error. */
 #include <string.h>
 
 #include "fuzz.h"
 #include "ns/route.h"
 
-/* Aligned as the buffer that the kernel's answers are read into. */
+/* The input must be aligned like the buffer that the kernel's answers are read into. */
 union answer {
 	char bytes[4096];
 	long align;

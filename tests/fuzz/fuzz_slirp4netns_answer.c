@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What comes from slirp4netns's API socket: the first byte chooses the request. */
+/* An answer that comes over slirp4netns's API socket. The first byte says to which request. */
 #include <string.h>
 
 #include "drivers/port/slirp4netns_answer.h"

@@ -5,7 +5,8 @@
 
 #include "api/strict.h"
 
-/* Cuts at the first or the last blank of a line, as libmicrohttpd does. NULL: there is none. */
+/* Cuts the line at its first or last blank, as libmicrohttpd does. Returns what is before it; NULL:
+ * there is no blank. */
 static char *cut(char *from, char *to, bool last)
 {
 	char *blank = last ? memrchr(from, ' ', (size_t)(to - from))
@@ -29,7 +30,7 @@ static void line(char *start, char *end)
 	seen = strict_target_read(target);
 	no = strict_line(start, &seen, version);
 	fuzz_assert(!no.status == !no.why);
-	/* What is let pass was heard whole. */
+	/* A request that is let pass has been seen whole. */
 	if (!no.status) {
 		fuzz_assert(strspn(start + strlen(start) + 1, " \t") + strlen(start) + 1 >=
 			    (size_t)(target - start));
@@ -58,7 +59,7 @@ static struct strict_refusal header(char *start, char *end)
 	return strict_header_end(&h, "HTTP/1.1");
 }
 
-/* A request: its first line, and the fields of its header. */
+/* A request of the API: its first line, and the fields of its header. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *buf = calloc(1, size + 2), *nl;

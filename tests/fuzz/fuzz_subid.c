@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files of sub-ids and the output of getsubids(1): whatever they hold, the ranges that come out
- * can stand in one id map. */
+/* The files of sub-ids, and the output of getsubids(1). The ranges that come out can stand in one
+ * id map. */
 #include <string.h>
 
 #include "fuzz.h"
@@ -13,7 +13,7 @@ static void check(const struct id_ranges *r)
 	for (size_t i = 0; i < r->n; i++) {
 		const struct id_range *a = &r->range[i];
 
-		/* Ids have 32 bits, and the last of them is none (user_namespaces(7)). */
+		/* The largest number of 32 bits is no id (user_namespaces(7)). */
 		fuzz_assert(a->count > 0 && a->start + a->count <= 0xffffffffUL);
 		for (size_t k = 0; k < i; k++) {
 			const struct id_range *b = &r->range[k];

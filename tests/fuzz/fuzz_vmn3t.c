@@ -15,14 +15,14 @@ static void stream(const uint8_t *data, size_t size)
 
 		if (!used)
 			return;
-		/* All of it is there, and nothing beside it. */
+		/* The frame is all there, and lies within the input. */
 		fuzz_assert(used == len + VMN3T_HEADER_BYTES && used <= size - at);
 		fuzz_assert(frame == data + at + VMN3T_HEADER_BYTES && len <= VMN3T_FRAME_MAX);
 		at += used;
 	}
 }
 
-/* What VPNKit sends: its init message, its answer, or frames. The first byte tells which. */
+/* What VPNKit sends: its init message, its answer, or frames. The first byte says which. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t fixed[VMN3T_ANSWER_BYTES] = {0};

@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static atomic_long left; /* calls until then; 0: none fails */
+static atomic_long left; /* calls until the one that fails; 0: none fails */
 static char kind[16];
 static char *hit;
 
@@ -56,7 +56,8 @@ static int is_time(const char *what)
 	return 1;
 }
 
-/* What may be read or written in part: not messages, not what an event descriptor says. */
+/* Whether reads and writes of this descriptor may be cut short. A message comes whole, and so does
+ * the number of an eventfd or a signalfd. */
 static int is_stream(int fd)
 {
 	struct stat st;
@@ -134,7 +135,7 @@ ssize_t __read_chk(int fd, void *buf, size_t nbytes, size_t size)
 
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp,*-declaration*) */
 
-/* libmnl's. An acknowledgement becomes a refusal, a list is lost. */
+/* The function of libmnl. An acknowledgement becomes a refusal, and a list is lost. */
 ssize_t mnl_socket_recvfrom(const void *nl, void *buf, size_t size);
 
 ssize_t mnl_socket_recvfrom(const void *nl, void *buf, size_t size)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * To be preloaded: lets the n-th allocation of one process of rootlesskit fail.
- *   FAILMALLOC=n:ROLE:FILE    ROLE as in _RINGKIT_ROLE, "parent" for the one without. FILE's first
- * byte becomes 1 when the allocation has come.
+ * A library to preload. It lets the n-th allocation of one process of rootlesskit fail.
+ *
+ *   FAILMALLOC=n:ROLE:FILE    in the environment
+ *
+ * ROLE is that of _RINGKIT_ROLE, or "parent" for the process that has none. The first byte of FILE
+ * becomes 1 when the allocation has come.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,11 +25,11 @@ extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
-static atomic_long left; /* allocations until then; 0: none fails */
+static atomic_long left; /* allocations until the one that fails; 0: none fails */
 static char *hit;
 
-/* glibc's look-up of users does not survive it (an assertion in nss_database.c), and is not ours.
- */
+/* Whether the caller is glibc's look-up of users. That ends the process by an assertion when an
+ * allocation fails (nss_database.c), which is no fault of ours. */
 static int is_glibcs(void)
 {
 	void *frames[40];
@@ -59,7 +62,7 @@ static void __attribute__((constructor)) start(void)
 		close(fd);
 	if (hit == MAP_FAILED)
 		return;
-	backtrace((void *[1]){NULL}, 1); /* it allocates at its first call */
+	backtrace((void *[1]){NULL}, 1); /* backtrace() allocates at its first call */
 	atomic_store(&left, n);
 }
 
@@ -68,7 +71,7 @@ static int fails(void)
 	if (atomic_load(&left) == 0 || atomic_fetch_sub(&left, 1) != 1)
 		return 0;
 	if (is_glibcs()) {
-		atomic_store(&left, 1); /* the next one */
+		atomic_store(&left, 1); /* the next allocation fails instead */
 		return 0;
 	}
 	*hit = 1;

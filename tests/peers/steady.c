@@ -24,15 +24,16 @@
  *                               nothing), udp (sends back), sink (reads datagrams)
  *   steady probe TCP UDP        a request to 127.0.0.1 every few milliseconds, in turn three by TCP
  *                               and one by UDP; a line for each on standard output. "watch PID..."
- *                               on standard input names processes; its end ends the probe.
+ *                               on standard input names processes to watch. The probe ends
+ *                               when standard input does.
  *
- * A line: kind, start (CLOCK_MONOTONIC) and duration in us, the connect's share of it, tries, errno
- * or 0; then for how long each of the watched, and at last the probe itself, waited for a CPU in
- * that time.
+ * A line has the kind of the request, its start (CLOCK_MONOTONIC) and duration in us, how much of
+ * that the connect took, the number of tries, and 0 or an error number. Then follows for how long
+ * each of the watched processes, and last the probe itself, waited for a CPU in that time.
  */
 
 #define PAUSE_US    5000
-#define RESEND_MS   1000 /* a datagram may be lost */
+#define RESEND_MS   1000 /* for a datagram that was lost */
 #define TCP_MAX_MS  40000
 #define TRIES_MAX   20
 #define WATCHED_MAX 8
@@ -64,7 +65,7 @@ static struct sockaddr_in loopback(const char *port)
 
 enum kind { ECHO = 1, POUR, UDP, SINK };
 
-static uint8_t kind_of[SERVER_FDS]; /* by descriptor */
+static uint8_t kind_of[SERVER_FDS]; /* of each descriptor */
 static bool listens[SERVER_FDS];
 
 static enum kind kind_named(const char *name)
@@ -115,7 +116,8 @@ static void take(int epoll, int listener)
 		watch(epoll, fd, kind_of[listener], kind_of[listener] == ECHO ? EPOLLIN : EPOLLOUT);
 }
 
-/* Whether the connection goes on. What does not fit is dropped: requests are small. */
+/* Returns whether the connection goes on. An answer that does not fit is dropped: requests are
+ * small, and so are answers. */
 static bool serve_stream(int fd)
 {
 	static uint8_t buf[POUR_BYTES];
@@ -177,14 +179,15 @@ static void serve_all(char **args)
 
 static int watched[WATCHED_MAX], n_watched;
 
-/* For how long the threads of a process have waited for a CPU, in us. */
+/* How long the threads of a process have waited for a CPU so far, in us. */
 static uint64_t waited_us(int pid)
 {
 	char path[64], text[96];
 	uint64_t total = 0;
 
-	/* Threads of a process that has just been made mostly follow its own number: those of a
-	 * data plane do, and looking is cheaper than a directory. */
+	/* The threads of a process that has just been made mostly have the numbers after its own.
+	 * Those of a data plane do, and trying a few numbers is cheaper than reading a directory.
+	 */
 	for (int tid = pid; tid < pid + 4; tid++) {
 		unsigned long long ran, waited;
 		ssize_t n;
@@ -204,7 +207,7 @@ static uint64_t waited_us(int pid)
 	return total;
 }
 
-/* Takes what came on standard input. False: it has ended. */
+/* Reads the words on standard input. Returns false when it has ended. */
 static bool take_words(void)
 {
 	char text[256], *word;
@@ -213,7 +216,7 @@ static bool take_words(void)
 	if (n <= 0)
 		return n < 0 && errno == EAGAIN;
 	text[n] = 0;
-	word = strrchr(text, 'w'); /* the last line is the one that counts */
+	word = strrchr(text, 'w'); /* only the last line counts */
 	n_watched = 0;
 	for (word = word ? strtok(word, " \n") : NULL; (word = word ? strtok(NULL, " \n") : NULL);)
 		if (n_watched < WATCHED_MAX)
@@ -230,7 +233,7 @@ static int wait_until(int fd, short events, uint64_t end_us)
 	return n > 0 ? 0 : n < 0 ? errno : ETIMEDOUT;
 }
 
-/* 0 or an errno. */
+/* 0 or an error number. */
 static int tcp_request(const struct sockaddr_in *to, const char *word, uint64_t *connected_us)
 {
 	size_t len = strlen(word), got = 0;
@@ -271,7 +274,7 @@ static int udp_request(int fd, const char *word, unsigned *tries)
 	for (*tries = 1; *tries <= TRIES_MAX; (*tries)++) {
 		uint64_t end = now_us() + RESEND_MS * 1000;
 
-		/* What an earlier one was refused is told now.
+		/* The first send reports that an earlier datagram was refused, and sends nothing.
 		 * NOLINTNEXTLINE(misc-redundant-expression): the second is another datagram */
 		if (send(fd, word, strlen(word), 0) < 0 && send(fd, word, strlen(word), 0) < 0)
 			return errno;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A stand-in for VPNKit, which Debian does not have: its protocol on the socket, as recorded from
- * the real one, and libslirp's network behind it: gateway and name server 192.168.65.1, this host's
- * loopback as 192.168.65.2 unless --host-ip 0.0.0.0 says otherwise, addresses by DHCP from
- * 192.168.65.3 on.
+ * A stand-in for VPNKit, which Debian does not have. On the socket it speaks VPNKit's protocol, as
+ * recorded from the real one. Behind that is libslirp's network: gateway and name server are
+ * 192.168.65.1, DHCP gives addresses from 192.168.65.3 on, and 192.168.65.2 is this host's
+ * loopback, unless --host-ip 0.0.0.0 is given.
  *
  *   vpnkit --ethernet SOCKET --mtu N [--host-ip ADDRESS]
  *
@@ -50,7 +50,7 @@ static int is_fault(const char *name)
 	return fault && !strcmp(fault, name);
 }
 
-/* As the real one: it waits for others. */
+/* VPNKit waits for another client then, and so does this. */
 static _Noreturn void client_gone(void)
 {
 	for (;;)
@@ -85,7 +85,7 @@ static void write_all(const void *buf, size_t len)
 	}
 }
 
-/* slirp's view of the world */
+/* What libslirp calls */
 
 static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 {
@@ -209,7 +209,8 @@ static void run_timers(void)
 	}
 }
 
-/* Whether this frame is to be kept from slirp, which then gives no address. */
+/* Whether the frame is a DHCP message. Those are kept from libslirp by a fault, and then there is
+ * no address. */
 static int is_dhcp(const unsigned char *f, size_t len)
 {
 	return len > 38 && f[12] == 8 && f[13] == 0 && f[23] == 17 && f[36] == 0 && f[37] == 67;
