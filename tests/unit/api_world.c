@@ -73,7 +73,7 @@ int teardown(void **state)
 	ports_close(ports);
 	loop_close(loop);
 	close(dir_fd);
-	return rmdir(dir); /* fails when the socket is still there */
+	return rmdir(dir); /* fails if the socket is still there */
 }
 
 int dial(void)
@@ -101,7 +101,7 @@ void put(int fd, const char *data, size_t len)
 		if (n < 0 && errno == EAGAIN)
 			n = 0;
 		if (n < 0)
-			return; /* the server has had enough */
+			return; /* the server has closed */
 		data += n;
 		len -= (size_t)n;
 		turn(1);

@@ -13,28 +13,30 @@
 #include "base/loop.h"
 #include "fake_port_driver.h"
 
-/* The server, its driver, its loop and the name of its socket. */
+/* The server, its driver and its loop, and the path of its socket. */
 extern struct api *api;
 extern struct port_driver drv;
 extern struct loop *loop;
 extern char path[100];
 
-/* The clock of the loop and of libmicrohttpd, which the tests can put on. */
+/* Seconds by which the clock of the loop and of libmicrohttpd is ahead. Tests may raise it. */
 extern time_t later_s;
 
-/* A test's server, with ports or without. */
+/* The setup of a test: a server, with a port driver or without. */
 int setup(void **state);
 int setup_without_ports(void **state);
 int teardown(void **state);
-/* A new connection. */
+/* Opens a connection to the server. Returns its descriptor. */
 int dial(void);
 void turn(unsigned n);
-/* Sends all of it, or what the server wants of it. */
+/* Sends all bytes, or as many as the server takes before it closes. */
 void put(int fd, const char *data, size_t len);
 void put_text(int fd, const char *text);
-/* Reads until the answer's body is whole, the server closes, or nothing comes any more. */
+/* Reads until the answer's body is whole, the server has closed, or nothing comes any more. The
+ * text is valid until the next call. */
 const char *get(int fd);
-/* One request and its answer, on this connection or one of its own. */
+/* Sends a request and returns its answer: ask() on this connection, ask_once() on one of its own.
+ */
 const char *ask(int fd, const char *request);
 const char *ask_once(const char *request);
 const char *post_request(const char *url, const char *body);
@@ -52,8 +54,8 @@ void assert_list(const char *want);
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
-/* Both ends of all connections are ours, and 1,024 descriptors, which most users have, are not
- * enough. */
+/* The test has both ends of all connections, for which the usual limit of 1,024 descriptors is too
+ * low. Raises it, or skips the test. */
 int have_descriptors(void **state);
 
 #endif

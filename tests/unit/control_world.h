@@ -37,7 +37,7 @@ struct world {
 	struct loop *loop;
 	struct dataplane *dp;
 	uint16_t port;
-	unsigned fds; /* open ones before the test */
+	unsigned fds; /* descriptors that were open before the test */
 };
 
 /* How a port was settled. */
@@ -48,16 +48,18 @@ struct outcome {
 	char message[sizeof(((struct err *)NULL)->msg)];
 };
 
-/* The port of that number. How it is settled goes to o. */
+/* Returns the port with this id. o gets how it is settled. */
 struct port *port_of(int id, struct outcome *o);
 void take_away(struct world *x, int id, struct outcome *o);
 unsigned open_fds(void);
 void world_open(struct world *x);
-/* The workers are gone, so that nobody waits for their answers. */
+/* Closes the data plane without workers, so that nobody waits for their answers. No descriptor may
+ * be left. */
 void world_close(struct world *x);
-/* The parent's loop goes round until nothing is left to do. */
+/* Runs the parent's loop until nothing is left to do. */
 void turns(struct world *x);
-/* From the address of the last port to the same inside; inside: with a socket there. */
+/* A route from the last port's address to the same address inside. inside: with a socket in the
+ * namespace. */
 struct port_route route_to(struct world *x, bool inside);
 /* Adds a port at an address that is free. */
 void add(struct world *x, int id, bool inside, struct outcome *o);
@@ -68,7 +70,7 @@ struct dp_msg told(unsigned worker);
 struct dp_msg expect_told(unsigned worker, enum dp_msg_type type, int id);
 void expect_silence(void);
 void answer(struct world *x, unsigned worker, const struct dp_msg *to, int err);
-/* Both workers are told the same, and answer. */
+/* Both workers that serve are told this, and answer with err. */
 void expect_all(struct world *x, enum dp_msg_type type, int id, int err);
 bool address_is_free(const struct world *x);
 /* Adds a port, and all workers take it. */

@@ -8,7 +8,7 @@
 
 #include "base/fd.h"
 
-/* Creates or truncates the file, with this mode and content. 0 or -errno. */
+/* Creates or truncates the file. It has this content and, if it is new, this mode. 0 or -errno. */
 static inline int file_write(const char *path, const char *content, mode_t mode)
 {
 	auto_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);

@@ -8,7 +8,7 @@
 /* Hand-over: two workers on one simulated kernel (worker_world.h). The test is the parent of both,
  * and the channel between them. */
 
-/* The worker that takes over. */
+/* The worker that takes over. struct world has the one that hands over. */
 struct other {
 	struct worker *w;
 	struct stats stats;
@@ -17,7 +17,7 @@ struct other {
 	int control, broker, router;
 	struct broker_request requests[WORLD_REQUESTS];
 	unsigned n_requests;
-	int from, to; /* the channel between the workers, its two ends */
+	int from, to; /* the two ends of the channel between the workers */
 };
 
 /* Swaps the two workers: the functions of worker_world.h are about the one in x. */

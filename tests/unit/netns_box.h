@@ -4,18 +4,19 @@
 
 #include <sys/types.h>
 
-/* A process that does nothing, in its own user and network namespace; dies with the test. */
+/* A process that does nothing, in a user and a network namespace of its own. It dies with the test.
+ */
 struct netns_box {
 	pid_t pid;
 	int userns_fd, netns_fd;
 };
 
-/* 0 or -errno: not everywhere may an ordinary user do this. To be closed either way. */
+/* 0 or -errno: some systems do not let an ordinary user do this. Must be closed either way. */
 int netns_box_open(struct netns_box *s);
 void netns_box_close(struct netns_box *s);
 
-/* Runs fn in a process inside, for at most ten seconds: its return value, 99 when it could not get
- * in, 98 when it died. */
+/* Runs fn in a process inside, for at most ten seconds. Returns what fn returned; 99: the process
+ * could not enter; 98: it died. */
 int netns_box_run(const struct netns_box *s, int (*fn)(void *arg), void *arg);
 
 #endif

@@ -11,7 +11,7 @@
 #define WORDS_MAX 16
 #define NET	  "--net=slirp4netns --port-driver=builtin "
 
-/* Splits line at blanks; '' is an empty word. Both live until the next call. */
+/* Splits the line at blanks; '' is an empty word. The words are valid until the next call. */
 static inline int words(const char *line, char **argv)
 {
 	static char copy[512];

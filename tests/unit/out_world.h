@@ -85,7 +85,7 @@ int arrive(struct out_world *o, uint16_t client_port, uint16_t port);
 int out_server_of(const struct out_world *o, int far);
 /* Bytes pass both ways. */
 void expect_joined(struct out_world *o, int client, int server);
-/* Both sides end. */
+/* Both sides end their connection. */
 void finish(struct out_world *o, int client, int server);
 
 /* The router's socket service answers the requests that have come. */

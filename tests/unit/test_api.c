@@ -45,11 +45,11 @@ static void test_batch(void **state)
 	a = post_batch("[" SPEC_OF("1") "," SPEC_OF("2") "]");
 	assert_has(a, "HTTP/1.1 201 Created\r\n");
 	assert_has(a, "\r\n\r\n[" PORT_OF("1", "1") "," PORT_OF("2", "2") "]");
-	/* The table refuses the second one, and no more are tried. */
+	/* The table refuses the second port. The third is not tried. */
 	a = post_batch("[" SPEC_OF("3") "," SPEC_OF("1") "," SPEC_OF("4") "]");
 	assert_has(a, "HTTP/1.1 400 Bad Request\r\n");
 	assert_has(a, "{\"message\":\"conflict with ID 1\",\"ports\":[" PORT_OF("3", "3") "]}");
-	/* The driver does. */
+	/* The driver refuses the first port. */
 	a = post_batch("[" SPEC_OF("666") "," SPEC_OF("5") "]");
 	assert_has(a, "address already in use\",\"ports\":[]}");
 	assert_list("\r\n\r\n[" PORT_OF("1", "1") "," PORT_OF("2", "2") "," PORT_OF("3", "3") "]");
@@ -72,7 +72,8 @@ static void test_batch_wrong(void **state)
 	assert_list("null");
 }
 
-/* All are asked for before the first is answered; those after the one that fails are undone. */
+/* The driver is asked for all ports before it answers the first. Those after the port that fails
+ * are taken back. */
 static void test_batch_slow_driver(void **state)
 {
 	int waiting = dial();
@@ -124,10 +125,10 @@ static void test_batch_closing(void **state)
 {
 	(void)state;
 	close(send_slow_batch());
-	/* teardown closes the server */
+	/* the test's teardown closes the server */
 }
 
-/* Its client is there until the end. */
+/* The client of the batch stays connected until the server has closed. */
 static void test_batch_closing_under_it(void **state)
 {
 	int waiting = send_slow_batch();
@@ -151,7 +152,7 @@ static void test_ranges(void **state)
 	assert_has(a, "HTTP/1.1 201 Created\r\n");
 	assert_has(a, "[" PORT_OF("1", "1") ",{\"id\":2,\"spec\":" RANGE_OF("20", "9") "}," PORT_OF(
 			      "11", "2") "]");
-	/* Whoever lists sees single ports. */
+	/* The list shows single ports. */
 	assert_list("{\"id\":3,\"spec\":{\"proto\":\"tcp\",\"parentPort\":21,\"childPort\":21},"
 		    "\"range\":2}");
 	a = post_batch("[" SPEC_OF("3") "," RANGE_OF("28", "3") "]");
@@ -172,7 +173,7 @@ static void test_ranges(void **state)
 		   "a range cannot have a lease");
 }
 
-/* A range that is refused goes again, and with it what came after it. */
+/* A range that is refused is taken back, and so are the ports after it. */
 static void test_range_taken_back(void **state)
 {
 	int waiting = dial();
@@ -204,7 +205,7 @@ static void test_info(void **state)
 		      "\"tcp\",\"udp\"],\"batchMax\":4,\"ranges\":true},\"portLeases\":true}");
 }
 
-/* The driver counts nothing: there is what is known of any. */
+/* The driver counts nothing, so there are only the metrics that any driver has. */
 static void test_metrics(void **state)
 {
 	const char *a;
@@ -289,14 +290,14 @@ static void test_too_long(void **state)
 	memset(huge, 'x', sizeof(huge));
 	put_text(fd, "GET /");
 	put(fd, huge, 20000);
-	assert_has(get(fd), "HTTP/1.1 4"); /* 414 or 431, the library's choice */
+	assert_has(get(fd), "HTTP/1.1 4"); /* 414 or 431: the library chooses */
 	close(fd);
 	fd = dial();
 	put_text(fd, "GET /v1/info HTTP/1.1\r\nX: ");
 	put(fd, huge, 20000);
 	assert_has(get(fd), "HTTP/1.1 4");
 	close(fd);
-	/* No request line at all: the library hangs up without a word. */
+	/* Without a request line the library hangs up and answers nothing. */
 	assert_string_equal(ask_once("GARBAGE\r\n\r\n"), "");
 	assert_has(ask_once("GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
 }

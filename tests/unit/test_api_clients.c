@@ -25,8 +25,8 @@ static void test_slow_client_holds_nobody_up(void **state)
 	close(slow);
 }
 
-/* More than can be open at a time: each newcomer is served, and one that is served again and again
- * keeps its connection. */
+/* There are more clients than connections. Each new client is served. A client that is served again
+ * and again keeps its connection. */
 static void test_stuck_clients_are_closed_for_others(void **state)
 {
 	static const char request[] = "GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -38,7 +38,7 @@ static void test_stuck_clients_are_closed_for_others(void **state)
 		fds[i] = dial();
 		put_text(fds[i], i % 2 ? "GET /v1/in" : "");
 		assert_has(ask(lively, request), "HTTP/1.1 200");
-		later_s++; /* none of them is new any more */
+		later_s++; /* the clients so far are not new any more */
 	}
 	assert_has(ask_once(request), "HTTP/1.1 200");
 	assert_int_equal(recv(fds[0], &byte, 1, 0), 0);
@@ -48,7 +48,7 @@ static void test_stuck_clients_are_closed_for_others(void **state)
 	later_s = 0;
 }
 
-/* A rush: nobody is sent away before he has spoken, up to a limit. */
+/* In a rush no client is sent away before it has had time to send its request, up to a limit. */
 static void test_newcomers_have_time_to_speak(void **state)
 {
 	static const char request[] = "GET /v1/info HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -72,7 +72,7 @@ static void test_newcomers_have_time_to_speak(void **state)
 	turn(20);
 }
 
-/* A request that its driver has not answered is no stuck client. */
+/* A client that waits for the driver's answer does not count as stuck. */
 static void test_waiting_clients_are_not_closed(void **state)
 {
 	int waiting = dial(), fds[2 * LIMIT_API_CONNECTIONS];
@@ -147,7 +147,7 @@ static void test_closing_while_driver_works(void **state)
 	ask_for_port(waiting);
 	assert_int_equal(drv.n_waiting, 1);
 	close(waiting);
-	/* teardown closes the server */
+	/* the test's teardown closes the server */
 }
 
 int main(void)

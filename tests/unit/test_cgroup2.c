@@ -36,10 +36,11 @@ static void test_whole_hierarchy(void **state)
 	shown(LINE("/", "/sys/fs/cgroup", "cgroup2"), "/", "/sys/fs/cgroup");
 	shown(LINE("/", "/sys/fs/cgroup", "cgroup2"), "/a/b", "/sys/fs/cgroup/a/b");
 	shown(LINE("/", "/sys/fs/cgroup/unified", "cgroup2"), "/a", "/sys/fs/cgroup/unified/a");
-	shown("1 2 3:4 / /cg rw - cgroup2 none rw\n", "/a", "/cg/a"); /* no optional fields */
+	shown("1 2 3:4 / /cg rw - cgroup2 none rw\n", "/a", "/cg/a"); /* without optional fields */
 }
 
-/* As in a container that shares the host's cgroup namespace. */
+/* The mount shows a part of the hierarchy, as in a container that shares the host's cgroup
+ * namespace. */
 static void test_part_of_it(void **state)
 {
 	(void)state;
@@ -48,7 +49,7 @@ static void test_part_of_it(void **state)
 	shown(LINE("/a", "/cg", "cgroup2"), "/ab", "");
 	shown(LINE("/a", "/cg", "cgroup2"), "/", "");
 	shown(LINE("/..", "/cg", "cgroup2"), "/a", "");
-	shown(LINE("/", "/cg", "cgroup2"), "/../a", ""); /* would lead out of the mount */
+	shown(LINE("/", "/cg", "cgroup2"), "/../a", ""); /* it would lead out of the mount */
 }
 
 static void test_other_filesystems(void **state)
@@ -72,10 +73,10 @@ static void test_odd_names(void **state)
 	shown(LINE("/", "/cg\\04", "cgroup2"), "/", "/cg\\04");
 	assert_true(mountinfo_parse(line, &m));
 	assert_true(cgroup2_directory(&m, "/", small, sizeof(small)));
-	assert_string_equal(small, ""); /* cut off it would be another directory */
+	assert_string_equal(small, ""); /* a path that is cut would be that of another directory */
 }
 
-/* What a line of mountinfo says of a mount itself. */
+/* What a line of mountinfo tells of the mount itself. */
 static void test_lines_of_mountinfo(void **state)
 {
 	char shared[] = "36 35 98:0 /a /b rw shared:1 master:2 - ext4 /dev/x rw\n";

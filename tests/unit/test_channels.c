@@ -9,12 +9,13 @@
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
-/* A worker's channels to parent and broker: what is asked for, answered, refused, and torn. */
+/* A worker's channels to the parent and to the broker: what is asked for, answered, refused, and
+ * torn. */
 
 static const struct io_sock tcp4 = {
 	.family = AF_INET, .type = SOCK_STREAM, .protocol = IPPROTO_TCP, .netns_cookie = SIM_NETNS};
 
-/* The broker's next request. */
+/* The next request to the broker. */
 static struct broker_request expect_request(struct world *x, int family, int proto)
 {
 	struct broker_request req;
@@ -42,7 +43,7 @@ static void tcp_world(struct world *x, struct broker_request *req)
 	*req = expect_request(x, AF_INET, IPPROTO_TCP);
 }
 
-/* Whatever is not exactly what was ordered is closed and counted, and the rest is used. */
+/* A socket that is not exactly what was ordered is closed and counted. The others are used. */
 static void test_wrong_sockets_are_rejected(void **state)
 {
 	static const struct {
@@ -77,7 +78,8 @@ static void test_wrong_sockets_are_rejected(void **state)
 	world_close(&x);
 }
 
-/* Sockets that nobody ordered: of another kind, a second time, or of no kind there is. */
+/* Sockets that nobody ordered are rejected: of another kind, once more, or of a kind that does not
+ * exist. */
 static void test_unordered_sockets_are_rejected(void **state)
 {
 	static const struct broker_reply replies[] = {
@@ -106,7 +108,7 @@ static void test_unordered_sockets_are_rejected(void **state)
 		assert_int_equal(x.stats.sockets_rejected, n + 1);
 		assert_int_equal(sim_open_fds(x.sim), before);
 	}
-	/* What was ordered is still taken, but once only. */
+	/* An ordered batch is still taken, but only once. */
 	for (unsigned i = 0; i < 2; i++) {
 		struct broker_reply reply = {.family = AF_INET, .proto = IPPROTO_TCP, .count = 1};
 		int fd = sim_socket_like(x.sim, &tcp4, false);
@@ -119,8 +121,8 @@ static void test_unordered_sockets_are_rejected(void **state)
 	world_close(&x);
 }
 
-/* An answer without a socket is asked again after a while, not at once. With and without an error,
- * of either sign. */
+/* When an answer brings no socket, the worker asks again after a while, not at once. The answer may
+ * have an error, of either sign, or none. */
 static void test_errors_are_retried_later(void **state)
 {
 	static const int errors[] = {-EMFILE, 0, EMFILE, INT32_MAX};
@@ -143,7 +145,7 @@ static void test_errors_are_retried_later(void **state)
 	}
 }
 
-/* An error with sockets beside it: they count. */
+/* The sockets of an answer with an error count. */
 static void test_error_with_sockets(void **state)
 {
 	struct broker_reply reply = {
@@ -165,7 +167,7 @@ static void test_error_with_sockets(void **state)
 	world_close(&x);
 }
 
-/* A worker without descriptors loses the sockets of that message alone. */
+/* When a worker has no descriptors left, it loses the sockets of that message, and only those. */
 static void test_lost_descriptors_concern_one_pool(void **state)
 {
 	struct broker_reply tcp = {.family = AF_INET, .proto = IPPROTO_TCP, .count = 1};
@@ -190,8 +192,8 @@ static void test_lost_descriptors_concern_one_pool(void **state)
 	world_close(&x);
 }
 
-/* The broker has died: its channel ends, the next one's is used, and what the old one owed is asked
- * for again. */
+/* The broker has died. Its channel ends, the next broker's channel is used, and what the old broker
+ * owed is asked for again. */
 static void test_next_broker_is_asked(void **state)
 {
 	struct dp_msg msg = {.type = DP_MSG_NEW_BROKER};
@@ -206,7 +208,7 @@ static void test_next_broker_is_asked(void **state)
 	sim_channel_put(x.sim, x.control, &msg, sizeof(msg), &next, 1);
 	turn(&x);
 	turn(&x);
-	assert_true(sim_channel_open(x.sim, old)); /* it may still have an answer in it */
+	assert_true(sim_channel_open(x.sim, old)); /* an answer may still be in it */
 	sim_channel_end(x.sim, old);
 	x.broker = next;
 	again = expect_request(&x, AF_INET, IPPROTO_TCP);
@@ -215,7 +217,7 @@ static void test_next_broker_is_asked(void **state)
 	world_close(&x);
 }
 
-/* The channel ends before the parent has told of the next broker. */
+/* The channel ends before the parent announces the next broker. */
 static void test_next_broker_comes_late(void **state)
 {
 	struct dp_msg msg = {.type = DP_MSG_NEW_BROKER};
@@ -239,7 +241,8 @@ static void test_next_broker_comes_late(void **state)
 	world_close(&x);
 }
 
-/* Two brokers announced while the first is still there: the later one counts, nothing leaks. */
+/* Two brokers are announced while the first one is still there. The later one counts, and nothing
+ * leaks. */
 static void test_last_broker_counts(void **state)
 {
 	struct dp_msg msg = {.type = DP_MSG_NEW_BROKER};
@@ -262,7 +265,7 @@ static void test_last_broker_counts(void **state)
 	world_close(&x);
 }
 
-/* A message that is too short or too long ends the channel; its descriptors are closed. */
+/* A message of the wrong length ends the channel. Its descriptors are closed. */
 static void test_torn_reply_ends_broker(void **state)
 {
 	static const size_t lengths[] = {1, sizeof(struct broker_reply) - 1,
@@ -287,7 +290,7 @@ static void test_torn_reply_ends_broker(void **state)
 	}
 }
 
-/* A full channel to the broker: the request goes out when there is room. */
+/* The channel to the broker is full. The request goes out when there is room. */
 static void test_request_waits_for_room(void **state)
 {
 	struct world x;
@@ -366,7 +369,7 @@ static void test_unknown_request_ends_worker(void **state)
 	world_close(&x);
 }
 
-/* Requests that cannot be met are refused with the reason, and their sockets closed. */
+/* Requests that cannot be met are refused with the reason. Their sockets are closed. */
 static void test_bad_ports_are_refused(void **state)
 {
 	struct dp_msg msg;
@@ -399,7 +402,8 @@ static void test_bad_ports_are_refused(void **state)
 	world_close(&x);
 }
 
-/* The worker is out of descriptors: the message is whole, and the parent hears of it. */
+/* The worker has no descriptors left. The message itself is whole, so the worker refuses it with
+ * the reason. */
 static void test_port_without_its_descriptor(void **state)
 {
 	struct dp_msg msg;
@@ -434,8 +438,8 @@ static void test_table_of_ports_is_full(void **state)
 	world_close(&x);
 }
 
-/* A parent that reads nothing: the worker goes on, keeps the answers in their order, and reads no
- * more requests than it has places for answers. */
+/* The parent reads nothing. The worker goes on, keeps its answers in their order, and reads no more
+ * requests than it has places for answers. */
 static void test_answers_wait_for_parent(void **state)
 {
 	enum { REQUESTS = ANSWERS_SPARE + 8 + 40 };

@@ -12,7 +12,7 @@
 #include "ports/route.h"
 #include "worker_world.h"
 
-/* Connections that bear their client's address, on the simulated kernel. */
+/* Connections to servers that bear their client's address, on the simulated kernel. */
 
 #define CLIENT	  0xc0000264u /* 192.0.2.100 */
 #define CONTAINER 0xac110002u /* 172.17.0.2 */
@@ -46,7 +46,7 @@ static uint32_t no_routes(uint32_t to)
 	return 0;
 }
 
-/* works: what the namespace has been prepared for. */
+/* works: mask of what the namespace is prepared for (ns/transparent.h). */
 static void transparent_world(struct world *x, uint32_t works, uint32_t target)
 {
 	world_open(x, 1, 0);
@@ -64,8 +64,8 @@ static int client_from(struct world *x, uint32_t address)
 	return client;
 }
 
-/* The client's connection is the last that the worker made, with this address (0: none of its own),
- * port and mark. */
+/* The worker's last connection was made for this client. It is bound to this address (0: to none),
+ * with this port and mark. */
 static void expect_bound(struct world *x, int client, uint32_t address, uint16_t port,
 			 uint32_t mark)
 {
@@ -87,13 +87,13 @@ static void expect_counts(const struct world *x, uint64_t transparent, uint64_t 
 	assert_int_equal(x->stats.tcp_transparent_lost, lost);
 }
 
-/* Where servers are, and what a worker makes of it. */
+/* Where servers can be, and which address connections to them bear. */
 static void test_transparent_places(void **state)
 {
 	static const struct {
 		uint32_t (*routes)(uint32_t to);
 		uint32_t works, target, client, bound, mark;
-		bool counted; /* as lost, when it is not bound */
+		bool counted; /* whether it counts as lost when it bears no address */
 	} cases[] = {
 		{no_routes, EVERYTHING, INADDR_LOOPBACK, CLIENT, CLIENT, TRANSPARENT_MARK_LOOPBACK,
 		 true},
@@ -129,8 +129,8 @@ static void test_transparent_places(void **state)
 	}
 }
 
-/* A client that has sent and reset before it was accepted: its server hears what it sent, from the
- * client's address. */
+/* A client has sent, and reset its connection, before it was accepted. The server gets what was
+ * sent, from the client's address. */
 static void test_transparent_client_that_has_gone(void **state)
 {
 	union sock_addr bound;
@@ -152,7 +152,8 @@ static void test_transparent_client_that_has_gone(void **state)
 	world_close(&x);
 }
 
-/* Such a client where its address cannot be had: nothing of it is delivered from another one. */
+/* The same, where a connection with the client's address fails. The server gets nothing, since it
+ * must not get it from another address. */
 static void test_transparent_gone_and_lost(void **state)
 {
 	struct world x;
@@ -174,7 +175,8 @@ static void test_transparent_gone_and_lost(void **state)
 	world_close(&x);
 }
 
-/* Flows that come before there is a socket to ask the kernel with wait for it. */
+/* The worker asks the kernel for routes by a socket. Flows that come before it has that socket
+ * wait. */
 static void test_transparent_waits_for_its_probe(void **state)
 {
 	struct world x;
@@ -217,7 +219,7 @@ static void test_transparent_port_is_taken(void **state)
 	world_close(&x);
 }
 
-/* Whatever goes wrong with it, the connection is made. */
+/* Whatever goes wrong with the client's address, the connection is made. */
 static void test_transparent_failures(void **state)
 {
 	static const struct {
@@ -246,7 +248,7 @@ static void test_transparent_failures(void **state)
 	}
 }
 
-/* A server that refuses does so either way: that has nothing to do with addresses. */
+/* A server that refuses does so with any address. So a refusal tells nothing about addresses. */
 static void test_transparent_refused(void **state)
 {
 	struct world x;
@@ -263,8 +265,8 @@ static void test_transparent_refused(void **state)
 	world_close(&x);
 }
 
-/* The answer does not come back: the connection is made after a moment, those that follow at once,
- * and a while later one of them tries again. */
+/* No answer comes back to the client's address. The connection is made without it after a second,
+ * and those that follow at once. A while later one connection tries again. */
 static void test_transparent_answer_is_lost(void **state)
 {
 	struct world x;
@@ -289,12 +291,12 @@ static void test_transparent_answer_is_lost(void **state)
 	settle(&x);
 	second = client_from(&x, CLIENT);
 	settle(&x);
-	expect_bound(&x, second, 0, 0, 0); /* while the other tries */
+	expect_bound(&x, second, 0, 0, 0); /* while the other connection tries */
 	assert_int_equal(x.stats.tcp_connected, 3);
 	pass(&x, SECOND_NS);
 	expect_bound(&x, first, 0, 0, 0);
 
-	/* The pause gets longer with each time that it was of no use. */
+	/* The pause doubles with each try that fails. */
 	pass(&x, 5 * SECOND_NS);
 	first = client_from(&x, CLIENT);
 	settle(&x);
@@ -319,7 +321,7 @@ static void test_transparent_answer_is_lost(void **state)
 	world_close(&x);
 }
 
-/* Where it has worked, a server that is slow once does not end it. */
+/* On a port where the client's address has worked, one time-out does not stop the tries. */
 static void test_transparent_slow_server(void **state)
 {
 	struct world x;
@@ -342,7 +344,7 @@ static void test_transparent_slow_server(void **state)
 	world_close(&x);
 }
 
-/* A port that is removed while flows of it wait for an answer. */
+/* A port is removed while flows of it wait for an answer to their client's address. */
 static void test_transparent_removal(void **state)
 {
 	struct world x;
@@ -362,7 +364,7 @@ static void test_transparent_removal(void **state)
 	world_close(&x);
 }
 
-/* Everything at once, by a seed: no connection is lost, nothing stays. */
+/* Everything at once, as a seed decides. No connection is lost, and nothing is left behind. */
 static void run_transparent(uint64_t seed, bool resets, unsigned faults)
 {
 	static const int errors[] = {0, 0, 0, -ECONNREFUSED, -EADDRNOTAVAIL, -EINPROGRESS};

@@ -9,7 +9,7 @@
 #include "base/fdpass.h"
 #include "control_world.h"
 
-/* An address that is taken: settled at once, by the parent, and nothing is left of the port. */
+/* An address is in use. The parent settles the port at once, and nothing is left of it. */
 static void test_taken_address(void **state)
 {
 	struct port_route route;
@@ -51,7 +51,8 @@ static void test_port_is_there_when_all_have_it(void **state)
 	world_close(&x);
 }
 
-/* One worker refuses: the others give it up, and then the reason is told. */
+/* One worker refuses a port. The others give it up, and then the port is refused with the reason.
+ */
 static void test_refused_port_is_undone(void **state)
 {
 	static const struct {
@@ -99,8 +100,8 @@ static void test_removed_port_is_free(void **state)
 	world_close(&x);
 }
 
-/* Answers about ports that there are not, to questions that were asked before, or once too often.
- */
+/* These answers do not count: about ports that do not exist, to earlier requests, and a second
+ * answer to a request. */
 static void test_stray_answers_count_for_nothing(void **state)
 {
 	struct dp_msg msg, stray;
@@ -128,7 +129,7 @@ static void test_stray_answers_count_for_nothing(void **state)
 	world_close(&x);
 }
 
-/* A worker that says what no worker says: the data plane is ended. */
+/* A worker sends what no worker sends, or closes its channel. The data plane is ended. */
 static void test_nonsense_ends_the_data_plane(void **state)
 {
 	struct dp_msg wrong = {.type = DP_MSG_ADD};
@@ -250,7 +251,7 @@ static void test_full_channel_keeps_order(void **state)
 	for (int id = 1; id < PORTS; id++)
 		add(&x, id, false, &o[id - 1]);
 	assert_non_null(x.dp->channels[0].queue);
-	/* One that comes when there is room again must not overtake those that wait. */
+	/* A message that is sent when there is room again must not overtake those that wait. */
 	for (unsigned i = 0; i < WORKERS; i++)
 		first[i] = expect_told(i, DP_MSG_ADD, 1);
 	add(&x, PORTS, false, &o[PORTS - 1]);
@@ -292,7 +293,7 @@ static void test_next_data_plane_gets_all_ports(void **state)
 	expect_all(&x, DP_MSG_ADD, 3, 0);
 	assert_true(adding.calls == 1 && adding.err == 0);
 	expect_silence();
-	/* One that it refuses stays, for the next one. */
+	/* A live port that the new data plane refuses is kept, for the next one. */
 	plane_down(x.dp, false);
 	plane_up(x.dp);
 	dp_ports_offer(x.dp);
@@ -302,7 +303,7 @@ static void test_next_data_plane_gets_all_ports(void **state)
 	world_close(&x);
 }
 
-/* Data planes that die over a port: it is refused after some. */
+/* Data planes die over a port. It is refused after the second. */
 static void test_deadly_port_is_refused(void **state)
 {
 	struct outcome o;
@@ -321,7 +322,7 @@ static void test_deadly_port_is_refused(void **state)
 	assert_true(o.calls == 1 && o.err == -ECONNRESET);
 	assert_int_equal(o.by, PORT_BY_DATA_PLANE);
 	assert_true(address_is_free(&x));
-	add(&x, 2, false, &o); /* one that nobody has been offered */
+	add(&x, 2, false, &o); /* a port that no data plane was offered */
 	plane_down(x.dp, true);
 	turns(&x);
 	assert_true(o.calls == 1 && o.err == -ECONNRESET);

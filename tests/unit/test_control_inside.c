@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The socket in the namespace: what the broker is asked, and what it may answer. */
+/* The socket of a port in the namespace: what the broker is asked, and what it may answer. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -39,7 +39,8 @@ static int listening(int family, int type)
 	return fd;
 }
 
-/* Where no socket can be told to be of the namespace, none listens there. */
+/* Without SO_NETNS_COOKIE nobody can tell that a socket is of the namespace, so no port listens
+ * there. */
 static void needs_cookie(void)
 {
 	if (own_cookie() == 0) {
@@ -61,7 +62,7 @@ static void test_socket_inside_goes_to_one_worker(void **state)
 	add(&x, 1, true, &o);
 	msg = asked();
 	assert_int_equal(msg.port_id, 1);
-	expect_silence(); /* before it is bound */
+	expect_silence(); /* the socket in the namespace comes first */
 	say(&x, &msg, 0, listening(AF_INET, SOCK_STREAM));
 	for (unsigned i = 0; i < WORKERS; i++) {
 		struct dp_msg m;
@@ -80,7 +81,8 @@ static void test_socket_inside_goes_to_one_worker(void **state)
 	world_close(&x);
 }
 
-/* A worker that does not take the port: that is no fault of the socket inside. */
+/* A worker refuses a port that has a socket inside. Then a worker has settled it, not the broker.
+ */
 static void test_refused_port_with_a_socket_inside(void **state)
 {
 	struct broker_listen msg;
@@ -145,11 +147,11 @@ static void test_who_is_to_blame(void **state)
 	world_close(&x);
 }
 
-/* What the broker may send instead, and what becomes of the port. */
+/* What a broker may send instead of the socket, and what becomes of the port. */
 static void test_wrong_answers_of_the_broker(void **state)
 {
 	static const struct {
-		int err, family, type; /* type 0: no socket */
+		int err, family, type; /* type 0: there is no socket */
 		bool listens, foreign;
 		int told;
 	} cases[] = {
@@ -194,7 +196,8 @@ static void test_wrong_answers_of_the_broker(void **state)
 	}
 }
 
-/* A number that is no descriptor's business: the parent's own descriptors are what they were. */
+/* A positive error must not be taken for a descriptor: the parent's own descriptors stay as they
+ * were. */
 static void test_positive_error_is_no_descriptor(void **state)
 {
 	auto_fd int mine = listening(AF_INET, SOCK_STREAM);
@@ -213,7 +216,7 @@ static void test_positive_error_is_no_descriptor(void **state)
 	world_close(&x);
 }
 
-/* The namespace lacks the address: the port is served outside alone. */
+/* The namespace does not have the address. The port is served outside alone. */
 static void test_address_that_is_not_inside(void **state)
 {
 	static const int errors[] = {-EADDRNOTAVAIL, -EAFNOSUPPORT};
@@ -234,7 +237,8 @@ static void test_address_that_is_not_inside(void **state)
 	}
 }
 
-/* Sockets for ports that there are not, or for an earlier request: closed, nothing else. */
+/* Sockets for ports that do not exist, or for an earlier request, are closed, and nothing else
+ * happens. */
 static void test_sockets_nobody_asked_for(void **state)
 {
 	struct broker_listen msg, stray;
@@ -256,7 +260,7 @@ static void test_sockets_nobody_asked_for(void **state)
 	assert_int_equal(open_fds(), before);
 	say(&x, &msg, 0, listening(AF_INET, SOCK_STREAM));
 	before = open_fds();
-	say(&x, &msg, 0, listening(AF_INET, SOCK_STREAM)); /* a second time */
+	say(&x, &msg, 0, listening(AF_INET, SOCK_STREAM)); /* the same answer a second time */
 	assert_int_equal(open_fds(), before);
 	world_close(&x);
 }
@@ -278,7 +282,7 @@ static void test_torn_answer_of_the_broker(void **state)
 	turns(&x);
 	assert_int_equal(far.hung_up, 1);
 	assert_int_equal(o.calls, 0);
-	/* The next broker is asked again. */
+	/* A new broker is asked for the socket again. */
 	dp_ports_ask_broker(x.dp, true);
 	assert_int_equal(asked().port_id, 1);
 	dp_ports_broker_hopeless(x.dp);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rootlessctl against servers that do not answer as they should, and against its own user. */
+/* rootlessctl with servers that answer wrongly, late or never, and with users who type wrongly. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "base/array.h"
 #include "test_ctl_server.h"
 
-/* The body ends where the server hangs up. */
+/* The body of the answer ends where the server hangs up. */
 #define ANSWER(status, body) "HTTP/1.1 " status "\r\nContent-Type: application/json\r\n\r\n" body
 #define OK_JSON(body)	     ANSWER("200 OK", body)
 
@@ -48,7 +48,7 @@ static void run(const char *const *words)
 	result = ctl_run(words, NULL, -1);
 }
 
-/* This exit code, nothing on stdout, one line on stderr with these words. */
+/* The result is this exit code, nothing on stdout, and one line on stderr with these words. */
 static void assert_failure(int status, const char *words)
 {
 	if (!strstr(result.err, words))
@@ -103,8 +103,8 @@ static void test_refusals(void **state)
 
 #define PORT(id) "{\"id\":" #id ",\"spec\":{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":2}}"
 
-/* Runs add-ports with 20 ports, which is worth a batch if the server has such. Returns how many
- * requests it took. */
+/* Runs add-ports with 20 ports, for which a batch is worth it if the server takes batches. Returns
+ * how many requests were sent. */
 static size_t add_20(const char *const *bytes, size_t n, bool repeat, struct fake_request *second)
 {
 	struct fake_answer answers[4];
@@ -134,7 +134,7 @@ static void wrong(const char *words, const char *want);
 	"{\"id\":" #id ",\"spec\":{\"proto\":\"tcp\",\"parentPort\":" #port                        \
 	",\"childPort\":" #child "},\"range\":1}"
 
-/* What follows each other in a range is one line. */
+/* The ports of a range that follow each other are one line. */
 static void test_ranges_in_the_list(void **state)
 {
 	static const char list[] =
@@ -156,14 +156,14 @@ static void test_ranges_in_the_list(void **state)
 					   "20-21        \n4      tcp"));
 	ask(list, "list-ports", "--all");
 	assert_non_null(strstr(result.out, "\n2     tcp                  11"));
-	/* Numbers with which nobody can count. */
+	/* Ids and ranges that make no sense. */
 	ask(OK_JSON("[{\"id\":2147483647,\"range\":1,\"spec\":{\"parentPort\":9223372036854775807,"
 		    "\"count\":9223372036854775807}},{\"id\":-5,\"range\":9999999999}]"),
 	    "list-ports", NULL);
 	assert_int_equal(result.status, 0);
 }
 
-/* Runs words against a server with these answers; returns how many requests it took. */
+/* Runs words against a server with these answers. Returns how many requests were sent. */
 static size_t converse(const char *const *bytes, size_t n, const char *words,
 		       struct fake_request requests[8])
 {
@@ -208,7 +208,7 @@ static void test_adding_ranges(void **state)
 	assert_string_equal(r[1].line, "POST /v1/ports HTTP/1.1");
 	assert_string_equal(r[1].body, "{\"proto\":\"tcp\",\"parentPort\":1,\"childPort\":1,"
 				       "\"count\":3}");
-	/* A RootlessKit gets single ports, and all are taken back when one cannot be had. */
+	/* RootlessKit gets single ports. All are taken back when one cannot be had. */
 	assert_int_equal(converse(kit, 3, "add-ports 1-2:3-4/tcp", r), 3);
 	assert_string_equal(result.out, "5\n6\n");
 	assert_string_equal(r[2].body, "{\"proto\":\"tcp\",\"parentPort\":2,\"childPort\":4}");
@@ -234,7 +234,7 @@ static void test_removing_ranges(void **state)
 	assert_string_equal(result.out, "1-3\n");
 	assert_int_equal(converse(found, 3, "remove-ports 1:2/tcp", r), 2);
 	assert_string_equal(r[1].line, "DELETE /v1/ports/9 HTTP/1.1");
-	/* Nothing is removed where a part is missing. */
+	/* When a part of a range is missing, nothing is removed. */
 	assert_int_equal(converse(found, 3, "remove-ports 10-13:20-23/tcp", r), 1);
 	assert_error("10-13:20-23/tcp: only 3 of its ports are published");
 	assert_int_equal(converse(found, 3, "remove-ports 10:20/udp", r), 1);
@@ -253,7 +253,8 @@ static void test_batches(void **state)
 		OK_JSON("{\"portDriver\":{\"batchMax\":256}}"),
 		ANSWER("400 Bad Request", "{\"message\":\"no\",\"ports\":[" PORT(1) "]}\n")};
 	const char *nonsense[] = {bad[0], OK_JSON("[1]")};
-	const char *kit[] = {OK_JSON(PORT(1))}; /* to GET /v1/info, too: nothing is in it */
+	/* RootlessKit's answer to GET /v1/info does not mention batches, and neither does this. */
+	const char *kit[] = {OK_JSON(PORT(1))};
 	struct fake_request second;
 
 	(void)state;
@@ -262,7 +263,7 @@ static void test_batches(void **state)
 	assert_string_equal(result.out, "1\n2\n3\n");
 	assert_string_equal(second.line, "POST /v1/ports/batch HTTP/1.1");
 	assert_memory_equal(second.body, "[{\"proto\":\"tcp\",", 16);
-	/* What was published before the one that failed is told. */
+	/* The ids of the ports before the one that failed are printed. */
 	assert_int_equal(add_20(bad, 2, false, NULL), 2);
 	assert_string_equal(result.out, "1\n");
 	assert_string_equal(result.err, "error: no\n");
@@ -274,7 +275,7 @@ static void test_batches(void **state)
 	assert_int_equal(result.status, 0);
 }
 
-/* Nobody who listens, or something else at that path. */
+/* Nobody listens at that path, or something else is there. */
 static void test_socket(void **state)
 {
 	char path[32], file[80];
@@ -324,7 +325,7 @@ static void test_state_dir_in_the_environment(void **state)
 	assert_string_equal(result.err, "");
 }
 
-/* Nothing is sent when a word is wrong. */
+/* When a word is wrong, nothing is sent. */
 static void wrong(const char *words, const char *want)
 {
 	struct fake_answer answer = {.bytes = "", .len = 0, .close = true};
@@ -365,7 +366,7 @@ static void test_wrong_words(void **state)
 	assert_error("--timeout needs a value");
 }
 
-/* As with RootlessKit they change nothing; but it is said. */
+/* Words too many change nothing, as with RootlessKit, but a warning says so. */
 static void test_words_too_many(void **state)
 {
 	(void)state;
@@ -377,7 +378,7 @@ static void test_words_too_many(void **state)
 	assert_string_equal(result.err, "");
 }
 
-/* Every way in which HTTP/1.1 lets a server end its answer. */
+/* All ways in which HTTP/1.1 lets a server end its answer. */
 static void test_http(void **state)
 {
 	static const char *const answers[] = {
@@ -410,7 +411,7 @@ static void test_http(void **state)
 	}
 }
 
-/* One connection for all requests; another one when the server has hung up in between. */
+/* All requests use one connection, or another one when the server has hung up in between. */
 static void test_connections(void **state)
 {
 	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -451,7 +452,7 @@ static void test_server_that_does_not_answer(void **state)
 	}
 }
 
-/* Nobody accepts: the connections of others fill the backlog. */
+/* The server accepts nobody, and the connections of others fill its backlog. */
 static void test_server_that_does_not_accept(void **state)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -475,7 +476,7 @@ static void test_server_that_does_not_accept(void **state)
 	close(fd);
 }
 
-/* Of C0, of C1 in UTF-8 and bare, and DEL: none reaches the terminal. */
+/* Control characters: of C0, of C1 as UTF-8 and as a byte, and DEL. None may reach the terminal. */
 #define NASTY "a\033]0;t\007\302\233b\177"
 
 static void assert_no_control(const char *text)
@@ -549,7 +550,7 @@ static void test_help(void **state)
 	}
 }
 
-/* A full disk is no success. */
+/* Output to a full disk is a failure. */
 static void test_stdout_that_is_full(void **state)
 {
 	struct fake_answer answer = {.bytes = OK_JSON("[{\"id\":1,\"spec\":{}}]"), .close = true};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rootlessctl against recorded exchanges of RootlessKit 1.1.0's: given the same command line and
- * the same answers it must send the same requests and print the same bytes. */
+/* rootlessctl against recordings of RootlessKit 1.1.0. With the same command line and the same
+ * answers it must send the same requests and print the same bytes. */
 #include "cmocka_all.h"
 
 #include <glob.h>
@@ -16,12 +16,12 @@
 #define REQUESTS_MAX 8
 
 struct recording {
-	char text[16384]; /* the file; cut up in place */
+	char text[16384]; /* the file, which is cut up in place */
 	const char *words[WORDS_MAX];
 	int status;
 	const char *out, *err;
 	size_t n;
-	char *requests[REQUESTS_MAX]; /* line, headers, body */
+	char *requests[REQUESTS_MAX]; /* request line, headers, body */
 	struct fake_answer answers[REQUESTS_MAX];
 };
 
@@ -31,7 +31,7 @@ static void cut(char *s)
 		*s = '\0';
 }
 
-/* What follows a heading; the recording is cut where the next heading starts. */
+/* The text after a heading. The recording is cut where the next heading begins. */
 static char *section(char *text, const char *heading)
 {
 	char *found = strstr(text, heading);
@@ -40,7 +40,7 @@ static char *section(char *text, const char *heading)
 	return found + strlen(heading);
 }
 
-/* The recordings spell the line ends of HTTP out, "\r\n" and then a line end of the file. */
+/* Recordings have the line ends of HTTP as "\r\n" in letters and then a line end of the file. */
 static void decode_line_ends(char *s)
 {
 	char *to = s;
@@ -57,7 +57,7 @@ static void decode_line_ends(char *s)
 	*to = '\0';
 }
 
-/* The line end after a body is the recording's own. */
+/* The line end after a body is not part of the body. */
 static void trim_newline(char *s)
 {
 	size_t len = strlen(s);
@@ -66,7 +66,7 @@ static void trim_newline(char *s)
 		s[len - 1] = '\0';
 }
 
-/* The answer with the length that its body has now: the directory of the recorded instance has been
+/* Returns the answer with the length that its body has now: the recorded instance's directory was
  * replaced by a shorter word. Allocated. */
 static char *with_true_length(const char *answer)
 {

@@ -31,7 +31,7 @@ struct fake_server {
 	struct fake_request requests[REQUESTS_KEPT];
 };
 
-/* True when fd has something before the test wants the server gone. */
+/* Waits until fd has something to read. Returns false when the test ends the server before that. */
 static bool wait_readable(struct fake_server *server, int fd)
 {
 	struct pollfd p[2] = {{.fd = fd, .events = POLLIN},
@@ -49,7 +49,7 @@ static long content_length(const char *head)
 	return found ? strtol(found + strlen("\r\nContent-Length:"), NULL, 10) : 0;
 }
 
-/* One request into buf, with a NUL; false when the client is gone. */
+/* Reads one request into buf, with a NUL. Returns false when the client has gone. */
 static bool read_request(struct fake_server *server, int fd, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -85,7 +85,7 @@ static void keep_request(struct fake_server *server, const char *text)
 	r->is_json = strcasestr(text, "\r\nContent-Type: application/json\r\n") != NULL;
 }
 
-/* False when the connection is to end. */
+/* Returns false when the connection must end. */
 static bool answer_request(struct fake_server *server, int fd)
 {
 	size_t i = server->repeat ? 0 : server->n_requests - 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DHCP frames: what is sent, what is understood, and what is refused. */
+/* DHCP frames: those that we send, those that are understood, and those that are refused. */
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
@@ -23,7 +23,7 @@ static unsigned get16(const uint8_t *p)
 	return (unsigned)p[0] << 8 | p[1];
 }
 
-/* Zero when the checksum in it is right. */
+/* Zero if the bytes hold the right checksum. */
 static unsigned checksum(const uint8_t *p, size_t len, uint32_t s)
 {
 	for (size_t i = 0; i < len; i++)
@@ -33,7 +33,7 @@ static unsigned checksum(const uint8_t *p, size_t len, uint32_t s)
 	return ~s & 0xffff;
 }
 
-/* The option's value in a built frame, or NULL. */
+/* Returns the value of an option in a frame that we built; NULL: it does not have the option. */
 static const uint8_t *option(const uint8_t *frame, uint8_t code, uint8_t *len)
 {
 	const uint8_t *p = frame + OPTIONS;
@@ -67,11 +67,11 @@ static void test_discover(void **state)
 	assert_int_equal(get16(f + UDP), 68);
 	assert_int_equal(get16(f + UDP + 2), 67);
 	assert_int_equal(get16(f + UDP + 4), n - UDP);
-	/* With the pseudo header of RFC 768. */
+	/* The checksum covers the pseudo header of RFC 768, too. */
 	pseudo = (~checksum(f + IP + 12, 8, 0) & 0xffff) + IPPROTO_UDP + (uint32_t)(n - UDP);
 	assert_int_equal(checksum(f + UDP, n - UDP, pseudo), 0);
 	assert_memory_equal(f + BOOTP, "\x01\x01\x06\0\x01\x02\x03\x04", 8);
-	assert_int_equal(get16(f + BOOTP + 10), 0x8000); /* answers by broadcast */
+	assert_int_equal(get16(f + BOOTP + 10), 0x8000); /* the answer is to come by broadcast */
 	assert_memory_equal(f + BOOTP + 28, mac, 6);
 	assert_int_equal(*option(f, 53, &len), DHCP_DISCOVER);
 	assert_null(option(f, 50, &len));
@@ -97,7 +97,7 @@ static void test_renewal_goes_to_the_server_alone(void **state)
 	assert_null(option(f, 54, &len)); /* RFC 2131 table 4 */
 }
 
-/* What a server would say, with these options. */
+/* Builds a server's answer with these options. */
 static size_t answer(uint8_t *f, const void *options, size_t options_len)
 {
 	struct dhcp_query q = {.type = DHCP_DISCOVER, .xid = 77};
@@ -123,7 +123,7 @@ static size_t answer(uint8_t *f, const void *options, size_t options_len)
 	return n;
 }
 
-/* As recorded from vpnkit, without the mask and all else that it leaves out. */
+/* An offer as recorded from vpnkit, which has no mask and little else. */
 static const char vpnkit_offer[] = "\x35\x01\x02\x33\x04\x7f\xff\xff\xff\x3a\x04\x3f\xff\xff\xff"
 				   "\x3b\x04\x66\x66\x66\x65\x36\x04"
 				   "\xc0\xa8\x41\x01\xff";
@@ -167,7 +167,7 @@ static void test_everything(void **state)
 		assert_int_equal(a.dns[i], htonl(0x01010101U * (uint32_t)(i + 1)));
 	assert_int_equal(a.lease_s, 120);
 	assert_string_equal(a.text, "no??o");
-	/* Padding after the end does no harm, and neither does a cut at the end option. */
+	/* Bytes after the end option do no harm. The message may end there, too. */
 	assert_int_equal(dhcp_parse(f, n + 50, &a), 0);
 }
 
@@ -203,12 +203,12 @@ static void test_refused(void **state)
 		const char *options;
 		size_t len;
 	} rows[] = {
-		{"\xff", 1},		 /* no type */
-		{"\x35\x01\x00\xff", 4}, /* no such type */
+		{"\xff", 1},		 /* no message type */
+		{"\x35\x01\x00\xff", 4}, /* a message type that does not exist */
 		{"\x35\x01\x09\xff", 4},
-		{"\x35\x02\x02\x02\xff", 5}, /* a type of two bytes */
+		{"\x35\x02\x02\x02\xff", 5}, /* a message type of two bytes */
 		{"\x35\x01\x02\x33\x03\1\1\1\xff", 9},
-		{"\x35\x01\x02\x03\x00\xff", 6}, /* routers: none */
+		{"\x35\x01\x02\x03\x00\xff", 6}, /* a list of routers that is empty */
 		{"\x35\x01\x02\x06\x05\1\1\1\1\1\xff", 11},
 		{"\x35\x01\x02\x36", 4}, /* an option without a length */
 		{"\x35\x01\x02\x36\x04\1\1\1", 8},
@@ -217,7 +217,7 @@ static void test_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		/* Allocated, so that a read past the end is seen. */
+		/* An allocated copy lets a sanitizer see reads past the end. */
 		uint8_t f[1000], *copy;
 		struct dhcp_answer a;
 		size_t n = answer(f, rows[i].options, rows[i].len);
@@ -238,20 +238,20 @@ static void test_not_for_us(void **state)
 		uint8_t value;
 		int code;
 	} rows[] = {
-		{12, 0x86, -ENOMSG},	    /* no IPv4 */
-		{IP, 0x65, -ENOMSG},	    /* nor that */
-		{IP, 0x44, -ENOMSG},	    /* a header too short */
-		{IP, 0x4f, -EBADMSG},	    /* one of 60 bytes moves the rest */
+		{12, 0x86, -ENOMSG},	    /* not IPv4 */
+		{IP, 0x65, -ENOMSG},	    /* the version in the header is not 4 */
+		{IP, 0x44, -ENOMSG},	    /* the header is too short */
+		{IP, 0x4f, -EBADMSG},	    /* a header of 60 bytes, where the rest is elsewhere */
 		{IP + 6, 0x20, -ENOMSG},    /* a fragment */
 		{IP + 9, 6, -ENOMSG},	    /* TCP */
 		{IP + 2, 0x7f, -ENOMSG},    /* longer than the frame */
 		{UDP + 1, 53, -ENOMSG},	    /* another port */
-		{UDP + 3, 67, -ENOMSG},	    /* to a server */
-		{IP + 8, 3, -EBADMSG},	    /* the checksum does not fit */
+		{UDP + 3, 67, -ENOMSG},	    /* to a server's port */
+		{IP + 8, 3, -EBADMSG},	    /* the header's checksum is wrong */
 		{UDP + 4, 0x7f, -EBADMSG},  /* UDP longer than IP */
-		{BOOTP, 1, -EBADMSG},	    /* a request */
-		{BOOTP + 2, 7, -EBADMSG},   /* no Ethernet address */
-		{BOOTP + 236, 0, -EBADMSG}, /* plain BOOTP */
+		{BOOTP, 1, -EBADMSG},	    /* a client's message */
+		{BOOTP + 2, 7, -EBADMSG},   /* the length of an address is not Ethernet's */
+		{BOOTP + 236, 0, -EBADMSG}, /* BOOTP without DHCP's options */
 	};
 
 	(void)state;
@@ -274,12 +274,12 @@ static void test_same_server(void **state)
 
 	(void)state;
 	assert_true(dhcp_same_server(&a, &offer));
-	/* Through a relay: another Ethernet address. */
+	/* Through a relay the answer comes from another Ethernet address. */
 	a.server_mac[5] = 9;
 	assert_true(dhcp_same_server(&a, &offer));
 	a.server = 2;
 	assert_false(dhcp_same_server(&a, &offer));
-	/* It does not say who it is. */
+	/* The answer does not name its server. */
 	a.server = 0;
 	assert_false(dhcp_same_server(&a, &offer));
 	a.server_mac[5] = 1;

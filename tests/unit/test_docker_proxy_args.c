@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command line of dockerd's proxy, and the one for the real docker-proxy. */
+/* The command line that dockerd gives rootlesskit-docker-proxy, and the one that this gives the
+ * real docker-proxy. */
 #include "cmocka_all.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The manual pages and the completions know every option and every fixed value, and no others. They
- * are written by hand; the tables in option_table.c and commands.c are what they are held against.
- * The arguments are the files. */
+ * are written by hand, and are compared with the tables in option_table.c and commands.c. The
+ * arguments of this program are the files. */
 #include "cmocka_all.h"
 
 #include <ctype.h>
@@ -22,7 +22,7 @@ struct document {
 
 static char **files;
 
-/* Reads it without backslashes: the manual page writes \- for a dash. */
+/* Reads a document without its backslashes: a manual page writes \- for a dash. */
 static void load(struct document *d, const char *ending)
 {
 	size_t n = 0;
@@ -42,7 +42,7 @@ static void load(struct document *d, const char *ending)
 	d->text[n] = '\0';
 }
 
-/* s as a word of its own, not as the start of a longer name. */
+/* Whether s is in the text as a word, and not as the start of a longer one. */
 static bool has_word(const char *text, const char *s)
 {
 	const char *at = text;
@@ -95,7 +95,8 @@ static void check(const char *ending, const char *dashes)
 	need_names(&d, port_driver_names(names, sizeof(names)));
 }
 
-/* Whatever looks like a long option of rootlesskit must be one. Other programs' are named here. */
+/* What looks like a long option of rootlesskit must be one. Options of other programs are listed
+ * here. */
 static void check_no_others(const char *ending)
 {
 	static const char *const others[] = {"enable-sandbox", "enable-seccomp", "user"};
@@ -110,7 +111,7 @@ static void check_no_others(const char *ending)
 
 		for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 			known |= strlen(others[i]) == len && !memcmp(others[i], at + 2, len);
-		/* --name stands for any; "--" ends the options; elsewhere it is a line of dashes */
+		/* --name stands for any option, "--" ends the options, and "----" is a line */
 		known |= len == 0 || at[2] == '-' || (len == 4 && !memcmp(at + 2, "name", 4));
 		if (!known)
 			fail_msg("%s has --%.*s, which is no option", d.path, (int)len, at + 2);
@@ -158,7 +159,7 @@ static void test_fish(void **state)
 	check("rootlesskit.fish", "-l ");
 }
 
-/* rootlessctl's commands and their options; dashes as in check(). */
+/* The commands of rootlessctl and their options. dashes: as in check(). */
 static void check_ctl(const char *ending, const char *dashes)
 {
 	static const char *const global[] = {"socket", "timeout", "debug", "help", "version"};

@@ -10,7 +10,7 @@
 #include "drivers/net/builtin_internal.h"
 #include "drivers/net/egress.h"
 
-/* "10.0.0.0/8 1-1023" */
+/* The rule as text, such as "10.0.0.0/8 1-1023". */
 static const char *shown(const struct dp_outward_rule *r)
 {
 	static char text[128];
@@ -65,7 +65,7 @@ static void test_rules(void **state)
 	good("[10.0.0.0/8]:5", "10.0.0.0/8 5-5");
 }
 
-/* As people wrote them. */
+/* Rules are shown as people write them. */
 static void test_text(void **state)
 {
 	static const char *const rules[] = {"10.0.0.0/8", "192.0.2.1/32:443",
@@ -79,7 +79,7 @@ static void test_text(void **state)
 		assert_int_equal(egress_parse(rules[i], i != 1, &policy.rules[i], &e), 0);
 	assert_string_equal(egress_text(&policy, buf, sizeof(buf)),
 			    "deny 10.0.0.0/8, allow 192.0.2.1/32:443, deny [2001:db8::/32]:1-1023");
-	/* As many of the longest as there may be. */
+	/* The longest rules, as many as there may be. */
 	assert_int_equal(egress_parse("[2001:db8:1111:1111:1111:1111:1111:1111/128]:10000-65535",
 				      true, &policy.rules[0], &e),
 			 0);

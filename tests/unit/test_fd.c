@@ -53,7 +53,7 @@ static void test_files(void **state)
 	assert_int_equal(file_write("/dev/full", "x", 0640), -ENOSPC);
 }
 
-/* More than a pipe holds: write(2) is short as long as the reader is slow. */
+/* The bytes are more than a pipe holds, so write(2) is short as long as the reader is slow. */
 static void test_write_all(void **state)
 {
 	static char data[1 << 20];
@@ -98,7 +98,8 @@ static void test_flags(void **state)
 	assert_int_equal(fd_set_nonblock(fd, true), -EBADF);
 }
 
-/* Those that are closed, and only those, become /dev/null. */
+/* fd_fill_standard opens /dev/null for the standard descriptors that are closed, and touches no
+ * other. */
 static int fill(int mask)
 {
 	struct stat null, now, before[3];

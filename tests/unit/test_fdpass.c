@@ -75,7 +75,7 @@ static void test_descriptors(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
-/* What there is no room for is closed, not leaked. */
+/* Descriptors without room for them are closed, not leaked. */
 static void test_more_than_room(void **state)
 {
 	int sent[3] = {pair[0], pair[0], pair[0]}, got[1], before = count_fds();
@@ -109,7 +109,7 @@ static int without_descriptors(void)
 		return 1;
 	if (fdpass_recv(pair[1], buf, sizeof(buf), got, &n, 0) != -EMFILE || n != 0)
 		return 2;
-	/* Those that fitted are closed again. */
+	/* The descriptors that did fit are closed again. */
 	return open("/dev/null", O_RDONLY) < 0 ? 3 : 0;
 }
 
@@ -137,7 +137,7 @@ static void test_other_end_gone(void **state)
 	pair[0] = -1;
 }
 
-/* It looks like the end of the stream, and must not leave descriptors behind. */
+/* An empty message looks like the end of the stream. It must not leave descriptors behind. */
 static void test_empty_message_with_descriptors(void **state)
 {
 	int fds[2] = {pair[0], pair[0]}, lowest, again;

@@ -8,7 +8,7 @@
 #include "dataplane/worker/egress.h"
 #include "dataplane/worker/gate_packet.h"
 
-/* Who may be reached on the way out, and the packets that ask for it. */
+/* Who may be reached on the way out (egress.c), and the packets that ask for it (gate_packet.c). */
 
 static union sock_addr addr_of(const char *text, uint16_t port)
 {
@@ -109,7 +109,7 @@ static void test_gateway_is_the_hosts_loopback(void **state)
 	c.disable_host_loopback = 1;
 	expect(&c, "10.0.2.2", 5432, EGRESS_REFUSED);
 	expect(&c, "fd00::2", 5432, EGRESS_REFUSED);
-	/* The resolver is asked all the same, and by port 53 alone. */
+	/* The resolver is asked all the same, by port 53 alone. */
 	expect_to(&c, "10.0.2.3", 53, 0, "127.0.0.53", EGRESS_DNS);
 	expect_to(&c, "fd00::3", 53, 0, "127.0.0.53", EGRESS_DNS);
 	expect(&c, "10.0.2.3", 80, EGRESS_REFUSED);
@@ -179,17 +179,17 @@ static void test_longest_prefix_wins(void **state)
 	expect(&c, "2001:db8::1", 80, EGRESS_PROHIBITED);
 	expect(&c, "2001:db8:1:ffff::1", 80, EGRESS_PROHIBITED);
 	expect(&c, "2001:db8:2::1", 80, EGRESS_ALLOWED);
-	/* In whatever order they come. */
+	/* The order of the rules does not matter. */
 	add_rule(&c, false, "2001:db8:1:8000::", 64, 0, 65535);
 	add_rule(&c, true, "2001:db8::", 32, 0, 65535);
 	expect(&c, "2001:db8:1:8000::1", 80, EGRESS_ALLOWED);
 	expect(&c, "2001:db8:ffff::1", 80, EGRESS_PROHIBITED);
-	/* Gateway and name server are addresses like others. */
+	/* The addresses of gateway and name server are subject to rules like others. */
 	expect(&c, "10.0.2.2", 80, EGRESS_PROHIBITED);
 	expect(&c, "10.0.2.3", 53, EGRESS_PROHIBITED);
 	add_rule(&c, false, "10.0.2.3", 32, 53, 53);
 	expect(&c, "10.0.2.3", 53, EGRESS_ALLOWED);
-	/* A rule that allows opens nothing that is out of bounds. */
+	/* A rule cannot allow an address that is out of bounds. */
 	add_rule(&c, false, "127.0.0.1", 32, 0, 65535);
 	expect(&c, "127.0.0.1", 80, EGRESS_PROHIBITED);
 }

@@ -114,7 +114,7 @@ static void many_runs(void (*run)(uint64_t seed))
 		return;
 	}
 	for (uint64_t seed = 1; seed <= runs(); seed++) {
-		/* The last line before a failure is that of its seed. */
+		/* So the last line before a failure has the seed. */
 		if (getenv("WORKER_RUNS"))
 			fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
 		run(seed);
@@ -190,7 +190,7 @@ static union sock_addr on_link(uint8_t n, uint16_t port)
 struct talker {
 	union sock_addr addr;
 	uint32_t sent, arrived;
-	int fd; /* that its datagrams leave by; -1: not known yet */
+	int fd; /* the descriptor that its datagrams leave by; -1: not known yet */
 };
 
 static void say(struct world *x, struct talker *talkers, uint32_t who)

@@ -72,7 +72,7 @@ static void test_both_at_once(void **state)
 	struct err e = {0};
 
 	(void)state;
-	/* Each waits for the other: one after the other they would never end. */
+	/* Each tool waits for the other, so they end only if both run at the same time. */
 	tool("newuidmap", "while ! [ -e ${0%/*}/newgidmap.args ]; do :; done");
 	tool("newgidmap", "while ! [ -e ${0%/*}/newuidmap.args ]; do :; done");
 	assert_int_equal(idmap_write(4711, 1001, 1002, &ids, -1, &e), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two back ends on the real kernel. */
+/* Both back ends on the real kernel. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -62,7 +62,7 @@ static uint64_t accept_handle(uint32_t gen)
 	return handle_pack(HANDLE_ACCEPT, 0, gen, 3);
 }
 
-/* The next n events; waits for them until SOON_NS from now. Returns how many came. */
+/* Waits for n events, for as long as SOON_NS. Returns how many came. */
 static unsigned next_events(struct io *io, struct io_event *events, unsigned n)
 {
 	uint64_t end_ns = io->ops->now_ns(io) + SOON_NS;
@@ -78,7 +78,7 @@ static unsigned next_events(struct io *io, struct io_event *events, unsigned n)
 	return got;
 }
 
-/* What has been started is submitted; nothing is to come of it yet. */
+/* Submits what has been started. Nothing completes yet. */
 static void submit(struct io *io)
 {
 	struct io_event ev;
@@ -94,8 +94,8 @@ static void assert_accepted(struct io *io, const struct io_event *ev, uint64_t h
 	io->ops->close_fd(io, ev->res);
 }
 
-/* A data plane that is killed leaves its operations behind for a while: the next one, on the same
- * listening socket, must hear of each connection all the same. */
+/* A data plane that was killed leaves its operations in the kernel for a while. The next one has
+ * the same listening socket, and must hear of each connection all the same. */
 static void accept_beside_one_that_is_gone(bool uring)
 {
 	struct sockaddr_in addr;
@@ -119,7 +119,8 @@ static void accept_beside_one_that_is_gone(bool uring)
 	close(fd);
 }
 
-/* More connections than events fit; then the end, once, whether connections wait or not. */
+/* More connections come than events fit. Then the operation is cancelled, and its end comes once,
+ * whether connections wait or not. */
 static void accept_until_cancelled(bool uring)
 {
 	struct sockaddr_in addr;
@@ -144,7 +145,7 @@ static void accept_until_cancelled(bool uring)
 	assert_false(events[0].more);
 	assert_int_equal(events[0].res, -ECANCELED);
 	submit(io);
-	/* Another life of the same listener. */
+	/* The next port in the same slot. */
 	io->ops->accept(io, fd, accept_handle(2));
 	submit(io);
 	close(clients[0]);
@@ -165,7 +166,7 @@ static void accept_until_cancelled(bool uring)
 	close(fd);
 }
 
-/* No more connections are taken than there is room for, and those of another kind are not meant. */
+/* No more connections are accepted than there is room for. Room for the way out does not count. */
 static void accept_as_many_as_may_be(bool uring)
 {
 	struct sockaddr_in addr;
@@ -184,7 +185,7 @@ static void accept_as_many_as_may_be(bool uring)
 	assert_int_equal(events[2].res, -EMFILE);
 	assert_false(events[2].more);
 	submit(io);
-	/* The third is still there. */
+	/* The third connection still waits. */
 	io->accepts_left[IO_ACCEPTS_PUBLISHED] = 1;
 	io->ops->accept(io, fd, accept_handle(2));
 	assert_int_equal(next_events(io, events, 1), 1);
@@ -195,7 +196,7 @@ static void accept_as_many_as_may_be(bool uring)
 	close(fd);
 }
 
-/* A port that holds seven times what is left gets no more of it, and those that it has just taken
+/* A port that holds seven times what is left gets no more connections. Those that it has just got
  * count. */
 static void accept_leaves_others_their_share(bool uring)
 {
@@ -224,7 +225,7 @@ static void accept_leaves_others_their_share(bool uring)
 	close(fd);
 }
 
-/* A socket that cannot accept: one event that says so. */
+/* A socket that cannot accept makes one event, which says so. */
 static void accept_fails(bool uring)
 {
 	struct io *io = open_io(uring);
@@ -234,7 +235,7 @@ static void accept_fails(bool uring)
 
 	c = client(&addr);
 	io->ops->accept(io, c, accept_handle(1));
-	shutdown(c, SHUT_RDWR); /* ready, but no listening socket */
+	shutdown(c, SHUT_RDWR); /* readable, but no listening socket */
 	assert_int_equal(next_events(io, &ev, 1), 1);
 	assert_false(ev.more);
 	assert_int_equal(ev.res, -EINVAL);
@@ -243,7 +244,7 @@ static void accept_fails(bool uring)
 	close(fd);
 }
 
-/* From the handshake on, whatever the client sends meanwhile. */
+/* The time in the backlog begins with the handshake, whatever the client sends meanwhile. */
 static void backlog_time(bool uring)
 {
 	struct io *io = open_io(uring);
@@ -260,8 +261,8 @@ static void backlog_time(bool uring)
 	}
 	fd = accept4(l, NULL, NULL, SOCK_CLOEXEC);
 	ms = io->ops->backlog_ms(io, fd);
-	/* To a tick of 10 ms, or less; where the machine is emulated, ticks come late and in
-	 * bunches. */
+	/* The time is exact to a tick, of at most 10 ms. In an emulated machine ticks come late and
+	 * in bunches. */
 	assert_in_range(ms, 90, (io->ops->now_ns(io) - begun_ns) / 1000000 + 100);
 	assert_true(io->ops->backlog_ms(io, -1) < 0);
 	close(fd);
@@ -270,7 +271,7 @@ static void backlog_time(bool uring)
 	io->ops->close(io);
 }
 
-/* Every back end has every call: a worker asks none of them whether it has one. */
+/* Each back end has all calls, since a worker does not ask whether a call exists. */
 static void has_every_call(bool uring)
 {
 	struct io *io = open_io(uring);
@@ -281,7 +282,7 @@ static void has_every_call(bool uring)
 	io->ops->close(io);
 }
 
-/* A message on a channel: its end is polled, read, full, and has room again. */
+/* A channel's events: it is readable, a message is read, it is full, it has room again. */
 static void channel(bool uring)
 {
 	struct io *io = open_io(uring);
@@ -327,13 +328,13 @@ static uint64_t cookie_of(int fd)
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
 
-	/* Linux before 5.14 has none. */
+	/* Linux before 5.14 has no cookie. */
 	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
 		assert_int_equal(errno, ENOPROTOOPT);
 	return cookie;
 }
 
-/* Only a new socket of the family, the type, the protocol and the namespace that are wanted. */
+/* Only a new socket of the wanted family, type, protocol and namespace passes. */
 static void socket_check(bool uring)
 {
 	struct io *io = open_io(uring);

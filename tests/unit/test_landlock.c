@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Landlock without the system call filter, which would refuse these calls by itself. */
+/* Landlock without the filter of system calls, which would refuse these calls by itself. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ static int result(long r)
 	return r < 0 ? errno : 0;
 }
 
-/* Version of Landlock in the kernel; none: skipped. */
+/* The kernel's version of Landlock. Without Landlock the test is skipped. */
 static long landlock_abi(void)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, 1);
@@ -36,7 +36,8 @@ static long landlock_abi(void)
 	return abi;
 }
 
-/* 0: as it should be. */
+/* Runs what() in a process of its own, since Landlock cannot be taken back. Returns what it
+ * returned; 0: everything was as it should be. */
 static int in_process(int (*what)(void))
 {
 	int status;
@@ -83,7 +84,7 @@ static int bind_tcp(void)
 	return result(bind(fd, (struct sockaddr *)&any, sizeof(any)));
 }
 
-/* Nobody listens there. */
+/* Connects to a port on which nobody listens. */
 static int connect_tcp(void)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET,
@@ -123,7 +124,7 @@ static void test_landlock_tcp(void **state)
 	assert_int_equal(in_process(with_tcp), 0);
 }
 
-/* An abstract socket of a process that is not under Landlock. */
+/* The address of an abstract socket of a process that is not under Landlock. */
 static struct sockaddr_un abstract;
 static socklen_t abstract_len;
 
@@ -142,7 +143,7 @@ static int without_others(void)
 		return 1;
 	if (connect_abstract() != EPERM || result(kill(getppid(), 0)) != EPERM)
 		return 2;
-	return result(kill(getpid(), 0)); /* abort(3) */
+	return result(kill(getpid(), 0)); /* as abort(3) does */
 }
 
 static int with_signals(void)
@@ -159,7 +160,8 @@ static void test_landlock_scopes(void **state)
 	(void)state;
 	abstract = (struct sockaddr_un){.sun_family = AF_UNIX};
 	abstract_len = sizeof(sa_family_t);
-	assert_int_equal(bind(fd, (struct sockaddr *)&abstract, abstract_len), 0); /* any name */
+	assert_int_equal(bind(fd, (struct sockaddr *)&abstract, abstract_len),
+			 0); /* the kernel chooses the name */
 	assert_int_equal(listen(fd, 1), 0);
 	abstract_len = sizeof(abstract);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&abstract, &abstract_len), 0);
@@ -171,7 +173,7 @@ static void test_landlock_scopes(void **state)
 	close(fd);
 }
 
-/* What the parent keeps: a directory to write in. */
+/* The parent may write in one directory. */
 
 static char outer[64], inner[96];
 
@@ -209,7 +211,7 @@ static int write_in_one_directory(void)
 		return 6;
 	if (result(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)) != EPERM)
 		return 7;
-	if (rmdir(inner)) /* as the state directory goes at the end */
+	if (rmdir(inner)) /* as the state directory is removed at the end */
 		return 8;
 	execl("/bin/true", "true", NULL);
 	return 9;

@@ -75,7 +75,7 @@ static void test_signals_reach_the_command(void **state)
 			 43);
 }
 
-/* Strangers that end first are reaped and do not end the wait. */
+/* Other children that end first are reaped, and do not end the wait. */
 static void test_other_children(void **state)
 {
 	struct err e;
@@ -112,7 +112,8 @@ static void test_listen_pid(void **state)
 	unsetenv("LISTEN_PID");
 }
 
-/* What was typed on the terminal has reached the command already. */
+/* The kernel sends the signals of the terminal's keys to the command, too: they are not passed on.
+ */
 static void test_shared_signals(void **state)
 {
 	(void)state;
@@ -186,7 +187,7 @@ static void test_hints(void **state)
 	write_text(in_scratch("user/max_user_namespaces"), "1000\n");
 	write_text(in_scratch("kernel/unprivileged_userns_clone"), "1\n");
 	assert_string_equal(hint(-EPERM), "");
-	/* No space, but not for want of namespaces. */
+	/* There is no space, but not since namespaces are used up. */
 	assert_string_equal(hint(-ENOSPC), "");
 	write_text(in_scratch("user/max_user_namespaces"), "0\n");
 	assert_non_null(strstr(hint(-ENOSPC), "sysctl -w user.max_user_namespaces=28633"));
@@ -207,7 +208,8 @@ static void test_used_up_hints(void **state)
 		       "sysctl -w user.max_net_namespaces=28633 "));
 	write_text(in_scratch("user/max_net_namespaces"), "20000\n");
 	assert_non_null(strstr(hint_used_up(-ENOSPC, sysctl), "user.max_net_namespaces=40000 "));
-	/* Raising this one would not help. */
+	/* Raising this limit would not help: an outer user namespace has the limit that was
+	 * reached. */
 	write_text(in_scratch("user/max_net_namespaces"), "2147483647\n");
 	assert_non_null(strstr(hint_used_up(-ENOSPC, sysctl), "outer user namespace"));
 	assert_null(strstr(hint_used_up(-ENOSPC, sysctl), "sysctl -w"));
@@ -223,7 +225,7 @@ static void test_apparmor_hint(void **state)
 	assert_string_equal(hint(-ENOENT), "");
 }
 
-/* What is to be pasted, without the lines around it. */
+/* Finds in the hint the text to be pasted, and the name of its file. */
 static void profile_of_hint(char *text, char **name, char **profile)
 {
 	*name = strstr(text, "> /etc/apparmor.d/");
@@ -235,7 +237,7 @@ static void profile_of_hint(char *text, char **name, char **profile)
 	*strstr(*profile, "EOT\n") = '\0';
 }
 
-/* The profile that is installed and the one that is told are the same. */
+/* The hint shows the profile that is installed. */
 static void test_apparmor_profile(void **state)
 {
 	const char *path = getenv("RK_APPARMOR_PROFILE"), *exe = getenv("RK_INSTALLED");
@@ -280,7 +282,7 @@ static void test_hosts(void **state)
 	assert_int_equal(etcfiles_hosts("127.0.0.1 localhost\n", "box", buf, 40), -ENOBUFS);
 }
 
-/* The rest runs as root of namespaces of the test's own, in a process of its own each. */
+/* The following tests run as root of namespaces, each in a process of its own. */
 static void in_namespaces(int (*fn)(void))
 {
 	int status;
@@ -342,7 +344,7 @@ static int do_propagation(void)
 	return 0;
 }
 
-/* Root of a user namespace that may not have any more of a kind. */
+/* Runs as root of a user namespace, in which no more namespaces of a kind may be made. */
 static int do_use_up(void)
 {
 	const int all = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS;

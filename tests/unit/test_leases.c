@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ports that end with the connection that asked for them. */
+/* Ports that go when the connection ends on which they were asked for. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@ static void test_lease_ends_with_its_connection(void **state)
 	int fd = post_leased(LEASED("1")), other = post_leased(LEASED("2"));
 
 	(void)state;
-	/* More on one connection, with a lease and without. */
+	/* More ports on the same connection, with a lease and without. */
 	assert_has(ask(fd, post_request("/v1/ports", LEASED("3"))), PORT_OF("3", "3"));
 	assert_has(ask(fd, post_request("/v1/ports", SPEC_OF("4"))), PORT_OF("4", "4"));
 	close(fd);
@@ -49,7 +49,7 @@ static void test_lease_of_a_removed_port(void **state)
 	assert_int_equal(drv.removed, 1);
 }
 
-/* The client goes while the driver works on its port. */
+/* The client goes while the driver is still at work on its port. */
 static void test_lease_of_a_client_that_leaves(void **state)
 {
 	int fd = dial();
@@ -104,7 +104,8 @@ static void test_lease_refused(void **state)
 	assert_list("[{\"id\":1,");
 }
 
-/* Silence, and others who want to connect, end other connections. */
+/* Other connections end when nothing is sent for long, or when others want to connect. A connection
+ * with a lease does not. */
 static void test_lease_outlasts_silence(void **state)
 {
 	int leased = post_leased(LEASED("1")), idle = dial(), fds[2 * LIMIT_API_CONNECTIONS];
@@ -123,7 +124,7 @@ static void test_lease_outlasts_silence(void **state)
 	assert_has(ask(leased, "GET /v1/ports HTTP/1.1\r\nHost: x\r\n\r\n"), "{\"id\":1,");
 	for (int i = 0; i < 2 * LIMIT_API_CONNECTIONS; i++)
 		close(fds[i]);
-	/* Without its port it is like others. */
+	/* Without its port the connection is like others. */
 	assert_has(ask(leased, "DELETE /v1/ports/1 HTTP/1.1\r\nHost: x\r\n\r\n"), " 200 ");
 	later_s *= 2;
 	turn(20);
@@ -132,7 +133,8 @@ static void test_lease_outlasts_silence(void **state)
 	later_s = 0;
 }
 
-/* Half of the descriptors. There are enough of them for those that this process was born with. */
+/* Leases may take half of the descriptors. The limit is high enough for the descriptors that this
+ * process began with. */
 static void test_lease_limit(void **state)
 {
 	struct rlimit before, few = {.rlim_cur = 100};
@@ -161,7 +163,7 @@ static void test_lease_at_the_end(void **state)
 {
 	(void)state;
 	post_leased(LEASED("1"));
-	/* teardown closes the server */
+	/* the test's teardown closes the server */
 }
 
 int main(void)

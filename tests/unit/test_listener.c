@@ -10,7 +10,7 @@
 
 /* Ports of a worker: pausing, resuming, closing. */
 
-/* A connection that failed before it was accepted concerns nobody else. */
+/* A connection that has failed before it is accepted does not pause its port. */
 static void test_failed_connections_pause_nothing(void **state)
 {
 	static const int errors[] = {-ECONNABORTED, -EPROTO, -ENETUNREACH, -EPERM};
@@ -34,7 +34,8 @@ static void test_failed_connections_pause_nothing(void **state)
 	world_close(&x);
 }
 
-/* What waits in the backlog is accepted as soon as a flow has ended, not when the pause is over. */
+/* Connections in the backlog are accepted as soon as a flow has ended, and not only when the pause
+ * is over. */
 static void test_ended_flow_ends_the_pause(void **state)
 {
 	int clients[14];
@@ -53,7 +54,7 @@ static void test_ended_flow_ends_the_pause(void **state)
 	settle(&x);
 	accepted = x.stats.tcp_accepted;
 	assert_true(accepted < 14 && x.stats.accept_paused > 0);
-	pass(&x, 101 * MS_NS); /* a new pause has just begun */
+	pass(&x, 101 * MS_NS); /* a new pause begins */
 	start_ns = sim_now(x.sim);
 	for (int i = 0; i < 4; i++)
 		sim_far_reset(x.sim, clients[i]);
@@ -66,7 +67,7 @@ static void test_ended_flow_ends_the_pause(void **state)
 	world_close(&x);
 }
 
-/* A removed port that is paused is closed like any other. */
+/* A port that is removed while it is paused is closed like any other. */
 static void test_paused_port_is_removed(void **state)
 {
 	struct world x;
@@ -87,7 +88,7 @@ static void test_paused_port_is_removed(void **state)
 	world_close(&x);
 }
 
-/* The counters of a port's slot start from 0, unless another socket of the port has begun. */
+/* A new port's counters start from 0, unless another socket of the port has begun to count. */
 static void test_slot_of_an_earlier_port(void **state)
 {
 	struct dp_msg msg;
@@ -111,7 +112,8 @@ static void test_slot_of_an_earlier_port(void **state)
 	world_close(&x);
 }
 
-/* Completions for an earlier port of the slot: their connection or buffer is given back. */
+/* Completions for an earlier port of the slot are dropped, and their connection or buffer is given
+ * back. */
 static void test_completion_of_an_earlier_port(void **state)
 {
 	struct world x;
@@ -137,8 +139,8 @@ static void test_completion_of_an_earlier_port(void **state)
 	world_close(&x);
 }
 
-/* A port whose closing takes long keeps a place for its answer, while a parent that does not read
- * sends request after request. */
+/* Closing a port takes long, while the parent reads nothing and sends request after request. The
+ * port keeps a place for its answer. */
 static void test_slow_removal_keeps_its_place(void **state)
 {
 	struct dp_msg answer;

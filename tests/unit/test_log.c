@@ -20,7 +20,8 @@
 
 static int real_stderr = -1;
 
-/* fd becomes standard error; -1: as it was. A write that waits ends the test. */
+/* Makes fd standard error; -1: the real one again. If a write to it blocks, an alarm ends the test.
+ */
 static void redirect(int fd)
 {
 	if (real_stderr < 0)
@@ -30,7 +31,7 @@ static void redirect(int fd)
 	alarm(fd < 0 ? 0 : 60);
 }
 
-/* All there is to read. */
+/* Everything that can be read from fd now. */
 static const char *drained(int fd)
 {
 	static char text[1 << 20];
@@ -44,7 +45,7 @@ static const char *drained(int fd)
 	return text;
 }
 
-/* What say() writes to stderr. */
+/* Returns what say() writes to stderr. */
 static const char *said(void (*say)(void))
 {
 	const char *text;
@@ -134,7 +135,8 @@ static unsigned count(const char *text, const char *word)
 	return n;
 }
 
-/* Nobody reads, then somebody does: what went is whole, and the next line says how many did not. */
+/* Nobody reads for a while. The lines that went out are whole. When somebody reads again, the next
+ * line says how many were lost. */
 static void check_full(int in, int out)
 {
 	const char *text;
@@ -167,13 +169,13 @@ static void test_full_pipe(void **state)
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
 	check_full(fds[0], fds[1]);
-	/* The other holders of the pipe have it as it was. */
+	/* Others who hold the pipe find it in the mode that it had. */
 	assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0);
 	close(fds[0]);
 	close(fds[1]);
 }
 
-/* Of another user: it cannot be opened again. */
+/* The pipe is another user's, so it cannot be opened again to set a mode of our own. */
 static void test_full_pipe_of_another_user(void **state)
 {
 	int fds[2];
@@ -238,7 +240,7 @@ static void test_errors(void **state)
 	assert_string_equal(e.msg, "step 2: open x: No such file or directory");
 	assert_int_equal(err_set(&e, -EINVAL, "%05000d", 1), -EINVAL);
 	assert_int_equal(strlen(e.msg), sizeof(e.msg) - 1);
-	/* Nobody wants to know. */
+	/* The caller passes no place for a message. */
 	assert_int_equal(err_set(NULL, -EINVAL, "x"), -EINVAL);
 	assert_int_equal(err_errno(NULL, -EINVAL, "x"), -EINVAL);
 	assert_int_equal(err_wrap(NULL, -EINVAL, "x"), -EINVAL);

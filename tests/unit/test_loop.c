@@ -67,7 +67,7 @@ static void test_readable(void **state)
 	assert_int_equal(calls_a, 0);
 	assert_int_equal(write(a[1], "x", 1), 1);
 	turn(-1);
-	turn(-1); /* level-triggered: nobody has read it */
+	turn(-1); /* level-triggered: the byte has not been read */
 	assert_int_equal(calls_a, 2);
 	assert_int_equal(events_a, EPOLLIN);
 	assert_int_equal(loop_source_set_events(src_a, 0), 0);
@@ -101,7 +101,7 @@ static void remove_both(void *arg, uint32_t events)
 	loop_remove(src_b);
 }
 
-/* Both are ready in the same turn; whichever comes first removes the other. */
+/* Both pipes are ready in the same turn. The one that is looked at first removes the other. */
 static void test_removed_from_within(void **state)
 {
 	(void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* netif.c in a user and network namespace of the test's own; what it did is read back from
- * getifaddrs and /proc/net, not through netlink of our own. */
+/* netif.c in a user and network namespace of the test's own. What it did is read back from
+ * getifaddrs and /proc/net, and not through our own netlink code. */
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
@@ -103,7 +103,7 @@ static bool has_address(const char *ifname, const char *ip, int prefix_len)
 	return found;
 }
 
-/* The gateway of the IPv4 default route on ifname. */
+/* Whether ifname has this gateway as its IPv4 default route. */
 static bool has_default_route(const char *ifname, const char *gateway)
 {
 	auto_file FILE *f = fopen("/proc/self/net/route", "re");
@@ -124,7 +124,7 @@ static bool has_default_route(const char *ifname, const char *gateway)
 	return false;
 }
 
-/* Lines of ipv6_route: destination, its length, source, its length, next hop, ... device. */
+/* A line of ipv6_route has destination, its length, source, its length, next hop, ... device. */
 static bool has_default_route6(const char *ifname, const char *gateway_hex)
 {
 	auto_file FILE *f = fopen("/proc/self/net/ipv6_route", "re");
@@ -148,7 +148,7 @@ static void test_loopback_up(void **state)
 	assert_int_equal(netif_loopback_up(&e), 0);
 	assert_true(flags_of("lo", NULL) & IFF_UP);
 	assert_true(has_address("lo", "127.0.0.1", 8));
-	/* once more is no error: the child of a restarted set-up does it again */
+	/* a second time is no error: a set-up that is repeated does it again */
 	assert_int_equal(netif_loopback_up(&e), 0);
 }
 
@@ -213,8 +213,8 @@ static void test_readdress(void **state)
 	readdress(&other_net, &no_gateway);
 	assert_true(has_address("tap0", "10.0.4.6", 16));
 	assert_false(has_default_route("tap0", "10.0.0.1"));
-	readdress(&other_net, &a);	  /* the route is gone already */
-	readdress(&same_net, &other_net); /* so is the address: the one that is there stays */
+	readdress(&other_net, &a);	  /* the route has gone already */
+	readdress(&same_net, &other_net); /* so has the address: the one that is there stays */
 	assert_true(has_address("tap0", "10.0.4.6", 16));
 	assert_int_equal(netif_readdress(&other_net, &nonsense, &e), -EINVAL);
 	nonsense.ifname = "tap1";
@@ -253,7 +253,7 @@ static void test_ipv6_switched_off(void **state)
 	assert_true(has_address("tap0", "fd00::100", 64));
 }
 
-/* An IPv6 address must be usable at once: no duplicate address detection. */
+/* An IPv6 address must be usable at once, so there is no duplicate address detection. */
 static void test_ipv6_not_tentative(void **state)
 {
 	struct netif_config c = {.ifname = "tap0", .ip = "fd00::100", .prefix_len = 64};
@@ -337,8 +337,8 @@ static void test_tap_names(void **state)
 	need_tun();
 	assert_int_equal(netif_tap_create("fifteen-letters", &e), 0);
 	assert_true(if_nametoindex("fifteen-letters") > 0);
-	/* TUNSETIFF takes a name that exists when it is a persistent tap; another kind it refuses
-	 */
+	/* TUNSETIFF takes the name of an existing persistent tap, and refuses that of another kind
+	 * of interface. */
 	assert_true(netif_tap_create("lo", &e) < 0);
 	assert_non_null(strstr(e.msg, "cannot make tap device lo: TUNSETIFF"));
 }

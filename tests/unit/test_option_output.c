@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the options have us print: help, versions, warnings, and with --debug what they came to. */
+/* What is printed for options: help, versions, warnings, and with --debug the resolved options. */
 #include "cmocka_all.h"
 
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "config.h"
 #include "option_line.h"
 
-/* What fn writes to stdout or stderr. */
+/* Returns what fn writes to stdout or stderr. */
 static const char *captured(int fd, void (*fn)(const void *), const void *arg)
 {
 	static char buf[32768];
@@ -69,7 +69,7 @@ static void warns_not(const char *line, const char *say)
 		fail_msg("%s: \"%s\" says \"%s\"", line, text, say);
 }
 
-/* Every option of one network's, with that network and with others. */
+/* The options that are for one network, each with that network and with others. */
 static void test_options_of_other_networks(void **state)
 {
 	static const struct {
@@ -95,7 +95,7 @@ static void test_options_of_other_networks(void **state)
 				 rows[i].net);
 			(strcmp(nets[n], rows[i].net) ? warns : warns_not)(line, say);
 		}
-	/* What dockerd-rootless.sh says whatever the network is. */
+	/* dockerd-rootless.sh gives these options whatever the network is. */
 	warns_not("--net=pasta --slirp4netns-sandbox=auto --slirp4netns-seccomp=auto true",
 		  "no effect");
 	warns_not("--net=none --slirp4netns-sandbox=false true", "no effect");
@@ -147,7 +147,7 @@ static void test_warnings(void **state)
 		warns_not("true", "running as the root user");
 }
 
-/* --debug says what the options came to, on stderr; without it nothing is said. */
+/* With --debug the resolved options go to stderr. Without it nothing does. */
 static void test_debug(void **state)
 {
 	(void)state;

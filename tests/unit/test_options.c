@@ -96,7 +96,7 @@ static void test_command(void **state)
 	struct options o = good("--pidns false --mtu=1400 x");
 
 	(void)state;
-	/* a boolean does not take the next word */
+	/* a boolean option does not take the next word */
 	assert_true(o.pidns);
 	assert_string_equal(o.command[0], "false");
 	assert_string_equal(o.command[1], "--mtu=1400");
@@ -220,7 +220,7 @@ static void test_cidr(void **state)
 	(void)state;
 	assert_string_equal(o.cidr, "10.0.3.0/24");
 	options_free(&o);
-	o = good("--net=host --cidr= true"); /* as if not given */
+	o = good("--net=host --cidr= true"); /* an empty value counts as none */
 	assert_null(o.cidr);
 	options_free(&o);
 	bad("--cidr=10.0.3.0/24 true", "custom cidr is supported only for --net=slirp4netns");
@@ -317,7 +317,7 @@ static void test_copy_up(void **state)
 	assert_string_equal(o.copy_up[3], "/b");
 	assert_string_equal(o.copy_up[4], "/x,y");
 	options_free(&o);
-	options_free(&o); /* once more does no harm */
+	options_free(&o); /* a second time does no harm */
 	bad("--copy-up= true", "it must be a directory");
 	bad("--copy-up=/etc --copy-up-mode=overlay true",
 	    "invalid value \"overlay\" for --copy-up-mode: it must be tmpfs+symlink");
@@ -474,7 +474,7 @@ static void test_dataplane(void **state)
 	bad("--udp-timeout=soon true", "it must be seconds or a duration like 90s or 1m30s");
 }
 
-/* Nothing is checked and no command is needed when something is only to be printed. */
+/* When something is only to be printed, nothing is checked, and no command is needed. */
 static void test_informational(void **state)
 {
 	struct options o = good("--help");
@@ -498,7 +498,7 @@ static void test_informational(void **state)
 	bad("--help --nonsense", "flag provided but not defined");
 }
 
-/* Every row is whole: a forgotten row would be all zeros. */
+/* Each option has a full row. A row that was forgotten would be all zeros. */
 static void test_table(void **state)
 {
 	(void)state;

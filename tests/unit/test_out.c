@@ -11,10 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * Connections on their way out against the simulated kernel: packets in the queue and their
- * verdicts, connects that succeed, fail and hang, connections that come early, late or never.
- */
+/* Connections on their way out, against the simulated kernel: packets in the queue and their
+ * verdicts, connects that succeed, fail and hang, and clients that come early, late or never. */
 
 static void test_connects_before_the_client_is_accepted(void **state)
 {
@@ -154,7 +152,7 @@ static void test_silence_is_answered_with_silence(void **state)
 		held = again;
 	}
 	assert_int_equal(o.x.stats.out_tcp_pending, 1);
-	pass(&o.x, 16 * SECOND_NS); /* the next one would come now */
+	pass(&o.x, 16 * SECOND_NS); /* the client would repeat its packet now */
 	assert_int_equal(o.x.stats.out_tcp_pending, 1);
 	pass(&o.x, 30 * SECOND_NS);
 	expect_verdict(&o, held, NF_DROP, 0);
@@ -177,7 +175,7 @@ static void test_repeated_packets(void **state)
 	/* The later packet is held: the earlier one may be gone, judged by another data plane. */
 	second = syn(&o, 4000, 80);
 	expect_verdict(&o, first, NF_DROP, 0);
-	/* The client has given up and begins anew from the same port. */
+	/* The client has given up, and begins anew from the same port. */
 	anew = syn_to(&o, 4000, SERVER, 80, 8);
 	expect_verdict(&o, second, NF_DROP, 0);
 	expect_no_verdict(&o);
@@ -269,7 +267,7 @@ static void test_flood_gives_way(void **state)
 		assert_int_equal(v.verdict, NF_DROP);
 	assert_true(o.x.stats.out_tcp_evicted > 0);
 	assert_in_range(o.x.stats.out_tcp_pending, 8, 16);
-	/* A connect that is answered still gets through. */
+	/* A connect that is answered gets through all the same. */
 	packet = syn(&o, 4000, 80);
 	for (bool found = false; !found; turn(&o.x))
 		while (next_verdict(&o, &v))
@@ -375,7 +373,7 @@ struct client {
 	uint16_t port; /* of the server, its own is 1000 more */
 	uint32_t seq;
 	bool let_through, refused, over;
-	int far, server; /* -1: not there yet */
+	int far, server; /* far ends; -1: there is none yet */
 	size_t sent, received;
 };
 
@@ -448,7 +446,7 @@ static void run_random(uint64_t seed)
 		turn(&o.x);
 		take_verdicts(&o, clients, owner);
 	}
-	/* A packet that came late has made a connection that nobody takes. */
+	/* A packet that came late may have made a connection that no client takes. */
 	pass(&o.x, 60 * SECOND_NS);
 	take_verdicts(&o, clients, owner);
 	for (uint32_t i = 0; i < CLIENTS; i++)

@@ -11,8 +11,8 @@
 
 #include "base/limits.h"
 
-/* Pings on their way out against the simulated kernel: a client inside, the worker's ping sockets,
- * and the answers that come to them. */
+/* Pings on their way out, against the simulated kernel: a client inside, the worker's ping sockets,
+ * and the answers to them. */
 
 /* The id in a ping socket's messages is the kernel's own, not the client's. */
 #define KERNELS_ID 999
@@ -159,7 +159,7 @@ static void test_answers_alone_are_passed_on(void **state)
 	out_world_close(&o);
 }
 
-/* The router's own addresses are answered by its kernel, before the queue. */
+/* The router's kernel answers for the router's own addresses, before the queue. */
 static void test_nowhere_but_the_world(void **state)
 {
 	struct out_world o;
@@ -183,7 +183,7 @@ static void test_sockets_expire(void **state)
 	ping(&o, SERVER, 7, 1);
 	fd = requested(&o, SERVER, 1);
 	pass(&o.x, 9000 * MS_NS);
-	ping(&o, SERVER, 7, 2); /* in use */
+	ping(&o, SERVER, 7, 2); /* the socket is in use */
 	assert_int_equal(requested(&o, SERVER, 2), fd);
 	pass(&o.x, 9000 * MS_NS);
 	pong(&o, fd, REPLY, 2);
@@ -193,7 +193,7 @@ static void test_sockets_expire(void **state)
 	out_world_close(&o);
 }
 
-/* When all places are taken, the socket that was unused for longest makes room. */
+/* When all slots are taken, the socket that was unused for longest makes room. */
 static void test_flood_gives_way(void **state)
 {
 	struct out_world o;
@@ -206,7 +206,8 @@ static void test_flood_gives_way(void **state)
 		newest = requested(&o, SERVER, 1);
 	}
 	assert_int_equal(o.x.w->out.fds, LIMIT_OUT_PINGS);
-	/* The first request finds no place yet: a slot is free once its operation has ended. */
+	/* The first request finds no slot yet, since one is free only when its operation has ended.
+	 */
 	ping(&o, SERVER, 1000, 1);
 	expect_nothing_sent(&o);
 	ping(&o, SERVER, 1000, 2);
