@@ -78,7 +78,7 @@ int netns_box_run(const struct netns_box *s, int (*fn)(void *arg), void *arg)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		alarm(100); /* a module that is loaded takes its time on a slow machine */
+		alarm(100); /* loading a module takes long on a slow machine */
 		if (setns(s->userns_fd, CLONE_NEWUSER) < 0 || setns(s->netns_fd, CLONE_NEWNET) < 0)
 			_exit(99);
 		_exit(fn(arg));

@@ -17,7 +17,7 @@ static void walk(const char *path, struct dirwalk *w)
 		fail_msg("%s", e.msg);
 }
 
-/* Leads to the directory of this name, with so many new at the end. */
+/* The path leads to the directory of this name, and `made` directories on the way are new. */
 static void leads_to(const char *path, const char *name, unsigned made)
 {
 	char found[PATH_MAX];
@@ -68,7 +68,7 @@ static void test_too_long(void **state)
 	fails(path, -ENAMETOOLONG, "xxx...");
 	path[NAME_MAX + 1] = '\0';
 	fails(path, -ENAMETOOLONG, "File name too long");
-	/* Whose target does not fit before what is left. */
+	/* The link's target does not fit before the rest of the path. */
 	memset(path, '/', sizeof(path));
 	memcpy(path, "t/", 2);
 	path[PATH_MAX - 100] = '\0';
@@ -88,7 +88,7 @@ static void test_what_is_no_directory(void **state)
 	fails("/proc/self/nowhere", -ENOENT, "mkdir nowhere");
 }
 
-/* The number of links that are followed is that of the kernel. */
+/* As many links are followed as the kernel follows. */
 static void test_links(void **state)
 {
 	char name[16], target[16];
@@ -127,7 +127,7 @@ static void test_owners(void **state)
 	assert_int_equal(symlink("x", in_scratch("open/link")), 0);
 	assert_int_equal(lchown(in_scratch("open/link"), NEIGHBOUR, NEIGHBOUR), 0);
 	fails(in_scratch("open/link"), -EPERM, "not followed");
-	assert_int_equal(lchown(in_scratch("open/link"), 65534, 65534), 0); /* nobody */
+	assert_int_equal(lchown(in_scratch("open/link"), 65534, 65534), 0); /* the user nobody */
 	fails(in_scratch("open/link"), -EPERM, "not followed");
 	assert_int_equal(chown(in_scratch("open/x"), NEIGHBOUR, NEIGHBOUR), 0);
 	fails(in_scratch("open/x/deep"), -EPERM, "another user");
@@ -148,13 +148,13 @@ static void test_undo(void **state)
 	assert_int_equal(w.fd, -1);
 	assert_false(path_exists(in_scratch("old/a")));
 	assert_true(path_exists(in_scratch("old")));
-	/* Up to what somebody else has put there. */
+	/* Directories are removed up to the one in which somebody else has put a file. */
 	walk(in_scratch("old/a/b/c"), &w);
 	write_text(in_scratch("old/a/file"), "");
 	dirwalk_undo(&w);
 	assert_false(path_exists(in_scratch("old/a/b")));
 	assert_true(path_exists(in_scratch("old/a/file")));
-	/* What it cannot finish it undoes by itself. */
+	/* A walk that fails removes what it has made. */
 	memset(name, 'x', sizeof(name));
 	memcpy(name, "new/deep/", 9);
 	name[sizeof(name) - 1] = '\0';
@@ -176,7 +176,7 @@ static void test_rmdir(void **state)
 	write_text(in_scratch("d/file"), "");
 	assert_int_equal(dirwalk_rmdir(w.fd, path), -ENOTEMPTY);
 	assert_int_equal(unlink(in_scratch("d/file")), 0);
-	/* Another one has taken the name: that is not ours to remove. */
+	/* Another directory has taken the name. It is not ours to remove. */
 	assert_int_equal(rename(path, in_scratch("away")), 0);
 	make_dir(in_scratch("d"));
 	assert_int_equal(dirwalk_rmdir(w.fd, path), -ENOENT);

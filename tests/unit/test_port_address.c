@@ -42,8 +42,8 @@ static void leads(const char *text, const char *listen, const char *target, cons
 	assert_string_equal(print(&port.target2, buf, sizeof(buf)), target2);
 }
 
-/* Without a child IP a parent IP is looked for in the namespace when it is a loopback address, and
- * no other: the host's addresses mean nothing there. */
+/* Without a child IP a port leads to the same address inside if its parent IP is a loopback
+ * address. Other addresses of the host mean nothing in the namespace. */
 static void test_where_ports_lead(void **state)
 {
 	(void)state;
@@ -63,7 +63,7 @@ static void test_where_ports_lead(void **state)
 	leads("[2001:db8::1]:1:80/udp", "[2001:db8::1]:1", "127.0.0.1:80", "[::1]:80");
 }
 
-/* A child IP is taken at its word. */
+/* A child IP is used as it is given. */
 static void test_child_ips(void **state)
 {
 	(void)state;

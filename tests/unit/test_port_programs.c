@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the port drivers say to socat, to pesto and to slirp4netns, and what they make of the
- * answers. */
+/* What the port drivers send to socat, pesto and slirp4netns, and how the answers are understood.
+ */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -83,7 +83,7 @@ static void test_mapped_addresses(void **state)
 	assert_string_equal(port_address_unmapped("", buf), "");
 }
 
-/* The longest addresses there are fit. */
+/* The longest possible addresses fit. */
 static void test_socat_longest(void **state)
 {
 	const char *ip = "fedc:ba98:7654:3210:fedc:ba98:7654:3210";
@@ -206,7 +206,7 @@ static void test_no_answers(void **state)
 	assert_non_null(strstr(e.msg, "without an answer"));
 }
 
-/* The rule for it, or why there is none. */
+/* Returns the rule for a port, or why there is none. */
 static const char *pesto_says(const char *text, bool ipv6)
 {
 	static struct pesto_command cmd;
@@ -228,7 +228,8 @@ static const char *pesto_says(const char *text, bool ipv6)
 static void test_pesto_rules(void **state)
 {
 	static const struct {
-		const char *spec, *ipv4, *ipv6; /* without and with --ipv6; NULL: the same */
+		const char *spec, *ipv4,
+			*ipv6; /* without and with --ipv6; NULL: the same as without */
 	} rows[] = {
 		{"127.0.0.1:8080:80/tcp", "--tcp-ports=127.0.0.1/8080:80", NULL},
 		{"127.0.0.1:8080:10.0.2.100:80/tcp4", "--tcp-ports=127.0.0.1/8080:80", NULL},

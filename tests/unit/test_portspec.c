@@ -12,7 +12,7 @@ static void test_good_specs(void **state)
 	static const struct {
 		const char *text;
 		struct port_spec want;
-		const char *canonical; /* NULL: as text */
+		const char *canonical; /* NULL: the same as text */
 	} cases[] = {
 		{"127.0.0.1:8080:80/tcp",
 		 {"tcp", "127.0.0.1", "", 8080, 80, .child_listen_ip = ""},
@@ -35,7 +35,7 @@ static void test_good_specs(void **state)
 		 "127.0.0.1:1:2/sctp"},
 		{"127.0.0.1:0:80/tcp",
 		 {"tcp", "127.0.0.1", "", 0, 80, .child_listen_ip = ""},
-		 NULL}, /* the server says why not */
+		 NULL}, /* the message is the server's */
 		{"127.0.0.1:99999:80/tcp",
 		 {"tcp", "127.0.0.1", "", 99999, 80, .child_listen_ip = ""},
 		 NULL},
@@ -62,7 +62,7 @@ static void test_good_specs(void **state)
 static void test_bad_specs(void **state)
 {
 	static const struct {
-		const char *text, *want; /* what the message begins with */
+		const char *text, *want; /* the beginning of the message */
 	} cases[] = {
 		{"bad", "missing proto in PortSpec string: \"bad\""},
 		{"", "missing proto in PortSpec string: \"\""},

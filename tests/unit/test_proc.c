@@ -42,7 +42,8 @@ static void test_run(void **state)
 	assert_string_equal(e.msg, "sh failed (signal: killed): one two");
 }
 
-/* More output than room, and than a pipe holds: cut, not stuck. */
+/* There is more output than room for it, and more than a pipe holds. It is cut, and nothing blocks.
+ */
 static void test_much_output(void **state)
 {
 	char out[16];
@@ -95,7 +96,7 @@ static void test_abort(void **state)
 	close(stop[1]);
 }
 
-/* Two at once; both have written before either is finished. */
+/* Two programs run at the same time. Both have written before the output of either is read. */
 static void test_jobs_side_by_side(void **state)
 {
 	struct proc_job one, two;
@@ -160,7 +161,8 @@ static void test_what_the_process_gets(void **state)
 	assert_int_equal(
 		sscanf(text, "kept\nword\n%16[0-9a-f]\n%16[0-9a-f]\n1\n", blocked, ignored), 2);
 	assert_int_equal(strtoul(blocked, NULL, 16), 0);
-	/* 32 and 33 are the C library's: what GNU make starts has them ignored, for good. */
+	/* Signals 32 and 33 are the C library's. Programs that GNU make starts ignore them for
+	 * good. */
 	assert_int_equal(strtoul(ignored, NULL, 16) & ~(3UL << 31), 0);
 	close(in[0]);
 	close(out[0]);
@@ -174,8 +176,8 @@ static void start(struct proc *p, const char *const *argv)
 	assert_int_equal(proc_start(p, &spec, &e), 0);
 }
 
-/* Neither a signal to it nor one to the group that started it ends a shielded process; SIGKILL
- * does. */
+/* No signal but SIGKILL ends a shielded process, whether it goes to the process or to the group
+ * that started it. */
 static void test_shielded(void **state)
 {
 	const int sent[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGUSR1,
@@ -193,7 +195,8 @@ static void test_shielded(void **state)
 	assert_int_equal(getsid(p.pid), p.pid);
 	for (size_t i = 0; i < ARRAY_SIZE(sent); i++)
 		assert_int_equal(kill(p.pid, sent[i]), 0);
-	/* Had one of them ended it, it would be gone by the time that another process has run. */
+	/* If a signal had ended the process, it would be gone by the time that another one has run.
+	 */
 	assert_int_equal(proc_run(SH("true"), NULL, 0, 20000, &e), 0);
 	assert_int_equal(proc_reap(&p, &status), -EAGAIN);
 	assert_int_equal(kill(p.pid, SIGKILL), 0);
@@ -207,7 +210,7 @@ static void on_alarm(int sig)
 	(void)sig;
 }
 
-/* A signal while it waits does not take the limit away. */
+/* A signal during the wait does not cancel the time limit. */
 static void test_time_out_after_a_signal(void **state)
 {
 	struct sigaction sa = {.sa_handler = on_alarm}; /* without SA_RESTART */
@@ -232,10 +235,10 @@ static void test_end(void **state)
 	proc_end(&p, SIGKILL, 0);
 	assert_int_equal(p.pid, 0);
 	assert_int_equal(p.pidfd, -1);
-	proc_end(&p, SIGKILL, 0); /* nothing to end any more */
+	proc_end(&p, SIGKILL, 0); /* there is no process to end */
 	start(&p, SH("exec sleep 600"));
 	proc_end(&p, SIGTERM, 20000);
-	/* One that does not mind. */
+	/* A process that ignores SIGTERM. */
 	start(&p, SH("trap '' TERM; while :; do sleep 1; done"));
 	usleep(100000);
 	proc_end(&p, SIGTERM, 50);

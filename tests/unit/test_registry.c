@@ -27,7 +27,7 @@ static void test_find(void **state)
 	assert_null(port_driver_find("nonsense"));
 }
 
-/* Every driver that is said to be there is there. */
+/* Every driver that is named can be found. */
 static void test_named_means_there(void **state)
 {
 	char names[256], *rest = names, *name;
@@ -65,7 +65,7 @@ static void test_unknown(void **state)
 	assert_non_null(strstr(e.msg, "unknown port driver: x; available: none, builtin"));
 }
 
-/* Every pair, against a table: the expected words, or NULL where they go together. */
+/* All pairs of drivers. A table has the words of the refusal; NULL: they go together. */
 static void test_combinations(void **state)
 {
 	static const char *const nets[] = {"host", "none", "slirp4netns", "vpnkit", "pasta"};

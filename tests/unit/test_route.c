@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* route.c: the kernel's answers, and which containers count as neighbours, in a network namespace
- * of the test's own with a bridge, a gateway and an uplink. */
+/* route.c: how the kernel's answers are read, and which containers count as neighbours. A network
+ * namespace of the test's own has a bridge, a gateway and an uplink. */
 #include "cmocka_all.h"
 
 #include <errno.h>
@@ -54,7 +54,8 @@ static int run(const char *script)
 	return code;
 }
 
-/* A thread of the kernel's makes an IPv6 address local, some time after it has been added. */
+/* Waits until the address is local: a thread of the kernel makes it so, some time after it was
+ * added. */
 static bool becomes_local(const char *ip)
 {
 	struct route route;
@@ -102,7 +103,7 @@ static void test_ipv4(void **state)
 {
 	(void)state;
 	neighbour("172.17.0.2");
-	neighbour("172.18.255.1"); /* on the link, though no address of it is ours */
+	neighbour("172.18.255.1"); /* on the link, where we have no address */
 	no_neighbour("172.17.0.1", "172.17.0.1 is not the address of another machine");
 	no_neighbour("172.17.255.255", "172.17.255.255 is not the address of another machine");
 	no_neighbour("127.0.0.1", "127.0.0.1 is not the address of another machine");
@@ -124,13 +125,13 @@ static void test_ipv6(void **state)
 	no_neighbour("fd00:17::1", "fd00:17::1 is not the address of another machine");
 	no_neighbour("::1", "::1 is not the address of another machine");
 	no_neighbour("2001:db8::1", "2001:db8::1 is behind a gateway");
-	/* The uplink is known by its IPv4 address, the device is the same. */
+	/* The uplink is found by its IPv4 address, and the device is the same. */
 	no_neighbour("fd00:2::3", "fd00:2::3 is on the network outside of the namespace");
 	no_neighbour("fd00:3::1", "no route to fd00:3::1");
 	no_neighbour("fe80::1", "fe80::1 is an address of one link");
 }
 
-/* Without an uplink, or with one that is not there, only the rest is looked at. */
+/* Without an uplink, or with one that does not exist, only the route counts. */
 static void test_uplinks(void **state)
 {
 	static const char *const none[] = {NULL, "", "10.9.9.9", "x"};
@@ -164,18 +165,18 @@ static void test_answers_that_are_none(void **state)
 
 	(void)state;
 	assert_int_equal(route_read(buf, 0, &route), -EPROTO);
-	nlh->nlmsg_type = RTM_NEWROUTE; /* but nothing in it */
+	nlh->nlmsg_type = RTM_NEWROUTE; /* a route without content */
 	assert_int_equal(route_read(buf, nlh->nlmsg_len, &route), -EPROTO);
 	nlh = mnl_nlmsg_put_header(buf);
 	nlh->nlmsg_type = NLMSG_ERROR;
 	why = mnl_nlmsg_put_extra_header(nlh, sizeof(*why));
 	why->error = -ENETUNREACH;
 	assert_int_equal(route_read(buf, nlh->nlmsg_len, &route), -ENETUNREACH);
-	why->error = 0; /* an acknowledgement, which nobody asked for */
+	why->error = 0; /* an acknowledgement is no answer to a look-up */
 	assert_int_equal(route_read(buf, nlh->nlmsg_len, &route), -EPROTO);
 }
 
-/* An attribute of the wrong length is no number of a device. */
+/* An attribute of the wrong length is not the number of a device. */
 static void test_short_attribute(void **state)
 {
 	char buf[256];
@@ -193,7 +194,8 @@ static void test_short_attribute(void **state)
 	assert_true(route_read(buf, nlh->nlmsg_len, &route) < 0);
 }
 
-/* Root in there, so that ip(8) keeps the capabilities when it is executed. */
+/* The process is root in the namespace, so that ip(8) keeps its capabilities when it is executed.
+ */
 static void become_root(unsigned uid)
 {
 	FILE *f = fopen("/proc/self/uid_map", "we");

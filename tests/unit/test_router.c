@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ns/router.c: a command's namespace (the box) and a router's beside it, in a user namespace of the
- * test's own. That connections go where they should is tests/integration/test_net_builtin.py's to
- * show. */
+/* ns/router.c, with a command's namespace (the box) and a router's beside it, in a user namespace
+ * of the test's own. tests/integration/test_net_builtin.py shows that connections go where they
+ * should. */
 #include "cmocka_all.h"
 
 #include <cap-ng.h>
@@ -54,7 +54,8 @@ static int fails(const char *what, const struct err *e)
 	return 1;
 }
 
-/* The namespace of the box has an interface of this name: 0 or 1; else 2. */
+/* Whether the namespace of the box has an interface of this name: 0 or 1; 2: that cannot be told.
+ */
 static int box_has(const char *ifname)
 {
 	if (setns(box.netns_fd, CLONE_NEWNET) < 0)
@@ -107,7 +108,7 @@ static void test_set_up(void **state)
 	}
 }
 
-/* What a kernel without queues has. */
+/* As on a kernel without queues. */
 static void test_without_queue(void **state)
 {
 	struct router_config c = config(3, true);

@@ -23,11 +23,9 @@
 #include "base/array.h"
 #include "dataplane/sandbox.h"
 
-/*
- * What is left to the data plane and the broker once they are locked down: each attempt runs in a
- * process of its own that has locked itself down as the real one does. An attempt returns 0 when
- * it was allowed, or the errno.
- */
+/* What the data plane, the broker and others can still do once they are locked down. Each attempt
+ * runs in a process of its own, which has locked itself down as the real one does. An attempt
+ * returns 0 when it was allowed, or the errno. */
 
 static int result(long r)
 {
@@ -68,7 +66,7 @@ static int try_udp6_socket(void)
 	return result(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_UDP));
 }
 
-/* Whether this user may have one is another question (icmp(7), ping_group_range). */
+/* Whether this user may have a ping socket is another question (icmp(7), ping_group_range). */
 static int try_ping_socket(void)
 {
 	int code = result(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMP));
@@ -128,7 +126,7 @@ static int try_bind(void)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET};
 
-	/* Any descriptor does: it is the call that is refused. */
+	/* The descriptor does not matter: the call itself is refused. */
 	return result(bind(-1, (struct sockaddr *)&any, sizeof(any)));
 }
 
@@ -219,7 +217,7 @@ static int try_wait(void)
 	return result(waitpid(-1, NULL, WNOHANG));
 }
 
-/* What the guard is for: a process group that there is not. */
+/* The process group that the guard may signal. It does not exist. */
 #define GUARDED INT32_MAX
 
 static int try_kill_guarded(void)
@@ -262,10 +260,10 @@ static int lock_down(enum role role)
 	case GUARD:
 		code = sandbox_guard(GUARDED, &e);
 		break;
-	case SETUP: /* is started without new privileges */
+	case SETUP: /* this process is started with no_new_privs */
 		code = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : sandbox_setup(&e);
 		break;
-	default: /* so is the data plane, and Landlock wants that of an ordinary user */
+	default: /* the data plane is, too; Landlock demands it of an ordinary user */
 		code = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 		code = code ? code
 			    : sandbox_dataplane_files(role == PLANE_TRANSPARENT,
@@ -292,7 +290,7 @@ static int attempt(enum role role, int (*what)(void))
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
-/* It depends on the rights that there are. */
+/* The outcome depends on the rights of the test's user. */
 #define ANY (-1)
 
 __attribute__((unused)) static void test_system_calls(void **state)
@@ -364,7 +362,7 @@ __attribute__((unused)) static void test_system_calls(void **state)
 	}
 }
 
-/* Whether a set of capabilities has none but those of allowed. */
+/* Whether the set of capabilities in this line has only allowed ones. */
 static bool has_only(const char *line, uint64_t allowed)
 {
 	return !(strtoull(line + 8, NULL, 16) & ~allowed);
@@ -372,7 +370,7 @@ static bool has_only(const char *line, uint64_t allowed)
 
 static int read_status(enum role role)
 {
-	/* They may have these if they had them before. */
+	/* A process may keep these capabilities if it had them before. */
 	uint64_t allowed = role == BROKER   ? 1ull << CAP_NET_BIND_SERVICE
 			   : role == KEEPER ? 1ull << CAP_NET_ADMIN
 					    : 0;
@@ -380,7 +378,7 @@ static int read_status(enum role role)
 	FILE *f = fopen("/proc/self/status", "re");
 	unsigned found = 0;
 
-	/* It was opened before: what is read comes from the kernel now. */
+	/* The file was opened before the lock-down, and the kernel fills it when it is read. */
 	if (!f || lock_down(role))
 		return 255;
 	while (fgets(line, sizeof(line), f)) {
@@ -501,7 +499,7 @@ static void test_privileges_are_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-#ifndef RINGKIT_SANITIZED /* the sanitizers need more calls than are left to the product */
+#ifndef RINGKIT_SANITIZED /* the sanitizers need system calls that the product does not */
 		cmocka_unit_test(test_system_calls),
 		cmocka_unit_test(test_accepted_socket_is_connected_anew),
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slirp4netns driver against programs that behave badly: scripts that the test writes. The real
- * program is in test_slirp4netns_real.c. */
+/* The slirp4netns driver with programs that behave badly: scripts that the test writes.
+ * test_slirp4netns_real.c has the real program. */
 #include "cmocka_all.h"
 
 #include <dirent.h>
@@ -31,7 +31,8 @@
 static char dir[] = "/tmp/test_slirp4netns.XXXXXX";
 static char program[64], log_path[64];
 
-/* A program that answers --help with `help` and does `body` otherwise; its words go to a file. */
+/* Writes a program that answers --help with `help`, and does `body` otherwise. It writes its
+ * arguments to a file. */
 static void write_program(const char *help, const char *body)
 {
 	char text[2048];
@@ -120,7 +121,7 @@ static void test_too_old(void **state)
 	(void)state;
 	write_program(HELP_OLD, "echo 'unknown option' >&2; exit 1");
 	start_fails(&p, -ENOTSUP, "0.4.0 or later");
-	/* even when it seems to work */
+	/* even if the program seems to work */
 	write_program(HELP_OLD, READY);
 	start_fails(&p, -ENOTSUP, "0.4.0 or later");
 }
@@ -215,7 +216,7 @@ static void test_abort(void **state)
 	close(fds[0]);
 }
 
-/* More than a pipe holds, before it is ready and after. */
+/* The program writes more than a pipe holds, before it is ready and after. */
 static void test_talkative(void **state)
 {
 	struct net_params p = params_for(program);
@@ -318,7 +319,7 @@ static void test_tap_fails(void **state)
 	(void)state;
 	need_box(&box);
 	write_program(HELP_NEW, READY);
-	p.ifname = "lo"; /* is there, and is no tap */
+	p.ifname = "lo"; /* this interface exists, and is no tap */
 	t.netns_fd = box.netns_fd;
 	t.userns_fd = box.userns_fd;
 	assert_true(start(&p, &t, &drv, &result, &e) < 0);
@@ -474,7 +475,7 @@ static int count_fds(void)
 	return n;
 }
 
-/* Every way out gives back what it took. */
+/* However a start ends, it gives back what it took. */
 static void test_no_leaks(void **state)
 {
 	struct net_params p = params_for(program), missing = params_for("/nonexistent/x");
@@ -493,14 +494,14 @@ static void test_no_leaks(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
-/* Whether this process has children left; they are reaped on the way. */
+/* Whether this process has children left. Those that have ended are reaped. */
 static bool has_children(void)
 {
 	return waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD;
 }
 
-/* With fewer and fewer descriptors every step fails once: each says so, and nothing is left. In a
- * process of its own. Returns the number of failures, or -1. */
+/* With fewer and fewer descriptors each step fails once. Each failure has a message, and leaves
+ * nothing behind. Runs in a process of its own. Returns the number of failures, or -1. */
 static int starve(void)
 {
 	struct net_params p = params_for(program);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slirp4netns driver with the real slirp4netns, in a namespace that the test makes: bytes go
- * from inside to a server outside, and nothing stays behind. */
+/* The slirp4netns driver with the real slirp4netns, in a namespace that the test makes. Bytes go
+ * from inside to a server outside, and nothing is left behind. */
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
@@ -64,7 +64,7 @@ struct call {
 	uint16_t port;
 };
 
-/* Connects, writes, and reads the echo. */
+/* Connects to the server, writes, and reads the echo. */
 static int call_server(void *arg)
 {
 	const struct call *c = arg;
@@ -107,7 +107,7 @@ static pid_t serve(uint16_t *port)
 	return pid;
 }
 
-/* The one child of process pid that runs slirp4netns, or 0. */
+/* Returns the child of process pid that runs slirp4netns; 0: there is none. */
 static pid_t slirp_of(pid_t pid)
 {
 	char path[64], list[256], *rest, *word;
@@ -131,7 +131,8 @@ static struct net_params plain(void)
 	return (struct net_params){.sandbox = "false", .seccomp = "false"};
 }
 
-/* Starts with these parameters and, when reach, sends bytes to the host's loopback. */
+/* Starts slirp4netns with these parameters, and sends bytes to the host's loopback address. reach:
+ * they arrive. */
 static void run(const struct net_params *p, bool detached, bool reach)
 {
 	struct netns_box box;
@@ -159,7 +160,7 @@ static void run(const struct net_params *p, bool detached, bool reach)
 	assert_int_equal(slirp_of(getpid()) > 0, 1);
 	net_slirp4netns_ops.stop(drv);
 	assert_int_equal(slirp_of(getpid()), 0);
-	/* persistent: otherwise the end waits for the kernel to take the device apart */
+	/* the tap is persistent, or the end would wait until the kernel has removed the device */
 	assert_int_equal(netns_box_run(&box, has_interface, r.ifname), 0);
 	netns_box_close(&box);
 }
@@ -229,7 +230,7 @@ static void test_target_is_gone(void **state)
 	assert_non_null(strstr(e.msg, "No such file or directory"));
 }
 
-/* In a process that kills itself: starts slirp4netns and leaves its pid. */
+/* Runs in a process that kills itself. Starts slirp4netns, and tells its pid. */
 static _Noreturn void start_and_die(const struct net_params *p, const struct netns_box *box,
 				    pid_t *slirp)
 {
@@ -248,7 +249,8 @@ static _Noreturn void start_and_die(const struct net_params *p, const struct net
 	_exit(1);
 }
 
-/* The process that started it is killed: slirp4netns must go too. 0, or what went wrong. */
+/* The process that started slirp4netns is killed, and slirp4netns must go, too. Returns NULL, or
+ * what went wrong. */
 static const char *dies_with_us(const char *mode, const char *binary)
 {
 	struct net_params p = {.sandbox = mode, .seccomp = mode, .binary = binary};
@@ -292,7 +294,8 @@ static void test_dies_with_us_sandboxed(void **state)
 	assert_null(dies_with_us("true", NULL));
 }
 
-/* cap_net_bind_service=ep in the form of the extended attribute: vfs_cap_data, capabilities(7). */
+/* Gives the file cap_net_bind_service=ep, as the extended attribute vfs_cap_data (capabilities(7)).
+ */
 static int give_capability(const char *path)
 {
 	struct vfs_cap_data data = {.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE};
@@ -313,8 +316,8 @@ static int copy_program(const char *path)
 
 #define NOBODY 65534
 
-/* Nobody must be able to open the tun device, which some machines keep for root: then this process
- * gets a node of its own. */
+/* The tun device must be there for everybody. Where a machine keeps it for root, this process gets
+ * a node of its own. */
 static const char *give_tun(void)
 {
 	struct stat st;
@@ -328,7 +331,7 @@ static const char *give_tun(void)
 	return NULL;
 }
 
-/* exec of a program with file capabilities makes the kernel forget PR_SET_PDEATHSIG. */
+/* When a program with file capabilities is executed, the kernel forgets PR_SET_PDEATHSIG. */
 static void test_dies_with_us_capable(void **state)
 {
 	char dir[] = "/tmp/test_slirp4netns_real.XXXXXX", path[64];
@@ -355,7 +358,7 @@ static void test_dies_with_us_capable(void **state)
 
 		if (!wrong && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
 			       setresuid(NOBODY, NOBODY, NOBODY) < 0 ||
-			       prctl(PR_SET_DUMPABLE, 1) < 0)) /* for uid_map */
+			       prctl(PR_SET_DUMPABLE, 1) < 0)) /* so that uid_map can be written */
 			wrong = "cannot become nobody";
 		if (!wrong)
 			wrong = dies_with_us("false", path);

@@ -5,7 +5,7 @@
 
 #include "io_sim.h"
 
-/* The pool of sockets, with a simulated kernel and a broker that always has what is asked for. */
+/* The pool of sockets, with a simulated kernel and a broker that makes all that is asked for. */
 
 #define SECOND 1000000000ull
 #define TRIM   (5 * SECOND)
@@ -30,7 +30,8 @@ static void box_close(struct box *b)
 	sim_close(b->sim);
 }
 
-/* What the worker does at the end of a turn, and the broker after it. Returns how many came. */
+/* The worker asks for what is wanted, as at the end of a turn, and the broker answers. Returns how
+ * many sockets came. */
 static unsigned refill(struct box *b)
 {
 	unsigned n = sockpool_wanted(&b->pool, b->now_ns);
@@ -57,7 +58,7 @@ static bool take(struct box *b)
 	return true;
 }
 
-/* A rush: n sockets in steps of a millisecond. Returns how many were not to be had at once. */
+/* Takes n sockets, one each millisecond. Returns how many times the pool was empty. */
 static unsigned rush(struct box *b, unsigned n)
 {
 	unsigned missed = 0;
@@ -70,7 +71,7 @@ static unsigned rush(struct box *b, unsigned n)
 	return missed;
 }
 
-/* Trims until it is at rest; returns after how many times. */
+/* Trims the pool until it is at rest. Returns how many times that took. */
 static unsigned rest(struct box *b)
 {
 	unsigned times = 1;
@@ -115,7 +116,7 @@ static void test_grows_in_a_rush_and_comes_to_rest(void **state)
 	box_close(&b);
 }
 
-/* Whatever was taken before, it is full again when the next one comes. */
+/* However many sockets were taken, the pool is full again at rest. */
 static void test_is_full_at_rest(void **state)
 {
 	struct box b;
@@ -141,7 +142,8 @@ static void test_waiting_flows_get_theirs(void **state)
 
 	(void)state;
 	box_open(&b);
-	/* A second target: no port counts on this pool, but a flow waits. */
+	/* No port counts on this pool, but a flow waits for it: its port's second target is of
+	 * another family. */
 	b.pool.waiting = 1;
 	assert_int_equal(refill(&b), SOCKPOOL_REST);
 	b.pool.waiting = 0;
@@ -164,7 +166,7 @@ static void test_failed_request_is_not_repeated_at_once(void **state)
 	sockpool_fill(&b.pool, NULL, 0, -24, b.now_ns);
 	assert_int_equal(sockpool_wanted(&b.pool, b.now_ns), 0);
 	assert_int_equal(sockpool_wanted(&b.pool, b.now_ns + SECOND), SOCKPOOL_REST);
-	/* Another broker has nothing to do with it. */
+	/* A new broker is asked at once. */
 	sockpool_reset(&b.pool);
 	assert_int_equal(sockpool_wanted(&b.pool, b.now_ns), SOCKPOOL_REST);
 	box_close(&b);

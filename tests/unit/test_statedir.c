@@ -54,8 +54,8 @@ static void test_temporary(void **state)
 	assert_int_equal(strncmp(d.path, in_scratch("rootlesskit"), strlen(scratch) + 12), 0);
 	assert_int_equal(stat(d.path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
-	/* systemd-tmpfiles takes an exclusive lock before it removes a directory: it must not get
-	 * it. */
+	/* systemd-tmpfiles takes an exclusive lock before it removes a directory. It must not get
+	 * the lock. */
 	fd = open(d.path, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1);
 	assert_int_equal(errno, EWOULDBLOCK);
@@ -80,7 +80,7 @@ static void test_second_instance_is_refused(void **state)
 	statedir_close(&second);
 }
 
-/* Refused with this code and these words, and the directory is as it was. */
+/* The directory is refused with this code and these words. Nothing is left open. */
 static void open_refused(const char *path, int code, const char *words)
 {
 	struct statedir d;
@@ -129,7 +129,7 @@ static void test_leftovers_go(void **state)
 	assert_true(d.crashed);
 	assert_true(path_exists(in_scratch("s/lock")));
 	assert_int_equal(unlink(in_scratch("s/lock")), 0);
-	assert_int_equal(rmdir(in_scratch("s")), 0); /* there was nothing else */
+	assert_int_equal(rmdir(in_scratch("s")), 0); /* nothing else was in it */
 	statedir_close(&d);
 }
 
@@ -143,7 +143,7 @@ static void test_what_is_not_ours_stays(void **state)
 	write_text(in_scratch("s/dir/file"), "x");
 	write_text(in_scratch("s/child_pid"), "4711");
 	write_text(in_scratch("s/lock"), "");
-	for (int i = 0; i < 2; i++) { /* the lock stays, too, or the second would be refused */
+	for (int i = 0; i < 2; i++) { /* the lock stays, or the second time would be refused */
 		open_ok(in_scratch("s"), &d);
 		assert_false(path_exists(in_scratch("s/child_pid")));
 		write_text(in_scratch("s/hosts"), "");
@@ -205,7 +205,7 @@ static void test_others_may_write(void **state)
 		assert_false(path_exists(in_scratch("s/lock")));
 	}
 	open_refused("/tmp", -EPERM, "others may write it");
-	/* In such a directory it is safe. */
+	/* A directory below such a one is safe. */
 	open_ok(in_scratch("s/own"), &d);
 	statedir_close(&d);
 }
@@ -218,7 +218,7 @@ static void test_links_of_ones_own(void **state)
 	make_dir(in_scratch("data"));
 	assert_int_equal(symlink(in_scratch("data/rk"), in_scratch("rk")), 0);
 	assert_int_equal(symlink("data/../rk", in_scratch("again")), 0);
-	for (int i = 0; i < 2; i++) { /* whether it leads to something or not */
+	for (int i = 0; i < 2; i++) { /* whether the link leads to something or not */
 		open_ok(in_scratch(i ? "again" : "rk"), &d);
 		assert_string_equal(d.path, in_scratch("data/rk"));
 		statedir_close(&d);
@@ -230,7 +230,7 @@ static void test_links_of_ones_own(void **state)
 	statedir_close(&d);
 	assert_int_equal(symlink("loop", in_scratch("loop")), 0);
 	open_refused(in_scratch("loop/x"), -ELOOP, "loop");
-	/* Within the directory they are things like others. */
+	/* Links within the directory are treated like other files. */
 	make_dir(in_scratch("s"));
 	write_text(in_scratch("s/lock"), "");
 	write_text(in_scratch("data/file"), "x");
@@ -278,14 +278,15 @@ static void test_path_too_long(void **state)
 	room = 107 - (int)strlen("/api.sock") - (int)strlen(in_scratch("a/b/"));
 	snprintf(name, sizeof(name), "a/b/%0*d", room + 1, 0);
 	open_refused(in_scratch(name), -ENAMETOOLONG, "at most 107");
-	assert_false(path_exists(in_scratch("a"))); /* what was made for it has gone */
+	assert_false(
+		path_exists(in_scratch("a"))); /* the directories that were made for it have gone */
 	snprintf(name, sizeof(name), "a/b/%0*d", room, 0);
 	open_ok(in_scratch(name), &d);
 	statedir_close(&d);
 	setenv("TMPDIR", in_scratch(name), 1);
 	make_dir(in_scratch(name));
 	open_refused(NULL, -ENAMETOOLONG, "TMPDIR");
-	assert_int_equal(rmdir(in_scratch(name)), 0); /* nothing is left in it */
+	assert_int_equal(rmdir(in_scratch(name)), 0); /* it is empty */
 }
 
 static void test_home_is_not_emptied(void **state)
@@ -304,7 +305,8 @@ static void test_home_is_not_emptied(void **state)
 	open_refused("/", -EINVAL, "home directory");
 	assert_true(path_exists(in_scratch("h/user/diary")));
 	assert_false(path_exists(in_scratch("h/user/lock")));
-	/* An empty one is one, too, also when only the list of users tells. */
+	/* An empty home directory counts, too, also when only the list of users tells that it is
+	 * one. */
 	make_dir(in_scratch("h/empty"));
 	setenv("HOME", in_scratch("h/empty"), 1);
 	open_refused(in_scratch("h/empty"), -EINVAL, "home directory");
@@ -314,7 +316,7 @@ static void test_home_is_not_emptied(void **state)
 	if (path_exists(getpwuid(geteuid())->pw_dir))
 		open_refused(getpwuid(geteuid())->pw_dir, -EINVAL, "home directory");
 	setenv("HOME", in_scratch("h/user"), 1);
-	/* Beside it is fine. */
+	/* A directory beside the home directory is fine. */
 	open_ok(in_scratch("h/use"), &d);
 	statedir_close(&d);
 	assert_true(path_exists(in_scratch("h/user/diary")));
@@ -357,7 +359,8 @@ static void test_what_cannot_be_made(void **state)
 	assert_int_equal(d.dir_fd, -1);
 }
 
-/* Many at once on one directory: each one that gets in is alone, whatever the others remove. */
+/* Many instances want one directory at the same time. One that gets it is alone, whatever the
+ * others remove. */
 static void test_instances_in_turn(void **state)
 {
 	int ok = 0, status;

@@ -80,7 +80,8 @@ static bool may(void (*step)(unsigned from, unsigned to), unsigned from, unsigne
 	return WIFEXITED(status);
 }
 
-/* rows: for each state in order the initials of those that may follow; names: all initials. */
+/* rows: for each state, in order, the initials of the states that may follow. names: the initials
+ * of all states. */
 static void check(void (*step)(unsigned from, unsigned to), const char *names,
 		  const char *const *rows)
 {

@@ -101,7 +101,7 @@ static void test_getsubids(void **state)
 	assert_range(1, 400000, 1000);
 }
 
-/* Nobody has sub-ids under this number, whatever the machine. */
+/* No machine has sub-ids for this number. */
 static void test_none_names_the_user_and_the_remedy(void **state)
 {
 	struct subids *ids = malloc(sizeof(*ids));
@@ -144,7 +144,7 @@ static void test_dropped_are_counted(void **state)
 	assert_int_equal(
 		subid_parse("me:1000:10\nme:1000:10\nme:1005:10\nme:2000:0\n", "me", 5, &mine), 0);
 	assert_int_equal(mine.n, 1);
-	assert_int_equal(mine.dropped, 2); /* the same once more is no loss */
+	assert_int_equal(mine.dropped, 2); /* the same range a second time does not count */
 }
 
 int main(void)

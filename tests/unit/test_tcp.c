@@ -11,7 +11,7 @@
 #include "dataplane/worker/times.h"
 #include "worker_world.h"
 
-/* TCP flows of a worker, one event at a time. test_worker.c has the seeded runs. */
+/* TCP flows of a worker, one event at a time. test_worker.c has the random runs. */
 
 struct flow {
 	int client, server;
@@ -42,7 +42,7 @@ static void expect_read(struct world *x, int far, const char *text)
 	assert_memory_equal(buf, text, n);
 }
 
-/* The client has sent all and says so; the server still answers, and ends the flow. */
+/* The client has sent everything and half-closes. The server still answers, and ends the flow. */
 static void test_half_close_goes_through(void **state)
 {
 	struct flow f;
@@ -69,7 +69,7 @@ static void test_half_close_goes_through(void **state)
 	world_close(&x);
 }
 
-/* A client that has half-closed and then goes: the server hears of it, though it is silent. */
+/* A client that has half-closed goes. The silent server hears of it. */
 static void test_reset_after_half_close(void **state)
 {
 	struct flow f;
@@ -132,7 +132,7 @@ static void test_completion_of_an_earlier_flow(void **state)
 	sim_far_shutdown(x.sim, f.client);
 	sim_far_shutdown(x.sim, f.server);
 	settle(&x);
-	for (unsigned i = 0; i < 4; i++) /* a free slot */
+	for (unsigned i = 0; i < 4; i++) /* a slot that is free */
 		sim_inject(x.sim, handle_pack(ops[i], 1, gen, 0), 1);
 	settle(&x);
 	assert_int_equal(x.stats.stale_completions, 4);
@@ -165,7 +165,7 @@ static void test_removal_while_waiting_for_socket(void **state)
 	assert_true(sim_far_saw_reset(x.sim, client));
 	x.no_sockets = false;
 	pass(&x, 60 * SECOND_NS);
-	assert_int_equal(x.w->supply.pools[POOL_TCP4].n, 0); /* nobody waits any more */
+	assert_int_equal(x.w->supply.pools[POOL_TCP4].n, 0); /* no flow waits any more */
 	add_port(&x, PORT_TCP, 0);
 	flow_open(&x);
 	assert_int_equal(x.stats.tcp_connected, 1);
@@ -178,7 +178,8 @@ static void expect_times(const uint64_t *buckets, unsigned n, unsigned where, ui
 		assert_int_equal(buckets[i], i == where ? count : 0);
 }
 
-/* From accept until the connection inside stands: some find a socket, the others wait for 30 ms. */
+/* The time from accept until the connection inside stands. Some flows find a socket, the others
+ * wait for 30 ms. */
 static void test_connect_time(void **state)
 {
 	enum { FLOWS = 12 };
@@ -206,7 +207,7 @@ static void test_connect_time(void **state)
 	world_close(&x);
 }
 
-/* From the handshake to accept, of one connection in sixteen. */
+/* The time from the handshake to accept, of one connection in sixteen. */
 static void test_backlog_time(void **state)
 {
 	struct world x;
@@ -227,7 +228,8 @@ static void test_backlog_time(void **state)
 	world_close(&x);
 }
 
-/* A bound is in its bucket, and what is above all of them in the last. */
+/* A value that equals a bound is in that bound's bucket. One above all bounds is in the last
+ * bucket. */
 static void test_bounds_of_times(void **state)
 {
 	struct world x;
@@ -246,7 +248,8 @@ static void test_bounds_of_times(void **state)
 	world_close(&x);
 }
 
-/* Connections that many ports accept in the same turn: no more than there are descriptors for. */
+/* Many ports accept in the same turn, and take no more connections than there are descriptors for.
+ */
 static void test_budget_holds_within_a_turn(void **state)
 {
 	enum { PORTS = 6, FDS = 40 };
@@ -274,7 +277,7 @@ static void test_budget_holds_within_a_turn(void **state)
 	world_close(&x);
 }
 
-/* Bulk data with an urgent byte in it: splicing stops at the mark, and the flow must not. */
+/* Bulk data has an urgent byte in it. Splicing stops at the mark, and the flow must not. */
 static void test_urgent_byte_in_bulk_data(void **state)
 {
 	enum { BYTES = 32768 };
@@ -307,7 +310,7 @@ static void test_urgent_byte_in_bulk_data(void **state)
 	world_close(&x);
 }
 
-/* Servers that take nothing: no more pipes than a worker may have. */
+/* The servers read nothing. The worker holds no more pipes than it may. */
 static void test_pipes_are_limited(void **state)
 {
 	static uint8_t much[4096];
@@ -328,7 +331,7 @@ static void test_pipes_are_limited(void **state)
 	world_close(&x);
 }
 
-/* No pipe is to be had: it is tried again once in a second, and the bytes arrive all the same. */
+/* No pipe can be had. The worker tries again once a second, and the bytes arrive all the same. */
 static void test_flow_without_a_pipe(void **state)
 {
 	static uint8_t much[4096];
@@ -340,7 +343,7 @@ static void test_flow_without_a_pipe(void **state)
 	tcp_world(&x, 1);
 	other = flow_open(&x);
 	f = flow_open(&x);
-	for (int i = 0; i < 10; i++) { /* takes the pipe that there is */
+	for (int i = 0; i < 10; i++) { /* takes the only pipe */
 		sim_far_write(x.sim, other.client, much, sizeof(much));
 		turn(&x);
 	}
@@ -371,7 +374,7 @@ static void test_flow_without_a_pipe(void **state)
 	world_close(&x);
 }
 
-/* Two flows that could move bytes for ever: each has its share of a turn, and the worker does not
+/* Two flows could move bytes for ever. Each gets its share of a turn, and the worker does not
  * sleep. */
 static void test_endless_flows_share(void **state)
 {
@@ -387,7 +390,7 @@ static void test_endless_flows_share(void **state)
 		sim_far_flood(x.sim, f[i].client);
 		sim_far_flood(x.sim, f[i].server);
 	}
-	for (int i = 0; i < 4; i++) /* until all of it is known to be bulk */
+	for (int i = 0; i < 4; i++) /* until both flows count as bulk */
 		turn(&x);
 	start_ns = sim_now(x.sim);
 	for (int i = 0; i < 10; i++) {
@@ -400,7 +403,7 @@ static void test_endless_flows_share(void **state)
 	world_close(&x);
 }
 
-/* A pool without a port empties, also when a probe has come out of it. */
+/* A pool without a port empties, also when a probe was taken from it. */
 static void test_pools_empty_without_ports(void **state)
 {
 	struct world x;
@@ -420,7 +423,7 @@ static void test_pools_empty_without_ports(void **state)
 	world_close(&x);
 }
 
-/* With --debug the log tells of each flow: who, when, and why it ended. */
+/* With --debug the log says of each flow who opened it, when it was connected, and why it ended. */
 static void test_log_of_a_flow(void **state)
 {
 	static const char *const lines[] = {
@@ -453,8 +456,8 @@ static void test_log_of_a_flow(void **state)
 	close(saved);
 }
 
-/* An end that owes an answer for five minutes is gone. One that answers, however late and that it
- * has no room, is not; nor is one that had been idle before. */
+/* A peer that owes an answer for five minutes counts as gone. One that answers does not, even late
+ * and without room; and neither does one that was idle before. */
 static void test_vanished_end(void **state)
 {
 	(void)state;
@@ -475,7 +478,7 @@ static void test_vanished_end(void **state)
 		sim_far_silent(x.sim, far[side], start_ns);
 		pass(&x, 60 * SECOND_NS);
 		assert_int_equal(x.stats.tcp_flows, 1);
-		for (unsigned i = 0; i < 10; i++) { /* it is asked, and answers */
+		for (unsigned i = 0; i < 10; i++) { /* the kernel asks the peer, and it answers */
 			sim_far_silent(x.sim, far[side], sim_now(x.sim));
 			pass(&x, 110 * SECOND_NS);
 		}

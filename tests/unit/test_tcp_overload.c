@@ -7,7 +7,7 @@
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
-/* TCP flows on the simulated kernel: overload, slow and hostile peers, and time. */
+/* TCP flows on the simulated kernel: overload, slow and hostile peers, and what time brings. */
 
 static uint8_t much[200000];
 
@@ -18,7 +18,7 @@ static void tcp_world(struct world *x)
 	settle(x);
 }
 
-/* A flow that is open; *server is its other end. */
+/* Opens a flow. Returns the client's far end, and puts the server's into *server. */
 static int open_flow(struct world *x, int *server)
 {
 	int client = sim_client_connect(x->sim, x->listener);
@@ -29,8 +29,8 @@ static int open_flow(struct world *x, int *server)
 	return client;
 }
 
-/* A server answers and resets, since it does not read the request to its end. The answer is in our
- * send queue when the reset comes: it must not be thrown away. */
+/* A server answers and then resets, since it does not read the whole request. When the reset comes,
+ * the answer is still in our send queue. It must not be thrown away. */
 static void test_answer_reaches_a_slow_client(void **state)
 {
 	uint8_t buf[9];
@@ -45,7 +45,7 @@ static void test_answer_reaches_a_slow_client(void **state)
 	pass(&x, 59 * SECOND_NS);
 	assert_false(sim_far_saw_reset(x.sim, client));
 	assert_int_equal(sim_far_read(x.sim, client, buf, 4), 4);
-	pass(&x, 59 * SECOND_NS); /* it makes progress */
+	pass(&x, 59 * SECOND_NS); /* some bytes are read */
 	assert_int_equal(sim_far_read(x.sim, client, buf + 4, 5), 5);
 	assert_memory_equal(buf, "too large", 9);
 	pass(&x, 100 * MS_NS);
@@ -54,7 +54,7 @@ static void test_answer_reaches_a_slow_client(void **state)
 	world_close(&x);
 }
 
-/* One that never reads it does not hold the flow for ever, nor one that goes. */
+/* A client that never reads its answer, or that goes, does not keep the flow for ever. */
 static void test_answer_to_a_dead_client(void **state)
 {
 	struct world x;
@@ -76,7 +76,7 @@ static void test_answer_to_a_dead_client(void **state)
 	world_close(&x);
 }
 
-/* A port that is removed while an answer is on its way. */
+/* A port is removed while an answer is on its way. */
 static void test_removal_while_draining(void **state)
 {
 	struct world x;
@@ -119,7 +119,8 @@ static void test_server_that_listens_soon(void **state)
 	world_close(&x);
 }
 
-/* One that never does is asked ten times, and its client waits no longer than a quarter second. */
+/* A server that never listens is tried ten times, and its client waits for a quarter of a second at
+ * most. */
 static void test_server_that_stays_away(void **state)
 {
 	struct world x;
@@ -138,7 +139,7 @@ static void test_server_that_stays_away(void **state)
 	world_close(&x);
 }
 
-/* Both targets are asked each time. */
+/* Each try asks both targets. */
 static void test_second_target_listens_soon(void **state)
 {
 	struct world x;
@@ -155,7 +156,7 @@ static void test_second_target_listens_soon(void **state)
 	world_close(&x);
 }
 
-/* A namespace without a free port for the connection: the client waits until there is one. */
+/* The namespace has no free port for the connection. The client waits until there is one. */
 static void test_no_port_is_free(void **state)
 {
 	struct world x;
@@ -174,8 +175,8 @@ static void test_no_port_is_free(void **state)
 	world_close(&x);
 }
 
-/* Clients that go while the connect is under way: their flows end at once; one that has only sent
- * all it has does not. In the end all do. */
+/* Clients go while their connect is under way, and their flows end at once. A client that has only
+ * half-closed keeps its flow. In the end all flows end. */
 static void test_clients_of_a_server_that_hangs(void **state)
 {
 	struct world x;
@@ -201,7 +202,7 @@ static void test_clients_of_a_server_that_hangs(void **state)
 	world_close(&x);
 }
 
-/* The same while the broker has no socket for them. */
+/* The same while the broker has no sockets for the flows. */
 static void test_clients_that_wait_for_a_socket(void **state)
 {
 	struct world x;
@@ -221,8 +222,8 @@ static void test_clients_that_wait_for_a_socket(void **state)
 	world_close(&x);
 }
 
-/* Many connections at once, on several ports, and few descriptors: those that there is no room for
- * wait in the backlog, and none is reset. */
+/* Many connections come at once, to several ports, and there are few descriptors. Those without
+ * room wait in the backlog, and none is reset. */
 static void test_burst_past_the_descriptors(void **state)
 {
 	struct world x;
@@ -254,8 +255,8 @@ static void test_burst_past_the_descriptors(void **state)
 	world_close(&x);
 }
 
-/* A port whose clients take all that they get leaves some connections to another one, whose clients
- * are served at once. None is reset, and the port goes on when it has room. */
+/* The clients of a port take all connections that they get. Some are left to another port, whose
+ * clients are served at once. None is reset, and the first port goes on when it has room. */
 static void test_flooded_port_leaves_some(void **state)
 {
 	int clients[20], flooded, others[2];
@@ -279,12 +280,12 @@ static void test_flooded_port_leaves_some(void **state)
 	}
 	settle(&x);
 	assert_int_equal(x.stats.tcp_connected, 16);
-	/* What another port gives back is not for this one. */
+	/* A connection that another port gives back is not for this port. */
 	for (int i = 0; i < 2; i++)
 		sim_far_reset(x.sim, others[i]);
 	pass(&x, SECOND_NS);
 	assert_int_equal(x.stats.tcp_flows, 14);
-	assert_in_range(x.stats.accept_paused, 1, 2); /* the other took the last one */
+	assert_in_range(x.stats.accept_paused, 1, 2); /* the other port took the last connection */
 	for (int i = 0; i < 3; i++)
 		sim_far_reset(x.sim, clients[i]);
 	settle(&x);
@@ -296,7 +297,7 @@ static void test_flooded_port_leaves_some(void **state)
 	}
 	pass(&x, SECOND_NS);
 	assert_int_equal(x.stats.tcp_flows, 0);
-	/* Those that have ended do not count. */
+	/* Connections that have ended do not count. */
 	for (int i = 0; i < 20; i++)
 		sim_client_connect(x.sim, flooded);
 	settle(&x);
@@ -304,7 +305,7 @@ static void test_flooded_port_leaves_some(void **state)
 	world_close(&x);
 }
 
-/* The same with all ports flooded but one. */
+/* The same with all ports but one flooded. */
 static void test_flooded_ports_leave_some(void **state)
 {
 	struct worker_config config = {.tcp_flows_max = 60,
@@ -339,7 +340,7 @@ static void test_flooded_ports_leave_some(void **state)
 	world_close(&x);
 }
 
-/* The last of the descriptors are kept for what the flows that are there may need. */
+/* The last descriptors are kept for what existing flows may need. */
 static void test_reserve_is_kept(void **state)
 {
 	struct world x;
@@ -354,7 +355,8 @@ static void test_reserve_is_kept(void **state)
 	world_close(&x);
 }
 
-/* However much bulk there is, a turn takes no longer than its share and one flow's budget. */
+/* However many bytes could be moved, a turn takes no longer than its share and one flow's budget.
+ */
 static void test_bulk_leaves_room_in_each_turn(void **state)
 {
 	struct world x;
@@ -380,15 +382,15 @@ static void test_bulk_leaves_room_in_each_turn(void **state)
 			longest_ns = sim_now(x.sim) - start_ns;
 	}
 	assert_true(x.stats.tcp_bytes_in > 1000000);
-	/* The last pump may begin just before the share is over. */
+	/* The last pump may begin just before the share is used up. */
 	assert_in_range(longest_ns, MS_NS / 2, MS_NS * 3);
 	for (int i = 0; i < 10; i++)
 		assert_true(x.w->tcp.flows[i].listener->stats->bytes_in > 0);
 	world_close(&x);
 }
 
-/* Clients that stop reading keep half of the pipes at most, once the others have shown that they
- * read. */
+/* Clients that stop reading keep half of the pipes at most, once others have shown that they read.
+ */
 static void test_stalled_transfers_leave_pipes(void **state)
 {
 	struct world x;
@@ -417,7 +419,7 @@ static void test_stalled_transfers_leave_pipes(void **state)
 	world_close(&x);
 }
 
-/* The heap of times, against the plainest way to find the earliest. */
+/* The heap of timers, compared with the simplest way to find the earliest one. */
 static void test_timers(void **state)
 {
 	struct world x;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text that others wrote, on its way to a terminal. */
+/* Text by others, on its way to a terminal. */
 #include "cmocka_all.h"
 
 #include <stdio.h>
@@ -15,14 +15,15 @@ static const char *const cases[][2] = {
 	{"plain", "plain"},
 	{"a\tb\nc\033[2Jd\177", "a b c [2Jd "},
 	{"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
-	{"\xc2\x80|\xc2\x9b|\xc2\x9f|\xc2\xa0", " | | |\xc2\xa0"},    /* C1, and what follows it */
-	{"\x9b|\xff|\xc3", " | | "},				      /* no UTF-8 */
-	{"\xc0\x9b", "  "},					      /* an overlong ESC [ */
-	{"\xe2\x82", "  "},					      /* cut */
-	{"a\xe2\x80\xaetxt.exe", "a txt.exe"},			      /* from right to left */
-	{"a\xe2\x81\xa6\xe2\x80\xa8z", "a  z"},			      /* isolated; a line's end */
-	{"a\xd8\x9c\xe2\x80\x8f", "a  "},			      /* marks of direction */
-	{"a\xe2\x80\x93\xe2\x80\xafz", "a\xe2\x80\x93\xe2\x80\xafz"}, /* none of these */
+	{"\xc2\x80|\xc2\x9b|\xc2\x9f|\xc2\xa0",
+	 " | | |\xc2\xa0"},			/* C1, and the first character after C1 */
+	{"\x9b|\xff|\xc3", " | | "},		/* not UTF-8 */
+	{"\xc0\x9b", "  "},			/* an overlong ESC [ */
+	{"\xe2\x82", "  "},			/* cut off */
+	{"a\xe2\x80\xaetxt.exe", "a txt.exe"},	/* right-to-left override */
+	{"a\xe2\x81\xa6\xe2\x80\xa8z", "a  z"}, /* an isolate; the end of a line */
+	{"a\xd8\x9c\xe2\x80\x8f", "a  "},	/* marks of direction */
+	{"a\xe2\x80\x93\xe2\x80\xafz", "a\xe2\x80\x93\xe2\x80\xafz"}, /* none of the above */
 };
 /* NOLINTEND(misc-misleading-bidirectional) */
 
@@ -60,7 +61,7 @@ static void test_utf8(void **state)
 	(void)state;
 	assert_int_equal(text_utf8_at("\xe2\x82\xac", &rune), 3);
 	assert_int_equal(rune, 0x20ac);
-	assert_int_equal(text_utf8_at("\xed\xa0\x80", &rune), 0); /* a surrogate */
+	assert_int_equal(text_utf8_at("\xed\xa0\x80", &rune), 0); /* half of a surrogate pair */
 	assert_int_equal(text_utf8_at("\xf4\x90\x80\x80", &rune), 0);
 }
 

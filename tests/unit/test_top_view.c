@@ -37,7 +37,7 @@ static json_t *port(int id, int flows, int opened, int in, int out)
 			 "datagramsOut", 0, "errors", 0, "dropped", 0);
 }
 
-/* Takes over the ports. */
+/* The answer of GET /v1/stats with these ports, which it takes over. */
 static json_t *stats_of(json_t *ports)
 {
 	return json_pack("{s:s,s:[{},{}],s:{s:{s:i,s:i,s:i},s:{s:i}},s:o}", "dataplane", "epoll",
@@ -93,7 +93,7 @@ static void test_rates(void **state)
 	assert_true(view.rows[0].bytes_in > 1999 && view.rows[0].bytes_in < 2001);
 	assert_non_null(strstr(screen(80, 24), "    2 tcp  127.0.0.1:8002             5       2"
 					       "     2.0k     3.0M       0      0\n"));
-	/* A port that was not there has no rates, a counter that went back counts from 0. */
+	/* A port that is new has no rates. A counter that went back counts from 0. */
 	take(json_pack("[o]", port(1, 0, 0, 50, 0)), json_pack("[o]", port(1, 0, 0, 9999, 0)), 1);
 	assert_true(view.rows[0].bytes_in > 49 && view.rows[0].bytes_in < 51);
 	take(json_pack("[o]", port(1, 3, 2, 1, 1)), NULL, 1);
@@ -119,7 +119,7 @@ static void test_orders(void **state)
 	assert_ids("4 2 1 ");
 }
 
-/* No line is wider, and there are as many as asked for, also where little has room. */
+/* At every size there are as many lines as asked for, and none is too wide. */
 static void test_sizes(void **state)
 {
 	static const size_t sizes[][2] = {{80, 24}, {200, 60}, {79, 24}, {40, 10}, {10, 4},
@@ -143,7 +143,7 @@ static void test_sizes(void **state)
 	}
 }
 
-/* At 80 columns the longest IPv4 address is whole, and so are all columns. */
+/* With 80 columns the longest IPv4 address is shown whole, and so are all columns. */
 static void test_80_columns(void **state)
 {
 	json_t *ports = json_pack("[{s:i,s:{s:s,s:s,s:i},s:I}]", "id", 65536, "spec", "proto",

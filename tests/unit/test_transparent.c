@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ns/transparent.c in a user and network namespace of the test's own. That packets go where they
- * should is tests/integration/test_transparent.py's to show. */
+/* ns/transparent.c in a user and network namespace of the test's own.
+ * tests/integration/test_transparent.py shows that packets go where they should. */
 #include "cmocka_all.h"
 
 #include <cap-ng.h>
@@ -47,7 +47,7 @@ static int set_up(void *arg)
 	uint32_t works = transparent_set_up("", &why);
 
 	(void)arg;
-	/* The rest depends on the machine; what is missing has a reason. */
+	/* What else works depends on the machine. If something does not, there is a reason. */
 	if (!(works & LOOPBACK4) || (works != 0x3f && !why.code) || (works == 0x3f && why.code))
 		return say(&why, works);
 	return 0;
@@ -57,7 +57,7 @@ static void test_set_up(void **state)
 {
 	(void)state;
 	run(set_up);
-	run(set_up); /* what is there already is no failure */
+	run(set_up); /* a set-up that is there already is no failure */
 }
 
 static int without_rights(void *arg)
@@ -84,7 +84,8 @@ static int marks_are_inherited(void *arg)
 	struct err why = {.code = 0};
 	uint32_t works;
 
-	/* A namespace of its own: the sysctl of the one before stays as it was set. */
+	/* The sysctl of the earlier namespace stays as it was set, so this needs a namespace of its
+	 * own. */
 	(void)arg;
 	if (unshare(CLONE_NEWNET) < 0)
 		return 2;
@@ -103,7 +104,7 @@ static void test_marks(void **state)
 	run(marks_are_inherited);
 }
 
-/* Somebody else's rule, in a table of its own. */
+/* Adds a rule that uses connection tracking, in another table, as somebody else would. */
 static int track_connections(void)
 {
 	auto_free struct nft_batch *b = nft_batch_new("others");
@@ -136,12 +137,12 @@ static int watch(void *arg)
 		fprintf(stderr, "no nft_ct\n");
 		return 0;
 	}
-	w.next_ms = UINT64_MAX; /* it has just looked, however long the rules took */
+	w.next_ms = UINT64_MAX; /* so that it counts as having just looked */
 	if (transparent_watch_look(&w, false, &e))
 		return 4;
 	if (!transparent_watch_look(&w, true, &e) || transparent_watch_look(&w, true, &e))
 		return say(&e, 5);
-	/* A later broker finds the rules there. */
+	/* The next broker finds the rules there. */
 	if (!transparent_watch_look(&again, false, &e) || e.code)
 		return say(&e, 6);
 	transparent_watch_close(&w);
@@ -205,7 +206,7 @@ static int watch_without_rights(void *arg)
 	e.code = 0;
 	if (transparent_watch_open(&w, &e))
 		return 4;
-	/* Said once, then it is left alone. */
+	/* The failure is told once, and then not tried again. */
 	if (transparent_watch_look(&w, true, &e) || !e.code)
 		return 5;
 	e.code = 0;

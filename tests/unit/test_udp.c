@@ -10,7 +10,7 @@
 #include "dataplane/dataplane.h"
 #include "udp_world.h"
 
-/* ICMP errors of a server are counted and end nothing. */
+/* ICMP errors of a server are counted, and end nothing. */
 static void test_errors_of_a_server(void **state)
 {
 	static const int errors[] = {-ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -EMSGSIZE,
@@ -41,7 +41,8 @@ static void test_errors_of_a_server(void **state)
 	world_close(&x);
 }
 
-/* An error that a send reports was that of an earlier datagram: this one is sent all the same. */
+/* A send that fails with a refusal tells of an earlier datagram. Its own datagram is sent all the
+ * same. */
 static void test_refusal_reported_by_a_send(void **state)
 {
 	struct world x;
@@ -55,13 +56,13 @@ static void test_refusal_reported_by_a_send(void **state)
 	udp_expect_sent(&x, "again");
 	assert_int_equal(x.stats.udp_refused, 1);
 	assert_int_equal(x.stats.udp_dropped, 0);
-	/* Another one loses the datagram, which is counted. */
+	/* Another error loses the datagram, which is counted. */
 	sim_fail_send(x.sim, -ENOBUFS);
 	assert_true(udp_client_sends(&x, 1, "lost", 0));
 	settle(&x);
 	udp_expect_nothing_sent(&x);
 	assert_int_equal(x.stats.udp_dropped, 1);
-	/* What is lost has not been moved, neither alone nor in a run. */
+	/* A datagram that was lost does not count as moved, neither alone nor in a run. */
 	assert_int_equal(x.stats.udp_datagrams_in, 2);
 	assert_int_equal(x.stats.udp_bytes_in, strlen("hello") + strlen("again"));
 	sim_fail_send(x.sim, -ENOBUFS);
@@ -72,7 +73,7 @@ static void test_refusal_reported_by_a_send(void **state)
 	assert_true(udp_client_sends(&x, 1, "aabbc", 2));
 	settle(&x);
 	assert_int_equal(x.stats.udp_datagrams_in, 5);
-	sim_fail_send(x.sim, -ENOBUFS); /* the first of three */
+	sim_fail_send(x.sim, -ENOBUFS); /* the first of three sends */
 	assert_true(udp_client_sends(&x, 1, "aabbc", 2));
 	settle(&x);
 	assert_int_equal(x.stats.udp_datagrams_in, 7);
@@ -82,7 +83,7 @@ static void test_refusal_reported_by_a_send(void **state)
 	world_close(&x);
 }
 
-/* A flow that found no receive buffer receives again when they are back. */
+/* A flow that found no receive buffer receives again when there are some. */
 static void test_flow_without_buffers(void **state)
 {
 	struct world x;
@@ -105,7 +106,7 @@ static void test_flow_without_buffers(void **state)
 	world_close(&x);
 }
 
-/* The flow with a datagram in the batch ends in the same turn: the datagram leaves before. */
+/* A flow with a datagram in the batch ends in the same turn. The datagram leaves before that. */
 static void test_ended_flow_has_sent(void **state)
 {
 	unsigned sent = 0;
@@ -120,7 +121,7 @@ static void test_ended_flow_has_sent(void **state)
 		add_port(&x, PORT_UDP, 0);
 		settle(&x);
 		udp_flow_open(&x, 0);
-		/* With nothing in flight on its socket the flow is gone at once. */
+		/* A flow with nothing in flight on its socket is gone at once. */
 		if (seed % 2)
 			assert_true(sim_datagram_error(x.sim, x.w->udp.flows[0].fd, -ENOBUFS));
 		assert_true(udp_client_sends(&x, 0, "last words", 0));
@@ -133,7 +134,7 @@ static void test_ended_flow_has_sent(void **state)
 	assert_in_range(sent, 1, 8);
 }
 
-/* The table is full: who talks keeps his flow, whoever came after him. */
+/* The table is full. A client that sends keeps its flow, whoever comes after it. */
 static void test_live_flow_is_kept(void **state)
 {
 	struct world x;
@@ -149,7 +150,7 @@ static void test_live_flow_is_kept(void **state)
 			assert_true(udp_client_sends(&x, 0, "ping", 0));
 			settle(&x);
 			assert_int_equal(udp_expect_sent(&x, "ping"), fd);
-		} else { /* the other direction keeps it as well */
+		} else { /* datagrams of the other direction keep it, too */
 			assert_true(udp_server_sends(&x, fd, "pong"));
 			settle(&x);
 			assert_int_equal(udp_expect_sent(&x, "pong"), x.listener);
@@ -163,7 +164,7 @@ static void test_live_flow_is_kept(void **state)
 	world_close(&x);
 }
 
-/* A port that has most of the flows gives up its own, not those of others. */
+/* The port that has most of the flows gives up its own, and not those of others. */
 static void test_busy_port_evicts_its_own(void **state)
 {
 	struct world x;
@@ -184,7 +185,7 @@ static void test_busy_port_evicts_its_own(void **state)
 	world_close(&x);
 }
 
-/* More datagrams in a turn than one message may have. */
+/* More datagrams come in a turn than one message may have. */
 static void test_many_segments(void **state)
 {
 	struct world x;
@@ -202,7 +203,7 @@ static void test_many_segments(void **state)
 	world_close(&x);
 }
 
-/* Empty datagrams among others: each arrives, and is counted. */
+/* Among others there are empty datagrams. Each arrives, and is counted. */
 static void test_empty_datagrams(void **state)
 {
 	struct world x;
@@ -233,7 +234,7 @@ static void test_empty_datagrams(void **state)
 	world_close(&x);
 }
 
-/* Where the kernel would not segment, it is not asked again for this flow. */
+/* When the kernel has refused to segment for a flow, it is not asked again. */
 static void test_no_segmentation_is_remembered(void **state)
 {
 	struct world x;

@@ -6,7 +6,8 @@
 
 #include "dataplane/worker/udp_message.h"
 
-/* The kernel: what it is given, and what it says to a message of several datagrams, and to any. */
+/* The kernel: what it was given to send, and what it answers to a message of several datagrams, and
+ * to any message. */
 static struct {
 	int to_several, to_each;
 	unsigned messages;
@@ -60,7 +61,7 @@ static void append(struct udp_message *m, uint32_t len, uint16_t segment)
 	udp_message_append(m, &p);
 }
 
-/* Equal lengths, and one shorter datagram at the end. */
+/* A message takes datagrams of one length, and a shorter one at its end. */
 static void test_what_fits(void **state)
 {
 	struct udp_message m;
@@ -71,7 +72,7 @@ static void test_what_fits(void **state)
 	assert_true(takes(&m, 250, 100));
 	assert_true(takes(&m, 40, 0));
 	assert_false(takes(&m, 101, 0));
-	assert_false(takes(&m, 160, 80)); /* two of another length */
+	assert_false(takes(&m, 160, 80)); /* two datagrams of another length */
 	assert_false(takes(&m, 0, 0));
 	append(&m, 250, 100);
 	assert_int_equal(m.datagrams, 4);
@@ -113,13 +114,13 @@ static void test_one_message(void **state)
 	assert_int_equal(kernel.segments[0], 100);
 	assert_int_equal(m.lost, 0);
 	assert_false(plain);
-	begin(&m, 0, 0); /* an empty one leaves, too, and not as a segment */
+	begin(&m, 0, 0); /* an empty datagram leaves, too, and not as a segment */
 	assert_int_equal(send_it(&m, &plain), 0);
 	assert_int_equal(kernel.messages, 1);
 	assert_int_equal(kernel.segments[0], 0);
 }
 
-/* Where the kernel does not segment, each datagram goes by itself, also the next time. */
+/* When the kernel does not segment, each datagram goes by itself, also in the next message. */
 static void test_plain(void **state)
 {
 	static const int errors[] = {-EINVAL, -EMSGSIZE, -EIO, -EOPNOTSUPP};

@@ -8,7 +8,7 @@
 #include "dataplane/dataplane.h"
 #include "worker_world.h"
 
-/* Datagrams of UDP flows that have no socket yet: the broker has not answered. */
+/* Datagrams of UDP flows that have no socket yet, since the broker has not answered. */
 
 static void from_client(struct world *x, unsigned client, const void *data, size_t len,
 			uint16_t segment)
@@ -28,7 +28,7 @@ static void world_without_sockets(struct world *x, uint16_t target2)
 	turn(x);
 }
 
-/* What number n of a burst holds. */
+/* Fills in datagram number n of a burst. Returns its length. */
 static size_t fill(uint8_t *data, size_t room, unsigned n)
 {
 	size_t len = n % 13 == 5 ? 0 : 1 + (n * n * 37) % (unsigned)room;
@@ -37,7 +37,7 @@ static size_t fill(uint8_t *data, size_t room, unsigned n)
 	return len;
 }
 
-/* A new client's first burst is all there, in order, whatever the sizes. */
+/* The first burst of a new client arrives whole and in order, whatever the sizes. */
 static void test_first_burst(void **state)
 {
 	enum { BURST = 64 };
@@ -66,8 +66,8 @@ static void test_first_burst(void **state)
 	world_close(&x);
 }
 
-/* One that sends without an end leaves room, what it has too much of is counted, and those that
- * come later lose nothing. */
+/* A client that sends without an end leaves room to others. Its datagrams without room are counted,
+ * and clients that come later lose none. */
 static void test_greedy_client(void **state)
 {
 	enum { CLIENTS = 8, BURST = 16 };
@@ -98,7 +98,8 @@ static void test_greedy_client(void **state)
 	world_close(&x);
 }
 
-/* A flow that is removed while its datagrams wait has them counted, and its room is free. */
+/* A flow is removed while its datagrams wait. They are counted as dropped, and their room is free.
+ */
 static void test_removal(void **state)
 {
 	struct world x;
@@ -115,7 +116,8 @@ static void test_removal(void **state)
 	world_close(&x);
 }
 
-/* What is kept for a second address has been sent: it gives way to a first datagram. */
+/* A copy that is kept for a second address was sent already, so it makes room for a first datagram.
+ */
 static void test_kept_copies_give_way(void **state)
 {
 	static uint8_t large[2000];
@@ -137,7 +139,7 @@ static void test_kept_copies_give_way(void **state)
 		n++;
 	assert_int_equal(n, 3 * 80);
 	assert_non_null(x.w->udp.keeping);
-	/* Nothing is left of the store but for these. */
+	/* Now only these copies can make room. */
 	x.no_sockets = true;
 	x.w->udp.store.free = 1;
 	for (unsigned client = 3; client < 14; client++)

@@ -8,7 +8,7 @@
 #include "base/array.h"
 #include "udp_world.h"
 
-/* Ports of the namespace that UDP flows take, and what connections leave for them */
+/* The ports of the namespace that UDP flows take, and the shares of UDP and TCP. */
 
 static void world_open_flows(struct world *x, uint64_t seed, unsigned fds_max, unsigned flows_max)
 {
@@ -24,8 +24,8 @@ static void world_open_flows(struct world *x, uint64_t seed, unsigned fds_max, u
 	world_start(x, &config);
 }
 
-/* The namespace has fewer ports than flows might have: a client may wait, and is served, and the
- * kernel is not asked for a port again and again. */
+/* The namespace has fewer ports than flows might have. A client may have to wait, and is served.
+ * The kernel is not asked for a port again and again. */
 static void test_no_port_in_the_namespace(void **state)
 {
 	struct world x;
@@ -49,10 +49,10 @@ static void test_no_port_in_the_namespace(void **state)
 		n++;
 	assert_int_equal(x.stats.udp_no_port, sim_ports_refused(x.sim));
 	assert_in_range(sim_ports_refused(x.sim), 1, 3);
-	assert_in_range(x.w->udp.ports, 1, 64); /* the least limit */
+	assert_in_range(x.w->udp.ports, 1, 64); /* the lowest limit there is */
 	assert_int_equal(x.w->udp.ports, x.udp_ports.taken);
 	assert_int_equal(n, 1000);
-	/* The limit comes back. */
+	/* The limit rises again. */
 	sim_local_ports(x.sim, 0);
 	for (unsigned i = 0; i < 10; i++) {
 		pass(&x, 61 * SECOND_NS);
@@ -64,7 +64,7 @@ static void test_no_port_in_the_namespace(void **state)
 	world_close(&x);
 }
 
-/* That a flooded port has used up the ports of the namespace costs the flows of the others nothing,
+/* A flooded port has used up the ports of the namespace. That costs flows of other ports nothing,
  * however few are left and however old they are. */
 static void test_few_ports_are_taken_from_the_busy(void **state)
 {
@@ -101,7 +101,8 @@ static void test_few_ports_are_taken_from_the_busy(void **state)
 	world_close(&x);
 }
 
-/* All workers together have a limit. One that has less than its share gets it all the same. */
+/* All workers together have a limit. A worker that has less than its share gets a port all the
+ * same. */
 static void test_ports_of_all_workers(void **state)
 {
 	struct world x;
@@ -111,7 +112,7 @@ static void test_ports_of_all_workers(void **state)
 	udp_ports_init(&x.udp_ports, 100, 2);
 	add_port(&x, PORT_UDP, 0);
 	settle(&x);
-	x.udp_ports.taken = 70; /* by the other worker */
+	x.udp_ports.taken = 70; /* the other worker's */
 	for (unsigned i = 0; i < 60; i++)
 		udp_flow_open(&x, i);
 	assert_int_equal(x.w->udp.ports, 50);
@@ -125,7 +126,7 @@ static void test_ports_of_all_workers(void **state)
 	world_close(&x);
 }
 
-/* TCP connections that do nothing take no flow of a UDP client. */
+/* TCP connections that do nothing take no flow from a UDP client. */
 static void test_idle_connections_leave_a_share(void **state)
 {
 	struct world x;
@@ -143,7 +144,7 @@ static void test_idle_connections_leave_a_share(void **state)
 		settle(&x);
 	}
 	assert_int_not_equal(x.stats.accept_paused, 0);
-	assert_in_range(x.w->tcp.count, 30, 64); /* 74 if it had what is UDP's */
+	assert_in_range(x.w->tcp.count, 30, 64); /* it would be 74 with UDP's share */
 	x.listener = udp;
 	for (unsigned round = 0; round < 5; round++)
 		for (unsigned i = 0; i < 20; i++) {
@@ -161,7 +162,7 @@ static void test_idle_connections_leave_a_share(void **state)
 	world_close(&x);
 }
 
-/* And the other way round: a flood of UDP clients leaves a share to TCP. */
+/* A flood of UDP clients leaves a share to TCP. */
 static void test_flood_leaves_a_share(void **state)
 {
 	struct world x;
@@ -176,7 +177,7 @@ static void test_flood_leaves_a_share(void **state)
 	assert_in_range(x.stats.udp_flows, 80, 150);
 	remove_port(&x);
 	expect_answer(&x, x.port_id, x.seq, 0);
-	/* Without a TCP port it may have that as well, but for the reserve. */
+	/* Without a TCP port UDP may have that share as well, but for the reserve. */
 	ask_remove(&x, x.port_id - 1);
 	expect_answer(&x, x.port_id - 1, x.seq, 0);
 	add_port(&x, PORT_UDP, 0);
@@ -187,7 +188,7 @@ static void test_flood_leaves_a_share(void **state)
 	world_close(&x);
 }
 
-/* Flows that came and went cost no descriptors for ever. */
+/* Flows that came and went cost no descriptors. */
 static void test_budget_comes_back(void **state)
 {
 	struct world x;

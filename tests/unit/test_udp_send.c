@@ -10,7 +10,7 @@
 #include "ports/route.h"
 #include "worker_world.h"
 
-/* Datagrams of published ports, both directions, on the simulated kernel. */
+/* Datagrams of published ports in both directions, on the simulated kernel. */
 
 static union sock_addr client_address(const struct world *x, unsigned n)
 {
@@ -213,8 +213,8 @@ static void test_udp_first_datagrams_wait_for_socket(void **state)
 	world_close(&x);
 }
 
-/* More new clients at once than there are receive buffers: none loses its first datagram, small or
- * large. */
+/* More new clients come at once than there are receive buffers. None loses its first datagram,
+ * small or large. */
 static void many_first_datagrams(size_t len, uint16_t segment)
 {
 	static uint8_t data[4000];
@@ -266,7 +266,7 @@ static void test_udp_flows_expire(void **state)
 	pass(&x, 60 * SECOND_NS);
 	send_in(&x, 2, LOCAL_A, "c", 0);
 	settle(&x);
-	assert_int_equal(x.stats.udp_flows, 2); /* neither has been idle for 90 s */
+	assert_int_equal(x.stats.udp_flows, 2); /* neither flow has been idle for 90 s */
 	pass(&x, 60000000000ull);
 	assert_int_equal(x.stats.udp_flows, 1);
 	assert_int_equal(x.stats.udp_expired, 1);
@@ -320,8 +320,8 @@ static void test_udp_buffers_run_out_and_come_back(void **state)
 	world_close(&x);
 }
 
-/* Many clients and answers in any order: each datagram that arrives is one that was sent, whole, in
- * its order, on the flow of its client and from the address that was asked; each that does not has
+/* Many clients and answers in any order. A datagram that arrives is one that was sent: whole, in
+ * order, on its client's flow, and from the address that was asked. One that does not arrive has
  * been counted. */
 
 #define UDP_CLIENTS 12
@@ -332,7 +332,7 @@ struct udp_mark {
 
 struct udp_run {
 	struct world x;
-	int fd[UDP_CLIENTS]; /* of the flow; -1: none yet */
+	int fd[UDP_CLIENTS]; /* of each client's flow; -1: there is none yet */
 	uint32_t sent[UDP_CLIENTS], seen[UDP_CLIENTS], answered[UDP_CLIENTS];
 	uint64_t in, out; /* datagrams that the kernel took */
 };
@@ -362,7 +362,7 @@ static struct udp_mark check_mark(const struct sim_datagram *d)
 	return mark;
 }
 
-/* One datagram, or a run whose last one may be shorter. */
+/* Sends one datagram, or a run whose last datagram may be shorter. */
 static void udp_send_run(struct udp_run *r)
 {
 	uint32_t client = sim_random(r->x.sim, UDP_CLIENTS), n = 1 + sim_random(r->x.sim, 4);

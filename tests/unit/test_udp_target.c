@@ -8,11 +8,11 @@
 #include "base/array.h"
 #include "udp_world.h"
 
-/* UDP servers at two addresses, and at one that is not there */
+/* UDP servers at two addresses, and at an address that does not exist. */
 
 /* Two addresses */
 
-/* A port of two addresses, 80 and 81 of the server. */
+/* Opens a world with a port that leads to two addresses of the server, ports 80 and 81. */
 static void two_addresses(struct world *x)
 {
 	world_open(x, 1, 0);
@@ -38,7 +38,7 @@ static void refuse(struct world *x, int fd)
 	settle(x);
 }
 
-/* The server is at the second address: no datagram is lost, and later clients begin there. */
+/* The server is at the second address. No datagram is lost, and later clients begin there. */
 static void test_second_address(void **state)
 {
 	struct world x;
@@ -64,20 +64,20 @@ static void test_second_address(void **state)
 	settle(&x);
 	assert_int_equal(expect_sent_to(&x, "three", 81), fd);
 	fd = expect_sent_to(&x, "another", 81);
-	/* It has moved: the client's datagram follows. */
+	/* The server has moved, and the client's datagram follows it. */
 	refuse(&x, fd);
 	expect_sent_to(&x, "another", 80);
 	assert_true(udp_client_sends(&x, 3, "a third", 0));
 	settle(&x);
 	expect_sent_to(&x, "a third", 80);
-	/* What was kept goes with time, and with its flow. */
+	/* Copies are dropped after a while, and with their flow. */
 	pass(&x, 2 * SECOND_NS);
 	assert_null(x.w->udp.keeping);
 	assert_int_equal(x.w->udp.store.free, UDP_BLOCKS);
 	world_close(&x);
 }
 
-/* Nobody listens at either: each datagram has been to both, and no more than once. */
+/* Nobody listens at either address. Each datagram has been sent to both, and to neither twice. */
 static void test_nobody_at_two_addresses(void **state)
 {
 	static const uint16_t first[] = {80, 81};
@@ -98,7 +98,7 @@ static void test_nobody_at_two_addresses(void **state)
 	assert_int_equal(x.stats.udp_flows, 1);
 	assert_int_equal(x.stats.udp_datagrams_in, 4);
 	assert_int_equal(x.w->udp.ports, 1);
-	/* One that had answered and does not any more. */
+	/* A server that has answered does not answer any more. */
 	assert_true(udp_client_sends(&x, 1, "ask", 0));
 	settle(&x);
 	fd = expect_sent_to(&x, "ask", 80);
@@ -118,7 +118,8 @@ static void test_nobody_at_two_addresses(void **state)
 	world_close(&x);
 }
 
-/* The second socket is not there yet: what waits is sent when it is, also what came meanwhile. */
+/* There is no socket for the second address yet. When it comes, the datagrams that wait are sent,
+ * also those that came meanwhile. */
 static void test_second_address_waits_for_socket(void **state)
 {
 	struct sockpool *pool;
@@ -148,7 +149,7 @@ static void test_second_address_waits_for_socket(void **state)
 	world_close(&x);
 }
 
-/* An address that cannot be connected to, as ::1 where there is no IPv6. */
+/* An address cannot be connected to, as ::1 where there is no IPv6. */
 static void test_address_that_is_not_there(void **state)
 {
 	struct world x;

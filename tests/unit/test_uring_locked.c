@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a ring refuses once it is locked. The operations are asked for through the back end's own
- * ring. */
+/* What a ring refuses once it is locked. The test asks for the operations through the back end's
+ * own ring. */
 #include "dataplane/io/uring.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include "cmocka_all.h"
@@ -52,7 +52,7 @@ static void prepare_linked_poll(struct io_uring_sqe *sqe)
 
 static void prepare_poll(struct io_uring_sqe *sqe)
 {
-	/* Descriptor 0 is always ready for something, or not pollable and therefore ready. */
+	/* Descriptor 0 is ready for something, or cannot be polled and counts as ready. */
 	io_uring_prep_poll_add(sqe, 0, 0xffff);
 }
 
@@ -83,7 +83,8 @@ static void test_ring_operations(void **state)
 	uring_close(&u->io);
 }
 
-/* Nothing can be registered once the ring is enabled, and the list cannot be changed. */
+/* Once the ring is enabled, nothing can be registered, and the list of operations cannot be
+ * changed. */
 static void test_ring_registering(void **state)
 {
 	struct uring *u = ring_open(true);
@@ -98,7 +99,8 @@ static void test_ring_registering(void **state)
 	for (unsigned op = 0; op < 256; op++) {
 		int code = ring_register(u, op, NULL, 0);
 
-		/* -EINVAL is for numbers that the kernel does not know: these, and all above. */
+		/* The kernel returns -EINVAL for operations that it does not know: from the first
+		 * of these, it knows none. */
 		known = known && (op <= LAST_OF_LINUX_6_1 || code != -EINVAL);
 		if (op != IORING_REGISTER_RESTRICTIONS)
 			assert_int_equal(code, known ? -EACCES : -EINVAL);
@@ -106,7 +108,7 @@ static void test_ring_registering(void **state)
 	uring_close(&u->io);
 }
 
-/* The same without the list: it is the list that refuses. */
+/* Without the list the ring does them, so it is the list that refuses. */
 static void test_ring_without_restrictions(void **state)
 {
 	struct uring *u = ring_open(false);

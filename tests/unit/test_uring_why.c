@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Each cause that io_uring cannot be had for, with its remedy. */
+/* Each cause why io_uring cannot be used, with its remedy. */
 #include "cmocka_all.h"
 
 #include <errno.h>

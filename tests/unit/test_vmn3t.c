@@ -10,7 +10,8 @@
 #include "base/array.h"
 #include "drivers/net/vmn3t.h"
 
-/* The bytes of the line that begins so, in a recording. How many. */
+/* Reads the bytes of the line in a recording that begins with prefix. Returns how many there are.
+ */
 static size_t recorded(const char *file, const char *prefix, uint8_t *out, size_t size)
 {
 	char path[512], line[4096];
@@ -47,7 +48,8 @@ static void test_greeting(void **state)
 	assert_int_equal(vmn3t_check_init(theirs, &e), 0);
 	assert_int_equal(recorded("ok-dhcp", ">>> init", client, sizeof(client)), sizeof(client));
 	vmn3t_build_init(ours);
-	assert_memory_equal(ours, client, 9); /* then comes the commit, which is anybody's */
+	assert_memory_equal(ours, client,
+			    9); /* behind that is the commit of the build, which may differ */
 	assert_int_equal(recorded("bad-magic", ">>> init", client, sizeof(client)), sizeof(client));
 	assert_int_equal(vmn3t_check_init(client, &e), -EPROTO);
 	assert_int_equal(recorded("version-1", ">>> init", client, sizeof(client)), sizeof(client));
@@ -98,7 +100,7 @@ static void test_refusals(void **state)
 	in[0] = 1;
 	assert_int_equal(vmn3t_parse_answer(in, &vif, &e), -EPROTO); /* the address zero */
 	in[5] = 1;
-	assert_int_equal(vmn3t_parse_answer(in, &vif, &e), -EPROTO); /* a group's */
+	assert_int_equal(vmn3t_parse_answer(in, &vif, &e), -EPROTO); /* a multicast address */
 }
 
 static void test_frames(void **state)

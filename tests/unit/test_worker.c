@@ -12,17 +12,15 @@
 #include "ns/transparent.h"
 #include "worker_world.h"
 
-/*
- * TCP through the worker, on the simulated kernel. The steps of a run are chosen by a seed
- * (world_for_seeds).
- */
+/* TCP through the worker, on the simulated kernel. A seed chooses the steps of a run
+ * (world_for_seeds). */
 
 #define CLIENTS_MAX 12
 #define STREAM_MAX  60000
 
-/* One TCP connection as its two far ends see it. */
+/* A TCP connection, as its two far ends see it. */
 struct pair {
-	int client, server; /* far ends; -1: not there yet */
+	int client, server; /* far ends; -1: there is none yet */
 	size_t to_send[2], sent[2], got[2];
 	bool ended[2], reset;
 };
@@ -346,7 +344,7 @@ static void test_out_of_descriptors_pauses(void **state)
 	client = sim_client_connect(x.sim, x.listener);
 	for (int i = 0; i < 50; i++)
 		turn(&x);
-	assert_int_equal(x.stats.accept_paused, 1); /* and not once a turn */
+	assert_int_equal(x.stats.accept_paused, 1); /* it is counted once, not once a turn */
 	sim_set_exhausted(x.sim, false);
 	for (int i = 0; i < 4; i++) {
 		pass(&x, 100000000);
@@ -356,15 +354,14 @@ static void test_out_of_descriptors_pauses(void **state)
 	world_close(&x);
 }
 
-/* Connections that have been accepted must not take the descriptors that their other halves need.
- */
+/* Accepted connections must not take the descriptors that their other halves need. */
 static void test_descriptors_go_to_flows_under_way(void **state)
 {
 	int clients[14];
 	struct world x;
 
 	(void)state;
-	/* The listener, 8 in the pool, and 12 flows. */
+	/* Room for the listener, 8 sockets in the pool, and 12 flows. */
 	world_open_with(&x, 1, 0, 34);
 	add_port(&x, PORT_TCP, 0);
 	settle(&x);
@@ -379,7 +376,7 @@ static void test_descriptors_go_to_flows_under_way(void **state)
 	}
 	assert_true(x.stats.tcp_connected >= 8 && x.stats.tcp_connected < 14);
 	assert_int_equal(x.stats.tcp_flows, x.stats.tcp_connected);
-	assert_int_equal(x.stats.accept_paused, 1); /* and they wait where they are */
+	assert_int_equal(x.stats.accept_paused, 1); /* they wait in the backlog */
 	for (int i = 0; i < 14; i++)
 		sim_far_reset(x.sim, clients[i]);
 	for (int i = 0; i < 10; i++) {
@@ -396,7 +393,7 @@ static void test_full_table_lets_wait(void **state)
 
 	(void)state;
 	world_open(&x, 1, 0);
-	/* The first has its share, the second has the rest. */
+	/* The first port has its share, and the second the rest. */
 	for (int port = 0; port < 2; port++) {
 		add_port(&x, PORT_TCP, 0);
 		for (int i = 0; i < 20; i++)
