@@ -219,12 +219,19 @@ static int try_marked(bool ipv6, struct err *e)
 }
 
 /* marked: accepted sockets inherit marks. */
-static int try_loopback(struct mnl_socket *nl, bool ipv6, bool marked, struct err *e)
+static int route_loopback(struct mnl_socket *nl, bool ipv6, bool marked, struct err *e)
 {
 	int code = marked ? add_loopback_rule(nl, ipv6) : add_unmarked_rules(nl, ipv6);
 
+	return code ? err_errno(e, code, "cannot add a routing rule") : 0;
+}
+
+static int try_loopback(struct mnl_socket *nl, bool ipv6, bool marked, struct err *e)
+{
+	int code = route_loopback(nl, ipv6, marked, e);
+
 	if (code)
-		return err_errno(e, code, "cannot add a routing rule");
+		return code;
 	code = try_connection(ipv6, TRANSPARENT_MARK_LOOPBACK);
 	return code ? err_errno(e, code, "a connection within the namespace") : 0;
 }
@@ -307,12 +314,10 @@ int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool 
 
 	if (!code && ifname[0])
 		code = transparent_alias_rules(nft, ifname, e);
-
 	for (unsigned ipv6 = 0; ipv6 < 2 && !code; ipv6++) {
 		code = route_marked(route, ipv6, e);
 		if (!code)
-			code = marked ? add_loopback_rule(route, ipv6)
-				      : add_unmarked_rules(route, ipv6);
+			code = route_loopback(route, ipv6, marked, e);
 		/* A namespace without IPv6 never had rules of it. */
 		if (code && ipv6 && !fd_is_shortage(code))
 			code = e->code = 0;

@@ -6,10 +6,13 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -58,6 +61,55 @@ static void test_set_up(void **state)
 	(void)state;
 	run(set_up);
 	run(set_up); /* a set-up that is there already is no failure */
+}
+
+/* Takes the place of libmnl's function. When this is not 0, the request of that number, from now
+ * on, is not sent. */
+static unsigned fail_at;
+
+ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *buf, size_t len)
+{
+	static const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+
+	if (fail_at && --fail_at == 0) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	return sendto(mnl_socket_get_fd(nl), buf, len, 0, (const struct sockaddr *)&kernel,
+		      sizeof(kernel));
+}
+
+/* Each request fails once. What does not work then has a reason. */
+static int each_request_fails(void *arg)
+{
+	auto_netlink struct mnl_socket *route = netlink_open(NETLINK_ROUTE);
+	auto_netlink struct mnl_socket *nft = netlink_open(NETLINK_NETFILTER);
+	unsigned failed = 0;
+
+	(void)arg;
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned n = 1;; n++) {
+			struct err e = {.code = 0};
+
+			fail_at = n;
+			if (i == 0 && transparent_set_up("", &e) != 0x3f && !e.code)
+				return say(&e, n);
+			if (i == 1 && transparent_put_back(route, nft, true, "", &e) && !e.code)
+				return say(&e, n);
+			if (e.code && (e.code > 0 || !e.msg[0]))
+				return say(&e, n);
+			failed += e.code == -ENOBUFS;
+			if (fail_at)
+				break; /* there were fewer requests */
+		}
+	fail_at = 0;
+	return failed >= 6 ? 0 : 2;
+}
+
+static void test_each_request_fails(void **state)
+{
+	(void)state;
+	run(each_request_fails);
 }
 
 static int without_rights(void *arg)
@@ -223,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set_up),
+		cmocka_unit_test(test_each_request_fails),
 		cmocka_unit_test(test_without_rights),
 		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_watch),

@@ -339,8 +339,10 @@ static int set_up(struct relay *r, struct vpnkit_answer *answer, struct err *e)
 	code = fd_set_nonblock(r->sock, true);
 	code = code ? err_errno(e, code, "VPNKit's socket") : handshake(r, e);
 	code = code ? code : netif_tap_open(boot.ifname, r->vif.mac, &r->tap, e);
-	if (!code)
+	if (!code) {
 		code = fd_set_nonblock(r->tap, true);
+		code = code ? err_errno(e, code, "tap device %s", boot.ifname) : 0;
+	}
 	code = code ? code : ask_address(r, &answer->ip, e);
 	answer->mtu = r->vif.mtu;
 	return code ? code : sandbox_relay(e);
