@@ -109,10 +109,19 @@
  * a living one at least every two minutes, and it answers even when it has no room. */
 #define LIMIT_TCP_UNANSWERED_MS 300000u
 
+/* Flows of a worker whose server has refused, and that are to try again: a port whose server stays
+ * away must not cost more. Beyond this a refusal is passed on at once. */
+#define LIMIT_TCP_RETRYING 256
+
 /* Connections of the way out that a worker may be making at a time. The first packet of each waits
- * in the kernel's queue (QUEUE_PACKETS in ns/router_queue.c), which must not be the first to run
- * out. */
-#define LIMIT_OUT_PENDING 2048
+ * in the kernel's queue for a verdict; so may others, for which there was no time yet. The queue
+ * must not be the first to run out. */
+#define LIMIT_OUT_PENDING	2048
+#define LIMIT_OUT_QUEUE_PACKETS 16384
+
+/* Connections that a worker has let through, and not accepted yet: the queue of its listener in the
+ * router. */
+#define LIMIT_OUT_BACKLOG 4096
 
 /* UDP of the way out, for each worker: the mappings, the addresses outside that they take answers
  * from, and the sockets inside that answers come from. A client of a peer-to-peer network talks to

@@ -7,12 +7,9 @@
 
 #include "base/fd.h"
 #include "base/fdpass.h"
+#include "base/limits.h"
 #include "dataplane/sockopt.h"
 #include "ns/router.h"
-
-/* Connections that the gate has let through and that no worker has accepted yet: the length of the
- * listener's queue. */
-#define BACKLOG 4096
 
 static_assert(DP_OUTWARD_CHANNEL == 1 << (DP_OUTWARD_FDS - 1), "the channel is the last");
 
@@ -76,7 +73,7 @@ static int open_tcp(int family, unsigned worker)
 		return code;
 	sockopt_no_pacing(fd);
 	code = bind_any(fd, family, (uint16_t)(ROUTER_TCP_PORT + worker));
-	if (!code && listen(fd, BACKLOG) < 0)
+	if (!code && listen(fd, LIMIT_OUT_BACKLOG) < 0)
 		code = -errno;
 	return code ? code : steal_fd(&fd);
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/limits.h"
 #include "ns/netlink.h"
 #include "ns/router.h"
 
@@ -16,9 +17,6 @@
  * queue lives as long as the socket that it is bound to. Whoever has a copy of the descriptor and
  * owns the user namespace reads packets and gives verdicts.
  */
-
-/* Packets that wait for a verdict: more than the connections that a worker may be making. */
-#define QUEUE_PACKETS 16384
 
 /* The kernel cuts this down to net.core.rmem_max. A packet that finds no room is lost, and the
  * client sends it again a second later. */
@@ -55,7 +53,7 @@ static int set_parameters(struct mnl_socket *nl, uint16_t number)
 	struct nlmsghdr *nlh = request(buf, number);
 
 	mnl_attr_put(nlh, NFQA_CFG_PARAMS, sizeof(params), &params);
-	mnl_attr_put_u32(nlh, NFQA_CFG_QUEUE_MAXLEN, htonl(QUEUE_PACKETS));
+	mnl_attr_put_u32(nlh, NFQA_CFG_QUEUE_MAXLEN, htonl(LIMIT_OUT_QUEUE_PACKETS));
 	return netlink_talk(nl, nlh);
 }
 

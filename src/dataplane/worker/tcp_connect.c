@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/limits.h"
 #include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
@@ -20,9 +21,6 @@
 /* A server that refused is tried again after 5, 10, 15, ... 45 ms, as RootlessKit does. */
 #define RETRY_STEP_NS (5 * WORKER_NS_PER_MS)
 #define RETRIES_MAX   9
-
-/* Flows of a worker in state RETRYING: a port whose server stays away must not cost more. */
-#define RETRYING_MAX 256
 
 #define COMPLAIN_NS (60000 * WORKER_NS_PER_MS)
 
@@ -166,7 +164,8 @@ static bool retry(struct worker *w, struct tcp_flow *f, int err)
 
 	if (err == -EADDRNOTAVAIL)
 		complain_of_ports(w, f);
-	else if (err != -ECONNREFUSED || f->tries >= RETRIES_MAX || w->tcp.retrying >= RETRYING_MAX)
+	else if (err != -ECONNREFUSED || f->tries >= RETRIES_MAX ||
+		 w->tcp.retrying >= LIMIT_TCP_RETRYING)
 		return false;
 	f->tries = (uint8_t)step;
 	stats_add(&w->stats->tcp_retried, 1);
