@@ -1,58 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * To be preloaded: lets the n-th call of a kind fail, or do less than it could, in one process of
- * rootlesskit.
- *   FAILCALL=n:KIND:ROLE:FILE    ROLE as in _RINGKIT_ROLE, "parent" for the one without. FILE's
- * first byte becomes 1 when the call has come. KIND: "read", a file or a stream socket gives one
- * byte; "write", it takes one; "netlink", the kernel's answer is an error; "ring", there is no
- * memory for io_uring_register(2), of which opening a ring makes two; "limit", there is no limit of
- * descriptors, from the first call on.
+ * A library to preload. It lets the n-th call of a kind fail, or do less than it could, in one
+ * process of rootlesskit.
+ *
+ *   FAILCALL=n:KIND:ROLE:FILE    in the environment
+ *
+ * KIND is "read" (a file or a stream socket gives one byte), "write" (it takes one byte), "netlink"
+ * (the kernel's answer is an error), "ring" (there is no memory for io_uring_register(2), of which
+ * opening a ring makes two) or "limit" (from the first call on there is no limit of descriptors).
+ * ROLE is that of _RINGKIT_ROLE, or "parent" for the process that has none. The first byte of FILE
+ * becomes 1 when the call has come.
  */
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/netlink.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-static atomic_long left; /* calls until the one that fails; 0: none fails */
+#include "fail.h"
+
 static char kind[16];
-static char *hit;
 
 static void __attribute__((constructor)) start(void)
 {
-	const char *spec = getenv("FAILCALL"), *role = getenv("_RINGKIT_ROLE");
+	const char *spec = getenv("FAILCALL");
 	char wanted[32], path[256];
 	long n;
-	int fd;
 
-	if (!spec || strcmp(program_invocation_short_name, "rootlesskit") != 0 ||
-	    /* NOLINTNEXTLINE(cert-err34-c): words of our tests */
-	    sscanf(spec, "%ld:%15[^:]:%31[^:]:%255s", &n, kind, wanted, path) != 4 ||
-	    strcmp(wanted, role ? role : "parent") != 0)
-		return;
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	hit = fd < 0 ? MAP_FAILED : mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (fd >= 0)
-		close(fd);
-	if (hit != MAP_FAILED)
-		atomic_store(&left, n);
+	/* NOLINTNEXTLINE(cert-err34-c): words of our tests */
+	if (spec && sscanf(spec, "%ld:%15[^:]:%31[^:]:%255s", &n, kind, wanted, path) == 4 &&
+	    fail_is_in(wanted))
+		fail_arm(n, path);
 }
 
 static int is_time(const char *what)
 {
-	if (atomic_load(&left) == 0 || strcmp(kind, what) != 0 || atomic_fetch_sub(&left, 1) != 1)
+	if (strcmp(kind, what) != 0 || !fail_is_due())
 		return 0;
-	*hit = 1;
+	*fail_mark = 1;
 	return 1;
 }
 
@@ -117,8 +105,8 @@ int getrlimit(__rlimit_resource_t what, struct rlimit *out)
 	if (syscall(SYS_prlimit64, 0, what, NULL, out) < 0)
 		return -1;
 	if (what == RLIMIT_NOFILE && is_time("limit"))
-		atomic_store(&left, 1);
-	if (what == RLIMIT_NOFILE && atomic_load(&left) && !strcmp(kind, "limit"))
+		atomic_store(&fail_left, 1);
+	if (what == RLIMIT_NOFILE && atomic_load(&fail_left) && !strcmp(kind, "limit"))
 		out->rlim_cur = out->rlim_max = RLIM_INFINITY;
 	return 0;
 }

@@ -8,25 +8,17 @@
  * becomes 1 when the allocation has come.
  */
 #include <dlfcn.h>
-#include <errno.h>
 #include <execinfo.h>
-#include <fcntl.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "fail.h"
 
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): glibc's own names */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *p, size_t size);
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
-
-static atomic_long left; /* allocations until the one that fails; 0: none fails */
-static char *hit;
 
 /* Whether the caller is glibc's look-up of users. That ends the process by an assertion when an
  * allocation fails (nss_database.c), which is no fault of ours. */
@@ -45,36 +37,27 @@ static int is_glibcs(void)
 
 static void __attribute__((constructor)) start(void)
 {
-	const char *spec = getenv("FAILMALLOC"), *role = getenv("_RINGKIT_ROLE");
-	char wanted[32], path[256], *end;
+	const char *spec = getenv("FAILMALLOC");
+	char wanted[32], path[256];
 	long n;
-	int fd;
 
-	if (!spec || strcmp(program_invocation_short_name, "rootlesskit") != 0)
-		return;
-	n = strtol(spec, &end, 10);
-	if (sscanf(end, ":%31[^:]:%255s", wanted, path) != 2 ||
-	    strcmp(wanted, role ? role : "parent") != 0)
-		return;
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	hit = fd < 0 ? MAP_FAILED : mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (fd >= 0)
-		close(fd);
-	if (hit == MAP_FAILED)
+	/* NOLINTNEXTLINE(cert-err34-c): words of our tests */
+	if (!spec || sscanf(spec, "%ld:%31[^:]:%255s", &n, wanted, path) != 3 ||
+	    !fail_is_in(wanted))
 		return;
 	backtrace((void *[1]){NULL}, 1); /* backtrace() allocates at its first call */
-	atomic_store(&left, n);
+	fail_arm(n, path);
 }
 
 static int fails(void)
 {
-	if (atomic_load(&left) == 0 || atomic_fetch_sub(&left, 1) != 1)
+	if (!fail_is_due())
 		return 0;
 	if (is_glibcs()) {
-		atomic_store(&left, 1); /* the next allocation fails instead */
+		atomic_store(&fail_left, 1); /* the next allocation fails instead */
 		return 0;
 	}
-	*hit = 1;
+	*fail_mark = 1;
 	errno = ENOMEM;
 	return 1;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "base/array.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/worker/handover_record.h"
 #include "handover_world.h"
@@ -73,7 +74,7 @@ static void test_refused(void **state)
 	};
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(odd); i++) {
 		struct dp_msg msg, answer;
 		struct other o;
 		struct world x;
