@@ -180,6 +180,16 @@ int helper_watch(struct helper *h, struct loop *loop, net_died_fn *died, void *a
 	return h->output_src ? 0 : -errno;
 }
 
+void helper_first_died(void *arg, const char *msg)
+{
+	struct helper_first *first = arg;
+	net_died_fn *died = first->died;
+
+	first->died = NULL;
+	if (died)
+		died(first->arg, msg);
+}
+
 void helper_stop(struct helper *h)
 {
 	helper_unwatch(h);

@@ -58,6 +58,16 @@ bool helper_ends_within(struct helper *h, int timeout_ms);
 /* From now on takes the helper's output, and calls died once when it ends. 0 or -errno. */
 int helper_watch(struct helper *h, struct loop *loop, net_died_fn *died, void *arg);
 
+/* Who hears of the first helper of a network that ends, and only of that one: none of them is of
+ * use without the others. died NULL: nobody. */
+struct helper_first {
+	net_died_fn *died;
+	void *arg;
+};
+
+/* To be called, or given to helper_watch, with a struct helper_first. It may be freed within. */
+void helper_first_died(void *first, const char *msg);
+
 /* Undoes helper_watch. */
 void helper_unwatch(struct helper *h);
 

@@ -36,8 +36,7 @@ struct net_driver {
 	struct helper slirp, tap;
 	struct inside probe;
 	char socket[108];
-	net_died_fn *died;
-	void *died_arg;
+	struct helper_first first_end;
 };
 
 /* The second vde_plug makes a socket of its own, with a "+" after the name. */
@@ -221,27 +220,14 @@ static int vdeplug_slirp_start(const struct net_params *params, const struct net
 	return 0;
 }
 
-/* Reports the end of the first program that dies, and only that: neither is of use without the
- * other. */
-static void half_died(void *arg, const char *msg)
-{
-	struct net_driver *drv = arg;
-	net_died_fn *died = drv->died;
-
-	drv->died = NULL;
-	if (died)
-		died(drv->died_arg, msg); /* may free drv */
-}
-
 static int vdeplug_slirp_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died,
 			       void *arg)
 {
 	int code;
 
-	drv->died = died;
-	drv->died_arg = arg;
-	code = helper_watch(&drv->slirp, loop, half_died, drv);
-	return code ? code : helper_watch(&drv->tap, loop, half_died, drv);
+	drv->first_end = (struct helper_first){died, arg};
+	code = helper_watch(&drv->slirp, loop, helper_first_died, &drv->first_end);
+	return code ? code : helper_watch(&drv->tap, loop, helper_first_died, &drv->first_end);
 }
 
 const struct net_driver_ops net_vdeplug_slirp_ops = {

@@ -37,8 +37,7 @@ struct net_driver {
 	struct helper vpnkit;
 	struct inside relay;
 	struct sockaddr_un address;
-	net_died_fn *died;
-	void *died_arg;
+	struct helper_first first_end;
 };
 
 static int make_address(struct net_driver *drv, const char *state_dir, struct err *e)
@@ -179,41 +178,26 @@ static int vpnkit_start(const struct net_params *params, const struct net_target
 	return 0;
 }
 
-static void tell(struct net_driver *drv, const char *msg)
-{
-	net_died_fn *died = drv->died;
-
-	drv->died = NULL;
-	if (died)
-		died(drv->died_arg, msg); /* may free drv */
-}
-
-static void vpnkit_died(void *arg, const char *msg)
-{
-	tell(arg, msg);
-}
-
 static void relay_died(void *arg, const char *msg)
 {
 	struct net_driver *drv = arg;
 	struct err e = {0};
 
-	if (!drv->died || !helper_ends_within(&drv->vpnkit, DEATH_GRACE_MS)) {
-		tell(drv, msg);
+	if (!drv->first_end.died || !helper_ends_within(&drv->vpnkit, DEATH_GRACE_MS)) {
+		helper_first_died(&drv->first_end, msg);
 		return;
 	}
 	helper_unwatch(&drv->vpnkit);
 	helper_ended(&drv->vpnkit, &e);
-	tell(drv, e.msg);
+	helper_first_died(&drv->first_end, e.msg);
 }
 
 static int vpnkit_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
 {
 	int code;
 
-	drv->died = died;
-	drv->died_arg = arg;
-	code = helper_watch(&drv->vpnkit, loop, vpnkit_died, drv);
+	drv->first_end = (struct helper_first){died, arg};
+	code = helper_watch(&drv->vpnkit, loop, helper_first_died, &drv->first_end);
 	return code ? code : helper_watch(&drv->relay.helper, loop, relay_died, drv);
 }
 
