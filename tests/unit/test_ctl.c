@@ -15,10 +15,6 @@
 #include "base/array.h"
 #include "test_ctl_server.h"
 
-/* The body of the answer ends where the server hangs up. */
-#define ANSWER(status, body) "HTTP/1.1 " status "\r\nContent-Type: application/json\r\n\r\n" body
-#define OK_JSON(body)	     ANSWER("200 OK", body)
-
 static struct ctl_result result;
 
 static int teardown(void **state)
@@ -29,17 +25,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Runs "rootlessctl --socket PATH words" against a server that gives these bytes and hangs up. */
 static void ask(const char *bytes, const char *first, const char *second)
 {
-	struct fake_answer answer = {.bytes = bytes, .len = strlen(bytes), .close = true};
-	struct fake_server *server = fake_server_start(&answer, 1, true);
-	const char *words[] = {"--socket", fake_server_path(server), first, second, NULL};
-
 	ctl_result_free(&result);
-	result = ctl_run(words, NULL, -1);
-	fake_server_stop(server);
-	fake_server_free(server);
+	result = ctl_ask(bytes, first, second);
 }
 
 static void run(const char *const *words)

@@ -259,6 +259,18 @@ struct ctl_result ctl_run(const char *const *args, char *const *env, int out_fd)
 	return result;
 }
 
+struct ctl_result ctl_ask(const char *bytes, const char *first, const char *second)
+{
+	struct fake_answer answer = {.bytes = bytes, .len = strlen(bytes), .close = true};
+	struct fake_server *server = fake_server_start(&answer, 1, true);
+	const char *args[] = {"--socket", fake_server_path(server), first, second, NULL};
+	struct ctl_result result = ctl_run(args, NULL, -1);
+
+	fake_server_stop(server);
+	fake_server_free(server);
+	return result;
+}
+
 void ctl_result_free(struct ctl_result *result)
 {
 	free(result->out);

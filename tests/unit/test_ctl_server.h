@@ -9,6 +9,10 @@
  * run rootlessctl against it. When anything cannot be set up, the test program ends, so that
  * nothing fails without being seen. */
 
+/* An answer whose body ends where the server hangs up. */
+#define ANSWER(status, body) "HTTP/1.1 " status "\r\nContent-Type: application/json\r\n\r\n" body
+#define OK_JSON(body)	     ANSWER("200 OK", body)
+
 struct fake_answer {
 	const char *bytes;
 	size_t len;
@@ -49,6 +53,10 @@ struct ctl_result {
  * is collected. */
 struct ctl_result ctl_run(const char *const *args, char *const *env, int out_fd);
 void ctl_result_free(struct ctl_result *result);
+
+/* Runs "rootlessctl --socket PATH first second" against a server that gives these bytes and hangs
+ * up. second may be NULL. */
+struct ctl_result ctl_ask(const char *bytes, const char *first, const char *second);
 
 /* Without a rootlessctl to run, exits with 77 and says why. */
 void ctl_require(void);
