@@ -25,8 +25,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 # Quick ones first: most faults are noticed by the first or second.
 TESTS = ("channels", "gate", "out", "out_udp", "out_ping", "out_family", "way_in", "tcp", "tcp_overload",
          "udp", "udp_pending", "udp_family", "handover", "handover_refused", "out_handover", "udp_target",
-         "udp_ports", "udp_send", "client_address", "listener", "sockpool", "control", "control_inside",
-         "control_reload", "io", "worker")
+         "udp_ports", "udp_send", "client_address", "listener", "sockpool", "states", "control",
+         "control_inside", "control_reload", "io", "worker")
 TESTS += ("set_target", "control_turned")
 # A fault may make a test loop for ever. That counts as noticed; the tests themselves take 3 s. A machine so
 # busy that they take longer gets that many times what the slowest test takes without a fault.
