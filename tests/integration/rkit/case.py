@@ -18,7 +18,8 @@ BACKENDS = ("io_uring", "epoll")
 
 
 def ours(why):
-    """The test (or class) is about something RootlessKit 1.1.0 does not do, or does wrong."""
+    """Marks a test (or class) of something that RootlessKit 1.1.0 does not do, or does wrong. With
+    RootlessKit's own binary it is skipped; why says what is different there."""
     def wrap(test):
         if isinstance(test, type):
             for name in dir(test):
@@ -36,7 +37,7 @@ def ours(why):
 
 
 def backends():
-    """The back ends of the data plane that this machine can have."""
+    """The back ends of the data plane that can run on this machine."""
     return [b for b in BACKENDS if b != "io_uring" or not world().uring_error]
 
 
@@ -52,8 +53,8 @@ def _missing(names):
 
 
 def needs(*programs):
-    """The test (or every test of a class) runs other programs, or needs "tun" or "io_uring". Where one is
-    missing the test is skipped before any of its set-up, that of the class included."""
+    """Marks a test (or every test of a class) that runs other programs, or needs "tun" or "io_uring". Where
+    one of them is missing, the test is skipped before any of its set-up, that of the class included."""
     def wrap(test):
         test.rk_needs = vars(test).get("rk_needs", ()) + programs
         if isinstance(test, type):
@@ -75,8 +76,8 @@ def _unless_missing(method):
 class RkTestCase(unittest.TestCase):
     """Each test must leave nothing behind: no process, mount or temporary file.
 
-    What a setUp() makes it has removed by addCleanup(), which also works when the rest of the set-up
-    fails or skips; tearDown() is not called then. Cleanups run after tearDown()."""
+    A setUp() that makes something has it removed by addCleanup(). tearDown() is not called when the rest
+    of the set-up fails or skips, but cleanups are. They run after tearDown()."""
 
     maxDiff = None
     failed = False
@@ -102,7 +103,7 @@ class RkTestCase(unittest.TestCase):
         self.tmp_before = leaks.tree(self.world.tmp)
 
     def expected_processes(self):
-        """Those that may be there when the test has ended."""
+        """The pids that may exist when the test has ended."""
         return self.processes_before
 
     def left_processes(self):
@@ -111,7 +112,7 @@ class RkTestCase(unittest.TestCase):
 
     def assertNothingLeft(self):
         try:
-            wait_for("processes to end", lambda: not self.left_processes(), 20)
+            wait_for("processes to end", lambda: not self.left_processes())
         except AssertionError:
             self.assertEqual(self.left_processes(), {})
         self.assertEqual(leaks.mounts(), self.mounts_before, "mounts left")
@@ -126,7 +127,7 @@ class RkTestCase(unittest.TestCase):
             self.clean_up()
 
     def clean_up(self):
-        """After a failure nothing may disturb the next test."""
+        """Kills and removes what the test has left, so that a failure does not disturb the next test."""
         for pid in self.left_processes():
             try:
                 os.kill(pid, 9)
@@ -139,7 +140,7 @@ class RkTestCase(unittest.TestCase):
 
 
 class Result(unittest.TextTestResult):
-    """One line a test, with its time."""
+    """Prints one line for each test, with the time it took."""
 
     started = time.monotonic()
     passed = 0
@@ -182,19 +183,21 @@ class Result(unittest.TextTestResult):
 
 
 def main():
-    """Runs the tests of the file. Arguments: parts of the names of the tests to run."""
+    """Runs the tests of the file. The program's arguments are parts of the names of the tests to run."""
     sandbox.enter(sys.argv)
     module = sys.modules["__main__"]
     loader = unittest.TestLoader()
     loader.testNamePatterns = ["*%s*" % name for name in sys.argv[1:]] or None
     suite = loader.loadTestsFromModule(module)
-    threading.excepthook = lambda args: None  # a broken peer is seen by the test that waits for it
+    # A thread that fails need not print anything: the test that waits for it gets the exception.
+    threading.excepthook = lambda args: None
     result = Result(unittest.runner._WritelnDecorator(sys.stdout), False, 0)
     suite.run(result)
     failed, skipped = len(result.failures) + len(result.errors), len(result.skipped)
     passed = result.passed
     print("cases: %d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
-    # What is missing can be installed; that the machine is slow is nobody's fault.
+    # A missing program can be installed, so its skip counts. What the machine itself cannot do ("the
+    # machine ...") cannot be changed.
     missing = sum(not reason.startswith("the machine") for _, reason in result.skipped)
     if missing and os.environ.get("RINGKIT_NO_SKIP"):
         print("RINGKIT_NO_SKIP: a skip counts as a failure")

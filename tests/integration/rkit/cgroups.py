@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cgroup that is delegated to the tests' user, as a service manager would do it."""
+"""A cgroup that is delegated to the test user, as a service manager does it."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def put(text, *path):
 
 
 def own(pid="self"):
-    """The path of a process's cgroup, as we see it."""
+    """The path of a process's cgroup below the root of our cgroup namespace."""
     for line in read("/proc/%s/cgroup" % pid).splitlines():
         if line.startswith("0::"):
             return line[3:]
@@ -33,7 +33,7 @@ def own(pid="self"):
 
 @contextlib.contextmanager
 def mounted(below=""):
-    """cgroup2 at /sys/fs/cgroup, alone (unified), or in a directory below it (beside cgroup v1)."""
+    """Mounts cgroup2 at /sys/fs/cgroup, or in a directory below it, as beside cgroup v1. Yields where."""
     point = CGROUP + below
     try:
         sh("mount", "-t", "tmpfs", "-o", "mode=755", "none", CGROUP)
@@ -54,19 +54,19 @@ def mounted(below=""):
 
 
 def _offer_controllers(point):
-    """Enables what there is for the groups below; what was off before, for the end."""
+    """Enables every controller for the groups below. Returns those that were off, for the end."""
     before = read(point, "cgroup.subtree_control").split()
     added = []
     for name in read(point, "cgroup.controllers").split():
         if name not in before:
-            with contextlib.suppress(OSError):  # one who is in a container may be refused
+            with contextlib.suppress(OSError):  # in a container this may be refused
                 put("+" + name, point, "cgroup.subtree_control")
                 added.append(name)
     return added
 
 
 def _remove(path):
-    """Groups go from the inside out, and when their last process is gone."""
+    """Removes a cgroup and those below it, from the inside out, as soon as their last process has ended."""
     def gone():
         for d, _, _ in os.walk(path, topdown=False):
             with contextlib.suppress(OSError):
@@ -77,7 +77,8 @@ def _remove(path):
 
 @contextlib.contextmanager
 def delegated(below=""):
-    """Yields the directory of a new cgroup that is the user's, with the controllers there are."""
+    """Yields the directory of a new cgroup, which belongs to the test user and has every controller that the
+    machine has."""
     with mounted(below) as point:
         try:
             path = tempfile.mkdtemp(prefix="rkit-", dir=point)
@@ -97,7 +98,7 @@ def delegated(below=""):
 
 
 def within(path):
-    """Arguments for Rootlesskit and run(): start in this cgroup, as the user."""
+    """Arguments for Rootlesskit and run() that start the command in this cgroup, as the test user."""
     script = ("echo $$ > %s/cgroup.procs && exec setpriv --reuid=%d --regid=%d --clear-groups "
               '"$@"' % (path, UID, UID))
     return {"uid": 0, "before": ["sh", "-c", script, "sh"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stand in for containers: network namespaces on a bridge in rootlesskit's, as Docker makes them."""
+"""Stand-ins for containers: network namespaces on a bridge in rootlesskit's, as Docker makes them."""
 
 import contextlib
 import subprocess
@@ -30,7 +30,7 @@ ip route add default via %s
 
 
 class Container:
-    """number: 2 to 254, the last part of its addresses."""
+    """A container on br0. number, from 2 to 254, is the last part of its addresses."""
 
     def __init__(self, rk, number=2):
         self.rk, self.number = rk, number
@@ -58,13 +58,14 @@ class Container:
             raise AssertionError("container: " + got.stderr)
 
     def __exit__(self, *exc):
-        # The namespace goes some time after its last process, and the name is wanted again.
+        # The kernel removes the namespace, and the veth with it, some time after its last process. The next
+        # container may need the veth's name before that.
         self._run(self.rk.child_pid, "ip link del " + self.veth)
         self.proc.kill()
         self.proc.wait()
 
 
-# An address that the kernel still looks for on the link cannot be a sender's (RFC 4862).
+# accept_dad is off, since an IPv6 address cannot be used while the kernel looks for duplicates (RFC 4862).
 BEHIND_BRIDGE = """
 echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
 ip link add br0 type bridge
@@ -89,15 +90,15 @@ ROUTES = "ip route add default via 172.17.0.1; ip -6 route add default via fd00:
 
 @contextlib.contextmanager
 def behind_bridge(rk, routes=ROUTES, forward=False):
-    """One with 172.17.0.2 and fd00:17::2, without masquerading; yields the pid of a process in it. With
-    forward, it may reach what is outside."""
+    """A container with 172.17.0.2 and fd00:17::2, without masquerading. Yields the pid of a process in it.
+    With forward, it may reach what is outside."""
     enter = ["nsenter", "-U", "--preserve-credentials", "-n", "-t", str(rk.child_pid)]
     proc = popen([*enter, "-m", "unshare", "-n", "sh", "-c", "echo ready; exec sleep infinity"],
                  stdout=subprocess.PIPE)
     try:
         assert proc.stdout.readline() == b"ready\n"
         script = BEHIND_BRIDGE.format(pid=proc.pid, routes=routes)
-        # Not in its mount namespace, where /sys may be for reading only.
+        # The script runs in our mount namespace: in the command's, /proc/sys may be read-only.
         got = run(*enter, "sh", "-ec", (FORWARD if forward else "") + script)
         assert got.returncode == 0, got.stderr
         yield proc.pid

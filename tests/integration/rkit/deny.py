@@ -3,9 +3,9 @@
 
     python3 -m rkit.deny UID mount=EPERM io_uring_setup=ENOSYS -- command...
 
-SO_NETNS_COOKIE=ENOPROTOOPT is getsockopt(2) of that option alone.
+SO_NETNS_COOKIE=ENOPROTOOPT refuses getsockopt(2) of that option alone.
 
-The filter is installed with privilege and so without no_new_privs: set-uid programs go on working.
+The filter is installed as root, and so without no_new_privs, so that set-uid programs go on working.
 """
 
 import ctypes
@@ -23,16 +23,16 @@ AARCH64 = {"mount": 40, "io_uring_setup": 425, "setns": 268, "pidfd_open": 434, 
            "pwritev2": 287, "getsockopt": 209}
 NUMBERS = {"x86_64": X86_64, "aarch64": AARCH64}.get(platform.machine(), {})
 
-# Calls with a certain argument: name, which argument, its value.
+# Names for a call with a certain argument: the call, the argument's index, its value.
 WITH_ARGUMENT = {"SO_NETNS_COOKIE": ("getsockopt", 2, 71)}
 
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-AT_NR, AT_ARGS = 0, 16  # in struct seccomp_data
+AT_NR, AT_ARGS = 0, 16  # offsets in struct seccomp_data
 ALLOW, ERRNO = 0x7fff0000, 0x00050000
 
 
 def install(denied):
-    """denied: {name: errno}."""
+    """Refuses system calls of this process and what it starts. denied: {name: errno}."""
     code = []
     for name, number in denied.items():
         call, argument, value = WITH_ARGUMENT.get(name, (name, None, None))

@@ -15,12 +15,12 @@ from .leaks import processes
 from .world import UID, world
 
 SCRIPT = "/usr/share/docker.io/contrib/dockerd-rootless.sh"
-CLIENT = "/usr/bin/docker"  # the package's, whatever else is in PATH
+CLIENT = "/usr/bin/docker"  # the package's client: another may come first in PATH
 APPLETS = ("sh", "nc", "cat", "sleep")
 
 
 def _busybox():
-    """A static busybox, which is the whole image, or None."""
+    """The path of a static busybox, or None: an image has no libraries for another one."""
     path = shutil.which("busybox")
     if path and "not a dynamic executable" in subprocess.run(
             ["ldd", path], capture_output=True, text=True).stderr:
@@ -74,7 +74,7 @@ def _of_root(entry):
 
 
 def image_tar():
-    """The image as `docker import` takes it: busybox, and socat, which can do UDP."""
+    """Makes an image for `docker import`: busybox, and socat for UDP. Returns its path."""
     path = world().base + "/image.tar"
     with tarfile.open(path, "w") as tar:
         tar.add(_busybox(), "bin/busybox", filter=_of_root)
@@ -155,13 +155,13 @@ class Docker:
         return got
 
     def run(self, name, published, *command, options=()):
-        """docker run -d with each of published; returns the container's id."""
+        """docker run -d, with -p for each of published. Returns the container's id."""
         return self.docker("run", "-d", "--name", name, "--stop-timeout=1", *options,
                            *[w for p in published for w in ("-p", p)], "bb",
                            *command).stdout.strip()
 
     def specs(self):
-        """What rootlesskit publishes."""
+        """The specs of the ports that rootlesskit has published."""
         conn = UnixConnection(self.state + "/api.sock")
         try:
             conn.request("GET", "/v1/ports")
@@ -170,11 +170,11 @@ class Docker:
             conn.close()
 
     def ports(self):
-        """The same as a sorted list of (proto, address, port)."""
+        """The same ports as a sorted list of (proto, address, port)."""
         return sorted((s["proto"], s["parentIP"], s["parentPort"]) for s in self.specs())
 
     def netns(self):
-        """The namespace in which dockerd is."""
+        """The path of dockerd's network namespace."""
         with open(self.state + "/child_pid") as f:
             return "/proc/%s/ns/net" % f.read().strip()
 
@@ -213,7 +213,7 @@ class Docker:
                 os.kill(pid, signal.SIGKILL)
 
     def end(self, sig):
-        """Returns the exit code."""
+        """Sends the signal. Returns the exit code."""
         self.proc.send_signal(sig)
         return self.proc.wait(60)
 
@@ -231,7 +231,7 @@ class Docker:
 
 
 def forget():
-    """Removes images and containers; they belong to sub-ids."""
+    """Removes images, containers and the log. Files of containers belong to sub-ids, so this runs as root."""
     w = world()
     for path in (w.home + "/.local", w.home + "/.docker", w.base + "/runtime"):
         shutil.rmtree(path, ignore_errors=True)

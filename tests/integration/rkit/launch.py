@@ -13,7 +13,8 @@ import time
 
 from .world import UID, world
 
-# For anything that takes a moment; a slow machine must not fail a test. An emulated one is slower yet.
+# How long tests wait for anything that should take a moment, so that a slow machine fails no test.
+# RINGKIT_SLOWER is for machines that are emulated.
 DEADLINE_S = 40 * int(os.environ.get("RINGKIT_SLOWER", 1))
 _numbers = itertools.count(1)
 
@@ -31,12 +32,13 @@ def wait_for(what, predicate, deadline_s=DEADLINE_S, step_s=0.01):
 
 
 def popen(argv, env=None, uid=UID, **kw):
+    """Starts a command as the test user, in its home directory and with its environment."""
     return subprocess.Popen(argv, env=env if env is not None else world().environ(), user=uid,
                             group=uid, extra_groups=[], cwd=kw.pop("cwd", world().home), **kw)
 
 
 def run(*argv, env=None, uid=UID, timeout=DEADLINE_S, input=None, **kw):
-    """Runs to the end as the user. Has .returncode, .stdout, .stderr (text)."""
+    """Runs a command as the test user until it ends. The result has .returncode, .stdout, .stderr (text)."""
     kw.setdefault("stdin", subprocess.DEVNULL) if input is None else None
     return subprocess.run(argv, env=env if env is not None else world().environ(), user=uid,
                           group=uid, extra_groups=[], cwd=kw.pop("cwd", world().home), text=True,
@@ -44,31 +46,32 @@ def run(*argv, env=None, uid=UID, timeout=DEADLINE_S, input=None, **kw):
 
 
 def denying(*denied):
-    """Words to put before a command, run as root, so that system calls fail: "mount=EPERM"."""
+    """Words to put before a command that is started as root. The command runs as the test user, and the
+    system calls in denied fail: "mount=EPERM"."""
     return ["env", "PYTHONPATH=" + world().lib,
             "python3", "-m", "rkit.deny", str(UID), *denied, "--"]
 
 
-# LeakSanitizer that cannot do its work (in a process with seccomp) is no finding: hence the colon.
+# The colon leaves out what LeakSanitizer prints when it cannot do its work in a process with seccomp.
 BROKEN = ("Assertion", "Sanitizer: ", "panic:", "runtime error")
 
 
 def check_log(log):
-    """No program of ours may say one of these, however its test goes on."""
+    """Fails when a program of ours has printed one of BROKEN, whatever else its test checks."""
     for word in BROKEN:
         if word in log:
             raise AssertionError("%s in:\n%s" % (word, log))
 
 
 def rootlesskit(*args, **kw):
-    """rootlesskit ARGS to its end."""
+    """Runs rootlesskit with these arguments until it ends."""
     got = run(world().path["rootlesskit"], *args, **kw)
     check_log(got.stderr)
     return got
 
 
 def ctl(state, *args, binary=None, **kw):
-    """rootlessctl ARGS on the API of a state directory, to its end."""
+    """Runs rootlessctl with these arguments on the API of a state directory."""
     return run(binary or world().path["rootlessctl"], "--socket", state + "/api.sock", *args, **kw)
 
 
@@ -90,7 +93,7 @@ class ApiError(Exception):
 
 
 class Rootlesskit:
-    """A running rootlesskit. ready(): its child_pid is there, so all is set up."""
+    """A running rootlesskit. ready() waits for its child_pid, which is written when all is set up."""
 
     def __init__(self, *args, command=("sleep", "infinity"), state=None, env=None, binary=None,
                  uid=UID, before=(), **kw):
@@ -137,12 +140,12 @@ class Rootlesskit:
             pid = self._child_pid_text()
             return pid if pid and os.path.exists("/proc/" + pid) else None
         self.child_pid = int(wait_for("child_pid", there))
-        if world().reference:  # writes it before the child has done its part
+        if world().reference:  # it writes child_pid before the child has done its part
             self.wait_for_command()
         return self
 
     def wait_for_command(self):
-        """The command runs: a moment after child_pid is there."""
+        """Waits until the command runs, a moment after child_pid is there."""
         wait_for("the command", lambda: self.proc.poll() is not None
                  or self.command in map(comm, processes_of(self.child_pid)))
         return self
@@ -151,7 +154,7 @@ class Rootlesskit:
         return self.proc.wait(timeout)
 
     def stop(self):
-        """SIGTERM to the parent, which passes it on. Returns the exit code."""
+        """Sends SIGTERM to the parent, which passes it on. Returns the exit code."""
         if self.proc.poll() is None:
             self.proc.send_signal(signal.SIGTERM)
             try:
@@ -164,7 +167,7 @@ class Rootlesskit:
         return self.proc.returncode
 
     def api(self, method, path, body=None, headers=None):
-        """(status, decoded JSON or text)."""
+        """Makes a request. Returns (status, decoded JSON or text)."""
         conn = UnixConnection(self.state + "/api.sock")
         try:
             text = json.dumps(body) if isinstance(body, (dict, list)) else body
@@ -205,7 +208,7 @@ class Rootlesskit:
         return ctl(self.state, *args, **kw)
 
     def nsenter(self, *argv, net=True, **kw):
-        """Runs a command in the child's namespaces, as its root. net=False with --net=host."""
+        """Runs a command in the child's namespaces, as their root. net=False is for --net=host."""
         return run("nsenter", "-U", "--preserve-credentials", "-m", *(["-n"] if net else []), "-t",
                    str(self.child_pid), *argv, **kw)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is there before and after: processes, mounts, directories, descriptors, memory."""
+"""Lists of what a test may leave: processes, mounts, files, descriptors, memory."""
 
 import functools
 import os
@@ -8,7 +8,7 @@ from .launch import processes_of, role_of
 
 
 def processes():
-    """Every process of this pid namespace but our own two: {pid: command line}."""
+    """Every process of this PID namespace but ours and process 1: {pid: command line}."""
     found = {}
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) in (1, os.getpid()):
@@ -30,12 +30,12 @@ def mounts():
 
 
 def tree(path):
-    """Every path below a directory."""
+    """The paths of everything below a directory."""
     return sorted(os.path.join(d, n) for d, dirs, files in os.walk(path) for n in dirs + files)
 
 
 def descriptors(pid):
-    """What each descriptor of a process is, sorted."""
+    """What the descriptors of a process refer to, sorted; for sockets, pipes and the like only the kind."""
     found = []
     base = "/proc/%d/fd" % pid
     try:
@@ -62,7 +62,7 @@ def rss_kib(pid):
 
 
 def pss_kib(pid):
-    """Memory of a process, shared pages divided among those who share them."""
+    """Memory of a process. Each shared page is divided among the processes that share it."""
     try:
         with open("/proc/%d/smaps_rollup" % pid) as f:
             for line in f:
@@ -91,13 +91,14 @@ def fd_counts(rk):
 
 @functools.cache
 def keeps_freed_memory(path):
-    """Whether a program has AddressSanitizer, which keeps what is freed for a while, some 256 MiB of it."""
+    """Whether a program has AddressSanitizer, which keeps up to 256 MiB of freed memory for a while."""
     with open(path, "rb") as f:
         return b"__asan_init" in f.read()
 
 
 def memory_kib(rk):
-    """Resident memory of rootlesskit's own processes; always 0 where it would tell nothing."""
+    """Resident memory of rootlesskit's own processes. 0 with AddressSanitizer, where it says nothing about
+    leaks."""
     if keeps_freed_memory("/proc/%d/exe" % rk.pid):
         return 0
     return sum(rss_kib(pid) for pid in own_processes(rk).values())

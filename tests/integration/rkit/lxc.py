@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For --net=lxc-user-nic: a bridge with a DHCP server, and what the set-uid program looks at."""
+"""What --net=lxc-user-nic needs: a bridge with a DHCP server, and files that the set-uid program reads."""
 
 import contextlib
 import glob
@@ -18,6 +18,7 @@ PLACES = ["/usr/libexec/lxc/lxc-user-nic", "/usr/lib/*-linux-gnu/lxc/lxc-user-ni
 
 
 def unusable():
+    """Why lxc-user-nic cannot run here, or None."""
     if not any(glob.glob(p) for p in PLACES):
         return "no lxc-user-nic (package liblxc-common)"
     if "RKIT_USERNS" in os.environ:
@@ -26,20 +27,20 @@ def unusable():
 
 
 def prepare():
-    """Once: what lxc-user-nic looks at, in this file's own mount namespace."""
+    """Mounts what lxc-user-nic looks at in this test file's own mount namespace, at the first call."""
     if os.path.exists("/sys/class/net/lxc-marker"):
         return
     aside = world().base + "/cgroup"
     os.mkdir(aside)
     sh("mount", "--rbind", "/sys/fs/cgroup", aside)
-    sh("mount", "-t", "sysfs", "sysfs", "/sys")  # the interfaces of this network namespace
+    sh("mount", "-t", "sysfs", "sysfs", "/sys")  # a new one shows the interfaces of this network namespace
     sh("mount", "--rbind", aside, "/sys/fs/cgroup")
-    sh("mount", "--make-rprivate", aside)  # what follows concerns it alone
+    sh("mount", "--make-rprivate", aside)  # else umount would take the other copies away, too
     sh("umount", "--lazy", aside)
     os.rmdir(aside)
     os.makedirs("/etc/lxc", exist_ok=True)
     os.makedirs("/run/lxc", exist_ok=True)
-    sh("mount", "-t", "tmpfs", "tmpfs", "/run/lxc")  # its table of who has what
+    sh("mount", "-t", "tmpfs", "tmpfs", "/run/lxc")  # lxc-user-nic's table of who has which interface
     sh("ip", "link", "add", "lxc-marker", "type", "bridge")
 
 
@@ -58,12 +59,12 @@ def bridge(quota=10, name="lxcbr0", user=USER, mtu=1500):
 
 
 def add_network(gateway="10.0.4.1", name="lxcbr0"):
-    """The bridge is in a second network too."""
+    """Puts the bridge into a second network."""
     sh("ip", "addr", "add", gateway + "/24", "dev", name)
 
 
 class Dnsmasq:
-    """A DHCP and name server on the bridge; its log tells what it was asked."""
+    """A DHCP and name server on the bridge. Its log tells what it was asked."""
 
     def __init__(self, *args, lease="1h", range_="10.0.3.2,10.0.3.254", interface="lxcbr0"):
         self.log_path = world().base + "/dnsmasq.log"
@@ -77,8 +78,8 @@ class Dnsmasq:
     def __enter__(self):
         self.log_file = open(self.log_path, "wb")
         self.proc = subprocess.Popen(self.argv, stdout=self.log_file, stderr=self.log_file)
-        wait_for("dnsmasq", lambda: "DHCP, IP range" in self.log(), 20)
-        wait_for("its port", lambda: ":67" in sh("ss", "-lunH").stdout, 20)
+        wait_for("dnsmasq", lambda: "DHCP, IP range" in self.log())
+        wait_for("its port", lambda: ":67" in sh("ss", "-lunH").stdout)
         return self
 
     def __exit__(self, *exc):
@@ -101,9 +102,12 @@ def route_back(ns):
 
 
 class RogueDhcp:
-    """A DHCP server that does what the test wants. answer: a function of the kind of message that came, its
-    number, and the address that it asks for, which gives a list of dictionaries: type, address, and options
-    by number (bytes), raw for what goes behind them. Asked for in .seen, in order."""
+    """A DHCP server that answers as the test says.
+
+    answer(kind, number, address) gets the kind of message that came, how many there have been, and the
+    address that it asks for. It returns a list of answers. Each is a dictionary: "type"; "address";
+    "options", bytes by number; "raw", bytes to put behind the options in place of their end mark. seen lists
+    the kinds of the messages that came."""
 
     DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
     SERVER = "10.0.3.66"
@@ -132,7 +136,7 @@ class RogueDhcp:
                 frame, address = self.sock.recvfrom(2048)
             except (TimeoutError, OSError):
                 continue
-            # To port 67, and not our own.
+            # Only UDP to port 67, and nothing that we have sent.
             if address[2] == socket.PACKET_OUTGOING or frame[23] != 17 or frame[36:38] != b"\0\x43":
                 continue
             bootp = frame[42:]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network namespaces, and sockets that are made in them."""
+"""Network namespaces, and sockets that a test makes in them."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,8 @@ CLONE_NEWUSER = 0x10000000
 
 
 def in_netns(path, make):
-    """Runs make() in a thread that is in the network namespace; returns its value."""
+    """Runs make() in a thread that has entered the network namespace, and returns its value. The sockets that
+    it makes stay in that namespace. path None: our own."""
     if path is None:
         return make()
     result = []
@@ -29,7 +30,7 @@ def in_netns(path, make):
             finally:
                 os.close(fd)
             result.append((make(), None))
-        except BaseException as e:  # handed to the caller
+        except BaseException as e:  # the caller raises it again
             result.append((None, e))
     t = threading.Thread(target=work)
     t.start()
@@ -45,7 +46,7 @@ def family_of(host):
 
 
 def bound(kind, host, port, netns=None, v6only=True):
-    """A bound socket. kind: SOCK_STREAM (listening, too) or SOCK_DGRAM."""
+    """A bound socket. kind is SOCK_DGRAM or SOCK_STREAM, which listens as well."""
     def make():
         s = socket.socket(family_of(host), kind)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) if kind == socket.SOCK_STREAM \
@@ -77,7 +78,7 @@ def connect(host, port, netns=None, timeout=60, rcvbuf=None, source=None):
 
 
 def udp_client(host, port, netns=None, timeout=10, source=None):
-    """A socket connected to host:port, so only answers from there reach it."""
+    """A UDP socket that is connected to host:port, so that only answers from there reach it."""
     def make():
         s = socket.socket(family_of(host), socket.SOCK_DGRAM)
         s.settimeout(timeout)
@@ -93,7 +94,7 @@ def udp_client(host, port, netns=None, timeout=10, source=None):
 def neighbour(name="client", host_addresses=("192.0.2.1/24", "192.0.2.2/24", "2001:db8::1/64",
                                              "2001:db8::2/64"),
               addresses=("192.0.2.100/24", "2001:db8::100/64")):
-    """Another machine on a wire: a namespace with its own addresses. Yields the namespace's path."""
+    """A network namespace that plays another machine, joined to ours by a veth pair. Yields its path."""
     sh("ip", "netns", "add", name)
     try:
         sh("ip", "link", "add", "to-" + name, "type", "veth", "peer", "name", "eth0", "netns", name)

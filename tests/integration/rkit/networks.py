@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the network drivers share: a world to reach, and programs that reach it."""
+"""What the tests of the network drivers share: a world outside, and programs that reach it."""
 
 import contextlib
 import glob
@@ -16,7 +16,8 @@ from .world import sh, world, write
 
 PEER = os.environ.get("RK_VPNKIT_PEER")  # a stand-in for vpnkit
 
-# Runs inside: "tcp HOST PORT [SECONDS]", "udp HOST PORT", "name NAME", "ping HOST"; each prints what it got.
+# A program for the command's namespaces. Its arguments are "tcp HOST PORT [SECONDS]", "udp HOST PORT" or
+# "name NAME". It prints the answer.
 PROBE = r"""
 import socket, sys, time
 what, *rest = sys.argv[1:]
@@ -43,8 +44,8 @@ elif what == "name":
 
 
 def probe(rk, *words, netns=None, **kw):
-    """Runs the probe in the namespaces of the command (or in a detached network namespace). What it
-    printed, or "failed: ..." with the last line of its complaint."""
+    """Runs PROBE in the namespaces of the command, or in a detached network namespace. Returns what it
+    printed, or "failed: " and the last line of its error."""
     if netns:
         got = rk.nsenter("nsenter", "--net=" + netns, "python3", "-c", PROBE, *words, net=False,
                          **kw)
@@ -56,7 +57,7 @@ def probe(rk, *words, netns=None, **kw):
 
 
 def dns_answer(query, _address):
-    """Every name is 192.0.2.77."""
+    """Answers a query for any name with 192.0.2.77."""
     question = query[12:]
     return (query[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, 1, 0, 0) + question
             + b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton("192.0.2.77"))
@@ -64,9 +65,9 @@ def dns_answer(query, _address):
 
 @contextlib.contextmanager
 def outside(default_route=True):
-    """A neighbour, 192.0.2.100, with an echo on TCP port 80 and UDP port 7 and a name server that the
-    host uses; and a default route to it. Yields the neighbour's namespace."""
-    world()  # its own /etc and /run first
+    """A neighbour, 192.0.2.100, that echoes on TCP port 80 and UDP port 7 and is the host's name server and
+    default route. Yields the neighbour's namespace."""
+    world()  # this makes our own /etc and /run, which the next lines change
     with net.neighbour("server") as ns:
         if default_route:
             sh("ip", "route", "add", "default", "via", "192.0.2.100")
@@ -83,7 +84,7 @@ def outside(default_route=True):
 
 
 def missing(network):
-    """Why this network cannot be had, or None."""
+    """Why this network driver cannot run here, or None."""
     programs = {"slirp4netns": ["slirp4netns"], "pasta": ["pasta"], "lxc-user-nic": ["dnsmasq"],
                 "vdeplug_slirp": ["vde_plug", "nsenter"]}.get(network, [])
     for name in programs:
@@ -99,14 +100,15 @@ def missing(network):
 
 
 def pasta_is_of_2024():
-    """Or later. Asked by exit status: versions of 2025 print nothing of --help to a pipe."""
+    """Whether pasta is of 2024 or later. The test is whether it takes an option of that year, since versions
+    of 2025 print no --help to a pipe."""
     return bool(shutil.which("pasta")) and subprocess.run(
         ["pasta", "--host-lo-to-ns-lo", "--version"], capture_output=True).returncode == 0
 
 
 @contextlib.contextmanager
 def surroundings(network):
-    """The world outside, and what this network wants of it."""
+    """The world outside, with what this network driver needs there."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(outside())
         if network == "lxc-user-nic":
@@ -122,7 +124,7 @@ def surroundings(network):
 
 
 def process_named(name, *words):
-    """(pid, command line as words) of the one process that runs this program, with these words."""
+    """(pid, words of the command line) of a process that runs this program with these words."""
     for pid in leaks.processes():
         try:
             with open("/proc/%d/cmdline" % pid, "rb") as f:
@@ -140,7 +142,7 @@ def gone(pid):
 
 @contextlib.contextmanager
 def fake(name, script):
-    """A program of this name that is a shell script; yields its path."""
+    """Makes a shell script that stands in for a program of this name. Yields its path."""
     path = "%s/fake-%s" % (world().base, name)
     write(path, "#!/bin/sh\n" + script, 0o755)
     try:
@@ -150,7 +152,7 @@ def fake(name, script):
 
 
 def look(*options):
-    """What a command sees of its network, and what rootlesskit says besides."""
+    """What a command sees of its network, followed by what rootlesskit has logged."""
     got = rootlesskit(*options, "sh", "-c", "ip -o -4 addr; ip route; ip -o link; "
                       "cat /etc/resolv.conf; ip -6 -o addr")
     assert got.returncode == 0, got.stderr
@@ -158,13 +160,13 @@ def look(*options):
 
 
 def exchange(host, port, size, netns=None):
-    """Sends and, at the same time, gets back size bytes over TCP. Returns what came: (bytes, hash)."""
+    """Sends size bytes over TCP and receives them back at the same time. Returns what came: (bytes, hash)."""
     with net.connect(host, port, netns=netns) as c:
         return exchange_over(c, size)
 
 
 def exchange_over(c, size):
-    """The same over a connection that is there."""
+    """exchange() over an existing connection."""
     back = background(receive, c)
     send_payload(c, size)
     c.shutdown(socket.SHUT_WR)
@@ -172,7 +174,7 @@ def exchange_over(c, size):
 
 
 def ask(host, port, data=b"datagram", netns=None, tries=20):
-    """Sends over UDP until an answer comes; returns it, or None."""
+    """Sends a datagram until an answer comes, and returns that; None: no answer to so many tries."""
     with net.udp_client(host, port, timeout=2, netns=netns) as c:
         for _ in range(tries):
             try:
@@ -184,8 +186,8 @@ def ask(host, port, data=b"datagram", netns=None, tries=20):
 
 
 class Reaching:
-    """Tests of a network that reaches the world outside, in the two other kinds of namespaces.
-    Subclasses say with which options."""
+    """Tests that a network reaches the world outside from a detached network namespace, and with a PID
+    namespace. Subclasses set the options."""
 
     options = detached = None
 
@@ -201,7 +203,7 @@ class Reaching:
 
 
 class Publishing:
-    """The builtin port driver on top of a network."""
+    """Tests the builtin port driver on top of a network."""
 
     options = child_ip = None
 
@@ -219,7 +221,8 @@ class Publishing:
 
 
 class Ending:
-    """The programs of a network end with us. Subclasses say which: pids()."""
+    """Tests that the programs of a network driver end when rootlesskit does. A subclass's pids() finds
+    them."""
 
     options = detached = None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that answer in a namespace, and payload that is checked by its hash."""
+"""Servers in a namespace, and payload that is checked by its hash."""
 
 import hashlib
 import socket
@@ -13,7 +13,7 @@ BLOCK = 1 << 18
 
 
 def payload(size, seed=0):
-    """size bytes, in blocks that differ, the same ones for the same seed."""
+    """Yields size bytes in blocks, no two of them the same. The same seed gives the same bytes."""
     base = bytearray(hashlib.shake_256(b"%d" % seed).digest(min(BLOCK, max(size, 1))))
     sent = 0
     while sent < size:
@@ -36,7 +36,7 @@ def send_payload(sock, size, seed=0):
 
 
 def receive(sock, size=None):
-    """Reads size bytes, or to the end. Returns (bytes read, hash)."""
+    """Reads size bytes, or until the end of the stream. Returns (bytes read, hash)."""
     h, got, buf = hashlib.sha256(), 0, bytearray(1 << 20)
     view = memoryview(buf)
     while size is None or got < size:
@@ -60,7 +60,7 @@ def receive_exactly(sock, size):
 
 
 def background(target, *args):
-    """A thread whose value or exception join() gives."""
+    """Runs target(*args) in a thread. result() waits for its value, or raises its exception."""
     return _Job(target, args)
 
 
@@ -86,7 +86,7 @@ class _Job(threading.Thread):
 
 
 class TcpServer:
-    """Accepts in a thread and runs handler(socket, address) for each connection in another."""
+    """Accepts in one thread, and runs handler(socket, address) for each connection in another."""
 
     def __init__(self, handler, port=80, host="127.0.0.1", netns=None, v6only=True):
         self.sock = bound(socket.SOCK_STREAM, host, port, netns, v6only)
@@ -103,7 +103,8 @@ class TcpServer:
             self.jobs.append(background(self._serve, conn, address))
 
     def result(self, number=0, timeout=120):
-        """What the handler of a connection returned. It may end before it is in the list."""
+        """What the handler of a connection returned."""
+        # The client may be done before the accepting thread has put its connection into the list.
         wait_for("connection %d" % number, lambda: len(self.jobs) > number)
         return self.jobs[number].result(timeout)
 
@@ -123,7 +124,7 @@ class TcpServer:
 
 
 def echo(conn, _address):
-    """Sends back what comes, and the end of it."""
+    """A handler that sends back what comes, and then ends the stream as the client has."""
     buf = bytearray(1 << 18)
     view = memoryview(buf)
     while True:
@@ -142,7 +143,8 @@ def hello(word):
 
 
 class UdpServer:
-    """answer(data, address) -> bytes or None."""
+    """Answers each datagram with answer(data, address), which gives bytes or None. seen lists the length and
+    sender of each."""
 
     stopping = False
 
@@ -176,7 +178,7 @@ class UdpServer:
     def __exit__(self, *exc):
         self.stopping = True
         try:
-            self.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread, though it says ENOTCONN
+            self.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread, although it fails with ENOTCONN
         except OSError:
             pass
         self.thread.join(10)
@@ -184,6 +186,6 @@ class UdpServer:
 
 
 def reset(sock):
-    """Closes with RST."""
+    """Closes a connection with a reset."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pasta with --conf-path and its pesto, where the real pasta has none: of 2026, as they were seen.
+"""Stand-ins for a pasta with --conf-path and its pesto, as of 2026, for machines whose pasta is older.
 
-The pasta is the real one, and beside it a process that forwards; the pesto asks that over the socket. Like
-the real ones they end with success when pasta cannot listen for a rule, which then stays, and keeps pasta
-from listening for any other until it is removed."""
+The stand-in for pasta runs the real pasta, and beside it a process that forwards ports. The stand-in for
+pesto sends its request to that process. When pasta cannot listen for a rule, the real programs end with
+success all the same: the rule stays, and pasta listens for no other until it is removed. These do the
+same."""
 
 import contextlib
 import os
@@ -34,7 +35,7 @@ fi
 exec REAL "$@"
 """
 
-# Ends with the process that pasta is.
+# PR_SET_PDEATHSIG (1) ends it with its parent, which becomes pasta.
 FORWARDER = r"""
 import ctypes, json, os, select, socket, subprocess, sys, threading
 ctypes.CDLL(None).prctl(1, 9)
@@ -158,7 +159,7 @@ def environment():
 
 
 def install(directory):
-    """Puts them into the directory, which is to come first in PATH."""
+    """Writes the programs into the directory, which must come first in PATH. Returns the path of pesto."""
     real = shutil.which("pasta")
     for name, text in (("pasta", PASTA), ("pasta-forwarder", FORWARDER), ("pesto", PESTO)):
         write("%s/%s" % (directory, name), text.replace("REAL", real).replace("DIR", directory), 0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of ports share: an instance with the builtin driver, once for each back end."""
+"""What the tests of ports share: one rootlesskit with the builtin port driver, for each back end."""
 
 import sys
 import unittest
@@ -10,7 +10,8 @@ from .world import world
 
 
 def builtin(*args, backend=None, net=None, **kw):
-    """rootlesskit with the builtin port driver; without a network, where that is possible."""
+    """Starts rootlesskit with the builtin port driver. Unless net names a network there is none; the
+    reference cannot do that, and gets slirp4netns."""
     w = world()
     if w.reference:
         options = ["--net=slirp4netns", "--disable-host-loopback"]
@@ -24,12 +25,12 @@ def builtin(*args, backend=None, net=None, **kw):
 
 
 class PortTestCase(case.RkTestCase):
-    """One instance for all tests of a class; backend is set by both_backends()."""
+    """One rootlesskit for all tests of a class. both_backends() sets backend."""
 
     backend = None
     options = ()
-    may_die = False  # the tests end the data plane or the broker
-    not_reference = None  # why the reference cannot be asked
+    may_die = False  # True: the tests kill the data plane or the broker
+    not_reference = None  # why these tests cannot run with the reference
 
     @classmethod
     def setUpClass(cls):
@@ -38,7 +39,7 @@ class PortTestCase(case.RkTestCase):
         if world().reference and cls.not_reference:
             raise unittest.SkipTest("reference: " + cls.not_reference)
         cls.rk = builtin(*cls.options, backend=cls.backend).ready()
-        cls.rk.wait_for_command()  # it is there before the first test, for tearDown's look
+        cls.rk.wait_for_command()  # else the first test's tearDown() would take it for a process that is left
 
     @classmethod
     def tearDownClass(cls):
@@ -48,7 +49,7 @@ class PortTestCase(case.RkTestCase):
                 raise AssertionError("a process of rootlesskit died:\n" + cls.rk.log())
 
     def expected_processes(self):
-        """The data plane and the broker may be others than before."""
+        """The data plane and the broker may have been replaced in a test."""
         return self.processes_before | set(processes_of(self.rk.pid))
 
     def setUp(self):
@@ -70,7 +71,7 @@ class PortTestCase(case.RkTestCase):
 
 
 def both_backends(cls):
-    """Adds NameIoUring and NameEpoll to the class's module; Name itself runs no test."""
+    """Adds the classes NameIoUring and NameEpoll to the class's module; Name itself runs no test then."""
     module = sys.modules[cls.__module__]
     for backend in case.BACKENDS:
         name = cls.__name__ + backend.title().replace("_", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of rootlesskit-docker-proxy share: it runs as dockerd starts it."""
+"""What the tests of rootlesskit-docker-proxy share: they start it as dockerd does."""
 
 import os
 import select
@@ -8,13 +8,13 @@ import signal
 import subprocess
 
 from . import case
-from .launch import popen
+from .launch import DEADLINE_S, popen
 from .world import world
 
 NET = ["--net=slirp4netns", "--copy-up=/etc", "--disable-host-loopback"]
 BUILTIN = NET + ["--port-driver=builtin"]
 
-# Stands in for docker-proxy: tells what it was called with, says "0\n" to dockerd, waits.
+# A stand-in for docker-proxy: writes its arguments to a file, tells dockerd "0\n" (all is well), and waits.
 FAKE = """#!/bin/sh
 echo "docker-proxy $*" > %s/called
 printf '0\\n' >&3
@@ -29,8 +29,8 @@ def proxy_words(proto="tcp", host_ip="127.0.0.1", host_port=18080, container_ip=
 
 
 class Proxy:
-    """A running rootlesskit-docker-proxy, started as dockerd does it. child_pid: in the namespaces
-    of that process; else where we are."""
+    """A running rootlesskit-docker-proxy, started as dockerd does it. It runs in the namespaces of child_pid,
+    if that is given, else in ours."""
 
     def __init__(self, words, state, env=None, child_pid=None, fd3=True, binary=None,
                  enter="nsenter", netns_pid=None, before=()):
@@ -53,10 +53,10 @@ class Proxy:
             return f.read()
 
     def verdict(self):
-        """All that is said on descriptor 3."""
+        """All that the proxy tells dockerd on descriptor 3."""
         text = b""
         while True:
-            ready, _, _ = select.select([self.read], [], [], 40)
+            ready, _, _ = select.select([self.read], [], [], DEADLINE_S)
             if not ready:
                 raise AssertionError("no verdict: " + self.err())
             data = os.read(self.read, 4096)
@@ -65,10 +65,10 @@ class Proxy:
                 return text.decode()
 
     def end(self, sig=signal.SIGINT):
-        """Returns the exit code."""
+        """Sends the signal, if the proxy still runs. Returns its exit code."""
         if self.proc.poll() is None and sig:
             self.proc.send_signal(sig)
-        code = self.proc.wait(40)
+        code = self.proc.wait(DEADLINE_S)
         os.close(self.read)
         return code
 

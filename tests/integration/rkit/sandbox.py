@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives a test file a machine of its own: new mount, network and pid namespaces.
+"""Gives a test file a machine of its own: new mount, network and PID namespaces.
 
-Whatever a test does to addresses, /etc, /dev/net/tun or sysctls of the network ends with it, no port
-is taken by anyone else, and every process that is left over can be seen.
+A test may change addresses, /etc, /dev/net/tun and network sysctls: the changes end with the namespaces.
+Nobody else uses a port there, and every process that a test leaves behind can be seen.
 
-Three ways in: as root; as a user with `sudo -n`; else inside a user namespace made with the user's
-own sub-ids, whose root plays the administrator.
+There are three ways in: as root; as a user with `sudo -n`; or else in a user namespace made with the
+user's own sub-ids, whose root takes the place of the administrator.
 """
 
 import os
@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "newuidmap", "newgidmap")  # by every file
-MARK = "RKIT_INSIDE"
+NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "newuidmap", "newgidmap")  # every file runs these
+MARK = "RKIT_INSIDE"  # not set outside; "init" or "tests" in the new namespaces
 SKIP = 77
 
 
@@ -25,6 +25,8 @@ def _can(*argv):
 
 
 def _way_in():
+    """Words to put before the command to become root ([]: we are root); None: a user namespace will do; or
+    a string that says why there is no way."""
     for name in NEEDED:
         if not shutil.which(name):
             return "%s is not installed" % name
@@ -41,7 +43,8 @@ def _way_in():
 
 
 def _outer(argv):
-    """Makes the scratch directory and the namespaces, waits, tidies up. Returns the exit code."""
+    """Makes the scratch directory and the namespaces, waits for the tests, and removes the directory. Returns
+    the exit code."""
     way = _way_in()
     if isinstance(way, str):
         print("SKIP: " + way)
@@ -63,7 +66,7 @@ def _outer(argv):
 
 
 def _init(argv):
-    """Process 1 of the new pid namespace: reaps orphans until the tests have ended."""
+    """Process 1 of the new PID namespace: reaps orphans until the tests have ended."""
     env = dict(os.environ, **{MARK: "tests"})
     child = subprocess.Popen([sys.executable, "-u"] + argv, env=env)
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -79,15 +82,16 @@ def _init(argv):
 
 
 def _heed_signals():
-    """nohup(1) and a shell's & have some ignored, and so would be all that the tests start."""
+    """Resets signals that are ignored. nohup(1) and a shell's & ignore some, and every process that the tests
+    start would inherit that."""
     for number in signal.valid_signals():
-        if number not in (signal.SIGPIPE, signal.SIGXFSZ) and (  # Python's own doing
+        if number not in (signal.SIGPIPE, signal.SIGXFSZ) and (  # Python itself ignores these two
                 signal.getsignal(number) == signal.SIG_IGN):
             signal.signal(number, signal.SIG_DFL)
 
 
 def _see_all_programs():
-    """Debian's ordinary user does not have the administrator's programs in PATH."""
+    """Adds the administrator's programs to PATH, where Debian's ordinary user does not have them."""
     path = os.environ.get("PATH", os.defpath).split(":")
     for directory in ("/usr/local/sbin", "/usr/sbin", "/sbin"):
         if directory not in path:
@@ -96,7 +100,7 @@ def _see_all_programs():
 
 
 def enter(argv):
-    """Returns in the process that runs the tests; exits in the ones around it."""
+    """Returns in the process that runs the tests; exits in the processes around it."""
     _heed_signals()
     _see_all_programs()
     stage = os.environ.get(MARK)

@@ -10,13 +10,12 @@ from .launch import wait_for
 
 Request = collections.namedtuple("Request", "kind start_s took_s connect_s tries error waits_s")
 
-
-NICE = -5  # they go before others, where that is allowed
+NICE = -5  # of processes that measure, where a lower one than ours is allowed
 
 
 def go_first(pid, nice=NICE):
-    """Gives a process, the leader of a session, this nice value; and its session, where the kernel divides
-    time among sessions first (sched(7), autogroup)."""
+    """Gives the leader of a session a nice value; and the session, too, since the kernel may divide CPU time
+    among sessions first (sched(7), autogroup)."""
     with contextlib.suppress(OSError):
         for thread in os.listdir("/proc/%d/task" % pid):
             os.setpriority(os.PRIO_PROCESS, int(thread), nice)
@@ -25,7 +24,7 @@ def go_first(pid, nice=NICE):
 
 
 def binary():
-    """The program: RK_STEADY, or beside the rootlesskit that is tested."""
+    """The path of the program: RK_STEADY, or the one built with the rootlesskit that is tested."""
     build = os.path.dirname(os.path.dirname(os.path.realpath(os.environ.get("RK_ROOTLESSKIT", "/"))))
     return os.environ.get("RK_STEADY") or build + "/tests/peers/steady"
 
@@ -52,7 +51,7 @@ class Servers:
 
 
 class Probe:
-    """One request after the other, to a TCP and a UDP port of 127.0.0.1."""
+    """A client that makes one request after the other, to a TCP and a UDP port of 127.0.0.1."""
 
     def __init__(self, path, tcp, udp):
         self.path, self.at, self.rest = path, 0, ""
@@ -62,7 +61,7 @@ class Probe:
         go_first(self.proc.pid)
 
     def watch(self, *pids):
-        """Whose waits for a CPU are told with each request."""
+        """Records with each request for how long these processes have waited for a CPU meanwhile."""
         self.proc.stdin.write(" ".join(["watch", *map(str, pids)]) + "\n")
         self.proc.stdin.flush()
 

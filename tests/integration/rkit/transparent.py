@@ -12,10 +12,10 @@ from .container import behind_bridge
 from .launch import DEADLINE_S, popen, processes_of, role_of, wait_for
 from .ports import PortTestCase
 
-# As neighbour() has them: this host and the machine beside it.
+# The addresses of net.neighbour(): of this host, and of the machine beside it.
 HOST4, HOST6, CLIENT4, CLIENT6 = "192.0.2.1", "2001:db8::1", "192.0.2.100", "2001:db8::100"
 
-# Prints "ready"; each connection gets its own address back, and then what it sends.
+# Prints "ready". Tells each client the address that it has, and then echoes.
 SERVER = """
 import socket, sys, threading
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
@@ -36,7 +36,7 @@ while True:
 
 
 def inside(rk, *argv, **kw):
-    """A process in the namespaces that servers are in, with all rights there."""
+    """Starts a process in the namespaces that servers are in, with all rights there."""
     enter = ["nsenter", "-U", "--preserve-credentials", "-t", str(rk.child_pid)]
     if "--detach-netns" in rk.proc.args:
         enter += ["-m", "nsenter", "--net=%s/netns" % rk.state]
@@ -46,7 +46,7 @@ def inside(rk, *argv, **kw):
 
 
 def do_inside(rk, script):
-    """A shell script there, to its end."""
+    """Runs a shell script there until it ends, and returns what it printed."""
     proc = inside(rk, "sh", "-ec", script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     out = proc.communicate(timeout=DEADLINE_S)[0]
     if proc.returncode:
@@ -56,7 +56,7 @@ def do_inside(rk, script):
 
 @contextlib.contextmanager
 def server(rk, host="127.0.0.1", port=80, netns_of=None):
-    """SERVER in the namespace, or in that of a container."""
+    """Runs SERVER in the command's network namespace, or in that of the process netns_of."""
     before = ["nsenter", "-n", "-t", str(netns_of)] if netns_of else []
     proc = inside(rk, *before, "python3", "-c", SERVER, host, str(port), stdout=subprocess.PIPE)
     try:
@@ -69,7 +69,7 @@ def server(rk, host="127.0.0.1", port=80, netns_of=None):
 
 
 def seen(host, port, netns=None, payload=b"", **kw):
-    """Under which (address, port) the server sees us, and (address, port) of our socket."""
+    """The (address, port) that SERVER sees, and the (address, port) of our socket."""
     with net.connect(host, port, netns=netns, **kw) as s:
         line = b""
         while not line.endswith(b"\n"):
@@ -87,6 +87,8 @@ def seen(host, port, netns=None, payload=b"", **kw):
 
 
 class TransparentCase(PortTestCase):
+    """One rootlesskit for each class, and a machine beside this one, whose namespace is client."""
+
     not_reference = "sees 127.0.0.1"
     may_die = True
     wire = None
@@ -109,19 +111,20 @@ class TransparentCase(PortTestCase):
         return (rk or self.rk).api("GET", "/v1/stats")[1]["total"]["tcp"]
 
     def counted(self, before):
-        """(transparent, transparentLost) since then."""
+        """How far the counters (transparent, transparentLost) have risen since before."""
         now = self.counters()
         return tuple(now[k] - before[k] for k in ("transparent", "transparentLost"))
 
     def killed(self, role):
+        """Kills the data plane or the broker, and waits for the next one."""
         pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
         os.kill(pid, signal.SIGKILL)
         wait_for("another " + role, lambda: [p for p in processes_of(self.rk.pid)
                                              if role_of(p) == role and p != pid])
 
 
-# What dockerd 28 makes of -p 8080:80 without its userland proxy; ports 8081 and 8082 lead to servers in
-# the namespace itself.
+# Port 8080 has the rules that dockerd 28 makes for -p 8080:80 without its userland proxy; 8083 has those
+# without loopback addresses. Ports 8081 and 8082 lead to servers in the namespace itself.
 TURN = """
 for family in 4 6; do
     case $family in
@@ -147,7 +150,8 @@ TRACKED = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 @contextlib.contextmanager
 def turned(rk):
-    """A container whose ports connections to loopback addresses are turned to."""
+    """A container, and DNAT rules (TURN) in the command's namespace. Yields the pid of a process in the
+    container."""
     with behind_bridge(rk) as pid:
         do_inside(rk, TURN)
         try:

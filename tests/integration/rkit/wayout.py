@@ -13,7 +13,7 @@ from .world import sh, world
 SERVER4, SERVER6 = "192.0.2.100", "2001:db8::100"
 GATEWAY4, GATEWAY6 = "10.0.2.2", "fd00::2"
 
-# Run by the host for the outside: all of that is refused in a way of its own.
+# Routes of the host, each of which refuses connections with an error of its own: kind, address, error.
 ROUTES = [("unreachable", "198.51.100.1", "EHOSTUNREACH"), ("prohibit", "198.51.100.2", "EACCES"),
           ("unreachable", "2001:db8:1::1", "EHOSTUNREACH")]
 
@@ -26,7 +26,7 @@ def container(rk):
 
 
 class Inside:
-    """Sockets that are made in the command's network namespace, by threads of the test."""
+    """Makes sockets in the command's network namespace, for threads of the test."""
 
     def __init__(self, rk):
         self.netns = rk.netns() if "--detach-netns" not in rk.proc.args else rk.state + "/netns"
@@ -38,7 +38,7 @@ class Inside:
         return net.udp_client(host, port, netns=self.netns, **kw)
 
     def error(self, host, port, timeout=20):
-        """The errno of a connection that must fail."""
+        """The errno of a connection that must fail; None: it timed out."""
         try:
             self.connect(host, port, timeout=timeout).close()
         except TimeoutError:
@@ -49,7 +49,7 @@ class Inside:
 
 
 class NetBuiltinCase(case.RkTestCase):
-    """One rootlesskit for each class, and the world outside."""
+    """One rootlesskit for each class, and the world outside. server is the namespace outside."""
 
     args = ()
     backend = None  # rkit.ports.both_backends sets it
@@ -82,5 +82,5 @@ class NetBuiltinCase(case.RkTestCase):
         super().tearDownClass()
 
     def expected_processes(self):
-        """Data plane and brokers may be others than before."""
+        """The data plane and the brokers may have been replaced in a test."""
         return self.processes_before | set(processes_of(self.rk.pid))

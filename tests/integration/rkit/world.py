@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The little machine that the tests run on: users, paths, /etc, devices. Built once per file."""
+"""The little machine that the tests run on: users, paths, /etc, devices. Each test file builds it once."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ import subprocess
 
 USER = "rktest"
 UID = 20001
-SUBID = (30000, 20000)  # all ids below 65536: a user namespace has no others
+SUBID = (30000, 20000)  # start, count. All ids are below 65536: a user namespace may have no others
 
 BINARIES = {
     "rootlesskit": ("RK_ROOTLESSKIT", "/usr/bin/rootlesskit"),
@@ -32,13 +32,13 @@ def write(path, text, mode=0o644):
 
 
 def _is_ours(path, fields):
-    """Whether a line has our user's name or number. In the shadow files the third field is another."""
+    """Whether a line has our user's name or number. In the shadow files the third field is no user id."""
     return fields[0] == USER or ("shadow" not in path and fields[2:3] == [str(UID)])
 
 
 class World:
-    """base: a tmpfs that vanishes with us; bin, lib: copies of the binaries and of this package, which
-    any user may use, wherever the sources are."""
+    """base is a tmpfs that ends with the tests' mount namespace. bin and lib are copies of the binaries and
+    of this package, so that any user may read them, wherever the sources are."""
 
     def __init__(self):
         self.base = os.environ["RKIT_BASE"]
@@ -48,7 +48,7 @@ class World:
         self.lib = self.base + "/lib"
         self.tmp = self.base + "/tmp"
         self.home = self.base + "/home"
-        # A name for a directory in /run, which files that run at the same time share.
+        # The name is unique, since test files that run at the same time may share /run.
         self.run_user = "/run/" + os.path.basename(self.base)
         sh("mount", "--make-rshared", "/")
         sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.base)
@@ -66,25 +66,27 @@ class World:
         self._net()
 
     def _etc(self):
-        """A copy of /etc, so that users and sub-ids are ours to change."""
+        """Mounts a copy of /etc, so that the tests may change users and sub-ids."""
         copy = self.base + "/etc"
         os.mkdir(copy)
         subprocess.run(["cp", "-a", "/etc/.", copy], check=False, stderr=subprocess.DEVNULL)
-        if not os.path.exists(copy + "/shadow"):  # an ordinary user cannot copy it
+        if not os.path.exists(copy + "/shadow"):  # an ordinary user may not copy this file
             write(copy + "/shadow", "root:*:19000:0:99999:7:::\n", 0o640)
         sh("mount", "--bind", copy, "/etc")
         self._forget_users()
         self.add_user(USER, UID, SUBID)
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
         write("/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n")  # Debian's minbase has none
-        # Two runs at once must not meet in it; and the root of a user namespace may not write to it.
+        # A /run of our own: two runs at once would meet in the machine's, and the root of a user namespace
+        # may not write to it.
         sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-        # Where ip(8) keeps its namespaces; it would make a mount of it at the first use.
+        # ip(8) keeps its namespaces here, and would mount something on the directory at its first use, which
+        # then looks like a mount that a test has left.
         os.mkdir("/run/netns")
         sh("mount", "-t", "tmpfs", "tmpfs", "/run/netns", check=False)
 
     def _forget_users(self):
-        """Of this machine: one may have our user's name or number. root and the like stay."""
+        """Removes users of the machine that have our user's name or number, and all sub-ids."""
         for path in ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"):
             if os.path.exists(path):
                 lines = open(path).read().splitlines(keepends=True)
@@ -92,7 +94,7 @@ class World:
                 write(path, "".join(l for l in lines if not _is_ours(path, l.split(":"))), mode)
         for path in ("/etc/subuid", "/etc/subgid"):
             write(path, "")
-        # Nor may a directory service know one.
+        # A directory service might have such users, too.
         write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
 
     def add_user(self, name, uid, *ranges, home=None):
@@ -103,7 +105,7 @@ class World:
         self.subids(name, name, *ranges)
 
     def subids(self, name, key, *ranges, files=("/etc/subuid", "/etc/subgid")):
-        """Replaces the sub-id ranges of a user; key is what the files say: name or number."""
+        """Replaces the sub-id ranges of a user. key is what the files call the user: name or number."""
         uid = str(pwd.getpwnam(name).pw_uid)
         for path in files:
             old = open(path).read().splitlines() if os.path.exists(path) else []
@@ -116,24 +118,24 @@ class World:
         for name, (var, default) in BINARIES.items():
             src = os.environ.get(var) or default
             if name == "rootlesskit-docker-proxy" and not os.path.exists(src):
-                continue  # an older package has it elsewhere
+                continue  # older packages have it in another directory
             dst = "%s/%s" % (self.bin, name)
             shutil.copy2(src, dst)
             os.chmod(dst, 0o755)
             self.path[name] = dst
         if self.in_userns:
-            # Set-uid programs of the real root mean nothing in here: give them to ours.
+            # Set-uid programs of the real root have no effect in a user namespace: copies belong to its root.
             for name in ("newuidmap", "newgidmap"):
                 shutil.copy(shutil.which(name), self.bin)
                 os.chmod(self.bin + "/" + name, 0o4755)
         version = sh(self.path["rootlesskit"], "--version").stdout
         self.version = version.split()[-1] if version.split() else ""
-        # RootlessKit's own binary serves as the reference: what it cannot do is skipped.
+        # With RootlessKit's own binary, the reference, tests of what it cannot do are skipped.
         self.reference = "ringkit" not in version
 
     def _tun(self):
-        """None, or why there is no usable /dev/net/tun. A test may change its mode, and the machine's is
-        everybody's: one of our own hides it, if we may make devices."""
+        """None, or why there is no usable /dev/net/tun. Where we may make devices, one of our own hides the
+        machine's: a test changes its mode, and others use the machine's."""
         self.own_tun = False
         if not os.path.exists("/dev/net/tun"):
             return "no /dev/net/tun"
@@ -148,7 +150,8 @@ class World:
         return None
 
     def _fuse(self):
-        """None, or why the test user cannot have /dev/fuse. Where udev does not run, it is root's alone."""
+        """None, or why the test user cannot use /dev/fuse. Where udev does not run, only root may open the
+        machine's."""
         if not os.path.exists("/dev/fuse"):
             return "no /dev/fuse"
         if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
@@ -167,7 +170,8 @@ class World:
         return None
 
     def _uring(self):
-        """None, or why there are no rings as the data plane wants them: SINGLE_ISSUER, DEFER_TASKRUN."""
+        """None, or why the kernel has no rings with the flags that the data plane sets: SINGLE_ISSUER and
+        DEFER_TASKRUN."""
         libc = ctypes.CDLL(None, use_errno=True)
         params = ctypes.create_string_buffer(struct.pack("III", 0, 0, 1 << 12 | 1 << 13), 120)
         fd = libc.syscall(425, 4, params)  # io_uring_setup(2)
@@ -181,7 +185,7 @@ class World:
         sh("ip", "link", "set", "lo", "up")
 
     def environ(self, **extra):
-        """What an ordinary user's processes get."""
+        """The environment of an ordinary user's processes. extra adds variables; None removes one."""
         env = {
             "HOME": self.home, "USER": USER, "LOGNAME": USER, "LANG": "C.UTF-8",
             "TMPDIR": self.tmp,
