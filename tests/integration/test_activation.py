@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Socket activation, sd_listen_fds(3): sockets that whoever starts rootlesskit has bound are the command's,
-with their numbers and names, and LISTEN_PID names the command."""
+"""Socket activation, sd_listen_fds(3). Sockets that were bound before rootlesskit started go to the command,
+with their numbers and names. LISTEN_PID names the command."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ import rkit
 from rkit import leaks, net
 from rkit.launch import Rootlesskit, run, wait_for
 
-# A server as an activated service is: it takes what sd_listen_fds() would give it.
+# An activated service: it uses the sockets that sd_listen_fds() would return.
 SERVER = r"""
 import os, socket, sys
 count = int(os.environ["LISTEN_FDS"])
@@ -31,7 +31,7 @@ for _ in range(2):
 print("served", flush=True)
 """
 
-# A shell sets LISTEN_PID, as systemd does between fork and exec, and moves the sockets to 3 and on.
+# A shell sets LISTEN_PID, as systemd does between fork and exec, and moves the sockets to 3 and up.
 START = '%s export LISTEN_PID=$$; exec "$@"'
 
 
@@ -53,7 +53,7 @@ class Activation(rkit.RkTestCase):
 
     def start(self, *args, command=None, names="web:local:dns"):
         fds = [s.fileno() for s in self.sockets]
-        # First to numbers that are out of the way, then to where they belong.
+        # The sockets move to high numbers first, since one may occupy the number where another belongs.
         moves = "".join("exec %d<&%d;" % (7 + i, fd) for i, fd in enumerate(fds))
         moves += "".join("exec %d<&%d %d<&-;" % (3 + i, 7 + i, 7 + i) for i in range(len(fds)))
         moves += "".join("exec %d<&-;" % fd for fd in fds if not 3 <= fd < 3 + len(fds))
@@ -77,16 +77,16 @@ class Activation(rkit.RkTestCase):
             self.assertEqual(rk.wait(), 0, rk.log())
             self.assertEqual(rk.out(), "fds 3 web local dns\nserved\n")
 
-    @rkit.ours("since a later version")
+    @rkit.ours("passes no sockets on")
     def test_server_answers(self):
         for extra in self.COMBINATIONS:
             with self.subTest(extra):
                 self.serve(*extra)
 
-    @rkit.ours("since a later version")
+    @rkit.ours("passes no sockets on")
     @rkit.needs("slirp4netns", "tun")
     def test_with_a_network_and_ports(self):
-        """A socket belongs to the network namespace that it was made in: the host's."""
+        """The sockets still serve the host's network: a socket stays in the namespace that it was made in."""
         for extra in (["--net=none"], ["--net=none", "--detach-netns"],
                       ["--net=slirp4netns", "--disable-host-loopback", "--pidns"]):
             with self.subTest(extra):
@@ -94,7 +94,7 @@ class Activation(rkit.RkTestCase):
                            "127.0.0.1:18080:80/tcp")
 
     def holders(self, inode):
-        """The names of our processes that have this file open now; some may be on their way out."""
+        """The names of our processes that have this file open. A process that ends meanwhile is left out."""
         names = set()
         for pid in set(leaks.processes()) - set(self.processes_before):
             try:
@@ -106,15 +106,15 @@ class Activation(rkit.RkTestCase):
                 pass
         return names
 
-    @rkit.ours("since a later version")
+    @rkit.ours("passes no sockets on")
     @rkit.needs("slirp4netns", "tun")
     def test_nobody_else_holds_them(self):
-        """Whoever kept one would keep the port from being bound again."""
+        """A process that kept a socket would keep its port from being bound again."""
         with self.start("--net=slirp4netns", "--disable-host-loopback", "--port-driver=builtin", "-p",
                         "127.0.0.1:18080:80/tcp", command=["sleep", "600"]) as rk:
             rk.wait_for_command()
             inode = "socket:[%d]" % os.fstat(self.sockets[0].fileno()).st_ino
-            # The parent and the child took them over, the command has them.
+            # The parent and the child inherit the sockets, and the command has them.
             wait_for("sleep and ours alone to hold it: %s" % inode, lambda: {"sleep"} <=
                      self.holders(inode) <= {"rootlesskit", "exe", "sleep"})
             for name, pid in leaks.own_processes(rk).items():
@@ -124,12 +124,12 @@ class Activation(rkit.RkTestCase):
                     self.assertNotIn(inode, held, name)
 
     def test_of_somebody_else_is_left_alone(self):
-        """A LISTEN_PID that does not name us is not ours to change."""
+        """A LISTEN_PID that does not name rootlesskit stays as it is."""
         got = run(self.world.path["rootlesskit"], "sh", "-c", "echo $LISTEN_PID $LISTEN_FDS",
                   env=self.world.environ(LISTEN_PID="1", LISTEN_FDS="2"))
         self.assertEqual(got.stdout, "1 2\n", got.stderr)
 
-    @rkit.ours("since a later version")
+    @rkit.ours("passes no sockets on")
     @rkit.needs("systemd-socket-activate")
     def test_started_by_systemd_socket_activate(self):
         port = self.sockets[0].getsockname()[1]

@@ -36,14 +36,15 @@ def http_library():
 
 class Api(PortTestCase):
     def tearDown(self):
-        # Whatever a client did, the next request is answered.
+        # No test's clients may keep the next request from being answered.
         start = time.monotonic()
         self.assertEqual(self.rk.api("GET", "/v1/info")[0], 200)
         self.assertLess(time.monotonic() - start, 10)
         super().tearDown()
 
     def raw(self, data, timeout=20, until_end=False):
-        """Sends bytes, returns what comes back until the peer closes or falls silent."""
+        """Sends bytes. Returns what comes back until the peer closes or is silent, or unless until_end, until
+        the end of a header."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(timeout)
             s.connect(self.rk.state + "/api.sock")
@@ -154,9 +155,9 @@ class Api(PortTestCase):
                     self.assertRegex(got[:12], rb"^HTTP/1\.[01] (2|4|505)")
 
     BODY = json.dumps(SPEC).encode()
-    # Requests that are read in two ways, or in part, by lax servers: as Go's net/http has them. A second
-    # status is that of libmicrohttpd 1.0 (Debian 13), which refuses some before we see them; None: it hangs
-    # up. That of Debian 12, 0.9.75, ends a header's value at a NUL and does not tell.
+    # Requests that some servers understand in one way and some in another, with the status that Go's net/http
+    # gives. libmicrohttpd 1.0 (Debian 13) refuses some before our code sees them, with the second status;
+    # None: it closes the connection. Version 0.9.75 (Debian 12) ends a header's value at a NUL, unseen by us.
     ODD = (
         (b"GET http://localhost/v1/info HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET HTTP://localhost:80/v1/info?x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
@@ -192,7 +193,7 @@ class Api(PortTestCase):
             with self.subTest(data[:60]):
                 self.assertEqual(self.status(data), want[-1] if http_library() >= (1,) else want[0])
         self.assertEqual(self.rk.ports(), [])
-        # The same length twice is one.
+        # The same Content-Length twice counts as one.
         twice = b"Content-Length: %d\r\n" % len(self.BODY) * 2
         self.assertEqual(self.status(b"POST /v1/ports HTTP/1.1\r\nHost: x\r\n" + twice + b"\r\n"
                                      + self.BODY), 201)
@@ -247,7 +248,7 @@ class Api(PortTestCase):
             start = time.monotonic()
             self.rk.remove(self.rk.add(18080, 80))
             self.assertLess(time.monotonic() - start, 5)
-        # One byte at a time still gets its answer.
+        # A request that comes one byte at a time is answered, too.
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(20)
             s.connect(self.rk.state + "/api.sock")
@@ -259,7 +260,7 @@ class Api(PortTestCase):
             s.close()
 
     def test_client_that_leaves_before_its_answer(self):
-        """The port is added or not; it is in the list if it is, and can be removed."""
+        """The port may have been added or not. If it was, it is in the list and can be removed."""
         body = json.dumps(SPEC).encode()
         for _ in range(20):
             with socket.socket(socket.AF_UNIX) as s:
@@ -268,13 +269,17 @@ class Api(PortTestCase):
                           % (len(body), body))
             for p in self.rk.ports():
                 self.rk.remove(p["id"])
-        time.sleep(0.2)
-        for p in self.rk.ports():
-            self.rk.remove(p["id"])
-        self.rk.remove(self.rk.add(18080, 80))
+
+        def add():
+            # A request whose client has left may still be carried out now, and take the port.
+            for p in self.rk.ports():
+                self.rk.remove(p["id"])
+            status, answer = self.rk.api("POST", "/v1/ports", SPEC)
+            return answer["id"] if status == 201 else None
+        self.rk.remove(wait_for("the port to be free", add))
 
     def test_at_the_same_time(self):
-        """Ten clients at once; each id once, each port works."""
+        """Ten clients at once: no id is given twice, and the ports work."""
         def client(n):
             return [self.rk.add(21000 + 20 * n + i, 80) for i in range(20)]
         jobs = [background(client, n) for n in range(10)]
@@ -304,7 +309,7 @@ class Api(PortTestCase):
                   "http://rootlesskit/v1/ports")
         self.assertEqual(json.loads(got.stdout)["spec"], SPEC, got.stderr)
 
-    @rkit.ours("its socket is open to whom the directory is")
+    @rkit.ours("whoever may enter the directory may use its socket")
     def test_socket_is_the_users_alone(self):
         mode = os.stat(self.rk.state + "/api.sock").st_mode
         self.assertEqual(stat.S_IMODE(mode), 0o600)
@@ -324,7 +329,7 @@ class WithoutPortDriver(rkit.RkTestCase):
 
 @rkit.ours("has no such request")
 class Events(PortTestCase):
-    """What is told to those who listen."""
+    """The stream of events, as `rootlessctl events` shows it."""
 
     def setUp(self):
         super().setUp()
@@ -345,7 +350,7 @@ class Events(PortTestCase):
         return proc
 
     def next(self, proc, *events):
-        """The next one of these kinds."""
+        """The next event of one of these kinds."""
         while select.select([proc.stdout], [], [], DEADLINE_S)[0] and (
                 line := proc.stdout.readline()):
             event = json.loads(line)
@@ -418,7 +423,7 @@ class Events(PortTestCase):
                          % (number, os.getpid()))
 
     def test_listener_that_does_not_read(self):
-        """It is dropped; others hear everything, and nothing grows."""
+        """A listener that does not read is dropped. Others get every event, and memory does not grow."""
         self.rk.add(18080, 80)
         good = self.listen("--json")
         self.next(good, "listening")
@@ -451,7 +456,7 @@ class Events(PortTestCase):
             s.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertIn(b" 200 " if i < 16 else b" 503 ", s.recv(65536))
             streams.append(s)
-        # Those that go make room, also while there is nothing to say.
+        # A listener that leaves makes room, although no event shows that it has left.
         for s in streams:
             s.close()
         proc = self.listen("--json")
@@ -477,7 +482,7 @@ class Events(PortTestCase):
 
 class FromInside(rkit.RkTestCase):
     def test_rootlessctl_in_the_namespace(self):
-        """The command finds the socket by the environment."""
+        """rootlessctl finds the socket by the command's environment."""
         with builtin(command=("sh", "-c", "rootlessctl add-ports 127.0.0.1:18080:80/tcp; "
                               "rootlessctl list-ports --json; exec sleep infinity")) as rk:
             wait_for("the list", lambda: "18080" in rk.out())
@@ -485,7 +490,7 @@ class FromInside(rkit.RkTestCase):
             self.assertEqual(json.loads(rk.out().splitlines()[1]), {"id": 1, "spec": SPEC})
 
 
-# Answers whoever comes; the last line of its file is what it was asked.
+# Answers every client, and prints what each has sent.
 IMPOSTOR = """
 import os, socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -505,9 +510,9 @@ while True:
 """
 
 
-@rkit.ours("asks anybody")
+@rkit.ours("asks a socket of any user")
 class Impostor(rkit.RkTestCase):
-    """Another user has put a socket where ours is expected."""
+    """Another user has put a socket where rootlesskit's is expected."""
 
     OTHER = 20004
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""1,500 idle, slow and hostile clients of the API, beside those who add and remove 100 ports a second.
+"""1,500 idle, slow and hostile clients of the API, beside a client that adds and removes 100 ports a second.
 
-RKIT_STRESS_S: for how long, 20 s unless it says otherwise.
+RKIT_STRESS_S is for how long, 20 s by default.
 """
 
 import os
@@ -27,7 +27,7 @@ POST = b"POST /v1/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 80\r\n\r\n{\"prot
 
 
 class Nuisance:
-    """One client, which comes again when it has been thrown out."""
+    """A bad client, which connects again when the server has closed its connection."""
 
     KINDS = (
         ("idle", b""),
@@ -47,7 +47,7 @@ class Nuisance:
         self.sock = None
 
     def step(self):
-        """True when it had to connect."""
+        """Does a little. Returns whether it had to connect."""
         try:
             if self.sock is None:
                 self.connect()
@@ -105,7 +105,7 @@ class Stress(PortTestCase):
         return connects
 
     def work(self, stop):
-        """Ports come and go, at that rate if the machine can; each answer is the right one."""
+        """Adds and removes ports, at PORTS_A_SECOND if the machine can. A wrong answer raises."""
         done, start = 0, time.monotonic()
         while not stop.is_set():
             port = self.rk.add(20000 + done % 500, 80)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Which back end the data plane gets, what is said about it, and kernels that lack what we would use."""
+"""Which back end the data plane gets, the reason that is given, and kernels that lack a call we use."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ import test_inject_memory
 
 BUILTIN = ["--net=none", "--port-driver=builtin"]
 
-# As kernels before 5.14 are.
+# Kernels before 5.14 answer so.
 NO_COOKIE = "SO_NETNS_COOKIE=ENOPROTOOPT"
 
 
 @contextlib.contextmanager
 def disabled(value):
-    """As if kernel.io_uring_disabled were that: the real one is the host's."""
+    """Mounts another value of kernel.io_uring_disabled over the host's. None: no such file."""
     sh("mount", "-t", "tmpfs", "tmpfs", "/proc/sys/kernel")
     try:
         if value is not None:
@@ -32,14 +32,14 @@ def disabled(value):
         sh("umount", "/proc/sys/kernel")
 
 
-# What is refused, what the sysctl says, what runs before, and what is said.
+# The call that is refused, the value of the sysctl, the command to start by, and the reason that is given.
 CAUSES = [
     (["io_uring_setup=EPERM"], "2", [], r"kernel\.io_uring_disabled is 2; 0 allows it"),
     (["io_uring_setup=EPERM"], "1", [],
      r"kernel\.io_uring_disabled is 1: .*group kernel\.io_uring_group"),
     (["io_uring_setup=EPERM"], "0", [], r"a seccomp filter, .* does not permit"),
     (["io_uring_setup=EPERM"], None, [], r"a seccomp filter, .* does not permit"),
-    # Linux calls itself 2.6 then.
+    # Started by setarch, the kernel gives its version as 2.6.
     (["io_uring_setup=EINVAL"], None, ["setarch", "--uname-2.6"],
      r"it needs Linux 6\.1 or newer \(this is 2\.6\.\d+\); --dataplane=epoll works"),
     (["io_uring_setup=ENOSYS"], None, ["setarch", "--uname-2.6"], r"it needs Linux 6\.1 or newer"),
@@ -52,7 +52,8 @@ CAUSES = [
 
 
 def causes():
-    """What is said of a kernel before 6.1 is its age, unless it refuses or lacks memory."""
+    """CAUSES as this kernel gives them. The reason on a kernel before 6.1 is its age, unless it refuses
+    io_uring or lacks memory."""
     for refused, sysctl, before, why in CAUSES:
         if world().uring_error and not refused[0].endswith(("EPERM", "ENOMEM")):
             why = r"it needs Linux 6\.1 or newer"
@@ -153,7 +154,7 @@ class NoUringForAll(test_inject_memory.Preloaded):
 @both_backends
 @rkit.ours("knows no cookies")
 class NoCookie(rkit.RkTestCase):
-    """SO_NETNS_COOKIE came with Linux 5.14; nothing but childListenIP needs it."""
+    """A kernel without SO_NETNS_COOKIE, which came with Linux 5.14. Only childListenIP needs it."""
 
     def setUp(self):
         super().setUp()
@@ -187,7 +188,7 @@ class NoCookie(rkit.RkTestCase):
             c.sendall(b"word")
             self.assertEqual(receive_exactly(c, 4), b"word")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
-            c.settimeout(5)
+            c.settimeout(30)
             c.connect(("127.0.0.1", 18053))
             c.send(b"question")
             self.assertEqual(c.recv(100), b"question")

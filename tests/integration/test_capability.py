@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Ports below 1024 by setcap cap_net_bind_service=ep: the parent has the capability, nobody else."""
+"""Ports below 1024 by setcap cap_net_bind_service=ep. Only the parent has the capability."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ from rkit.launch import Rootlesskit, processes_of, role_of, rootlesskit, wait_fo
 from rkit.peers import TcpServer, echo, receive_exactly
 
 CAP_NET_BIND_SERVICE = 10
-# vfs_cap_data of capabilities(7), in revision 2, which is for the root of the host; one of revision 3
-# is for that of a user namespace, and tells its id outside.
+# vfs_cap_data of capabilities(7). Revision 2 is for the host's user namespace. Revision 3 is for another one,
+# and has the id of that one's root.
 EFFECTIVE, REVISION_2, REVISION_3 = 0x1, 0x02000000, 0x03000000
 DETACHED = "/proc/{0.child_pid}/root{0.state}/netns"
 
@@ -38,7 +38,7 @@ def user_namespace(pid):
     return os.readlink("/proc/%d/ns/user" % pid)
 
 
-@rkit.ours("Debian's serves as an example of nothing here")
+@rkit.ours("is not tried with a capability")
 class Capable(rkit.RkTestCase):
     @classmethod
     def setUpClass(cls):
@@ -75,14 +75,14 @@ class Capable(rkit.RkTestCase):
                 self.assertServed(rk, 81)
 
     def test_the_same_for_all_namespaces(self):
-        """What is opened of the child, and when, is not the same for each."""
+        """The parent opens the child's namespaces at other moments for each of these options."""
         for args in (["--pidns", "--utsns", "--ipcns", "--cgroupns"], ["--detach-netns"],
                      ["--copy-up=/etc", "--copy-up=/run"], ["--reaper=false"]):
             with self.subTest(args), self.start("--net=none", "-p", "127.0.0.1:80:80/tcp",
                                                 *args) as rk:
                 detached = "--detach-netns" in args
                 self.assertServed(rk, netns=DETACHED.format(rk) if detached else None)
-        for _ in range(20):  # the child's start and the parent's look at it are a race
+        for _ in range(20):  # the parent looks at the child while that starts, which must never matter
             with self.start("--net=none", "-p", "127.0.0.1:80:80/tcp"):
                 pass
 
@@ -93,7 +93,7 @@ class Capable(rkit.RkTestCase):
             self.assertServed(rk)
 
     def test_nobody_else_has_it(self):
-        """In the host's user namespace; in the new one the command is root anyway."""
+        """No other process in the host's user namespace has it. In the new one the command is root anyway."""
         outside = user_namespace(os.getpid())
         with self.start("--net=none", "-p", "127.0.0.1:80:80/tcp") as rk:
             rk.wait_for_command()
@@ -106,7 +106,8 @@ class Capable(rkit.RkTestCase):
             self.assertIn("dataplane", roles)
 
     def test_when_the_parent_is_killed(self):
-        """prctl(2): the kernel forgets PR_SET_PDEATHSIG when a program with capabilities is executed."""
+        """All others end. prctl(2): the kernel clears PR_SET_PDEATHSIG when a program with capabilities is
+        executed, so that signal alone would not do."""
         rk = self.start("--net=none", "--pidns", "-p", "127.0.0.1:80:80/tcp").ready()
         rk.wait_for_command()
         below = processes_of(rk.pid)

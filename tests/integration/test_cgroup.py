@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--cgroupns and --evacuate-cgroup2, in cgroups that the test makes and delegates to the user."""
+"""--cgroupns and --evacuate-cgroup2, in cgroups that the test makes and delegates to the test user."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ from rkit.world import UID
 NS = ["--cgroupns", "--pidns"]
 EVACUATE = [*NS, "--evacuate-cgroup2=evac"]
 
-# What a daemon does that makes limited groups: it hands the controllers on, starts something in a
-# group beside its own, and limits it.
+# A daemon that limits what it starts: it enables the controllers for the groups below, starts a process in a
+# group beside its own, and sets limits there.
 DAEMON = r"""
 set -e
 cd /sys/fs/cgroup
@@ -39,13 +39,13 @@ echo done
 
 
 def reset(path):
-    """What a service manager does before it starts something in the cgroup again."""
+    """Turns the controllers off, as a service manager does before it starts something in the cgroup again."""
     cgroups.put("".join("-%s " % c for c in read(path, "cgroup.subtree_control").split()),
                 path, "cgroup.subtree_control")
 
 
 def in_group(path, *args, **kw):
-    """rootlesskit to its end, started in the cgroup."""
+    """Runs rootlesskit in the cgroup until it ends."""
     how = within(path)
     return run(*how["before"], rkit.world().path["rootlesskit"], *args, uid=how["uid"], **kw)
 
@@ -75,20 +75,20 @@ class Evacuation(rkit.RkTestCase):
                 self.assertTrue(os.path.isdir(path + "/evac"))
 
     def test_without_it_there_is_no_room(self):
-        """The rule that this is about: no controllers for groups below one that has processes. (Those
-        that can be threaded, such as cpu, are free of it in some places.)"""
+        """A group that has processes cannot enable controllers for the groups below (cgroups(7), "no internal
+        processes"): hence the evacuation. Threaded controllers, such as cpu, are not always bound by that."""
         with delegated() as path:
             controllers = set(read(path, "cgroup.controllers").split())
             strict = controllers & {"memory", "io", "hugetlb", "rdma", "misc"}
             if not strict:
-                self.skipTest("the machine has no controllers for cgroup2 left that the rule is for")
+                self.skipTest("the machine has no controller on cgroup2 that is bound by this rule")
             got = in_group(path, *NS, "sh", "-c", "echo +%s > /sys/fs/cgroup/cgroup.subtree_control"
                            % sorted(strict)[0])
             self.assertNotEqual(got.returncode, 0)
 
     @rkit.ours("takes the first cgroup2 mount, which may be the machine's")
     def test_everybody_in_the_group_moves(self):
-        """Those that were there before, and everything that rootlesskit starts."""
+        """Processes that were there before move, and everything that rootlesskit starts."""
         with delegated() as path:
             other = popen(["sleep", "600"])
             cgroups.put(str(other.pid), path, "cgroup.procs")
@@ -123,20 +123,20 @@ class Evacuation(rkit.RkTestCase):
             rk.wait()
             wait_for("the end", lambda: not read(path, "evac/cgroup.procs"))
             reset(path)
-            os.unlink(rk.state + "/child_pid")  # so that ready() sees that of the second
+            os.unlink(rk.state + "/child_pid")  # ready() must wait for the second one's
             with Rootlesskit(*EVACUATE, state=rk.state, **within(path)) as again:
                 self.assertEqual(os.path.basename(own(again.pid)), "evac")
 
     @rkit.ours("mounts over it all the same")
     def test_beside_cgroup_v1(self):
-        """As on hosts of systemd's hybrid mode: cgroup2 is mounted somewhere else."""
+        """With systemd's hybrid mode, cgroup2 is mounted below /sys/fs/cgroup, beside cgroup v1."""
         with delegated(below="/unified") as path:
             for net in ([], ["--net=none"]):
                 with self.subTest(net):
                     got = in_group(path, *EVACUATE, *net, "sh", "-c", DAEMON)
                     self.assertEqual(self.seen(got)["own"], "/evac")
                     reset(path)
-            # Without it the command sees what the host has.
+            # Without the evacuation the command sees what the host has mounted.
             got = in_group(path, *NS, "--net=none", "ls", "/sys/fs/cgroup")
             self.assertEqual(got.stdout, "unified\n", got.stderr)
 
@@ -153,7 +153,7 @@ class Refused(rkit.RkTestCase):
 
     @rkit.ours("says so for each process, and leaves the group")
     def test_half_delegated(self):
-        """The directory is the user's, the processes in it are not to be moved."""
+        """The directory belongs to the user, but its processes may not be moved."""
         with delegated() as path:
             os.chown(path + "/cgroup.procs", 0, 0)
             got = in_group(path, *EVACUATE, "grep", "^0::", "/proc/self/cgroup")
@@ -162,17 +162,17 @@ class Refused(rkit.RkTestCase):
             self.assertEqual(len(got.stderr.splitlines()), 1, got.stderr)
             self.assertFalse(os.path.exists(path + "/evac"))
 
-    @rkit.ours("worded so by ours")
+    @rkit.ours("other words")
     def test_controllers_that_are_refused(self):
         with delegated() as path:
             if not read(path, "cgroup.controllers").split():
-                self.skipTest("the machine has no controllers for cgroup2 left")
+                self.skipTest("the machine has no controller on cgroup2")
             os.chown(path + "/cgroup.subtree_control", 0, 0)
             got = in_group(path, *EVACUATE, "grep", "^0::", "/proc/self/cgroup")
             self.assertEqual((got.returncode, got.stdout), (0, "0::/evac\n"), got.stderr)
             self.assertRegex(got.stderr, "warning: --evacuate-cgroup2: controller .* stays off")
 
-    @rkit.ours("worded so by ours")
+    @rkit.ours("other words")
     def test_group_that_is_something_else(self):
         with delegated() as path:
             got = in_group(path, *NS, "--evacuate-cgroup2=cgroup.procs", "true")
@@ -181,7 +181,7 @@ class Refused(rkit.RkTestCase):
             self.assertEqual(len(got.stderr.splitlines()), 1, got.stderr)
 
     def test_cgroup_v1_only(self):
-        """A warning, as RootlessKit has it: the command runs."""
+        """rootlesskit warns, as RootlessKit does, and the command runs."""
         script = ('umount -a -t cgroup2; exec setpriv --reuid=%d --regid=%d --clear-groups "$@"'
                   % (UID, UID))
         got = run("unshare", "--mount", "sh", "-c", script, "sh", self.world.path["rootlesskit"],
@@ -206,7 +206,7 @@ class Refused(rkit.RkTestCase):
 
 
 class Namespace(rkit.RkTestCase):
-    """--cgroupns by itself: the command's own cgroup is the root of what it sees."""
+    """--cgroupns alone: the root of what the command sees is its own cgroup."""
 
     @rkit.ours("leaves the host's mount in view")
     def test_mount_shows_the_namespace(self):
@@ -229,7 +229,7 @@ class Namespace(rkit.RkTestCase):
 
 @rkit.needs("strace")
 class FaultInjection(test_inject.Inject):
-    """As test_inject.py, into the evacuation. The group may stay."""
+    """Faults in the evacuation, as in test_inject.py. The group evac may stay."""
 
     calls = {"mkdirat": ("ENOSPC", 3), "statfs": ("ENOSYS", 3), "fstatfs": ("ENOSYS", 3),
              "mount": ("EPERM", 6)}

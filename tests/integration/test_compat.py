@@ -20,7 +20,7 @@ TCP, UDP = "127.0.0.1:18080:80/tcp", "127.0.0.1:18053:10.0.2.100:53/udp"
 
 
 class Client:
-    """The same conversation for each pair; subclasses say whose client and whose server."""
+    """The same tests for each pair. Subclasses set the client and the server; None is ours."""
 
     client = server = None
 
@@ -35,7 +35,7 @@ class Client:
                 raise unittest.SkipTest(w.tun_error)
             cls.rk = Rootlesskit("--net=slirp4netns", "--disable-host-loopback",
                                  "--port-driver=builtin", binary=cls.server).ready()
-            # RootlessKit's child_pid comes before its API.
+            # RootlessKit writes child_pid before its API is there.
             wait_for("the API", lambda: os.path.exists(cls.rk.state + "/api.sock"))
         else:
             cls.rk = builtin().ready().wait_for_command()
@@ -79,7 +79,7 @@ class Client:
         self.ctl("remove-ports", first, code=1)
         for bad in ("nonsense", "127.0.0.1:80/tcp", "127.0.0.1:18090:80/carrier-pigeon"):
             self.ctl("add-ports", bad, code=1)
-        # All are read before the first is sent.
+        # rootlessctl parses all specs before it sends the first.
         self.ctl("add-ports", TCP, "nonsense", code=1)
         self.assertEqual(self.rk.ports(), [])
         self.ctl("remove-ports", "x", code=1)
@@ -100,7 +100,7 @@ class TheirClientOurServer(Client, rkit.RkTestCase):
     client = THEIRS["rootlessctl"]
 
     def test_range(self):
-        """It sees single ports, and may remove each."""
+        """Their client sees the range as single ports, and can remove each."""
         got = ctl(self.rk.state, "add-ports", "127.0.0.1:18080-18082:80-82/tcp")
         first, last = map(int, got.stdout.split("-"))
         listed = [json.loads(line) for line in
@@ -116,7 +116,7 @@ class OurClientTheirServer(Client, rkit.RkTestCase):
     server = THEIRS["rootlesskit"]
 
     def test_range(self):
-        """Of a range it gets the single ports, all or none."""
+        """Our client adds the single ports of the range, all or none."""
         ids = self.ctl("add-ports", "127.0.0.1:18080-18082:80-82/tcp").stdout.split()
         self.assertEqual(len(ids), 3)
         got = self.ctl("add-ports", "127.0.0.1:18078-18083:78-83/tcp", code=1)
@@ -157,7 +157,7 @@ class _Ports(http.server.BaseHTTPRequestHandler):
 
 class OurClientOurServer(Client, rkit.RkTestCase):
     def test_many_specs_to_remove(self):
-        """The list is asked for once, however many ports are named by their specs."""
+        """The client asks for the list once, however many ports are named by their specs."""
         state = tempfile.mkdtemp(dir=rkit.world().tmp)
         os.chmod(state, 0o755)
         with socketserver.UnixStreamServer(state + "/api.sock", _Ports) as server:

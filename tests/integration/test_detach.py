@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--detach-netns: the network namespace is kept at STATE/netns, the command stays in the host's."""
+"""--detach-netns: the network namespace is at STATE/netns, and the command stays in the host's."""
 
 import os
 
@@ -18,7 +18,7 @@ class Common:
         return Rootlesskit(*self.options, "--detach-netns", *args, **kw)
 
     def inside(self, rk, *argv):
-        """A command in the detached namespace, as the command itself would run it."""
+        """Runs a command in the detached namespace, as rootlesskit's command would."""
         return rk.nsenter("nsenter", "--net=%s/netns" % rk.state, *argv, net=False)
 
     def test_command_is_in_the_hosts_network(self):
@@ -55,7 +55,7 @@ class Common:
                             self.assertEqual(u.recv(10), b"x")
 
     def netns_of(self, rk):
-        """A path by which the tests, outside, find the namespace: the broker is in it."""
+        """A path of the namespace for the tests, which do not see STATE/netns. The broker is in it."""
         return "/proc/%d/ns/net" % leaks.own_processes(rk)["broker"]
 
     def test_state_directory_in_a_copied_up_one(self):
@@ -90,13 +90,13 @@ class WithSlirp4netns(Common, rkit.RkTestCase):
     options = ("--net=slirp4netns", "--disable-host-loopback")
 
     def test_files_for_those_who_enter(self):
-        """BuildKit and nerdctl give these to containers that they put into the namespace."""
+        """BuildKit and nerdctl give these files to containers that they put into the namespace."""
         with self.start("--cidr=10.9.0.0/24") as rk:
             self.assertEqual(open(rk.state + "/resolv.conf").read(), "nameserver 10.9.0.3\n")
             self.assertRegex(open(rk.state + "/hosts").read(), r"127\.0\.0\.1\s+localhost")
 
     def test_sandbox_auto_is_none(self):
-        """It would hide the namespace."""
+        """A sandbox of slirp4netns would hide the namespace from it."""
         with self.start("--slirp4netns-sandbox=auto"):
             self.assertNotIn("--enable-sandbox", networks.process_named("slirp4netns")[1])
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's rootless Docker on our rootlesskit and rootlesskit-docker-proxy.
 
-What dockerd 20.10 cannot do is not here: --detach-netns came with Docker 26.
+Debian 12 has Docker 20.10, so --detach-netns, which came with Docker 26, is not tried here.
 """
 
 import glob
@@ -21,7 +21,7 @@ from rkit.world import world
 
 TCP_ECHO = ("nc", "-ll", "-p", "80", "-e", "cat")
 TCP_WHO = ("/usr/bin/socat", "TCP4-LISTEN:80,fork,reuseaddr", "SYSTEM:echo $SOCAT_PEERADDR")
-# Not with socat's option fork: on a busy machine that server stops answering.
+# Without socat's option fork, since such a server stops answering on a busy machine.
 UDP_ECHO = ("sh", "-c", "while :; do /usr/bin/socat UDP4-RECVFROM:53 EXEC:cat; done")
 
 
@@ -49,7 +49,7 @@ class DockerTestCase(rkit.RkTestCase):
         self.addCleanup(docker.forget)
 
     def assertNothingLeft(self):
-        # On a busy machine dockerd asks a containerd that takes its time for its stacks.
+        # On a busy machine dockerd lets a slow containerd write its stacks.
         for path in glob.glob(self.world.tmp + "/containerd.*.stacks.log"):
             os.unlink(path)
         super().assertNothingLeft()
@@ -62,7 +62,7 @@ class DockerTestCase(rkit.RkTestCase):
         return d
 
     def assertEcho(self, host, port, netns=None):
-        """The server in the container may take a moment; then all must arrive."""
+        """Waits until the server in the container answers. Then all bytes must come back."""
         def answers():
             try:
                 return tcp_echo(host, port, 1, netns=netns)[0]
@@ -82,7 +82,8 @@ class Everyday(DockerTestCase):
         cls.storage = "overlay2" if docker.can_overlay() else "vfs"
 
     def test_container_sees_the_client(self):
-        """The way leads straight to the container, past docker-proxy and through Docker's rules."""
+        """Connections go to the container without docker-proxy, through Docker's rules, with the client's
+        address."""
         with net.neighbour("client") as client, self.start() as d:
             d.run("who", ["18080:80"], *TCP_WHO)
 
@@ -121,8 +122,8 @@ class Everyday(DockerTestCase):
                 net.connect("127.0.0.1", 18081)
 
     def test_straight_to_the_container(self):
-        """No docker-proxy; and the port is there as docker-proxy would have it: in the namespace,
-        and for containers by the address of their gateway."""
+        """No docker-proxy runs. The port is also open where docker-proxy would open it: in the namespace, and
+        for containers at the address of their gateway."""
         with self.start() as d:
             d.run("web", ["18080:80", "127.0.0.1:18081:80"], *TCP_ECHO)
             d.run("dns", ["18053:53/udp"], *UDP_ECHO)
@@ -144,7 +145,7 @@ class Everyday(DockerTestCase):
             self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
             self.assertEqual(ask("127.0.0.1", 18053, netns=d.netns()), b"datagram")
             self.assertEqual(ask(gateway, 18053, netns=d.netns()), b"datagram")
-            # From another container, and from the one that serves it.
+            # Clients are another container, and the one that serves the port.
             for how in ("run", "--rm", "bb"), ("exec", "web"):
                 got = d.docker(*how, "sh", "-c", "echo hairpin | nc -w 1 %s 18080" % gateway)
                 self.assertEqual(got.stdout, "hairpin\n")
@@ -154,7 +155,7 @@ class Everyday(DockerTestCase):
 
     @staticmethod
     def tentative(netns):
-        """The IPv6 addresses that are not usable yet."""
+        """The IPv6 addresses that cannot be used yet, since the kernel still looks for duplicates."""
         def read():
             with open("/proc/thread-self/net/if_inet6") as f:
                 return [line.split()[0] for line in f if int(line.split()[4], 16) & 0x40]
@@ -167,7 +168,7 @@ class Everyday(DockerTestCase):
                                "web").stdout.strip()
             self.assertIn((address, "::"), [(s["childIP"], s["childListenIP"]) for s in d.specs()])
             self.assertEqual(docker_proxies(), [])
-            # Until the bridge may use its address, packets leave from ::1 and nobody answers them.
+            # Before the bridge's address can be used, packets leave from ::1, and nobody answers them.
             wait_for("the bridge's address", lambda: not self.tentative(d.netns()))
             self.assertEcho("::1", 18080)
             self.assertEcho("::1", 18080, netns=d.netns())
@@ -196,7 +197,7 @@ class Everyday(DockerTestCase):
             self.assertEcho("127.0.0.1", 18080)
 
     def test_port_that_is_taken(self):
-        """docker run fails, says why, and leaves no port behind."""
+        """docker run fails with the reason, and leaves no port."""
         with self.start() as d, net.bound(socket.SOCK_STREAM, "127.0.0.1", 18081):
             got = d.docker("run", "-d", "-p", "127.0.0.1:18080:80", "-p", "127.0.0.1:18081:80",
                            "bb", *TCP_ECHO, check=False)
@@ -229,7 +230,7 @@ class Everyday(DockerTestCase):
             self.assertEqual(d.ports(), [])
 
     def test_restart_policy(self):
-        """The container's command ends again and again; its port is there each time."""
+        """The container's command ends again and again. The port works each time."""
         with self.start() as d:
             d.run("web", ["127.0.0.1:18080:80"], "sh", "-c", "nc -ll -p 80 -e cat & sleep 2",
                   options=["--restart=always"])
@@ -240,7 +241,7 @@ class Everyday(DockerTestCase):
             self.assertEqual(d.ports(), [("tcp4", "127.0.0.1", 18080)])
 
     def test_reaching_out(self):
-        """From the container to another machine, through bridge, namespace and slirp4netns."""
+        """A container reaches another machine, through the bridge and the network of the namespace."""
         with net.neighbour("server") as server, self.start() as d, \
                 rkit.peers.TcpServer(rkit.peers.hello("outside"), port=80, host="0.0.0.0",
                                      netns=server):
@@ -283,7 +284,7 @@ class LiveRestore(DockerTestCase):
 
 
 class OwnNetwork(DockerTestCase):
-    """With --net=builtin: there is no slirp4netns."""
+    """Docker with --net=builtin, without slirp4netns."""
 
     network = "builtin"
     test_container_sees_the_client = Everyday.test_container_sees_the_client
@@ -318,7 +319,7 @@ class Storage(DockerTestCase):
 
 
 class NewerScript(DockerTestCase):
-    """With what later versions of the script and Usernetes add."""
+    """Docker with options that later versions of the script and Usernetes add."""
 
     flags = ("--pidns", "--ipcns", "--utsns", "--cgroupns")
 
@@ -329,13 +330,13 @@ class NewerScript(DockerTestCase):
             self.assertEqual(d.stop(), 0)
 
     def test_killed_and_started_again(self):
-        """SIGKILL takes everything along, and what it leaves in the state directory is no obstacle."""
+        """SIGKILL ends everything. Files that stay in the state directory do not prevent another start."""
         with self.start() as d:
             d.run("web", ["127.0.0.1:18080:80"], *TCP_ECHO, options=["--restart=always"])
             self.assertEcho("127.0.0.1", 18080)
             self.assertEqual(d.end(signal.SIGKILL), -signal.SIGKILL)
             wait_for("everything to end", lambda: not set(leaks.processes()) - self.processes_before)
-            # dockerd's own: in the next namespace the numbers are somebody's again.
+            # Other processes have these pids in the next PID namespace, and dockerd would not start.
             for name in "docker.pid", "docker/containerd/containerd.pid":
                 os.unlink(d.runtime + "/" + name)
         with self.start(image=False) as d:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""rootlesskit-docker-proxy where the port leads to the container itself, and no docker-proxy runs."""
+"""rootlesskit-docker-proxy when a port leads to the container itself, so that no docker-proxy runs."""
 
 import os
 import shutil
@@ -16,9 +16,9 @@ from rkit.proxy import BUILTIN, FAKE, NET, Proxy, ProxyTestCase, proxy_words
 
 
 @rkit.needs("unshare", "nsenter", "ip")
-@rkit.ours("has docker-proxy in the way")
+@rkit.ours("always runs docker-proxy")
 class Direct(ProxyTestCase):
-    """A container on a bridge: the port leads to it, and no docker-proxy runs."""
+    """The container is a network namespace on a bridge."""
 
     def setUp(self):
         super().setUp()
@@ -64,7 +64,7 @@ class Direct(ProxyTestCase):
 
     @rkit.needs("strace")
     def test_descriptor_3_is_closed_once(self):
-        """Whatever gets its number afterwards must not be closed with it."""
+        """A second close could close another file, which has got the number meanwhile."""
         trace = self.world.base + "/proxy.trace"
         os.close(os.open(trace, os.O_CREAT | os.O_WRONLY, 0o666))
         os.chmod(trace, 0o666)
@@ -89,7 +89,7 @@ class Direct(ProxyTestCase):
             self.assertGone(rk, kind=socket.SOCK_DGRAM)
 
     def test_ipv6(self):
-        """To a container with IPv6, and, as Docker also does, to one without."""
+        """A port on an IPv6 address leads to a container with IPv6 or, as with Docker, to one without."""
         for container_ip, host in ("fd00:31::2", "::"), ("172.31.0.2", "0.0.0.0"):
             with self.subTest(container_ip), self.start() as rk, Container(rk) as a, \
                     TcpServer(echo, host=host, netns=a.netns):
@@ -101,7 +101,8 @@ class Direct(ProxyTestCase):
                 self.assertGone(rk, host="::")
 
     def test_addresses_of_the_host(self):
-        """127.0.0.1 is 127.0.0.1 inside, too; another one is nowhere inside."""
+        """A port on 127.0.0.1 is at 127.0.0.1 inside, too. One on another address of the host is nowhere
+        inside."""
         with net.neighbour("client") as client, self.start() as rk, Container(rk) as a, \
                 TcpServer(echo, host="0.0.0.0", netns=a.netns):
             loop = self.direct(rk, *self.words(host_ip="127.0.0.1"))
@@ -118,7 +119,7 @@ class Direct(ProxyTestCase):
             self.assertEqual(rk.ports(), [])
 
     def test_taken_on_the_host(self):
-        """It is docker-proxy's way that is tried last, and that says why."""
+        """The proxy falls back to docker-proxy's way, and that one's error goes to dockerd."""
         self.fake(FAKE % self.fakes)
         with self.start() as rk, Container(rk), \
                 net.bound(socket.SOCK_STREAM, "127.0.0.1", 18080):
@@ -129,7 +130,7 @@ class Direct(ProxyTestCase):
             self.assertEqual(self.called(), "")
 
     def test_memory(self):
-        """Of the two processes of a published port."""
+        """Docker runs two proxies for each published port: both together take less than 900 KiB."""
         with self.start() as rk, Container(rk):
             proxies = [self.direct(rk, *self.words(host_port=p)) for p in range(18080, 18090)]
             pids = [p for p in leaks.processes() if comm(p).startswith("rootlesskit-do")]
@@ -142,7 +143,7 @@ class Direct(ProxyTestCase):
                 self.assertEqual(proxy.end(), 0)
 
     def falls_back(self, rk, why, *words, **kw):
-        """To a docker-proxy, and says why only when it is asked."""
+        """The proxy uses docker-proxy. It says why only with ROOTLESSKIT_DOCKER_PROXY_DEBUG."""
         self.fake(FAKE % self.fakes)
         self.env["PATH"] = self.fakes + ":" + os.environ["PATH"]
         for debug in False, True:
@@ -205,7 +206,8 @@ class Direct(ProxyTestCase):
                 self.falls_back(rk, "cannot listen in the namespace", *self.words())
 
     def test_listening_socket_of_dockerd(self):
-        """The way from outside is direct; who has dockerd's socket serves those inside."""
+        """With dockerd's listening socket, docker-proxy serves clients inside. Clients outside still go the
+        direct way."""
         self.fake(FAKE % self.fakes)
         self.env["PATH"] = self.fakes + ":" + os.environ["PATH"]
         with self.start() as rk, Container(rk) as a, TcpServer(echo, host="0.0.0.0", netns=a.netns):

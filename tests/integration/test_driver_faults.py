@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every driver that runs a program of others, and every way in which the program fails: it is not there,
-is too old, exits at once, hangs before it is ready, dies later. One clear line; nothing is left."""
+"""Every driver that runs a program of others, and every way in which that can fail: it is missing, is too
+old, exits at once, hangs before it is ready, or dies later. There is one clear line, and nothing is left."""
 
 import glob
 import os
@@ -20,15 +20,16 @@ ASKED = 'case "$*" in *--version*|*--help*) exec %(real)s "$@";; esac\n'
 
 
 class Driver:
-    """program: its name; net: what must be there for it; answers: what a script that
-    stands in for the program says to our questions, before it fails; too_old: a script; says: the words
-    for each failure; dies: name and words of the process to kill."""
+    """A driver and how its program fails. program: its name; options: of rootlesskit; says: what the log must
+    say, for each failure; too_old: a script that behaves as an old version; net: the network driver whose
+    surroundings are needed; answers: the start of a script, which answers questions such as --version before
+    the script fails; dies: name and words of the process to kill."""
 
     def __init__(self, program, options, says, too_old, net=None, answers="", dies=None,
                  beside=None):
         self.program, self.options, self.says, self.too_old = program, options, says, too_old
         self.net, self.answers, self.dies = net, answers, dies or (program,)
-        self.beside = beside  # puts stand-ins for the programs that it needs into a directory
+        self.beside = beside  # a function that puts programs it needs beside it into a directory
 
 
 DRIVERS = {
@@ -55,7 +56,8 @@ DRIVERS = {
             "exits": r"vpnkit ended \(exit status 3\): the moon is down",
             "hangs": r"vpnkit does not take connections on .* after \d+ ms",
             "dies": r"vpnkit ended \(signal: killed\).*has lost its network"}),
-    # It has no version; what can be told is that it did nothing. What runs on is our client.
+    # lxc-user-nic has no version: an old one is one that does nothing. The process that dies later is our
+    # DHCP client.
     "lxc-user-nic": Driver(
         "lxc-user-nic", ["--net=lxc-user-nic"], too_old="exit 0",
         dies=("rootlesskit", "lxc-dhcp"), says={
@@ -64,7 +66,7 @@ DRIVERS = {
             "exits": r"lxc-user-nic ended \(exit status 3\): the moon is down",
             "hangs": r"lxc-user-nic has not finished after \d+ ms",
             "dies": r"client of lxc-user-nic ended \(signal: killed\).*has lost its network"}),
-    # Older ones are without the plug-in for slirp.
+    # Old versions have no plug-in for slirp.
     "vdeplug_slirp": Driver(
         "vde_plug", ["--net=vdeplug_slirp"], too_old="exec %(real)s nonsense:// null://",
         dies=("vde_plug", "tap://tap0"), says={
@@ -84,7 +86,7 @@ DRIVERS = {
             "exits": r"18080.*socat ended \(exit status 3\): the moon is down",
             "hangs": r"18080.*socat does not listen after \d+ ms",
             "dies": r"port 1: socat ended .*starting it again"}),
-    # It runs for a moment only; what dies later is the pasta that it asks.
+    # pesto runs for a moment only. The process that dies later is pasta.
     "pesto": Driver(
         "pesto", ["--net=pasta", "--port-driver=pesto", "-p", "127.0.0.1:18080:80/tcp"],
         net="pasta", answers='case "$*" in *--version*) exit 0;; esac\n', beside=pesto.install,
@@ -96,9 +98,9 @@ DRIVERS = {
             "hangs": r"18080.*pesto did not end within \d+ ms",
             "dies": r"pasta ended \(signal: killed\).*has lost its network"}),
 }
-# Those without a program of their own; "auto" takes one of the others. The data plane's death is in
-# test_crash.py; that of slirp4netns as a port driver in test_port_drivers.py, its other failures are those
-# of the network.
+# Drivers that run no program of others; "auto" selects one of the others. Deaths of the data plane are in
+# test_crash.py. As a port driver, slirp4netns can only die (test_port_drivers.py): its other failures are
+# failures of the network.
 NO_PROGRAM = {"host", "none", "builtin", "implicit", "auto", "gvisor-tap-vsock"}
 
 
@@ -128,7 +130,7 @@ class DriverFaults(rkit.RkTestCase):
         return self.world.environ(PATH=self.dir)
 
     def stand_in(self, d, script, answers=""):
-        """Options and environment with which this script is run in the program's place."""
+        """The options and environment with which rootlesskit runs this script in the program's place."""
         text = "#!/bin/sh\n" + (answers + script).replace("%(real)s", self.real(d) or "")
         path = write("%s/%s" % (self.dir, d.program), text, 0o755)
         env = self.world.environ(PATH=self.dir + ":" + self.world.environ()["PATH"])

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A step of the set-up fails: the message names it, the exit code is 1, nothing is left."""
+"""A step of the set-up fails: the message names the step, the exit code is 1, and nothing is left."""
 
 import contextlib
 import http.client
@@ -26,7 +26,7 @@ class Faults(rkit.RkTestCase):
         self.addCleanup(shutil.rmtree, self.fake)
 
     def program(self, name, script):
-        """A program that is found before the real one."""
+        """Makes a program that is found before the real one."""
         return write("%s/%s" % (self.fake, name), "#!/bin/sh\n" + script + "\n", 0o755)
 
     def path(self, only=False):
@@ -71,7 +71,7 @@ class Faults(rkit.RkTestCase):
                 finally:
                     self.world.subids(USER, USER, SUBID)
 
-    @rkit.ours("takes what it is given")
+    @rkit.ours("does not check the lines")
     def test_sub_id_files_with_nonsense(self):
         old = open("/etc/subuid").read()
         for line in ("%s:x:65536" % USER, "%s:300000" % USER, "%s:300000:-1" % USER,
@@ -135,12 +135,12 @@ class Faults(rkit.RkTestCase):
             os.unlink(path + "/precious")
             os.rmdir(path)
 
-    @rkit.ours("goes its own ways with a temporary one")
+    @rkit.ours("makes its temporary directory elsewhere")
     def test_no_place_for_a_temporary_directory(self):
         self.fails(["/no/such/place"], env=self.world.environ(TMPDIR="/no/such/place"))
 
     def nested(self, limit):
-        """rootlesskit as the root of a user namespace that has used up its allowance of LIMIT."""
+        """Runs rootlesskit as the root of a user namespace that may make no more namespaces of a kind."""
         self.world.subids("root", "root", SUBID)
         try:
             return run("unshare", "--user", "--map-root-user", "sh", "-c",
@@ -170,7 +170,8 @@ class Faults(rkit.RkTestCase):
 
     @rkit.ours("says some of it, or does not start at all")
     def test_hints_name_the_sysctl_and_the_profile(self):
-        """As on systems that restrict user namespaces; their sysctls are made up by a mount."""
+        """On systems that restrict user namespaces, the message says how to allow them. A mount shows the
+        sysctls of such systems."""
         exe = self.world.path["rootlesskit"]
         for name, value, words in (
                 ("unprivileged_userns_clone", "0", ["sysctl -w kernel.unprivileged_userns_clone=1"]),
@@ -202,7 +203,7 @@ class Faults(rkit.RkTestCase):
         self.fails(["/no/such/command"], *SAFE, "--pidns", command=("/no/such/command",))
 
     def test_no_descriptors(self):
-        """Each small number of descriptors gives an error, never a hang or a half-made state."""
+        """With few descriptors there is an error that says so, never a hang or something left."""
         program = self.world.path["rootlesskit"]
         for limit in (4, 6, 8, 10, 12, 16, 20, 24):
             with self.subTest(limit):
@@ -224,7 +225,7 @@ class Faults(rkit.RkTestCase):
     @rkit.needs("strace")
     @rkit.ours("has no such loop")
     def test_event_loop_that_fails(self):
-        """The command's end cannot be waited for any more: that is no success."""
+        """The parent can no longer wait for the command's end, so its exit code must not be 0."""
         rk = Rootlesskit().ready()
         with subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-p", str(rk.pid), "-e",
                                "inject=epoll_wait,epoll_pwait,epoll_pwait2:error=EINVAL"],
@@ -240,7 +241,7 @@ class Faults(rkit.RkTestCase):
 
     @rkit.ours("hangs now and then")
     def test_killed_at_any_moment(self):
-        """SIGKILL and SIGTERM at many points of the set-up: no process is left."""
+        """SIGKILL and SIGTERM at many moments of the set-up leave no process."""
         options = [*SAFE, "--copy-up=/etc", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp"]
         if self.world.tun_error:
             options = ["--copy-up=/etc"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded exchanges with the API of RootlessKit 1.1.0 (tests/golden), asked of ours again."""
+"""Requests recorded with the API of RootlessKit 1.1.0 (tests/golden) get the same answers from ours."""
 
 import glob
 import json
@@ -15,19 +15,19 @@ from rkit.launch import DEADLINE_S, Rootlesskit
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden")
 NET = ["--net=slirp4netns", "--disable-host-loopback"]
 
-# Where a later RootlessKit, or ours, says something else; matched against the message.
+# Messages that are other ones in a later RootlessKit, or in ours: patterns of ours.
 WORDED_OTHERWISE = {
     "builtin-017-post-sctp": r"^spec was not validated\?: proto sctp is not supported",
     "builtin-018-post-sctp4": r"^spec was not validated\?: proto sctp4 is not supported",
     "builtin-036-post-bad-json": "(?i)invalid JSON|invalid character",
-    # RootlessKit prints the character of that number.
+    # RootlessKit prints the character with that number.
     **{name: r"^invalid (Parent|Child)Port: -?\d+: it must be 1 to 65535$" for name in (
         "builtin-022-post-parentport-0", "builtin-023-post-parentport-missing",
         "builtin-024-post-parentport-negative", "builtin-025-post-parentport-65536",
         "builtin-026-post-childport-0", "builtin-027-post-childport-65536",
         "slirp4netnsport-014-post-parentport-0", "slirp4netnsport-015-post-parentport-65536",
         "slirp4netnsport-016-post-childport-0")},
-    # slirp4netns says that it cannot, and no more; why follows.
+    # Ours adds the reason to slirp4netns's answer, which has none.
     "slirp4netnsport-008-post-tcp-v6addr":
         r"^reply\.Error: map\[desc:bad request: add_hostfwd: bad arguments\.host_addr\]: .*IPv4",
     "slirp4netnsport-012-post-sctp":
@@ -45,7 +45,7 @@ WORDED_OTHERWISE = {
 
 
 class Exchange:
-    """One recording. Wire bytes were written as Latin-1, line ends spelled out."""
+    """One recording. The bytes on the wire were written as Latin-1, and line ends as "\\\\r\\\\n"."""
 
     def __init__(self, path):
         self.number = os.path.basename(path)[:-len(".txt")]
@@ -68,7 +68,7 @@ class Exchange:
 
 
 class Answer:
-    """Reads one answer off a connection."""
+    """Reads one answer from a connection."""
 
     def __init__(self, stream):
         self.status = [int(stream.readline().split()[1])]
@@ -103,8 +103,8 @@ class Replay(rkit.RkTestCase):
 
     @staticmethod
     def ask(sock, stream, request):
-        """With "Expect: 100-continue" the body waits for that answer, which a server may leave out when it
-        has the body already (RFC 9110, 10.1.1)."""
+        """Sends a request, and returns the answer. With "Expect: 100-continue" the body is sent after the
+        server's 100: a server that has the body already may leave the 100 out (RFC 9110, 10.1.1)."""
         head, empty, body = request.partition(b"\r\n\r\n")
         if b"\r\nExpect:" not in head:
             sock.sendall(request)
@@ -150,7 +150,7 @@ class Replay(rkit.RkTestCase):
         want.update(stateDir=rk.state, childPID=rk.child_pid, version=have["version"])
         driver = have.get("portDriver", {})
         if not self.world.reference and driver.get("driver") == "builtin":
-            # Members of our own, which RootlessKit's clients pass over.
+            # Members that only ours has. RootlessKit's clients ignore them.
             self.assertIn(driver.pop("dataplane"), ("io_uring", "epoll"))
             self.assertTrue(driver.pop("dataplaneReason"))
             self.assertEqual(driver.pop("dataplaneVersion"), have["version"])
@@ -185,7 +185,7 @@ class Ipv6(Replay):
     prefix, options = "ipv6", [*NET, "--ipv6", "--port-driver=builtin"]
 
     def compare_info(self, rk, want, have):
-        if not self.world.reference:  # later versions name the IPv6 resolver too
+        if not self.world.reference:  # later versions list the IPv6 resolver, too
             want["networkDriver"]["dns"].append("fd00::3")
         super().compare_info(rk, want, have)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--net=gvisor-tap-vsock and the port driver of that name, which the network builtin serves: what a client
-of RootlessKit's finds."""
+"""--net=gvisor-tap-vsock and the port driver of that name. The network builtin serves both, and looks to
+clients of RootlessKit as they expect."""
 
 import rkit
 from rkit import net, networks
@@ -15,7 +15,7 @@ PORTS = SAFE + ["--port-driver=gvisor-tap-vsock"]
 CHILD, GATEWAY = "10.0.2.100", "10.0.2.1"
 
 
-@rkit.ours("3.0")
+@rkit.ours("since 3.0")
 class Network(networks.Reaching, rkit.RkTestCase):
     options = SAFE
     detached = ["--net=gvisor-tap-vsock", "--detach-netns", "--disable-host-loopback"]
@@ -43,7 +43,7 @@ class Network(networks.Reaching, rkit.RkTestCase):
         self.assertNotIn("no effect", seen)
 
     def test_services_of_the_host_unless_forbidden(self):
-        """The gateway is the name server as well: its port 53 is that."""
+        """The gateway leads to the host's services; but its port 53 is the name server."""
         with outside(), TcpServer(echo, port=8000), UdpServer(port=8000):
             with Rootlesskit(*NET) as rk:
                 self.assertEqual(probe(rk, "tcp", GATEWAY, "8000"), "question")
@@ -64,10 +64,10 @@ class Network(networks.Reaching, rkit.RkTestCase):
                              ("gvisor-tap-vsock", ["tcp", "tcp4", "udp", "udp4"], True))
 
 
-@rkit.ours("3.0")
+@rkit.ours("since 3.0")
 class Ports(rkit.RkTestCase):
     def test_port_driver_of_that_name(self):
-        """A child IP that is left out is the network's own."""
+        """A port without a child IP leads to the network's own address."""
         with Rootlesskit(*PORTS, "-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18053:53/udp") as rk, \
                 TcpServer(hello("inside"), host=CHILD, netns=rk.netns()), \
                 UdpServer(port=53, host=CHILD, netns=rk.netns()):

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Hostile clients, a hostile namespace and deaths, in random mixtures: the other ports do not notice.
+"""Hostile clients, a hostile namespace and deaths, in random mixtures. Ports that nobody attacks go on.
 
-RINGKIT_HOSTILE_S=n: for so many seconds on each back end, by hand for hours. RINGKIT_HOSTILE_SEED=n: the
-same mixture again. RINGKIT_HOSTILE_P99_MS=n: fail if one in a hundred requests takes longer, for a machine
-that does nothing else. RINGKIT_HOSTILE_NICE=n: the nice value of our processes; with -5, which wants root,
-they wait for nobody, and what is slow still is their own doing.
+Variables of the environment:
+RINGKIT_HOSTILE_S       seconds for each back end
+RINGKIT_HOSTILE_SEED    repeats the mixture with this seed
+RINGKIT_HOSTILE_P99_MS  fails if one request in a hundred takes longer, for a machine that does nothing else
+RINGKIT_HOSTILE_NICE    nice value of our processes. With -5, which needs root, they do not wait for others,
+                        so that a slow request is their own fault
 
-How long a request takes is measured by a process that does nothing else (tests/peers/steady.c), through ports
-that nobody attacks. What a death touches counts for itself: requests that were under way from the kill of a
-process to WINDOW_S after the next one was there.
+A process that does nothing else (tests/peers/steady.c) makes requests through ports that nobody attacks, and
+measures each. Requests that a death touches count apart: those under way between the kill of a process and
+WINDOW_S after the next one was there.
 """
 
 import contextlib
@@ -30,7 +32,7 @@ from rkit.steady import Probe, Servers
 SECONDS = float(os.environ.get("RINGKIT_HOSTILE_S", "40"))
 SEED = int(os.environ.get("RINGKIT_HOSTILE_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 HOST = "192.0.2.1"
-# What may fall: it says what there is now.
+# Counters that may fall, since they say how many there are now.
 GAUGES = {"flows", "listeners", "pipesOpen", "pending", "udpFlows"}
 NICE = int(os.environ.get("RINGKIT_HOSTILE_NICE", "0"))
 P99_MS = float(os.environ.get("RINGKIT_HOSTILE_P99_MS", "0"))
@@ -59,7 +61,7 @@ class Times:
             self.slow.append(request)
 
     def share(self, kind, percent):
-        """So many percent took no longer, in ms."""
+        """The time that this percentage of the requests did not exceed, in ms."""
         times = sorted(self.took_s[kind])
         return times[len(times) * percent // 100] * 1e3 if times else 0.0
 
@@ -84,17 +86,17 @@ class Hostile(PortTestCase):
     def setUp(self):
         super().setUp()
         self.random = random.Random(SEED)
-        self.held, self.deaths = [], []  # of each death when it began and when its window ends
+        self.held, self.deaths = [], []  # a death: when it began, and when its window ends
         self.undisturbed, self.in_deaths, self.lost = Times(), Times(), 0
         self.counters, self.counters_of = {}, None
 
     def find(self, role):
         return next((p for p in processes_of(self.rk.pid) if role_of(p) == role), None)
 
-    # What the hostile do
+    # The attacks
 
     def spoof(self):
-        """Datagrams from addresses of others, each another client."""
+        """Sends datagrams with forged source addresses, so that each is a new client."""
         def send():
             with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
                 for i in range(400):
@@ -115,13 +117,13 @@ class Hostile(PortTestCase):
         return None
 
     def stall(self):
-        """A download whose client reads nothing."""
+        """Starts a download whose client reads nothing."""
         sock = self.connect(18081, rcvbuf=4096)
         if sock:
             self.hold(sock)
 
     def come_and_go(self):
-        """Connections that are reset at any point."""
+        """Makes connections and closes or resets them at any moment."""
         for _ in range(20):
             sock = self.connect(self.random.choice((18081, 18082)))
             if sock:
@@ -130,7 +132,7 @@ class Hostile(PortTestCase):
                 self.random.choice((reset, socket.socket.close))(sock)
 
     def burst(self):
-        """Many at once, of which few are served."""
+        """Makes many connections at once, of which few are served."""
         def go():
             socks = []
             for _ in range(200):
@@ -143,7 +145,7 @@ class Hostile(PortTestCase):
             s.close()
 
     def vanish(self):
-        """A client with data on its way whose machine is gone."""
+        """Starts a download whose client's address vanishes."""
         address = "192.0.2.%d/24" % self.random.randrange(101, 250)
         net.sh("ip", "netns", "exec", "client", "ip", "addr", "add", address, "dev", "eth0", check=False)
         sock = self.connect(18081, source=address.split("/")[0])
@@ -168,7 +170,7 @@ class Hostile(PortTestCase):
             steady.go_first(pid, NICE)
 
     def kill(self):
-        """Not so often that there is nothing but windows."""
+        """Kills the data plane or the broker, but not so often that all requests fall into windows."""
         role = self.random.choice(("dataplane", "broker"))
         if not self.deaths or time.monotonic() > self.deaths[-1][1] + 2:
             self.die(role)
@@ -193,10 +195,10 @@ class Hostile(PortTestCase):
             self.inside("ip", "addr", "del", address, "dev", "lo")
             self.inside("ip", "route", "del", "blackhole", "203.0.113.0/24")
 
-    # What holds
+    # The checks
 
     def check_counters(self):
-        """None runs backwards, but for those of another data plane."""
+        """No counter runs backwards, unless the data plane is another one."""
         pid = self.find("dataplane")
         status, stats = self.rk.api("GET", "/v1/stats")
         if status != 200 or pid is None or self.find("dataplane") != pid:
@@ -218,7 +220,7 @@ class Hostile(PortTestCase):
         return self.total("tcp", "flows") == 0 and self.total("udp", "flows") == 0
 
     def check_requests(self):
-        """None is lost, but for those that a death caught."""
+        """No request is lost but those that a death has caught."""
         for r in self.probe.take():
             caught = any(r.start_s < end and r.start_s + r.took_s > begin for begin, end in self.deaths[-20:])
             if r.error == 0:
@@ -257,7 +259,7 @@ class Hostile(PortTestCase):
         self.rk.add(18054, 54, proto="udp", parent_ip=HOST)
 
     def leaks_nothing(self):
-        self.die("dataplane")  # those that vanished are held for five minutes
+        self.die("dataplane")  # else flows of vanished clients would live for five more minutes
         wait_for("all to end", self.at_rest)
         before = self.descriptors()
         for _ in range(5):
@@ -265,7 +267,7 @@ class Hostile(PortTestCase):
             self.burst()
             self.spoof()
         wait_for("all to end", self.at_rest, 2 * DEADLINE_S)
-        # Pools and pipes are what a worker keeps for a while.
+        # A worker keeps spare sockets and pipes for a while.
         wait_for("descriptors to come back", lambda: self.descriptors() <= before + 100)
 
     def test_mixture(self):
@@ -274,7 +276,7 @@ class Hostile(PortTestCase):
             self.client = stack.enter_context(net.neighbour())
             self.servers = stack.enter_context(Servers(self.ns, "echo", 80, "udp", 53, first=True))
             stack.enter_context(Servers(self.ns, "pour", 81, "echo", 82, "sink", 54))
-            # Nobody accepts: its backlog is full.
+            # Nobody accepts here, so the backlog is full.
             full = stack.enter_context(net.bound(socket.SOCK_STREAM, "127.0.0.1", 83, self.ns))
             full.listen(0)
             self.add_ports()

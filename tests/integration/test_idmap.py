@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Id maps: where the ranges come from, and what they come to."""
+"""Id maps: which ranges of ids are taken from where, and which maps they make."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ class IdMap(rkit.RkTestCase):
         uid, gid = self.maps()
         self.assertEqual(uid, gid)
         self.assertEqual(uid[0], (0, UID, 1))
-        # One after the other without a gap, each of the user's ranges once.
+        # Inside, the ranges follow each other without a gap. Each of the user's ranges is there once.
         at = 1
         for start, _, count in uid[1:]:
             self.assertEqual(start, at)
@@ -94,7 +94,7 @@ class IdMap(rkit.RkTestCase):
             self.assertEqual(got.returncode, 1)
             self.assertIn(words, got.stderr)
         if self.world.in_userns:
-            self.skipTest("set-user-id programs of this user namespace's root")
+            self.skipTest("the machine lets us test this only as the real root")
         self.tools(d, 0o755)
         says("lost its set-user-id bit: sudo chmod u+s")
         sh("mount", "-t", "tmpfs", "-o", "nosuid,mode=755", "tmpfs", d)
@@ -116,7 +116,7 @@ class IdMap(rkit.RkTestCase):
                 self.assertEqual(self.maps("--subid-source=" + source), [want, want])
 
     def getsubids(self, script):
-        """An environment in which getsubids is this script."""
+        """Makes this script getsubids. Returns the environment in which it is found."""
         d = self.world.base + "/getsubids"
         os.makedirs(d, exist_ok=True)
         write(d + "/getsubids", "#!/bin/sh\n%s\n" % script, 0o755)

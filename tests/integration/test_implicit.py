@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--port-driver=implicit with --net=builtin: what listens inside is reachable outside."""
+"""--port-driver=implicit with --net=builtin: a server that listens inside can be reached outside."""
 
 import socket
 
@@ -14,9 +14,9 @@ from rkit.wayout import SERVER4, NetBuiltinCase
 
 
 def said(host, port, **kw):
-    """What the TCP server says, or None: nobody is there."""
+    """What the TCP server says; None: no server can be reached."""
     try:
-        with net.connect(host, port, timeout=5, **kw) as s:
+        with net.connect(host, port, timeout=20, **kw) as s:
             return s.recv(100) or None
     except OSError:
         return None
@@ -24,7 +24,7 @@ def said(host, port, **kw):
 
 @both_backends
 class TestFollow(NetBuiltinCase):
-    """The table of ports is brought up to what listens."""
+    """The table of ports follows the sockets that listen inside."""
 
     args = ("--ipv6", "--port-driver=implicit")
 
@@ -41,7 +41,7 @@ class TestFollow(NetBuiltinCase):
             self.assertIsNone(said("::1", 8081))
         wait_for("port 8081 to close", lambda: said("127.0.0.1", 8081) is None)
         wait_for("its end in the list", lambda: not self.ports())
-        # Again, and another one.
+        # The same port again, and another one beside it.
         with TcpServer(hello("again"), port=8081, host="0.0.0.0", netns=inside), \
                 TcpServer(hello("other"), port=8082, host="0.0.0.0", netns=inside):
             wait_for("port 8081 again", lambda: said("127.0.0.1", 8081) == b"again")
@@ -78,7 +78,7 @@ class TestFollow(NetBuiltinCase):
             wait_for("port 8086", lambda: said("127.0.0.1", 8086) == b"private")
             self.assertIsNone(said("192.0.2.1", 8086, netns=self.server))
             self.assertEqual(self.ports(), {("tcp4", "127.0.0.1", 8086)})
-        # It moves to an address of the namespace's.
+        # A server on an address of the interface is for everybody.
         with TcpServer(hello("public"), port=8086, host="10.0.2.100", netns=self.inside.netns):
             wait_for("port 8086 for all", lambda: said("192.0.2.1", 8086, netns=self.server) ==
                      b"public")
@@ -100,7 +100,6 @@ class TestFollow(NetBuiltinCase):
             wait_for("the next port", lambda: said("127.0.0.1", 8089) == b"other")
             wait_for("the line", lambda: "8088" in self.rk.log())
             self.assertEqual(said("127.0.0.1", 8088), b"host")
-        # Free now: it is tried again, if it still listens.
         self.assertEqual(self.rk.log().count("is open inside, but"), 1, self.rk.log())
         self.assertIn("address already in use", self.rk.log())
 

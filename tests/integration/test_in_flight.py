@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptors on their way between processes are limited for each user (unix(7), ETOOMANYREFS), and any
-process of the user can hold as many as it likes: rootlesskit waits for a while and says what is wrong."""
+"""The number of descriptors on their way between processes is limited for each user (unix(7), ETOOMANYREFS).
+Any process of the user can use all of them up. rootlesskit then waits for a while, and says what is wrong."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from rkit.case import BACKENDS
 from rkit.launch import DEADLINE_S, ApiError, Rootlesskit, popen, processes_of, role_of, wait_for
 from rkit.peers import TcpServer, background, echo, receive_exactly
 
-# Nobody else's: the kernel counts by user, and other tests run beside this one.
+# A user for this test alone: the kernel counts by user, and other tests run at the same time.
 NAME, UID = "rkflight", 20078
 LIMIT = 1024
 WHY = "too many descriptors of the user's are on their way"
@@ -39,7 +39,8 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def neighbour():
-    """A process of the same user that holds as many as its own limit lets it: more than ours does."""
+    """A process of the same user that keeps as many descriptors on their way as its own limit allows. That
+    limit is above rootlesskit's."""
     proc = popen(["prlimit", "--nofile=%d" % (4 * LIMIT), "python3", "-c", HOG], uid=UID,
                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -78,7 +79,7 @@ class InFlight(rkit.RkTestCase):
         wait_for("its end", lambda: self.dataplane(rk) != pid)
 
     def for_a_moment(self, hog):
-        """The neighbour ends soon, in any case before patience does."""
+        """Ends the neighbour after a second, before rootlesskit stops waiting."""
         timer = threading.Timer(1, hog.kill)
         timer.start()
         self.addCleanup(timer.join)
@@ -119,7 +120,7 @@ class InFlight(rkit.RkTestCase):
             self.assertEqual(self.exchange(18080), b"question")
 
     def test_port_is_refused(self):
-        """Not at once, not never, and the reason is said; then it can be had."""
+        """The request waits, and then is refused with the reason. Later the port can be added."""
         with self.start() as rk, TcpServer(echo, netns=rk.netns()):
             for more in ({}, {"child_listen_ip": "127.0.0.1"}):
                 with self.subTest(more):
@@ -141,7 +142,7 @@ class InFlight(rkit.RkTestCase):
             self.assertEqual(self.exchange(18080), b"question")
 
     def test_connections_wait(self):
-        """What needs a socket of the broker's is served when there is one."""
+        """Connections that need a socket from the broker are served when it can send one."""
         with self.start("-p", "127.0.0.1:18080:80/tcp") as rk, TcpServer(echo, netns=rk.netns()):
             with neighbour() as hog:
                 jobs = [background(self.exchange, 18080) for _ in range(60)]

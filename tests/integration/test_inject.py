@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counted fault injection into the set-up: the n-th call of each kind fails, in every process.
 
-Whatever the call was for, rootlesskit either goes on without it, and the command runs, or it says why not,
-exits with 1 and leaves nothing behind. strace(1) does the injection.
+rootlesskit either goes on without the call, and the command runs; or it gives the reason, exits with 1 and
+leaves nothing behind. strace(1) does the injection.
 """
 
 import os
@@ -14,7 +14,7 @@ import rkit
 from rkit.launch import check_log, popen
 from rkit.world import USER
 
-# system call: the error, and how many of its calls in a process fail, one after the other.
+# System call: its error, and how many of its calls are tried, one in each run.
 CALLS = {
     "mount": ("EPERM", 6), "move_mount": ("EPERM", 2), "open_tree": ("EPERM", 2),
     "setns": ("EPERM", 2), "unshare": ("ENOSPC", 1), "clone": ("EAGAIN", 5),
@@ -52,7 +52,7 @@ class Inject(rkit.RkTestCase):
         return ["--net=slirp4netns", "--disable-host-loopback", *self.OPTIONS[1:]]
 
     def attempt(self, call, error, number):
-        """(exit code, output, log) of a run in which that call fails."""
+        """Runs rootlesskit with that call failing. Returns (exit code, output, log, whether it was made)."""
         log = "%s/inject.log" % self.world.base
         trace = "%s/inject.trace" % self.world.base
         argv = ["strace", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
@@ -96,7 +96,7 @@ class Inject(rkit.RkTestCase):
 
 @rkit.ours("leaves things behind")
 class Temporary(Inject):
-    """With a temporary state directory: there the copy-up's is the first directory made by mkdirat(2)."""
+    """Faults with a temporary state directory. There the first mkdirat(2) is one of the copy-up."""
 
     calls = {"mkdir": ("EDQUOT", 1), "mkdirat": ("ENOSPC", 1), "flock": ("ENOLCK", 2),
              "getdents64": ("EIO", 2)}

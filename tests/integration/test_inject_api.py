@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counted fault injection, as in test_inject.py, into a rootlesskit that runs: the n-th call of each kind
-fails in one of its processes while ports are added, used and removed. Requests may fail, and say so; the
-ports that are listed work, those that are not are free, and when nothing fails any more all is as before."""
+"""Counted fault injection, as in test_inject.py, into a running rootlesskit: the n-th call of each kind fails
+in one of its processes while ports are added, used and removed. A request may fail with an error. A port that
+is listed must work, and one that is not must be free. Afterwards all must be as before."""
 
 import contextlib
 import http.client
@@ -12,9 +12,8 @@ from rkit import inject, leaks, net
 from rkit.launch import ApiError, Rootlesskit, wait_for
 from rkit.peers import TcpServer, UdpServer, hello
 
-# system call: the error, and how many of its calls fail, one after the other.
-# Not epoll_ctl(2) in the parent: libmicrohttpd ends the process when it cannot take a descriptor out, which
-# does not happen.
+# System call: its error, and how many of its calls are tried, one in each run. The parent's epoll_ctl(2) is
+# left out: libmicrohttpd ends the process when it cannot remove a descriptor, which does not happen.
 PARENT = {
     "accept4": ("EMFILE", 3), "socket": ("ENFILE", 4), "bind": ("EADDRINUSE", 4),
     "listen": ("EADDRINUSE", 3), "setsockopt": ("ENOMEM", 8), "getsockopt": ("ENOBUFS", 3),
@@ -41,7 +40,7 @@ class InjectApi(rkit.RkTestCase):
     LEAST = 6  # calls that fail in a process
 
     def try_everything(self, rk):
-        """Requests and traffic; whatever fails is forgiven."""
+        """Makes requests and traffic. Any of it may fail."""
         added = []
         for proto, port, to in (("tcp", 18081, 80), ("udp", 18082, 7), ("tcp", 18083, 80)):
             with contextlib.suppress(ApiError, OSError, ValueError, EOFError, http.client.HTTPException):
@@ -57,7 +56,8 @@ class InjectApi(rkit.RkTestCase):
                 rk.remove(number)
 
     def check(self, rk):
-        """Nothing fails any more: what is listed works, and can be removed; then the numbers are free."""
+        """Once no call fails any more, each port that is listed works and can be removed. Then the ports are
+        free."""
         def lists():
             try:
                 return [rk.ports()]
@@ -112,7 +112,7 @@ class InjectApi(rkit.RkTestCase):
             wait_for("descriptors as before", lambda: self.descriptors(rk) == before)
 
     def descriptors(self, rk):
-        """The data plane keeps sockets for a while; test_leaks waits for that."""
+        """Numbers of descriptors, without the data plane's, which keeps sockets for a while (test_leaks)."""
         return {name: n for name, n in leaks.fd_counts(rk).items() if name != "dataplane"}
 
     def test_parent(self):

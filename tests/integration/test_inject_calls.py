@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Each read and write of set-up and API is a short one in turn, in each process, and each answer of the
-kernel to a netlink request is a refusal; and there is no limit of descriptors."""
+"""In each process, one read or write of set-up and API after the other is a short one, and one answer of the
+kernel to a netlink request after the other is a refusal. Another test has no limit of descriptors."""
 
 import rkit
 import test_inject_memory
@@ -23,7 +23,7 @@ class Calls(test_inject_memory.Preloaded):
         return number - 1
 
     def as_ever(self, code, out, log):
-        """What a short read or write begins, the next one ends."""
+        """The call that follows a short read or write does the rest, so that nothing is different."""
         self.check(code, out, log)
         self.assertEqual((code, "RAN\n" in out, "18081" in out), (0, True, True), log)
 
@@ -36,7 +36,7 @@ class Calls(test_inject_memory.Preloaded):
         self.assertGreater(sum(tried), 5)
 
     def test_netlink_answers(self):
-        """Either it goes on without, or there is an error."""
+        """rootlesskit goes on without what was refused, or there is an error."""
         for role in ("child", "broker"):
             self.assertGreater(self.each("netlink", role, self.check), 0)
 

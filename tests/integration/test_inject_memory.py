@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every allocation of set-up and API fails in turn, in each process; calls are interrupted without end.
+"""In each process, one allocation of set-up and API after the other fails. Calls are interrupted again and
+again.
 
-RKIT_EVERY: the first allocations are taken and then one of so many, 29 unless it says otherwise.
+The first allocations are tried, and then one of RKIT_EVERY, which is 29 by default.
 """
 
 import mmap
@@ -16,7 +17,7 @@ from rkit.world import UID, USER
 EVERY = int(os.environ.get("RKIT_EVERY", 29))
 FIRST = 12
 ROLES = ("parent", "child", "dataplane", "broker")
-# Set-up, then the API, by a client that does not run under the same conditions.
+# The command uses the API. Its programs do not fail, only those of rootlesskit.
 COMMAND = ["sh", "-c", "test -e /etc/passwd || echo RAN WITHOUT PASSWD; "
            "for i in 1 2; do rootlessctl add-ports 127.0.0.1:1808$i:80/tcp; done; "
            "rootlessctl list-ports; rootlessctl stats --json; rootlessctl remove-ports 2; echo RAN"]
@@ -46,14 +47,14 @@ class Common(rkit.RkTestCase):
         self.assertNotIn("WITHOUT", out, log)
         if "RAN" not in out:
             self.assertRegex(log, r"(?m)^\[rootlesskit:(parent|child )\] error: .+")
-            # 2: it is the command's shell that gets no process.
+            # Exit code 2 is the command's shell's, which could start no process.
             self.assertIn(code, (1, 2, 255) if "sh: 1: Cannot fork" in log else (1, 255), log)
         self.assertNothingLeft()
 
 
 class Preloaded(Common):
-    """With a library that lets one call fail. VARIABLE tells it which one: what() of the subclass, and a file
-    whose first byte becomes 1 then."""
+    """Runs with a library that lets one call fail. The environment variable VARIABLE tells the library which
+    call, and a file whose first byte becomes 1 when the call was made."""
 
     VARIABLE = LIBRARY = None
 
@@ -72,7 +73,7 @@ class Preloaded(Common):
         os.chmod(self.copy, 0o755)
 
     def preloaded(self, which):
-        """attempt() with that call failing."""
+        """attempt() with this call failing."""
         words = {self.VARIABLE: "%s:%s" % (which, self.hit)}
         return self.attempt(env=self.world.environ(LD_PRELOAD=self.copy, **words))
 
@@ -104,7 +105,7 @@ class Memory(Preloaded):
 class Calls(Common):
     @rkit.needs("strace")
     def test_interrupted_again_and_again(self):
-        """Every third of these calls, in every process, says EINTR: all goes on as if nothing were."""
+        """Every third of these calls fails with EINTR, in every process, and nothing is different."""
         for calls in ("recvmsg", "sendmsg", "poll,ppoll", "epoll_wait,epoll_pwait", "wait4,waitid",
                       "accept4,accept", "connect", "sendto", "recvfrom"):
             with self.subTest(calls):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counted fault injection, as in test_inject.py, into the set-up of the networks that have a process of
-ours inside: the calls that this process and the driver make."""
+"""Counted fault injection, as in test_inject.py, into the set-up of the networks for which a process of ours
+runs inside: calls of that process and of the driver."""
 
 import os
 import shutil

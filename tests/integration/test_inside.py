@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""childListenIP: a port that is served in the namespace as well, by the data plane itself."""
+"""childListenIP: the data plane serves a port inside the namespace as well."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ class Inside(PortTestCase):
                 self.assertEqual(c.recv(10_000), word)
 
     def test_tcp(self):
-        """From the host, from the namespace by loopback and by the bridge, and from containers."""
+        """Clients are on the host, in the namespace (by loopback and by the bridge), and in containers."""
         with Container(self.rk) as a, Container(self.rk, 3) as b, \
                 TcpServer(echo, netns=a.netns, host="0.0.0.0") as server, \
                 TcpServer(echo, netns=a.netns, host="::") as server6:
@@ -59,7 +59,7 @@ class Inside(PortTestCase):
                                 (BRIDGE4, b.netns), (BRIDGE4, a.netns), ("::1", None),
                                 ("::1", self.ns), (BRIDGE6, self.ns), (BRIDGE6, b.netns)):
                 with self.subTest(host=host, netns=netns):
-                    for _ in range(4):  # all workers have their turn
+                    for _ in range(4):  # enough connections for each worker to get some
                         self.assertTcp(host, 18080, netns)
             self.assertEqual(len(server.jobs), 20)
             self.assertEqual(len(server6.jobs), 16)
@@ -88,7 +88,7 @@ class Inside(PortTestCase):
                     self.assertUdp(host, 18080, netns)
 
     def test_many_at_once(self):
-        """More than the channel to the broker holds."""
+        """More ports at once than requests fit into the channel to the broker."""
         def publish(first):
             return self.rk.api("POST", "/v1/ports/batch",
                                [spec(port=p) for p in range(first, first + 250)])
@@ -102,7 +102,7 @@ class Inside(PortTestCase):
                 self.assertTcp("127.0.0.1", port, self.ns)
 
     def test_families_mixed(self):
-        """As Docker publishes [::] for a container without IPv6."""
+        """Docker publishes [::] for a container without IPv6, too."""
         with Container(self.rk) as a, TcpServer(echo, netns=a.netns, host="0.0.0.0"):
             self.publish(proto="tcp6", parent_ip="::", inside="::")
             self.assertTcp("::1", 18080)
@@ -111,7 +111,7 @@ class Inside(PortTestCase):
                 net.connect("127.0.0.1", 18080, netns=self.ns)
 
     def test_privileged_inside(self):
-        """The broker may bind it in the namespace, whatever the host allows."""
+        """The broker may bind a port below 1024 in the namespace, whatever the host's limit is."""
         before = open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read()
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as f:
             f.write("80")
@@ -160,7 +160,8 @@ class Inside(PortTestCase):
                          int.from_bytes(cookie, "little"))
 
     def test_deaths(self):
-        """Neither takes the socket along; what is asked for meanwhile waits for the next one."""
+        """The socket inside outlives a death of the data plane or the broker. A request that comes meanwhile
+        waits for the next one."""
         def find(role):
             return next((p for p in processes_of(self.rk.pid) if role_of(p) == role), None)
 
@@ -172,7 +173,7 @@ class Inside(PortTestCase):
                 return False
         with Container(self.rk) as a, TcpServer(echo, netns=a.netns, host="0.0.0.0"):
             self.publish()
-            # Other numbers each time: a data plane that was killed keeps what it held for a moment.
+            # Each round has another port, since sockets of a killed data plane stay for a moment.
             for number, role in enumerate(("dataplane", "broker", "dataplane", "broker"), 18081):
                 old = wait_for(role, lambda r=role: find(r))
                 os.kill(old, signal.SIGKILL)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Landlock: what the parent and its processes have given up, and that the command has not."""
+"""Landlock: which rights the parent and its processes give up, and that the command keeps them."""
 
 import contextlib
 import ctypes
@@ -17,11 +17,11 @@ SOCAT = ["--net=builtin", "--disable-host-loopback", "--port-driver=socat"]
 
 
 def abi():
-    """Version of Landlock in the kernel, 0 for none."""
+    """The version of Landlock in the kernel; 0: none."""
     return max(0, ctypes.CDLL(None, use_errno=True).syscall(CREATE_RULESET, None, 0, 1))
 
 
-# Says in $RESULT what it may do, when it is to listen, and then does its work.
+# A stand-in for socat. When it is to listen, it writes to $RESULT what it may do. Then it becomes socat.
 SPY = """#!/bin/sh
 case "$*" in *LISTEN*)
     {
@@ -40,11 +40,11 @@ exec /usr/bin/socat "$@"
 @rkit.ours("has no such lock")
 @rkit.needs("socat")
 class Parent(rkit.RkTestCase):
-    """The program of a port that is added while rootlesskit runs is under what the parent is under."""
+    """The program of a port inherits the parent's restrictions, when it starts while rootlesskit runs."""
 
     @contextlib.contextmanager
     def fake(self):
-        """A directory with the program that says what it may do."""
+        """Yields a directory with SPY in it."""
         fake, there = self.world.tmp + "/fake", self.world.home + "/there"
         os.mkdir(fake)
         write(fake + "/socat", SPY, 0o755)
@@ -57,7 +57,7 @@ class Parent(rkit.RkTestCase):
         os.rmdir(fake)
 
     def spied(self, *options):
-        """What the program could do."""
+        """What SPY could do."""
         state = self.world.tmp + "/state-landlock"
         env = self.world.environ(RESULT=state + "/result")
         with self.fake() as fake:
@@ -77,7 +77,7 @@ class Parent(rkit.RkTestCase):
         self.assertEqual(self.spied("--dataplane-sandbox=false"), ["home", "tmp", "there", "read", "null"])
 
     def test_the_command_is_free(self):
-        """It writes, mounts, and makes namespaces of its own."""
+        """The command can write, mount, and make namespaces."""
         got = rootlesskit("--net=none", "--port-driver=builtin", "sh", "-c",
                           "touch $HOME/touched && rm $HOME/touched && mount -t tmpfs tmpfs /mnt && "
                           "mkdir /mnt/a && grep NoNewPrivs /proc/self/status && "
@@ -96,7 +96,7 @@ class Parent(rkit.RkTestCase):
             os.rmdir(self.world.tmp + "/one")
 
     def test_restarts(self):
-        """Under it the parent starts data plane and broker as before, and the ports go on."""
+        """The restricted parent can start another data plane and broker, and the ports go on."""
         with Rootlesskit("--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp") as rk:
             for role in ("dataplane", "broker"):
                 pid = leaks.own_processes(rk)[role]

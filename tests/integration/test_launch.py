@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The state directory, its lock, what a crash leaves, and the environment."""
+"""The state directory, its lock, what is left after a crash, and the command's environment."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ class StateDir(rkit.RkTestCase):
     @rkit.ours("since 2.0")
     @rkit.needs("slirp4netns")
     def test_resolver_and_names_of_the_namespace(self):
-        """Documented since 2.0, whether they are used for /etc or not."""
+        """RootlessKit documents these files since 2.0. They exist whether /etc is made of them or not."""
         for options, there in ((["--net=none"], ["hosts"]), ([], [])):
             with Rootlesskit(*options) as rk:
                 self.assertEqual([n for n in ("hosts", "resolv.conf")
@@ -56,7 +56,7 @@ class StateDir(rkit.RkTestCase):
             self.assertTrue(os.path.exists(rk.state + "/child_pid"))
 
     def test_restart_at_once_after_sigkill(self):
-        """A service manager does not wait: same directory, same ports."""
+        """A service manager starts the next one at once, with the same directory and ports."""
         options = [] if self.world.reference else \
             ["--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
              "127.0.0.1:18053:53/udp"]
@@ -72,7 +72,7 @@ class StateDir(rkit.RkTestCase):
 
     @rkit.ours("takes no lock on it")
     def test_temporary_one_is_safe_from_tmpfiles(self):
-        """systemd-tmpfiles(8) leaves alone what it cannot lock."""
+        """systemd-tmpfiles(8) leaves a directory alone that it cannot lock."""
         got = rootlesskit("sh", "-c", "flock --exclusive --nonblock $ROOTLESSKIT_STATE_DIR true "
                           "|| echo busy")
         self.assertEqual(got.stdout, "busy\n", got.stderr)
@@ -81,17 +81,12 @@ class StateDir(rkit.RkTestCase):
         rk = Rootlesskit().ready()
         rk.proc.kill()
         rk.wait()
-        self.assertNothingRunning()
+        wait_for("processes to die with the parent", lambda: not self.left_processes())
         self.assertTrue(os.path.exists(rk.state + "/api.sock"))
         with Rootlesskit(state=rk.state) as again:
             self.assertNotEqual(again.child_pid, rk.child_pid)
             self.assertEqual(again.api("GET", "/v1/info")[0], 200)
         self.assertFalse(os.path.exists(rk.state))
-
-    def assertNothingRunning(self):
-        from rkit import leaks
-        wait_for("processes to die with the parent",
-                 lambda: not set(leaks.processes()) - self.processes_before)
 
     def test_relative_path(self):
         got = run(self.world.path["rootlesskit"], "--state-dir=relative/deep", "sh", "-c",
@@ -115,7 +110,7 @@ class StateDir(rkit.RkTestCase):
         self.assertRegex(got.stderr, "(?i)too long|longer than")
 
     def test_child_pid_is_written_when_all_is_there(self):
-        """Whoever waits for child_pid may use the namespace at once."""
+        """A program that waits for child_pid may use the namespace at once."""
         for _ in range(5):
             with Rootlesskit("--pidns", "--copy-up=/run") as rk:
                 self.assertEqual(rk.nsenter("id", "-u", net=False).stdout.strip(), "0")
@@ -154,7 +149,7 @@ class Environment(rkit.RkTestCase):
 
     @rkit.ours("the command gets its state directory as stderr")
     def test_standard_streams_that_are_closed(self):
-        """No descriptor of ours takes the number of one, to be written to as if it were stderr."""
+        """No descriptor of ours gets the number of a closed one: messages would be written to it."""
         script = 'exec "$@" %s'
         for closed in ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"):
             for extra in ([], ["--pidns"]):

@@ -11,7 +11,7 @@ from rkit.launch import UnixConnection, wait_for
 from rkit.peers import TcpServer, UdpServer, background, echo, receive_exactly, reset
 from rkit.ports import PortTestCase, both_backends, builtin
 
-GROWTH_KIB = 2048  # over all processes; a leak of one small block a connection would be more
+GROWTH_KIB = 2048  # of all processes together; a leak of one small block in each connection would be more
 
 
 @both_backends
@@ -27,12 +27,12 @@ class Leaks(PortTestCase):
         def quiet():
             return all(now <= before[name] for name, now in leaks.fd_counts(self.rk).items())
         try:
-            wait_for("descriptors", quiet, 25, 0.1)
+            wait_for("descriptors", quiet, step_s=0.1)
         except AssertionError:
             self.assertEqual(leaks.fd_counts(self.rk), before)
 
     def at_rest(self):
-        """Descriptors when the spare sockets that were asked for with the first port have come."""
+        """The numbers of descriptors once the spare sockets are there, which the first port has ordered."""
         def filled():
             r = self.rk.api("GET", "/v1/stats")[1]["total"]["resources"]
             return 0 < r["socketsRequested"] == r["socketsReceived"]
@@ -41,7 +41,7 @@ class Leaks(PortTestCase):
         return leaks.fd_counts(self.rk)
 
     def steady(self, work, rounds):
-        """The first round makes memory grow; what the others add is a leak."""
+        """Does the work once, which may make memory grow. What more rounds add is a leak."""
         before = self.at_rest()
         work()
         self.settle(before) if not self.world.reference else time.sleep(1)
@@ -70,9 +70,9 @@ class Leaks(PortTestCase):
             self.steady(work, 5)
             server.jobs.clear()
 
-    @rkit.ours("takes its time for each")
+    @rkit.ours("is slow to refuse")
     def test_refused_connections(self):
-        """A server that refuses is asked for a quarter of a second: many clients wait at once."""
+        """The data plane tries a server that refuses for a quarter of a second, so many clients wait."""
         self.rk.add(18080, 80)
 
         def some():
@@ -111,7 +111,7 @@ class Leaks(PortTestCase):
         self.rk.add(18053, 53, proto="udp")
 
         def work():
-            clients = [net.udp_client("127.0.0.1", 18053, timeout=5) for _ in range(150)]
+            clients = [net.udp_client("127.0.0.1", 18053, timeout=30) for _ in range(150)]
             for c in clients:
                 c.send(b"x")
                 c.recv(10)
@@ -157,7 +157,7 @@ class Leaks(PortTestCase):
 
 class Instances(rkit.RkTestCase):
     def test_come_and_go(self):
-        """tearDown looks for processes, mounts and files after all of them."""
+        """tearDown() looks for processes, mounts and files that any of them has left."""
         for _ in range(15):
             with builtin("-p", "127.0.0.1:18080:80/tcp", "--copy-up=/etc", "--pidns"):
                 pass

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptors, pipes and flows run out: it refuses or slows, counts, and comes back by itself."""
+"""Descriptors, pipes and flows run out. The data plane refuses or waits, counts that, and recovers."""
 
 import os
 import resource
@@ -45,7 +45,7 @@ class Limits(rkit.RkTestCase):
         return rk.api("GET", "/v1/stats")[1]["total"][group][name]
 
     def assertIdle(self, pid):
-        """It waits: in two seconds it is at work for less than one."""
+        """The process waits instead of spinning: in two seconds it uses less than one of CPU time."""
         before = cpu_s(pid)
         time.sleep(2)
         self.assertLess(cpu_s(pid) - before, 1)
@@ -85,11 +85,11 @@ class Limits(rkit.RkTestCase):
                 self.exchange(18080).close()
             self.assertEqual(dataplane_of(rk), plane)
             self.assertNotIn("starting it again", rk.log())
-            # A line for each worker, not for each connection.
+            # Each worker may log a line, not each connection.
             self.assertLessEqual(len(rk.log().splitlines()), 2, rk.log())
 
     def test_burst_on_many_ports(self):
-        """More connections at once than there are descriptors for: all are answered in time."""
+        """More connections at once than there are descriptors for: all are answered."""
         ports = range(18080, 18100)
         specs = [word for p in ports for word in ("-p", "127.0.0.1:%d:80/tcp" % p)]
         with self.start(*specs, limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk, \
@@ -104,8 +104,8 @@ class Limits(rkit.RkTestCase):
             self.assertEqual(len(clients), 0, "clients without an answer")
 
     def answered(self, clients, n):
-        """Waits until n of them have an answer. Those that do, and those that do not; one that is reset
-        or closed fails."""
+        """Waits until n of the clients have an answer. Returns those and the others. A client that is reset
+        or closed fails the test."""
         done, end = [], time.monotonic() + DEADLINE_S
         while len(done) < n:
             self.assertLess(time.monotonic(), end, "clients without an answer")
@@ -116,8 +116,8 @@ class Limits(rkit.RkTestCase):
         return done, clients
 
     def test_flooded_port(self):
-        """A port gets as many idle connections as it takes: another one is served. None of the first
-        one's is reset: those that were accepted live, those that wait are served when these end."""
+        """While a port has as many idle connections as it may, another port is served. No connection of the
+        first port is reset: accepted ones work, and those that wait are served when others end."""
         with self.start("-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18081:80/tcp",
                         limits=((resource.RLIMIT_NOFILE, 2 * NOFILE),)) as rk, \
                 TcpServer(echo, netns=rk.netns()):
@@ -126,7 +126,7 @@ class Limits(rkit.RkTestCase):
             for c in clients:
                 c.sendall(b"x")
             wait_for("a pause", lambda: self.total(rk, "resources", "acceptPaused") > 0)
-            # So many that each worker has had some.
+            # Enough connections for each worker to get some.
             for _ in range(20):
                 self.exchange(18081).close()
             wait_for("a word", lambda: "what is left is for other ports" in rk.log())
@@ -143,7 +143,7 @@ class Limits(rkit.RkTestCase):
             self.assertEqual(dataplane_of(rk), plane)
 
     def test_ports(self):
-        """Listening sockets take what they may, and a port that cannot be had is refused."""
+        """Listening sockets use up their share of descriptors, and then a new port is refused."""
         with self.start(limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk:
             added = []
             for i in range(NOFILE + 10):
@@ -162,7 +162,7 @@ class Limits(rkit.RkTestCase):
             rk.add(20000, 80)
 
     def test_udp_flows(self):
-        """The oldest goes; whoever comes is served."""
+        """A new client is served, and the oldest flow makes room."""
         with self.start("-p", "127.0.0.1:18053:53/udp",
                         limits=((resource.RLIMIT_NOFILE, NOFILE),)) as rk, \
                 UdpServer(netns=rk.netns()):
@@ -192,7 +192,7 @@ class Limits(rkit.RkTestCase):
         return False
 
     def test_udp_beside_idle_connections(self):
-        """Connections that do nothing take all the descriptors they may: UDP clients keep their flows."""
+        """While idle connections use all descriptors that they may, UDP clients keep their flows."""
         with self.start("-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18053:53/udp",
                         limits=((resource.RLIMIT_NOFILE, 2 * NOFILE),)) as rk, \
                 TcpServer(echo, netns=rk.netns()), UdpServer(netns=rk.netns()) as server:
@@ -213,7 +213,7 @@ class Limits(rkit.RkTestCase):
                 c.close()
 
     def test_ports_of_the_namespace(self):
-        """More UDP clients than the namespace has ports: each is served, and its own programs find some."""
+        """More UDP clients than the namespace has ports: each is served, and a program inside gets a port."""
         def narrow():
             with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
                 f.write("40000 40399")
@@ -234,8 +234,8 @@ class Limits(rkit.RkTestCase):
             self.assertEqual(dataplane_of(rk), plane)
 
     def test_ports_of_ended_connections(self):
-        """More connections to a server that is at no loopback address, as in a container, than the
-        namespace has ports: those of ended ones are there again after a second."""
+        """More connections, one after the other, than the namespace has ports, to a server that is at no
+        loopback address, as in a container. The port of an ended connection can be used again soon."""
         def read(path):
             with open(path) as f:
                 return f.read().strip()
@@ -253,7 +253,7 @@ class Limits(rkit.RkTestCase):
                     self.exchange(18080).close()
 
     def take_pipes(self):
-        """A process of the user's that has all the pipe memory he may have."""
+        """Starts a process that uses all the pipe memory that its user may have."""
         code = ("import fcntl, os, resource, sys\n"
                 "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
                 "resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))\n"
@@ -270,8 +270,8 @@ class Limits(rkit.RkTestCase):
         return popen(["python3", "-c", code], uid=PIPE_UID, stdin=-1, stdout=-1, text=True)
 
     def test_pipes(self):
-        """Without a pipe payload is copied: all of it arrives. The limit is that of a user, so this
-        one is nobody else's."""
+        """Without a pipe the payload is copied, and all of it arrives. The limit is for each user, so this
+        test has a user of its own."""
         if not any(line.startswith("rkpipes:") for line in open("/etc/passwd")):
             self.world.add_user("rkpipes", PIPE_UID, (52000, 1000))
         hog = self.take_pipes()
@@ -296,7 +296,7 @@ class Limits(rkit.RkTestCase):
                     client.close()
                 self.assertGreater(self.total(rk, "resources", "pipesRefused"), 0)
                 self.assertEqual(self.total(rk, "resources", "pipesOpen"), 0)
-                # They are to be had again.
+                # Pipes can be had again.
                 hog.kill()
                 hog.wait()
 
@@ -325,8 +325,8 @@ class Lockdown(PortTestCase):
             return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
 
     def test_processes_have_given_up_everything(self):
-        # In the namespace, and nowhere else, the broker binds ports below 1024 (CAP_NET_BIND_SERVICE); its
-        # keeper looks after its rules (CAP_NET_ADMIN, --source-ip-transparent).
+        # Rights in the namespace alone: the broker binds ports below 1024 (CAP_NET_BIND_SERVICE), and its
+        # keeper looks after the rules for --source-ip-transparent (CAP_NET_ADMIN).
         for role, kept in (("dataplane", 0), ("broker", 1 << 10), ("keeper", 1 << 12)):
             with self.subTest(role):
                 status = self.status(role)

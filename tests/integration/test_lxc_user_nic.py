@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The lxc-user-nic network: a bridge and a DHCP server that the test makes, the set-uid program of
-package liblxc-common, and our DHCP client."""
+"""--net=lxc-user-nic: the set-uid program of package liblxc-common and our DHCP client, with a bridge and a
+DHCP server that the test makes."""
 
 import contextlib
 import re
@@ -40,7 +40,7 @@ class Outgoing(LxcCase):
             got = rk.nsenter("ping", "-c", "1", "-W", "10", "192.0.2.100")
             self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
 
-    @rkit.ours("2.0")
+    @rkit.ours("since 2.0")
     def test_detached(self):
         with outside() as ns, bridge(), Dnsmasq(), Rootlesskit(*DETACHED) as rk:
             route_back(ns)
@@ -131,7 +131,7 @@ class Options(LxcCase):
 
 @rkit.ours("does not renew in time")
 class Lease(LxcCase):
-    SHORT = ["--dhcp-option=59,4i"]  # T2 in seconds; dnsmasq makes T1 one less
+    SHORT = ["--dhcp-option=59,4i"]  # T2, in seconds. dnsmasq makes T1 a second shorter
 
     def acks(self, server):
         return len(re.findall(r"DHCPACK\(", server.log()))
@@ -139,17 +139,17 @@ class Lease(LxcCase):
     def test_is_renewed(self):
         with bridge(), Dnsmasq(*self.SHORT, lease="2m") as server, Rootlesskit(*NET) as rk:
             wait_for("the third acknowledgement", lambda: self.acks(server) >= 3, 60)
-            # A renewal is no new beginning.
+            # A renewal asks the server that gave the lease, without another search for one.
             self.assertNotIn("DHCPDISCOVER(", server.log().split("DHCPACK(", 1)[1])
             self.assertIsNone(rk.proc.poll())
 
     def test_a_server_that_was_away(self):
-        """Nobody answers the renewals; then a server that knows of no lease."""
+        """Nobody answers the renewals for a while. Then comes a server that does not know the lease."""
         with bridge():
             with Dnsmasq(*self.SHORT, lease="2m"):
                 rk = Rootlesskit(*NET).ready()
                 ip = rk.api("GET", "/v1/info")[1]["networkDriver"]["childIP"]
-            time.sleep(3)
+            time.sleep(3)  # T1: now the client asks, and nobody answers
             with Dnsmasq(*self.SHORT, lease="2m") as server:
                 wait_for("an acknowledgement", lambda: "DHCPACK(lxcbr0) " + ip in server.log(), 80)
                 self.assertNotIn("lost its network", rk.log())
@@ -160,7 +160,7 @@ class Lease(LxcCase):
 
     @contextlib.contextmanager
     def readdressed(self, options, *args, wait=True, **kw):
-        """An instance whose DHCP server is replaced by another one, with these arguments."""
+        """A rootlesskit whose DHCP server is replaced by another one, with these arguments."""
         with bridge():
             with Dnsmasq(*self.SHORT, lease="2m", range_="10.0.3.2,10.0.3.99"):
                 rk = Rootlesskit(*options).ready()
@@ -177,7 +177,7 @@ class Lease(LxcCase):
                 rk.stop()
 
     def test_another_address(self):
-        """Of the same network; the name server stays."""
+        """The next server gives another address of the same network. The name server stays."""
         for options in (NET, DETACHED):
             with self.subTest(options), \
                     self.readdressed(options, range_="10.0.3.100,10.0.3.100") as rk, \
@@ -193,7 +193,7 @@ class Lease(LxcCase):
                 self.assertEqual(rk.nsenter("cat", "/etc/resolv.conf").stdout, self.resolv)
 
     def test_another_network(self):
-        """Address, router and name server are others."""
+        """The next server gives another address, router and name server."""
         for copy_up in ([], ["--copy-up=/etc"]):
             options = ["--net=lxc-user-nic", "--disable-host-loopback", *copy_up]
             with self.subTest(options), self.readdressed(
@@ -208,7 +208,7 @@ class Lease(LxcCase):
                 self.assertEqual(probe(rk, "name", "any.example"), "192.0.2.77")
 
     def test_without_a_router_or_its_own_resolv_conf(self):
-        """The route goes, and what the command has written stays."""
+        """The default route is removed. A resolv.conf that the command has changed stays as it is."""
         with self.readdressed([*NET, "--pidns"], "--dhcp-option=3", "--dhcp-option=6,10.0.4.1",
                               wait=False, range_="10.0.4.50,10.0.4.50") as rk:
             rk.nsenter("sh", "-c", "echo nameserver 10.0.3.1 >/etc/resolv.conf; "
@@ -235,7 +235,7 @@ class Lease(LxcCase):
                              "cannot have: cannot find interface eth0")
 
     def inside(self, rk, netns, *argv):
-        """What a command prints in the namespace that has the interface."""
+        """Runs a command in the namespace that has the interface. Returns what it prints."""
         where = ["nsenter", "--net=" + netns] if netns else []
         got = rk.nsenter(*where, *argv, net=not netns)
         self.assertEqual(got.returncode, 0, got.stderr)
@@ -243,7 +243,7 @@ class Lease(LxcCase):
 
 
 def given(address="10.0.3.50", **options):
-    """An answer of RogueDhcp: its options by name."""
+    """An answer of RogueDhcp, with its options by name."""
     numbers = {"mask": 1, "router": 3, "dns": 6, "lease": 51, "server": 54, "t1": 58, "t2": 59}
     words = {"mask": "255.255.255.0", "lease": (3600).to_bytes(4, "big"), **options}
     return {"address": address, "options": {
@@ -253,7 +253,7 @@ def given(address="10.0.3.50", **options):
 
 @rkit.ours("its client is another program")
 class Rogue(LxcCase):
-    """Servers on the bridge that are wrong, or that nobody has asked."""
+    """Servers on the bridge that give wrong answers, or answer requests that were for another server."""
 
     def info(self, rk):
         return rk.api("GET", "/v1/info")[1]["networkDriver"]
@@ -263,7 +263,7 @@ class Rogue(LxcCase):
         return lambda kind, number, wanted: [{**word, "type": 2 if kind == 1 else 5}]
 
     def test_another_server_acknowledges(self):
-        """One that made no offer answers each request at once, with yes and with no."""
+        """A server that has made no offer answers each request at once, with an ACK and a NAK."""
         def answer(kind, number, wanted):
             if kind == RogueDhcp.DISCOVER:
                 return []
@@ -276,7 +276,7 @@ class Rogue(LxcCase):
             self.assertIn("default via 10.0.3.1 ", rk.nsenter("ip", "route").stdout)
 
     def test_two_servers_offer(self):
-        """Whoever is taken: address, route and name server come from one, and not some from each."""
+        """Address, route and name server all come from the same server, whichever is selected."""
         offer = given("10.0.3.250", router="10.0.3.66", dns="10.0.3.66")
         with bridge(), Dnsmasq(range_="10.0.3.2,10.0.3.99"), RogueDhcp(self.plain(offer)), \
                 Rootlesskit(*NET) as rk:
@@ -286,7 +286,7 @@ class Rogue(LxcCase):
             self.assertIn("default via %s " % server, rk.nsenter("ip", "route").stdout)
 
     def test_malformed(self):
-        """Each offer comes after ones that are cut, too long, or say what cannot be."""
+        """Before each good offer come others that are cut, too long, or impossible."""
         bad = [{"raw": b"\x33\xff\x00"}, {"raw": b"\x36"}, given(mask=b"\xff\x00\xff\x00"),
                given(mask=b"\xff"), given(lease=b"\1"), given(router=b""), given(router=b"\1\2\3"),
                given(dns=b"\1\2\3\4\5"), given(server=b"\1\2"), given("0.0.0.0"), given(server=None),
@@ -302,7 +302,7 @@ class Rogue(LxcCase):
             self.assertEqual(self.info(rk)["dns"], ["10.0.3.1"])
 
     def test_leases_of_no_time(self):
-        """They are not taken at their word: no storm of requests, and the command keeps its network."""
+        """Lease times of 0 or 1 s make no storm of requests, and the command keeps its network."""
         zero = bytes(4)
         for words in ({"lease": zero}, {"lease": zero, "t1": zero, "t2": zero},
                       {"lease": (1).to_bytes(4, "big"), "t1": b"\xff" * 4, "t2": b"\xff" * 4}):
@@ -354,7 +354,7 @@ class End(LxcCase):
 
 @rkit.ours("other words")
 class Failures(LxcCase):
-    """One line that says why; nothing is left."""
+    """A failed set-up gives one line with the reason, and leaves nothing."""
 
     def fails(self, say, *args):
         got = rootlesskit(*NET, *args, "true", timeout=80)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every network with every port driver that goes with it: what gets through in both directions.
+"""Every network with every port driver that goes with it: what gets through in each direction.
 
-What was seen is compared with SEEN below, and, with RINGKIT_MATRIX=FILE, written there as JSON, of
-which tools/matrix.py makes the table in README.md."""
+The results must be those of SEEN. With RINGKIT_MATRIX=FILE they are also written there as JSON, of which
+tools/matrix.py makes the table in README.md."""
 
 import contextlib
 import json
@@ -23,13 +23,13 @@ NETWORKS = ["builtin", "none", "slirp4netns", "pasta", "vpnkit", "lxc-user-nic",
 PORT_DRIVERS = ["builtin", "slirp4netns", "socat", "implicit", "pesto", "gvisor-tap-vsock"]
 WAYS = ["tcp", "udp", "names", "ping"]
 
-# What goes out, and which port drivers bring in TCP ("t") and UDP ("u"). "detached" is the same for
-# TCP and UDP with --detach-netns. A port driver that is not there is refused.
+# For each network: what gets out, and what each port driver brings in, TCP ("t") and UDP ("u"). "detached"
+# means that TCP and UDP get out with --detach-netns. A port driver that is not listed is refused.
 OUT = {"tcp", "udp", "names", "ping", "detached"}
 SEEN = {
     "none": (set(), {"builtin": "tu"}),
     "builtin": (OUT, {"builtin": "tu", "socat": "tu", "implicit": "tu"}),
-    # The UDP replies of that port driver go through the loopback that is forbidden here.
+    # UDP replies of the port driver slirp4netns need the host's loopback, which is forbidden here.
     "slirp4netns": (OUT, {"builtin": "tu", "slirp4netns": "t", "socat": "tu"}),
     "pasta": (OUT, {"implicit": "tu", "pesto": "tu"}),
     "vpnkit": (OUT, {"builtin": "tu", "socat": "tu"}),
@@ -37,7 +37,7 @@ SEEN = {
     "vdeplug_slirp": (OUT, {"builtin": "tu", "socat": "tu"}),
     "gvisor-tap-vsock": (OUT, {"builtin": "tu", "socat": "tu", "gvisor-tap-vsock": "tu"}),
 }
-# pasta of March 2023 opens only the UDP ports that are there when it starts.
+# pasta of March 2023 opens only the UDP ports on which somebody listens when it starts.
 SEEN_OLD_PASTA = {"implicit": "t", "pesto": "tu"}
 
 
@@ -83,8 +83,8 @@ def tries(way, port, deadline_s):
 
 
 def comes_in(rk, driver, want, netns):
-    """"t" and "u" as they get in to servers in this namespace. What is expected is given time; the rest is
-    not waited for."""
+    """What gets in to servers in this namespace: "t", "u", both or neither. Only what is expected is waited
+    for."""
     info = rk.api("GET", "/v1/info")[1]["networkDriver"]
     child_ip = info.get("childIP") if driver == "slirp4netns" else None
     inside, ports = 80, {"tcp": 18080, "udp": 18080}
@@ -104,7 +104,7 @@ def comes_in(rk, driver, want, netns):
 
 
 def stand_ins(network):
-    """What was not tried with the program itself: networks and port drivers."""
+    """The networks and port drivers that were tried with a stand-in for the program."""
     if network == "pasta" and pesto.missing():
         return ["pesto"]
     return ["vpnkit"] if network == "vpnkit" and PEER else []
@@ -137,7 +137,7 @@ class Matrix(rkit.RkTestCase):
         options = ["--net=" + network, "--port-driver=" + driver]
         with Rootlesskit(*options, *SAFE, env=env) as rk:
             ports = comes_in(rk, driver, want, rk.netns())
-        # The same with a detached namespace, that no row of the table tells apart.
+        # A detached namespace must be the same, since the table has no row for it.
         with Rootlesskit(*options, "--detach-netns", *SAFE[1:], env=env) as rk:
             got = comes_in(rk, driver, want, "/proc/%d/root%s/netns" % (rk.child_pid, rk.state))
             self.assertEqual(got, ports, driver + " with --detach-netns")

@@ -66,7 +66,7 @@ class CopyUp(rkit.RkTestCase):
                 for name, text in zip(links, want):
                     with self.subTest(path=path, name=name):
                         self.assertEqual(self.ok("--copy-up=" + path, "cat", d + "/ssl/" + name), text)
-            # A directory on the way that is not to be read.
+            # It works, too, when a directory on the way may be entered, but not read.
             os.chmod(base, 0o711)
             self.assertEqual(self.ok("--copy-up=" + d, "cat", d + "/ssl/beside"), "inside\n")
         finally:
@@ -81,7 +81,7 @@ class CopyUp(rkit.RkTestCase):
         self.assertEqual(out.split(), ["/etc", "/run", "/var/lib"])
 
     def test_mount_below_survives(self):
-        """A mount inside the directory is still seen through the copy."""
+        """A mount inside the directory can be seen through the copy."""
         d = self.world.base + "/up"
         os.makedirs(d + "/mnt")
         sh("mount", "-t", "tmpfs", "tmpfs", d + "/mnt")
@@ -115,7 +115,7 @@ class CopyUp(rkit.RkTestCase):
 class Propagation(rkit.RkTestCase):
     @contextlib.contextmanager
     def shared(self):
-        """A shared mount of our own, whose children come and go."""
+        """Yields the directory of a shared mount, with directories a and b."""
         d = self.world.base + "/shared"
         os.makedirs(d)
         sh("mount", "-t", "tmpfs", "tmpfs", d)
@@ -129,14 +129,14 @@ class Propagation(rkit.RkTestCase):
             os.rmdir(d)
 
     def inward(self, mode):
-        """Is a mount that the host makes later seen inside?"""
+        """Whether a mount that the host makes later can be seen inside."""
         with self.shared() as d, Rootlesskit("--propagation=" + mode) as rk:
             sh("mount", "-t", "tmpfs", "tmpfs", d + "/a")
             write(d + "/a/seen", "")
             return rk.nsenter("test", "-e", d + "/a/seen", net=False).returncode == 0
 
     def outward(self, mode):
-        """Is a mount made inside seen by the host?"""
+        """Whether a mount that is made inside can be seen by the host."""
         with self.shared() as d, Rootlesskit("--propagation=" + mode) as rk:
             got = rk.nsenter("mount", "-t", "tmpfs", "tmpfs", d + "/b", net=False)
             self.assertEqual(got.returncode, 0, got.stderr)
@@ -149,9 +149,9 @@ class Propagation(rkit.RkTestCase):
             write(d + "/a/seen", "")
             self.assertNotEqual(rk.nsenter("test", "-e", d + "/a/seen", net=False).returncode, 0)
 
-    @rkit.ours("another wording")
+    @rkit.ours("other words")
     def test_root_that_is_not_shared(self):
-        """Nothing can come in then, which is worth a word."""
+        """Mounts of the host cannot be seen inside when its root is not shared: there is a warning."""
         for kind, mode, warned in (("--make-private", "rslave", True),
                                    ("--make-private", "rprivate", False),
                                    ("--make-shared", "rslave", False),
@@ -174,7 +174,7 @@ class Propagation(rkit.RkTestCase):
 
     @rkit.ours("since 3.0.2")
     def test_of_the_root_directory_s_mount_alone(self):
-        """The others stay what a user namespace's mounts are, slaves of the host's."""
+        """The other mounts stay slaves of the host's, as they are in any new user namespace."""
         for mode in ("private", "slave", "shared"):
             with self.subTest(mode):
                 self.assertTrue(self.inward(mode))
@@ -184,7 +184,7 @@ class Propagation(rkit.RkTestCase):
                     self.assertIn(mode, got.stdout.strip().split("\n")[-1])
 
     def test_rshared_command_runs(self):
-        """A user namespace's mounts are slaves of the host's, so nothing goes out all the same."""
+        """Mounts in a user namespace are slaves of the host's, so even with rshared the host sees none."""
         self.assertFalse(self.outward("rshared"))
 
 
@@ -231,7 +231,7 @@ class EtcFiles(rkit.RkTestCase):
         self.assertEqual(open("/etc/resolv.conf").read(), "nameserver 127.0.0.1\n")
 
     def test_resolv_conf_is_a_link(self):
-        """As with systemd-resolved: the link's target is not the host's to write either."""
+        """With systemd-resolved it is a link. The link's target on the host must not be written to."""
         os.rename("/etc/resolv.conf", "/etc/resolv.real")
         os.symlink("resolv.real", "/etc/resolv.conf")
         try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--net=builtin: what the command sees of it, and its options."""
+"""--net=builtin: the command's interface, its options, and published ports."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, con
 
 
 class TestInterface(NetBuiltinCase):
-    """What the command sees: an ordinary interface."""
+    """The command sees an ordinary interface."""
 
     args = ("--ipv6",)
 
@@ -46,7 +46,7 @@ class TestInterface(NetBuiltinCase):
         self.assertIn(outward["connectReason"], ("nft_queue", "xt_NFQUEUE with nft_compat"))
         self.assertEqual((outward["ipv6"], outward["hostLoopback"]), ("yes", "yes"))
         self.assertNotIn("egress", outward)
-        # There is no port driver: what there is to say of the data plane is the network's.
+        # Without a port driver, the facts about the data plane are with the network.
         self.assertIn(info["networkDriver"]["dataplane"], ("io_uring", "epoll"))
         said = self.rk.ctl("info").stdout
         self.assertIn("connections are made inside when they are made outside", said)
@@ -63,7 +63,7 @@ class TestInterface(NetBuiltinCase):
         return self.rk.ctl("metrics").stdout
 
     def test_other_protocols_are_refused(self):
-        """ICMP says so, to a socket of a protocol that nothing carries."""
+        """A packet of a protocol that is not carried is answered by ICMP (protocol unreachable)."""
         def make():
             s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)  # SCTP
             s.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
@@ -82,7 +82,7 @@ class TestInterface(NetBuiltinCase):
         self.assertEqual(refused(), before + 1)
 
     def test_tcp_without_a_connection_is_reset(self):
-        """A segment of no connection gets an answer, as from a host that knows nothing of it."""
+        """A segment that belongs to no connection is answered by a reset, as a host without it answers."""
         def make():
             s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
             s.settimeout(DEADLINE_S)
@@ -105,8 +105,8 @@ class TestInterface(NetBuiltinCase):
 
 
 class TestWayIn(NetBuiltinCase):
-    """Published ports: servers see their clients by way of the router, and the command's own rules
-    have what comes in."""
+    """Published ports: connections come through the router with the client's address, and pass the command's
+    own rules."""
 
     args = ("--ipv6", "--port-driver=builtin", "-p", "0.0.0.0:8060:80/tcp", "-p", "[::]:8061:80/tcp",
             "-p", "0.0.0.0:8062:53/udp",
@@ -114,7 +114,7 @@ class TestWayIn(NetBuiltinCase):
             "-p", "0.0.0.0:8065:127.0.0.1:54/udp", "-p", "[::]:8066:[::1]:54/udp6")
 
     def who(self, host, port, **kw):
-        """The address that the server says it sees, and our own."""
+        """The address that the server sees, and our own."""
         with net.connect(host, port, **kw) as s:
             return s.recv(100).decode(), s.getsockname()[0]
 
@@ -128,13 +128,13 @@ class TestWayIn(NetBuiltinCase):
             for host, port in ("192.0.2.1", 8060), ("2001:db8::1", 8061):
                 seen, own = self.who(host, port, netns=self.server)
                 self.assertEqual(seen, own)
-            # Who is on this host is seen as before.
+            # A client on this host comes from a loopback address.
             self.assertEqual(self.who("127.0.0.1", 8060)[0], "127.0.0.1")
 
     def test_server_on_the_namespaces_own_address(self):
         with TcpServer(self.tell, port=80, host="10.0.2.100", netns=self.inside.netns):
             self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
-            # Who is on this host comes from the gateway then.
+            # A client on this host comes from the gateway, where the server has no loopback address.
             self.assertEqual(self.who("127.0.0.1", 8060)[0], GATEWAY4)
 
     def test_server_on_loopback_alone(self):
@@ -144,7 +144,7 @@ class TestWayIn(NetBuiltinCase):
 
     @rkit.needs("nft")
     def test_rules_that_are_taken_away(self):
-        """The way to the namespace's loopback address needs some in the namespace: they are put back."""
+        """The way to the namespace's loopback address needs rules in the namespace. They are put back."""
         rules = "ip rule | sed -n 's/:.*fwmark.*//p' | while read p; do ip rule del priority $p; done"
 
         def works():
@@ -158,7 +158,7 @@ class TestWayIn(NetBuiltinCase):
                     self.assertEqual(got.returncode, 0, got.stderr)
                     wait_for("the rules", lambda: "fwmark" in self.rk.nsenter("ip", "rule").stdout)
                     wait_for("the client's address", works, step_s=0.2)
-        # In a container behind a bridge, too.
+        # The same with a container behind a bridge.
         with container(self.rk) as netns, TcpServer(self.tell, port=80, host="0.0.0.0", netns=netns):
             port = self.rk.add(8067, 80, parent_ip="192.0.2.1", child_ip="172.17.0.2")
             try:
@@ -179,7 +179,8 @@ class TestWayIn(NetBuiltinCase):
                          netns=netns or self.inside.netns)
 
     def test_udp_client_address(self):
-        """Once there are spare sockets of the router's: who comes sooner is not kept waiting for one."""
+        """Servers see the client's address once the router's broker has sent spare sockets. A client that
+        comes sooner does not wait for one."""
         for host in "0.0.0.0", "10.0.2.100":
             with self.tell_udp(host):
                 wait_for("the router's sockets",
@@ -188,14 +189,15 @@ class TestWayIn(NetBuiltinCase):
                     self.assertEqual(self.udp_who("192.0.2.1", 8062, netns=self.server), SERVER4)
 
     def test_udp_server_on_loopback_alone(self):
-        """The first datagram is not lost: it goes there when the other way has refused it."""
+        """The first datagram goes to the loopback address when the other way refuses it: it is not lost."""
         with self.tell_udp("127.0.0.1"):
             for _ in range(5):
                 self.assertEqual(ask("192.0.2.1", 8062, netns=self.server, tries=1), b"127.0.0.1")
             self.assertEqual(self.udp_who("127.0.0.1", 8062), "127.0.0.1")
 
     def test_udp_servers_on_loopback_alone(self):
-        """Many ports at once: each refusal is heard, though the kernel tells a host one in a second only."""
+        """Many ports at once: each refusal is noticed, although the kernel sends a host one ICMP error a
+        second."""
         with contextlib.ExitStack() as stack:
             for port in range(5301, 5325):
                 stack.enter_context(self.tell_udp("127.0.0.1", port=port))
@@ -205,8 +207,8 @@ class TestWayIn(NetBuiltinCase):
                 self.assertEqual(ask("192.0.2.1", port, netns=self.server, tries=1), b"127.0.0.1", port)
 
     def test_loopback_address_that_was_asked_for(self):
-        """As dockerd of Docker 28 asks: it is reached with the client's address, UDP too, and not the
-        server at the namespace's own."""
+        """Docker 28 publishes ports for a loopback address. Connections and datagrams go there with the
+        client's address, and not to a server at the namespace's own address."""
         with TcpServer(self.tell, port=81, host="127.0.0.1", netns=self.inside.netns), \
                 TcpServer(self.tell, port=81, host="::1", netns=self.inside.netns), \
                 TcpServer(hello("wrong"), port=81, host="10.0.2.100", netns=self.inside.netns), \
@@ -223,12 +225,12 @@ class TestWayIn(NetBuiltinCase):
             self.assertEqual(self.who("127.0.0.1", 8063)[0], "127.0.0.1")
 
     def test_nobody_listens(self):
-        with self.assertRaises(ConnectionResetError):  # of connect(2), when it comes at once
+        with self.assertRaises(ConnectionResetError):  # from connect(2) or recv(2)
             self.who("192.0.2.1", 8060, netns=self.server)
 
     @rkit.needs("nft")
     def test_no_answer_on_the_way(self):
-        """The command's rules drop what comes from outside: the loopback way is taken, after a while."""
+        """When the command's rules drop packets from outside, the loopback way is tried after a while."""
         rules = "nft add table ip t; nft add chain ip t c '{ type filter hook input priority 0; }';" \
                 "nft add rule ip t c iifname eth0 tcp dport 80 drop"
         self.assertEqual(self.rk.nsenter("sh", "-ec", rules).returncode, 0)
@@ -241,8 +243,8 @@ class TestWayIn(NetBuiltinCase):
 
     @rkit.needs("nft")
     def test_the_commands_own_dnat(self):
-        """As Docker and kube-proxy do it: no process of theirs is asked, and the container sees who
-        it is."""
+        """DNAT rules as Docker's and kube-proxy's lead to the container, without a proxy, and the container
+        sees the client's address."""
         rules = "nft add table ip t;" \
                 "nft add chain ip t c '{ type nat hook prerouting priority dstnat; }';" \
                 "nft add rule ip t c tcp dport 80 dnat to 172.17.0.2:8080;" \
@@ -261,9 +263,9 @@ class TestWayIn(NetBuiltinCase):
 
     @rkit.needs("nft")
     def test_dnat_for_a_loopback_address(self):
-        """As Docker 28 has it by default: its rules turn what is for 127.0.0.1 to the container and drop what
-        comes there by other interfaces than lo, and its proxy listens there. The path carries much, both
-        ways at once, and every connection; nothing is lost on the way, and the proxy gets nothing."""
+        """The rules that Docker 28 makes by default: packets for 127.0.0.1 go to the container, but are
+        dropped when they come by another interface than lo; and docker-proxy listens there. Much data both
+        ways at once, and every connection, arrive. Nothing is lost, and docker-proxy gets no connection."""
         rules = "nft add table inet t;" \
                 "nft add chain inet t r '{ type filter hook prerouting priority raw; }';" \
                 "nft add rule inet t r ip daddr 127.0.0.1 iifname != lo drop;" \
@@ -292,7 +294,7 @@ class TestWayIn(NetBuiltinCase):
                 self.rk.nsenter("nft", "delete", "table", "inet", "t")
 
     def segments(self, container_netns):
-        """A function: what the kernel has counted of TCP in the container and at the router."""
+        """A function that returns the kernel's TCP counters in the container and in the router."""
         def of(path):
             with open(path[:-len("/ns/net")] + "/net/snmp") as f:
                 names, values = [line.split()[1:] for line in f if line.startswith("Tcp:")]
@@ -310,7 +312,7 @@ class TestWayIn(NetBuiltinCase):
         for was, now in zip(before, count()):
             more = {k: now[k] - was[k] for k in now}
             self.assertEqual((more["InErrs"], more["InCsumErrors"]), (0, 0))
-            # A busy machine repeats a few of what has only been overtaken.
+            # On a busy machine the kernel repeats some segments that were late, but not lost.
             self.assertLess(more["RetransSegs"], 20 + more["OutSegs"] / 20, more)
         after = self.rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
         self.assertEqual([after[k] - stats[k] for k in ("transparent", "transparentLost")], [n + 1, 0])
@@ -325,7 +327,7 @@ class TestWayIn(NetBuiltinCase):
 
 @rkit.ours("has no --net=builtin")
 class TestPlaces(rkit.RkTestCase):
-    """Options that change where the way out is."""
+    """Options that change addresses, names, or the place of the way out."""
 
     def check_out(self, rk):
         inside = Inside(rk)
@@ -360,7 +362,7 @@ class TestPlaces(rkit.RkTestCase):
             self.check_out(rk)
 
     def test_nested(self):
-        """A command's command, through both routers; refusals, too."""
+        """rootlesskit in rootlesskit: connections and refusals pass both routers."""
         script = """
             rm -f /etc/subuid /etc/subgid
             echo root:1:10000 >/etc/subuid

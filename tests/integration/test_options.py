@@ -16,7 +16,7 @@ NET = ["--net=slirp4netns", "--disable-host-loopback"]
 
 
 def class_text(text, name):
-    """A class with all that is in it, or ""."""
+    """The source of a class, or "" if there is none."""
     found = re.search(r"(?ms)^class %s\b.*?(?=^class |\Z)" % name, text)
     return found.group() if found else ""
 
@@ -72,7 +72,7 @@ class Spelling(rkit.RkTestCase):
 
     @rkit.ours("it has other options")
     def test_every_option_is_tried_by_some_test(self):
-        """An option that nobody tries is one that nobody knows to work."""
+        """Every option is used in some integration test."""
         here = os.path.dirname(os.path.abspath(__file__))
         tried = set()
         for path in glob.glob(here + "/*.py") + glob.glob(here + "/rkit/*.py"):
@@ -89,7 +89,7 @@ class Spelling(rkit.RkTestCase):
                 self.assertIn(option, tried)
 
     def named_tests(self, path, begin, end, least):
-        """The tests that a part of a document names."""
+        """The tests that a part of a document names, and the text of that part."""
         with open(os.path.join(TESTS, path)) as f:
             text = f.read().split(begin)[1].split(end)[0]
         names = re.findall(r"`((?:unit/)?\w+):([\w.]+)`", text)
@@ -97,11 +97,11 @@ class Spelling(rkit.RkTestCase):
         return names, text
 
     def test_every_behaviour_names_its_tests(self):
-        """BEHAVIOUR.md speaks of tests that are there."""
+        """The tests that BEHAVIOUR.md names exist."""
         self.check_names(self.named_tests("BEHAVIOUR.md", "## Options", "\0", 100)[0])
 
     def test_every_threat_names_its_tests(self):
-        """So does the threat model, of each who is hostile."""
+        """The threat model names tests for each attacker, and they exist."""
         names, text = self.named_tests("../ARCHITECTURE.md", "## Threat model", "\n## ", 15)
         self.check_names(names)
         rows = [line for line in text.splitlines() if line.startswith("|")][2:]
@@ -143,7 +143,7 @@ class Spelling(rkit.RkTestCase):
         self.assertRegex(got.stderr, r"warning: --dataplane-sandbox=false")
         self.ok(*builtin, "--workers=1", "--udp-timeout=1m30s", "--dataplane=epoll", "true")
 
-    @rkit.ours("worded so by ours")
+    @rkit.ours("other words")
     def test_warnings(self):
         for words, *args in (("unsupported mtu", "--mtu=1500"),
                              ("unsupported mtu", "--net=none", "--mtu=1500"),
@@ -155,7 +155,7 @@ class Spelling(rkit.RkTestCase):
                 self.assertRegex(got.stderr, r"^\[rootlesskit:parent\] warning: " + words)
                 self.assertEqual(len(got.stderr.splitlines()), 1)
 
-    @rkit.ours("worded so by ours")
+    @rkit.ours("other words")
     def test_warning_for_root(self):
         self.world.subids("root", "root", SUBID)
         try:
@@ -167,7 +167,8 @@ class Spelling(rkit.RkTestCase):
 
 
 class Refusals(rkit.RkTestCase):
-    """Exit 1, one line on stderr that has the words, nothing left (by tearDown)."""
+    """rootlesskit exits with 1 and prints one line, which has these words. tearDown() checks that nothing is
+    left."""
 
     def refused(self, words, *args):
         got = rootlesskit(*args, "sh", "-c", "echo RAN")
@@ -219,7 +220,7 @@ class Refusals(rkit.RkTestCase):
         self.refused("cgroupns", "--evacuate-cgroup2=x")
         self.refused("ifname", "--ifname=tap1")
 
-    @rkit.ours("later versions")
+    @rkit.ours("since 2.0")
     def test_combinations_of_later_versions(self):
         self.refused("port", "--net=none", "--port-driver=slirp4netns")
         self.refused("copy-up rshared", "--propagation=rshared", "--copy-up=/etc")
@@ -239,7 +240,7 @@ class Refusals(rkit.RkTestCase):
         self.refused("udp-timeout", *own, "--udp-timeout=x")
 
     def test_a_long_command_line(self):
-        """The kernel's own limit is the only one."""
+        """Only the kernel limits the length of a command line."""
         got = rootlesskit("sh", "-c", "echo $#", "sh", *["x" * 90] * 9000)
         self.assertEqual(got.stdout, "9000\n", got.stderr)
 

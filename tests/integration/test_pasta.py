@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The pasta network: what reaches out and in, its options, and how it ends."""
+"""--net=pasta: what gets out and in, its options, and how it ends."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ SAFE = NET + ["--disable-host-loopback"]
 IMPLICIT = SAFE + ["--port-driver=implicit"]
 DETACHED = ["--net=pasta", "--detach-netns", "--disable-host-loopback"]
 
-# Debian 12's version of March 2023 looks for UDP ports once, and for TCP ports all the time.
+# Debian 12's version of March 2023 looks only once for UDP ports that are open inside.
 OPENS_UDP = pasta_is_of_2024()
 
 
@@ -62,7 +62,7 @@ class Outgoing(networks.Reaching, rkit.RkTestCase):
 @rkit.needs("pasta", "tun")
 @rkit.ours("2.0")
 class Implicit(rkit.RkTestCase):
-    """--port-driver=implicit: what listens inside is reachable outside."""
+    """--port-driver=implicit: a server that listens inside can be reached outside."""
 
     def test_tcp(self):
         with outside(), Rootlesskit(*IMPLICIT) as rk:
@@ -116,7 +116,7 @@ class Implicit(rkit.RkTestCase):
             self.assertEqual("despite --disable-host-loopback" in rk.log(), not OPENS_UDP)
             self.assertIn("--udp-ns=none", words)
 
-    # What is asked is answered as a version of 2025 does, by exit status and with nothing printed.
+    # A pasta that answers questions as versions of 2025 do: by exit status, without printing anything.
     NEWER = """
 real=$(command -v pasta)
 case "$*" in
@@ -136,7 +136,7 @@ done
 exec $real "$@"
 """
 
-    # What is asked is answered as a version of 2023 does.
+    # A pasta that answers questions as versions of 2023 do.
     OLDER = """
 real=$(command -v pasta)
 case "$*" in
@@ -148,7 +148,7 @@ exec $real "$@"
 """
 
     def words_given(self, script, options):
-        """The command line of a pasta that answers so, and the log. It must work."""
+        """The command line that this pasta gets, and rootlesskit's log. The network must work."""
         with fake("pasta", script) as path, outside(), \
                 Rootlesskit(*options, "--pasta-binary=" + path) as rk:
             with open(self.world.tmp + "/words") as f:
@@ -159,7 +159,7 @@ exec $real "$@"
             return words, rk.log()
 
     def test_with_a_newer_one(self):
-        """Its option is found and given; then 127.0.0.1 of the host need not be open."""
+        """rootlesskit finds the option and sets it. The host's 127.0.0.1 need not be open then."""
         for options in (IMPLICIT, [*DETACHED, "--port-driver=implicit"]):
             with self.subTest(options):
                 words, log = self.words_given(self.NEWER, options)
@@ -252,7 +252,7 @@ class End(networks.Ending, rkit.RkTestCase):
 @rkit.needs("pasta", "tun")
 @rkit.ours("2.0")
 class Failures(rkit.RkTestCase):
-    """One line that says why; nothing is left."""
+    """A failed set-up gives one line with the reason, and leaves nothing."""
 
     def fails(self, script, say, *args):
         with fake("pasta", script) as path:
@@ -289,7 +289,7 @@ Usage: pasta [OPTION]..." >&2; exit 1;; esac""",
                    "pasta is not ready after 10000 ms: waiting for the moon")
 
     def test_no_default_route(self):
-        if OPENS_UDP:  # then it goes on, for the services of the host
+        if OPENS_UDP:  # such versions go on, for the services of the host
             return self.assertEqual(rootlesskit(*SAFE, "true").returncode, 0)
         self.refused("default route on the host.*pasta ended")
 

@@ -19,7 +19,7 @@ SIZE = 100_000
 
 
 @rkit.needs("pasta", "tun")
-@rkit.ours("3.2")
+@rkit.ours("since 3.2")
 class Pesto(rkit.RkTestCase):
     options = ["--net=pasta", "--copy-up=/etc", "--disable-host-loopback", "--port-driver=pesto"]
 
@@ -46,7 +46,7 @@ class Pesto(rkit.RkTestCase):
         return False
 
     def replace_pesto(self, script):
-        """From now on this runs in its place."""
+        """Makes this script pesto from now on."""
         write(self.dir + "/pesto", "#!/bin/sh\n" + script, 0o755)
 
     def test_ports_come_and_go(self):
@@ -81,7 +81,7 @@ class Pesto(rkit.RkTestCase):
             self.assertEqual(len(rk.ports()), 20)
 
     def test_what_pesto_would_call_a_success(self):
-        """A port that pasta cannot open is refused before pesto is asked: it would close the others."""
+        """A port that pasta cannot open is refused without running pesto, which would close the others."""
         with outside(), self.start() as rk, TcpServer(echo, host=CHILD, netns=rk.netns()):
             rk.add(18080, 80)
             with net.bound(socket.SOCK_STREAM, "127.0.0.1", 18081):
@@ -107,7 +107,7 @@ class Pesto(rkit.RkTestCase):
             self.assertEqual(rk.ports(), [])
 
     def test_pasta_does_not_listen_after_all(self):
-        """The rule is taken back, so the other ports stay."""
+        """When pasta does not listen for a new rule, the rule is removed, so that the other ports stay."""
         with outside(), self.start("--debug") as rk, TcpServer(echo, host=CHILD, netns=rk.netns()):
             rk.add(18080, 80)
             self.replace_pesto("exit 0")
@@ -133,7 +133,7 @@ class Pesto(rkit.RkTestCase):
             self.assertTrue(self.is_closed(18080))
 
     def test_pasta_ends(self):
-        """What it forwarded is gone, so it can be removed."""
+        """Ports that pasta has forwarded can be removed after it has ended."""
         with outside(), self.start() as rk:
             port_id = rk.add(18080, 80)
             os.kill(process_named("pasta")[0], 9)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The port drivers that are programs of others: socat and slirp4netns's API."""
+"""The port drivers that are programs of others: socat, and slirp4netns by its API."""
 
 import collections
 import contextlib
@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 import rkit
 from rkit import leaks, net
@@ -26,7 +27,7 @@ CHILD = "10.0.2.100"
 
 
 def pids_of(name):
-    """The processes of that name."""
+    """The processes with this name."""
     return [pid for pid in leaks.processes() if comm(pid) == name]
 
 
@@ -45,7 +46,7 @@ def ask_over_udp(port, data, host="127.0.0.1", tries=20):
 
 
 def kill(pid):
-    """It may have ended by itself."""
+    """Kills a process, which may have ended by itself."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -53,7 +54,7 @@ def kill(pid):
 
 
 def ended(pid):
-    """Has ended, though nobody may have waited for it yet."""
+    """Whether a process has ended, even when nobody has waited for it yet."""
     try:
         with open("/proc/%d/stat" % pid) as f:
             return f.read().rsplit(")", 1)[1].split()[0] == "Z"
@@ -77,8 +78,8 @@ def script(path, text):
 
 
 class OfBoth:
-    """What a port is good for, whoever forwards it. Subclasses say who, and on which address the
-    server in the namespace has to listen."""
+    """Tests for both drivers. Subclasses set the options, and the address on which a server in the namespace
+    has to listen."""
 
     options = server = None
 
@@ -93,8 +94,8 @@ class OfBoth:
                 TcpServer(echo, host=self.server, netns=rk.netns()):
             rk.add(18080, 80)
             with contextlib.ExitStack() as stack:
-                # Not all at once: slirp4netns listens with a queue of one, and the kernel resets some of a
-                # burst.
+                # One after the other: slirp4netns listens with a backlog of one, so the kernel would reset
+                # some of a burst.
                 connections = [stack.enter_context(self.talking()) for _ in range(10)]
                 jobs = [background(exchange_over, c, 50_000) for c in connections]
                 self.assertEqual([job.result() for job in jobs],
@@ -122,7 +123,7 @@ class OfBoth:
 
     @rkit.ours("slirp4netns refuses the address")
     def test_mapped_addresses(self):
-        """As dockerd 28 sends them; they are listed as they were sent."""
+        """dockerd 28 sends addresses as ::ffff:..., and the list shows them as they were sent."""
         for parent in ("127.0.0.1", "::ffff:127.0.0.1"):
             with self.subTest(parent), Rootlesskit(*self.options) as rk, \
                     TcpServer(hello("tap"), host=CHILD, netns=rk.netns()), \
@@ -184,7 +185,7 @@ class OfBoth:
             rk.remove(1)
             self.assertEqual(rk.ports(), [])
             wait_for("the same processes", lambda: len(processes_of(rk.pid)) == before[1])
-            # The API's connection of a moment ago may be open still, or may have been then.
+            # A connection of the API may still have been open at the first look, or may be now.
             wait_for("the same descriptors: %s" % before[0], lambda: not collections.Counter(
                 leaks.descriptors(rk.pid)) - collections.Counter(before[0]))
 
@@ -202,7 +203,7 @@ class OfBoth:
         self.assertRegex(got.stderr, "warning: .*deprecated")
         self.assertEqual(got.returncode, 0)
 
-    @rkit.ours("1.1.0 has none")
+    @rkit.ours("since 2.0")
     def test_with_a_detached_namespace(self):
         with Rootlesskit(*self.options, "--detach-netns", "-p", "127.0.0.1:18080:80/tcp") as rk:
             path = "/proc/%d/root%s/netns" % (rk.child_pid, rk.state)
@@ -226,7 +227,7 @@ class OfBoth:
         rk.forget_state()
 
 
-@rkit.ours("RootlessKit 1.1.0 has no socat driver")
+@rkit.ours("has no such driver")
 @rkit.needs("slirp4netns", "tun", "socat", "nsenter")
 class Socat(OfBoth, rkit.RkTestCase):
     options, server = SOCAT, "127.0.0.1"
@@ -262,10 +263,10 @@ class Socat(OfBoth, rkit.RkTestCase):
             self.assertEqual(ask_over_udp(18053, data), data)
 
     def test_half_close(self):
-        """The answer comes whole, though the client ended its half long before."""
+        """The answer arrives whole, although the client has ended its half before."""
         def late(conn, _address):
             got = receive(conn)
-            rkit.launch.time.sleep(1.5)
+            time.sleep(1.5)  # longer than socat's own time-out after a half-close (-t)
             send_payload(conn, 100_000)
             return got
         with Rootlesskit(*SOCAT) as rk, TcpServer(late, netns=rk.netns()) as server:
@@ -274,7 +275,7 @@ class Socat(OfBoth, rkit.RkTestCase):
             self.assertEqual(server.jobs[0].result(), (5000, payload_hash(5000)))
 
     def test_the_server_ends_first(self):
-        """Its end reaches the client, which has not ended its own half yet."""
+        """The server's end reaches the client, which has not ended its own half yet."""
         def say(conn, _address):
             conn.sendall(receive_exactly(conn, 4))
         with Rootlesskit(*SOCAT) as rk, TcpServer(say, netns=rk.netns()):
@@ -301,7 +302,7 @@ class Socat(OfBoth, rkit.RkTestCase):
                 self.assertIn(c.recv(1), (b"",))
 
     def test_a_burst_of_connections(self):
-        """They wait for socat, which is stopped, and then all are answered."""
+        """Connections that come while socat is stopped wait, and are all answered later."""
         with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()), \
                 contextlib.ExitStack() as clients:
             rk.add(18080, 80)
@@ -339,7 +340,7 @@ class Socat(OfBoth, rkit.RkTestCase):
 
     @contextlib.contextmanager
     def port_taken(self, rk):
-        """Kills the port's socat, and has its port before the next one."""
+        """Kills the port's socat, and takes its port before the next socat can."""
         guard = [pid for pid in leaks.processes() if role_of(pid) == "guard"][0]
         os.kill(rk.pid, signal.SIGSTOP)
         try:
@@ -353,7 +354,7 @@ class Socat(OfBoth, rkit.RkTestCase):
             os.kill(rk.pid, signal.SIGCONT)
 
     def test_a_socat_that_cannot_be_started_again(self):
-        """Somebody has taken the port in between: tried again and again, until that is over."""
+        """When somebody has taken the port meanwhile, rootlesskit tries again until it is free."""
         with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()):
             rk.add(18080, 80)
             with self.port_taken(rk):
@@ -370,7 +371,7 @@ class Socat(OfBoth, rkit.RkTestCase):
             self.assertEqual(rk.add(18080, 80), 2)
 
     def test_guard_stopped_does_not_stop_us(self):
-        """Somebody stops the process between us and socat: the port goes all the same."""
+        """A port can be removed although the process between rootlesskit and socat is stopped."""
         with Rootlesskit(*SOCAT) as rk:
             rk.add(18080, 80)
             guard = [pid for pid in leaks.processes() if role_of(pid) == "guard"][0]
@@ -385,7 +386,7 @@ class Socat(OfBoth, rkit.RkTestCase):
                          start_new_session=True) as rk, TcpServer(echo, netns=rk.netns()):
             rk.add(18080, 80)
             os.killpg(rk.pid, signal.SIGINT)
-            rkit.launch.time.sleep(0.3)
+            time.sleep(0.3)  # in which socat would end
             self.assertEqual(say_over_tcp(18080, 100)[0], 100)
             os.kill(rk.pid, signal.SIGKILL)
             rk.wait()
@@ -438,7 +439,7 @@ class Slirp4netns(OfBoth, rkit.RkTestCase):
     options, server = SLIRP, CHILD
 
     def slirp_list(self, rk):
-        """What slirp4netns itself says that it forwards."""
+        """The ports that slirp4netns itself lists."""
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(rk.state + "/.s4nn.sock")
             s.sendall(b'{"execute":"list_hostfwd"}')
@@ -486,7 +487,8 @@ class Slirp4netns(OfBoth, rkit.RkTestCase):
 
     @rkit.ours("waits for ever")
     def test_one_that_hangs(self):
-        """Requests time out, the API goes on, and once it runs again the tables agree."""
+        """While slirp4netns is stopped, requests for ports time out and the API goes on. Once it runs again,
+        its list and ours agree."""
         with Rootlesskit(*SLIRP) as rk:
             rk.add(18080, 80)
             pid = the_pid_of("slirp4netns")

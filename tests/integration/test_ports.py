@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Publishing and removing: conflicts, ports that cannot be had, many of them, -p at the start."""
+"""Adding and removing ports: conflicts, ports that cannot be opened, many at once, and -p at the start."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class Refused(PortTestCase):
                 self.rk.remove(self.rk.add(18080, 80, proto=proto))
 
     def test_half_of_a_dual_stack_port_taken(self):
-        """Nothing of it stays bound."""
+        """When one family's port is in use, the other family's does not stay bound."""
         taken = net.bound(socket.SOCK_STREAM, "::", 18080, v6only=True)
         try:
             self.rk.remove(self.rk.add(18080, 80, proto="tcp4", parent_ip="0.0.0.0"))
@@ -88,7 +88,7 @@ class Refused(PortTestCase):
                 self.refused("", *ports)
 
     def test_second_instance_does_not_share_a_port(self):
-        """All listening sockets have SO_REUSEPORT, and it is the same user."""
+        """The second one must not get the port, although SO_REUSEPORT would let the same user share it."""
         self.rk.add(18080, 80)
         self.rk.add(18080, 80, proto="udp")
         with builtin(backend=self.backend) as other:
@@ -107,13 +107,13 @@ class Refused(PortTestCase):
 @both_backends
 @rkit.ours("looks for a server at most addresses of the host in the namespace")
 class HostAddresses(PortTestCase):
-    """Whatever address of the host a port is published on, its server is in the namespace."""
+    """A port leads into the namespace, on whichever address of the host it is published."""
 
     ADDRESSES = ("192.0.2.1", "192.0.2.2", "::ffff:192.0.2.2", "2001:db8::1", "2001:db8::2")
     not_reference = "looks for a server at most addresses of the host in the namespace"
 
     def asked(self, address, proto):
-        """The first word that a server says to a client of address:18080."""
+        """What the server says to a client of address:18080."""
         host = address.removeprefix("::ffff:")
         if proto == "udp":
             with net.udp_client(host, 18080) as c:
@@ -130,7 +130,7 @@ class HostAddresses(PortTestCase):
                 self.rk.remove(port)
 
     def test_lead_into_the_namespace(self):
-        """And not to a service of the host on the same address and port."""
+        """Ports lead into the namespace, and not to a service of the host on the same address and port."""
         with net.neighbour(), TcpServer(hello("host"), host="192.0.2.2"), \
                 TcpServer(hello("host"), host="2001:db8::2"), \
                 TcpServer(hello("namespace"), host="::", netns=self.ns, v6only=False), \
@@ -139,7 +139,7 @@ class HostAddresses(PortTestCase):
                 self.each(address)
 
     def test_addresses_that_come_and_go(self):
-        """A port that is published on an address that is the first or the only one just now."""
+        """Ports work on the first and on the only address of an interface, and when those change."""
         with net.neighbour(), TcpServer(hello("namespace"), netns=self.ns), \
                 UdpServer(port=80, netns=self.ns):
             self.rk.add(18080, 80, parent_ip="192.0.2.2")
@@ -185,10 +185,10 @@ class Many(PortTestCase):
             net.bound(socket.SOCK_STREAM, "127.0.0.1", 20000 + i).close()
         if not self.world.reference:
             wait_for("descriptors as before: %s" % fds, lambda: all(
-                n <= fds[name] + 3 for name, n in leaks.fd_counts(self.rk).items()), 20)
+                n <= fds[name] + 3 for name, n in leaks.fd_counts(self.rk).items()))
 
     def test_five_hundred_ports_by_one_command(self):
-        """The first that fails ends it: those before it stay, and those after it are not bound."""
+        """The first port that fails ends the command: ports before it stay, those after it are not bound."""
         specs = ["127.0.0.1:%d:80/tcp" % (20000 + i) for i in range(self.COUNT)]
         for bad in (self.COUNT, 300, 0):
             with self.subTest(bad=bad), TcpServer(hello("tcp"), netns=self.ns):
@@ -219,7 +219,7 @@ class Ranges(PortTestCase):
             self.assertEqual(client.recv(10), word)
 
     def test_by_one_spec(self):
-        """Each port leads to its own; whoever lists by the API sees single ports."""
+        """Each port of a range leads to its own port inside. The API lists single ports."""
         with TcpServer(hello("a"), port=80, netns=self.ns), \
                 TcpServer(hello("b"), port=579, netns=self.ns):
             got = self.rk.ctl("add-ports", "127.0.0.1:20000-20499:80-579/tcp")
@@ -233,7 +233,7 @@ class Ranges(PortTestCase):
             self.assertEqual([p["spec"]["childPort"] for p in ports], list(range(80, 580)))
             self.assertEqual(len(self.rk.ctl("list-ports").stdout.splitlines()), 2)
             self.assertEqual(len(self.rk.ctl("list-ports", "--all").stdout.splitlines()), 501)
-            # A part of it goes, then the rest in pieces.
+            # One port is removed, and then the others in pieces.
             self.rk.ctl("remove-ports", str(first + 100))
             self.assertEqual([json.loads(line)["id"] for line in
                               self.rk.ctl("list-ports", "--json").stdout.splitlines()],
@@ -249,7 +249,7 @@ class Ranges(PortTestCase):
             net.bound(socket.SOCK_STREAM, "127.0.0.1", port).close()
 
     def test_all_or_nothing(self):
-        """Another program has one of the addresses, or another port of ours."""
+        """Another program, or another port of ours, has one of the addresses."""
         taken = net.bound(socket.SOCK_STREAM, "127.0.0.1", 20300)
         got = self.rk.ctl("add-ports", "127.0.0.1:20000-20499:1-500/tcp")
         self.assertEqual((got.returncode, got.stdout), (1, ""))
@@ -340,7 +340,7 @@ class AtStart(rkit.RkTestCase):
             client.close()
 
     def test_are_free_at_the_end(self):
-        """At once: whoever restarts it wants them back."""
+        """The ports are free at once, since another rootlesskit may be started with them."""
         for _ in range(30):
             with builtin("-p", "127.0.0.1:18080:80/tcp", "-p", "127.0.0.1:18080:80/udp"):
                 pass

@@ -6,17 +6,18 @@ import os
 import pty
 import select
 import signal
-import time
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import Rootlesskit, popen, processes_of, rootlesskit, run, wait_for
+from rkit.launch import DEADLINE_S, Rootlesskit, popen, processes_of, rootlesskit, run, wait_for
 from rkit.world import UID, write
 
-
-# 32 and 33, which glibc keeps for threads. Some programs that start others leave them ignored, GNU make
-# among them, and no program can change that through the C library.
+# Signals 32 and 33, which glibc uses for threads. Some programs, GNU make among them, start others with these
+# ignored, and a program cannot change that through the C library.
 LIBRARY_SIGNALS = 3 << 31
+
+# A command that exits with 9 on SIGUSR1.
+TRAP = "trap 'exit 9' USR1; echo armed; while :; do sleep 0.05; done"
 
 
 def ns(name, pid="self"):
@@ -87,7 +88,7 @@ class Reaper(rkit.RkTestCase):
         self.assertEqual(got.returncode, 3)
 
     def test_terminal_is_kept_without_reaper(self):
-        """With the reaper the command has a session of its own."""
+        """The command has a session of its own with the reaper, and keeps its terminal without."""
         for value, own in (("true", True), ("false", False)):
             got = rootlesskit("--pidns", "--reaper=" + value, "sh", "-c",
                               "cut -d' ' -f6 /proc/self/stat")
@@ -124,11 +125,11 @@ class Signals(rkit.RkTestCase):
             self.assertIn("signal: terminated", rk.log())
 
     def test_stop_and_continue(self):
-        with Rootlesskit(command=("sh", "-c", "trap 'exit 9' USR1; while :; do sleep 0.05; done")) \
-                as rk:
-            time.sleep(0.1)
-            os.kill(rk.pid, signal.SIGCONT)
+        with Rootlesskit(command=("sh", "-c", TRAP)) as rk:
+            wait_for("the trap", lambda: "armed" in rk.out())
+            os.kill(rk.pid, signal.SIGSTOP)
             os.kill(rk.pid, signal.SIGUSR1)
+            os.kill(rk.pid, signal.SIGCONT)
             self.assertEqual(rk.wait(), 9)
 
     @rkit.ours("waits for SIGCONT")
@@ -143,15 +144,15 @@ class Signals(rkit.RkTestCase):
         got = rootlesskit("grep", "^Sig", "/proc/self/status")
         seen = dict(line.split(":\t") for line in got.stdout.splitlines())
         self.assertEqual(int(seen["SigBlk"], 16), 0)
-        # Python's own child starts with SIGPIPE restored, so anything here is ours.
+        # Python restores SIGPIPE for what it starts, so an ignored signal would be rootlesskit's doing.
         self.assertEqual(int(seen["SigIgn"], 16) & ~LIBRARY_SIGNALS, 0)
 
 
 class EverySignal(rkit.RkTestCase):
-    """A command that writes down the number of each signal it gets."""
+    """The command writes down the number of each signal that it gets."""
 
-    # SIGKILL and SIGSTOP cannot be caught; SIGCHLD tells the launcher of its own children; 32 and 33
-    # are LIBRARY_SIGNALS.
+    # SIGKILL and SIGSTOP cannot be caught. rootlesskit needs SIGCHLD for its own children. 32 and 33 are
+    # LIBRARY_SIGNALS.
     NUMBERS = sorted(set(range(1, 65)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, 32, 33})
     RECORD = """if 1:
         import os, signal, sys
@@ -180,7 +181,7 @@ class EverySignal(rkit.RkTestCase):
                     self.assertEqual([int(w) for w in rk.out().split()[1:]], order)
 
     def test_ones_that_are_ignored_stay_ignored(self):
-        """nohup(1) works through us, before and after the command runs."""
+        """The command ignores SIGHUP when nohup(1) has started rootlesskit."""
         look = ["grep", "SigIgn", "/proc/self/status"]
         got = run("nohup", self.world.path["rootlesskit"], *look)
         ignored = int(got.stdout.split()[1], 16)
@@ -194,7 +195,7 @@ class EverySignal(rkit.RkTestCase):
 
     @rkit.ours("waits")
     def test_during_the_set_up_some_end_it(self):
-        """Whatever the set-up waits for: a program that takes its time."""
+        """These signals end rootlesskit while its set-up waits for a slow program."""
         fake = self.world.base + "/slow"
         os.mkdir(fake)
         env = self.world.environ(PATH=fake + ":" + self.world.environ()["PATH"])
@@ -209,7 +210,7 @@ class EverySignal(rkit.RkTestCase):
                     rk = Rootlesskit(*options, env=env)
                     wait_for(program, lambda: "sleep 600 " in leaks.processes().values())
                     os.kill(rk.pid, number)
-                    self.assertEqual(rk.wait(20), -number)
+                    self.assertEqual(rk.wait(), -number)
                     self.assertIn("interrupted", rk.log())
                     self.assertFalse(os.path.exists(rk.state))
             os.unlink(fake + "/" + program)
@@ -217,8 +218,8 @@ class EverySignal(rkit.RkTestCase):
 
 
 class SignalsToAll(rkit.RkTestCase):
-    """Ctrl-C reaches a whole process group, and a service manager's SIGTERM a whole cgroup. A server that
-    goes on until it has given its answer must be able to give it."""
+    """Ctrl-C reaches a whole process group, and a service manager's SIGTERM a whole cgroup. Forwarding must
+    go on as long as the command does, so that a server can still give its answer."""
 
     SERVER = """if 1:
         import os, signal, socket
@@ -238,12 +239,12 @@ class SignalsToAll(rkit.RkTestCase):
             c.shutdown(socket.SHUT_WR)
             c.recv(1)
         c.close()
-        os._exit(0)  # Python would undo its handlers first, and the signal comes twice
+        os._exit(0)  # Python's own exit would restore the default actions before the signal comes again
     """
 
     def talk(self, send, *options, patient=False):
-        """What the client gets: an echo, and after send(rk) the answer to its second word. A patient server
-        stays until the client has it."""
+        """The client gets an echo, and after send(rk) the answer to its second word. A patient server stays
+        until the client has got it."""
         server = "patient = %s\n%s" % (patient, self.SERVER)
         rk = Rootlesskit("--disable-host-loopback", "-p", "127.0.0.1:18080:80/tcp", *options,
                          command=("python3", "-c", server), start_new_session=True).ready()
@@ -290,18 +291,19 @@ class SignalsToAll(rkit.RkTestCase):
         for name, send in self.ways():
             for driver in "slirp4netns", "socat":
                 with self.subTest(name, driver=driver):
-                    # They end with the command, whatever is still in them.
+                    # These programs end with the command, and drop what they still have.
                     self.talk(send, "--net=slirp4netns", "--port-driver=" + driver, patient=True)
 
 
 class Terminal(rkit.RkTestCase):
-    """What is typed reaches the command once: through the process group or through us."""
+    """A key such as Ctrl-C reaches the command once, by its process group or forwarded by rootlesskit."""
 
     COUNT = ("n=0; trap 'n=$((n+1)); echo got $n' INT; echo armed; "
              "while [ ! -e $HOME/enough ]; do sleep 0.05; done; echo total $n")
 
     def on_terminal(self, *args, command):
-        """The process that leads a session on a terminal of its own, and the terminal."""
+        """Starts rootlesskit as the leader of a session with a terminal of its own. Returns the process and
+        the terminal."""
         outer, inner = pty.openpty()
         argv = ["setsid", "--ctty", "--wait", self.world.path["rootlesskit"], *args, *command]
         with open(os.ttyname(inner), "r+b", buffering=0) as tty:
@@ -338,7 +340,7 @@ class Terminal(rkit.RkTestCase):
                 os.unlink(enough)
                 self.assertIn("total 2", "".join(seen))
                 os.close(fd)
-                proc.wait(40)
+                proc.wait(DEADLINE_S)
 
     def test_shell_without_reaper_has_job_control(self):
         proc, fd = self.on_terminal("--pidns", "--reaper=false", command=("bash", "--norc", "-i"))
@@ -351,13 +353,13 @@ class Terminal(rkit.RkTestCase):
         self.read_until(fd, "fg\r\nsleep 300", seen)
         os.write(fd, b"\x03")
         os.write(fd, b"exit 3\n")
-        self.assertEqual(proc.wait(40), 3, "".join(seen))
+        self.assertEqual(proc.wait(DEADLINE_S), 3, "".join(seen))
         self.assertNotIn("no job control", "".join(seen))
         os.close(fd)
 
 
 class AsProcess1(rkit.RkTestCase):
-    """The entry point of a container."""
+    """rootlesskit as process 1, the entry point of a container."""
 
     BEFORE = ("unshare", "-p", "-f", "-m", "--mount-proc", "--kill-child", "setpriv",
               "--reuid=%d" % UID, "--regid=%d" % UID, "--clear-groups")
@@ -372,7 +374,7 @@ class AsProcess1(rkit.RkTestCase):
             os._exit(0)
         os.wait()
         pid = os.read(r, 100).decode()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 30
         while os.path.exists("/proc/" + pid) and time.monotonic() < end:
             time.sleep(0.01)
         print("zombie" if os.path.exists("/proc/" + pid) else "reaped", flush=True)
@@ -380,7 +382,7 @@ class AsProcess1(rkit.RkTestCase):
     """
 
     def start(self, *command):
-        """It, and process 1 as it is seen from here."""
+        """Starts rootlesskit as process 1. Returns it, and its pid in our PID namespace."""
         rk = Rootlesskit("--net=none", command=command, before=self.BEFORE, uid=0)
         wait_for("child_pid", lambda: os.path.exists(rk.state + "/child_pid"))
         return rk, processes_of(rk.pid)[1]
@@ -394,8 +396,7 @@ class AsProcess1(rkit.RkTestCase):
                 self.assertEqual((got.returncode, got.stdout), (7, "reaped\n"), got.stderr)
 
     def test_signals(self):
-        rk, one = self.start("sh", "-c", "trap 'exit 9' USR1; echo armed; "
-                             "while :; do sleep 0.05; done")
+        rk, one = self.start("sh", "-c", TRAP)
         wait_for("the trap", lambda: "armed" in rk.out())
         os.kill(one, signal.SIGUSR1)
         self.assertEqual(rk.wait(), 9, rk.log())
@@ -432,11 +433,12 @@ class DeathOfTheParent(rkit.RkTestCase):
             self.assertIn("signal: killed", rk.log())
 
     def test_the_commands_own_children_in_the_background(self):
-        """Without a pid namespace a daemon of the command may live on: it is not ours to end."""
+        """Without a PID namespace, a daemon that the command has started lives on: rootlesskit does not end
+        it."""
         got = rootlesskit("sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!")
         pid = int(got.stdout)
-        if os.path.exists("/proc/%d" % pid):
-            os.kill(pid, signal.SIGKILL)
+        self.assertIn(pid, leaks.processes())
+        os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A thousand connections in full transfer, a hundred reloads in a row: each byte arrives once."""
+"""A thousand connections at full speed, and a hundred reloads in a row: each byte arrives once."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ CHUNK = 16384
 
 
 def echo_server(listener):
-    """Sends back what comes, for all connections at once, until a connection says that it is over."""
+    """Sends back what comes, on all connections at once, until one sends "over"."""
     sel = selectors.DefaultSelector()
     listener.setblocking(False)
     sel.register(listener, selectors.EVENT_READ, None)
@@ -79,7 +79,7 @@ class Flow:
 
 
 def transfer(flows, sel, until, writing):
-    """Moves what can be moved until until() is true."""
+    """Sends and receives on all flows until until() is true. writing=False: only receives."""
     while not until():
         for key, mask in sel.select(0.1):
             try:
@@ -142,7 +142,7 @@ class Long(PortTestCase):
         wait_for("the end", lambda: self.rk.api("GET", "/v1/stats")[1]["total"]["tcp"]["flows"] == 0)
 
     def reload_again_and_again(self, told, n_flows):
-        """Never returns. Writes how long each took."""
+        """The work of a process of its own: reloads, and writes how long each pause was. Never returns."""
         try:
             for _ in range(RELOADS):
                 status, answer = self.rk.api("POST", "/v1/reload")

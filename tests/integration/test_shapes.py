@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The command lines of BuildKit, Usernetes and k3s, with a stand-in for their daemon that does, as root of
-the namespaces, what such a daemon does there; and the examples of RootlessKit's own documentation."""
+"""The command lines of BuildKit, Usernetes and k3s, and the examples of RootlessKit's documentation.
+Stand-ins for the daemons do, as root of the namespaces, what such daemons do there."""
 
 import contextlib
 import os
@@ -17,8 +17,8 @@ from rkit.world import SUBID, UID, write
 
 VPNKIT = os.environ.get("RK_VPNKIT_PEER")
 
-# What all of them do: be root, give files to other ids, mount, run something as another user and in a
-# PID namespace of its own, start a daemon below that is reaped.
+# What all daemons do: they are root, give files to other ids, mount, and run programs as other users and in
+# PID namespaces.
 COMMON = r"""
 set -e
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
@@ -41,7 +41,7 @@ umount -R "$root"
 rmdir "$root"
 """.replace("@UID@", str(UID))
 
-# Own copies of directories of the system.
+# Directories that are copied up can be written to.
 WRITABLE = r"""
 for d in %s; do
     touch $d/new
@@ -50,7 +50,7 @@ for d in %s; do
 done
 """
 
-# The namespaces of a node: its own processes, name, semaphores, groups.
+# The namespaces of a node: it has its own processes, name and shared memory.
 NODE = r"""
 test "$(cat /proc/1/comm)" = exe -o "$(cat /proc/1/comm)" = rootlesskit
 test "$PPID" = 1
@@ -72,7 +72,7 @@ wait $! || true
 cd /
 """
 
-# A pod: a namespace of its own on a bridge, a router in between.
+# A pod is a network namespace on a bridge. The node forwards for it.
 POD = r"""
 ip netns add pod
 ip link add cni0 type bridge
@@ -104,7 +104,7 @@ class ShapeCase(rkit.RkTestCase):
 
     @contextlib.contextmanager
     def daemon(self, *options, script, cgroup=None, **kw):
-        """A running stand-in that has done all of its script."""
+        """Runs a stand-in, and waits until it has done its script."""
         how = cgroups.within(cgroup) if cgroup else {}
         with Rootlesskit(*options, command=["bash", "-c", COMMON + script + END], env=self.env,
                          **{**how, **kw}) as rk:
@@ -113,16 +113,16 @@ class ShapeCase(rkit.RkTestCase):
             yield rk
 
     def assertQuiet(self, rk):
-        """No warnings: as the projects call it, all is well."""
+        """There are no warnings with the options that the projects use."""
         if not self.world.reference:
             self.assertEqual(rk.log(), "")
 
 
 class Docker29(ShapeCase):
-    """dockerd-rootless.sh of Docker 29: the daemon is in the host's network, and enters the detached
-    namespace, by nsenter and by setns(2), for whatever it does there."""
+    """dockerd-rootless.sh of Docker 29: the daemon is in the host's network. It enters the detached namespace
+    by nsenter and setns(2) for what it does there."""
 
-    # What the script does, what dockerd runs, and one server as docker-proxy is.
+    # The steps of the script, then commands that dockerd runs, and a server in docker-proxy's place.
     DAEMON = r"""
 set -e
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
@@ -152,7 +152,7 @@ while True:
                "--detach-netns"]
 
     def publishes(self, *options):
-        """As dockerd asks for it."""
+        """Publishes a port as dockerd does, and connects to it."""
         with networks.outside(), self.daemon(*options, *self.OPTIONS, script=self.DAEMON) as rk:
             rk.add(18080, 18080, "tcp4", parent_ip="0.0.0.0", child_ip="127.0.0.1")
 
@@ -191,7 +191,7 @@ while True:
 
 
 class BuildKitCase(ShapeCase):
-    """`rootlesskit buildkitd`, as in its unit and image, and with a network of its own."""
+    """`rootlesskit buildkitd`, as in BuildKit's unit and image, and with a network of its own."""
 
     # The daemon listens below $XDG_RUNTIME_DIR and keeps its data in the home directory.
     LISTEN = r"""
@@ -211,7 +211,7 @@ while True:
         super().tearDown()
 
     def reached(self):
-        """By a client on the host."""
+        """Connects to the daemon, as a client on the host."""
         with socket.socket(socket.AF_UNIX) as c:
             c.connect(self.runtime + "/buildkit/buildkitd.sock")
 
@@ -240,7 +240,7 @@ class BuildKitNetworks:
 
     @rkit.ours("since 2.0")
     def test_with_a_detached_network(self):
-        """The daemon pulls images through the host's network, containers are in the other."""
+        """The daemon pulls images through the host's network. Containers are in the detached one."""
         script = """
 other=$(nsenter --net=$ROOTLESSKIT_STATE_DIR/netns readlink /proc/self/ns/net)
 test "$(readlink /proc/self/ns/net)" != "$other"
@@ -267,8 +267,8 @@ class BuildKitByBuiltin(BuildKitNetworks, BuildKitCase):
 
 
 class Usernetes(ShapeCase):
-    """boot/rootlesskit.sh of Usernetes: it runs itself again in the namespaces, where it makes place for
-    what is hard-coded in Kubernetes, and publishes its ports by rootlessctl."""
+    """boot/rootlesskit.sh of Usernetes: it runs itself again in the namespaces. There it makes directories
+    whose paths are fixed in Kubernetes, and publishes ports by rootlessctl."""
 
     OPTIONS = ["--disable-host-loopback", "--port-driver=builtin", "--copy-up=/etc", "--copy-up=/run",
                "--copy-up=/var/lib", "--copy-up=/opt",
@@ -312,7 +312,7 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
             with net.udp_client("192.0.2.1", 8472) as c:
                 c.send(b"overlay")
                 self.assertEqual(c.recv(10), b"overlay")
-        # A NodePort: a server in the pod, reached over the bridge.
+        # A NodePort leads to a server in the pod, over the bridge.
         server = rk.nsenter("sh", "-c", "ip netns exec pod python3 -c 'import socket; "
                             "s = socket.create_server((\"\", 80)); c = s.accept()[0]; "
                             "c.sendall(b\"pod\")' > /dev/null 2>&1 &")
@@ -365,8 +365,9 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
 
     @rkit.needs("slirp4netns", "tun")
     def test_spelling_of_others(self):
-        """Directories within one that is copied up, a slash at the end, one dash."""
-        write("/etc/rkit-sysconfig", "")  # so that there is something to be seen
+        """--copy-up of a directory inside another one that is copied up, with a slash at the end, or with one
+        dash."""
+        write("/etc/rkit-sysconfig", "")
         os.mkdir("/etc/sysconfig")
         write("/etc/sysconfig/network", "here\n")
         try:
@@ -382,7 +383,7 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
 
 
 class K3sServer:
-    """k3s --rootless links RootlessKit as a library; these are the options that its choices come to."""
+    """k3s --rootless uses RootlessKit as a library. These are the options for what it does."""
 
     network = interface = None
     OPTIONS = ["--mtu=0", "--cidr=10.41.0.0/16", "--disable-host-loopback",
@@ -413,7 +414,7 @@ grep -q '^nameserver 10.41.0.3$' /etc/resolv.conf
 
     def check(self, rk):
         self.assertEqual(networks.probe(rk, "tcp", "192.0.2.100", "80"), "question")
-        got = rk.add(6443, 6443, parent_ip="0.0.0.0")  # k3s asks by the API
+        got = rk.add(6443, 6443, parent_ip="0.0.0.0")  # k3s uses the API
         with TcpServer(hello("kube"), port=6443, netns=rk.netns()):
             with net.connect("192.0.2.1", 6443) as c:
                 self.assertEqual(c.recv(10), b"kube")
@@ -430,7 +431,7 @@ grep -q '^nameserver 10.41.0.3$' /etc/resolv.conf
 
     @rkit.ours("waits for router advertisements")
     def test_with_ipv6(self):
-        """K3S_ROOTLESS_ENABLE_IPV6, on a node that forwards."""
+        """K3S_ROOTLESS_ENABLE_IPV6 on a node that forwards."""
         with networks.outside(), self.daemon(
                 *self.options, "--ipv6", script=self.script
                 + "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n") as rk:
@@ -450,9 +451,9 @@ class K3sByBuiltin(K3sServer, ShapeCase):
 
 @rkit.needs("runc", "curl")
 class Container(ShapeCase):
-    """A real container by runc, which all of them use in the end. Its programs are this machine's."""
+    """A real container by runc, which all these projects use in the end. Its programs are the machine's."""
 
-    # Argument: a cgroup for it, or nothing.
+    # The argument is a cgroup for the container, or is missing.
     RUN = r"""
 import json, os, subprocess, sys
 os.chdir(os.environ["HOME"] + "/bundle")
@@ -468,7 +469,7 @@ linux = config["linux"]
 linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] not in ("network", "cgroup")]
 if sys.argv[1:]:
     linux["cgroupsPath"] = sys.argv[1]
-else:  # as BuildKit does it: a new sysfs needs a network namespace of one's own
+else:  # as BuildKit does: a new sysfs could not be mounted without a network namespace of its own
     config["mounts"] = [m for m in config["mounts"] if m["type"] not in ("sysfs", "cgroup")]
     config["mounts"].append({"destination": "/sys", "type": "none", "source": "/sys",
                              "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]})
@@ -502,7 +503,7 @@ os.execvp("runc", ["runc", "--root", os.environ["HOME"] + "/runc", "run", "c1"])
         self.assertEqual(got.returncode, 0, got.stderr)
         uid, hostname, processes, group, page = got.stdout.split()
         self.assertEqual((uid, hostname, page), ("0", "container", "page"))
-        self.assertLess(int(processes), 6)  # of the container alone
+        self.assertLess(int(processes), 6)  # the container sees its own processes alone
         return group
 
     def test_as_buildkit(self):
@@ -520,7 +521,7 @@ os.execvp("runc", ["runc", "--root", os.environ["HOME"] + "/runc", "run", "c1"])
 
 
 class Documented(ShapeCase):
-    """The examples of RootlessKit's README that are not in another file."""
+    """The examples of RootlessKit's README that no other file has."""
 
     def test_id_and_shadow(self):
         got = rootlesskit("sh", "-c", "id; cat /etc/shadow; stat -c %U:%G /etc/shadow")
@@ -545,7 +546,7 @@ class Documented(ShapeCase):
 
     @rkit.needs("slirp4netns", "tun", "socat")
     def test_ports_with_socat_and_nsenter(self):
-        """The documentation's way of exposing a port without a port driver."""
+        """RootlessKit's documentation exposes a port in this way, without a port driver."""
         with Rootlesskit("--net=slirp4netns", "--disable-host-loopback") as rk, \
                 TcpServer(hello("inside"), netns=rk.netns()):
             pid = open(rk.state + "/child_pid").read()
@@ -554,7 +555,7 @@ class Documented(ShapeCase):
             self.assertEqual(got.stdout, "inside", got.stderr)
 
     def test_ids_of_files(self):
-        """What is made as another user inside belongs to a sub-id outside."""
+        """A file of another user inside belongs to a sub-id outside."""
         got = rootlesskit("sh", "-c", "touch $HOME/f && chown 3:4 $HOME/f")
         self.assertEqual(got.returncode, 0, got.stderr)
         st = os.stat(self.world.home + "/f")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The slirp4netns network: what reaches out, its options, and its death."""
+"""--net=slirp4netns: what gets out, its options, and its death."""
 
 import os
 import signal
@@ -146,7 +146,7 @@ class Options(rkit.RkTestCase):
 
 @rkit.needs("slirp4netns", "tun")
 class Ipv6(rkit.RkTestCase):
-    """--ipv6: fd00::/64 inside, and a way out. The machine needs no more than IPv6 on a wire."""
+    """--ipv6: fd00::/64 inside, and a way out. The host needs only some IPv6 address."""
 
     V6 = [*SAFE, "--ipv6"]
 
@@ -166,7 +166,7 @@ class Ipv6(rkit.RkTestCase):
             self.assertEqual(networks.probe(rk, "tcp", "2001:db8::100", "80",
                                             netns=rk.state + "/netns"), "question")
 
-    @rkit.ours("has router advertisements only, and an address of chance")
+    @rkit.ours("only has router advertisements, which give another address")
     def test_addresses_and_route(self):
         with Rootlesskit(*self.V6) as rk:
             self.assertRegex(rk.nsenter("ip", "-6", "-o", "addr", "show", "tap0").stdout,
@@ -177,9 +177,9 @@ class Ipv6(rkit.RkTestCase):
             self.assertEqual(rk.api("GET", "/v1/info")[1]["networkDriver"]["dns"],
                              ["10.0.2.3", "fd00::3"])
 
-    @rkit.ours("a kernel that forwards listens to no router advertisement")
+    @rkit.ours("a kernel that forwards ignores router advertisements")
     def test_while_the_namespace_forwards(self):
-        """As Kubernetes has it."""
+        """IPv6 works in a namespace that forwards, as with Kubernetes."""
         with networks.outside():
             got = rootlesskit(*self.V6, "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; "
                               "exec python3 -c '%s' tcp 2001:db8::100 80" % networks.PROBE)
@@ -197,7 +197,7 @@ class Ipv6(rkit.RkTestCase):
 
     @rkit.ours("does not write it to resolv.conf")
     def test_names(self):
-        """Of a host whose name server is one of IPv6, asked at fd00::3 alone."""
+        """Names are resolved at fd00::3 alone, on a host whose name server has an IPv6 address."""
         write("/etc/resolv.conf", "nameserver ::1\n")
         try:
             with UdpServer(networks.dns_answer, port=53, host="::1"):
@@ -215,7 +215,8 @@ class Ipv6(rkit.RkTestCase):
 
     @rkit.ours("needs some seconds")
     def test_published_ports(self):
-        """To the address of the namespace, and to its loopback, from another machine too."""
+        """Ports lead to the namespace's own address and to its loopback address, for clients of this and of
+        another machine."""
         ports = {18080: "[::]:18080:[fd00::100]:80/tcp", 18081: "[2001:db8::1]:18081:[::1]:81/tcp6",
                  18082: "[::]:18082:82/tcp", 18083: "[::1]:18083:83/tcp"}
         with net.neighbour() as client, \

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What slirp4netns may answer to a request for a port."""
+"""Answers of slirp4netns to requests for ports, good and bad."""
 
 import json
 import os
@@ -17,8 +17,8 @@ CHILD = "10.0.2.100"
 
 
 class FakeSlirp:
-    """A slirp4netns whose API answers what the test says: the real one with its socket moved away
-    and ours in its place."""
+    """The API of a slirp4netns that gives the test's answers: the real one's socket is moved away, and ours
+    takes its place."""
 
     def __init__(self, rk, answers):
         self.path, self.answers, self.seen = rk.state + "/.s4nn.sock", list(answers), []
@@ -52,11 +52,12 @@ def receive_text(conn):
         text += data
 
 
-@rkit.ours("its own words")
+@rkit.ours("other words")
 @rkit.needs("slirp4netns", "tun")
 class Slirp4netnsAnswers(rkit.RkTestCase):
     def test_nonsense(self):
-        """It may have done it: what it then lists and nobody asked for is removed again."""
+        """After nonsense it is not known whether there is a port: one that slirp4netns lists, and that nobody
+        has asked for, is removed."""
         stray = b'{"entries":[{"id":9,"proto":"tcp","host_port":18080}]}'
         for nonsense, why in ((b"", "without an answer"), (b"garbage\x1b[2J", r"garbage\?\[2J"),
                               (b'{"return":{}}', "not understood"), (b'{"return":', "not underst"),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The state directory and other people's things: nothing of a user's is removed, no neighbour on the machine
-decides where it is or what is in it."""
+"""The state directory and files of others: rootlesskit removes no file of the user, and no other user of the
+machine decides where the directory is or what is in it."""
 
 import multiprocessing
 import os
@@ -91,7 +91,7 @@ class OnesOwn(Common):
         self.refused(".", "home directory", env=env)
 
     def test_empty_home(self):
-        """Nothing would be lost but the home itself."""
+        """An empty home directory is refused, too, although it has no files to lose."""
         home = self.mkdir("empty-home")
         self.world.add_user("rkempty", 20003, home=home)
         got = run(self.world.path["rootlesskit"], "--state-dir=" + home, "true", uid=20003, cwd="/")
@@ -109,7 +109,7 @@ class OnesOwn(Common):
         self.refused(self.docs, "lock")
 
     def test_files_beside_ours_stay(self):
-        """Those that somebody put there while it ran; and the next start is not refused for them."""
+        """Files that somebody puts there while rootlesskit runs stay, and do not prevent the next start."""
         state = self.mkdir("kept")
         for number in range(3):
             got = rootlesskit("--state-dir=" + state, "sh", "-c", "echo x >> $ROOTLESSKIT_STATE_DIR/notes; "
@@ -148,7 +148,7 @@ class OnesOwn(Common):
         self.refused(state, "others may write")
 
     def test_mount_point(self):
-        """It cannot be removed, which is nothing to warn about."""
+        """A mount point cannot be removed, and there is no warning about that."""
         state = self.mkdir("mounted")
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700,uid=%d" % UID, "tmpfs", state], check=True)
         try:
@@ -158,7 +158,7 @@ class OnesOwn(Common):
             subprocess.run(["umount", state], check=True)
 
     def test_things_of_a_sub_id(self):
-        """The command's own users may leave them; the message says how they go."""
+        """Files that other users inside have left belong to sub-ids. The message says how to remove them."""
         state = self.mkdir("sub-id")
         self.write(state + "/lock")
         for name in ("hosts", "child_pid"):
@@ -176,7 +176,7 @@ class OnesOwn(Common):
 
     @rkit.needs("slirp4netns", "tun", "/usr/bin/rootlesskit")
     def test_leftovers_of_rootlesskit(self):
-        """A machine that changes over after a crash."""
+        """ringkit starts in a directory in which a RootlessKit has crashed."""
         state = self.world.tmp + "/changed-over"
         self.ours.append(state)
         rk = Rootlesskit("--net=slirp4netns", "--disable-host-loopback", "--port-driver=builtin", state=state,
@@ -190,7 +190,7 @@ class OnesOwn(Common):
         self.assertFalse(os.path.exists(state))
 
     def test_too_long_is_said_first(self):
-        """Before network and ports are there, with nothing left of the directories."""
+        """A path that is too long is refused before the set-up, and no directory of it is left."""
         path = self.world.tmp + "/new/" + "d" * 100
         got = self.refused(path, "too long.*at most 107")
         self.assertNotIn("child", got.stderr)
@@ -199,7 +199,7 @@ class OnesOwn(Common):
 
 @rkit.ours("follows them")
 class Neighbour(Common):
-    """Another ordinary user of the machine, with a name in /tmp before ours."""
+    """Another ordinary user of the machine, who makes a file in /tmp before ours."""
 
     def setUp(self):
         super().setUp()
@@ -211,7 +211,7 @@ class Neighbour(Common):
             as_neighbour("ln", "-sfn", target, self.trap)
             self.refused(self.trap, "another user")
             self.refused(self.trap + "/deep", "another user")
-        # With a lock in it, the user's directory is one that would be taken.
+        # With a file "lock" in it, the directory looks like a state directory.
         self.write(self.docs + "/lock")
         self.before = self.look()
         as_neighbour("ln", "-sfn", self.docs, self.trap)
@@ -246,7 +246,7 @@ class Neighbour(Common):
         self.assertIn("another user", got.stderr)
 
     def test_lock_of_the_neighbour(self):
-        """A directory that others could write to once."""
+        """A neighbour has made the lock, while others could write to the directory."""
         state = self.mkdir("once", 0o777)
         as_neighbour("touch", state + "/lock", state + "/hosts")
         os.chmod(state, 0o755)
@@ -254,7 +254,8 @@ class Neighbour(Common):
         self.assertEqual(sorted(os.listdir(state)), ["hosts", "lock"])
 
     def flip(self, stop):
-        """The name becomes link, directory and nothing, as fast as it goes."""
+        """A process of the neighbour that makes the name a link, a directory, and nothing, as fast as it
+        can."""
         os.setgroups([])
         os.setresgid(*[NEIGHBOUR] * 3)
         os.setresuid(*[NEIGHBOUR] * 3)
@@ -289,13 +290,14 @@ class Neighbour(Common):
         return ran
 
     def test_race_between_check_and_use(self):
-        self.write(self.docs + "/lock")  # a directory that would be taken
+        self.write(self.docs + "/lock")  # now it looks like a state directory
         self.before = self.look()
         self.run_against_flips(self.trap)
         self.run_against_flips(self.trap + "/deep")
 
     def swap(self, stop, state):
-        """Everybody may write to the directory that it is in: it is replaced as fast as it goes."""
+        """A process of the neighbour that replaces the state directory as fast as it can. Everybody may write
+        to the directory around it."""
         os.setgroups([])
         os.setresgid(*[NEIGHBOUR] * 3)
         os.setresuid(*[NEIGHBOUR] * 3)
@@ -343,7 +345,7 @@ class Neighbour(Common):
         self.assertIn("replace it", self.accepted(shared + "/rk").stderr)
 
     def test_umask_opens_nothing(self):
-        """The umask is the command's. The programs of the drivers would make their sockets with it."""
+        """The command keeps its umask, but no file or socket of rootlesskit or its drivers gets it."""
         drivers = [["--net=none", "--port-driver=builtin"]]
         if not self.world.tun_error and shutil.which("slirp4netns"):
             drivers.append(["--net=slirp4netns", "--disable-host-loopback", "--port-driver=slirp4netns"])
@@ -363,7 +365,7 @@ class Neighbour(Common):
 
 @rkit.ours("leaves files behind")
 class NoSpace(Common):
-    """A full filesystem is named, and nothing stays on it."""
+    """The error says that the file system is full, and nothing stays on it."""
 
     def attempt(self, options, *args):
         base = self.mkdir("full")
@@ -419,11 +421,11 @@ class NoSpace(Common):
             with open(trace, errors="replace") as f:
                 hit = "(INJECTED)" in f.read()
             with self.subTest(number):
-                if "cannot remove" in err:  # to list or to leave it is no matter of quotas
+                if "cannot remove" in err:  # the fault hit the clean-up, which never fails for a quota
                     os.rmdir(path)
                 self.assertNothingLeft()
                 check_log(err)
-                if out:  # LeakSanitizer, which does not work under strace, makes its own exit codes
+                if out:  # the exit code may be that of LeakSanitizer, which does not work under strace
                     self.assertEqual(out, "RAN\n")
                 else:
                     self.assertNotEqual(proc.returncode, 0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""GET /v1/stats and `rootlessctl stats`: what is counted, and that it is true."""
+"""GET /v1/stats and `rootlessctl stats`: the counters are there and right."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 import rkit
 from rkit import net
-from rkit.launch import popen, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
 from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
 from rkit.ports import PortTestCase, both_backends, builtin
 
@@ -62,7 +62,7 @@ class Counters(PortTestCase):
         self.assertEqual(self.stats()["total"]["tcp"]["refused"] - before, 3)
 
     def test_unreachable(self):
-        """There is no route to that address in the namespace."""
+        """A connection to an address without a route in the namespace is counted as unreachable."""
         number = self.rk.add(18082, 80, child_ip="192.0.2.77")
         before = self.stats()["total"]["tcp"]["unreachable"]
         try:
@@ -98,7 +98,7 @@ class Counters(PortTestCase):
                 self.assertEqual(value, sum(w[group][name] for w in stats["workers"]), name)
 
     def test_a_new_port_starts_from_nothing(self):
-        """It takes over the place of one that was removed."""
+        """A new port gets the slot of a removed one, but not its counters."""
         with TcpServer(echo, netns=self.ns):
             number = self.rk.add(18080, 80)
             self.exchange(18080, 1000).close()
@@ -162,7 +162,7 @@ class Ctl(rkit.RkTestCase):
             for _ in range(3):
                 self.assertEqual(json.loads(watch.stdout.readline())["ports"][0]["id"], 1)
             rk.stop()
-            self.assertEqual(watch.wait(20), 1)
+            self.assertEqual(watch.wait(DEADLINE_S), 1)
             watch.stdout.close()
 
     def test_rates(self):

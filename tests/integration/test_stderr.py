@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A standard error that nobody reads: everything goes on, and what was lost is counted."""
+"""A standard error that nobody reads: everything goes on, and lines that are lost are counted."""
 
 import fcntl
 import os
@@ -19,7 +19,8 @@ PORTS = ("--net=none", "--port-driver=builtin", "--debug")
 
 
 def fill(fd):
-    """Until not a byte more goes in. Not by O_NONBLOCK on fd itself, which others share."""
+    """Fills a pipe until not a byte more goes in. O_NONBLOCK is set on a descriptor of its own, since others
+    share fd's flags."""
     mine = os.open("/proc/self/fd/%d" % fd, os.O_WRONLY | os.O_NONBLOCK)
     for size in (4096, 1):
         try:
@@ -41,13 +42,13 @@ def read_until(fd, word):
     return b"".join(seen)
 
 
-@rkit.ours("waits for whoever reads")
+@rkit.ours("waits until somebody reads")
 class Stuck(rkit.RkTestCase):
     def roles(self, rk, role):
         return [pid for pid in processes_of(rk.pid) if role_of(pid) == role]
 
     def check_lives(self, rk):
-        """API, ports, restarts, signals."""
+        """The API, ports and restarts of its processes work."""
         rk.ready()
         for _ in range(10):
             rk.remove(rk.add(18080, 80))
@@ -56,7 +57,7 @@ class Stuck(rkit.RkTestCase):
         rk.remove(rk.add(18080, 80))
 
     def restart(self, rk, role):
-        """Something that the parent logs."""
+        """Kills a process, which the parent logs, and waits for the next one."""
         (pid,) = wait_for(role, lambda: self.roles(rk, role))
         os.kill(pid, signal.SIGKILL)
         wait_for("another " + role, lambda: set(self.roles(rk, role)) - {pid})

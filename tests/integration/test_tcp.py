@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""TCP through published ports: payload, both directions, ends of every kind, addresses."""
+"""TCP through published ports: payload in both directions, every kind of end, addresses."""
 
 import fcntl
 import select
@@ -76,7 +76,7 @@ class Payload(PortTestCase):
         self.both_ways(1, 50_000_000)
 
     def test_small_messages_come_at_once(self):
-        """Nothing holds a message back to join it with the next."""
+        """No small message is held back to be joined with the next one."""
         with TcpServer(echo, netns=self.ns):
             client = net.connect("127.0.0.1", 18080)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -88,12 +88,13 @@ class Payload(PortTestCase):
                 self.assertEqual(receive_exactly(client, len(message)), message)
                 times.append(time.monotonic() - start)
             client.close()
-            # A 40 ms delayed acknowledgement or a 200 ms cork would show in the median.
-            self.assertLess(sorted(times)[100], 0.02)
+            # Each message would wait for a delayed acknowledgement (40 ms) or for the end of a cork (200 ms).
+            # On a slow machine many take that long, but not the fastest quarter.
+            self.assertLess(sorted(times)[50], 0.035)
 
 
 class OneGibibyte(PortTestCase):
-    """With the back end that is chosen by itself."""
+    """A gibibyte, with the back end that is chosen by default."""
 
     both_ways = Payload.both_ways
 
@@ -158,13 +159,14 @@ class Ends(PortTestCase):
 
     @rkit.ours("has no statistics")
     def test_answer_before_the_request_was_read_reaches_a_slow_client(self):
-        """The server's reset comes after all of its answer, and so must ours."""
+        """The server resets the connection after its answer, and so must we, after the whole answer."""
         size = 400_000
 
         def serve(conn, _):
             conn.recv(1)
             send_payload(conn, size)
-            # Its own kernel is to have nothing of it when it resets: the request is unread.
+            # When the server closes, its kernel must have sent everything. The close is a reset, since the
+            # request is unread.
             wait_for("the answer to leave", lambda: unsent(conn) == 0)
             conn.close()
         with TcpServer(serve, netns=self.ns):
@@ -181,7 +183,7 @@ class Ends(PortTestCase):
 
     @rkit.ours("has no statistics")
     def test_refused_server_is_asked_again(self):
-        """It may not listen yet: RootlessKit tries ten times, too."""
+        """A server that refuses may not listen yet, so it is tried ten times, as RootlessKit does."""
         before = {name: self.tcp(name) for name in ("retried", "refused")}
         with net.connect("127.0.0.1", 18080) as client:
             client.sendall(b"x")
@@ -192,7 +194,8 @@ class Ends(PortTestCase):
 
     @rkit.ours("has no statistics")
     def test_clients_that_go_while_the_server_hangs(self):
-        """Their flows end at once, not when the namespace has given up."""
+        """The flows of clients that reset while the server does not answer end at once, and not only when the
+        connection in the namespace times out."""
         def full():
             s = socket.socket()
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -203,9 +206,8 @@ class Ends(PortTestCase):
             clients = [net.connect("127.0.0.1", 18080) for _ in range(20)]
             wait_for("flows", lambda: self.tcp("flows") == 20)
             for c in clients:
-                c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                c.close()
-            wait_for("the flows to end", lambda: self.tcp("flows") == 0, deadline_s=20)
+                reset(c)
+            wait_for("the flows to end", lambda: self.tcp("flows") == 0)
 
     @rkit.ours("1.1.0 forwards an abort as an end")
     def test_reset_by_the_client_reaches_the_server(self):
@@ -235,7 +237,7 @@ class Ends(PortTestCase):
 
     @rkit.ours("1.1.0 forwards an abort as an end")
     def test_reset_after_a_half_close(self):
-        """In each direction: one side has ended, then the other aborts."""
+        """After one side has ended its stream, a reset by the other side arrives. In both directions."""
         def serve(conn, _):
             conn.shutdown(socket.SHUT_WR)
             try:
@@ -267,7 +269,7 @@ class Ends(PortTestCase):
             self.assertEqual(client.recv(1), b"")
             client.close()
             return
-        with self.assertRaises(ConnectionResetError):  # by connect() already, or by recv()
+        with self.assertRaises(ConnectionResetError):  # from connect() or recv()
             with net.connect("127.0.0.1", 18081, timeout=20) as client:
                 client.recv(1)
 
@@ -320,7 +322,7 @@ class Ends(PortTestCase):
 
 @both_backends
 class Addresses(PortTestCase):
-    """Which address a port listens on, and where it leads."""
+    """The addresses on which a port listens, and to which it leads."""
 
     def fetch(self, host, port, **kw):
         client = net.connect(host, port, timeout=20, **kw)
@@ -377,7 +379,7 @@ class Addresses(PortTestCase):
             self.rk.add(18080, 80)
             self.rk.add(18081, 80, child_ip="127.0.0.2")
             self.rk.add(18082, 80, child_ip="::1")
-            self.rk.add(18083, 80, parent_ip="127.0.0.2")  # a specific one is kept
+            self.rk.add(18083, 80, parent_ip="127.0.0.2")  # leads to the same address inside
             self.rk.add(18084, 80, parent_ip="0.0.0.0")
             self.rk.add(18085, 80, parent_ip="")
             self.rk.add(18086, 80, parent_ip="::ffff:127.0.0.1", child_ip="::ffff:127.0.0.2")
@@ -410,7 +412,7 @@ class Addresses(PortTestCase):
             self.refused("192.0.2.1", 18081, netns=client)
 
     def test_first_address_of_the_host_means_loopback_inside(self):
-        """The parent address is kept, but not when it is the host's own first one."""
+        """A port on the host's first address leads to loopback, and not to the same address inside."""
         with net.neighbour(host_addresses=("192.0.2.1/24",)) as client, \
                 TcpServer(hello("loopback"), netns=self.ns):
             self.rk.add(18080, 80, parent_ip="192.0.2.1")

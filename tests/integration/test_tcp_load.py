@@ -11,6 +11,7 @@ import unittest
 
 import rkit
 from rkit import leaks, net
+from rkit.launch import wait_for
 from rkit.peers import (TcpServer, background, echo, payload_hash, receive, receive_exactly,
                         send_payload)
 from rkit.ports import PortTestCase, both_backends
@@ -20,7 +21,7 @@ MANY = 1000
 
 @contextlib.contextmanager
 def descriptors(count):
-    """Lets the test itself have as many, where the administrator does: a login has 1,024 at first."""
+    """Lets the test itself open this many descriptors, up to the hard limit. A login often has 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count:
         raise unittest.SkipTest("the machine gives a process %d descriptors (ulimit -Hn), "
@@ -33,7 +34,8 @@ def descriptors(count):
 
 
 def in_loop(server_sock, client_job, count):
-    """Runs an echo server on server_sock and count client_jobs(loop, i) in one event loop."""
+    """Runs an echo server on server_sock and so many client_job(loop, ready, i) in one event loop. ready is a
+    barrier for all jobs."""
     async def serve(loop, conn):
         with conn:
             while data := await loop.sock_recv(conn, 65536):
@@ -82,13 +84,13 @@ class Many(PortTestCase):
                 await ready.wait()  # all are open now
                 return first, await exchange(loop, sock, (b"%05d" % i) * 2000)
 
-        with descriptors(2 * MANY + 100):  # both ends are in here
+        with descriptors(2 * MANY + 100):  # this process has both ends
             results = in_loop(server, client, MANY)
         server.close()
         self.assertEqual([r for r in results if r != (True, True)], [])
 
     def test_connections_in_quick_succession(self):
-        """64 at a time, 3,000 in all, each with one request."""
+        """3,000 connections with one request each, 64 at a time."""
         self.rk.add(18080, 80)
         server = net.bound(socket.SOCK_STREAM, "127.0.0.1", 80, self.ns)
 
@@ -115,7 +117,7 @@ class Backpressure(PortTestCase):
         self.rk.add(18080, 80)
 
     def blocked_after(self, sock):
-        """Sends until nothing more is taken for a second; returns the bytes."""
+        """Sends until the socket has taken nothing for a second. Returns the bytes that it took."""
         sock.setblocking(False)
         sent, last = 0, time.monotonic()
         while time.monotonic() - last < 1:
@@ -158,7 +160,7 @@ class Backpressure(PortTestCase):
             client.close()
 
     def test_slow_readers_do_not_slow_the_others(self):
-        """20 connections are stuck in each direction; another one moves as ever."""
+        """20 connections are stuck in each direction, and another one goes on."""
         stuck, stuck_done = [], []
 
         def serve(conn, _):
@@ -249,10 +251,12 @@ class Removal(PortTestCase):
             except OSError:
                 return True
 
+        moving = set()
+
         def sink(c):
             try:
                 while c.recv(1 << 20):
-                    pass
+                    moving.add(c)
             except OSError:
                 pass
             return True
@@ -261,15 +265,15 @@ class Removal(PortTestCase):
                 port = self.rk.add(18080, 80)
                 flows = [net.connect("127.0.0.1", 18080) for _ in range(8)]
                 jobs = [background(f, c) for c in flows for f in (pump, sink)]
-                time.sleep(0.2)
+                wait_for("traffic on each connection", lambda: moving >= set(flows))
                 self.rk.remove(port)
                 for job in jobs:
-                    self.assertTrue(job.result(30))
+                    self.assertTrue(job.result())
                 for c in flows:
                     c.close()
 
     def test_address_can_be_bound_at_once(self):
-        """When DELETE has answered, the port is free, for us and for anyone."""
+        """When DELETE has answered, the port is free for everybody."""
         for _ in range(20):
             port = self.rk.add(18080, 80)
             with TcpServer(echo, netns=self.ns):
@@ -279,7 +283,7 @@ class Removal(PortTestCase):
                 self.rk.remove(port)
                 c.close()
             s = socket.socket()
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed flows linger
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed flows are in TIME_WAIT
             s.bind(("127.0.0.1", 18080))
             s.listen()
             s.close()

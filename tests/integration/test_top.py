@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`rootlessctl top` on a terminal, on none, and when things change under it."""
+"""`rootlessctl top` with a terminal, without one, and when the server or the terminal changes."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """A program with a terminal of its own."""
 
     def __init__(self, words, columns=80, lines=24):
         self.master, self.slave = pty.openpty()
@@ -46,7 +46,7 @@ class Terminal:
         return self.said
 
     def screen(self):
-        """The lines of the last screen that is whole."""
+        """The lines of the last complete screen."""
         shown = self.read().split("\x1b[H")[1:]
         shown = [s for s in shown if s.endswith("\x1b[K\x1b[J") or "\x1b[K\x1b[J" in s]
         return shown[-1].split("\x1b[K\x1b[J")[0].split("\x1b[K\n") if shown else []
@@ -73,7 +73,7 @@ class Top(PortTestCase):
         return terminal
 
     def assertEnded(self, terminal, code=0):
-        """It gives the terminal back as it was."""
+        """The program has ended, and has left the terminal as it was."""
         self.assertEqual(terminal.proc.wait(DEADLINE_S), code, terminal.read())
         self.assertEqual(termios.tcgetattr(terminal.slave), terminal.before)
         self.assertEqual(terminal.read().count(ENTER), terminal.said.count(LEAVE))
@@ -92,7 +92,7 @@ class Top(PortTestCase):
         self.assertIn("50 ports", screen[0])
         self.assertTrue(all(len(line) <= 80 for line in screen), screen)
         self.assertEqual(screen[3].split()[:3], [str(first), "tcp", "127.0.0.1:18000"])
-        # The busiest is on top.
+        # The busiest port is on top.
         with TcpServer(echo, port=85, netns=self.ns), net.connect("127.0.0.1", 18005) as client:
             def busy(screen):
                 client.sendall(b"x" * 1000)
@@ -157,7 +157,7 @@ class Top(PortTestCase):
             return f.read().rsplit(")", 1)[1].split()[0]
 
     def test_no_terminal(self):
-        """One list, and an end."""
+        """Without a terminal there is one list, and the program ends."""
         first = self.publish(50)
         got = self.rk.ctl("top")
         self.assertEqual((got.returncode, got.stderr), (0, ""))
@@ -183,7 +183,7 @@ class Gone(rkit.RkTestCase):
                 top.close()
 
     def test_server_that_is_stopped(self):
-        """A signal ends the wait for its answer."""
+        """Ctrl-C ends the program while it waits for the server's answer."""
         with builtin() as rk:
             top = Terminal([self.world.path["rootlessctl"], "--socket", rk.state + "/api.sock",
                             "top"])

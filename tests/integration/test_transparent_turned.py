@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--source-ip-transparent where rules in the namespace turn connections elsewhere."""
+"""--source-ip-transparent with rules in the namespace that send connections elsewhere (DNAT)."""
 
 import contextlib
 import subprocess
@@ -27,12 +27,11 @@ while True:
 @rkit.needs("iptables", "ip6tables")
 @both_backends
 class Turned(TransparentCase):
-    """Rules of others in the namespace turn connections elsewhere (DNAT): they arrive there, and bear
-    their client's address all the same."""
+    """Connections that the command's DNAT rules send elsewhere arrive there with their client's address."""
 
     def clients_are_seen(self, times, host, port, address, payload=b""):
-        """The address each time, and the port mostly: the namespace's NAT gives a connection another one
-        while its table holds one with the same to the same server, by another of our ports."""
+        """Servers see the client's address each time, and its port mostly. The namespace's NAT changes a port
+        while another connection with the same one, by another of our ports, is in its table."""
         pairs = [seen(host, port, self.client, payload=payload) for _ in range(times)]
         self.assertEqual({(got[0], me[0]) for got, me in pairs}, {(address, address)})
         self.assertGreater(sum(got == me for got, me in pairs), times // 2, pairs)
@@ -80,7 +79,7 @@ class Turned(TransparentCase):
                     self.rk.remove(number)
 
     def test_udp(self):
-        """Without the client's address, as everywhere."""
+        """UDP comes without the client's address, as always with --source-ip-transparent."""
         self.rk.add(18053, 8080, proto="udp", parent_ip="0.0.0.0", child_ip="127.0.0.1")
         with turned(self.rk) as pid:
             proc = inside(self.rk, "nsenter", "-n", "-t", str(pid), "python3", "-c", UDP_SERVER,

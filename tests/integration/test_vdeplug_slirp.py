@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The vdeplug_slirp network (deprecated), with packages vdeplug and libvdeplug-slirp."""
+"""--net=vdeplug_slirp (deprecated), with packages vdeplug and libvdeplug-slirp."""
 
 import contextlib
 import glob
@@ -86,7 +86,7 @@ class Options(VdeplugCase):
                               "dns": ["10.0.2.3"]})
 
     def test_another_mtu(self):
-        """Not what it is made for, but the interface has it, and TCP gets through."""
+        """vdeplug_slirp itself keeps to 1,500, but the interface has the other MTU, and TCP works."""
         for mtu in (1400, 4000):
             with self.subTest(mtu), outside(), Rootlesskit(*SAFE, "--mtu=%d" % mtu) as rk:
                 self.assertIn("mtu %d " % mtu, rk.nsenter("ip", "link", "show", "tap0").stdout)
@@ -113,8 +113,8 @@ class End(networks.Ending, VdeplugCase):
                 self.assertIsNone(rk.proc.poll())
 
 
-# The second vde_plug has tap:// among its words. What the first one can do wrong is in
-# test_driver_faults.py.
+# A stand-in for vde_plug of which only the second process fails: its arguments have tap://. Failures of the
+# first one are in test_driver_faults.py.
 SECOND = 'case "$*" in *tap://*) %s;; esac\nexec /usr/bin/vde_plug "$@"'
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The vpnkit network. Debian has no VPNKit: tests/peers/vpnkit_peer.c speaks its protocol, with
-libslirp's network behind. With a real vpnkit in PATH the tests run once more."""
+"""--net=vpnkit. Debian has no VPNKit, so tests/peers/vpnkit_peer.c speaks its protocol, on top of libslirp.
+With a real vpnkit in PATH the tests run with that, too."""
 
 import os
 import shutil
@@ -150,7 +150,7 @@ class End(networks.Ending, VpnkitCase):
             self.assertNotIn("lost its network", rk.log())
 
     def test_with_a_wrapper(self):
-        """A script that does not exec the program."""
+        """vpnkit ends with rootlesskit also when a script has started it without exec."""
         with fake("vpnkit", '%s "$@"; exit' % (self.peer and "vpnkit" or REAL)) as path:
             with Rootlesskit(*self.options, "--vpnkit-binary=" + path) as rk:
                 pid = process_named("vpnkit")[0]
@@ -228,7 +228,7 @@ class Failures(VpnkitCase):
 
 if REAL:
     class Real:
-        """The same with the vpnkit that is in PATH."""
+        """The same tests with the vpnkit that is in PATH."""
 
         peer = None
         options = SAFE + ["--vpnkit-binary=" + REAL]

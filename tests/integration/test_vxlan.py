@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""An overlay network between hosts, as Usernetes has it: two network namespaces joined by a wire stand for
-two hosts. On each an ordinary user runs rootlesskit with UDP port 8472 published; VXLAN between the two
-child namespaces goes out through slirp4netns, or by the builtin network, and comes in through the UDP
-forwarder."""
+"""An overlay network between hosts, as Usernetes has it. Two network namespaces that a veth pair joins play
+the hosts. On each, an ordinary user runs rootlesskit with UDP port 8472 published. VXLAN between the two
+child namespaces goes out through slirp4netns or the network builtin, and comes in through the published
+port."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ OPTIONS = ["--disable-host-loopback", "--copy-up=/etc", "--copy-up=/run", "--pid
            "--port-driver=builtin"]
 
 
-# VXLAN (RFC 7348) without the kernel's: a tap device "vx" and a UDP socket. Arguments: the other host.
+# VXLAN (RFC 7348) in user space: a tap device "vx" and a UDP socket. The argument is the other host.
 USER_SPACE = r"""
 import fcntl, os, select, socket, struct, sys
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454ca, 2, 0x1000
@@ -49,7 +49,7 @@ while True:
 """
 
 
-# ETHTOOL_GTSO: whether an interface takes TCP in large pieces.
+# ETHTOOL_GTSO: whether an interface has TCP segmentation offload.
 SEGMENTATION = r"""
 import array, fcntl, socket, struct, sys
 value = array.array("I", [0x1e, 0])
@@ -65,7 +65,7 @@ def other(name):
 
 @contextlib.contextmanager
 def two_hosts():
-    """Namespaces host-a and host-b, with nothing but a wire between them."""
+    """Namespaces host-a and host-b, joined by a veth pair."""
     names = ["host-" + n for n in HOSTS]
     for name in names:
         sh("ip", "netns", "add", name)
@@ -83,7 +83,7 @@ def two_hosts():
 
 
 def on_host(name):
-    """Arguments for Rootlesskit: run by the ordinary user on that host."""
+    """Arguments for Rootlesskit that start it as the ordinary user on that host."""
     return {"uid": 0, "before": ["nsenter", "--net=/run/netns/host-" + name, "setpriv",
                                  "--reuid=%d" % UID, "--regid=%d" % UID, "--clear-groups"]}
 
@@ -93,7 +93,7 @@ class Nodes:
 
     @contextlib.contextmanager
     def nodes(self, *args):
-        """Both instances, with the port published as Usernetes does it, after the start."""
+        """A rootlesskit on each host. The port is published after the start, as by Usernetes."""
         with two_hosts(), contextlib.ExitStack() as stack:
             rks = {n: stack.enter_context(Rootlesskit("--net=" + self.network, *OPTIONS, *args, **on_host(n)))
                    for n in HOSTS}
@@ -110,7 +110,7 @@ class Nodes:
         self.assertEqual(got.returncode, 0, "ip %s: %s" % (" ".join(words), got.stderr))
 
     def tunnel(self, rks, *more):
-        """One VXLAN segment. Nothing is learned: what comes in comes from 127.0.0.1 here."""
+        """Makes one VXLAN segment. It does not learn addresses, since all packets come from 127.0.0.1."""
         for n, rk in rks.items():
             self.ip(rk, "link", "add", "vx", "type", "vxlan", "id", "7", "dstport", str(PORT),
                     "remote", HOSTS[other(n)], "nolearning", *more)
@@ -118,13 +118,13 @@ class Nodes:
             self.ip(rk, "addr", "add", PODS[n] + ".1/16", "dev", "vx")
 
     def flannel(self, rks):
-        """As flannel does it: a segment for the nodes, routes and neighbours without questions."""
+        """Makes what flannel makes: a segment for the nodes, with routes and neighbours that are known."""
         for n, rk in rks.items():
             self.ip(rk, "link", "add", "flannel.1", "address", MACS[n], "type", "vxlan", "id", "1",
                     "dstport", str(PORT), "nolearning")
             self.ip(rk, "link", "set", "flannel.1", "mtu", "1450", "up")
             self.ip(rk, "addr", "add", PODS[n] + ".0/32", "dev", "flannel.1")
-            self.ip(rk, "addr", "add", PODS[n] + ".1/24", "dev", "lo")  # stands for a pod
+            self.ip(rk, "addr", "add", PODS[n] + ".1/24", "dev", "lo")  # the address of a pod
             peer = other(n)
             self.ip(rk, "neigh", "add", PODS[peer] + ".0", "lladdr", MACS[peer], "dev",
                     "flannel.1")
@@ -142,7 +142,7 @@ class Nodes:
             self.assertIn("3 received", got.stdout, got.stderr)
 
     def tcp(self, rks, size=8_000_000):
-        """Payload both ways at once, in each direction of setting it up."""
+        """Connects from each host to the other, and sends payload both ways at once."""
         for n, rk in rks.items():
             host = PODS[other(n)] + ".1"
             with TcpServer(echo, host=host, netns=rks[other(n)].netns()):
@@ -167,7 +167,7 @@ class Nodes:
                     wait_for("%d bytes" % size, lambda: self.ask(c, b"x" * size) == b"x" * size)
 
     def assertForwarded(self, rks, size):
-        """So many bytes came in through the published port of each."""
+        """More than size bytes have come in through each host's published port, and none went out by it."""
         for rk in rks.values():
             port = rk.api("GET", "/v1/stats")[1]["ports"][0]
             self.assertGreater(port["bytesIn"], size, port)
@@ -207,7 +207,7 @@ class Nodes:
     @rkit.needs("tun")
     @rkit.ours("has no counters")
     def test_without_the_kernels_vxlan(self):
-        """So that this is tried on every machine."""
+        """The same in user space, for machines whose kernel has no VXLAN."""
         with self.nodes() as rks, contextlib.ExitStack() as stack:
             for n, rk in rks.items():
                 job = popen(["nsenter", "-U", "--preserve-credentials", "-n", "-m", "-t",
@@ -230,12 +230,12 @@ class Vxlan(Nodes, rkit.RkTestCase):
 
 @rkit.ours("has no --net=builtin")
 class VxlanByBuiltin(Nodes, rkit.RkTestCase):
-    """Here no network card follows that would fill in the checksums of what a tunnel carries."""
+    """The network builtin has no network card that would fill in the checksums of packets in a tunnel."""
 
     network = "builtin"
 
     def test_a_tunnel_with_a_checksum_of_its_own(self):
-        """Which is complete where that of what it carries is not."""
+        """The outer packet has a checksum (udpcsum), while the inner one's may still have to be filled in."""
         with self.nodes() as rks:
             self.tunnel(rks, "udpcsum")
             self.ping(rks)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--net=builtin: what goes out, and what is refused, against a world of namespaces."""
+"""--net=builtin: connections and datagrams on the way out, and what is refused."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ class TestTcp(NetBuiltinCase):
                 self.assertEqual(got, (size, payload_hash(size)))
 
     def test_half_close(self):
-        """What is sent after the other side's end arrives, either way round."""
+        """A side that has ended its stream still receives."""
         def late(conn, _address):
             got = receive(conn)
             conn.sendall(b"after the end")
@@ -89,7 +89,7 @@ class TestTcp(NetBuiltinCase):
                           (kind, host))
 
     def test_no_answer(self):
-        """A server that says nothing: the client waits, and is not told that it is there."""
+        """When nobody answers outside, the client waits: it is neither connected nor refused."""
         sh("ip", "netns", "exec", os.path.basename(self.server), "ip", "route", "add", "blackhole",
            "198.51.100.9")
         try:
@@ -108,7 +108,7 @@ class TestTcp(NetBuiltinCase):
             self.assertEqual(s.recv(100), b"still there")
 
     def test_many(self):
-        """Flows at a time, each with its own answer."""
+        """Many flows at once, each with its own answer."""
         n, socks = 500, []
         try:
             for i in range(n):
@@ -160,7 +160,7 @@ class TestUdp(NetBuiltinCase):
                         self.assertEqual(self.ask(s, data), data)
 
     def test_one_mapping_for_all_servers(self):
-        """RFC 4787: the same inside address and port is the same outside, whatever it writes to."""
+        """An address and port inside has the same port outside for all servers (RFC 4787)."""
         seen = {}
 
         def remember(data, address):
@@ -231,8 +231,8 @@ class TestUdp(NetBuiltinCase):
 
 
 class TestHolePunching(NetBuiltinCase):
-    """STUN and what follows it (RFC 8489, RFC 5128): two commands, each behind a router of its own,
-    learn from a server how they are seen, and then write to each other."""
+    """STUN and hole punching (RFC 8489, RFC 5128): two commands, each behind its own router, learn from a
+    server which address and port they have outside, and then send to each other."""
 
     def socket_in(self, inside):
         s = net.in_netns(inside.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -250,8 +250,8 @@ class TestHolePunching(NetBuiltinCase):
         raise AssertionError("the server does not answer")
 
     def hears(self, s, other, word, peer, own):
-        """Whether the other's word arrives, from the address that it is known by. What was sent before the
-        other had written is lost, and so it is sent once more."""
+        """Sends own to the other until its word arrives. Returns whether that came from peer. Datagrams that
+        come before the receiver has sent one are dropped, so they are sent again."""
         for _ in range(40):
             s.sendto(own, other)
             with contextlib.suppress(TimeoutError):
@@ -316,7 +316,7 @@ for _ in range(3):
 
 
 class TestNoHostLoopback(NetBuiltinCase):
-    """--disable-host-loopback: by no path."""
+    """--disable-host-loopback: no path leads to the host's loopback addresses."""
 
     args = ("--ipv6", "--disable-host-loopback")
 
@@ -337,21 +337,21 @@ class TestNoHostLoopback(NetBuiltinCase):
         self.assertEqual(got, [])
 
     def test_raw_destinations(self):
-        """Frames that no socket would send: loopback, this network, all of it."""
+        """Frames to addresses that no socket would send to: loopback, this network, broadcast, multicast."""
         self.rk.nsenter("ping", "-c1", "-W5", GATEWAY4)  # the neighbour's address is known then
         with TcpServer(lambda conn, address: None, port=8024, host="0.0.0.0") as server:
             for destination in "127.0.0.1", "0.0.0.0", "127.8.8.8", GATEWAY4, "255.255.255.255", \
                     "224.0.0.1":
                 got = self.rk.nsenter("python3", "-c", RAW_SYN, destination, "8024")
                 self.assertEqual(got.returncode, 0, got.stderr)
-            with self.inside.connect(SERVER4, 80) as s:  # what came before has been dealt with
+            with self.inside.connect(SERVER4, 80) as s:  # after this, the frames have been dealt with, too
                 s.sendall(b"x")
                 s.recv(1)
             self.assertEqual(server.jobs, [])
 
 
 class TestEgress(NetBuiltinCase):
-    """Rules decide, and the longest prefix of them."""
+    """--egress-allow and --egress-deny: of several rules the one with the longest prefix decides."""
 
     args = ("--ipv6", "--egress-deny=192.0.2.0/24:80", "--egress-allow=192.0.2.100:8030",
             "--egress-deny=0.0.0.0/0", "--egress-deny=[2001:db8::100]:80")
@@ -378,7 +378,7 @@ class TestEgress(NetBuiltinCase):
 
 
 class TestDeath(NetBuiltinCase):
-    """The data plane or a broker dies: connections that come after it work, and nothing is left."""
+    """The data plane or a broker dies: later connections work, and no descriptor is left."""
 
     ROUNDS = int(os.environ.get("WAY_OUT_ROUNDS", "12"))
 
@@ -444,7 +444,7 @@ class TestDeath(NetBuiltinCase):
 
 
 class TestContainers(NetBuiltinCase):
-    """Whoever is behind a bridge in the namespace has its own address on the way to the router."""
+    """A container behind a bridge in the namespace reaches the router with its own address."""
 
     args = ("--ipv6", "--port-driver=builtin")
 
@@ -456,7 +456,7 @@ class TestContainers(NetBuiltinCase):
                     self.assertEqual(s.recv(100), b"question")
                 with self.assertRaises(ConnectionRefusedError):
                     net.connect(host, 81, netns=netns)
-            # The router makes a route to the container, but no way from it to the gateway's host.
+            # The gateway leads to the host's loopback address for containers, too.
             with TcpServer(hello("loopback"), port=8020):
                 with net.connect(GATEWAY4, 8020, netns=netns) as s:
                     self.assertEqual(s.recv(100), b"loopback")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--net=builtin: whoever floods the way out leaves published ports and the host's own ports alone."""
+"""--net=builtin: a flood on the way out does not harm published ports, and leaves the host enough ports."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ from rkit.steady import Probe, Servers, go_first
 from rkit.wayout import SERVER4, NetBuiltinCase
 from rkit.world import sh
 
-# Of the data plane, for figures on a busy machine; wants root. It waits for nobody then.
+# The data plane's nice value, for measurements on a busy machine as root: it does not wait for others then.
 NICE = int(os.environ.get("RINGKIT_HOSTILE_NICE", "0"))
 BLACKHOLE = "198.51.100.9"
 
-# Run by root of the namespace: as fast as it goes.
+# A program for root of the namespace, which sends as fast as it can.
 FLOOD = """
 import random, socket, struct, sys
 kind, to = sys.argv[1], sys.argv[2]
@@ -54,7 +54,7 @@ else:
 
 
 def ephemeral_ports():
-    """How many of those that the kernel gives to connections are taken, and how many there are."""
+    """How many of the ports that the kernel gives to connections are in use, and how many there are."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
         first, last = (int(n) for n in f.read().split())
     taken = set()
@@ -63,7 +63,7 @@ def ephemeral_ports():
             next(f)
             for line in f:
                 words = line.split()
-                # TIME_WAIT is what any client of the host leaves, too.
+                # Ports in TIME_WAIT (06) do not count: any client of the host leaves such, too.
                 if words[3] != "06":
                     taken.add((name[:3], int(words[1].rpartition(":")[2], 16)))
     counts = [sum(1 for kind, port in taken if kind == k and first <= port <= last)
@@ -85,8 +85,8 @@ class TestFloods(NetBuiltinCase):
         cls.rk.add(8053, 53, proto="udp")
 
     def measure(self, kind):
-        """Requests through the published ports, none of which is lost; prints how long they took, and for
-        how long who waited for a CPU in the slowest."""
+        """Makes requests through the published ports, none of which may be lost. Prints how long they took,
+        and for the slowest how long each process waited for a CPU."""
         plane = next(p for p in processes_of(self.rk.pid) if role_of(p) == "dataplane")
         requests = []
         with Probe("%s.%s" % (self.rk.log_path, kind), 8080, 8053) as probe:
@@ -128,7 +128,7 @@ class TestFloods(NetBuiltinCase):
 
     def test_syn(self):
         self.flood("syn", BLACKHOLE, "tcpSyns")
-        # Those who want to go out can, while the rest of it still waits.
+        # A new connection works, while the flood's still wait.
         with self.inside.connect(SERVER4, 80) as s:
             s.sendall(b"question")
             self.assertEqual(s.recv(100), b"question")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--net=builtin: ten thousand at once, TCP connections and UDP mappings."""
+"""--net=builtin: ten thousand TCP connections at once, and as many UDP mappings."""
 
 import contextlib
 import os
@@ -17,14 +17,16 @@ from rkit.wayout import SERVER4, NetBuiltinCase
 
 N = 10000
 
-# Half of the data plane's descriptors are for the way out, two a connection and one a mapping, of which
-# no more than a quarter of that may be; and no worker gets exactly its share.
+# Half of the data plane's descriptors are for the way out. A connection takes two, a mapping one, and
+# mappings may use no more than a quarter. These divisors leave some room, since the workers do not get
+# exactly equal shares.
 LIMIT = 131072
 LIMIT_A_CONNECTION, LIMIT_A_MAPPING = 6, 13
 
 
 def raise_limit():
-    """The limit there was, and the one there is now: a hard one only root of the machine can raise."""
+    """Raises the limit of descriptors to LIMIT, which only the machine's root can do when the hard limit is
+    lower. Returns the old limits and the new one."""
     old = resource.getrlimit(resource.RLIMIT_NOFILE)
     new = LIMIT if old[1] < LIMIT else old[1]
     with contextlib.suppress(ValueError, PermissionError):
@@ -35,7 +37,7 @@ def raise_limit():
 
 
 class TestTenThousand(NetBuiltinCase):
-    """Ten thousand, or as many as the limit of descriptors allows where it cannot be raised."""
+    """N of each, or as many as the limit of descriptors allows."""
 
     @classmethod
     def setUpClass(cls):
@@ -55,7 +57,7 @@ class TestTenThousand(NetBuiltinCase):
         return self.rk.api("GET", "/v1/stats")[1]["total"]["outward"][name]
 
     def serve(self, listening, stop):
-        """Echoes with one thread."""
+        """An echo server for all connections, in one thread."""
         poll = select.epoll()
         poll.register(listening, select.EPOLLIN)
         socks = {}
@@ -78,7 +80,7 @@ class TestTenThousand(NetBuiltinCase):
             c.close()
 
     def exchange(self, socks, text):
-        """All have sent before the first one reads."""
+        """All sockets send before the first one receives."""
         for i, s in enumerate(socks):
             s.sendall(text % i)
         for i, s in enumerate(socks):
@@ -111,7 +113,7 @@ class TestTenThousand(NetBuiltinCase):
         return len(os.listdir("/proc/%d/fd" % pid))
 
     def serve_udp(self, sock, stop):
-        """Says to each where it comes from."""
+        """Tells each client its port."""
         sock.settimeout(0.2)
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
@@ -119,7 +121,7 @@ class TestTenThousand(NetBuiltinCase):
                 sock.sendto(b"%s %d" % (data, address[1]), address)
 
     def ask(self, s, text):
-        """The port outside. What has been asked may have been lost where the machine is busy."""
+        """The socket's port outside. A busy machine may have lost the question, so it is sent again."""
         s.settimeout(1)
         for _ in range(DEADLINE_S):
             with contextlib.suppress(TimeoutError):
@@ -131,7 +133,7 @@ class TestTenThousand(NetBuiltinCase):
         self.fail("no answer")
 
     def test_udp(self):
-        """Each has a mapping of its own, and keeps it."""
+        """Each socket has a mapping of its own, and keeps it."""
         stop = threading.Event()
         with net.bound(socket.SOCK_DGRAM, "0.0.0.0", 8051, self.server) as sock:
             job = background(self.serve_udp, sock, stop)
@@ -139,14 +141,14 @@ class TestTenThousand(NetBuiltinCase):
                 socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(self.mappings)])
             try:
                 ports = []
-                for first in range(0, self.mappings, 20):  # no more than buffers take
+                for first in range(0, self.mappings, 20):  # as many at once as fit into buffers
                     some = list(enumerate(socks))[first:first + 20]
                     for i, s in some:
                         s.connect((SERVER4, 8051))
                         s.send(b"%d" % i)
                     ports += [self.ask(s, b"%d" % i) for i, s in some]
                 if self.outward("udpExpired"):
-                    self.skipTest("the machine takes longer than a mapping without datagrams lives")
+                    self.skipTest("the machine is so slow that idle mappings have expired meanwhile")
                 self.assertEqual(len(set(ports)), self.mappings)
                 self.assertGreaterEqual(self.outward("udpFlows"), self.mappings)
                 self.assertEqual(self.outward("udpEvicted"), 0)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""--net=builtin: programs as people use them, HTTP/3, curl, and pulls as of an image."""
+"""--net=builtin with programs that people use: HTTP/3, curl, and downloads as of an image."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from rkit.peers import TcpServer, background, payload_hash, receive, send_payloa
 from rkit.wayout import SERVER4, NetBuiltinCase
 from rkit.world import UID
 
-# For HTTP/3, which there is not without. Made for this test; nobody trusts it.
+# HTTP/3 needs a key and a certificate. These were made for this test, and nobody trusts them.
 KEY = """-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg3ssTLYQPRR0DzYUM
 k3XzPEKHeb3vlpVi96i4ZIfv9/ihRANCAAQjjnxkZh88pMYmF4MccSv5P/kLQW/n
@@ -55,7 +55,7 @@ class TestPrograms(NetBuiltinCase):
 
     @contextlib.contextmanager
     def serve(self, *argv):
-        """A program outside."""
+        """Runs a server outside."""
         job = popen(["nsenter", "--net=" + self.server, *argv], uid=0, stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL)
         try:
@@ -92,7 +92,7 @@ class TestPrograms(NetBuiltinCase):
             wait_for("the file", fetch)
 
     def test_pull(self):
-        """Layers of an image: several large ones at once, each whole."""
+        """Several large layers of an image are downloaded at once, and each arrives whole."""
         size, layers = 128 << 20, 4
         with TcpServer(lambda conn, _: send_payload(conn, size), port=8071, host="0.0.0.0",
                        netns=self.server):
