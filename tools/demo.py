@@ -22,7 +22,7 @@ PAYLOAD_BYTES = 64 << 20
 DATAGRAMS = 200
 TIMEOUT_S = 120
 
-# Local addresses only: a proxy of the environment has no part in this.
+# A proxy that the environment names is not used, since all addresses are local.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -90,7 +90,7 @@ def payload(url):
 
 
 def udp(host, port):
-    """Every datagram gets five attempts: UDP may lose one on a busy machine."""
+    """Sends each datagram up to five times, since UDP may lose one on a busy machine."""
     sent = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.connect((host, int(port)))
@@ -103,7 +103,7 @@ def udp(host, port):
                 try:
                     answer = s.recv(65535)
                     while answer != data[::-1]:
-                        answer = s.recv(65535)  # a late answer to an attempt before
+                        answer = s.recv(65535)  # the first was a late answer to an earlier attempt
                     break
                 except OSError:
                     continue
@@ -114,7 +114,7 @@ def udp(host, port):
 
 
 def closed(proto, host, port):
-    """Polls for a while: a removed port is gone at once, but this need not depend on it."""
+    """Waits until the port is closed. A removed port is closed at once, but this does not rely on that."""
     kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
     end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2034 # what is set here is used there
+# shellcheck shell=bash disable=SC2034 # the variables are used in other files
 # What tools/quickstart, tools/check and .ci/run share: Debian packages, the build directory, the
 # build. To be sourced; sets `source_dir`.
 
 source_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
-# To compile. A dependency added to meson.build is added here, too.
+# Packages to compile. Add a new dependency of meson.build here, too.
 packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
 	liburing-dev libseccomp-dev libmicrohttpd-dev libjansson-dev libmnl-dev libcap-ng-dev
 	libhttp-parser-dev uthash-dev libcmocka-dev)
-# http-parser's successor takes its place after Debian 13. Neither sid nor testing need have a number.
+# After Debian 13, http-parser's successor llhttp takes its place. sid and testing may have no version number.
 # shellcheck source=/dev/null
 if [ -r /etc/os-release ] && (. /etc/os-release && [ "$ID" = debian ] && [ "${VERSION_ID:-14}" -ge 14 ]); then
 	packages_build=("${packages_build[@]/libhttp-parser-dev/libllhttp-dev}")
 fi
-# To run: newuidmap, setpriv.
+# Packages to run: newuidmap, setpriv.
 packages_run=(uidmap util-linux)
-# For networks that are not --net=none.
+# For the network that tools/quickstart uses.
 packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
 	socat runc rootlesskit systemd iptables libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
 	libvdeplug-slirp acl nftables ngtcp2-client ngtcp2-server)
 
-# To build the Debian packages, and to look at them in CI.
+# Packages to build the Debian packages, and to test those in CI.
 packages_package=(build-essential debhelper dh-apparmor)
 packages_package_test=(lintian apparmor libcap2-bin man-db systemd bash-completion zsh fish)
 
@@ -36,7 +36,7 @@ die() {
 	exit 1
 }
 
-# Prints those of the packages that are not installed, on one line.
+# Prints the packages that are not installed, on one line.
 packages_missing() {
 	local name missing=()
 
@@ -47,14 +47,14 @@ packages_missing() {
 	printf '%s' "${missing[*]}"
 }
 
-# Prints what decides the outcome of a configuration: the versions of the packages that meson looks for.
+# Prints the versions of the packages that meson looks for, which decide the result of a configuration.
 packages_state() {
 	command -v dpkg-query >/dev/null || return 0
 	dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' "${packages_build[@]}" \
 		"${packages_test[@]}" 2>/dev/null | grep '^.i' | sort
 }
 
-# apt-get as root; without root and sudo it fails and says what root would have to do.
+# Runs apt-get as root. Without root or sudo it fails, and says what root would have to do.
 packages_apt() {
 	local sudo=()
 
@@ -64,7 +64,7 @@ packages_apt() {
 			return 1
 		fi
 		sudo=(sudo)
-		# Without a terminal there is nobody to type a password.
+		# Without a terminal nobody can type a password.
 		[ -t 0 ] || sudo=(sudo -n)
 	fi
 	"${sudo[@]}" apt-get -q -o DPkg::Lock::Timeout=300 update &&
@@ -72,13 +72,14 @@ packages_apt() {
 			-o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
 }
 
-# packages_install WHAT-FOR PACKAGE...: installs what is missing, and says so. Fails when it cannot.
+# packages_install WHAT-FOR PACKAGE...: installs the packages that are missing, and says so. Fails when it
+# cannot.
 packages_install() {
 	local what=$1 missing log
 	shift
 
 	if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-		say "packages to $what: this is not Debian; what the following hold must be there: $*"
+		say "packages to $what: this is not Debian; these packages' contents must be installed: $*"
 		return 0
 	fi
 	missing=$(packages_missing "$@")
@@ -99,8 +100,8 @@ packages_install() {
 	return 1
 }
 
-# Sets `build_dir`: $RINGKIT_BUILD; else build/ in the source tree; else, when somebody else owns
-# that, a directory in the user's cache.
+# Sets `build_dir`: $RINGKIT_BUILD; or build/ in the source tree; or, when somebody else owns that, a
+# directory in the user's cache.
 build_choose() {
 	if [ -n "${RINGKIT_BUILD:-}" ]; then
 		build_dir=$RINGKIT_BUILD
@@ -115,8 +116,8 @@ build_choose() {
 	elif mkdir "$build_dir" 2>/dev/null; then
 		return
 	fi
-	# The path of the tree is part of the name: two trees must not share a build directory.
-	# Never in /tmp under a name that others can guess: what is in it is run.
+	# The name depends on the path of the tree, since two trees must not share a build directory. It is
+	# never in /tmp, where others could guess the name and put programs into it.
 	[ -n "$home" ] || home=$(getent passwd "$(id -u)" | cut -d : -f 6)
 	build_dir=${XDG_CACHE_HOME:-$home/.cache}/ringkit/build-$(
 		printf '%s' "$source_dir" | cksum | cut -d ' ' -f 1)
@@ -125,9 +126,9 @@ build_choose() {
 			"directory to build in"
 }
 
-# build_run DIR TARGETS [MESON-OPTION...]: sets DIR up if it is not, or if packages have come since, and
-# builds the targets (one word, separated by blanks; empty for all, and what the tests need). Two at
-# once wait for each other.
+# build_run DIR TARGETS [MESON-OPTION...]: builds the targets in DIR. It sets DIR up if that is new, or if
+# packages have changed since. TARGETS is one word, separated by blanks; empty: everything, and what the
+# tests need. Two runs at once wait for each other.
 build_run() {
 	local dir=$1 targets=${2:-all meson-test-prereq} setup=() status=0 tool
 	shift 2
@@ -144,7 +145,7 @@ build_run() {
 	elif ! grep -qsF "\"source\": \"$source_dir\"" "$dir/meson-info/meson-info.json"; then
 		setup=(meson setup --wipe "$@" "$dir" "$source_dir") # the tree was moved
 	elif [ "$(packages_state)" != "$(cat "$dir/.packages" 2>/dev/null)" ]; then
-		# meson remembers what it found.
+		# meson remembers which libraries it has found.
 		meson configure --clearcache "$dir" >"$dir/setup.log" 2>&1 </dev/null 9>&-
 		setup=(meson setup --reconfigure "$@" "$dir" "$source_dir")
 	fi
@@ -169,8 +170,8 @@ build_run() {
 	return "$status"
 }
 
-# tests_run BUILD-DIR [MESON-TEST-ARGUMENT...]: runs tests and prints a line for each, the failed
-# ones' output, the skipped cases with their reasons, and a total as the last line.
+# tests_run BUILD-DIR [MESON-TEST-ARGUMENT...]: runs tests. Prints a line for each, the output of failed
+# ones, the skipped cases with their reasons, and a total as the last line.
 tests_run() {
 	local dir=$1 status=0
 	shift

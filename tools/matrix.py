@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the table of networks and port drivers into README.md, from what the tests saw.
+"""Puts the table of networks and port drivers into README.md, from the results of the test matrix.
 
     RINGKIT_MATRIX=/tmp/matrix.json meson test -C build matrix
     tools/matrix.py /tmp/matrix.json            prints the table

@@ -4,12 +4,12 @@
 
     summary.py TESTLOG.json STATUS
 
-STATUS is the exit code of meson test. Prints the failed tests' output and the skipped cases, and as
-the last line "N passed, N failed, N skipped". Exits with 1 if anything failed or nothing ran.
+STATUS is the exit code of meson test. Prints the output of failed tests, the skipped cases, and as the last
+line "N passed, N failed, N skipped". Exits with 1 if anything failed or nothing ran.
 
-A test program tells its cases in one of three ways: cmocka's lines, the line of the integration
-tests ("cases: ..."), or, where there is neither, the program is one case. A program that failed
-counts at least one failed case: it may have crashed before it could tell.
+The cases of a program are cmocka's lines, or the line "cases: ..." of the integration tests. A program with
+neither is one case. A failed program counts as at least one failed case, since it may have crashed before it
+printed one.
 """
 
 import json
@@ -34,7 +34,7 @@ def cmocka_cases(text):
             said.append(line.strip())
             continue
         word, name = match.groups()
-        if word == "SKIPPED" and words.get(name) == "RUN":  # they are listed again at the end
+        if word == "SKIPPED" and words.get(name) == "RUN":  # cmocka lists skipped cases again at the end
             skips.append((name, " ".join(filter(None, said))))
         words[name] = word
         said = []
@@ -93,7 +93,7 @@ def main():
     if not tests:
         print("no test ran (meson test ended with %d)" % status)
     if status and not totals[1]:
-        totals[1] += 1  # meson itself failed: do not hide it
+        totals[1] += 1  # meson itself failed, which must not be hidden
     if skips:
         print("\nskipped:")
         for name, case, reason in skips:

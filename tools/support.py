@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of SUPPORT.md, from what was seen.
+"""Makes the tables of SUPPORT.md from the results of tests.
 
-    support.py note GUEST        after a run of tools/kernels: adds up what the tests in GUEST/share said, and
-                                 keeps it in GUEST/seen.json
-    support.py show DIRECTORY... prints the tables
+    support.py note GUEST            after a run of tools/kernels: adds up the results of the tests in
+                                     GUEST/share, and keeps them in GUEST/seen.json
+    support.py show DIRECTORY...     prints the tables
     support.py update DIRECTORY...   puts them into SUPPORT.md
 
-A DIRECTORY holds what tools/kernels kept (kernels/NAME/seen.json), or what .ci/run did (bare-RELEASE.log,
-sid.log, docker.log, lint.log): build/ and build/ci/. A row without news stays as it is in SUPPORT.md.
+A DIRECTORY has results of tools/kernels (kernels/NAME/seen.json) or of .ci/run (bare-RELEASE.log, sid.log,
+docker.log, lint.log): build/ and build/ci/. A row without new results stays as it is in SUPPORT.md.
 """
 
 import datetime
@@ -27,14 +27,15 @@ MARK = "<!-- %s: %s -->"
 TOTAL = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 
 KERNELS = ["5.10", "5.14", "5.15", "6.1", "6.8", "6.12", "6.18", "7"]
-# Kernels of distributions whose packages cannot be had here: what they lie between.
+# The distributions of each kernel. A kernel that Debian does not have was not tried. It lies between two that
+# were.
 WHOSE = {"5.10": "Debian 11", "5.14": "RHEL 9", "5.15": "Ubuntu 22.04", "6.1": "Debian 12",
          "6.8": "Ubuntu 24.04", "6.12": "Debian 13, RHEL 10, Debian 12 with backports",
          "7": "Debian sid, Ubuntu 26.04"}
 BETWEEN = {"5.14": "5.10 and 6.1", "5.15": "5.10 and 6.1", "6.8": "6.1 and 6.12"}
 BACKEND = {"5.14": "epoll", "5.15": "epoll", "6.8": "io_uring"}
 
-# Name, C library, kernel, what to find it by.
+# Name, C library, the log that has the result, and what was done.
 DISTRIBUTIONS = [
     ("Debian 12", "glibc 2.36", "bare-bookworm.log", "a fresh root: %s"),
     ("Debian 13", "glibc 2.41", "bare-trixie.log", "a fresh root: %s"),
@@ -70,7 +71,7 @@ def result(total):
 
 
 def note(guest):
-    """What each test came to when it ran last on this kernel."""
+    """Keeps the last result of each test on this kernel."""
     path = guest + "/seen.json"
     seen = {}
     if os.path.exists(path):
@@ -179,7 +180,7 @@ TABLES = {
 
 
 def old_rows(text, name):
-    """What the table has by now."""
+    """The rows that the table in SUPPORT.md has now, by their first cell."""
     rows = {}
     for line in between(text, name)[1].splitlines()[2:]:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]

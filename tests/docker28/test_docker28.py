@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rootless Docker 28 and later on our rootlesskit: dockerd publishes ports by the API itself, with its
-userland proxy and without. .ci/docker runs it in a root that has such a Docker."""
+"""Rootless Docker 28 and later on our rootlesskit. dockerd itself publishes ports by the API, with its
+userland proxy and without. .ci/docker runs these tests in a root that has such a Docker."""
 
 import gzip
 import hashlib
@@ -31,7 +31,7 @@ PORTS = ["18080:80", "18053:53/udp"]
 
 
 def who(host, port, netns=None):
-    """The address under which WHO sees us."""
+    """The address that WHO sees; None: it cannot be reached yet."""
     try:
         with net.connect(host, port, netns=netns, timeout=20) as c:
             text = c.recv(100).decode().strip().strip("[]")
@@ -80,7 +80,7 @@ class Docker28TestCase(rkit.RkTestCase):
                     send_payload(c, size)
                     return back.result()[0] == size and back.result()
             except OSError:
-                return None  # the server may take a moment
+                return None  # the server is not there yet
         self.assertEqual(wait_for("the server behind port %d" % port, exchange, step_s=0.05),
                          (size, payload_hash(size)))
 
@@ -100,7 +100,7 @@ class Docker28TestCase(rkit.RkTestCase):
 
 
 class Common:
-    """With and without the userland proxy."""
+    """Tests for both: with and without the userland proxy."""
 
     hosts, clients = ("127.0.0.1", "192.0.2.2"), (HOST4,)
 
@@ -116,10 +116,9 @@ class Common:
     def test_one_address_and_a_port_of_docker_s_choice(self):
         with self.start() as d:
             d.run("web", ["127.0.0.2:18081:80", "127.0.0.1::80"], *ECHO)
-            port = int(d.docker("port", "web", "80/tcp").stdout.split()[-1].split(":")[1])
             chosen = {int(line.rsplit(":", 1)[1])
                       for line in d.docker("port", "web", "80/tcp").stdout.split()} - {18081}
-            self.assertEqual(len(chosen), 1, port)
+            self.assertEqual(len(chosen), 1, chosen)
             self.assertEcho("127.0.0.1", chosen.pop())
             self.assertEcho("127.0.0.2", 18081)
             with self.assertRaises(ConnectionRefusedError):
@@ -153,9 +152,9 @@ class Common:
             self.assertEqual(ask("127.0.0.1", 18053), b"datagram")
 
     def test_hairpin(self):
-        """A container reaches a port of its own, or of another, by the host's address, out of the namespace
-        and in again. (By its gateway's address it does not, with any rootlesskit: these Dockers publish at
-        127.0.0.1 of the namespace.)"""
+        """A container reaches a port of its own, or of another container, by the host's address: the way goes
+        out of the namespace and in again. (The gateway's address does not work with any rootlesskit, since
+        these Dockers publish at 127.0.0.1 of the namespace.)"""
         with net.neighbour("client"), self.start() as d:
             for how in (("exec", "web"), ("run", "--rm", "bb")):
                 for to in ("TCP4:%s:18080" % HOST4, "UDP4:%s:18053" % HOST4):
@@ -166,7 +165,7 @@ class Common:
                     d.docker("rm", "-f", "web")
 
     def test_network_host(self):
-        """The command's namespace is the host's to a container: ports there are not published."""
+        """With --network=host a container is in the command's namespace, and its ports are not published."""
         with self.start() as d:
             d.run("web", [], "sh", "-c", "nc -ll -p 8088 -e cat & wait", options=["--network=host"])
             self.assertEcho("127.0.0.1", 8088, d.netns(), size=1000)
@@ -258,7 +257,7 @@ class WithoutProxy(Common, Docker28TestCase):
 
 
 class Registry:
-    """In a namespace: has one image, of one layer, under the name bb."""
+    """A registry in a namespace. It has one image, of one layer, with the name bb."""
 
     KIND = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -304,7 +303,7 @@ class Registry:
         return "sha256:" + hashlib.sha256(data).hexdigest()
 
     def blob(self, data, kind):
-        """Makes it to be had; what a manifest says of it."""
+        """Offers the data as a blob. Returns what a manifest says about it."""
         self.found["/v2/bb/blobs/" + self.digest(data)] = (data, "application/octet-stream")
         return {"mediaType": "application/vnd.docker." + kind, "size": len(data),
                 "digest": self.digest(data)}
@@ -318,8 +317,8 @@ class Registry:
 
 
 class Builtin(Common, Docker28TestCase):
-    """--net=builtin: clients from outside go straight to the container, past docker-proxy, and it
-    sees who they are. Everything else as by default."""
+    """--net=builtin: connections from outside go to the container without docker-proxy, with the client's
+    address."""
 
     network, flags = "builtin", ("--ipv6",)
     hosts, clients = (*Common.hosts, "::1"), (*Common.clients, HOST6)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of the machine to install packages on: the root file system with an overlay of ours over it,
-which ends with the test. It is no chroot: in one the kernel refuses user namespaces."""
+"""A copy of the machine to install packages on: the root file system with an overlay over it, which ends with
+the test. pivot_root(2) is used, since the kernel refuses user namespaces in a chroot."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from rkit.world import sh  # noqa: E402
 USER, UID, SUBID = "rkpkg", 20002, "400000-465535"
 INPUT = "/run/rkit/input"
 OURS = "/usr/lib/ringkit/bin"
-# What dpkg and the loader keep books in.
+# Files that dpkg, apt and the loader write at every installation.
 BOOKS = ("var/lib/dpkg/", "var/log/", "var/cache/", "var/lib/apt/", "etc/ld.so.cache", "var/backups/",
          "var/tmp/")
 
@@ -49,7 +49,7 @@ def _pivot():
 
 
 def set_up():
-    """Once for a file."""
+    """Makes the copy, with an ordinary user. Each test file calls it once."""
     if os.geteuid() != 0 or "RKIT_USERNS" in os.environ:
         raise unittest.SkipTest("only root can install packages")
     if "RK_DEBS" not in os.environ:
@@ -63,7 +63,7 @@ def set_up():
         if "path-exclude" in open("/etc/dpkg/dpkg.cfg.d/" + name).read():
             os.unlink("/etc/dpkg/dpkg.cfg.d/" + name)
     if os.path.exists("/var/lib/man-db/auto-update"):
-        os.unlink("/var/lib/man-db/auto-update")  # an index of all manual pages: seconds each time
+        os.unlink("/var/lib/man-db/auto-update")  # else each installation indexes all manual pages
     sh("ip", "link", "set", "lo", "up")
     sh("useradd", "--create-home", "--uid", str(UID), "--shell", "/bin/sh", USER)
     for path in ("/etc/subuid", "/etc/subgid"):
@@ -81,7 +81,7 @@ def deb(name):
 
 
 def root(*argv, **kw):
-    """Runs to its end; fails with what was said."""
+    """Runs a command as root until it ends, and returns what it printed. Fails when it fails."""
     got = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, **kw)
     if got.returncode:
         raise AssertionError("%s: %d\n%s%s" % (" ".join(argv), got.returncode, got.stdout, got.stderr))
@@ -89,7 +89,7 @@ def root(*argv, **kw):
 
 
 def apt(*argv):
-    """There is no net in here: what a package depends on must be there already."""
+    """Runs apt-get. There is no network, so packages that others depend on must be installed already."""
     return root("apt-get", "-qq", "-y", "--no-install-recommends", *argv)
 
 
@@ -107,7 +107,7 @@ def user(*argv, env=None, check=True):
 
 
 def changed_files():
-    """All that is not as it was on the machine, but for the books."""
+    """The files that are not as on the machine, without BOOKS."""
     upper, found = "/run/rkit/upper", set()
     for directory, _, files in os.walk(upper):
         for name in files:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The completions, in the shells they are for. (That they know every option is the unit test docs.)
-Needs RK_ROOTLESSCTL, which serves for the ids of ports that are there."""
+"""The completions, in their shells. (The unit test docs checks that they know every option.) They ask
+RK_ROOTLESSCTL for the ids of published ports."""
 
 import os
 import pty
@@ -25,12 +25,12 @@ NETWORKS = {"host", "none", "slirp4netns", "vpnkit", "lxc-user-nic", "vdeplug_sl
 
 
 def bash(line, env=None):
-    """The candidates for the last word of a line, as bash's own completion would ask for them."""
+    """The candidates for the last word of a line. They are asked for as bash does."""
     script = r"""
 . /usr/share/bash-completion/bash_completion
 . "$1/rootlesskit.bash" && . "$1/rootlessctl.bash"
 COMP_LINE=$2 COMP_POINT=${#2} COMP_TYPE=9 COMP_KEY=9
-# Words as readline splits them: = and : are words of their own.
+# readline makes = and : words of their own.
 read -ra words <<<"$(sed 's/\([=:]\)/ \1 /g' <<<"$COMP_LINE")"
 COMP_WORDS=("${words[@]}")
 [[ $COMP_LINE == *[\ =:] ]] && COMP_WORDS+=("")
@@ -54,7 +54,7 @@ def fish(line, env=None):
 
 
 def zsh(line, *expected):
-    """Types the line and Tab in an interactive zsh; returns when all that is expected has been shown."""
+    """Types the line and Tab in an interactive zsh, and waits until it has shown all that is expected."""
     rc = ("fpath=(%s $fpath); autoload -Uz compinit && compinit -u -D; PS1='<rea''dy>'; "
           "unset zle_bracketed_paste; setopt nolistbeep; LISTMAX=9999\n" % COMPLETIONS)
     pid, fd = pty.fork()
@@ -105,7 +105,7 @@ class Bash(unittest.TestCase):
         self.assertIn("nsenter", bash("rootlesskit --net none -p 127.0.0.1:80:80/tcp -- nsent"))
 
     def test_arguments_of_the_command(self):
-        """They are completed as the command's own, wherever readline has split what is before."""
+        """Words after the command are completed by its own completion, however readline splits the line."""
         for before in ("", "--net=none --pidns ", "-p 127.0.0.1:80:80/tcp ", "--copy-up=/etc -- ",
                        "-p=[::1]:80:80/tcp --net none --"):
             with self.subTest(before):
@@ -120,7 +120,7 @@ class Bash(unittest.TestCase):
 
 
 def check_ids(test, shell):
-    """The ids of the ports that are there."""
+    """The shell offers the ids of published ports."""
     w = rkit.world()
     with Rootlesskit("--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
                      "127.0.0.1:18081:80/tcp") as rk:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages, installed: beside RootlessKit, and in its place. RK_DEBS is the directory that
-they are in. The classes run in the order of their names: the later ones do without RootlessKit."""
+"""The Debian packages, installed beside RootlessKit and in its place. RK_DEBS is their directory. The classes
+run in the order of their names: RootlessKit is gone after the first one."""
 
 import os
 import pwd
@@ -35,7 +35,7 @@ class PackageTestCase(unittest.TestCase):
     maxDiff = None
 
     def assertFilesRight(self, package):
-        """Root's, writable for root alone, none set-uid; programs can be executed."""
+        """Files belong to root, only root can write to them, none is set-uid, and programs are executable."""
         for path in root("dpkg", "-L", package).split("\n"):
             if not path or os.path.islink(path):
                 continue
@@ -67,7 +67,7 @@ class Beside(PackageTestCase):
         smoke("beside")
 
     def test_version(self):
-        """Of debian/changelog and of meson.build."""
+        """debian/changelog and meson.build have the same version."""
         version = root("dpkg-query", "-W", "-f", "${Version}", "ringkit")
         self.assertIn("+ringkit.%s\n" % version.split("-")[0],
                       user(OURS + "/rootlesskit", "--version").stdout)
@@ -82,13 +82,13 @@ class Beside(PackageTestCase):
         self.assertMans()
 
     def test_dependencies_hold_what_is_loaded(self):
-        """libmicrohttpd is not in the programs' headers: dpkg-shlibdeps cannot see it."""
+        """The dependencies name libmicrohttpd, too, which dpkg-shlibdeps cannot see: it is loaded by name."""
         depends = root("dpkg-query", "-W", "-f", "${Depends}", "ringkit")
         for name in ("libmicrohttpd", "libhttp-parser2.9", "libc6", "libseccomp2", "uidmap"):
             self.assertIn(name, depends)
 
     def test_hardened(self):
-        """Position-independent, relocations read-only from the start, no executable stack."""
+        """Programs are position-independent, have read-only relocations and no executable stack."""
         for name in PROGRAMS:
             program = "%s/%s" % (OURS, name)
             self.assertIn("DYN (Position-Independent", root("readelf", "-hW", program))
@@ -99,7 +99,7 @@ class Beside(PackageTestCase):
             self.assertRegex(root("readelf", "-sW", "--dyn-syms", program), r"_chk@")
 
     def test_port_below_1024(self):
-        """As README.Debian says, with a file capability."""
+        """Ports below 1024 can be published after the setcap that README.Debian names."""
         run = ["rootlesskit", "--net=none", "--port-driver=builtin", "-p", "127.0.0.1:80:80/tcp",
                "true"]
         env = user_env(PATH=OURS + ":/usr/bin:/bin")
@@ -110,7 +110,7 @@ class Beside(PackageTestCase):
         self.assertEqual(user(*run, env=env).returncode, 0)
 
     def test_apparmor_profile(self):
-        """Debian's AppArmor does not know user namespaces; it can read the rest."""
+        """The profile can be parsed. An AppArmor without user namespaces gets it without lines about them."""
         path = "/usr/share/ringkit/apparmor/usr.lib.ringkit.bin.rootlesskit"
         text = open(path).read()
         self.assertIn("\n%s/rootlesskit flags=(unconfined) {\n  userns,\n" % OURS, text)
@@ -123,7 +123,7 @@ class Beside(PackageTestCase):
 
 
 class Instead(PackageTestCase):
-    """Also what happens to it afterwards: a newer version, the removal."""
+    """The packages in RootlessKit's place, with an upgrade and the removal."""
 
     def setUp(self):
         self.before = changed_files()
@@ -132,7 +132,7 @@ class Instead(PackageTestCase):
     def tearDown(self):
         root("dpkg", "--purge", "ringkit-rootlesskit", "ringkit")
         left = changed_files() - self.before
-        # Where RootlessKit has been, the overlay has the absence of its files.
+        # The overlay also has entries for files of RootlessKit that were removed.
         self.assertEqual({p for p in left if os.path.lexists("/" + p)}, set())
 
     def test_replaces_rootlesskit(self):
@@ -149,7 +149,7 @@ class Instead(PackageTestCase):
         smoke("instead")
 
     def test_satisfies_who_wants_rootlesskit(self):
-        """Of the version that it behaves like."""
+        """Packages can depend on rootlesskit, of the version that ringkit behaves like."""
         parts = [user("rootlesskit", "--print-semver", part).stdout.strip()
                  for part in ("major", "minor", "patch")]
         os.makedirs("/run/wants/DEBIAN")
@@ -161,7 +161,7 @@ class Instead(PackageTestCase):
         root("dpkg", "--purge", "wants")
 
     def test_upgrade_while_it_runs(self):
-        """Both packages in one go; an instance that runs goes on with the old program."""
+        """Both packages are upgraded at once. A running rootlesskit goes on with the old program."""
         for name in ("ringkit", "ringkit-rootlesskit"):
             tree = "/run/newer-" + name
             root("dpkg-deb", "-R", deb(name), tree)
@@ -185,7 +185,7 @@ class Instead(PackageTestCase):
             running.communicate("\n", timeout=40)
             self.assertEqual(running.returncode, 0)
         smoke("instead")
-        # One half alone is no installation that apt would make or leave be.
+        # apt complains when only one of the two packages has the old version.
         root("dpkg", "-i", deb("ringkit"))
         got = subprocess.run(["apt-get", "check"], capture_output=True, text=True)
         self.assertIn("ringkit-rootlesskit", got.stderr + got.stdout)

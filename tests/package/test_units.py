@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The installed units and examples in a real `systemd --user`. RK_DEBS is the directory that the
-packages are in. What the files' comments tell users to write is read from there."""
+"""The installed units and examples in a real `systemd --user`. RK_DEBS is the directory of the packages. The
+tests write the settings that the comments of the installed files tell users to write."""
 
 import os
 import re
@@ -28,7 +28,7 @@ manager = None
 
 
 def _cgroup():
-    """A cgroup that is the user's, as systemd's own system manager would have made it."""
+    """Makes a cgroup that belongs to the user, as systemd's system manager does."""
     try:
         sh("umount", "-R", "/sys/fs/cgroup", check=False)
         sh("mount", "-t", "cgroup2", "none", "/sys/fs/cgroup")
@@ -36,7 +36,7 @@ def _cgroup():
         for name in ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads"):
             os.chown(CGROUP + name, UID, UID)
     except (OSError, subprocess.CalledProcessError) as e:
-        raise unittest.SkipTest("the machine gives no cgroup2 of one's own: %s" % e)
+        raise unittest.SkipTest("the machine lets us make no cgroup: %s" % e)
 
 
 def _join():
@@ -50,7 +50,7 @@ def setUpModule():
     if not os.path.exists(SYSTEMD):
         raise unittest.SkipTest("systemd is not installed")
     apt("install", deb("ringkit"))
-    os.makedirs("/run/systemd/system")  # sd_booted(3): without it there is no user instance
+    os.makedirs("/run/systemd/system")  # sd_booted(3): a user instance does not start without it
     os.makedirs(RUNTIME)
     os.chmod(RUNTIME, 0o700)
     os.chown(RUNTIME, UID, UID)
@@ -97,7 +97,7 @@ def prop(unit, name):
 
 
 def write(path, text):
-    """A file in the user's configuration, with the directories above it."""
+    """Writes a file in the user's configuration, and makes the directories above it."""
     path = "%s/%s" % (CONFIG, path)
     installed.user("mkdir", "-p", os.path.dirname(path))
     with open(path, "w") as f:
@@ -107,7 +107,7 @@ def write(path, text):
 
 
 def settings(path):
-    """The lines RINGKIT_...=... in a file's comments."""
+    """The lines RINGKIT_...=... from a file's comments."""
     return "".join(m + "\n" for m in re.findall(r"^#\s+(RINGKIT_\w+=.*)$", open(path).read(), re.M))
 
 
@@ -129,7 +129,7 @@ class Units(unittest.TestCase):
         ctl("daemon-reload")
 
     def test_verify(self):
-        """systemd's own check has nothing to say, of warnings neither."""
+        """systemd's own check finds nothing, not even a warning."""
         write("ringkit/x.conf", "RINGKIT_COMMAND=true\n")
         got = installed.user("systemd-analyze", "--user", "--man=no", "verify", "ringkit@x.service",
                              env=ENV)
@@ -173,7 +173,7 @@ class Units(unittest.TestCase):
         self.assertEqual(prop("ringkit@missing", "Result"), "resources")
 
     def test_command_that_tells_when_it_is_ready(self):
-        """sd_notify(3) from inside, from a process that systemd sees by another number."""
+        """sd_notify(3) works from inside, although the process has another pid there."""
         code = ("import os,socket,time; time.sleep(0.3); s=socket.socket(socket.AF_UNIX,"
                 "socket.SOCK_DGRAM); s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET']);"
                 "time.sleep(1000)")
@@ -195,7 +195,8 @@ class Units(unittest.TestCase):
         self.assertEqual(prop("ringkit@web.service", "ActiveState"), "active")
 
     def test_docker_beside(self):
-        """The link that docker.conf tells to make; the unit is as dockerd-rootless-setuptool.sh does."""
+        """The link that docker.conf tells users to make works with a unit like that of
+        dockerd-rootless-setuptool.sh."""
         text = open(SHARE + "/docker.conf").read()
         write("systemd/user/docker.service",
               "[Service]\nEnvironment=PATH=/usr/bin:/sbin:/usr/sbin:/bin\nType=oneshot\n"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs tests in a guest of tools/kernels: what /mnt/what says, of those that /mnt/tests.json lists.
+"""Runs tests in a guest of tools/kernels: of the tests in /mnt/tests.json, those that /mnt/what names.
 
-Writes /share/testlog.json as `meson test` would, for tools/summary.py, and says how far it is.
+Writes /share/testlog.json as `meson test` does, for tools/summary.py, and prints its progress.
 """
 
 import concurrent.futures
@@ -13,16 +13,16 @@ import signal
 import subprocess
 import time
 
-SLOWER = 6  # than a machine, for time limits: the processor is emulated
+SLOWER = 6  # time limits are multiplied by this, since the processor is emulated
 USER = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
 RESULTS = {0: "OK", 77: "SKIP"}
 
-# What is simulated is the same on every kernel, and takes the most time.
+# The simulation gets few seeds: it takes the most time, and is the same on every kernel.
 ENVIRONMENT = {"WORKER_RUNS": "5", "RINGKIT_SLOWER": str(SLOWER)}
 
 
 def chosen():
-    """(suite, test) for each of them, in order. A word is a suite, or SUITE:NAME,NAME."""
+    """Yields (suite, test) for each test to run. A word of /mnt/what is a suite, or SUITE:NAME,NAME."""
     with open("/mnt/tests.json") as f:
         tests = json.load(f)
     with open("/mnt/what") as f:
@@ -41,7 +41,7 @@ def command(suite, test):
 
 
 def run(suite, test):
-    """The line of the log, as meson has it."""
+    """Runs a test. Returns its line of the log, as meson writes it."""
     start = time.monotonic()
     env = dict(os.environ, **ENVIRONMENT, **test["env"])
     if suite == "unit":
@@ -61,7 +61,7 @@ def run(suite, test):
 
 
 def backend():
-    """Which back end the data plane chooses here, as it says itself; empty when it does not start."""
+    """The back end that the data plane chooses here; empty: it does not start."""
     with open("/mnt/directories") as f:
         build = f.read().split()[-1]
     script = '%s/src/ctl/rootlessctl --socket "$ROOTLESSKIT_STATE_DIR/api.sock" info' % build
@@ -97,7 +97,7 @@ def main():
             f.flush()
             print("guest: %3d of %d  %-7s %-28s %6.1f s" % (
                 number, len(jobs), line["result"], line["name"], line["duration"]), flush=True)
-    # Without it the guest came to an end before its tests.
+    # Without this file, tools/kernels knows that the guest has ended before its tests.
     open("/share/finished", "w").close()
 
 
