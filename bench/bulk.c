@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bulk TCP: how many bytes a second go through, one direction or both, in one flow or many.
+ * Bulk TCP: how many bytes a second go through, in one direction or both, in one flow or many.
  *
- * A flow: the client sends a struct bulk_order; then the ordered directions run for the ordered
- * time, in chunks whose first byte says whether it is the last one. When the server has both sent
- * and received everything, it ends with a struct bulk_count. What a figure counts has therefore
- * arrived, and a byte lost or doubled on the way fails the run. No side half-closes: forwarders
- * that get that wrong can be measured, too.
+ * In each flow the client sends a struct bulk_order. Then the ordered directions run for the
+ * ordered time, in chunks whose first byte says whether a chunk is the last one. When the server
+ * has sent and received everything, it ends with a struct bulk_count. So only bytes that have
+ * arrived are counted, and a byte that is lost or doubled on the way fails the run. The flow does
+ * not depend on half-closes, so that forwarders without them can be measured, too.
  */
 #include "program.h"
 #include "util.h"
@@ -34,7 +34,7 @@ struct bulk_order {
 	uint64_t chunk_size;
 };
 
-/* Filled in by the server; carried at the very end of its stream. */
+/* The server's counts, which are the end of its stream. */
 struct bulk_count {
 	uint64_t received;
 	uint64_t sent;
@@ -45,7 +45,7 @@ struct flow {
 	struct bulk_order order;
 	uint64_t sent;
 	uint64_t received;
-	struct bulk_count server; /* of a client: what the server said at the end */
+	struct bulk_count server; /* of a client: the server's counts */
 	pthread_t thread;
 	const char *failure;
 };
@@ -79,8 +79,8 @@ static int send_for_a_while(struct flow *flow)
 	return rc;
 }
 
-/* Where in the buffer, whose first byte is number `from` of the stream, the last chunk begins;
- * len if it does not. */
+/* Returns where in the buffer the last chunk begins; len: not in this buffer. The buffer's first
+ * byte is number `from` of the stream. */
 static size_t find_last_chunk(const unsigned char *buf, size_t len, uint64_t from, size_t size)
 {
 	size_t at = (size - from % size) % size;
@@ -90,8 +90,9 @@ static size_t find_last_chunk(const unsigned char *buf, size_t len, uint64_t fro
 	return at < len ? at : len;
 }
 
-/* Receives to the end of the last chunk. What came behind it, at most *rest_len bytes, is put into
- * rest. Returns 0 or -errno; -EPIPE for an early end of stream, -EPROTO for too much behind it. */
+/* Receives until the end of the last chunk. Bytes behind it, at most *rest_len, are put into rest.
+ * Returns 0 or -errno; -EPIPE for an early end of the stream, -EPROTO for too many bytes behind it.
+ */
 static int receive_chunks(struct flow *flow, void *rest, size_t *rest_len)
 {
 	const size_t size = flow->order.chunk_size;
@@ -204,7 +205,7 @@ static void *client_send(void *arg)
 	return NULL;
 }
 
-/* Receives what was ordered, and the count. Returns what went wrong, or NULL. */
+/* Receives the ordered bytes, and the server's counts. Returns what went wrong, or NULL. */
 static const char *client_receive(struct flow *flow, pthread_t *sender)
 {
 	size_t have = 0;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Name server queries: N under way at a time, each from a socket of its own, as a resolver library
- * sends them. The server (--listen) says of every name that it does not exist, which is an answer
- * of the query's size.
+ * sends them. The server (--listen) answers that no name exists. That answer has the query's size.
  */
 #include "hist.h"
 #include "program.h"
@@ -19,7 +18,7 @@
 #include <unistd.h>
 
 #define DNS_HEADER   12
-#define DNS_SIZE     31 /* of the query for bench.example, type A */
+#define DNS_SIZE     31 /* bytes of the query for bench.example, type A */
 #define DNS_WAIT_MS  1000
 #define DNS_NXDOMAIN 3
 
@@ -68,7 +67,7 @@ static struct hist latency;
 
 static void query_send(struct query *query)
 {
-	static const uint8_t name[] = "\5bench\7example"; /* with the zero that ends it */
+	static const uint8_t name[] = "\5bench\7example"; /* its zero ends the name */
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = query};
 	uint8_t text[DNS_SIZE] = {0};
 	const size_t len = DNS_HEADER + sizeof(name) + 4;
@@ -80,13 +79,14 @@ static void query_send(struct query *query)
 	text[0] = (uint8_t)(query->id >> 8);
 	text[1] = (uint8_t)query->id;
 	text[2] = 1; /* recursion desired */
-	text[5] = 1; /* a question */
+	text[5] = 1; /* one question */
 	memcpy(text + DNS_HEADER, name, sizeof(name));
-	text[len - 3] = 1; /* of type A */
-	text[len - 1] = 1; /* of class IN */
+	text[len - 3] = 1; /* type A */
+	text[len - 1] = 1; /* class IN */
 	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, query->fd, &event))
 		die_errno("epoll_ctl");
-	/* What cannot be sent is like what is lost on the way: the time-out finds it. */
+	/* A query that cannot be sent is found by the time-out, like one that is lost on the way.
+	 */
 	(void)send(query->fd, text, len, MSG_NOSIGNAL);
 }
 
@@ -108,7 +108,7 @@ static void query_answer(struct query *query)
 	    !(buf[2] & 0x80))
 		die("the answer is not that to the query");
 	if ((buf[3] & 15) != DNS_NXDOMAIN)
-		lost++; /* a refusal by who stands between */
+		lost++; /* a forwarder on the way has refused the query */
 	else if (now <= until_ns)
 		hist_add(&latency, now - query->sent_ns);
 	query_again(query);
@@ -137,7 +137,8 @@ static void ask(void)
 			query_again(&queries[i]);
 		}
 	}
-	/* One that has waited for half of the run would be missing in the latencies. */
+	/* A query that has waited for half of the run counts as lost, since the latencies lack it.
+	 */
 	for (size_t i = 0; i < cfg.queries; i++)
 		if (queries[i].sent_ns + cfg.duration_ns / 2 < until_ns)
 			lost++;

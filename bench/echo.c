@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server of the request benchmarks: sends back what it gets, from one epoll loop.
- * With --close-after=N it closes a connection first, once N bytes went back, as an HTTP server
- * does on "Connection: close": TIME_WAIT then stays at the server and a client can open
+ * The server of the request benchmarks: one epoll loop that sends back what it receives. With
+ * --close-after=N it closes a connection after N bytes, before the client does, as an HTTP server
+ * does on "Connection: close". The server then has the socket in TIME_WAIT, and a client can open
  * connections for ever without running out of local ports.
  */
 #include "program.h"
@@ -20,7 +20,7 @@
 struct conn {
 	int fd;
 	uint64_t echoed;
-	/* What the client did not take yet; NULL while everything went out at once. */
+	/* Bytes that the client has not taken yet; NULL: there are none. */
 	char *rest;
 	size_t rest_len;
 };
@@ -43,7 +43,7 @@ static void conn_watch(struct conn *conn, int op, uint32_t events)
 		die_errno("epoll_ctl");
 }
 
-/* Returns the bytes taken, or -1 when the connection is gone. */
+/* Returns how many bytes were taken, or -1 when the connection is lost. */
 static ssize_t conn_send(struct conn *conn, const char *buf, size_t len)
 {
 	ssize_t n = send(conn->fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);

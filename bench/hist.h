@@ -5,9 +5,9 @@
 #include <stdint.h>
 
 /*
- * Latencies counted in buckets that grow with the value: each power of two is cut into 64 equal
- * parts, so that a percentile is within 1.6 % of the truth from a nanosecond to an hour, in fixed
- * memory and without a sort (the idea of HdrHistogram).
+ * Counts latencies in buckets that grow with the value: each power of two is divided into 64 equal
+ * parts. So a percentile is off by 1.6 % at most, from a nanosecond to an hour, with a fixed amount
+ * of memory and without sorting (the idea of HdrHistogram).
  */
 #define HIST_SUB_BITS 6
 #define HIST_SUB      (1u << HIST_SUB_BITS)

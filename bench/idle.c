@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Holds many idle connections to the echo server. Each one carries one byte there and back first,
- * so that both legs are known to be up. Prints its line, then holds until stdin ends.
+ * Holds many idle connections to the echo server. Each first carries one byte there and back, which
+ * shows that the forwarder has connected to the server. The program prints its line, and holds the
+ * connections until stdin ends.
  */
 #include "program.h"
 #include "util.h"
@@ -21,7 +22,8 @@ static uint16_t port = 10002;
 static size_t conns = 1000;
 static size_t sources = 1;
 
-/* From one of many addresses of loopback, as one has no more local ports than 65,535. */
+/* Connects from one of many addresses of loopback, since an address has 65,535 ports at most.
+ * Returns the descriptor or -errno. */
 static int connect_from(size_t number)
 {
 	const int on = 1;
@@ -73,7 +75,8 @@ static void run(char **words, size_t nofile)
 	if (nofile < conns + 16)
 		die("the descriptor limit does not allow %zu connections", conns);
 	start_ns = now_ns();
-	/* A forwarder that is full answers each of the rest after a timeout; ten tell enough. */
+	/* A forwarder that is full fails each further connection after a time-out: ten are enough.
+	 */
 	for (size_t i = 0; i < conns && failed < 10; i++) {
 		if (open_one(i))
 			held++;

@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 		options[i].has_arg =
 			program.settings[i].kind == SETTING_FLAG ? no_argument : required_argument;
 	}
-	/* "+": the words of a command are not ours. */
+	/* "+" ends the options at the first other word, which may begin a command with options. */
 	while ((c = getopt_long(argc, argv, "+", options, &which)) != -1) {
 		if (c != 0)
 			die("usage: %s", program.usage);

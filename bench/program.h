@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * The main() that the load programs share (program.c). A program says what can be set on its
- * command line and what it does then.
+ * The main() that the load programs share (program.c). Each program defines its options, and a
+ * function that does its work.
  */
 
 enum setting_kind { SETTING_FLAG, SETTING_TEXT, SETTING_NUMBER, SETTING_SECONDS };
@@ -17,8 +17,10 @@ enum setting_kind { SETTING_FLAG, SETTING_TEXT, SETTING_NUMBER, SETTING_SECONDS 
 struct setting {
 	const char *name; /* NULL ends the list */
 	enum setting_kind kind;
-	void *to;    /* a bool; a const char *; an unsigned number; a uint64_t of nanoseconds */
-	size_t size; /* of the number, in bytes */
+	/* The variable to set: a bool, a const char *, an unsigned number, or a uint64_t of
+	 * nanoseconds. */
+	void *to;
+	size_t size; /* of a number's variable, in bytes */
 	uint64_t min, max;
 };
 
@@ -41,10 +43,10 @@ struct setting {
 	}
 
 struct program {
-	const char *usage; /* after "usage: " */
+	const char *usage; /* is printed after "usage: " */
 	const struct setting *settings;
-	/* Does the work and prints the figures. words: what follows the options. nofile: the limit
-	 * on descriptors, which has been raised. */
+	/* Does the work and prints the figures. words: the arguments behind the options. nofile:
+	 * the limit on descriptors, which main() has raised. */
 	void (*run)(char **words, size_t nofile);
 };
 

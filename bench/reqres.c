@@ -2,9 +2,9 @@
 /*
  * Requests to the echo server: N connections, each with one request under way at a time.
  *
- * Kept connections by default; --reconnect opens one for every request and waits for the server's
- * end of stream, so that its latency is that of connect, request, reply and close. The first byte
- * of each request counts up and is checked in the reply.
+ * Connections are kept. With --reconnect each request has a connection of its own, and waits for
+ * the server's end of stream, so that the latency is that of connect, request, reply and close. The
+ * first byte of each request is a counter, which the reply must repeat.
  */
 #include "hist.h"
 #include "program.h"
@@ -54,7 +54,8 @@ static void conn_watch(struct conn *conn, int op, uint32_t events)
 		die_errno("epoll_ctl");
 }
 
-/* Returns false where the connection is still being made; asks again when it is there. */
+/* Sends a request. Returns false while the connection is still being made: call it again when the
+ * socket is writable. */
 static bool conn_request(struct conn *conn)
 {
 	ssize_t n;
@@ -65,18 +66,19 @@ static bool conn_request(struct conn *conn)
 		return false;
 	conn->serial++;
 	conn->received = 0;
-	/* At most 1 MiB to an empty socket: short only where the send buffer is smaller. */
+	/* The socket is empty, so a short send means that its buffer is smaller than the request.
+	 */
 	if (n >= 0 && (size_t)n < cfg.size)
 		die("the socket took %zd of %zu bytes; use a smaller --size", n, cfg.size);
 	if (n < 0 && !cfg.reconnect)
 		die_errno("send");
-	/* What became of a connection that cannot be sent to, the next recv() tells. */
+	/* After a failed send the next recv() returns what has become of the connection. */
 	return true;
 }
 
-/* Opens the connection and sends at once: on loopback the handshake is mostly over when connect()
- * returns, although it says that it is under way. Where it is not (the listener's backlog is full),
- * the other connections go on meanwhile. */
+/* Opens the connection and sends at once. On loopback the handshake is mostly over when connect()
+ * returns, although that returns EINPROGRESS. When the handshake takes longer, because the
+ * listener's backlog is full, the other connections go on. */
 static void conn_open(struct conn *conn)
 {
 	conn->started_ns = now_ns();
@@ -142,7 +144,7 @@ static void conn_handle(struct conn *conn)
 		return;
 	}
 	if (!conn->received && (uint8_t)buf[0] != conn->serial)
-		die("the reply is not that to the request");
+		die("the reply does not belong to the request");
 	conn->received += (size_t)n;
 	if (conn->received > cfg.size)
 		die("the reply is longer than the request");
@@ -150,8 +152,8 @@ static void conn_handle(struct conn *conn)
 		conn_done(conn);
 }
 
-/* A request without a reply for half of the run would be missing in the latencies, which would then
- * flatter: it counts with the time that it has waited, and is told apart. */
+/* Counts requests that have waited for half of the run or longer. Without them the latencies would
+ * be too good: each counts with the time that it has waited, and as stuck. */
 static void count_stuck(const struct conn *conns)
 {
 	for (size_t i = 0; i < cfg.conns; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs a command again and again and tells the wall time of each run, from before the fork to the
- * reaped child, with the CPU time of it and its descendants. The command's stdout is discarded.
- * Runs that fail are counted and left out; the benchmark fails when all do.
+ * Runs a command again and again. Prints for each run the time from before the fork until the child
+ * was reaped, and the CPU time of the child and its descendants. The command's stdout is discarded.
+ * Runs that fail are counted, but have no figures. When all fail, so does the program.
  */
 #include "program.h"
 #include "util.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * UDP datagrams at an offered rate, and what arrives of them.
+ * Sends UDP datagrams at a given rate, and counts how many arrive.
  *
- * Each datagram carries its flow, its number in the flow and the time it was handed to the kernel.
- * The receiver marks each number in a bitmap, so that a datagram delivered twice is not taken for
- * a delivered one. The sender ends with a few spaced-out "fin" datagrams; the receiver stops at
- * the first, or after a second of silence when all of them were lost.
+ * Each datagram carries its flow, its number in the flow, and the time at which the kernel got it.
+ * The receiver marks each number in a bitmap, so that a datagram that arrives twice counts once.
+ * The sender ends with a few "fin" datagrams, some time apart. The receiver stops at the first of
+ * them, or after a second without any datagram.
  */
 #include "hist.h"
 #include "program.h"
@@ -43,12 +43,12 @@ static struct {
 	const char *host;
 	uint16_t port;
 	size_t size;
-	uint64_t rate; /* datagrams a second; 0: as many as go */
+	uint64_t rate; /* datagrams a second; 0: as many as possible */
 	uint32_t flows;
 	uint32_t rcvbuf;
 	bool listens;
 	bool gso;
-	uint64_t duration_ns; /* of a receiver: how long it waits for the first datagram */
+	uint64_t duration_ns; /* of sending; a receiver waits so long for the first datagram */
 } cfg = {.host = "127.0.0.1",
 	 .port = 10005,
 	 .size = 1400,
@@ -136,7 +136,7 @@ static void receive(void)
 
 	if (!rx || !space)
 		die("out of memory");
-	/* Over net.core.rmem_max, where we are root of the namespace. */
+	/* SO_RCVBUFFORCE may exceed net.core.rmem_max, but only root may use it. */
 	if (cfg.rcvbuf &&
 	    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &cfg.rcvbuf, sizeof(cfg.rcvbuf)) &&
 	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &cfg.rcvbuf, sizeof(cfg.rcvbuf)))
@@ -168,7 +168,7 @@ struct tx {
 	uint32_t batch;
 };
 
-/* Fills the batch with the flow's next datagrams, one after the other in tx->space. */
+/* Puts the flow's next datagrams into tx->space, one behind the other. */
 static void tx_fill(struct tx *tx, uint32_t flow, uint32_t count)
 {
 	struct header head = {.magic = UDP_MAGIC, .flow = (uint16_t)flow, .sent_ns = now_ns()};
@@ -243,7 +243,7 @@ static void tx_fin(struct tx *tx)
 	const struct timespec gap = {.tv_nsec = 10 * 1000 * 1000};
 
 	for (int i = 0; i < UDP_FIN_COUNT; i++) {
-		/* The queues on the way drain first: a fin must not overtake payload. */
+		/* Queues on the way empty meanwhile, so that a fin does not overtake payload. */
 		nanosleep(&gap, NULL);
 		if (send(tx->fd[0], &fin, sizeof(fin), 0) < 0 && errno != ECONNREFUSED)
 			die_errno("send");
@@ -275,7 +275,7 @@ static void transmit(void)
 		uint64_t due = UINT64_MAX;
 
 		if (cfg.rate) {
-			/* Microseconds keep the product within 64 bits. */
+			/* With nanoseconds the product would not fit into 64 bits. */
 			due = cfg.rate * (passed_ns / 1000) / 1000000;
 			if (due <= tx.sent) {
 				nanosleep(&nap, NULL);

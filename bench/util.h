@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * What the load programs share. They are short-lived and single-purpose: a failure that makes the
- * figure worthless ends the program with a line on stderr and status 1, and prints no JSON.
+ * What the load programs share. A failure that makes the figures worthless ends a program: it
+ * prints a line on stderr and no JSON, and exits with 1.
  */
 
 #define UTIL_NSEC_PER_SEC UINT64_C(1000000000)
@@ -16,14 +16,14 @@
 _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void die_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* CLOCK_MONOTONIC, the same in all network namespaces of the machine, so that a receiver may
- * compare it with a sender's stamp. */
+/* CLOCK_MONOTONIC. It is the same in all network namespaces, so that a receiver can compare it with
+ * a sender's time. */
 uint64_t now_ns(void);
 
-/* A decimal number within [min, max]; dies naming the option otherwise. */
+/* Parses a decimal number from min to max. Dies on anything else, and names the option. */
 uint64_t parse_number(const char *option, const char *text, uint64_t min, uint64_t max);
 
-/* Seconds such as "0.6", as nanoseconds; at most an hour. */
+/* Parses seconds such as "0.6", at most an hour. Returns nanoseconds. */
 uint64_t parse_seconds(const char *option, const char *text);
 
 /* Raises the soft limit on descriptors to the hard one. Returns the limit. */
@@ -34,11 +34,12 @@ size_t nofile_raise(void);
 int net_connect(const char *host, uint16_t port, int type);
 int net_listen(const char *host, uint16_t port, int type);
 
-/* As net_connect() for a stream, but gives -errno instead of dying, and may give a socket whose
- * connection is still being made (nonblocking only). */
+/* Like net_connect(), but returns -errno instead of dying. With SOCK_NONBLOCK the connection may
+ * still be in progress. */
 int net_connect_try(const char *host, uint16_t port, int type);
 
-/* Whole buffers over a blocking stream. Return 0, or -errno; -EPIPE for an early end of stream. */
+/* Write or read a whole buffer on a blocking stream. Return 0 or -errno; -EPIPE: the stream ended
+ * early. */
 int stream_write_all(int fd, const void *buf, size_t len);
 int stream_read_all(int fd, void *buf, size_t len);
 

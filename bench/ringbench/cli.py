@@ -33,16 +33,15 @@ def _options(argv):
     parser.add_argument("--profile", action="store_true",
                         help="record where the time goes, instead of measuring")
     parser.add_argument("--build-dir", default=os.path.join(here, "..", "build"), metavar="DIR")
-    parser.add_argument("--out", metavar="DIR", help="for the results; BUILD/bench-results unless "
-                        "given")
+    parser.add_argument("--out", metavar="DIR", help="where the results go (BUILD/bench-results)")
     parser.add_argument("--only", type=_words, default=[], metavar="SCENARIO,...",
                         help="names or shell patterns; --list shows them")
     parser.add_argument("--peers", type=_words, default=[], metavar="PEER,...",
-                        help="of " + ", ".join([*PEERS, *DRIVERS]))
-    parser.add_argument("--rounds", type=int, metavar="N", help="samples of each")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of load in a sample")
+                        help="some of " + ", ".join([*PEERS, *DRIVERS]))
+    parser.add_argument("--rounds", type=int, metavar="N", help="samples of each peer")
+    parser.add_argument("--seconds", type=float, metavar="S", help="how long the load of a sample lasts")
     parser.add_argument("--variants", type=_words, default=[], metavar="V,...",
-                        help="of unpaced, bbr")
+                        help="some of unpaced, bbr")
     parser.add_argument("--peer-dir", action="append", default=[], metavar="NAME=DIR",
                         help="measure the rootlesskit, pasta or slirp4netns in DIR, or another "
                         "build of ringkit, in the same rounds: peers NAME, NAME-epoll, net-NAME")
@@ -94,13 +93,13 @@ def _binaries(build_dir):
     paths = [f"{build_dir}/src/rootlesskit", f"{build_dir}/src/ctl/rootlessctl"]
     for path in paths:
         if not os.access(path, os.X_OK):
-            raise SystemExit(f"{path} is not there: build it with `ninja -C {build_dir}`, or name "
+            raise SystemExit(f"there is no {path}: build it with `ninja -C {build_dir}`, or name "
                              "another directory")
     return paths
 
 
 def _point_at_build(build_dir):
-    """Tells the sandbox's world which binaries to copy."""
+    """Makes the sandbox copy the binaries of this build."""
     os.environ.update(zip(("RK_ROOTLESSKIT", "RK_ROOTLESSCTL"), _binaries(build_dir)))
     os.environ["RK_DOCKER_PROXY"] = f"{build_dir}/src/ctl/rootlesskit-docker-proxy"
 
@@ -115,7 +114,7 @@ def _more_peers(options, programs):
 
 
 class Files:
-    """Where the results go. They belong to the user who called, not to root."""
+    """The files with the results. They belong to the user who started the bench, also with sudo."""
 
     def __init__(self, out_dir, stem):
         self.out_dir = out_dir
@@ -129,7 +128,7 @@ class Files:
             os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
 
     def write(self, suffix, text):
-        """Replaces the file as a whole. Returns its path."""
+        """Writes the file with this suffix, or replaces it. Returns its path."""
         path = self.stem + suffix
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(text)
@@ -139,7 +138,7 @@ class Files:
 
 
 def _stem(kind):
-    """The beginning of the names of a run's files."""
+    """The common beginning of the names of a run's files."""
     return datetime.datetime.now().strftime("%Y%m%d-%H%M%S-") + kind
 
 
@@ -155,8 +154,8 @@ def _header(options, chosen, build_dir):
 def _warn(say, run):
     texts = [machine.build_warning(run["machine"]["build"])]
     if run["busy_before_percent"] > QUIET_PERCENT:
-        texts.append(f"{run['busy_before_percent']:.0f} % of this machine is busy with other "
-                     "things: the figures will be noisy")
+        texts.append(f"others use {run['busy_before_percent']:.0f} % of this machine: the figures "
+                     "will be noisy")
     run["warnings"] = [text for text in texts if text]
     for text in run["warnings"]:
         say(f"warning: {text}")
@@ -204,7 +203,7 @@ def _profile(options, chosen, host, programs, progress):
 
 
 def _failed_ours(runner):
-    """1 when a measurement of our own went wrong: a bench that cannot measure must be noticed."""
+    """The exit status: 1 if a sample of ringkit or of the direct path failed, so that somebody notices."""
     bad = [(e["scenario"], name) for e in runner.results for name, of in e["peers"].items()
            if of["failures"] and (name == "direct" or runner.peers[name].ours)]
     for key, name in bad:
@@ -222,7 +221,7 @@ def main(argv):
             print(f"{scenario.key:20} {scenario.group}: {scenario.title}")
         return 0
     _point_at_build(options.build_dir)
-    # argv[0] is this program's path; the sandbox starts it again inside.
+    # The sandbox starts this program again inside, for which it needs its path.
     sandbox.enter([os.path.realpath(argv[0]), *argv[1:]])
     host = Host()
     programs = Programs(host, options.build_dir)

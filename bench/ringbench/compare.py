@@ -44,8 +44,8 @@ def controls(run_a, run_b):
 
 
 def drift(before, after, peers, metric):
-    """How far the metric moved by itself: the median of the changes, without sign, of the peers
-    that are the same in both runs. 0.0 where there is none."""
+    """How far the metric moves by itself: the median of the changes, without sign, of peers that are
+    the same in both runs. 0.0: there is no such peer."""
     moves = []
     for peer in peers:
         old, new = _stat(before, peer, metric), _stat(after, peer, metric)
@@ -64,8 +64,8 @@ def _rows_of(before, after, peer, others):
         if not old or not new:
             continue
         moved = drift(before, after, others, metric)
-        # One sample has no spread to judge by. What the machine did to the others, it may have
-        # done to this one as well.
+        # Few samples have no spread to judge by, so their floor is doubled. The movement of unchanged
+        # peers is added, since the machine may have moved this one as far.
         few = 2 if min(old["count"], new["count"]) < 3 else 1
         relative, verdict = change(old, new, known.better, known.floor * few + moved)
         rows.append((metric, old, new, relative, verdict, moved))
@@ -73,14 +73,14 @@ def _rows_of(before, after, peer, others):
 
 
 def _lost(before, after, peer):
-    """Whether a scenario that gave figures before gives none now."""
+    """Whether a scenario that had figures before has none now."""
     old, new = before["peers"].get(peer), after["peers"].get(peer)
     return bool(old and new and old["samples"] and not new["samples"])
 
 
 def compare(run_a, run_b):
-    """(changes, regressions, compared): changes are dicts, of what is beyond the noise; compared
-    counts the figures that were looked at."""
+    """(changes, regressions, compared). changes has a dict for each change beyond the noise. compared
+    is the number of figures in both runs."""
     before = {(e["scenario"], e["variant"]): e for e in run_a["results"]}
     same = controls(run_a, run_b)
     changes, compared = [], 0

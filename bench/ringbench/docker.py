@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published ports of containers: straight to the container, or by way of docker-proxy.
+"""Published ports of containers, which lead straight to the container or through docker-proxy.
 
-No dockerd is needed: a network namespace on a bridge in rootlesskit's namespace is the container,
-and rootlesskit-docker-proxy is started as dockerd starts it up to version 27, one process after the
-other, each waited for; or the API is asked, rules are added and docker-proxy is started as by
-version 28.
+No dockerd is needed: a network namespace on a bridge in rootlesskit's namespace plays the container.
+rootlesskit-docker-proxy is started as dockerd does it up to version 27: one process after the other,
+and each must be ready before the next one starts. Or the API gets a request, rules are added and
+docker-proxy is started, as version 28 does it.
 """
 
 import json
@@ -21,7 +21,7 @@ from .scenarios import Bulk, Requests, Scenario, instance
 
 GROUP = "Docker"
 CONTAINER = "172.31.0.2"
-# In rootlesskit's namespace; $1 is a process of the container.
+# Runs in rootlesskit's namespace. $1 is a process of the container.
 _BRIDGE = """set -e
 ip link set lo up
 ip link add br0 type bridge
@@ -36,9 +36,9 @@ ip addr add {CONTAINER}/16 dev eth0
 ip link set eth0 up
 ip route add default via 172.31.0.1
 """
-# dockerd's part: starts a proxy for each line that asks for one, waits for its verdict on the
-# descriptor 3 that it gave it, and ends those that it is told to end. One process for all, so that no
-# nsenter or shell is measured.
+# A stand-in for dockerd. For each line on stdin it starts a proxy, and waits for its message on
+# descriptor 3, or ends the proxies that the line names. It is one process, so that no nsenter or shell
+# is measured.
 _DOCKERD = """
 import http.client, json, os, select, signal, socket, subprocess, sys
 null = os.open("/dev/null", os.O_RDWR)
@@ -83,15 +83,15 @@ for line in sys.stdin:
     print(json.dumps(answer), flush=True)
 """
 _PATIENCE_S = 20
-_PYTHON = "/usr/bin/python3"  # the one that we run on may be out of the user's reach
+_PYTHON = "/usr/bin/python3"  # the user may have no access to the one that runs the bench
 
 
 class Docker(RootlessKit):
-    """Servers in a container; ports published by a rootlesskit-docker-proxy each."""
+    """Servers in a container. Each port is published by a rootlesskit-docker-proxy."""
 
     only = GROUP
     port_driver = ""
-    over_loopback = False  # over the bridge
+    over_loopback = False  # the payload goes over the bridge
     can = frozenset({"bulk", "echo", "close"})
 
     def __init__(self, host, name, index, program, proxy, label, env=None):
@@ -110,7 +110,7 @@ class Docker(RootlessKit):
                 *self.rest_argv()]
 
     def _find_rest(self):
-        """Makes the container when the namespace is there; it is where the servers run."""
+        """Makes the container, once the namespace is there. The servers run in it."""
         self.outer_pid = super()._find_rest()
         if not self.outer_pid or not os.path.exists(f"{self.state_dir()}/child_pid"):
             return None
@@ -161,7 +161,7 @@ class Docker(RootlessKit):
             raise Skip(f"{self.name}: docker proxy: {said.strip()}")
 
     def unpublish(self, proxies):
-        """As dockerd does it, but all at once."""
+        """Ends these proxies as dockerd does, but all at once."""
         self._ask(end=proxies)
         self.proxies = [pid for pid in self.proxies if pid not in proxies]
 
@@ -252,7 +252,7 @@ def _docker28_rootlesskit(host, name, index):
                     "RootlessKit, Docker 28")
 
 
-# In the order of tables; each makes a Peer or raises Skip.
+# In the order of the tables. Each makes a Peer or raises Skip.
 DOCKER = {
     "docker-direct": _direct,
     "docker-proxy": _by_docker_proxy,
@@ -283,7 +283,7 @@ class DockerRequests(Requests):
 
 
 class DockerPorts(Scenario):
-    """Ports published one after the other, the last one used, then all of them given up."""
+    """Publishes ports one after the other, uses the last one, and then removes all."""
 
     primary, group, once, warm = "add_s", GROUP, True, False
     FIRST = 30000

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All drivers: the port drivers, in a group of scenarios of their own, those of networks.py and of
-docker.py.
+"""All drivers: the port drivers, which have a group of scenarios, and those of networks.py and docker.py.
 
-What a driver needs is looked for and made when it is started, so that a run without it neither
-makes nor misses anything.
+Programs that a driver needs are looked for when it is started, so that a run without the driver does not
+need them.
 """
 
 from .docker import DOCKER
@@ -24,7 +23,7 @@ class SlirpPublished(SlirpPorts):
     def __init__(self, host, name, index):
         super().__init__(host, name, index, host.world.path["rootlesskit"])
         self.label = "ringkit slirp4netns"
-        self.ours = False  # its bytes are slirp4netns's
+        self.ours = False  # slirp4netns carries the bytes
 
 
 class SocatPublished(RootlessKit):
@@ -33,7 +32,7 @@ class SocatPublished(RootlessKit):
     only = PORT_DRIVERS
     port_driver = "socat"
     can = SlirpPublished.can
-    counts_memory = False  # processes that come and go with the connections
+    counts_memory = False  # its processes come and go with the connections
 
     def __init__(self, host, name, index):
         super().__init__(host, name, index, host.world.path["rootlesskit"], None,
@@ -46,7 +45,7 @@ class SocatPublished(RootlessKit):
 
 
 class ImplicitPublished(RootlessKit):
-    """Our rootlesskit with pasta, which publishes whatever listens inside."""
+    """Our rootlesskit with pasta, which publishes every port on which something listens inside."""
 
     only = PORT_DRIVERS
     port_driver = "implicit"
@@ -62,7 +61,7 @@ class ImplicitPublished(RootlessKit):
         return first_line("pasta", "--version")
 
     def port(self, service):
-        """The number outside is the one inside."""
+        """A port has the same number outside as inside."""
         return SERVICES[service]
 
     def drivers(self):
@@ -76,7 +75,7 @@ class ImplicitPublished(RootlessKit):
                 *self.rest_argv()]
 
 
-# In the order of tables, after peers.PEERS; each makes a Peer or raises Skip.
+# In the order of the tables, after peers.PEERS. Each makes a Peer or raises Skip.
 DRIVERS = {
     **WORKER_PEERS,
     **NETWORKS,
@@ -88,7 +87,7 @@ DRIVERS = {
 
 
 def _is_compared(peer):
-    """Both back ends carry builtin's ports; one of them is enough here."""
+    """Whether a peer is in the group. Of the two back ends one is enough here."""
     return peer.port_driver and peer.only in ("", PORT_DRIVERS) and not peer.name.endswith("-epoll")
 
 

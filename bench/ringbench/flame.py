@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flame graphs: call stacks counted, and drawn as SVG.
+"""Flame graphs: counts call stacks, and draws them as SVG.
 
-A stack is a tuple of frames from the outermost caller to the function that was running. A frame is
-(name, kind); kind is "thread", "user" or "kernel" and decides the colour.
+A stack is a tuple of frames, from the outermost caller to the running function. A frame is
+(name, kind). kind is "thread", "user" or "kernel", and decides the colour.
 """
 
 import re
@@ -19,7 +19,7 @@ _FRAME = re.compile(r"^\s+([0-9a-f]+)\s+(.*?)\s+\((.*)\)\s*$")
 
 
 def parse(text):
-    """Counter of stacks from `perf script -F comm,tid,ip,sym,dso`."""
+    """A Counter of the stacks in the output of `perf script -F comm,tid,ip,sym,dso`."""
     stacks, thread, frames = Counter(), None, []
     for line in text.splitlines() + [""]:
         if not line.strip():
@@ -32,7 +32,7 @@ def parse(text):
             _, symbol, dso = found.groups()
             kernel = dso.endswith(".ko") or (dso.startswith("[") and dso != "[unknown]")
             name = symbol if symbol != "[unknown]" else f"[{dso.rpartition('/')[2].strip('[]')}]"
-            # Unwinding without frame pointers ends in a row of unknown frames: one will do.
+            # Unwinding without frame pointers ends with many unknown frames, of which one is kept.
             if not (frames and symbol == "[unknown]" and frames[-1][0] == name):
                 frames.append((name, "kernel" if kernel else "user"))
             continue
@@ -93,7 +93,7 @@ def _draw(tree, left, depth, height, scale, total, parts):
 
 
 def svg(stacks, title):
-    """The graph: callers below, what they call above, as wide as the share of samples."""
+    """The graph. Callers are below the functions that they call. A width is a share of the samples."""
     total = sum(stacks.values())
     tree = _tree(stacks)
     height = (_depth(tree) - 1) * _ROW + 30

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about the machine and the build that a reader of figures needs, and its unrest."""
+"""Facts about the machine and the build, for readers of figures, and how much others use the machine."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def number_ranges(numbers):
 
 
 def _governors(cpus):
-    """Of the CPUs' frequency: a name, several, or "none" where the kernel does not change it."""
+    """The frequency governors of the CPUs; "none": the kernel does not change the frequency."""
     path = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
     found = {_first(path.format(cpu), r"^(\S+)") for cpu in cpus} - {""}
     return ",".join(sorted(found)) or "none"
@@ -58,7 +58,7 @@ def _build(build_dir):
             options = {option["name"]: option["value"] for option in json.load(file)}
     except (OSError, ValueError):
         return {}
-    # A list in newer versions of meson.
+    # Newer versions of meson give a list.
     sanitize = options.get("b_sanitize") or "none"
     if isinstance(sanitize, list):
         sanitize = ",".join(sanitize) or "none"
@@ -67,7 +67,7 @@ def _build(build_dir):
 
 def build_warning(build):
     if build.get("sanitize", "none") != "none":
-        return f"this build has sanitizers ({build['sanitize']}): its figures say nothing"
+        return f"this build has sanitizers ({build['sanitize']}): its figures are worthless"
     if build.get("buildtype", "release") not in ("release", "debugoptimized", "minsize"):
         return f"this build is not optimized (buildtype {build['buildtype']})"
     return ""
@@ -81,9 +81,9 @@ def _jiffies():
 
 
 class Unrest:
-    """What others took of the machine since the object was made, in percent of all CPU time.
+    """How much of all CPU time others have used since the object was made, in percent.
 
-    Others are processes outside of the bench's pid namespace, kernel threads, and the hypervisor.
+    Others are processes outside the bench's PID namespace, kernel threads, and the hypervisor.
     """
 
     def __init__(self):
@@ -94,7 +94,7 @@ class Unrest:
         return (*_jiffies(), procs.everything_cpu_ticks())
 
     def percent(self):
-        """(by others, of that by the hypervisor)"""
+        """(all others, the hypervisor's part of that)"""
         busy, stolen, whole, ours = (b - a for a, b in zip(self._start, self._read()))
         if not whole:
             return 0.0, 0.0
@@ -102,7 +102,7 @@ class Unrest:
 
 
 def busy_percent(seconds=1.0):
-    """How much of the machine is in use before the run has begun."""
+    """How much of the machine is in use, in percent. Asked before a run begins."""
     before = _jiffies()
     time.sleep(seconds)
     after = _jiffies()

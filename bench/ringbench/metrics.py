@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the numbers of a sample are: name, unit, which way is better."""
+"""The metrics of a sample: name, unit, and which direction is better."""
 
 from collections import namedtuple
 
-# floor: the relative change between two runs below which nothing is said of it, however small the
-# spread within each run was; None where a metric is shown but not compared.
+# floor: a smaller relative change between two runs does not count, however small the spread within
+# each run is; None: the metric is shown, but not compared.
 Metric = namedtuple("Metric", "unit better decimals floor")
 
-# From here on it is said with a result that others were at work on the machine.
+# If others used more of the machine than this, a result says so.
 UNREST_PERCENT = 5
 
 METRICS = {
@@ -53,7 +53,7 @@ METRICS = {
 
 
 def show(metric, value):
-    """The value with as many decimals as the metric deserves, without its unit."""
+    """The value with the metric's number of decimals, without its unit."""
     decimals = METRICS[metric].decimals if metric in METRICS else 2
     return f"{value:,.{decimals}f}"
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network drivers: what goes out of the namespace, in a group of scenarios of its own.
+"""The network drivers, which have a group of scenarios: traffic out of the namespace.
 
-The server is on the host itself (on an address of its interface), or on another host: a namespace
-at the other end of that interface. Clients are in the namespace, or in a container behind a bridge
-in it. What a driver needs is looked for and made when it is started.
+The server is on the host itself (on an address of its interface), or on another host, which is a namespace
+at the other end of that interface. Clients are in the namespace, or in a container behind a bridge in it.
+Programs that a driver needs are looked for when it is started.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from .programs import Failed, run_json
 from .scenarios import Bulk, Requests, Scenario, Startup, Udp, instance, latencies
 
 GROUP = "Networks"
-# That of Ethernet, which some drivers know alone, and the largest that slirp4netns takes.
+# MTUs: that of Ethernet, the only one that some drivers know, and the largest that slirp4netns takes.
 SMALL, LARGE = 1500, 65520
 HERE, FAR, BRIDGE = "here", "far", "bridge"
 DNS_PORT = 53
 
-# In the peer's namespace, as Docker does it: a bridge, an interface pair, masquerading. $1 is a process
-# of the container, $2 the MTU.
+# Runs in the peer's namespace. It makes what Docker makes: a bridge, a veth pair, masquerading. $1 is a
+# process of the container, $2 the MTU.
 _BRIDGE = """set -e
 echo 1 >/proc/sys/net/ipv4/ip_forward
 ip link add br0 mtu "$2" type bridge
@@ -54,7 +54,7 @@ ip route add default via 172.31.0.1
 
 
 class Places:
-    """Servers on both hosts, at the same ports, and where the next client finds them."""
+    """Servers on both hosts, at the same ports. place says which one the next client uses."""
 
     only = GROUP
     can = frozenset()  # nothing is published
@@ -84,7 +84,7 @@ class Places:
 
 
 class DirectNetwork(Places, Peer):
-    """The host itself, without any network of ours in the way."""
+    """The host itself, without any network of ours."""
 
     label = "the host's own path"
     forwards = False
@@ -94,7 +94,7 @@ class DirectNetwork(Places, Peer):
         return self.rest_argv()
 
     def use_mtu(self, mtu, programs):
-        """Its interface is what it is."""
+        """Nothing to do: the MTU of the host's interface is not changed."""
 
     def client_prefix(self):
         return []
@@ -115,8 +115,8 @@ class Network(Places, RootlessKit):
     not_counted = frozenset({REST})
     driver = "slirp4netns"
     binary_option = "--slirp4netns-binary"
-    binary = None  # of another build of the network's program
-    # Whether a failure is held against us: elsewhere another program carries the bytes.
+    binary = None  # path of the network's program, where it is not the one in PATH
+    # Whether ringkit itself carries the bytes. Only then does a failure count as ringkit's.
     relayed_by_us = False
 
     def __init__(self, host, name, index, program=None, label=None, binary=None):
@@ -142,7 +142,7 @@ class Network(Places, RootlessKit):
         need_tun(self.name)
 
     def surround(self):
-        """Enters what the network needs around it into self.around."""
+        """Sets up what the network needs on the host. What ends it again goes into self.around."""
 
     def drivers(self):
         words = [f"--net={self.driver}", f"--mtu={self.mtu}", "--disable-host-loopback",
@@ -186,7 +186,7 @@ class Network(Places, RootlessKit):
         self.host.set_congestion(self.host.congestion(), self.host.enter(self.container.pid))
 
     def name_server(self):
-        """The one that programs inside would ask."""
+        """The name server that programs inside ask."""
         with open(f"/proc/{self.inner_pid}/root/etc/resolv.conf", encoding="utf-8") as file:
             found = re.search(r"^nameserver\s+([\d.]+)$", file.read(), re.M)
         if not found:
@@ -206,7 +206,7 @@ class Network(Places, RootlessKit):
             raise
 
     def use_mtu(self, mtu, programs):
-        """Starts it anew where it does not run with this MTU."""
+        """Starts the network again, unless it runs with this MTU."""
         if self.alive() and self.mtu == mtu:
             return
         self.stop()
@@ -227,13 +227,13 @@ class Network(Places, RootlessKit):
 
 
 class BuiltinNetwork(Network):
-    """The data plane carries what goes out."""
+    """ringkit's own network: the data plane carries the traffic."""
 
     driver = "builtin"
     relayed_by_us = True
 
     def check(self, programs):
-        """Nothing beside the kernel is needed."""
+        """Nothing but the kernel is needed."""
 
 
 class PastaNetwork(Network):
@@ -244,7 +244,8 @@ class PastaNetwork(Network):
         return first_line(self.binary or "pasta", "--version")
 
     def publish(self):
-        """Whatever listens: there is no other way with pasta."""
+        """With pasta, only the port driver "implicit" works: it publishes every port on which something
+        listens."""
         return ["--port-driver=implicit"]
 
     def check(self, programs):
@@ -254,13 +255,13 @@ class PastaNetwork(Network):
 
 
 class _Slow:
-    """Takes part in the core scenarios alone, so that a run ends in time."""
+    """A network that only takes part in the core scenarios, so that a run does not take too long."""
 
     core_only = True
 
 
 class LxcNetwork(_Slow, Network):
-    """On a bridge with a DHCP server, which it brings along. The kernel carries the bytes."""
+    """lxc-user-nic on a bridge with a DHCP server, which start() makes. The kernel carries the bytes."""
 
     driver = "lxc-user-nic"
 
@@ -291,8 +292,8 @@ class VdeplugNetwork(_Slow, Network):
 
 
 class VpnkitNetwork(_Slow, Network):
-    """A real vpnkit from PATH, else the one of the integration tests, with libslirp behind the
-    protocol. Either way it is we who relay the frames."""
+    """The vpnkit in PATH, or else the stand-in of the integration tests, which is based on libslirp. With
+    both, ringkit relays the frames."""
 
     driver = "vpnkit"
     binary_option = "--vpnkit-binary"
@@ -323,7 +324,7 @@ class RootlessKitNetwork(_Slow, Network):
         super().__init__(host, name, index, "/usr/bin/rootlesskit", "RootlessKit slirp4netns")
 
 
-# In the order of tables; each makes a Peer or raises Skip.
+# In the order of the tables. Each makes a Peer or raises Skip.
 NETWORKS = {
     "net-direct": DirectNetwork,
     "net-builtin": BuiltinNetwork,
@@ -339,13 +340,14 @@ _WORDS = {HERE: "", FAR: ", server on another host", BRIDGE: ", from a container
 
 
 class _Outward:
-    """A scenario of the group: which peers, and where client and server are."""
+    """A scenario of the group: for which peers it is, and where client and server are."""
 
     group, needs = GROUP, frozenset()
     place, mtu = HERE, None
 
     def set_place(self, place, mtu=None, word="net"):
-        """core: what was measured for all drivers, before there was more."""
+        """Sets where the server is, and puts that into key and title. Scenarios with a server here are
+        core scenarios."""
         self.place, self.mtu = place, mtu
         self.core = place == HERE
         self.key = f"{word}-{place}-{self.key}" if place != HERE else f"{word}-{self.key}"
@@ -362,7 +364,7 @@ class _Outward:
 
 
 class NetworkBulk(_Outward, Bulk):
-    """Out of the namespace, to a server that has none of the network's programs behind it."""
+    """Bulk transfers between the namespace and a server outside."""
 
     def __init__(self, mtu, mode="up", place=HERE):
         super().__init__(mode, 1)
@@ -372,7 +374,7 @@ class NetworkBulk(_Outward, Bulk):
 
 
 class NetworkRequests(_Outward, Requests):
-    """The same as reqres-N and connreq-N, from inside to a server outside."""
+    """reqres-N and connreq-N, from inside to a server outside."""
 
     group = GROUP
 
@@ -383,7 +385,7 @@ class NetworkRequests(_Outward, Requests):
 
 
 class NetworkUdp(_Outward, Udp):
-    """The same as udp-*, from inside to a receiver on another host."""
+    """udp-*, from inside to a receiver on another host."""
 
     def __init__(self, size, rate=0, gso=False):
         super().__init__(size, rate, gso)
@@ -394,8 +396,8 @@ class NetworkUdp(_Outward, Udp):
 
 
 class NetworkDns(_Outward, Scenario):
-    """Queries to the name server that programs inside ask, a socket for each. The server that answers
-    in the end is on the other host."""
+    """Queries to the name server that programs inside ask, each from a socket of its own. The server that
+    finally answers is on the other host."""
 
     primary, cpu = "rps", "cpu_s_per_kreq"
 
@@ -432,7 +434,7 @@ class NetworkDns(_Outward, Scenario):
 
 
 class NetworkStartup(_Outward, Startup):
-    """The launcher of `true`, with this network and a published port."""
+    """`true` under the launcher, with this network and a published port."""
 
     def __init__(self):
         Scenario.__init__(self, "startup", "start-up with a published port")
@@ -444,11 +446,11 @@ class NetworkStartup(_Outward, Startup):
         return super().applies(peer) and peer.forwards
 
     def check(self, programs):
-        """Each peer says for itself what it misses."""
+        """Nothing to check: each peer raises Skip for a program that it misses."""
 
 
 class NetworkMemory(_Outward, Scenario):
-    """All processes of a fresh instance with a published port, the network's own too."""
+    """The memory of a fresh instance with a published port, programs of the network included."""
 
     primary, warm = "pss_mib", False
 
@@ -469,7 +471,7 @@ class NetworkMemory(_Outward, Scenario):
 
 
 def full():
-    """All of the group, in the order of the report."""
+    """All scenarios of the group, in the order of the report."""
     found = []
     for place in HERE, FAR, BRIDGE:
         found += [NetworkBulk(mtu, mode, place) for mode in ("up", "down")

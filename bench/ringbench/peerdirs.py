@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other builds of peers: --peer-dir NAME=DIR.
 
-What is in the directory says what becomes of it: a build of ringkit (both back ends, and its own
-network), a RootlessKit, a pasta, a slirp4netns, or several of them. The peers are NAME, NAME-epoll and
-net-NAME. A name of the tables takes that peer's place, so that the targets are judged against it.
+The programs in the directory decide which peers there are: a build of ringkit gives both back ends and its
+own network; others are RootlessKit, pasta and slirp4netns. The peers are NAME, NAME-epoll and net-NAME. If
+NAME is in the tables, it replaces that peer, and the targets are judged against it.
 """
 
 import os
@@ -13,13 +13,13 @@ import subprocess
 from .networks import BuiltinNetwork, Network, PastaNetwork
 from .peers import Pasta, RootlessKit
 
-# Where a program may be below the directory: unpacked, installed, or built by meson.
+# Where a program may be below the directory: unpacked there, installed, or built by meson.
 _PLACES = ("", "bin", "usr/bin", "src", "src/ctl")
 PROGRAMS = ("rootlesskit", "rootlessctl", "pasta", "slirp4netns")
 
 
 class Unusable(Exception):
-    """The words do not name a directory with a peer; the text says why."""
+    """The argument does not name a directory with a peer. The text says why."""
 
 
 def parse(word):
@@ -37,7 +37,7 @@ def parse(word):
 
 
 def find(directory):
-    """{program: path} of what is there."""
+    """The programs in the directory: {program: path}."""
     found = {}
     for program in PROGRAMS:
         for place in _PLACES:
@@ -49,7 +49,7 @@ def find(directory):
 
 
 def names(name, directory):
-    """The peers that it becomes."""
+    """The names of the peers that the directory gives."""
     found = find(directory)
     if _is_ours(found):
         return [name, f"{name}-epoll", f"net-{name}"]
@@ -66,10 +66,10 @@ def _is_ours(found):
 
 
 def makers(programs, name, directory):
-    """{peer: maker}, of copies that the peers' users can start."""
+    """{peer: maker}. The peers use copies of the programs, which any user can start."""
     found = find(directory)
     ours = _is_ours(found)
-    # The names stay: pasta does what its name says.
+    # The copies keep their names: pasta behaves according to its name.
     path = {program: programs.install(source, f"{name}/{program}")
             for program, source in found.items()}
     made = {}

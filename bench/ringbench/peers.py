@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The forwarders under comparison. Each is started once and serves all scenarios of a phase."""
+"""The forwarders that are compared. Each is started once, and serves all scenarios of a phase."""
 
 import copy
 import os
@@ -13,13 +13,13 @@ import time
 from . import procs
 from .host import NOFILE, Skip
 
-# Where the servers listen inside each namespace; the last digits are those of the ports outside.
+# The ports of the servers inside each namespace. Ports outside have the same last digits.
 SERVICES = {"bulk": 10001, "echo": 10002, "close": 10003, "http": 10004, "udp": 10005}
 TCP_SERVICES = frozenset(SERVICES) - {"udp"}
-# The command that rests in a peer's namespace; not counted as the forwarder's.
+# The command that keeps a peer's namespace alive. It is not counted as the forwarder's.
 REST = "sleep"
 START_TIMEOUT_S = 15
-# Ports outside: 100 for each peer, and as many again for a fresh instance of it.
+# Ports outside: each peer has 100, of which the second half is for a fresh instance.
 _BASE, _FRESH = 20000, 50
 
 
@@ -36,7 +36,7 @@ def _wait_for(what, check, process=None):
 
 
 def _end(processes, patience_s=5):
-    """Asks all of them to end, then makes them."""
+    """Ends all processes: by SIGTERM, or by SIGKILL if that takes too long."""
     alive = [process for process in processes if process and process.poll() is None]
     for process in alive:
         process.terminate()
@@ -49,20 +49,20 @@ def _end(processes, patience_s=5):
 
 
 class Peer:
-    """A way from the client to the servers. name: key in results; label: what reports call it."""
+    """A way from the client to the servers. name: its key in results; label: its name in reports."""
 
     label = ""
     can = frozenset(SERVICES)  # services that it is able to forward
-    nofile = NOFILE  # the limit on its descriptors
-    only = ""  # takes part in this group of scenarios alone
-    port_driver = ""  # of those that are compared with each other
-    over_loopback = True  # how the payload gets into the namespace
+    nofile = NOFILE  # its limit of descriptors
+    only = ""  # if set: it takes part in this group of scenarios alone
+    port_driver = ""  # if set: it is compared in the group of port drivers
+    over_loopback = True  # the payload enters the namespace by its loopback interface
     address = "127.0.0.1"  # where a client finds the services
-    core_only = False  # so slow that a full run takes it through the core scenarios only
-    counts_memory = True  # its processes live as long as the forwarder does
-    forwards = True  # by processes whose memory and CPU time can be looked at
+    core_only = False  # True: it is slow, so a full run has it in the core scenarios alone
+    counts_memory = True  # its processes live as long as the forwarder, so their memory says something
+    forwards = True  # it has processes whose memory and CPU time can be measured
     ours = False
-    not_counted = frozenset({REST})  # names of processes in its tree that are not the forwarder
+    not_counted = frozenset({REST})  # names of processes in its tree that are not the forwarder's
 
     def __init__(self, host, name, index):
         self.host = host
@@ -84,22 +84,22 @@ class Peer:
         return ""
 
     def command(self):
-        """What starts it; somewhere below the process that this becomes, REST runs inside."""
+        """The command that starts it. REST runs inside, as a descendant of that process."""
         raise NotImplementedError
 
     def rest_argv(self):
         return [REST, "1000000"]
 
     def port(self, service):
-        """Where a client finds the service, at self.address."""
+        """The port at self.address where a client finds the service."""
         return self.base + SERVICES[service] - 10000
 
     def client_prefix(self):
-        """Prefix of a client's command; without one it runs where the forwarders listen."""
+        """The prefix of a client's command. Without one the client runs where the forwarders listen."""
         return []
 
     def fresh(self, services):
-        """A second instance with fewer services, not started, beside the running one."""
+        """A second instance with fewer services, for beside the running one. It is not started yet."""
         other = copy.copy(self)
         other._forget()
         other.base += _FRESH
@@ -108,7 +108,7 @@ class Peer:
         return other
 
     def start(self, programs, congestion):
-        """Starts forwarder and servers; Skip says what is in the way, and nothing stays."""
+        """Starts forwarder and servers. If that fails, nothing is left, and Skip gives the reason."""
         if not self.user:
             self.user = self.host.user(self.name)
         self.log = open(f"{self.host.dir}/{self.name}.log", "ab")
@@ -142,7 +142,7 @@ class Peer:
         return f" ({lines[-1]})" if lines else ""
 
     def _serve(self, service, argv, pid, port):
-        """Starts a server and waits until it accepts where that process is ("self": outside)."""
+        """Starts a server, and waits until it listens in the namespace of the process pid ("self": ours)."""
         log = f"{self.host.dir}/{self.name}-{service}.log"
         with open(log, "wb") as file:
             server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
@@ -160,12 +160,12 @@ class Peer:
         return self.process is not None and self.process.poll() is None
 
     def forwarder_pids(self):
-        """The processes whose CPU and memory the forwarder costs."""
+        """The processes whose CPU time and memory count as the forwarder's."""
         return [pid for pid in procs.tree(self.process.pid)
                 if procs.comm(pid) not in self.not_counted]
 
     def other_bytes(self):
-        """Bytes that interfaces other than lo of the peer's namespace have moved so far."""
+        """How many bytes the interfaces of the peer's namespace, except lo, have carried so far."""
         total = 0
         with open(f"/proc/{self.inner_pid}/net/dev", encoding="ascii") as file:
             for line in file.readlines()[2:]:
@@ -177,7 +177,7 @@ class Peer:
 
     def stop(self):
         if self.inner_pid and procs.comm(self.inner_pid) == REST:
-            # pasta leaves its command alone when it is told to end.
+            # pasta does not end its command when it is told to end.
             os.kill(self.inner_pid, signal.SIGKILL)
         _end([*self.servers, self.process])
         if self.log:
@@ -210,7 +210,7 @@ class Direct(_BareNamespace):
     forwards = False
 
     def startup_command(self, slirp):
-        """The floor of start-up: the namespaces alone."""
+        """The least that a start takes: that of the namespaces alone."""
         if slirp:
             return None
         return ["unshare", "--user", "--map-root-user", "--mount", "true"]
@@ -229,10 +229,10 @@ class Direct(_BareNamespace):
 
 
 class RootlessKit(Peer):
-    """Ours or Debian's."""
+    """ringkit or Debian's RootlessKit."""
 
     port_driver = "builtin"
-    # slirp4netns, where it runs, carries no forwarded byte with the builtin driver.
+    # With the builtin port driver, slirp4netns carries no forwarded byte.
     not_counted = frozenset({REST, "slirp4netns"})
 
     def __init__(self, host, name, index, program, ctl, extra=(), label=None):
@@ -253,7 +253,7 @@ class RootlessKit(Peer):
         return f"{self.user.pw_dir}/state" + ("-fresh" if self.fresh_copy else "")
 
     def net(self):
-        """RootlessKit 1 has no --net=none; the port driver's path is the same with any network."""
+        """Options of a network. RootlessKit 1 has no --net=none. Forwarding is the same with any network."""
         try:
             need_slirp(self.name)
         except Skip:
@@ -286,7 +286,7 @@ class RootlessKit(Peer):
 
 
 class SlirpPorts(RootlessKit):
-    """RootlessKit with ports forwarded by slirp4netns: TCP and UDP in user space."""
+    """RootlessKit with slirp4netns as the port driver, which has TCP and UDP in user space."""
 
     port_driver = "slirp4netns"
     over_loopback = False
@@ -303,7 +303,7 @@ class SlirpPorts(RootlessKit):
 
 
 class Pasta(Peer):
-    """pasta's loopback path, on which it splices: the fastest it has."""
+    """pasta's loopback path, its fastest one, on which it splices."""
 
     def __init__(self, host, name, index, binary="pasta", label="pasta"):
         super().__init__(host, name, index)
@@ -327,13 +327,13 @@ class Pasta(Peer):
         tcp = f"127.0.0.1/{tcp}" if tcp else "none"
         udp = f"127.0.0.1/{self.port('udp')}:{SERVICES['udp']}" if "udp" in self.services \
             else "none"
-        # -T/-U none: it would otherwise scan and forward ports of the namespace outwards.
+        # Without -T none and -U none, it would look for ports of the host and forward them inwards.
         return [self.binary, "--foreground", "--config-net", "-t", tcp, "-u", udp, "-T", "none",
                 "-U", "none", "--", *self.rest_argv()]
 
 
 class Socat(_BareNamespace):
-    """What one would do by hand: a socat outside, and one inside by nsenter for a connection."""
+    """The solution by hand: a socat outside, which starts one inside by nsenter for each connection."""
 
     label = "socat + nsenter"
     can = TCP_SERVICES
@@ -360,12 +360,12 @@ class Socat(_BareNamespace):
         for service in sorted(self.services):
             shell = (f"nsenter --user=/proc/{inner}/ns/user --net=/proc/{inner}/ns/net "
                      f"--preserve-credentials socat -b 262144 STDIO "
-                     # socat's own parser would take a bare colon for its own.
+                     # A colon without a backslash would be socat's own separator.
                      f"TCP\\:127.0.0.1\\:{SERVICES[service]}")
             argv = ["socat", "-b", "262144",
                     f"TCP-LISTEN:{self.port(service)},bind=127.0.0.1,fork,reuseaddr,backlog=1024",
                     f"EXEC:{shell}"]
-            # Their own session: a socat that ends must not take the benchmark's terminal along.
+            # In a session of its own, so that a socat that ends does not affect the benchmark's terminal.
             self.listeners.append(subprocess.Popen(
                 self.host.as_user(self.user, argv), stdin=subprocess.DEVNULL, stdout=self.log,
                 stderr=self.log, start_new_session=True))
@@ -398,7 +398,7 @@ def need(what, program, package):
 
 
 def first_line(*argv):
-    """What a program says of its version, or ""."""
+    """The first line that a program prints, for its version; "": it is not installed."""
     if not shutil.which(argv[0]):
         return ""
     text = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
@@ -423,7 +423,7 @@ def _ours(backend):
     return make
 
 
-# In the order of tables; each makes a Peer or raises Skip.
+# In the order of the tables. Each makes a Peer or raises Skip.
 PEERS = {
     "direct": Direct,
     "ringkit": _ours("io_uring"),
@@ -438,7 +438,7 @@ PEERS = {
 
 
 def with_options(words):
-    """{name: maker} of our build run with more options."""
+    """{name: maker} of a peer that runs our build with more options."""
     def make(host, name, index):
         return RootlessKit(host, name, index, host.world.path["rootlesskit"],
                            host.world.path["rootlessctl"], words, "ringkit " + " ".join(words))

@@ -16,7 +16,7 @@ def _stat(pid):
 
 
 def everything_cpu_ticks():
-    """Clock ticks that all processes of this pid namespace have used, those that ended too."""
+    """Clock ticks that all processes of this PID namespace have used, including ended ones."""
     seconds = 0.0
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -29,7 +29,7 @@ def everything_cpu_ticks():
 
 
 def _threads_cpu(pid):
-    """Nanosecond-precise sum over the living threads; 0 where the kernel does not count it."""
+    """CPU seconds of the living threads, precise to a nanosecond; 0: the kernel does not count them."""
     total = 0
     try:
         for tid in os.listdir(f"/proc/{pid}/task"):
@@ -66,9 +66,9 @@ def tree(root_pid):
 
 
 class CpuMeter:
-    """CPU seconds that the processes used since the meter was made.
+    """CPU seconds that processes have used since the meter was made.
 
-    The tree is read again at the end: processes that came meanwhile count whole, those that went
+    The tree is read again at the end. Processes that started meanwhile count as a whole. Those that ended
     count through the parent that reaped them.
     """
 
@@ -83,7 +83,7 @@ class CpuMeter:
                 _, own, reaped = _stat(pid)
             except OSError:
                 continue
-            # Ticks are rounded down to 10 ms; threads' counters are exact but forget the dead.
+            # Ticks are rounded down to 10 ms. The threads' counters are exact, but lack ended threads.
             seen[pid] = (max(own, _threads_cpu(pid)), reaped)
         return seen
 
@@ -96,7 +96,7 @@ class CpuMeter:
 
 
 def memory(pids):
-    """Sums in KiB over the processes: resident, proportional, private; and their number."""
+    """Resident, proportional and private memory of all processes, in KiB, and their number."""
     total = {"rss_kib": 0, "pss_kib": 0, "private_kib": 0, "processes": 0}
     for pid in pids:
         try:
@@ -113,7 +113,7 @@ def memory(pids):
 
 
 def reset_peaks(pids):
-    """Starts the kernel's record of each process's largest resident size anew."""
+    """Resets the kernel's record of each process's largest resident size."""
     for pid in pids:
         try:
             with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
@@ -123,7 +123,7 @@ def reset_peaks(pids):
 
 
 def peak_rss_mib(pids):
-    """Sum over the processes of the largest resident size of each since reset_peaks()."""
+    """The sum of the largest resident sizes that the processes have had since reset_peaks()."""
     kib = 0
     for pid in pids:
         try:
@@ -136,7 +136,7 @@ def peak_rss_mib(pids):
 
 
 def descriptors(pids, kind=""):
-    """How many descriptors each process holds, of those whose target starts with the word."""
+    """For each process, how many descriptors it has whose target starts with kind."""
     counts = []
     for pid in pids:
         count = 0
@@ -162,7 +162,7 @@ class Meter:
         self._cpu = CpuMeter(peer.forwarder_pids)
 
     def finish(self, amount, metric):
-        """{metric: CPU seconds for each of `amount`, peak_rss_mib: ...}; {} without a forwarder."""
+        """{metric: CPU seconds / amount, peak_rss_mib: ...}; {}: there is no forwarder."""
         seconds = self._cpu.seconds()
         pids = self._peer.forwarder_pids()
         if not pids or not amount:

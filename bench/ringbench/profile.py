@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the forwarder's time goes: samples by perf, system calls by perf trace or strace."""
+"""Shows where the forwarder's time goes: samples by perf, system calls by perf trace or strace."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from .programs import Failed
 
 FREQUENCY_HZ = 1999
 TOP = 20
-# perf says nothing when it has attached to all threads.
+# perf does not tell when it has attached to all threads, so it gets this long.
 _ATTACH_S = 0.4
 _PER = {"gbps": ("GB", 1 / 8), "rps": ("1,000 requests", 1e-3),
         "kdps": ("1,000 datagrams", 1.0)}
 
 
 class Tools:
-    """What this machine has for profiling; missing: sentences about what it has not."""
+    """The profiling tools of this machine. missing lists sentences about those that it lacks."""
 
     def __init__(self, scratch):
         self.scratch = scratch
@@ -50,7 +50,7 @@ class Tools:
             words = tried.stderr.strip().splitlines() or ["no reason given"]
             self.missing.append(f"perf may not record: {words[0]}")
             return None
-        # perf leaves the kernel out by itself where it may not look into it.
+        # perf leaves the kernel out without a word when it may not sample it.
         used = subprocess.run([self.perf, "evlist", "-i", probe], capture_output=True, text=True,
                               check=False).stdout
         if ":u" in used:
@@ -73,7 +73,7 @@ class Tools:
 
     @contextmanager
     def _attached(self, argv):
-        """Runs the tool while the body does, and ends it as its user would."""
+        """Runs the tool while the body runs, and ends it by SIGINT, as Ctrl-C does."""
         with open(f"{self.scratch}/tool.log", "w+", encoding="utf-8") as log:
             tool = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
@@ -89,7 +89,7 @@ class Tools:
                 tool.wait(60)
 
     def record(self, pids, work):
-        """(what work() returned, stacks as flame.parse() gives them)"""
+        """Runs work() under perf. Returns (its result, stacks as of flame.parse())."""
         data = f"{self.scratch}/perf.data"
         with self._attached([self.perf, "record", "-q", "-e", self.event, "-F", str(FREQUENCY_HZ),
                              "-g", "-o", data, "-p", ",".join(map(str, pids))]):
@@ -100,7 +100,7 @@ class Tools:
         return result, flame.parse(script.stdout)
 
     def trace(self, pids, work):
-        """(what work() returned, {system call: (calls, errors, milliseconds)})"""
+        """Runs work() under the tracer. Returns (its result, {call: (calls, errors, milliseconds)})."""
         out = f"{self.scratch}/trace.txt"
         if self.tracer == "perf":
             argv = [self.perf, "trace", "-s", "-o", out, "-p", ",".join(map(str, pids))]
@@ -121,7 +121,7 @@ def _add(calls, name, count, errors, milliseconds):
 
 
 def parse_perf_trace(text):
-    """Sums over the threads of `perf trace -s`."""
+    """System calls from the output of `perf trace -s`, added up over the threads."""
     calls = {}
     for name, count, errors, total in re.findall(
             r"^\s{2,}(\w+)\s+(\d+)\s+(\d+)\s+([\d.]+)(?:\s+[\d.]+){3}", text, re.M):
@@ -130,7 +130,8 @@ def parse_perf_trace(text):
 
 
 def parse_strace(text):
-    """Of `strace -c`: share, seconds, microseconds a call, calls, errors (or nothing), name."""
+    """System calls from the output of `strace -c`, whose columns are share, seconds, microseconds a call,
+    calls, errors (or nothing), name."""
     calls = {}
     for seconds, count, errors, name in re.findall(
             r"^\s*[\d.]+\s+([\d.]+)\s+\d+\s+(\d+)(?:\s+(\d+))?\s+([a-z_]\w*)$", text, re.M):
@@ -140,7 +141,7 @@ def parse_strace(text):
 
 
 def _work_done(sample, primary, seconds):
-    """(how much was done in the sample, of what)"""
+    """How much work the sample has done: (amount, unit)."""
     unit, factor = _PER[primary]
     return sample[primary] * factor * seconds, unit
 
@@ -170,7 +171,7 @@ def _calls(calls, sample, primary, seconds):
 
 
 class Profiler:
-    """Goes through scenarios and peers; sections and facts grow with each."""
+    """Profiles scenarios and peers. Each adds to sections (HTML) and facts (JSON)."""
 
     def __init__(self, tools, programs, suite, files, say):
         self.tools, self.programs, self.suite, self.files, self.say = (

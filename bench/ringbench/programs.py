@@ -9,7 +9,7 @@ import subprocess
 
 from .peers import SERVICES
 
-REQUEST_SIZE = 64  # of a request on a connection of its own
+REQUEST_SIZE = 64  # bytes. The server of the service "close" ends a connection after so many.
 
 _NGINX_CONF = """\
 daemon off;
@@ -39,12 +39,12 @@ class Failed(Exception):
 
 
 class TimedOut(Failed):
-    """There is no use in trying again."""
+    """A program did not end in time. The runner does not try again, since each attempt would take as long."""
 
 
 class Programs:
-    """Copies what a run executes into its own directory: peers run as users who need not be able
-    to read the build directory, and a rebuild during the run changes nothing."""
+    """The load programs. They are copied into the run's own directory, for two reasons: peers run as users
+    who may not be able to read the build directory, and a rebuild during the run must not change them."""
 
     def __init__(self, host, build_dir):
         self.dir = f"{host.dir}/bin"
@@ -57,14 +57,14 @@ class Programs:
                 raise SystemExit(f"{source} is missing: build it with `ninja -C {build_dir} "
                                  f"bench/bench-{name}`, or run `ninja bench`")
             self.paths[name] = self.install(source, f"bench-{name}")
-        # In the place of a vpnkit; built where libslirp's headers are.
+        # The stand-in for vpnkit. It is only built where the headers of libslirp are installed.
         peer = f"{build_dir}/tests/peers/vpnkit_peer"
         if os.path.exists(peer):
             self.paths["vpnkit_peer"] = self.install(peer, "vpnkit_peer")
         self.http = bool(shutil.which("wrk") and shutil.which("nginx"))
 
     def install(self, source, name):
-        """Returns the path of the copy. name: may be in a directory of its own."""
+        """Copies the program and returns the path of the copy. name: may contain a directory."""
         target = f"{self.dir}/{name}"
         os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         shutil.copy(source, target)
@@ -80,7 +80,7 @@ class Programs:
         return ["nginx", "-c", conf, "-e", "stderr"]
 
     def server(self, service, port, address="0.0.0.0"):
-        """The command of a server for TCP of our own."""
+        """The command of one of our own TCP servers: "bulk", "echo", or "close"."""
         where = [f"--host={address}", f"--port={port}"]
         if service == "bulk":
             return [self.paths["bulk"], "--listen", *where]
@@ -100,7 +100,7 @@ class Programs:
 
 
 def run_json(argv, timeout_s):
-    """The JSON line that the command prints."""
+    """Runs the command and returns the JSON that it prints. Raises Failed, or TimedOut."""
     return json.loads(run_text(argv, timeout_s))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTML page of a run: self-contained, no script, no network."""
+"""Writes a run as one HTML page. The page has no scripts and loads nothing."""
 
 import re
 from html import escape
@@ -41,16 +41,16 @@ ul { padding-left: 20px; }
 """
 
 _READ = """
-<p>Every scenario is run for one forwarder after the other, round after round, so that a change of
-the machine's mood meets all of them. A bar is the median of the rounds; the whisker covers the
-middle half of them, the dots are the extremes. “CPU” is the time that the forwarder's own
-processes used for the work done, not that of clients and servers. Peak RSS is the sum, over the
-forwarder's processes, of the largest resident size that each had during the sample, shared pages
-counted in each. The <i>direct path</i> is a client inside the network namespace: no forwarder at
-all.</p>
+<p>Each round of a scenario measures one forwarder after the other. A machine that becomes slower or
+faster during the run therefore affects all of them alike. A bar is the median of the rounds. The
+whisker covers the middle half of them, and the dots are the extremes. “CPU” is the time that the
+forwarder's own processes used for the work; clients and servers are not counted. Peak RSS is the
+sum, over the forwarder's processes, of the largest resident size that each had during the sample.
+Pages that processes share are counted in each. The <i>direct path</i> is a client inside the
+network namespace, so there is no forwarder at all.</p>
 """
 
-# (title, pattern of the scenarios on the curve, metric, what the number in the key is, variant)
+# (title, pattern of the scenarios on the curve, metric, what the number in the key counts)
 _CURVES = (
     ("Upload by flows", r"bulk-up-(\d+)$", "gbps", "flows"),
     ("CPU for upload by flows", r"bulk-up-(\d+)$", "cpu_s_per_gb", "flows"),
@@ -225,7 +225,7 @@ def _curves(entries, peers):
 
 
 def _all_figures(entries, peers):
-    """Every metric of every scenario, folded away."""
+    """Every metric of every scenario. The reader opens each table by a click."""
     parts = ["<h2>All figures</h2><p>Median, and half of the middle half's width in percent of "
              "it.</p>"]
     for entry in entries:
@@ -265,7 +265,7 @@ def _troubles(run):
 
 
 def page(run):
-    """The whole page of a run, as its JSON has it."""
+    """The page as text. run: the JSON of a run."""
     peers, entries = run["peers"], run["results"]
     groups = "".join(
         f"<h2>{escape(group)}</h2>{_cards([e for e in entries if e['group'] == group], peers)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of runs as Markdown, between two markers of a file such as bench/RESULTS.md."""
+"""Writes the figures of runs as Markdown between two marker lines of a file, such as bench/RESULTS.md."""
 
 import argparse
 import os
@@ -10,17 +10,17 @@ from .metrics import show, unit
 
 BEGIN = "<!-- figures: begin. bench/results writes what is between these lines. -->"
 END = "<!-- figures: end -->"
-# Beside the primary metric and CPU time.
+# Metrics that are shown in addition to the primary one and the CPU time.
 _MORE = ("reload_s", "p50_us", "p99_us", "lost_pct", "pss_mib", "remove_s", "bytes_per_flow", "held",
          "idle_cpu_ms_per_s", "grown_rss_mib", "rss_kib_per_port", "pss_kib_per_port", "descriptors_per_port")
 
 
 class Unusable(Exception):
-    """The file has no place for figures."""
+    """The file cannot be read, or has no marker lines."""
 
 
 def _split(path):
-    """The text before and after the figures, markers included."""
+    """Returns the text before the figures and the text after them, each with its marker line."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -34,7 +34,7 @@ def _split(path):
 
 
 def check(path):
-    """Raises Unusable, before an hour's figures have no place to go."""
+    """Raises Unusable if write() could not use the file. Called before a run, which may take an hour."""
     _split(path)
 
 
@@ -83,12 +83,12 @@ def _one(run):
 
 
 def text(runs):
-    """The figures of all runs, in their order."""
+    """The Markdown for the runs, in the order given."""
     return "\n\n".join("\n".join(_one(run)) for run in runs)
 
 
 def write(path, runs):
-    """Replaces the figures in the file as a whole."""
+    """Replaces the figures in the file. A reader sees either the old file or the new one."""
     before, after = _split(path)
     with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(f"{before}\n\n{text(runs)}\n\n{after}")
@@ -101,8 +101,8 @@ def write(path, runs):
 def main(argv):
     here = os.path.dirname(os.path.realpath(argv[0]))
     parser = argparse.ArgumentParser(
-        prog="bench/results", description="Writes the figures of runs into a file, between its "
-        "two markers, in the place of those that are there.")
+        prog="bench/results", description="Writes the figures of runs into a file, between its two "
+        "marker lines. They replace the figures that are there.")
     parser.add_argument("--into", default=os.path.join(here, "RESULTS.md"), metavar="FILE",
                         help="bench/RESULTS.md unless given")
     parser.add_argument("runs", nargs="+", metavar="RUN.json")

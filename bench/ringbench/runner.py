@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the samples: starts the peers, interleaves the rounds, keeps what came out."""
+"""Takes the samples: starts the peers, runs the scenarios round by round, and keeps the results."""
 
 import fnmatch
 import shutil
@@ -15,16 +15,15 @@ from .peers import PEERS
 from .programs import Failed, TimedOut
 from .suites import PACED_KEYS
 
-# A peer that failed this often in a scenario is not tried further in it.
+# After so many failures in a scenario, a peer takes no further part in it.
 FAILURES_MAX = 2
 
-
-# What a sample or a start may end with: an hour's run goes on with the next one.
+# What a sample or a start may raise without ending the run. The run goes on with the next sample.
 BROKEN = (Failed, Skip, OSError, ValueError, subprocess.SubprocessError)
 
 
 def select(scenarios, patterns):
-    """The scenarios whose key matches one of the shell patterns; all when there are none."""
+    """The scenarios whose key matches one of the shell patterns. Without patterns, all scenarios."""
     if not patterns:
         return scenarios
     for pattern in patterns:
@@ -35,7 +34,7 @@ def select(scenarios, patterns):
 
 
 class Progress:
-    """What goes on, on one line that is rewritten where the output is a terminal."""
+    """Prints what the run is doing. On a terminal, one line shows the current step and is rewritten."""
 
     def __init__(self, out=sys.stdout):
         self.out = out
@@ -56,7 +55,7 @@ class Progress:
         line = (f"{self.done}/{self.total} · {_clock(gone)} gone, about {_clock(left)} left · "
                 f"{text}")
         self._clear()
-        # A line that wraps could not be taken back.
+        # The line must not wrap: only the last row of the terminal can be rewritten.
         self.out.write(line[:shutil.get_terminal_size().columns - 1])
         self.out.flush()
 
@@ -85,7 +84,8 @@ class Runner:
             self.progress.say(f"skipped: {text}")
 
     def make_peers(self, names, more):
-        """Makes the wanted peers that this machine has, and all of more: {name: maker}."""
+        """Makes the peers. names: those that are wanted, or all if empty. more: {name: maker} of further
+        peers, which are always made. A peer that this machine does not have is skipped."""
         for index, (name, make) in enumerate({**PEERS, **DRIVERS, **more}.items()):
             if names and name not in names and name not in more:
                 continue
@@ -95,7 +95,7 @@ class Runner:
                 self.skip(str(skip))
 
     def plan(self, variants, patterns):
-        """[(variant, congestion control, scenarios)] for what the machine offers."""
+        """Returns [(variant, congestion control, scenarios)] for the congestion controls of this machine."""
         phases = []
         scenarios = select(self.suite.scenarios, patterns)
         for index, congestion in enumerate(self.host.congestion_controls()):
@@ -116,7 +116,8 @@ class Runner:
 
     def run(self, phases):
         rounds = self.suite.rounds
-        # A guess for the time that is left: not every peer takes part in every scenario.
+        # An upper bound, from which the time that is left is guessed: not every peer takes part in every
+        # scenario.
         self.progress.total = sum(
             len(self.peers) * (1 if s.once else rounds) for _, _, chosen in phases for s in chosen)
         for variant, congestion, scenarios in phases:
@@ -149,7 +150,8 @@ class Runner:
             del self.peers[name]
 
     def _stop_idle(self, variant, scenarios, running):
-        """Those that have nothing to do any more: pasta, for one, binds ports that it sees."""
+        """Stops the peers that take part in none of the scenarios. A peer that is left running may disturb
+        others: pasta, for example, binds every port on which something listens."""
         for name, peer in list(running.items()):
             if not any(self._takes_part(s, peer, variant) for s in scenarios):
                 peer.stop()
@@ -191,7 +193,8 @@ class Runner:
         self._report(entry)
 
     def _warm_up(self, scenario, peer, failures):
-        """A sample that is thrown away, and may be too short for a slow peer to give a figure."""
+        """Takes a sample that is thrown away. It is short, so that it may fail for a slow peer. Only a
+        program that did not end in time counts as a failure."""
         try:
             scenario.sample(peer, self.programs, self.suite.warm_up_s)
         except TimedOut as why:
@@ -212,7 +215,7 @@ class Runner:
         text = str(why)
         if not peer.alive():
             text += "; the forwarder has ended"
-        # One that did not come to an end in time would hold up every round.
+        # A peer that ran out of time once takes no further part: it would run out of time in every round.
         failures += [text] * (FAILURES_MAX if isinstance(why, TimedOut) else 1)
         self.progress.say(f"failed: {scenario.key}, {peer.name}: {text}")
 

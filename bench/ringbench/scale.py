@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scale: many ports, many connections that rest, and what a worker costs.
+"""Scenarios with many ports, many idle connections, and several workers.
 
-The forwarders run with a limit on descriptors that an ordinary user has. Scenarios that need more are
-skipped where it cannot be raised: beyond the hard limit only root with CAP_SYS_RESOURCE can.
+The forwarders run with the limit on descriptors that an ordinary user has. Some scenarios need a higher
+limit. They are skipped where it cannot be had: only root with CAP_SYS_RESOURCE may exceed the hard limit.
 """
 
 import json
@@ -16,15 +16,15 @@ from .programs import Failed, run_json, run_text
 from .scenarios import Bulk, Memory, Requests, Scenario, Startup, instance
 
 WORKERS = "Workers"
-# Beside those that the scenario itself takes.
+# Descriptors that a process needs in addition to those of the scenario's connections or ports.
 SPARE = 500
-# Local ports of one address, for clients and inside alike.
+# How many connections use the same source address. There are about 28,000 ephemeral ports.
 PORTS_OF_AN_ADDRESS = 20000
 CONNS_OF_A_SERVER = 50000
 
 
 def _nofile(host, wanted):
-    """The limit for the forwarder: the usual one where that is enough."""
+    """The limit on descriptors for the forwarder, at least the usual one. Raises Skip if it cannot be had."""
     if wanted <= NOFILE:
         return NOFILE
     if not host.may_hold(wanted):
@@ -35,7 +35,7 @@ def _nofile(host, wanted):
 
 class _Scale(Scenario):
     once, warm = True, False
-    descriptors = 0  # that the forwarder needs in one process
+    descriptors = 0  # how many the forwarder needs in one process
 
     def check(self, programs):
         try:
@@ -45,7 +45,7 @@ class _Scale(Scenario):
 
 
 def _let_go(holder):
-    """Ends its input, which it waits for."""
+    """Ends a program that holds connections until its standard input ends."""
     try:
         holder.communicate(timeout=30)
     except subprocess.TimeoutExpired:
@@ -54,7 +54,7 @@ def _let_go(holder):
 
 
 class Idle(_Scale):
-    """Connections that carried a byte each way and then rest, over a fresh instance."""
+    """Connections through a fresh instance that carry one byte each way and are idle from then on."""
 
     primary, group = "grown_rss_mib", "Idle connections"
     needs = frozenset({"echo"})
@@ -63,7 +63,7 @@ class Idle(_Scale):
     def __init__(self, conns, ours_alone=False):
         super().__init__(f"idle-{conns}", f"{conns:,} idle connections")
         self.conns, self.ours_alone = conns, ours_alone
-        # Two for each connection, and some pipes that wait for the next flow.
+        # Two descriptors for each connection. SPARE covers the pipes that are kept for later flows.
         self.descriptors = 2 * conns + SPARE
 
     def applies(self, peer):
@@ -71,7 +71,8 @@ class Idle(_Scale):
                 and (peer.ours or not self.ours_alone))
 
     def _holders(self, peer, programs):
-        """Command lines: one for each server, which a local address can reach so often only."""
+        """Command lines of the clients, one for each server. There is more than one server because an
+        address has a limited number of ports for connections to the same server."""
         servers = ["echo", "close"][:-(-self.conns // CONNS_OF_A_SERVER)]
         share = -(-self.conns // len(servers))
         return [["prlimit", f"--nofile={share + SPARE}:{share + SPARE}",
@@ -119,17 +120,17 @@ _HOW = {BATCH: "by one call", RANGE: "as one range", SINGLE: "by a call each"}
 
 
 class AddPorts(_Scale):
-    """Ports that are added, all there, one of them tried, and removed again."""
+    """Adds ports, checks that all are listed and that the last one works, and removes them."""
 
     primary, group, cpu = "add_s", "Ports", "add_cpu_ms"
-    # An address of its own, as other forwarders have ports too.
+    # The address is one on which no other forwarder has ports.
     ADDRESS, FIRST = "127.0.0.2", 11000
 
     def __init__(self, count, how=BATCH):
         word = "" if how == BATCH else f"{how}-"
         super().__init__(f"ports-{word}{count}", f"{count:,} TCP ports {_HOW[how]}")
         self.count, self.how = count, how
-        # A quarter is kept for connections.
+        # Ports may use three quarters of the limit. The data plane keeps a quarter for connections.
         self.descriptors = count * 4 // 3 + SPARE
 
     def applies(self, peer):
@@ -137,7 +138,7 @@ class AddPorts(_Scale):
                 and (peer.ours or self.how != RANGE))
 
     def _specs(self):
-        """The last port leads to the echo server, to see that it works."""
+        """Specs of the ports. The last one leads to the echo server, so that it can be tried."""
         last, echo = self.FIRST + self.count - 1, SERVICES["echo"]
         if self.how == RANGE:
             return [f"{self.ADDRESS}:{self.FIRST}-{last}:"
@@ -200,7 +201,7 @@ class AddPorts(_Scale):
 
 
 class _ByWorkers:
-    """What other groups measure, for one, two and four workers."""
+    """Makes a scenario of another group one that is measured with one, two and four workers."""
 
     group, once = WORKERS, False
 
@@ -253,7 +254,7 @@ def _workers(count):
     return make
 
 
-# Each makes a Peer.
+# {name: function that makes the Peer}
 WORKER_PEERS = {f"workers-{count}": _workers(count) for count in (1, 2, 4)}
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured. A scenario takes one sample of one peer; the runner repeats and interleaves.
+"""What is measured. A scenario takes one sample of one peer. The runner decides how often and in which order.
 
-A sample is a flat dict of numbers (metrics.py names them). `primary` is the one that tables and
-bars show first, `cpu` the forwarder's CPU time for the work done.
+A sample is a flat dict of numbers, whose names are in metrics.py. `primary` is the number that tables and
+bars show first. `cpu` is the forwarder's CPU time for the work done.
 """
 
 import functools
@@ -22,13 +22,13 @@ from .programs import Failed, REQUEST_SIZE, parse_wrk, run_json, run_text
 
 
 class Scenario:
-    """key: name in results. needs: services that the peer must forward."""
+    """key: the name in results. needs: the services that the peer must forward."""
 
     primary, cpu = "", None
     group = ""
     needs = frozenset()
     warm = True  # a first, shorter sample is thrown away
-    once = False  # long and steady: one round is enough
+    once = False  # one round is enough, because a sample is long and hardly varies
 
     def __init__(self, key, title, core=False):
         self.key, self.title, self.core = key, title, core
@@ -49,7 +49,8 @@ def latencies(got):
 
 @contextmanager
 def over_loopback(peer, bytes_moved):
-    """Fails a sample whose payload took another way into the namespace than it claims to."""
+    """Fails the sample if the peer says that it uses the loopback interface inside, but the payload went
+    through another interface of the namespace. bytes_moved: returns the size of the payload."""
     before = peer.other_bytes()
     yield
     moved = bytes_moved()
@@ -58,7 +59,7 @@ def over_loopback(peer, bytes_moved):
 
 
 class Bulk(Scenario):
-    """What the receivers got, over the time until the last byte was there."""
+    """Bulk transfers. The speed is the number of bytes received, divided by the time until the last byte."""
 
     primary, cpu = "gbps", "cpu_s_per_gb"
     needs, group = frozenset({"bulk"}), "Bulk TCP"
@@ -81,7 +82,7 @@ class Bulk(Scenario):
 
 
 class Requests(Scenario):
-    """Request and reply, over kept connections or one for each request."""
+    """Requests and replies, over connections that are kept or over a new one for each request."""
 
     primary, cpu = "rps", "cpu_s_per_kreq"
     WARM_UP_S = 0.05
@@ -108,14 +109,15 @@ class Requests(Scenario):
         got = run_json(argv, seconds + 20)
         if not got["requests"]:
             raise Failed("no request was answered")
-        # The meter also sees the client's warm-up, whose requests are not among those counted.
+        # The CPU time includes the client's warm-up, whose requests are not counted. The same rate of
+        # requests is assumed for it.
         worked = got["requests"] * (seconds + self.WARM_UP_S) / seconds
         return {"rps": got["rps"], "failures": got["failures"], "stuck": got["stuck"],
                 **latencies(got), **meter.finish(worked / 1000, self.cpu)}
 
 
 class Mixed(Scenario):
-    """Small requests while bulk transfers run beside them: how long one waits for the other."""
+    """Small requests during bulk transfers. Shows how long a request waits because of the transfers."""
 
     primary, cpu, group = "rps", "cpu_s_per_gb", "Mixed load"
     needs = frozenset({"bulk", "echo"})
@@ -155,7 +157,8 @@ class Mixed(Scenario):
 
 
 class Reload(Mixed):
-    """The data plane is started anew in the middle of it. A connection that is lost fails the sample."""
+    """A mixed load during which `rootlessctl reload` restarts the data plane. A lost connection fails the
+    sample."""
 
     primary, group = "max_us", "Reload under load"
     SECONDS = 1.0  # at least
@@ -203,7 +206,7 @@ def _can_reload(ctl):
 
 
 class Http(Scenario):
-    """Plain HTTP, by programs that are not ours. wrk counts in whole seconds."""
+    """Plain HTTP with wrk and nginx, which are not part of this project. wrk runs for whole seconds."""
 
     primary, cpu = "rps", "cpu_s_per_kreq"
     needs, group = frozenset({"http"}), "HTTP (wrk, nginx)"
@@ -231,10 +234,10 @@ class Http(Scenario):
 
 
 class Udp(Scenario):
-    """Counted by the receiver, which knows each datagram by its number.
+    """Datagrams. The receiver counts them; each carries a number.
 
-    Its buffer is large, so that it is the forwarder that loses datagrams, not the receiver that
-    waits for a CPU."""
+    The receiver's socket buffer is large, so that it does not lose datagrams while the receiver waits for
+    a CPU. What is lost, the forwarder has lost."""
 
     primary, cpu = "kdps", "cpu_s_per_mdgram"
     needs, group = frozenset({"udp"}), "UDP"
@@ -249,7 +252,7 @@ class Udp(Scenario):
         self.args = [f"--size={size}", f"--rate={rate}"] + ["--gso"] * gso
 
     def receiver(self, peer):
-        """Prefix of the receiver's command, and the port that it listens on."""
+        """Returns the prefix of the receiver's command and the port on which it listens."""
         return peer.host.enter(peer.inner_pid), SERVICES["udp"]
 
     def sample(self, peer, programs, seconds):
@@ -279,7 +282,7 @@ class Udp(Scenario):
 
 
 def udp_sample(sent, got):
-    """The metrics, from what the sender and the receiver printed."""
+    """Computes the metrics from what the sender and the receiver printed."""
     count = got["received"]
     if not sent["sent"]:
         raise Failed("nothing was sent")
@@ -294,7 +297,7 @@ def udp_sample(sent, got):
 
 
 class Startup(Scenario):
-    """From before the fork to the reaped launcher of `true`."""
+    """The time to run `true`, from before the fork until the launcher has been reaped."""
 
     primary, cpu, group, warm = "wall_ms", "cpu_ms", "Start-up", False
     RUNS = 5
@@ -326,8 +329,8 @@ class Startup(Scenario):
 
 @contextmanager
 def instance(peer, programs, services, **settings):
-    """A second instance of the peer, with its servers, for the time of one sample. settings:
-    attributes of it."""
+    """Runs a second instance of the peer, with servers of its own, during one sample. settings: attributes
+    that differ from the peer's."""
     own = peer.fresh(services)
     vars(own).update(settings)
     try:
@@ -342,7 +345,7 @@ def instance(peer, programs, services, **settings):
 
 
 class Memory(Scenario):
-    """All processes of the forwarder, of a fresh instance that has carried nothing yet."""
+    """Memory of all processes of a fresh instance that has not carried any traffic."""
 
     primary, group, warm = "rss_mib", "Memory", False
 
@@ -360,5 +363,5 @@ class Memory(Scenario):
 
 
 def metrics_of(sample):
-    """The known metrics of a sample or summary, in the order of METRICS."""
+    """The names of the sample's or summary's metrics that METRICS has, in the order of METRICS."""
     return [name for name in METRICS if name in sample]

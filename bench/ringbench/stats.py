@@ -5,7 +5,7 @@ import statistics
 
 
 def summary(values):
-    """median and the middle half of the values (low, high); min and max beside them."""
+    """The median, the bounds of the middle half of the values (low, high), the extremes and the count."""
     values = sorted(values)
     if len(values) > 1:
         low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -31,8 +31,9 @@ def noise(stat):
 def change(before, after, better, floor):
     """(relative change, verdict) of two summaries: "better", "worse" or "same".
 
-    The change must exceed the floor and twice the noise of the two taken together, and each median
-    must lie outside of the other's samples: few samples often show too small a spread.
+    A change is only reported if it exceeds both the floor and twice the combined noise. In addition, each
+    median must lie outside the range of the other's samples, because the noise of a few samples is often
+    estimated too small.
     """
     if not before["median"]:
         return 0.0, "same"

@@ -9,7 +9,7 @@ from .drivers import PublishedBulk, PublishedRequests
 from .scale import RANGE, SINGLE, AddPorts, Idle
 from .scenarios import Bulk, Http, Memory, Mixed, Reload, Requests, Startup, Udp
 
-# rounds: samples of each peer and scenario; seconds: of load in one sample.
+# rounds: how many samples of each peer and scenario. seconds: how long the load of one sample lasts.
 Suite = namedtuple("Suite", "scenarios rounds seconds warm_up_s")
 
 
@@ -39,7 +39,7 @@ def _full():
 
 
 def _smoke():
-    """One of each kind, to see that the bench works; the figures mean nothing."""
+    """One scenario of each kind, to test the bench itself. The figures mean nothing."""
     return [
         Bulk("both", 2), Requests(2), Requests(2, reconnect=True), Mixed(2), Reload(1), Udp(1400, 5000),
         Udp(1400, gso=True), Startup(), Memory(), Idle(20),
@@ -65,6 +65,6 @@ def suite(kind):
     }[kind]()
 
 
-# Where pacing changes the outcome: measured again under BBR in a full run.
+# Scenarios whose result depends on pacing. Where BBR is available, they are measured with it as well.
 PACED_KEYS = ("bulk-up-1", "bulk-down-1", "bulk-both-1", "bulk-up-16", "reqres-64x64",
               "connreq-64")

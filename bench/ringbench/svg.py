@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charts as SVG text, to stand inside an HTML page. Colours of text and lines come from its CSS."""
+"""Draws charts as SVG elements for an HTML page. The page's CSS gives the colours of text and lines."""
 
 import math
 from html import escape
@@ -7,7 +7,7 @@ from html import escape
 COLOURS = {
     "ringkit": "#1f6feb", "ringkit-epoll": "#7fb3ff", "rootlesskit": "#e0781a",
     "rootlesskit-slirp": "#c9a27a", "socat": "#9b59b6", "pasta": "#2e9e5b", "direct": "#8a8f98",
-    # Drivers, by the program that carries the bytes.
+    # Drivers have the colour of the program that carries the bytes.
     "net-slirp4netns": "#1f6feb", "net-pasta": "#2e9e5b", "net-lxc-user-nic": "#16a085",
     "net-vdeplug_slirp": "#b7950b", "net-vpnkit": "#c0392b", "net-rootlesskit": "#e0781a",
     "port-slirp4netns": "#7fb3ff", "port-socat": "#9b59b6", "port-implicit": "#2e9e5b",
@@ -45,9 +45,9 @@ def number(value):
 
 
 def bars(rows, label):
-    """Horizontal bars. rows: [(name, text, stat or None, note)]; stat as stats.summary() gives it.
+    """Horizontal bars. rows: [(name, text, stat or None, note)], where stats.summary() made stat.
 
-    The bar is the median, the whisker the middle half of the samples, the dots the extremes."""
+    A bar is the median. The whisker covers the middle half of the samples, and the dots are the extremes."""
     left, width, right, step = 150, 210, 70, 22
     top = max((stat["max"] for _, _, stat, _ in rows if stat), default=0) or 1
     parts = []
@@ -94,7 +94,7 @@ def _linear_ticks(high):
 
 
 class _Scale:
-    """Values to vertical positions."""
+    """Maps values to vertical positions."""
 
     def __init__(self, values, log, top, bottom):
         self.top, self.bottom = top, bottom
@@ -115,7 +115,9 @@ class _Scale:
 
 
 def _spread_labels(ends, gap=13.0, bottom=1e9):
-    """Moves labels at the right end of lines apart. ends: [(y, ...)], sorted by y on return."""
+    """Moves the labels at the right end of lines apart, so that none covers another.
+
+    ends: [(y, ...)]. Returns the same, with new y, sorted by y."""
     placed = []
     for end in sorted(ends):
         y = end[0] if not placed else max(end[0], placed[-1][0] + gap)
@@ -125,9 +127,9 @@ def _spread_labels(ends, gap=13.0, bottom=1e9):
 
 
 def lines(ticks, series, label, log=False, x_title="", y_title=""):
-    """A line for each series over evenly spaced x positions.
+    """A line for each series. The x positions are evenly spaced.
 
-    ticks: names of the positions; series: [(name, text, {position: (median, low, high)})]."""
+    ticks: names of the positions. series: [(name, text, {position: (median, low, high)})]."""
     left, right, top, bottom, width = 52, 140, 24, 250, 380
     values = [v for _, _, points in series for point in points.values() for v in point]
     if not values:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results as text: a table for each group of scenarios, and the targets."""
+"""Prints the results as text: a table for each group of scenarios, and a table of the targets."""
 
 from .metrics import show, unit
 from .stats import noise
 
-# Besides the primary metric and CPU, where a sample has them.
+# Metrics that are shown in addition to the primary one and the CPU time.
 EXTRA = ("reload_s", "remove_s", "remove_cpu_ms", "bytes_per_flow", "held", "p50_us", "p99_us",
          "offered_kdps", "lost_pct", "pss_mib", "idle_cpu_ms_per_s", "pipes_held", "grown_rss_mib",
          "rss_kib_per_port", "descriptors_per_port", "peak_rss_mib")
-# Shown where any forwarder has some.
+# Metrics that are shown only where a forwarder's is not zero.
 TROUBLES = ("stuck", "failures", "reordered_pct", "doubled", "damaged")
 
 
 def conditions(run):
-    """Under which all figures of the run were taken."""
+    """The conditions that are the same for all figures of the run."""
     machine = run["machine"]
     plain = {e["congestion"] for e in run["results"] if e["variant"] != "bbr"}
     parts = [f"CPUs {machine.get('cpu_list', '?')}", f"governor {machine.get('governor', '?')}"]
@@ -25,7 +25,7 @@ def conditions(run):
 
 
 def columns(rows):
-    """Aligned lines: the first column to the left, the others to the right."""
+    """Lines with aligned columns. The first column is aligned to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [("  ".join([row[0].ljust(widths[0])]
                        + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])])).rstrip()
@@ -49,7 +49,7 @@ def cell(of, metric):
 
 
 def results(entries, peers):
-    """One table a group; peers: their names in order."""
+    """A table for each group. peers: names, in the order of the columns."""
     lines = []
     for group in dict.fromkeys(entry["group"] for entry in entries):
         mine = [entry for entry in entries if entry["group"] == group]
@@ -87,7 +87,7 @@ def value(target):
 
 
 def measured(found):
-    """Without those that this run was not to measure."""
+    """The targets whose scenario and peers were part of this run."""
     return [t for t in found if not t["unmeasured"]]
 
 
@@ -105,7 +105,7 @@ def against(target):
 
 
 def targets(found):
-    """At most 100 columns: what is wanted is a line of its own above the conditions."""
+    """The table of targets. To keep it within 100 columns, the name of a target is on a line of its own."""
     rows, heads = [["  scenario", "metric", "against", "wanted", "is", ""]], {}
     for target in measured(found):
         if target["row"] not in heads.values():

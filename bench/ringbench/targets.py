@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures that ringkit wants to reach, and whether a run met them.
+"""The performance targets of ringkit, and the check whether a run met them.
 
-Most are ratios against another peer of the same run, so that they do not depend on the machine.
+Most targets are ratios to another peer of the same run, so that they do not depend on the machine.
 """
 
 from collections import namedtuple
 
 OURS, EPOLL = "ringkit", "ringkit-epoll"
-# What the two back ends may differ by.
+# By which share the epoll back end may be worse than io_uring.
 BACKEND_SHARE = 0.15
-# Descriptors of pipes that the workers' pools may keep for the next flow that needs one.
+# How many descriptors of pipes the workers may keep for later flows.
 POOLED_PIPES = 16
 
-# One condition: the median of `metric` of `who` in `scenario`, divided by that of `peer` ("": as it
-# is), compared with `limit` by `op`. base: the scenario that the peer's figure is of, where it is
-# another. plus: the peer's figure is taken off instead, and the limit has the metric's unit.
+# A condition. The median of `metric` of the peer `who` in `scenario` is divided by the median of `peer`, and
+# the ratio is compared with `limit` by `op`. If `peer` is "", the median itself is compared. base: the
+# scenario of the peer's median, if it is another one. plus: the peer's median is subtracted instead of
+# divided by, so that the limit has the metric's unit.
 Target = namedtuple("Target", "row scenario variant who metric peer op limit base plus",
                     defaults=("", False))
 
@@ -26,7 +27,8 @@ def _against(row, scenarios, peer, variant="unpaced", who=OURS, **limits):
 
 
 def _way_out():
-    """The server is on another host, unless the key says otherwise."""
+    """Targets of ringkit's own network. In scenarios named net-far-* the server is on another host, in the
+    others it is on the same host."""
     us, rows = "net-builtin", []
 
     def add(row, key, peer, **limits):
@@ -116,7 +118,7 @@ def _list():
     rows += _against("publishing ports of a container", ("docker-ports-500",),
                      "docker-rootlesskit", who="docker-direct", add_s=("<=", 0.7),
                      remove_s=("<=", 0.7))
-    # A published port has two, one for each family, and may have 1 MiB.
+    # Docker publishes a port for IPv4 and for IPv6, which makes two ports, and both together may take 1 MiB.
     rows += _against("memory of a container's port", ("docker-ports-500",), "", who="docker-direct",
                      pss_kib_per_port=("<=", 512))
     row = "10,000 ports"
@@ -142,7 +144,8 @@ def judge(op, value, limit):
 
 
 def _missing(entry, peer):
-    """{note: why there is no figure, unmeasured: whether there was not to be one}"""
+    """Why the peer has no figure in the scenario. Keys: note, a text, and unmeasured: True if the run did
+    not measure it at all."""
     if entry is None:
         return {"note": "scenario not run", "unmeasured": True}
     of = entry["peers"].get(peer)
@@ -152,7 +155,8 @@ def _missing(entry, peer):
 
 
 def _one(entry, base, target):
-    """entry: of the target's scenario; base: of that of the peer's figure."""
+    """The target with its figures. entry: result of the target's scenario. base: result of the scenario
+    that the peer's figure is taken from."""
     ours = _median(entry, target.who, target.metric)
     theirs = _median(base, target.peer, target.metric) if target.peer else 1.0
     found = dict(target._asdict(), ours=ours, theirs=theirs if target.peer else None, value=None,
@@ -172,13 +176,14 @@ def _one(entry, base, target):
 
 
 def _backends(results):
-    """epoll against io_uring, in every scenario that both took part in."""
+    """A target for every scenario in which both back ends took part: epoll compared with io_uring."""
     found = []
     for entry in results:
         if OURS not in entry["peers"] or EPOLL not in entry["peers"]:
             continue
         metric = entry["primary"]
-        # Some hundred KiB of either, and single longest requests; judged by themselves above.
+        # These two vary too much for a ratio: one is a few hundred KiB, the other the longest of all
+        # requests. They have absolute targets above.
         if metric in ("grown_rss_mib", "max_us"):
             continue
         higher = metric in ("gbps", "rps", "kdps")
@@ -195,7 +200,7 @@ def _backends(results):
 
 
 def evaluate(results):
-    """Every target with its figures. met: True, False or None (then note says why)."""
+    """Every target with its figures. met: True, False, or None, in which case note says why."""
     by_key = {(entry["scenario"], entry["variant"]): entry for entry in results}
     found = [_one(by_key.get((t.scenario, t.variant)),
                   by_key.get((t.base or t.scenario, t.variant)), t) for t in TARGETS]

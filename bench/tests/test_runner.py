@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How the bench takes its samples: order, failures, forwarders that die; the way of the payload."""
+"""Tests how the bench takes its samples: their order, failures, forwarders that die, and whether the payload
+takes the way that it should."""
 
 import io
 import os
@@ -35,7 +36,7 @@ class Paths(unittest.TestCase):
 
     def test_payload_over_loopback(self):
         self._sample(10 ** 9, 0)
-        self._sample(10 ** 9, 50_000)  # some neighbour discovery does no harm
+        self._sample(10 ** 9, 50_000)  # a little traffic, such as neighbour discovery, is allowed
 
     def test_payload_over_an_interface_is_refused(self):
         with self.assertRaises(programs.Failed):
@@ -43,7 +44,7 @@ class Paths(unittest.TestCase):
 
 
 class _Forwarder:
-    """A peer that is always there."""
+    """A peer that needs no program."""
 
     services = frozenset()
     core_only = False
@@ -97,7 +98,7 @@ class Running(unittest.TestCase):
         self.runner = runner.Runner(_Host(), None, chosen, runner.Progress(self.out))
         self.runner.peers = {name: _Forwarder(name) for name in names}
         self.runner.run(self.runner.plan([], []))
-        self.assertEqual(len(self.runner.results), 1)  # not a scenario for BBR
+        self.assertEqual(len(self.runner.results), 1)  # the scenario is not measured with BBR
         return self.runner.results[0]["peers"]
 
     def test_rounds_are_interleaved_after_a_warm_up(self):
@@ -179,7 +180,7 @@ class _BareHost:
 
 
 class Drivers(unittest.TestCase):
-    """Which peers meet in the groups of the drivers."""
+    """Which peers take part in the scenarios of the driver groups."""
 
     def setUp(self):
         self.peers = {}
@@ -208,7 +209,7 @@ class Drivers(unittest.TestCase):
         self.assertIn("net-direct", bulk[networks.FAR])
         self.assertNotIn("net-direct", bulk[networks.BRIDGE])
         self.assertIn("net-builtin", bulk[networks.BRIDGE])
-        # Only what there was from the beginning is measured for the slow ones.
+        # The slow peers only take part in the core scenarios.
         self.assertIn("net-lxc-user-nic", bulk[networks.HERE])
         self.assertNotIn("net-lxc-user-nic", bulk[networks.FAR])
         self.assertNotIn("net-direct", self._those_in(networks.NetworkMemory()))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the whole bench with tiny loads, so that it is noticed when it breaks. Asserts no speed.
+"""Runs the whole bench with tiny loads, so that a fault of the bench is noticed. Does not check any speed.
 
 Arguments: the build directory.
 """
@@ -19,7 +19,7 @@ BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 else os.path.join(HERE, "..", "
 
 
 class Smoke(unittest.TestCase):
-    # All but pasta's: Debian 12's now and then cuts the end of a stream.
+    # Drivers with pasta are missing: pasta of Debian 12 sometimes cuts off the end of a stream.
     DRIVERS = ("net-direct", "net-builtin", "net-slirp4netns", "net-lxc-user-nic",
                "net-vdeplug_slirp", "net-vpnkit", "port-slirp4netns",
                "port-socat", "docker-direct", "docker-proxy", "workers-2")
@@ -72,7 +72,7 @@ class Smoke(unittest.TestCase):
         self.assertIn("0 regressions", same.stdout)
 
     def _drivers(self, run):
-        """Each is in its group and in no other, or it is said why not."""
+        """Each driver took part in its own group only, or the output says why it was skipped."""
         seen = {}
         for entry in run["results"]:
             for peer in set(self.DRIVERS) & set(entry["peers"]):

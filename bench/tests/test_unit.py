@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the bench that turn samples into words: statistics, targets, reports, parsers."""
+"""Tests the parts of the bench that work on samples: statistics, targets, reports, parsers."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from ringbench import (compare, flame, machine, metrics, peerdirs, procs, profil
 
 
 def entry(key, peers, primary="gbps", variant="unpaced", group="Bulk TCP"):
-    """A result as the runner makes it; peers: {name: [samples]}."""
+    """A result like one of the runner's. peers: {name: [samples]}."""
     return {"scenario": key, "group": group, "title": f"title <of> {key}", "primary": primary,
             "cpu": "cpu_s_per_gb", "variant": variant, "congestion": "reno", "others_percent": 12,
             "peers": {name: {"samples": samples, "summary": stats.summarize(samples),
@@ -81,7 +81,7 @@ class Stats(unittest.TestCase):
         self.assertEqual(self._verdict([80, 100, 120], [70, 85, 110]), "same")
 
     def test_change_inside_the_other_runs_samples(self):
-        # The middle halves are narrow, but one sample of the first run was where the second is.
+        # The middle halves are narrow, but one sample of the first run is as high as those of the second.
         self.assertEqual(self._verdict([70, 100, 100, 100, 100], [75, 75, 75, 75, 75]), "same")
 
     def test_change_from_zero(self):
@@ -177,7 +177,7 @@ class Suites(unittest.TestCase):
 
 
 class Results(unittest.TestCase):
-    """The part of a file that the bench writes."""
+    """Writing figures between the marker lines of a file."""
 
     def _write(self, text, runs):
         with tempfile.TemporaryDirectory() as directory:
@@ -210,7 +210,7 @@ class Results(unittest.TestCase):
 
 
 class PeerDirs(unittest.TestCase):
-    """--peer-dir NAME=DIR"""
+    """The option --peer-dir=NAME=DIR."""
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory()
@@ -247,7 +247,7 @@ class PeerDirs(unittest.TestCase):
 
 
 class _Installer:
-    """In the place of Programs."""
+    """A stand-in for Programs."""
 
     @staticmethod
     def install(source, _name):
@@ -272,7 +272,7 @@ class Compare(unittest.TestCase):
         return status, out.getvalue(), err.getvalue()
 
     def _runs(self, before, after, **others):
-        """Runs in which ringkit, and other peers, went from one list of speeds to another."""
+        """Two runs, with the first and the second list of speeds of ringkit, and of other peers."""
         peers = {"ringkit": (before, after), **others}
         return [run_of(entry("bulk-up-1", {name: speeds(*pair[i])
                                            for name, pair in peers.items()})) for i in (0, 1)]
@@ -310,7 +310,7 @@ class Compare(unittest.TestCase):
     def test_failure_where_there_was_a_figure_is_a_regression(self):
         before, after = self._runs([30, 31, 32], [])
         status, out, _ = self._main(before, after)
-        self.assertEqual(status, 2)  # nothing else to compare
+        self.assertEqual(status, 2)  # there is nothing else to compare
         before["results"].append(entry("memory", {"ringkit": [{"rss_mib": 10}]}, "rss_mib"))
         after["results"].append(entry("memory", {"ringkit": [{"rss_mib": 10}]}, "rss_mib"))
         status, out, _ = self._main(before, after)
@@ -335,7 +335,7 @@ class Compare(unittest.TestCase):
 
 
 class _Balance(HTMLParser):
-    """Fails on tags that are not closed in order."""
+    """A parser that fails if tags are not closed in order."""
 
     VOID = {"meta", "br", "rect", "path", "circle"}
 
