@@ -9,7 +9,6 @@ import os
 import re
 import select
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -18,7 +17,7 @@ import time
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import (DEADLINE_S, Rootlesskit, UnixConnection, ctl, popen, processes_of, role_of, run,
+from rkit.launch import (DEADLINE_S, Rootlesskit, UnixConnection, ctl, popen, restart_role, run,
                          wait_for)
 from rkit.peers import TcpServer, background, hello
 from rkit.ports import PortTestCase, builtin
@@ -388,9 +387,7 @@ class Events(PortTestCase):
             proc = self.listen("--json", rk=rk)
             self.next(proc, "listening")
             for role in "dataplane", "broker":
-                (pid,) = wait_for(role, lambda: [p for p in processes_of(rk.pid)
-                                                 if role_of(p) == role])
-                os.kill(pid, signal.SIGKILL)
+                restart_role(rk.pid, role)
                 got = self.next(proc, "restart")
                 self.assertEqual((got["what"], got["message"]), (role, "signal: killed"))
 

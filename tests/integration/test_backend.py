@@ -8,7 +8,7 @@ import socket
 
 import rkit
 from rkit import net
-from rkit.launch import Rootlesskit, denying, processes_of, role_of, wait_for
+from rkit.launch import Rootlesskit, denying, find_role, restart_role, wait_for
 from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
 from rkit.ports import both_backends
 from rkit.world import sh, world, write
@@ -132,8 +132,7 @@ class NoUringForAll(test_inject_memory.Preloaded):
                     with net.connect("127.0.0.1", 18080) as c:
                         c.sendall(b"word")
                         self.assertEqual(receive_exactly(c, 4), b"word")
-                plane = next(p for p in processes_of(rk.pid) if role_of(p) == "dataplane")
-                self.assertFalse(uring_descriptors(plane))
+                self.assertFalse(uring_descriptors(find_role(rk.pid, "dataplane")))
                 self.assertEqual(rk.log(), "")
 
     def test_asked_for(self):
@@ -169,10 +168,7 @@ class NoCookie(rkit.RkTestCase):
         with TcpServer(echo, netns=self.rk.netns()), UdpServer(netns=self.rk.netns(), port=53):
             self.exchange()
             for role in "dataplane", "broker":
-                old = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
-                os.kill(old, 9)
-                wait_for("another " + role, lambda: any(
-                    p != old and role_of(p) == role for p in processes_of(self.rk.pid)))
+                restart_role(self.rk.pid, role)
                 wait_for("a connection", self.works)
                 self.exchange()
 

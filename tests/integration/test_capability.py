@@ -10,7 +10,7 @@ import unittest
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import Rootlesskit, processes_of, role_of, rootlesskit, wait_for
+from rkit.launch import Rootlesskit, processes_of, restart_role, role_of, rootlesskit, wait_for
 from rkit.peers import TcpServer, echo, receive_exactly
 
 CAP_NET_BIND_SERVICE = 10
@@ -119,11 +119,7 @@ class Capable(rkit.RkTestCase):
 
     def test_data_plane_that_dies(self):
         with self.start("--net=none", "-p", "127.0.0.1:80:80/tcp") as rk:
-            def plane():
-                return [p for p in processes_of(rk.pid) if role_of(p) == "dataplane"]
-            old = wait_for("the data plane", plane)
-            os.kill(old[0], signal.SIGKILL)
-            wait_for("another", lambda: plane() and plane() != old)
+            restart_role(rk.pid, "dataplane")
             self.assertServed(rk)
 
 

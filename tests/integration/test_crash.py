@@ -9,7 +9,7 @@ import time
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import comm, processes_of, role_of, wait_for
+from rkit.launch import comm, find_role, processes_of, restart_role, wait_for
 from rkit.networks import ask
 from rkit.peers import TcpServer, UdpServer, background, echo, receive_exactly
 from rkit.ports import PortTestCase, both_backends
@@ -31,19 +31,10 @@ class Crash(PortTestCase):
     may_die = True
 
     def find(self, role):
-        pids = [p for p in processes_of(self.rk.pid) if role_of(p) == role]
-        return pids[0] if pids else None
+        return find_role(self.rk.pid, role)
 
     def kill(self, role):
-        """Kills the process with this role. Returns the pid of the next one when that is there."""
-        old = wait_for(role, lambda: self.find(role))
-        mark = (old, start_of(old))
-        os.kill(old, signal.SIGKILL)
-
-        def another():
-            pid = self.find(role)
-            return pid and (pid, start_of(pid)) != mark and pid
-        return wait_for("another " + role, another)
+        restart_role(self.rk.pid, role)
 
     def exchange(self, port=18080, word=b"ping"):
         c = net.connect("127.0.0.1", port, timeout=20)

@@ -24,7 +24,7 @@ import time
 
 import rkit
 from rkit import leaks, net, steady
-from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, find_role, wait_for
 from rkit.peers import reset
 from rkit.ports import PortTestCase, both_backends
 from rkit.steady import Probe, Servers
@@ -91,7 +91,7 @@ class Hostile(PortTestCase):
         self.counters, self.counters_of = {}, None
 
     def find(self, role):
-        return next((p for p in processes_of(self.rk.pid) if role_of(p) == role), None)
+        return find_role(self.rk.pid, role)
 
     # The attacks
 

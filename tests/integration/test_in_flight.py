@@ -13,7 +13,7 @@ import time
 import rkit
 from rkit import net
 from rkit.case import BACKENDS
-from rkit.launch import DEADLINE_S, ApiError, Rootlesskit, popen, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, ApiError, Rootlesskit, find_role, popen, wait_for
 from rkit.peers import TcpServer, background, echo, receive_exactly
 
 # A user for this test alone: the kernel counts by user, and other tests run at the same time.
@@ -71,7 +71,7 @@ class InFlight(rkit.RkTestCase):
             return receive_exactly(c, 8)
 
     def dataplane(self, rk):
-        return next((p for p in processes_of(rk.pid) if role_of(p) == "dataplane"), None)
+        return find_role(rk.pid, "dataplane")
 
     def kill(self, rk):
         pid = self.dataplane(rk)

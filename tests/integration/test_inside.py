@@ -9,7 +9,7 @@ import socket
 import rkit
 from rkit import net
 from rkit.container import BRIDGE4, BRIDGE6, Container
-from rkit.launch import ApiError, Rootlesskit, processes_of, role_of, wait_for
+from rkit.launch import ApiError, Rootlesskit, find_role, wait_for
 from rkit.peers import TcpServer, UdpServer, background, echo, payload_hash, receive, send_payload
 from rkit.ports import PortTestCase, both_backends
 
@@ -162,9 +162,6 @@ class Inside(PortTestCase):
     def test_deaths(self):
         """The socket inside outlives a death of the data plane or the broker. A request that comes meanwhile
         waits for the next one."""
-        def find(role):
-            return next((p for p in processes_of(self.rk.pid) if role_of(p) == role), None)
-
         def works():
             try:
                 self.assertTcp("127.0.0.1", 18080, self.ns)
@@ -175,8 +172,7 @@ class Inside(PortTestCase):
             self.publish()
             # Each round has another port, since sockets of a killed data plane stay for a moment.
             for number, role in enumerate(("dataplane", "broker", "dataplane", "broker"), 18081):
-                old = wait_for(role, lambda r=role: find(r))
-                os.kill(old, signal.SIGKILL)
+                os.kill(wait_for(role, lambda r=role: find_role(self.rk.pid, r)), signal.SIGKILL)
                 port = self.publish(port=number)
                 self.assertTcp("127.0.0.1", number, self.ns)
                 self.rk.remove(port)

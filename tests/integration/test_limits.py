@@ -10,7 +10,7 @@ import time
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, find_role, popen, wait_for
 from rkit.peers import (TcpServer, UdpServer, background, echo, hello, payload_hash, receive,
                         receive_exactly, send_payload)
 from rkit.ports import PortTestCase, both_backends, builtin
@@ -21,7 +21,7 @@ F_SETPIPE_SZ = 1031
 
 
 def dataplane_of(rk):
-    return next(p for p in processes_of(rk.pid) if role_of(p) == "dataplane")
+    return find_role(rk.pid, "dataplane")
 
 
 def cpu_s(pid):
@@ -320,7 +320,7 @@ class Lockdown(PortTestCase):
     not_reference = "has none of these processes"
 
     def status(self, role):
-        pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
+        pid = find_role(self.rk.pid, role)
         with open("/proc/%d/status" % pid) as f:
             return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
 

@@ -8,7 +8,7 @@ import struct
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, Rootlesskit, processes_of, role_of, rootlesskit, wait_for
+from rkit.launch import DEADLINE_S, Rootlesskit, find_role, rootlesskit, wait_for
 from rkit.networks import PROBE, ask, exchange, outside, probe
 from rkit.peers import TcpServer, UdpServer, background, echo, hello, payload_hash
 from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
@@ -299,7 +299,7 @@ class TestWayIn(NetBuiltinCase):
             with open(path[:-len("/ns/net")] + "/net/snmp") as f:
                 names, values = [line.split()[1:] for line in f if line.startswith("Tcp:")]
             return dict(zip(names, map(int, values)))
-        router = next(p for p in processes_of(self.rk.pid) if role_of(p) == "router-broker")
+        router = find_role(self.rk.pid, "router-broker")
         return lambda: [of(p) for p in (container_netns, "/proc/%d/ns/net" % router)]
 
     def check_path(self, host, port, count):

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -15,7 +14,7 @@ import threading
 
 import rkit
 from rkit import net
-from rkit.launch import Rootlesskit, comm, popen, processes_of, role_of, wait_for
+from rkit.launch import Rootlesskit, comm, popen, processes_of, restart_role, role_of, wait_for
 from rkit.peers import (TcpServer, UdpServer, background, echo, payload_hash, receive, receive_exactly,
                         send_payload)
 from rkit.ports import PortTestCase, both_backends, builtin
@@ -405,9 +404,7 @@ class OnDisk(Reloading):
         self.replace()
         self.reload()
         os.remove(self.binary)
-        before = self.roles()["dataplane"]
-        os.kill(before, signal.SIGKILL)
-        wait_for("another", lambda: self.roles().get("dataplane", before) != before)
+        restart_role(self.rk.pid, "dataplane")
         port = self.rk.add(18080, 80)
         with TcpServer(echo, netns=self.ns), net.connect("127.0.0.1", 18080, timeout=60) as c:
             c.sendall(b"ping")

@@ -3,13 +3,11 @@
 """GET /v1/stats and `rootlessctl stats`: the counters are there and right."""
 
 import json
-import os
-import signal
 import subprocess
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, popen, restart_role, wait_for
 from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
 from rkit.ports import PortTestCase, both_backends, builtin
 
@@ -113,8 +111,7 @@ class Counters(PortTestCase):
         starts = self.stats()["starts"]
         with TcpServer(echo, netns=self.ns):
             self.exchange(18080, 1000).close()
-            pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == "dataplane")
-            os.kill(pid, signal.SIGKILL)
+            restart_role(self.rk.pid, "dataplane")
             wait_for("another data plane", lambda: self.stats()["starts"] == starts + 1)
 
             def again():

@@ -11,7 +11,7 @@ import subprocess
 import termios
 
 import rkit
-from rkit.launch import DEADLINE_S, Rootlesskit, denying, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, Rootlesskit, denying, restart_role, wait_for
 from rkit.world import UID
 
 COMMAND = ("sh", "-c", "trap 'exit 9' USR1; while :; do sleep 0.05; done")
@@ -44,23 +44,14 @@ def read_until(fd, word):
 
 @rkit.ours("waits until somebody reads")
 class Stuck(rkit.RkTestCase):
-    def roles(self, rk, role):
-        return [pid for pid in processes_of(rk.pid) if role_of(pid) == role]
-
     def check_lives(self, rk):
         """The API, ports and restarts of its processes work."""
         rk.ready()
         for _ in range(10):
             rk.remove(rk.add(18080, 80))
-        self.restart(rk, "dataplane")
-        self.restart(rk, "broker")
+        for role in ("dataplane", "broker"):
+            restart_role(rk.pid, role)  # the parent logs each death
         rk.remove(rk.add(18080, 80))
-
-    def restart(self, rk, role):
-        """Kills a process, which the parent logs, and waits for the next one."""
-        (pid,) = wait_for(role, lambda: self.roles(rk, role))
-        os.kill(pid, signal.SIGKILL)
-        wait_for("another " + role, lambda: set(self.roles(rk, role)) - {pid})
 
     def check_exit_code(self, rk):
         os.kill(rk.pid, signal.SIGUSR1)
@@ -75,7 +66,7 @@ class Stuck(rkit.RkTestCase):
         self.check_lives(rk)
         size = fcntl.fcntl(outer, fcntl.F_GETPIPE_SZ)
         os.read(inner, size)
-        self.restart(rk, "dataplane")
+        restart_role(rk.pid, "dataplane")
         text = read_until(inner, b"log lines were lost here")
         self.assertRegex(text, rb"(?m)^\[rootlesskit:parent\] warning: \d+ log lines were lost")
         fill(outer)
@@ -102,7 +93,7 @@ class Stuck(rkit.RkTestCase):
                 rk = Rootlesskit(*PORTS, command=COMMAND, stderr=inner)
                 self.check_lives(rk)
                 termios.tcflow(inner, termios.TCOON)
-                self.restart(rk, "dataplane")
+                restart_role(rk.pid, "dataplane")
                 read_until(outer, b"log lines were lost here")
                 termios.tcflow(inner, termios.TCOOFF)
                 self.check_exit_code(rk)

@@ -8,7 +8,7 @@ import socket
 import rkit
 from rkit import net
 from rkit.container import behind_bridge
-from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, find_role, restart_role, wait_for
 from rkit.peers import TcpServer, reset
 from rkit.ports import both_backends, builtin
 from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TRACKED, TransparentCase, do_inside, inside,
@@ -151,7 +151,7 @@ class Namespace(TransparentCase):
         self.rk.add(18080, 80, parent_ip="0.0.0.0")
         with server(self.rk):
             for _ in range(3):
-                self.killed("broker")
+                restart_role(self.rk.pid, "broker")
                 for _ in range(20):  # more than there are spare sockets
                     self.assertEqual(*seen(HOST4, 18080, self.client))
 
@@ -159,7 +159,7 @@ class Namespace(TransparentCase):
         self.rk.add(18080, 80, parent_ip="0.0.0.0")
         with server(self.rk):
             for _ in range(3):
-                self.killed("dataplane")
+                restart_role(self.rk.pid, "dataplane")
 
                 def works():
                     try:
@@ -212,10 +212,10 @@ class Container(TransparentCase):
         with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             for role in ("keeper", "broker", "keeper"):
-                (before,) = [p for p in processes_of(self.rk.pid) if role_of(p) == "keeper"]
-                self.killed(role)
-                wait_for("another keeper", lambda: [p for p in processes_of(self.rk.pid) if p != before
-                                                    and role_of(p) == "keeper"])
+                before = find_role(self.rk.pid, "keeper")
+                restart_role(self.rk.pid, role)
+                wait_for("another keeper",
+                         lambda: find_role(self.rk.pid, "keeper") not in (None, before))
                 do_inside(self.rk, "nft flush ruleset")
 
                 def works():
@@ -230,7 +230,7 @@ class Container(TransparentCase):
         """The next data plane serves the backlog, with the client's address from the first connection on."""
         with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
-            self.killed("dataplane")
+            restart_role(self.rk.pid, "dataplane")
 
             def works():
                 try:

@@ -7,7 +7,7 @@ import subprocess
 
 import rkit
 from rkit.container import behind_bridge
-from rkit.launch import wait_for
+from rkit.launch import restart_role, wait_for
 from rkit.networks import ask
 from rkit.ports import both_backends
 from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TURN_IN, TURN_IN_BACK, TransparentCase,
@@ -106,7 +106,7 @@ class Turned(TransparentCase):
             for _ in range(2):
                 for _ in range(20):
                     self.assertEqual(*seen(HOST4, 18080, self.client))
-                self.killed("broker")
+                restart_role(self.rk.pid, "broker")
 
 
 @rkit.needs("iptables", "ip6tables")
@@ -225,7 +225,7 @@ class ComingIn(TransparentCase):
             self.add()
             self.become(CLIENT4)
             for role in ("broker", "dataplane"):
-                self.killed(role)
+                restart_role(self.rk.pid, role)
                 self.become(CLIENT4)
             self.assertEqual(self.rk.api("POST", "/v1/reload")[0], 200)
             self.become(CLIENT4)

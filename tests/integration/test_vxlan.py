@@ -11,7 +11,7 @@ import signal
 
 import rkit
 from rkit import net
-from rkit.launch import Rootlesskit, popen, processes_of, role_of, wait_for
+from rkit.launch import Rootlesskit, find_role, popen, wait_for
 from rkit.peers import (TcpServer, UdpServer, background, echo, payload_hash, receive,
                         send_payload)
 from rkit.world import UID, sh
@@ -196,9 +196,7 @@ class Nodes:
             self.tunnel(rks)
             self.ping(rks)
             for rk in rks.values():
-                for pid in processes_of(rk.pid):
-                    if role_of(pid) == "dataplane":
-                        os.kill(pid, signal.SIGKILL)
+                os.kill(find_role(rk.pid, "dataplane"), signal.SIGKILL)
             for rk in rks.values():
                 wait_for("a new one", lambda: "starting it again" in rk.log())
             self.ping(rks)

@@ -12,7 +12,7 @@ import time
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, find_role, wait_for
 from rkit.networks import probe
 from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive,
                         send_payload)
@@ -383,8 +383,7 @@ class TestDeath(NetBuiltinCase):
     ROUNDS = int(os.environ.get("WAY_OUT_ROUNDS", "12"))
 
     def find(self, role):
-        pids = [p for p in processes_of(self.rk.pid) if role_of(p) == role]
-        return pids[0] if pids else None
+        return find_role(self.rk.pid, role)
 
     def exchange(self):
         with self.inside.connect(SERVER4, 80, timeout=20) as s:

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import rkit
-from rkit.launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, find_role, popen, wait_for
 from rkit.ports import both_backends
 from rkit.steady import Probe, Servers, go_first
 from rkit.wayout import SERVER4, NetBuiltinCase
@@ -87,7 +87,7 @@ class TestFloods(NetBuiltinCase):
     def measure(self, kind):
         """Makes requests through the published ports, none of which may be lost. Prints how long they took,
         and for the slowest how long each process waited for a CPU."""
-        plane = next(p for p in processes_of(self.rk.pid) if role_of(p) == "dataplane")
+        plane = find_role(self.rk.pid, "dataplane")
         requests = []
         with Probe("%s.%s" % (self.rk.log_path, kind), 8080, 8053) as probe:
             probe.watch(plane, self.servers.pid)

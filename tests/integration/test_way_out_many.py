@@ -11,7 +11,7 @@ import threading
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, processes_of, role_of, wait_for
+from rkit.launch import DEADLINE_S, find_role, wait_for
 from rkit.peers import background
 from rkit.wayout import SERVER4, NetBuiltinCase
 
@@ -109,7 +109,7 @@ class TestTenThousand(NetBuiltinCase):
         wait_for("their descriptors", lambda: self.fds() < 1000)
 
     def fds(self):
-        pid = [p for p in processes_of(self.rk.pid) if role_of(p) == "dataplane"][0]
+        pid = find_role(self.rk.pid, "dataplane")
         return len(os.listdir("/proc/%d/fd" % pid))
 
     def serve_udp(self, sock, stop):

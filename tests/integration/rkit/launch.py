@@ -243,6 +243,18 @@ def comm(pid):
         return ""
 
 
+def find_role(root, role):
+    """The pid of the first process at or below root that has this role; None: there is none."""
+    return next((pid for pid in processes_of(root) if role_of(pid) == role), None)
+
+
+def restart_role(root, role):
+    """Kills the process with this role, and waits for the one that replaces it."""
+    old = wait_for(role, lambda: find_role(root, role))
+    os.kill(old, signal.SIGKILL)
+    wait_for("another " + role, lambda: find_role(root, role) not in (None, old))
+
+
 def role_of(pid):
     """dataplane, broker, child or ''."""
     try:

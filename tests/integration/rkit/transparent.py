@@ -3,13 +3,11 @@
 that tells each client the address it sees."""
 
 import contextlib
-import os
-import signal
 import subprocess
 
 from . import net
 from .container import behind_bridge
-from .launch import DEADLINE_S, popen, processes_of, role_of, wait_for
+from .launch import DEADLINE_S, popen
 from .ports import PortTestCase
 
 # The addresses of net.neighbour(): of this host, and of the machine beside it.
@@ -114,13 +112,6 @@ class TransparentCase(PortTestCase):
         """How far the counters (transparent, transparentLost) have risen since before."""
         now = self.counters()
         return tuple(now[k] - before[k] for k in ("transparent", "transparentLost"))
-
-    def killed(self, role):
-        """Kills the data plane or the broker, and waits for the next one."""
-        pid = next(p for p in processes_of(self.rk.pid) if role_of(p) == role)
-        os.kill(pid, signal.SIGKILL)
-        wait_for("another " + role, lambda: [p for p in processes_of(self.rk.pid)
-                                             if role_of(p) == role and p != pid])
 
 
 # Port 8080 has the rules that dockerd 28 makes for -p 8080:80 without its userland proxy; 8083 has those
