@@ -9,6 +9,7 @@ import socket
 import rkit
 from rkit import leaks, net
 from rkit.launch import Rootlesskit, run, wait_for
+from rkit.networks import said
 
 # An activated service: it uses the sockets that sd_listen_fds() would return.
 SERVER = r"""
@@ -138,14 +139,8 @@ class Activation(rkit.RkTestCase):
                                             "--fdname=web"],
                          command=["python3", "-c", SERVER])
         try:
-            def answer():
-                try:
-                    with net.connect("127.0.0.1", port) as c:
-                        return c.recv(100)
-                except ConnectionError:
-                    return None
-            self.assertEqual(wait_for("an answer", answer), b"hello from 0")
-            self.assertEqual(wait_for("an answer", answer), b"hello from 0")
+            for _ in range(2):
+                self.assertEqual(wait_for("an answer", lambda: said("127.0.0.1", port)), b"hello from 0")
             self.assertEqual(rk.wait(), 0, rk.log())
             self.assertEqual(rk.out(), "fds 1 web\nserved\n")
         finally:

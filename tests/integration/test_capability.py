@@ -10,7 +10,7 @@ import unittest
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import Rootlesskit, processes_of, restart_role, role_of, rootlesskit, wait_for
+from rkit.launch import Rootlesskit, processes_of, restart_role, restrictions, role_of, rootlesskit, wait_for
 from rkit.peers import TcpServer, echo, receive_exactly
 
 CAP_NET_BIND_SERVICE = 10
@@ -29,9 +29,7 @@ def give_capability(path):
 
 
 def capabilities(pid):
-    with open("/proc/%d/status" % pid) as f:
-        words = dict(line.split(":", 1) for line in f)
-    return {name: int(words[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    return {name: value for name, value in restrictions(pid).items() if name.startswith("Cap")}
 
 
 def user_namespace(pid):

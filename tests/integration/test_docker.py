@@ -15,7 +15,7 @@ import time
 import rkit
 from rkit import docker, leaks, net
 from rkit.launch import comm, wait_for
-from rkit.networks import ask
+from rkit.networks import ask, said
 from rkit.peers import background, payload_hash, receive, send_payload
 from rkit.world import world
 
@@ -87,13 +87,8 @@ class Everyday(DockerTestCase):
         with net.neighbour("client") as client, self.start() as d:
             d.run("who", ["18080:80"], *TCP_WHO)
 
-            def who():
-                try:
-                    with net.connect("192.0.2.1", 18080, netns=client) as c:
-                        return c.recv(100)
-                except OSError:
-                    return None
-            self.assertEqual(wait_for("the server", who, step_s=0.05), b"192.0.2.100\n")
+            self.assertEqual(wait_for("the server", lambda: said("192.0.2.1", 18080, netns=client),
+                                      step_s=0.05), b"192.0.2.100\n")
             self.assertNotIn("did not see the address", d.log())
 
     def test_tcp_udp_and_families(self):

@@ -7,19 +7,10 @@ import socket
 import rkit
 from rkit import net
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.networks import ask, outside
+from rkit.networks import ask, outside, said
 from rkit.peers import TcpServer, UdpServer, hello
 from rkit.ports import both_backends
 from rkit.wayout import SERVER4, NetBuiltinCase
-
-
-def said(host, port, **kw):
-    """What the TCP server says; None: no server can be reached."""
-    try:
-        with net.connect(host, port, timeout=20, **kw) as s:
-            return s.recv(100) or None
-    except OSError:
-        return None
 
 
 @both_backends

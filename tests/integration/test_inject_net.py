@@ -3,16 +3,12 @@
 """Counted fault injection, as in test_inject.py, into the set-up of the networks for which a process of ours
 runs inside: calls of that process and of the driver."""
 
-import os
-import shutil
 import unittest
 
 import rkit
 import test_inject
 from rkit import lxc
-from rkit.world import world
-
-PEER = os.environ.get("RK_VPNKIT_PEER")
+from rkit.networks import PEER, vpnkit_stand_in
 
 CALLS = {
     "setns": ("EPERM", 2), "socketpair": ("EMFILE", 4), "socket": ("ENFILE", 4),
@@ -32,9 +28,7 @@ class Vpnkit(test_inject.Inject):
         return ["--net=vpnkit", "--disable-host-loopback", "--copy-up=/etc"]
 
     def setUp(self):
-        shutil.copy(PEER, world().bin + "/vpnkit")
-        self.addCleanup(os.unlink, world().bin + "/vpnkit")
-        os.chmod(world().bin + "/vpnkit", 0o755)
+        self.enterContext(vpnkit_stand_in())
         super().setUp()
 
 

@@ -9,7 +9,7 @@ import unittest
 
 import rkit
 from rkit import leaks
-from rkit.launch import Rootlesskit, processes_of, rootlesskit, wait_for
+from rkit.launch import LOCKED_DOWN, Rootlesskit, processes_of, restrictions, rootlesskit, wait_for
 from rkit.world import UID, write
 
 CREATE_RULESET = 444
@@ -108,22 +108,14 @@ class Parent(rkit.RkTestCase):
 
 @rkit.ours("has no such processes")
 class Helpers(rkit.RkTestCase):
-    def status(self, pid):
-        with open("/proc/%d/status" % pid) as f:
-            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-
     @rkit.needs("socat")
     def test_the_guard_is_locked_down(self):
         with Rootlesskit(*SOCAT, "-p", "127.0.0.1:18080:80/tcp") as rk:
             (guard,) = [pid for pid in processes_of(rk.pid) if process_is(pid, "rootlesskit", "socat")]
-            status = wait_for("its filter", lambda: self.locked(guard))
-            self.assertEqual((status["NoNewPrivs"], int(status["CapPrm"], 16)), ("1", 0))
+            wait_for("its filter", lambda: restrictions(guard)["Seccomp"] == 2)
+            self.assertEqual(restrictions(guard), LOCKED_DOWN)
             (socat,) = [pid for pid in processes_of(guard) if process_is(pid, "socat")]
-            self.assertEqual(self.status(socat)["Seccomp"], "0")
-
-    def locked(self, pid):
-        status = self.status(pid)
-        return status["Seccomp"] == "2" and status
+            self.assertEqual(restrictions(socat)["Seccomp"], 0)
 
 
 def process_is(pid, *words):

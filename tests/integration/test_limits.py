@@ -10,7 +10,8 @@ import time
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, find_role, popen, wait_for
+from rkit.launch import DEADLINE_S, LOCKED_DOWN, find_role, popen, restrictions, wait_for
+from rkit.networks import ask_over
 from rkit.peers import (TcpServer, UdpServer, background, echo, hello, payload_hash, receive,
                         receive_exactly, send_payload)
 from rkit.ports import PortTestCase, both_backends, builtin
@@ -170,26 +171,15 @@ class Limits(rkit.RkTestCase):
 
             clients = []
             for _ in range(3 * NOFILE):
-                clients.append(net.udp_client("127.0.0.1", 18053))
-                self.assertTrue(self.asked(clients[-1]))
+                clients.append(net.udp_client("127.0.0.1", 18053, timeout=1))
+                self.assertEqual(ask_over(clients[-1], b"x"), b"x")
             self.assertGreater(self.total(rk, "udp", "evicted"), 0)
             self.assertLess(self.total(rk, "udp", "flows"), NOFILE)
-            self.assertTrue(self.asked(clients[0]))
+            self.assertEqual(ask_over(clients[0], b"x"), b"x")
             for c in clients:
                 c.close()
             self.assertIdle(plane)
             self.assertEqual(dataplane_of(rk), plane)
-
-    def asked(self, client):
-        """Whether a datagram of this client is answered, in some tries."""
-        client.settimeout(1)
-        for _ in range(20):
-            client.send(b"x")
-            try:
-                return client.recv(10) == b"x"
-            except TimeoutError:
-                pass
-        return False
 
     def test_udp_beside_idle_connections(self):
         """While idle connections use all descriptors that they may, UDP clients keep their flows."""
@@ -203,10 +193,10 @@ class Limits(rkit.RkTestCase):
                 except ConnectionResetError:
                     pass
             wait_for("a pause", lambda: self.total(rk, "resources", "acceptPaused") > 0)
-            clients = [net.udp_client("127.0.0.1", 18053) for _ in range(10)]
+            clients = [net.udp_client("127.0.0.1", 18053, timeout=1) for _ in range(10)]
             for _ in range(3):
                 for c in clients:
-                    self.assertTrue(self.asked(c))
+                    self.assertEqual(ask_over(c, b"x"), b"x")
             self.assertEqual(self.total(rk, "udp", "evicted"), 0)
             self.assertEqual(len({address for _, address in server.seen}), len(clients))
             for c in clients + idle:
@@ -222,8 +212,8 @@ class Limits(rkit.RkTestCase):
             net.in_netns(rk.netns(), narrow)
             clients = []
             for _ in range(1200):
-                clients.append(net.udp_client("127.0.0.1", 18053))
-                self.assertTrue(self.asked(clients[-1]))
+                clients.append(net.udp_client("127.0.0.1", 18053, timeout=1))
+                self.assertEqual(ask_over(clients[-1], b"x"), b"x")
             self.assertGreater(self.total(rk, "udp", "noPort"), 0)
             self.assertLess(self.total(rk, "udp", "flows"), 400)
             wait_for("a port for a program of the namespace's own",
@@ -319,29 +309,18 @@ class Limits(rkit.RkTestCase):
 class Lockdown(PortTestCase):
     not_reference = "has none of these processes"
 
-    def status(self, role):
-        pid = find_role(self.rk.pid, role)
-        with open("/proc/%d/status" % pid) as f:
-            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-
     def test_processes_have_given_up_everything(self):
         # Rights in the namespace alone: the broker binds ports below 1024 (CAP_NET_BIND_SERVICE), and its
         # keeper looks after the rules for --source-ip-transparent (CAP_NET_ADMIN).
         for role, kept in (("dataplane", 0), ("broker", 1 << 10), ("keeper", 1 << 12)):
             with self.subTest(role):
-                status = self.status(role)
-                self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
-                for which in ("CapPrm", "CapEff"):
-                    self.assertEqual(int(status[which], 16), kept, which)
-                for which in ("CapInh", "CapAmb"):
-                    self.assertEqual(int(status[which], 16), 0, which)
+                self.assertEqual(restrictions(find_role(self.rk.pid, role)),
+                                 {**LOCKED_DOWN, "CapPrm": kept, "CapEff": kept})
 
     def test_for_debugging(self):
         with builtin("--dataplane-sandbox=false", backend=self.backend) as rk:
             self.assertIn("warning: --dataplane-sandbox=false", rk.log())
-            pid = dataplane_of(rk)
-            with open("/proc/%d/status" % pid) as f:
-                self.assertIn("Seccomp:\t0\n", f.read())
+            self.assertEqual(restrictions(dataplane_of(rk))["Seccomp"], 0)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import socket
 import rkit
 from rkit import leaks, net
 from rkit.launch import ApiError, wait_for
+from rkit.networks import said
 from rkit.peers import TcpServer, UdpServer, hello
 from rkit.ports import PortTestCase, both_backends, builtin
 from rkit.world import sh
@@ -352,14 +353,7 @@ class AtStart(rkit.RkTestCase):
         code = ("import socket; s = socket.create_server(('127.0.0.1', 80)); "
                 "c, _ = s.accept(); c.sendall(b'served')")
         with builtin("-p", "127.0.0.1:18080:80/tcp", command=("python3", "-c", code)) as rk:
-            def fetch():
-                try:
-                    client = net.connect("127.0.0.1", 18080)
-                    with client:
-                        return client.recv(10)
-                except OSError:
-                    return b""
-            self.assertEqual(wait_for("the page", fetch), b"served")
+            self.assertEqual(wait_for("the page", lambda: said("127.0.0.1", 18080)), b"served")
             self.assertEqual(rk.wait(), 0)
 
 

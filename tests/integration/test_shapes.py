@@ -12,10 +12,9 @@ import unittest
 import rkit
 from rkit import cgroups, net, networks
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
+from rkit.networks import said
 from rkit.peers import TcpServer, UdpServer, hello
 from rkit.world import SUBID, UID, write
-
-VPNKIT = os.environ.get("RK_VPNKIT_PEER")
 
 # What all daemons do: they are root, give files to other ids, mount, and run programs as other users and in
 # PID namespaces.
@@ -155,14 +154,7 @@ while True:
         """Publishes a port as dockerd does, and connects to it."""
         with networks.outside(), self.daemon(*options, *self.OPTIONS, script=self.DAEMON) as rk:
             rk.add(18080, 18080, "tcp4", parent_ip="0.0.0.0", child_ip="127.0.0.1")
-
-            def answer():
-                try:
-                    with net.connect("127.0.0.1", 18080) as c:
-                        return c.recv(10)
-                except ConnectionError:
-                    return None  # it may not listen yet
-            self.assertEqual(wait_for("the server", answer), b"proxy")
+            self.assertEqual(wait_for("the server", lambda: said("127.0.0.1", 18080)), b"proxy")
 
     @rkit.needs("slirp4netns", "tun", "nsenter")
     def test_slirp4netns(self):
@@ -317,14 +309,7 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
                             "s = socket.create_server((\"\", 80)); c = s.accept()[0]; "
                             "c.sendall(b\"pod\")' > /dev/null 2>&1 &")
         self.assertEqual(server.returncode, 0, server.stderr)
-
-        def answer():
-            try:
-                with net.connect("192.0.2.1", 30080) as c:
-                    return c.recv(10)
-            except ConnectionError:
-                return None
-        self.assertEqual(wait_for("the pod", answer), b"pod")
+        self.assertEqual(wait_for("the pod", lambda: said("192.0.2.1", 30080)), b"pod")
 
     @rkit.ours("has no --net=builtin")
     def test_builtin(self):
@@ -341,17 +326,13 @@ rootlessctl --socket $ROOTLESSKIT_STATE_DIR/api.sock add-ports 0.0.0.0:10250:102
             self.assertQuiet(rk)
         self.assertFalse(os.path.exists(self.state()))
 
-    @unittest.skipUnless(VPNKIT, "built without libslirp")
+    @unittest.skipUnless(networks.PEER, "built without libslirp")
     def test_with_vpnkit(self):
-        shutil.copy(VPNKIT, self.world.bin + "/vpnkit")
-        os.chmod(self.world.bin + "/vpnkit", 0o755)
-        try:
-            with networks.outside(), self.daemon("--net=vpnkit", "--mtu=1500", *self.OPTIONS,
-                                                 script=self.SCRIPT, state=self.state()) as rk:
-                self.check(rk)
-                self.assertQuiet(rk)
-        finally:
-            os.unlink(self.world.bin + "/vpnkit")
+        with networks.vpnkit_stand_in(), networks.outside(), \
+                self.daemon("--net=vpnkit", "--mtu=1500", *self.OPTIONS, script=self.SCRIPT,
+                            state=self.state()) as rk:
+            self.check(rk)
+            self.assertQuiet(rk)
 
     @rkit.needs("slirp4netns", "tun")
     @rkit.ours("takes the first cgroup2 mount, which may be the machine's")

@@ -6,63 +6,22 @@ import os
 import signal
 
 import rkit
-from rkit import leaks, net, networks
+from rkit import net, networks
 from rkit.launch import Rootlesskit, rootlesskit, wait_for
-from rkit.peers import TcpServer, UdpServer, hello, payload_hash, receive
+from rkit.networks import ask, gone, process_named, said
+from rkit.peers import TcpServer, UdpServer, echo, hello
 from rkit.world import write
 
 NET = ["--net=slirp4netns", "--copy-up=/etc"]
 SAFE = NET + ["--disable-host-loopback"]
 
 
-def slirp_command():
-    """The command line of the running slirp4netns, as a list of words."""
-    for pid in leaks.processes():
-        with open("/proc/%d/cmdline" % pid, "rb") as f:
-            words = f.read().decode().split("\0")[:-1]
-        if words and os.path.basename(words[0]) == "slirp4netns":
-            return pid, words
-    raise AssertionError("no slirp4netns runs")
-
-
 @rkit.needs("slirp4netns", "tun")
-class Outgoing(rkit.RkTestCase):
-    def test_tcp_to_another_machine(self):
-        size = 20_000_000
-        with net.neighbour("server") as server_ns, \
-                TcpServer(lambda c, a: receive(c), port=80, host="0.0.0.0", netns=server_ns) \
-                as server:
-            got = rootlesskit(*SAFE, "python3", "-c", "import socket,sys\n"
-                              "sys.path.insert(0, %r)\n"
-                              "from rkit.peers import send_payload\n"
-                              "s = socket.create_connection(('192.0.2.100', 80)); "
-                              "send_payload(s, %d); s.shutdown(1); s.recv(1)"
-                              % (self.world.lib, size))
-            self.assertEqual(got.returncode, 0, got.stderr)
-            self.assertEqual(server.result(), (size, payload_hash(size)))
+class Outgoing(networks.Reaching, rkit.RkTestCase):
+    options, detached = SAFE, ["--net=slirp4netns", "--detach-netns", "--disable-host-loopback"]
+    test_detached = rkit.ours("since 2.0")(networks.Reaching.test_detached)
 
-    def test_udp_to_another_machine(self):
-        with net.neighbour("server") as server_ns, \
-                UdpServer(port=53, host="0.0.0.0", netns=server_ns):
-            got = rootlesskit(*SAFE, "python3", "-c", "import socket\n"
-                              "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-                              "s.settimeout(2); s.connect(('192.0.2.100', 53))\n"
-                              "for _ in range(5):\n"
-                              "  s.send(b'question')\n"
-                              "  try: print(s.recv(100)); break\n"
-                              "  except TimeoutError: pass")
-            self.assertEqual(got.stdout, "b'question'\n", got.stderr)
-
-    def test_services_of_the_host_unless_forbidden(self):
-        code = ("import socket,sys; s = socket.create_connection(('10.0.2.2', 8000), 10); "
-                "print(s.recv(10).decode())")
-        with TcpServer(hello("host"), port=8000):
-            self.assertEqual(rootlesskit(*NET, "python3", "-c", code).stdout, "host\n")
-            got = rootlesskit(*SAFE, "python3", "-c", code)
-            self.assertNotEqual(got.returncode, 0)
-            self.assertEqual(got.stdout, "")
-
-    def test_names(self):
+    def test_name_server_on_the_hosts_loopback_address(self):
         with UdpServer(networks.dns_answer, port=53, host="127.0.0.1"):
             got = rootlesskit(*SAFE, "python3", "-c",
                               "import socket; print(socket.gethostbyname('any.example.'))")
@@ -100,7 +59,7 @@ class Options(rkit.RkTestCase):
 
     def test_ipv6(self):
         with Rootlesskit(*SAFE, "--ipv6") as rk:
-            self.assertIn("--enable-ipv6", slirp_command()[1])
+            self.assertIn("--enable-ipv6", process_named("slirp4netns")[1])
             if not self.world.reference:
                 self.assertIn("nameserver fd00::3", rk.nsenter("cat",
                                                                "/etc/resolv.conf").stdout)
@@ -110,7 +69,7 @@ class Options(rkit.RkTestCase):
             for value, want in (("auto", True), ("true", True), ("false", False)):
                 with self.subTest(option=option, value=value):
                     with Rootlesskit(*SAFE, "--slirp4netns-%s=%s" % (option, value)) as rk:
-                        self.assertEqual("--enable-" + option in slirp_command()[1], want)
+                        self.assertEqual("--enable-" + option in process_named("slirp4netns")[1], want)
                         self.assertEqual(rk.nsenter("ip", "route").stdout.count("default"), 1)
 
     def test_information(self):
@@ -133,15 +92,10 @@ class Options(rkit.RkTestCase):
             os.unlink(path)
             os.unlink(self.world.home + "/called")
 
-    def test_builtin_ports_work_beside_it(self):
-        with Rootlesskit(*SAFE, "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp", "-p",
-                         "127.0.0.1:18081:10.0.2.100:81/tcp") as rk:
-            with TcpServer(hello("lo"), netns=rk.netns()), \
-                    TcpServer(hello("tap"), port=81, host="10.0.2.100", netns=rk.netns()):
-                for port, word in ((18080, b"lo"), (18081, b"tap")):
-                    c = net.connect("127.0.0.1", port)
-                    self.assertEqual(c.recv(10), word)
-                    c.close()
+
+@rkit.needs("slirp4netns", "tun")
+class Ports(networks.Publishing, rkit.RkTestCase):
+    options, child_ip = SAFE, "10.0.2.100"
 
 
 @rkit.needs("slirp4netns", "tun")
@@ -187,12 +141,10 @@ class Ipv6(rkit.RkTestCase):
 
     @rkit.ours("needs some seconds")
     def test_services_of_the_host_unless_forbidden(self):
-        with TcpServer(hello("host"), port=8000, host="::1"):
-            for options, want in ((["--net=slirp4netns", "--copy-up=/etc", "--ipv6"], "host\n"),
-                                  (self.V6, "")):
-                got = rootlesskit(*options, "python3", "-c", "import socket; s = "
-                                  "socket.create_connection(('fd00::2', 8000), 10); "
-                                  "print(s.recv(10).decode())")
+        with TcpServer(echo, port=8000, host="::1"):
+            for options, want in ((NET, "question\n"), (SAFE, "")):
+                got = rootlesskit(*options, "--ipv6", "python3", "-c", networks.PROBE, "tcp", "fd00::2",
+                                  "8000")
                 self.assertEqual(got.stdout, want, got.stderr)
 
     @rkit.ours("does not write it to resolv.conf")
@@ -233,12 +185,9 @@ class Ipv6(rkit.RkTestCase):
                                    ("2001:db8::1", 18081, client), ("2001:db8::1", 18082, client),
                                    ("::1", 18083, None)):
                 with self.subTest(host=host, port=port):
-                    with net.connect(host, port, netns=ns) as c:
-                        self.assertEqual(c.recv(10).decode(), str(port - 18000))
+                    self.assertEqual(said(host, port, netns=ns), b"%d" % (port - 18000))
             for host, ns in (("2001:db8::1", client), ("::1", None), ("192.0.2.1", client)):
-                with net.udp_client(host, 18053, netns=ns) as c:
-                    c.send(b"question")
-                    self.assertEqual(c.recv(100), b"question", host)
+                self.assertEqual(ask(host, 18053, netns=ns), b"datagram", host)
 
 
 @rkit.needs("slirp4netns", "tun")
@@ -246,15 +195,15 @@ class Death(rkit.RkTestCase):
     @rkit.ours("says nothing")
     def test_is_noticed_and_reported(self):
         rk = Rootlesskit(*SAFE).ready()
-        os.kill(slirp_command()[0], signal.SIGKILL)
+        os.kill(process_named("slirp4netns")[0], signal.SIGKILL)
         wait_for("a word about it", lambda: "slirp4netns" in rk.log())
         rk.stop()
 
     def test_ends_with_us(self):
         with Rootlesskit(*SAFE) as rk:
-            pid = slirp_command()[0]
+            pid = process_named("slirp4netns")[0]
             rk.stop()
-            wait_for("the end of slirp4netns", lambda: not os.path.exists("/proc/%d" % pid))
+            gone(pid)
 
 
 if __name__ == "__main__":

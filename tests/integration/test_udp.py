@@ -7,8 +7,9 @@ import socket
 import time
 
 import rkit
-from rkit import net
+from rkit import net, networks
 from rkit.launch import DEADLINE_S, wait_for
+from rkit.networks import ask_over
 from rkit.peers import UdpServer
 from rkit.ports import PortTestCase, both_backends
 
@@ -17,17 +18,6 @@ SIZES = (1, 2, 3, 512, 1400, 1472, 1473, 8192, 32768, 65506, 65507)
 
 def datagram(size, seed=0):
     return hashlib.shake_256(b"%d" % seed).digest(size)
-
-
-def ask(sock, message, tries=5):
-    """Sends until there is an answer. A datagram may be lost, but not every time."""
-    for _ in range(tries):
-        sock.send(message)
-        try:
-            return sock.recv(65536)
-        except TimeoutError:
-            pass
-    raise AssertionError("no answer to a datagram of %d bytes" % len(message))
 
 
 @both_backends
@@ -41,14 +31,14 @@ class Payload(PortTestCase):
             client = net.udp_client("127.0.0.1", 18053)
             for size in SIZES:
                 with self.subTest(size):
-                    self.assertEqual(ask(client, datagram(size)), datagram(size))
+                    self.assertEqual(ask_over(client, datagram(size)), datagram(size))
             client.close()
 
     @rkit.ours("1.1.0 drops empty datagrams")
     def test_empty_datagram(self):
         with UdpServer(netns=self.ns):
             client = net.udp_client("127.0.0.1", 18053)
-            self.assertEqual(ask(client, b""), b"")
+            self.assertEqual(ask_over(client, b""), b"")
             client.close()
 
     @rkit.ours("1.1.0 drops empty datagrams")
@@ -111,7 +101,7 @@ class Payload(PortTestCase):
                     try:
                         got = c.recv(100)
                     except TimeoutError:
-                        got = ask(c, b"%d.%d" % (i, rounds))
+                        got = ask_over(c, b"%d.%d" % (i, rounds))
                     self.assertEqual(got, want)
             # Each client has one address in the namespace, and nobody shares it.
             self.assertEqual(len({a for _, a in server.seen}), count)
@@ -122,7 +112,7 @@ class Payload(PortTestCase):
         with UdpServer(netns=self.ns) as server:
             client = net.udp_client("127.0.0.1", 18053)
             for i in range(5):
-                ask(client, b"%d" % i)
+                self.assertEqual(ask_over(client, b"%d" % i), b"%d" % i)
             self.assertEqual(len({a for _, a in server.seen}), 1)
             client.close()
 
@@ -133,18 +123,14 @@ class Payload(PortTestCase):
             with self.assertRaises(TimeoutError):
                 client.recv(100)
         with UdpServer(netns=self.ns):
-            self.assertEqual(ask(client, b"now", 20), b"now")
+            self.assertEqual(ask_over(client, b"now", 20), b"now")
         client.close()
 
 
 @both_backends
 class Addresses(PortTestCase):
-    def ask(self, host, port, netns=None, **kw):
-        client = net.udp_client(host, port, netns=netns, timeout=2, **kw)
-        try:
-            return ask(client, b"question").decode()
-        finally:
-            client.close()
+    def ask(self, host, port, netns=None):
+        return (networks.ask(host, port, b"question", netns) or b"").decode()
 
     def word(self, text):
         return lambda data, address: text.encode()
@@ -184,7 +170,7 @@ class Addresses(PortTestCase):
             c = net.udp_client("192.0.2.1", 18053, netns=client, timeout=3)
             for size in (1472, 1473, 9000, 65507):
                 with self.subTest(size):
-                    self.assertEqual(ask(c, datagram(size)), datagram(size))
+                    self.assertEqual(ask_over(c, datagram(size)), datagram(size))
             c.close()
 
     def test_udp4_and_udp6_are_strict(self):
@@ -251,7 +237,7 @@ class Addresses(PortTestCase):
         with net.udp_client("::1", 18053, timeout=2) as client:
             for host in ("127.0.0.1", "::1", "127.0.0.1"):
                 with UdpServer(host=host, netns=self.ns):
-                    self.assertEqual(ask(client, host.encode()), host.encode())
+                    self.assertEqual(ask_over(client, host.encode()), host.encode())
 
     def test_tcp_and_udp_on_one_number(self):
         with UdpServer(self.word("here"), netns=self.ns):
@@ -267,7 +253,7 @@ class Removal(PortTestCase):
             for _ in range(20):
                 port = self.rk.add(18053, 53, proto="udp")
                 client = net.udp_client("127.0.0.1", 18053, timeout=2)
-                ask(client, b"x")
+                self.assertEqual(ask_over(client, b"x"), b"x")
                 self.rk.remove(port)
                 net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18053).close()
                 client.close()
@@ -276,7 +262,7 @@ class Removal(PortTestCase):
         with UdpServer(netns=self.ns) as server:
             port = self.rk.add(18053, 53, proto="udp")
             client = net.udp_client("127.0.0.1", 18053, timeout=2)
-            ask(client, b"x")
+            self.assertEqual(ask_over(client, b"x"), b"x")
             self.rk.remove(port)
             before = len(server.seen)
             for _ in range(3):
@@ -303,12 +289,12 @@ class IdleTimeout(PortTestCase):
         with UdpServer(netns=self.ns) as server:
             self.rk.add(18053, 53, proto="udp")
             client = net.udp_client("127.0.0.1", 18053, timeout=3)
-            ask(client, b"first")
+            self.assertEqual(ask_over(client, b"first"), b"first")
             first = server.seen[-1][1]
 
             def asks_from_elsewhere():
                 time.sleep(2.5)
-                ask(client, b"again")
+                self.assertEqual(ask_over(client, b"again"), b"again")
                 return server.seen[-1][1] != first
             wait_for("a new flow", asks_from_elsewhere)
             client.close()
@@ -321,7 +307,7 @@ class IdleTimeout(PortTestCase):
             end = time.monotonic() + 4
             while time.monotonic() < end:
                 start = time.monotonic()
-                ask(client, b"tick")
+                self.assertEqual(ask_over(client, b"tick"), b"tick")
                 time.sleep(0.2)
                 if time.monotonic() - start > 0.9:
                     self.skipTest("the machine is too slow to keep a flow busy")

@@ -12,6 +12,7 @@ import signal
 import rkit
 from rkit import net
 from rkit.launch import Rootlesskit, find_role, popen, wait_for
+from rkit.networks import ask_over
 from rkit.peers import (TcpServer, UdpServer, background, echo, payload_hash, receive,
                         send_payload)
 from rkit.world import UID, sh
@@ -151,20 +152,12 @@ class Nodes:
                     self.assertEqual(receive(c, size), (size, payload_hash(size)))
                     job.result()
 
-    def ask(self, client, question):
-        """The answer, or None: a datagram may get lost."""
-        client.send(question)
-        try:
-            return client.recv(5000)
-        except TimeoutError:
-            return None
-
     def udp(self, rks):
         host = PODS["b"] + ".1"
         with UdpServer(host=host, netns=rks["b"].netns()):
             for size in (1, 1400, 4000):
                 with net.udp_client(host, 53, netns=rks["a"].netns(), timeout=2) as c:
-                    wait_for("%d bytes" % size, lambda: self.ask(c, b"x" * size) == b"x" * size)
+                    self.assertEqual(ask_over(c, b"x" * size), b"x" * size)
 
     def assertForwarded(self, rks, size):
         """More than size bytes have come in through each host's published port, and none went out by it."""

@@ -255,6 +255,17 @@ def restart_role(root, role):
     wait_for("another " + role, lambda: find_role(root, role) not in (None, old))
 
 
+# The restrictions() of a process that needs no rights.
+LOCKED_DOWN = {"CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapAmb": 0, "NoNewPrivs": 1, "Seccomp": 2}
+
+
+def restrictions(pid):
+    """The values of those lines of /proc/PID/status that say what a process may do."""
+    with open("/proc/%d/status" % pid) as f:
+        words = dict(line.split(":\t", 1) for line in f if ":\t" in line)
+    return {name: int(words[name], 16) for name in LOCKED_DOWN}
+
+
 def role_of(pid):
     """dataplane, broker, child or ''."""
     try:

@@ -10,8 +10,8 @@ import struct
 import subprocess
 
 from . import leaks, lxc, net
-from .launch import Rootlesskit, rootlesskit, wait_for
-from .peers import TcpServer, UdpServer, background, echo, hello, receive, send_payload
+from .launch import DEADLINE_S, Rootlesskit, rootlesskit, wait_for
+from .peers import TcpServer, UdpServer, background, echo, hello, payload_hash, receive, send_payload
 from .world import sh, world, write
 
 PEER = os.environ.get("RK_VPNKIT_PEER")  # a stand-in for vpnkit
@@ -107,6 +107,18 @@ def pasta_is_of_2024():
 
 
 @contextlib.contextmanager
+def vpnkit_stand_in():
+    """Puts the stand-in for vpnkit into the first directory of PATH, where any user may run it."""
+    path = world().bin + "/vpnkit"
+    shutil.copy(PEER, path)
+    os.chmod(path, 0o755)
+    try:
+        yield
+    finally:
+        os.unlink(path)
+
+
+@contextlib.contextmanager
 def surroundings(network):
     """The world outside, with what this network driver needs there."""
     with contextlib.ExitStack() as stack:
@@ -116,10 +128,7 @@ def surroundings(network):
             stack.enter_context(lxc.Dnsmasq())
             lxc.route_back(server)
         if network == "vpnkit" and PEER:
-            path = world().bin + "/vpnkit"
-            shutil.copy(PEER, path)
-            os.chmod(path, 0o755)
-            stack.callback(os.unlink, path)
+            stack.enter_context(vpnkit_stand_in())
         yield
 
 
@@ -174,22 +183,67 @@ def exchange_over(c, size):
 
 
 def ask(host, port, data=b"datagram", netns=None, tries=20):
-    """Sends a datagram until an answer comes, and returns that; None: no answer to so many tries."""
+    """ask_over() with a new client."""
     with net.udp_client(host, port, timeout=2, netns=netns) as c:
-        for _ in range(tries):
-            try:
-                c.send(data)
-                return c.recv(65536)
-            except (TimeoutError, ConnectionRefusedError):
-                pass
+        return ask_over(c, data, tries)
+
+
+def ask_over(client, data, tries=20):
+    """Sends a datagram until an answer comes, since either may get lost. Returns the answer; None: there was
+    none to so many tries."""
+    for _ in range(tries):
+        try:
+            client.send(data)
+            return client.recv(65536)
+        except (TimeoutError, ConnectionRefusedError):
+            pass
     return None
 
 
+def said(host, port, **kw):
+    """What the TCP server says; None: it says nothing, or there is none."""
+    try:
+        with net.connect(host, port, timeout=20, **kw) as c:
+            return c.recv(100) or None
+    except OSError:
+        return None
+
+
+def ping(rk, host):
+    """Whether the host answers a ping from inside."""
+    got = rk.nsenter("ping", "-c", "1", "-W", "10", host)
+    print(got.stdout + got.stderr) if got.returncode else None
+    return got.returncode == 0
+
+
 class Reaching:
-    """Tests that a network reaches the world outside from a detached network namespace, and with a PID
-    namespace. Subclasses set the options."""
+    """Tests that a network reaches the world outside, from a detached network namespace and with a PID
+    namespace as well. Subclasses set the options, which forbid the host's services, and the address at which
+    these would be."""
 
     options = detached = None
+    gateway = "10.0.2.2"
+    size = 20_000_000  # in bytes, of what goes out and comes back
+
+    def test_tcp_udp_names(self):
+        with outside(), Rootlesskit(*self.options) as rk:
+            self.assertEqual(probe(rk, "tcp", "192.0.2.100", "80"), "question")
+            self.assertEqual(probe(rk, "udp", "192.0.2.100", "7"), "question")
+            self.assertEqual(probe(rk, "name", "any.example."), "192.0.2.77")
+
+    def test_much(self):
+        with outside(), Rootlesskit(*self.options) as rk:
+            self.assertEqual(exchange("192.0.2.100", 80, self.size, netns=rk.netns()),
+                             (self.size, payload_hash(self.size)))
+
+    def test_services_of_the_host_unless_forbidden(self):
+        with outside(), TcpServer(echo, port=8000):
+            with Rootlesskit(*(o for o in self.options if o != "--disable-host-loopback")) as rk:
+                self.assertEqual(probe(rk, "tcp", self.gateway, "8000"), "question")
+            with Rootlesskit(*self.options) as rk:
+                for address in (self.gateway, "127.0.0.1"):
+                    self.assertRegex(probe(rk, "tcp", address, "8000", "3"),
+                                     "^failed: .*(refused|timed out|unreachable|No route)")
 
     def test_detached(self):
         with outside(), Rootlesskit(*self.detached) as rk:
@@ -214,9 +268,8 @@ class Publishing:
             with TcpServer(hello("lo"), netns=rk.netns()), \
                     TcpServer(hello("tap"), port=81, host=self.child_ip, netns=rk.netns()), \
                     UdpServer(port=82, netns=rk.netns()):
-                for port, word in ((18080, b"lo"), (18081, b"tap")):
-                    with net.connect("127.0.0.1", port) as c:
-                        self.assertEqual(c.recv(10), word)
+                self.assertEqual(said("127.0.0.1", 18080), b"lo")
+                self.assertEqual(said("127.0.0.1", 18081), b"tap")
                 self.assertEqual(ask("127.0.0.1", 18082), b"datagram")
 
 
@@ -244,3 +297,37 @@ class Ending:
                 for pid in pids:
                     gone(pid)
                 rk.forget_state()
+
+
+class Failing:
+    """For tests of a network driver whose set-up fails: the log has one line with the reason, and nothing is
+    left. Subclasses set the options."""
+
+    options = None
+    warnings = 0  # how many lines come before the one with the reason
+
+    def fails(self, say, *args, **env):
+        got = rootlesskit(*self.options, *args, "true", env=world().environ(**env), timeout=2 * DEADLINE_S)
+        self.assertEqual(got.returncode, 1)
+        lines = got.stderr.strip().splitlines()
+        self.assertEqual(len(lines), self.warnings + 1, got.stderr)
+        self.assertRegex(lines[-1], say)
+
+    def fails_in_a_long_directory(self, say):
+        """In this directory, the driver's socket has no room, although that of the API has."""
+        path = world().tmp + "/"
+        path += "x" * (107 - len("/api.sock") - len(path))
+        self.fails(say + ".* choose a shorter --state-dir", "--state-dir=" + path)
+
+
+class NeedingTun(Failing):
+    """Failing, for drivers that open /dev/net/tun."""
+
+    def test_a_bad_device(self):
+        if not world().own_tun:
+            self.skipTest("/dev/net/tun is the machine's, and open to all")
+        os.chmod("/dev/net/tun", 0o600)
+        try:
+            self.fails("/dev/net/tun must be readable and writable")
+        finally:
+            os.chmod("/dev/net/tun", 0o666)
