@@ -11,7 +11,8 @@ import unittest
 import rkit
 from rkit import leaks, net
 from rkit.launch import Rootlesskit, processes_of, restart_role, restrictions, role_of, rootlesskit, wait_for
-from rkit.peers import TcpServer, echo, receive_exactly
+from rkit.networks import ask
+from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
 
 CAP_NET_BIND_SERVICE = 10
 # vfs_cap_data of capabilities(7). Revision 2 is for the host's user namespace. Revision 3 is for another one,
@@ -71,6 +72,8 @@ class Capable(rkit.RkTestCase):
                 rk.add(81, 80)
                 rk.add(53, 53, "udp")
                 self.assertServed(rk, 81)
+                with UdpServer(netns=rk.netns()):
+                    self.assertEqual(ask("127.0.0.1", 53), b"datagram")
 
     def test_the_same_for_all_namespaces(self):
         """The parent opens the child's namespaces at other moments for each of these options."""

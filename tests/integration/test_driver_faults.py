@@ -3,7 +3,6 @@
 """Every driver that runs a program of others, and every way in which that can fail: it is missing, is too
 old, exits at once, hangs before it is ready, or dies later. There is one clear line, and nothing is left."""
 
-import glob
 import os
 import re
 import shutil
@@ -120,14 +119,10 @@ class DriverFaults(rkit.RkTestCase):
         return shutil.which(d.program)
 
     def without(self, name):
-        """A PATH that has everything but one program."""
+        """An environment in which everything is there but one program."""
         if os.path.exists(self.dir + "/" + name):
             os.unlink(self.dir + "/" + name)
-        path = self.world.environ()["PATH"]
-        for f in (f for d in path.split(":") for f in glob.glob(d + "/*")):
-            if os.path.basename(f) != name and not os.path.lexists(self.dir + "/" + os.path.basename(f)):
-                os.symlink(f, self.dir + "/" + os.path.basename(f))
-        return self.world.environ(PATH=self.dir)
+        return self.world.environ_without(name, self.dir)
 
     def stand_in(self, d, script, answers=""):
         """The options and environment with which rootlesskit runs this script in the program's place."""

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import rkit
@@ -18,6 +19,7 @@ from rkit.launch import ApiError, Rootlesskit, comm, processes_of, role_of, root
 from rkit.networks import ask, exchange, exchange_over
 from rkit.peers import (TcpServer, UdpServer, background, echo, hello, payload_hash, receive,
                         receive_exactly, send_payload)
+from rkit.world import write
 
 NET = ["--net=slirp4netns", "--copy-up=/etc"]
 SAFE = NET + ["--disable-host-loopback"]
@@ -35,14 +37,6 @@ def the_pid_of(name):
     pids = pids_of(name)
     assert len(pids) == 1, "%s: %s" % (name, pids)
     return pids[0]
-
-
-def say_over_tcp(port, size, host="127.0.0.1"):
-    return exchange(host, port, size)
-
-
-def ask_over_udp(port, data, host="127.0.0.1", tries=20):
-    return ask(host, port, data, tries=tries)
 
 
 def kill(pid):
@@ -70,13 +64,6 @@ def listens(port, host="127.0.0.1"):
     return True
 
 
-def script(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-    os.chmod(path, 0o755)
-    return path
-
-
 class OfBoth:
     """Tests for both drivers. Subclasses set the options, and the address on which a server in the namespace
     has to listen."""
@@ -87,7 +74,7 @@ class OfBoth:
         size = 3_000_000
         with Rootlesskit(*self.options, "-p", "127.0.0.1:18080:80/tcp") as rk, \
                 TcpServer(echo, host=self.server, netns=rk.netns()):
-            self.assertEqual(say_over_tcp(18080, size), (size, payload_hash(size)))
+            self.assertEqual(exchange("127.0.0.1", 18080, size), (size, payload_hash(size)))
 
     def test_many_connections(self):
         with Rootlesskit(*self.options) as rk, \
@@ -112,7 +99,7 @@ class OfBoth:
         with Rootlesskit(*self.options, "-p", "127.0.0.1:18053:53/udp") as rk, \
                 UdpServer(host=self.server, netns=rk.netns()):
             for data in (b"question", b"x" * 1400):
-                self.assertEqual(ask_over_udp(18053, data), data)
+                self.assertEqual(ask("127.0.0.1", 18053, data), data)
 
     def test_child_ip(self):
         with Rootlesskit(*self.options) as rk, \
@@ -132,7 +119,7 @@ class OfBoth:
                 with net.connect("127.0.0.1", 18080) as c:
                     self.assertEqual(receive_exactly(c, 3), b"tap")
                 rk.add(18053, 53, proto="udp", parent_ip=parent, child_ip="::ffff:" + CHILD)
-                self.assertEqual(ask_over_udp(18053, b"question"), b"question")
+                self.assertEqual(ask("127.0.0.1", 18053, b"question"), b"question")
                 self.assertEqual([(p["spec"]["parentIP"], p["spec"]["childIP"])
                                   for p in rk.ports()], [(parent, "::ffff:" + CHILD)] * 2)
 
@@ -156,9 +143,9 @@ class OfBoth:
             self.assertEqual([port["id"] for port in rk.ports()], [2])
             with self.assertRaises(ConnectionRefusedError):
                 net.connect("127.0.0.1", 18080).close()
-            self.assertEqual(say_over_tcp(18081, 1000)[0], 1000)
+            self.assertEqual(exchange("127.0.0.1", 18081, 1000)[0], 1000)
             self.assertEqual(rk.add(18080, 80), 4)
-            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+            self.assertEqual(exchange("127.0.0.1", 18080, 1000)[0], 1000)
             with self.assertRaisesRegex(ApiError, "unknown id: 1"):
                 rk.remove(1)
 
@@ -208,7 +195,7 @@ class OfBoth:
         with Rootlesskit(*self.options, "--detach-netns", "-p", "127.0.0.1:18080:80/tcp") as rk:
             path = "/proc/%d/root%s/netns" % (rk.child_pid, rk.state)
             with TcpServer(echo, host=self.server, netns=path):
-                self.assertEqual(say_over_tcp(18080, 10_000)[0], 10_000)
+                self.assertEqual(exchange("127.0.0.1", 18080, 10_000)[0], 10_000)
 
     def test_nothing_outlives_the_parent(self):
         rk = Rootlesskit(*self.options, "-p", "127.0.0.1:18080:80/tcp", "-p",
@@ -218,7 +205,7 @@ class OfBoth:
             with net.connect("127.0.0.1", 18080) as c:
                 c.sendall(b"open")
                 self.assertEqual(receive_exactly(c, 4), b"open")
-                self.assertEqual(ask_over_udp(18080, b"open"), b"open")
+                self.assertEqual(ask("127.0.0.1", 18080, b"open"), b"open")
                 os.kill(rk.pid, signal.SIGKILL)
                 rk.wait()
                 wait_for("all processes to end",
@@ -244,15 +231,15 @@ class Socat(OfBoth, rkit.RkTestCase):
                 UdpServer(host="::1", netns=rk.netns()):
             rk.add(18080, 80, parent_ip="::1", proto="tcp6")
             rk.add(18053, 53, parent_ip="::1", proto="udp6")
-            self.assertEqual(say_over_tcp(18080, 10_000, host="::1")[0], 10_000)
-            self.assertEqual(ask_over_udp(18053, b"six", host="::1"), b"six")
+            self.assertEqual(exchange("::1", 18080, 10_000)[0], 10_000)
+            self.assertEqual(ask("::1", 18053, b"six"), b"six")
 
     def test_both_families(self):
         with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()):
             rk.add(18080, 80, parent_ip="0.0.0.0")
             rk.add(18081, 80, parent_ip="0.0.0.0", proto="tcp4")
-            self.assertEqual(say_over_tcp(18080, 100, host="::1")[0], 100)
-            self.assertEqual(say_over_tcp(18080, 100)[0], 100)
+            self.assertEqual(exchange("::1", 18080, 100)[0], 100)
+            self.assertEqual(exchange("127.0.0.1", 18080, 100)[0], 100)
             with self.assertRaises(ConnectionRefusedError):
                 net.connect("::1", 18081)
 
@@ -260,7 +247,7 @@ class Socat(OfBoth, rkit.RkTestCase):
         with Rootlesskit(*SOCAT) as rk, UdpServer(netns=rk.netns()):
             rk.add(18053, 53, proto="udp")
             data = os.urandom(30_000)
-            self.assertEqual(ask_over_udp(18053, data), data)
+            self.assertEqual(ask("127.0.0.1", 18053, data), data)
 
     def test_half_close(self):
         """The answer arrives whole, although the client has ended its half before."""
@@ -271,7 +258,7 @@ class Socat(OfBoth, rkit.RkTestCase):
             return got
         with Rootlesskit(*SOCAT) as rk, TcpServer(late, netns=rk.netns()) as server:
             rk.add(18080, 80)
-            self.assertEqual(say_over_tcp(18080, 5000), (100_000, payload_hash(100_000)))
+            self.assertEqual(exchange("127.0.0.1", 18080, 5000), (100_000, payload_hash(100_000)))
             self.assertEqual(server.jobs[0].result(), (5000, payload_hash(5000)))
 
     def test_the_server_ends_first(self):
@@ -287,9 +274,9 @@ class Socat(OfBoth, rkit.RkTestCase):
     def test_udp_clients_that_are_silent_are_forgotten(self):
         with Rootlesskit(*SOCAT, "--udp-timeout=1s") as rk, UdpServer(netns=rk.netns()):
             rk.add(18053, 53, proto="udp")
-            self.assertEqual(ask_over_udp(18053, b"one"), b"one")
+            self.assertEqual(ask("127.0.0.1", 18053, b"one"), b"one")
             wait_for("one socat to be left", lambda: len(pids_of("socat")) == 1)
-            self.assertEqual(ask_over_udp(18053, b"two"), b"two")
+            self.assertEqual(ask("127.0.0.1", 18053, b"two"), b"two")
 
     def test_removal_ends_the_connections(self):
         with Rootlesskit(*SOCAT) as rk, TcpServer(echo, netns=rk.netns()):
@@ -320,7 +307,7 @@ class Socat(OfBoth, rkit.RkTestCase):
                 UdpServer(port=80, netns=rk.netns()):
             rk.add(18080, 80)
             rk.add(18080, 80, proto="udp")
-            self.assertEqual(ask_over_udp(18080, b"hello"), b"hello")
+            self.assertEqual(ask("127.0.0.1", 18080, b"hello"), b"hello")
             with net.connect("127.0.0.1", 18080) as c:
                 c.sendall(b"open")
                 self.assertEqual(receive_exactly(c, 4), b"open")
@@ -331,8 +318,8 @@ class Socat(OfBoth, rkit.RkTestCase):
                 "port %d: socat ended (exit status 137) and said nothing; starting it again" % number
                 in rk.log() for number in (1, 2)))
             wait_for("the port", lambda: listens(18080))
-            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
-            self.assertEqual(ask_over_udp(18080, b"again"), b"again")
+            self.assertEqual(exchange("127.0.0.1", 18080, 1000)[0], 1000)
+            self.assertEqual(ask("127.0.0.1", 18080, b"again"), b"again")
             self.assertEqual([p["id"] for p in rk.ports()], [1, 2])
             for number in (1, 2):
                 rk.remove(number)
@@ -363,7 +350,7 @@ class Socat(OfBoth, rkit.RkTestCase):
                     "starting it again in 1 s", rk.log()))
                 self.assertEqual([p["id"] for p in rk.ports()], [1])
             wait_for("the port", lambda: listens(18080))
-            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+            self.assertEqual(exchange("127.0.0.1", 18080, 1000)[0], 1000)
             with self.port_taken(rk):
                 wait_for("a pause", lambda: "starting it again in 5 s" in rk.log())
                 rk.remove(1)
@@ -387,28 +374,18 @@ class Socat(OfBoth, rkit.RkTestCase):
             rk.add(18080, 80)
             os.killpg(rk.pid, signal.SIGINT)
             time.sleep(0.3)  # in which socat would end
-            self.assertEqual(say_over_tcp(18080, 100)[0], 100)
+            self.assertEqual(exchange("127.0.0.1", 18080, 100)[0], 100)
             os.kill(rk.pid, signal.SIGKILL)
             rk.wait()
         rk.forget_state()
 
-    def without(self, name):
-        """A PATH that has everything but one program."""
-        path = self.world.tmp + "/path"
-        os.mkdir(path)
-        for d in ("/sbin", "/bin", "/usr/sbin", "/usr/bin", self.world.bin):
-            for f in os.listdir(d):
-                if f != name and not os.path.lexists(path + "/" + f):
-                    os.symlink(d + "/" + f, path + "/" + f)
-        return path
-
     def test_missing_programs(self):
         for name in ("socat", "nsenter"):
-            path = self.without(name)
-            got = rootlesskit(*SOCAT, "true", env=self.world.environ(PATH=self.world.bin + ":" + path))
+            with tempfile.TemporaryDirectory(dir=self.world.base) as path:
+                os.chmod(path, 0o755)
+                got = rootlesskit(*SOCAT, "true", env=self.world.environ_without(name, path))
             self.assertEqual(got.returncode, 1)
             self.assertRegex(got.stderr, "install it.*cannot run " + name)
-            subprocess.run(["rm", "-r", path], check=True)
 
     def test_socat_that_fails_hangs_or_ends(self):
         fake = self.world.tmp + "/fake"
@@ -423,7 +400,7 @@ class Socat(OfBoth, rkit.RkTestCase):
                  ("exec sleep 1000", "does not listen after 10000 ms"))
         for what, why in cases:
             with self.subTest(what):
-                script(fake + "/socat", start + what + "\n")
+                write(fake + "/socat", start + what + "\n", 0o755)
                 with Rootlesskit(*SOCAT, env=env) as rk:
                     adding = background(rk.add, 18080, 80)
                     self.assertEqual(rk.api("GET", "/v1/ports")[0], 200)
@@ -469,7 +446,7 @@ class Slirp4netns(OfBoth, rkit.RkTestCase):
             rk.add(18054, 53, proto="udp")
             self.assertEqual(rk.log().count("UDP clients on this host get no replies"), 1)
             with UdpServer(host=CHILD, netns=rk.netns()) as server:
-                self.assertIsNone(ask_over_udp(18053, b"question", tries=1))
+                self.assertIsNone(ask("127.0.0.1", 18053, b"question", tries=1))
                 self.assertTrue(server.seen)
 
     @rkit.ours("says nothing")
@@ -483,7 +460,7 @@ class Slirp4netns(OfBoth, rkit.RkTestCase):
         with Rootlesskit(*SLIRP, "--slirp4netns-sandbox=true", "--slirp4netns-seccomp=true") as rk, \
                 TcpServer(echo, host=CHILD, netns=rk.netns()):
             rk.add(18080, 80)
-            self.assertEqual(say_over_tcp(18080, 1000)[0], 1000)
+            self.assertEqual(exchange("127.0.0.1", 18080, 1000)[0], 1000)
 
     @rkit.ours("waits for ever")
     def test_one_that_hangs(self):

@@ -3,8 +3,6 @@
 """Adding and removing ports: conflicts, ports that cannot be opened, many at once, and -p at the start."""
 
 import json
-import os
-import shutil
 import socket
 
 import rkit
@@ -301,39 +299,6 @@ class AtStart(rkit.RkTestCase):
         net.bound(socket.SOCK_STREAM, "127.0.0.1", 18090).close()
 
     @rkit.ours("demands an address there")
-    @rkit.ours("its child dies with another message, and pdeathsig is lost")
-    @rkit.needs("setcap")
-    def test_privileged_with_a_file_capability(self):
-        """setcap cap_net_bind_service=ep, as RootlessKit documents it. The command has none of it."""
-        binary = self.world.base + "/rootlesskit-cap"
-        shutil.copy(self.world.path["rootlesskit"], binary)
-        os.chmod(binary, 0o755)
-        got = sh("setcap", "cap_net_bind_service=ep", binary, check=False)
-        if got.returncode:
-            os.unlink(binary)
-            self.skipTest("the machine takes no file capabilities: " + got.stderr)
-        try:
-            rk = builtin("-p", "127.0.0.1:80:80/tcp", "-p", "127.0.0.1:53:53/udp", binary=binary)
-            with rk.ready(), TcpServer(hello("here"), netns=rk.netns()), \
-                    UdpServer(netns=rk.netns()):
-                with net.connect("127.0.0.1", 80) as c:
-                    self.assertEqual(c.recv(10), b"here")
-                with net.udp_client("127.0.0.1", 53) as c:
-                    c.send(b"x")
-                    self.assertEqual(c.recv(10), b"x")
-                rk.remove(rk.add(81, 80))
-            # What has file capabilities loses its parent-death signal at exec.
-            rk = builtin("-p", "127.0.0.1:80:80/tcp", binary=binary).ready()
-            rk.proc.kill()
-            rk.wait()
-            self.assertNothingLeftBut(rk)
-        finally:
-            os.unlink(binary)
-
-    def assertNothingLeftBut(self, rk):
-        wait_for("all to die", lambda: not set(leaks.processes()) - set(self.processes_before))
-        rk.forget_state()
-
     def test_without_an_address(self):
         with builtin("-p", "18080:80/tcp") as rk, TcpServer(hello("here"), netns=rk.netns()):
             client = net.connect("127.0.0.1", 18080)

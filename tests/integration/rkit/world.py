@@ -197,6 +197,16 @@ class World:
         env.update(extra)
         return {k: v for k, v in env.items() if v is not None}
 
+    def environ_without(self, name, directory):
+        """environ() with a PATH on which this program is not. The PATH consists of the directory, which gets
+        links to all other programs."""
+        for path in self.environ()["PATH"].split(":"):
+            for program in os.listdir(path) if os.path.isdir(path) else ():
+                link = directory + "/" + program
+                if program != name and not os.path.lexists(link):
+                    os.symlink(path + "/" + program, link)
+        return self.environ(PATH=directory)
+
 
 _world = None
 
