@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--source-ip-transparent: the address of its client that a server in the namespace sees."""
 
+import operator
 import os
 import socket
 
@@ -160,13 +161,7 @@ class Namespace(TransparentCase):
         with server(self.rk):
             for _ in range(3):
                 restart_role(self.rk.pid, "dataplane")
-
-                def works():
-                    try:
-                        return seen(HOST4, 18080, self.client)
-                    except (OSError, AssertionError):
-                        return None  # the end of the old one
-                self.assertEqual(*wait_for("a connection", works))
+                self.assertEqual(*wait_for("a connection", self.seen_or_none))
 
 
 @both_backends
@@ -200,12 +195,9 @@ class Container(TransparentCase):
             self.assertEqual(*seen(HOST4, 18080, self.client))
             for script in ("nft flush ruleset", "ip rule del priority 101", "nft flush ruleset"):
                 do_inside(self.rk, script)
-
-                def works():
-                    got, me = seen(HOST4, 18080, self.client)
-                    return got == me
                 with self.subTest(script):
-                    wait_for("the client's address", works, 60, 0.2)
+                    wait_for("the client's address",
+                             lambda: operator.eq(*seen(HOST4, 18080, self.client)), step_s=0.2)
 
     def test_keeper_killed(self):
         """A keeper that dies is replaced, and the next one does the same."""
@@ -218,26 +210,17 @@ class Container(TransparentCase):
                          lambda: find_role(self.rk.pid, "keeper") not in (None, before))
                 do_inside(self.rk, "nft flush ruleset")
 
-                def works():
-                    try:
-                        got, me = seen(HOST4, 18080, self.client)
-                        return got == me
-                    except (OSError, AssertionError):
-                        return False
-                wait_for("the client's address", works, 60, 0.2)
+                def transparent():
+                    pair = self.seen_or_none()
+                    return pair and pair[0] == pair[1]
+                wait_for("the client's address", transparent, step_s=0.2)
 
     def test_data_plane_killed(self):
         """The next data plane serves the backlog, with the client's address from the first connection on."""
         with behind_bridge(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid):
             self.rk.add(18080, 80, parent_ip="0.0.0.0", child_ip="172.17.0.2")
             restart_role(self.rk.pid, "dataplane")
-
-            def works():
-                try:
-                    return seen(HOST4, 18080, self.client)
-                except (OSError, AssertionError):
-                    return None
-            self.assertEqual(*wait_for("a connection", works))
+            self.assertEqual(*wait_for("a connection", self.seen_or_none))
 
     def test_client_on_the_container_s_network(self):
         """A container would send the answer to a neighbour with the client's address, so the address is not

@@ -108,6 +108,13 @@ class TransparentCase(PortTestCase):
     def counters(self, rk=None):
         return (rk or self.rk).api("GET", "/v1/stats")[1]["total"]["tcp"]
 
+    def seen_or_none(self):
+        """seen() for a client on the other machine. None: the connection fails, as it may after a death."""
+        try:
+            return seen(HOST4, 18080, self.client)
+        except (OSError, AssertionError):
+            return None
+
     def counted(self, before):
         """How far the counters (transparent, transparentLost) have risen since before."""
         now = self.counters()
