@@ -29,13 +29,7 @@ class Reloading(PortTestCase):
     not_reference = "has no such request"
 
     def reload(self):
-        def ask():
-            status, answer = self.rk.api("POST", "/v1/reload")
-            if status == 400 and ("under way" in answer["message"] or "try again" in answer["message"]):
-                return None  # a reload of the test before, or a death, is not over yet
-            self.assertEqual(status, 200, answer)
-            return answer
-        return wait_for("a reload", ask)
+        return self.rk.reload()
 
     def total(self, group, name):
         return self.rk.api("GET", "/v1/stats")[1]["total"][group][name]
@@ -239,7 +233,7 @@ class Reload(Reloading):
             self.assertGreater(job.result(), 0)
 
     def test_thousand_ports_meanwhile(self):
-        """A command adds or removes many ports, as a range or one by one, while the data plane is replaced."""
+        """A command adds or removes many ports, as a range or one by one, during reloads."""
         singles = ["127.0.0.1:%d:80/tcp" % port for port in range(20000, 21000)]
         span = ["127.0.0.1:20000-20999:20000-20999/tcp"]
         for specs in (singles, span):
@@ -451,12 +445,7 @@ class WayOut(NetBuiltinCase):
     may_die = True
 
     def reload(self):
-        def ask():
-            status, answer = self.rk.api("POST", "/v1/reload")
-            return None if status == 400 and "under way" in answer["message"] else (status, answer)
-        status, answer = wait_for("a reload", ask)
-        self.assertEqual(status, 200, answer)
-        return answer
+        return self.rk.reload()
 
     def test_transfers(self):
         def send(conn, _address):

@@ -204,6 +204,18 @@ class Rootlesskit:
     def ports(self):
         return self.api("GET", "/v1/ports")[1] or []
 
+    def reload(self):
+        """Has the data plane replaced by a new one that takes over its connections. Waits while an earlier
+        reload, or a restart after a death, is not over. Returns the API's answer."""
+        def done():
+            status, answer = self.api("POST", "/v1/reload")
+            if status == 400 and ("under way" in answer["message"] or "try again" in answer["message"]):
+                return None
+            if status != 200:
+                raise ApiError(status, answer)
+            return answer
+        return wait_for("a reload", done)
+
     def ctl(self, *args, **kw):
         return ctl(self.state, *args, **kw)
 
