@@ -10,6 +10,7 @@ import rkit
 from rkit import net
 from rkit.launch import DEADLINE_S, Rootlesskit, find_role, rootlesskit, wait_for
 from rkit.networks import PROBE, ask, exchange, outside, probe
+from rkit.packets import ACK, RST, tcp_segment
 from rkit.peers import TcpServer, UdpServer, background, echo, hello, payload_hash
 from rkit.wayout import GATEWAY4, GATEWAY6, SERVER4, Inside, NetBuiltinCase, container
 
@@ -88,20 +89,14 @@ class TestInterface(NetBuiltinCase):
             s.settimeout(DEADLINE_S)
             s.bind(("10.0.2.100", 0))
             return s
-        segment = struct.pack(">HHIIBBHHH", 40001, 81, 7, 9, 5 << 4, 0x10, 1000, 0, 0)
-        pseudo = (socket.inet_aton("10.0.2.100") + socket.inet_aton(SERVER4)
-                  + struct.pack(">HH", 6, len(segment)))
-        total = sum(struct.unpack(">%dH" % (len(pseudo + segment) // 2), pseudo + segment))
-        while total >> 16:
-            total = (total & 0xffff) + (total >> 16)
-        segment = segment[:16] + struct.pack(">H", ~total & 0xffff) + segment[18:]
+        segment = tcp_segment("10.0.2.100", SERVER4, 40001, 81, ACK, sequence=7, acknowledged=9)
         with net.in_netns(self.inside.netns, make) as s:
             s.sendto(segment, (SERVER4, 0))
             while True:
                 answer = s.recv(200)[20:]
                 if answer[:4] == struct.pack(">HH", 81, 40001):
                     break
-            self.assertEqual(answer[13] & 0x04, 0x04)
+            self.assertEqual(answer[13] & RST, RST)
 
 
 class TestWayIn(NetBuiltinCase):

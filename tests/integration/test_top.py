@@ -15,6 +15,7 @@ from rkit import net
 from rkit.launch import DEADLINE_S, popen, wait_for
 from rkit.peers import TcpServer, echo, receive_exactly
 from rkit.ports import PortTestCase, builtin
+from rkit.world import world
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
@@ -62,13 +63,17 @@ class Terminal:
         os.close(self.master)
 
 
+def top_of(rk, **kw):
+    """A terminal in which `rootlessctl top` runs."""
+    return Terminal([world().path["rootlessctl"], "--socket", rk.state + "/api.sock", "top"], **kw)
+
+
 @rkit.ours("has no top")
 class Top(PortTestCase):
     options = ()
 
     def top(self, **kw):
-        terminal = Terminal([self.world.path["rootlessctl"], "--socket",
-                             self.rk.state + "/api.sock", "top"], **kw)
+        terminal = top_of(self.rk, **kw)
         self.addCleanup(terminal.close)
         return terminal
 
@@ -171,8 +176,7 @@ class Top(PortTestCase):
 class Gone(rkit.RkTestCase):
     def test_server_that_ends(self):
         with builtin() as rk:
-            top = Terminal([self.world.path["rootlessctl"], "--socket", rk.state + "/api.sock",
-                            "top"])
+            top = top_of(rk)
             try:
                 wait_for("a screen", top.screen)
                 rk.stop()
@@ -185,8 +189,7 @@ class Gone(rkit.RkTestCase):
     def test_server_that_is_stopped(self):
         """Ctrl-C ends the program while it waits for the server's answer."""
         with builtin() as rk:
-            top = Terminal([self.world.path["rootlessctl"], "--socket", rk.state + "/api.sock",
-                            "top"])
+            top = top_of(rk)
             try:
                 wait_for("a screen", top.screen)
                 os.kill(rk.pid, signal.SIGSTOP)

@@ -3,6 +3,7 @@
 """--net=builtin: connections and datagrams on the way out, and what is refused."""
 
 import contextlib
+import inspect
 import os
 import signal
 import socket
@@ -11,10 +12,10 @@ import threading
 import time
 
 import rkit
-from rkit import net
+from rkit import net, packets
 from rkit.launch import DEADLINE_S, find_role, wait_for
 from rkit.networks import ask_over, probe
-from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive,
+from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive, reset,
                         send_payload)
 from rkit.wayout import GATEWAY4, GATEWAY6, ROUTES, SERVER4, SERVER6, Inside, NetBuiltinCase, container
 from rkit.world import sh, write
@@ -54,7 +55,7 @@ class TestTcp(NetBuiltinCase):
     def test_reset_by_the_server(self):
         def resets(conn, _address):
             conn.recv(1)
-            conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset(conn)
         with TcpServer(resets, port=8002, host="0.0.0.0", netns=self.server):
             with self.inside.connect(SERVER4, 8002) as s:
                 s.sendall(b"x")
@@ -74,8 +75,7 @@ class TestTcp(NetBuiltinCase):
             s = self.inside.connect(SERVER4, 8003)
             s.sendall(b"x")
             wait_for("the connection outside", lambda: server.jobs)
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            s.close()
+            reset(s)
             self.assertEqual(server.result(), "reset")
 
     def test_refused(self):
@@ -282,25 +282,16 @@ class TestHostLoopback(NetBuiltinCase):
 
 
 # A frame to the router with any destination address, from a raw socket inside.
-RAW_SYN = """
-import socket, struct, subprocess, sys
+RAW_SYN = inspect.getsource(packets) + """
+import subprocess, sys
 destination = sys.argv[1]
 s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
 index = socket.if_nametoindex("eth0")
 gateway = subprocess.run(["ip", "neigh", "show", "10.0.2.2"], capture_output=True,
                          text=True).stdout.split()
 mac = bytes.fromhex(gateway[gateway.index("lladdr") + 1].replace(":", ""))
-def sum16(data):
-    total = sum(struct.unpack(">%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
-src, dst = socket.inet_aton("10.0.2.100"), socket.inet_aton(destination)
-tcp = struct.pack(">HHIIBBHHH", 41000, int(sys.argv[2]), 1, 0, 5 << 4, 2, 1000, 0, 0)
-c = sum16(src + dst + struct.pack(">HH", 6, 20) + tcp)
-tcp = tcp[:16] + struct.pack(">H", c) + tcp[18:]
-ip = struct.pack(">BBHHHBBH", 0x45, 0, 40, 1, 0, 64, 6, 0) + src + dst
-ip = ip[:10] + struct.pack(">H", sum16(ip)) + ip[12:]
+tcp = tcp_segment("10.0.2.100", destination, 41000, int(sys.argv[2]), SYN)
+ip = ipv4_header("10.0.2.100", destination, socket.IPPROTO_TCP, len(tcp))
 for _ in range(3):
     s.sendto(ip + tcp, ("eth0", 0x0800, 0, 0, mac))
 """

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """--net=builtin: a flood on the way out does not harm published ports, and leaves the host enough ports."""
 
+import inspect
 import os
 import subprocess
 
 import rkit
+from rkit import packets
 from rkit.launch import DEADLINE_S, find_role, popen, wait_for
 from rkit.ports import both_backends
 from rkit.steady import Probe, Servers, go_first
@@ -17,27 +19,15 @@ NICE = int(os.environ.get("RINGKIT_HOSTILE_NICE", "0"))
 BLACKHOLE = "198.51.100.9"
 
 # A program for root of the namespace, which sends as fast as it can.
-FLOOD = """
-import random, socket, struct, sys
+FLOOD = inspect.getsource(packets) + """
+import random, sys
 kind, to = sys.argv[1], sys.argv[2]
-source = "10.0.2.100"
-
-def checksum(data):
-    s = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    s = (s >> 16) + (s & 0xffff)
-    return ~(s + (s >> 16)) & 0xffff
-
-def syn(to):
-    tcp = struct.pack("!HHIIBBHHH", random.randrange(1024, 65536), random.randrange(1, 65536),
-                      random.randrange(1 << 32), 0, 0x50, 2, 65535, 0, 0)
-    pseudo = socket.inet_aton(source) + socket.inet_aton(to) + struct.pack("!HH", 6, len(tcp))
-    return tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
-
 print("ready", flush=True)
 if kind == "syn":
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
     while True:
-        s.sendto(syn(to), (to, 0))
+        s.sendto(tcp_segment("10.0.2.100", to, random.randrange(1024, 65536), random.randrange(1, 65536), SYN,
+                             random.randrange(1 << 32)), (to, 0))
 elif kind == "udp":
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
     while True:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 
 from .launch import wait_for
+from .packets import ipv4_header
 from .peers import background
 from .world import USER, sh, world, write
 
@@ -165,9 +166,5 @@ class RogueDhcp:
         bootp = (b"\x02\x01\x06\x00" + asked[4:8] + bytes(8) + socket.inet_aton(word["address"])
                  + bytes(8) + asked[28:44] + bytes(192) + b"\x63\x82\x53\x63" + tail)
         udp = struct.pack("!HHHH", 67, 68, 8 + len(bootp), 0) + bootp
-        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
-                           socket.inet_aton(self.SERVER), b"\xff" * 4)
-        total = sum(struct.unpack("!10H", head))
-        total = (total & 0xffff) + (total >> 16)
-        head = head[:10] + struct.pack("!H", ~((total & 0xffff) + (total >> 16)) & 0xffff) + head[12:]
+        head = ipv4_header(self.SERVER, "255.255.255.255", socket.IPPROTO_UDP, len(udp))
         return b"\xff" * 6 + self.mac + b"\x08\x00" + head + udp
