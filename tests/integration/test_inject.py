@@ -7,11 +7,9 @@ leaves nothing behind. strace(1) does the injection.
 """
 
 import os
-import signal
-import subprocess
 
 import rkit
-from rkit.launch import check_log, popen
+from rkit.launch import check_log, run_with_log
 from rkit.world import USER
 
 # System call: its error, and how many of its calls are tried, one in each run.
@@ -53,22 +51,14 @@ class Inject(rkit.RkTestCase):
 
     def attempt(self, call, error, number):
         """Runs rootlesskit with that call failing. Returns (exit code, output, log, whether it was made)."""
-        log = "%s/inject.log" % self.world.base
         trace = "%s/inject.trace" % self.world.base
         argv = ["strace", "-f", "-qq", "-u", USER, "-o", trace, "-e", "trace=" + call, "-e",
                 "inject=%s:error=%s:when=%d" % (call, error, number), self.world.path["rootlesskit"],
                 *self.state_options, *self.options(), "sh", "-c",
                 "test -e /etc/passwd && echo RAN || echo RAN WITHOUT PASSWD"]
-        with open(log, "wb") as err:
-            proc = popen(argv, uid=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
-            try:
-                out = proc.communicate(timeout=90)[0].decode()
-            except subprocess.TimeoutExpired:
-                proc.send_signal(signal.SIGKILL)
-                raise AssertionError("hangs:\n" + open(log, errors="replace").read())
-        with open(log, errors="replace") as err, open(trace, errors="replace") as calls:
-            hit = "(INJECTED)" in calls.read()
-            return proc.returncode, out, err.read(), hit
+        code, out, log = run_with_log(argv, self.world.base + "/inject.log", uid=0)
+        with open(trace, errors="replace") as calls:
+            return code, out, log, "(INJECTED)" in calls.read()
 
     def check(self, call, error, number):
         code, out, log, hit = self.attempt(call, error, number)

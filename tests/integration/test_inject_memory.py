@@ -8,10 +8,9 @@ The first allocations are tried, and then one of RKIT_EVERY, which is 29 by defa
 
 import mmap
 import os
-import subprocess
 
 import rkit
-from rkit.launch import check_log, popen
+from rkit.launch import check_log, run_with_log
 from rkit.world import UID, USER
 
 EVERY = int(os.environ.get("RKIT_EVERY", 29))
@@ -29,18 +28,9 @@ class Common(rkit.RkTestCase):
 
     def attempt(self, before=(), env=None, uid=UID):
         """(exit code, output, log)"""
-        log = self.world.base + "/inject.log"
-        with open(log, "wb") as err:
-            proc = popen([*before, self.world.path["rootlesskit"],
-                          "--state-dir=" + self.world.tmp + "/state-inject", *self.OPTIONS, *COMMAND],
-                         env=env, uid=uid, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
-            try:
-                out = proc.communicate(timeout=90)[0].decode()
-            except subprocess.TimeoutExpired:
-                proc.kill()
-                raise AssertionError("hangs:\n" + open(log, errors="replace").read())
-        with open(log, errors="replace") as err:
-            return proc.returncode, out, err.read()
+        return run_with_log([*before, self.world.path["rootlesskit"],
+                             "--state-dir=" + self.world.tmp + "/state-inject", *self.OPTIONS, *COMMAND],
+                            self.world.base + "/inject.log", env=env, uid=uid)
 
     def check(self, code, out, log):
         check_log(log)

@@ -45,6 +45,20 @@ def run(*argv, env=None, uid=UID, timeout=DEADLINE_S, input=None, **kw):
                           capture_output=True, timeout=timeout, input=input, **kw)
 
 
+def run_with_log(argv, log, **kw):
+    """Runs a command as popen() does, until it ends. Returns (exit code, output, log). Its standard error is
+    the file log, so that it never waits for a reader."""
+    with open(log, "wb") as err:
+        proc = popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, **kw)
+        try:
+            out = proc.communicate(timeout=2 * DEADLINE_S)[0].decode()
+        except subprocess.TimeoutExpired:
+            proc.kill()
+            raise AssertionError("hangs:\n" + open(log, errors="replace").read())
+    with open(log, errors="replace") as err:
+        return proc.returncode, out, err.read()
+
+
 def denying(*denied):
     """Words to put before a command that is started as root. The command runs as the test user, and the
     system calls in denied fail: "mount=EPERM"."""
