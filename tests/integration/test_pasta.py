@@ -23,6 +23,7 @@ OPENS_UDP = pasta_is_of_2024()
 @rkit.ours("2.0")
 class Outgoing(networks.Reaching, rkit.RkTestCase):
     options, detached = SAFE, DETACHED
+    test_much = None  # pasta carries the bytes, and Debian 12's sometimes loses the end of a stream
 
     def test_ping(self):
         with open("/proc/sys/net/ipv4/ping_group_range", "w") as f:

@@ -23,7 +23,7 @@ def ours(why):
     def wrap(test):
         if isinstance(test, type):
             for name in dir(test):
-                if name.startswith("test"):
+                if name.startswith("test") and callable(getattr(test, name)):
                     setattr(test, name, wrap(getattr(test, name)))
             return test
 
