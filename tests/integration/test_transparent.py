@@ -4,6 +4,7 @@
 
 import operator
 import os
+import signal
 import socket
 
 import rkit
@@ -214,6 +215,14 @@ class Container(TransparentCase):
                     pair = self.seen_or_none()
                     return pair and pair[0] == pair[1]
                 wait_for("the client's address", transparent, step_s=0.2)
+
+    def test_rules_that_are_taken_away_from_a_keeper_that_dies(self):
+        """It hears nothing of it any more: the next one puts them back."""
+        keeper = find_role(self.rk.pid, "keeper")
+        os.kill(keeper, signal.SIGSTOP)
+        do_inside(self.rk, "nft flush ruleset")
+        os.kill(keeper, signal.SIGKILL)
+        wait_for("our rules", lambda: "rootlesskit" in self.rk.nsenter("nft", "list", "ruleset").stdout)
 
     def test_data_plane_killed(self):
         """The next data plane serves the backlog, with the client's address from the first connection on."""

@@ -203,22 +203,24 @@ static int lock_down(bool sandbox, struct err *e)
 	return sandbox ? sandbox_keeper(e) : sandbox_keeper_caps(e);
 }
 
-static void open_rules(struct rules *r, const char *ifname)
+static void open_rules(struct rules *r, const struct broker_boot *boot)
 {
 	struct err e = {.code = 0};
 
 	if (transparent_watch_open(&r->watch, &e) < 0 ||
-	    transparent_repair_open(&r->repair, ifname, &e) < 0)
+	    transparent_repair_open(&r->repair, boot->ifname, &e) < 0)
 		log_debug("%s", e.msg);
+	else /* nobody has heard of rules that were taken away since the last keeper's end */
+		r->repair.lost = !boot->first;
 	/* With a router, connections come in by it, and take the rules by themselves. */
 	r->turned.packet_fd = -1;
-	if (!ifname[0] && turned_open(&r->turned, &e) < 0)
+	if (!boot->ifname[0] && turned_open(&r->turned, &e) < 0)
 		log_debug("%s", e.msg);
 }
 
 /* The keeper logs as the broker does, of which it is a part: the log is open already, and the
  * keeper could not open it any more (base/log_output.c). */
-static _Noreturn void keeper_main(const int *fds, pid_t broker, bool sandbox, const char *ifname,
+static _Noreturn void keeper_main(const int *fds, pid_t broker, const struct broker_boot *boot,
 				  char **argv)
 {
 	static struct rules rules;
@@ -227,9 +229,10 @@ static _Noreturn void keeper_main(const int *fds, pid_t broker, bool sandbox, co
 	rename_process(argv);
 	rules.fd = fds[0];
 	rules.turned_fd = fds[1];
-	open_rules(&rules, ifname);
+	open_rules(&rules, boot);
 	/* A broker that died before prctl(2) is no longer the parent. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != broker || lock_down(sandbox, &e)) {
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != broker ||
+	    lock_down(boot->sandbox, &e)) {
 		log_error("%s", e.code ? e.msg : "the broker has ended");
 		say(rules.fd, FAILED);
 		_exit(EXITCODE_FAILED);
@@ -268,8 +271,8 @@ static int channels_open(int *ours, int *theirs)
 }
 
 /* Returns the keeper's process id, or -errno. In the new process this function does not return. */
-static pid_t keeper_fork(bool sandbox, const char *ifname, char **argv, int *ours,
-			 const int *theirs, const struct pollfd *channels, nfds_t n_channels)
+static pid_t keeper_fork(const struct broker_boot *boot, char **argv, int *ours, const int *theirs,
+			 const struct pollfd *channels, nfds_t n_channels)
 {
 	pid_t broker = getpid(), pid = fork();
 
@@ -280,10 +283,10 @@ static pid_t keeper_fork(bool sandbox, const char *ifname, char **argv, int *our
 	for (nfds_t i = 0; i < n_channels; i++)
 		if (channels[i].fd >= 0)
 			close(channels[i].fd);
-	keeper_main(theirs, broker, sandbox, ifname, argv);
+	keeper_main(theirs, broker, boot, argv);
 }
 
-int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv,
+int keeper_start(struct keeper *k, const struct broker_boot *boot, char **argv,
 		 const struct pollfd *channels, nfds_t n_channels, struct err *e)
 {
 	int ours[2] = {-1, -1}, theirs[2] = {-1, -1};
@@ -291,7 +294,7 @@ int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv
 	pid_t pid = -1;
 
 	if (!code) {
-		pid = keeper_fork(sandbox, ifname, argv, ours, theirs, channels, n_channels);
+		pid = keeper_fork(boot, argv, ours, theirs, channels, n_channels);
 		code = pid < 0 ? pid : 0;
 	}
 	for (unsigned i = 0; i < 2; i++)

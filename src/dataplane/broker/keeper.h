@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "dataplane/wire.h"
 
 /*
  * The keeper of the broker's rules in the namespace. It is a process of its own, so that the
@@ -30,10 +31,10 @@ struct keeper {
 #define KEEPER_NONE ((struct keeper){.fd = -1, .turned_fd = -1})
 
 /* Forks the keeper; in the new process this function does not return. The caller must have one
- * thread, and rights over the namespace, which it may give up afterwards. sandbox: whether the
- * keeper locks itself down. ifname: as for transparent_set_up. argv: main()'s, in which the name of
- * the role is changed. channels: descriptors that the new process closes. 0 or -errno. */
-int keeper_start(struct keeper *k, bool sandbox, const char *ifname, char **argv,
+ * thread, and rights over the namespace, which it may give up afterwards. boot: the broker's.
+ * argv: main()'s, in which the name of the role is changed. channels: descriptors that the new
+ * process closes. 0 or -errno. */
+int keeper_start(struct keeper *k, const struct broker_boot *boot, char **argv,
 		 const struct pollfd *channels, nfds_t n_channels, struct err *e);
 
 /* Has the keeper look, and waits for it. Called before sockets are passed out whose connections may

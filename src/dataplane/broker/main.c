@@ -353,7 +353,7 @@ static void start_keeper(struct broker *b, const struct broker_boot *boot, char 
 {
 	struct err e = {.code = 0};
 
-	if (keeper_start(&b->keeper, boot->sandbox, boot->ifname, argv, b->polled, b->n, &e) < 0)
+	if (keeper_start(&b->keeper, boot, argv, b->polled, b->n, &e) < 0)
 		log_warning("%s: nobody looks after the rules for clients' addresses", e.msg);
 	/* Answers make the descriptor readable, too. POLLHUP and POLLERR come without being asked
 	 * for. */
