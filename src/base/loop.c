@@ -10,6 +10,8 @@
 #include <utlist.h>
 
 #define LOOP_BATCH 32
+/* Sources that are kept for when memory is short. */
+#define LOOP_RESERVE 16
 
 struct loop_source {
 	struct loop *loop;
@@ -26,6 +28,8 @@ struct loop {
 	struct loop_source *timers; /* by due time */
 	struct loop_source *dead;   /* removed sources, freed when no callback can refer to them any
 				     * more */
+	struct loop_source *reserve;
+	unsigned n_reserve;
 };
 
 uint64_t loop_now_ns(void)
@@ -41,17 +45,47 @@ uint64_t loop_now_ms(void)
 	return loop_now_ns() / 1000000;
 }
 
+static void reserve_put(struct loop *loop, struct loop_source *s)
+{
+	DL_PREPEND(loop->reserve, s);
+	loop->n_reserve++;
+}
+
+static struct loop_source *reserve_take(struct loop *loop)
+{
+	struct loop_source *s = loop->reserve;
+
+	if (!s)
+		return NULL;
+	DL_DELETE(loop->reserve, s);
+	loop->n_reserve--;
+	return s;
+}
+
+/* Whether the reserve is full. */
+static bool reserve_fill(struct loop *loop)
+{
+	while (loop->n_reserve < LOOP_RESERVE) {
+		struct loop_source *s = malloc(sizeof(*s));
+
+		if (!s)
+			return false;
+		reserve_put(loop, s);
+	}
+	return true;
+}
+
 int loop_open(struct loop **out)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
+	int code;
 
 	if (!loop)
 		return -ENOMEM;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll_fd < 0) {
-		int code = -errno;
-
-		free(loop);
+	code = loop->epoll_fd < 0 ? -errno : reserve_fill(loop) ? 0 : -ENOMEM;
+	if (code) {
+		loop_close(loop);
 		return code;
 	}
 	*out = loop;
@@ -76,14 +110,30 @@ void loop_close(struct loop *loop)
 	free_all(&loop->fds);
 	free_all(&loop->timers);
 	free_all(&loop->dead);
-	close(loop->epoll_fd);
+	free_all(&loop->reserve);
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
 	free(loop);
+}
+
+/* Removed sources fill the reserve up first. */
+static void free_dead(struct loop *loop)
+{
+	while (loop->dead && loop->n_reserve < LOOP_RESERVE) {
+		struct loop_source *s = loop->dead;
+
+		DL_DELETE(loop->dead, s);
+		reserve_put(loop, s);
+	}
+	free_all(&loop->dead);
 }
 
 static struct loop_source *source_new(struct loop *loop, int fd, loop_fn *fn, void *arg)
 {
-	struct loop_source *s = calloc(1, sizeof(*s));
+	struct loop_source *s = malloc(sizeof(*s));
 
+	if (!s)
+		s = reserve_take(loop);
 	if (!s)
 		return NULL;
 	*s = (struct loop_source){.loop = loop, .fn = fn, .arg = arg, .fd = fd};
@@ -184,7 +234,7 @@ int loop_run_once(struct loop *loop, int timeout_ms)
 	struct epoll_event evs[LOOP_BATCH];
 	int n;
 
-	free_all(&loop->dead);
+	free_dead(loop);
 	n = epoll_wait(loop->epoll_fd, evs, LOOP_BATCH, wait_ms(loop, timeout_ms));
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;

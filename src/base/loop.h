@@ -35,7 +35,10 @@ int loop_source_set_events(struct loop_source *src, uint32_t events);
 /* Gives the source's callback another arg. src may be NULL. */
 void loop_source_set_arg(struct loop_source *src, void *arg);
 
-/* Runs fn once, delay_ms from now, and removes the source. NULL with errno set on failure. */
+/* Runs fn once, delay_ms from now, and removes the source. NULL with errno set on failure.
+ *
+ * The loop keeps some sources for when memory is short: what has to be tried again, such as the
+ * start of a process that has died, is not forgotten because its timer could not be had. */
 struct loop_source *loop_add_timer(struct loop *loop, uint64_t delay_ms, loop_fn *fn, void *arg);
 
 /* src may be NULL. */

@@ -327,8 +327,10 @@ class Steps(Disturbed):
             self.disturb("api", arm, lambda pid: None, self.lives)
 
     def test_parent_has_no_memory(self):
-        self.disturb("signal", lambda number: self.page.arm(MEMORY_FAILS, "parent", number, times=1),
-                     lambda pid: None, self.lives)
+        for times in (1, 4):
+            def arm(number, t=times):
+                self.page.arm(MEMORY_FAILS, "parent", number, times=t)
+            self.disturb("signal", arm, lambda pid: None, self.lives)
 
     def test_new_plane_has_no_memory(self):
         for number in (*range(1, 12), *range(12, 400, 29)):

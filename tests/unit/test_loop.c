@@ -11,6 +11,14 @@ static int a[2], b[2]; /* pipes */
 static struct loop_source *src_a, *src_b, *timer;
 static int calls_a, calls_b, ticks;
 static uint32_t events_a;
+static bool no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+	return no_memory ? NULL : __real_malloc(size);
+}
 
 static int setup(void **state)
 {
@@ -157,6 +165,32 @@ static void drop_b(void *arg, uint32_t events)
 	loop_remove(src_b);
 }
 
+/* What is tried again and again does not end because memory is short for a while. */
+static void test_timers_without_memory(void **state)
+{
+	struct loop_source *many[64];
+	unsigned n = 0, left = 0;
+
+	(void)state;
+	no_memory = true;
+	assert_non_null(loop_add_timer(loop, 0, again, NULL));
+	while (ticks < 3)
+		turn(-1);
+	turn(0);
+	while (n < 64 && (many[n] = loop_add_timer(loop, 1000, tick, NULL)))
+		n++;
+	assert_in_range(n, 10, 63);
+	loop_remove(many[0]);
+	turn(0);
+	while (left < 64 && loop_add_timer(loop, 1000, tick, NULL))
+		left++;
+	assert_int_equal(left, 1);
+	no_memory = false;
+	assert_non_null(loop_add_timer(loop, 0, tick, NULL));
+	turn(-1);
+	assert_int_equal(ticks, 4);
+}
+
 static void test_timer_removes_a_ready_source(void **state)
 {
 	(void)state;
@@ -178,6 +212,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_removed_from_within, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timer_that_sets_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_timers_without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_timer_removes_a_ready_source, setup, teardown),
 	};
 
