@@ -384,6 +384,20 @@ void send_down(struct out_world *o, int fd, uint32_t from, uint16_t port, const 
 	settle(&o->x);
 }
 
+struct sim_datagram goes_up(struct out_world *o, uint16_t client_port, uint32_t to, uint16_t port,
+			    const char *text)
+{
+	send_up(o, client_port, to, port, text);
+	return sent(o, text);
+}
+
+struct sim_datagram goes_down(struct out_world *o, int fd, uint32_t from, uint16_t port,
+			      const char *text)
+{
+	send_down(o, fd, from, port, text);
+	return sent(o, text);
+}
+
 void expect_addr(const struct out_world *o, const union sock_addr *a, uint32_t host, uint16_t port)
 {
 	union sock_addr want = out_addr(o, host, port);

@@ -100,6 +100,11 @@ void send_up(struct out_world *o, uint16_t client_port, uint32_t to, uint16_t po
 void send_down(struct out_world *o, int fd, uint32_t from, uint16_t port, const char *text);
 /* The next datagram that the worker sent, which says text. */
 struct sim_datagram sent(struct out_world *o, const char *text);
+/* Sends as send_up or send_down, and returns the datagram as it leaves on the other side. */
+struct sim_datagram goes_up(struct out_world *o, uint16_t client_port, uint32_t to, uint16_t port,
+			    const char *text);
+struct sim_datagram goes_down(struct out_world *o, int fd, uint32_t from, uint16_t port,
+			      const char *text);
 void expect_nothing_sent(struct out_world *o);
 void expect_addr(const struct out_world *o, const union sock_addr *a, uint32_t host, uint16_t port);
 /* An ICMP message that the worker sent inside has the right checksum. */

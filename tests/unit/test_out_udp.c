@@ -19,24 +19,19 @@ static void test_udp_one_mapping_for_all(void **state)
 	(void)state;
 	out_world_open(&o);
 	feed_router(&o);
-	send_up(&o, 4000, SERVER, 6000, "one");
-	send_up(&o, 4000, SERVER + 1, 6001, "two");
-	send_up(&o, 4001, SERVER, 6000, "three");
-	a = sent(&o, "one");
-	b = sent(&o, "two");
-	c = sent(&o, "three");
+	a = goes_up(&o, 4000, SERVER, 6000, "one");
+	b = goes_up(&o, 4000, SERVER + 1, 6001, "two");
+	c = goes_up(&o, 4001, SERVER, 6000, "three");
 	expect_addr(&o, &a.to, SERVER, 6000);
 	expect_addr(&o, &b.to, SERVER + 1, 6001);
 	assert_int_equal(a.fd, b.fd);
 	assert_int_not_equal(a.fd, c.fd);
 	assert_int_equal(o.x.stats.out_udp_flows, 2);
-	/* Answers come from the address that was asked, also from another port of it. */
-	send_down(&o, a.fd, SERVER + 1, 6001, "from two");
-	b = sent(&o, "from two");
+	/* An answer arrives from the address that was asked, and from any port of it. */
+	b = goes_down(&o, a.fd, SERVER + 1, 6001, "from two");
 	expect_addr(&o, &b.from, SERVER + 1, 6001);
 	expect_addr(&o, &b.to, INSIDE, 4000);
-	send_down(&o, a.fd, SERVER + 1, 7777, "other port");
-	b = sent(&o, "other port");
+	b = goes_down(&o, a.fd, SERVER + 1, 7777, "other port");
 	expect_addr(&o, &b.from, SERVER + 1, 7777);
 	/* No others are let in. */
 	send_down(&o, a.fd, SERVER + 2, 6001, "stranger");
@@ -95,7 +90,7 @@ static void test_udp_expires(void **state)
 	assert_int_equal(o.x.stats.out_udp_flows, 0);
 	assert_int_equal(o.x.stats.out_udp_expired, 2);
 	assert_int_equal(o.ports.udp, 0);
-	/* A mapping that is used stays. */
+	/* A mapping that is used does not expire. */
 	for (int i = 0; i < 5; i++) {
 		send_up(&o, 4000, SERVER, 6000, "used");
 		pass(&o.x, 60 * SECOND_NS);
@@ -116,8 +111,7 @@ static void test_udp_answers_are_for_one_mapping(void **state)
 	out_world_open(&o);
 	feed_router(&o);
 	for (uint16_t i = 0; i < 8; i++) {
-		send_up(&o, (uint16_t)(4000 + i), SERVER + i, 6000, "hello");
-		fds[i] = sent(&o, "hello").fd;
+		fds[i] = goes_up(&o, (uint16_t)(4000 + i), SERVER + i, 6000, "hello").fd;
 	}
 	for (unsigned i = 0; i < 8; i++)
 		for (uint32_t k = 0; k < 8; k++) {
@@ -147,13 +141,11 @@ static void test_udp_oldest_of_all_goes(void **state)
 static void test_udp_least_recently_used_goes(void **state)
 {
 	struct out_world o;
-	struct sim_datagram first, again;
-	struct sim_datagram d;
+	struct sim_datagram first, again, d;
 
 	(void)state;
 	out_world_open(&o);
-	send_up(&o, 4000, SERVER, 6000, "first");
-	first = sent(&o, "first");
+	first = goes_up(&o, 4000, SERVER, 6000, "first");
 	for (uint16_t i = 1; i < 40; i++) {
 		send_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "other");
 		send_up(&o, 4000, SERVER, 6000, "again");
@@ -174,21 +166,16 @@ static void test_udp_shares_are_kept(void **state)
 
 	(void)state;
 	out_world_open_with(&o, 1, 0, 20, true);
-	for (uint16_t i = 0; i < 30; i++) {
-		send_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "hello");
-		sent(&o, "hello");
-	}
+	for (uint16_t i = 0; i < 30; i++)
+		goes_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "hello");
 	assert_true(o.x.w->out.fds <= 20);
 	out_world_close(&o);
 	out_world_open(&o);
 	o.ports.max = 4;
-	for (uint16_t i = 0; i < 30; i++) {
-		send_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "hello");
-		d = sent(&o, "hello");
-	}
+	for (uint16_t i = 0; i < 30; i++)
+		d = goes_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "hello");
 	assert_int_equal(o.ports.udp, 4);
-	send_up(&o, 4029, SERVER, 6000, "the last");
-	assert_int_equal(sent(&o, "the last").fd, d.fd);
+	assert_int_equal(goes_up(&o, 4029, SERVER, 6000, "the last").fd, d.fd);
 	out_world_close(&o);
 }
 
@@ -227,15 +214,13 @@ static void test_udp_errors_are_passed_on(void **state)
 	(void)state;
 	out_world_open(&o);
 	dest = out_addr(&o, SERVER, 6000);
-	send_up(&o, 4000, SERVER, 6000, "hello");
-	d = sent(&o, "hello");
+	d = goes_up(&o, 4000, SERVER, 6000, "hello");
 	sim_queue_error(o.x.sim, d.fd, &dest, ECONNREFUSED, 0);
 	assert_true(sim_datagram_error(o.x.sim, d.fd, -ECONNREFUSED));
 	settle(&o.x);
 	expect_icmp(&o, ICMP_PORT_UNREACH, ICMP6_DST_UNREACH_NOPORT, SERVER, 4000, 6000);
 	/* The mapping goes on. */
-	send_up(&o, 4000, SERVER, 6000, "again");
-	assert_int_equal(sent(&o, "again").fd, d.fd);
+	assert_int_equal(goes_up(&o, 4000, SERVER, 6000, "again").fd, d.fd);
 	/* An address where nobody may go, and a port that is not served. */
 	send_up(&o, 4000, INADDR_LOOPBACK, 6000, "x");
 	expect_icmp(&o, ICMP_PKT_FILTERED, ICMP6_DST_UNREACH_ADMIN, INADDR_LOOPBACK, 4000, 6000);
@@ -253,50 +238,49 @@ static void test_gateway_has_a_socket_of_its_own(void **state)
 	(void)state;
 	out_world_open(&o);
 	feed_router(&o);
-	send_up(&o, 4000, SERVER, 6000, "world");
-	send_up(&o, 4000, GATEWAY, 6000, "host");
-	world = sent(&o, "world");
-	host = sent(&o, "host");
+	world = goes_up(&o, 4000, SERVER, 6000, "world");
+	host = goes_up(&o, 4000, GATEWAY, 6000, "host");
 	expect_addr(&o, &host.to, INADDR_LOOPBACK, 6000);
 	assert_int_not_equal(world.fd, host.fd);
-	send_down(&o, host.fd, INADDR_LOOPBACK, 6000, "answer");
-	host = sent(&o, "answer");
+	host = goes_down(&o, host.fd, INADDR_LOOPBACK, 6000, "answer");
 	expect_addr(&o, &host.from, GATEWAY, 6000);
 	expect_addr(&o, &host.to, INSIDE, 4000);
 	out_world_close(&o);
 }
 
+/* A question to the name server's address goes to this resolver. The descriptor that it leaves by.
+ */
+static int asks(struct out_world *o, uint16_t client_port, uint32_t resolver)
+{
+	struct sim_datagram d = goes_up(o, client_port, DNS, 53, "who");
+
+	expect_addr(o, &d.to, resolver, 53);
+	return d.fd;
+}
+
+/* The resolver's answer arrives from the name server's address. */
+static void answers(struct out_world *o, int fd, uint32_t resolver)
+{
+	struct sim_datagram d = goes_down(o, fd, resolver, 53, "he");
+
+	expect_addr(o, &d.from, DNS, 53);
+}
+
 static void test_next_resolver_by_udp(void **state)
 {
 	struct out_world o;
-	struct sim_datagram d;
 
 	(void)state;
 	out_world_open(&o);
 	feed_router(&o);
-	send_up(&o, 4000, DNS, 53, "who");
-	d = sent(&o, "who");
-	expect_addr(&o, &d.to, RESOLVER, 53);
-	send_down(&o, d.fd, RESOLVER, 53, "he");
-	d = sent(&o, "he");
-	expect_addr(&o, &d.from, DNS, 53);
+	answers(&o, asks(&o, 4000, RESOLVER), RESOLVER);
 	/* A question that is repeated at once goes to the same resolver; later to the next one. */
-	send_up(&o, 4001, DNS, 53, "who");
-	send_up(&o, 4001, DNS, 53, "who");
-	sent(&o, "who");
-	d = sent(&o, "who");
-	expect_addr(&o, &d.to, RESOLVER, 53);
+	asks(&o, 4001, RESOLVER);
+	asks(&o, 4001, RESOLVER);
 	pass(&o.x, 2 * SECOND_NS);
-	send_up(&o, 4001, DNS, 53, "who");
-	d = sent(&o, "who");
-	expect_addr(&o, &d.to, RESOLVER + 1, 53);
-	send_down(&o, d.fd, RESOLVER + 1, 53, "she");
-	d = sent(&o, "she");
-	expect_addr(&o, &d.from, DNS, 53);
+	answers(&o, asks(&o, 4001, RESOLVER + 1), RESOLVER + 1);
 	/* Other clients ask that resolver from now on. */
-	send_up(&o, 4002, DNS, 53, "who");
-	d = sent(&o, "who");
-	expect_addr(&o, &d.to, RESOLVER + 1, 53);
+	asks(&o, 4002, RESOLVER + 1);
 	assert_int_equal(o.x.stats.out_dns_queries, 5);
 	out_world_close(&o);
 }
@@ -306,24 +290,17 @@ static void test_next_resolver_by_udp(void **state)
 static void test_answered_questions_make_room(void **state)
 {
 	struct out_world o;
-	struct sim_datagram d;
 	int first;
 
 	(void)state;
 	out_world_open(&o);
 	feed_router(&o);
-	send_up(&o, 3000, SERVER, 6000, "older");
-	first = sent(&o, "older").fd;
-	for (uint16_t i = 0; i < 500; i++) {
-		send_up(&o, (uint16_t)(4000 + i), DNS, 53, "who");
-		d = sent(&o, "who");
-		send_down(&o, d.fd, RESOLVER, 53, "he");
-		sent(&o, "he");
-	}
+	first = goes_up(&o, 3000, SERVER, 6000, "older").fd;
+	for (uint16_t i = 0; i < 500; i++)
+		answers(&o, asks(&o, (uint16_t)(4000 + i), RESOLVER), RESOLVER);
 	assert_int_equal(o.x.stats.out_udp_dropped, 0);
 	assert_true(o.x.stats.out_udp_evicted > 400);
-	send_up(&o, 3000, SERVER, 6000, "again");
-	assert_int_equal(sent(&o, "again").fd, first);
+	assert_int_equal(goes_up(&o, 3000, SERVER, 6000, "again").fd, first);
 	out_world_close(&o);
 }
 
@@ -331,26 +308,24 @@ static void test_new_resolvers(void **state)
 {
 	struct out_world o;
 	struct dp_msg msg = {.type = DP_MSG_RESOLVERS};
-	struct sim_datagram d;
+	int fd;
 
 	(void)state;
 	out_world_open(&o);
 	feed_router(&o);
-	send_up(&o, 4000, DNS, 53, "who");
-	d = sent(&o, "who");
-	expect_addr(&o, &d.to, RESOLVER, 53);
+	asks(&o, 4000, RESOLVER);
 	msg.target = out_addr(&o, RESOLVER + 7, 53);
 	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), NULL, 0);
 	settle(&o.x);
-	send_up(&o, 4000, DNS, 53, "who");
-	d = sent(&o, "who");
-	expect_addr(&o, &d.to, RESOLVER + 7, 53);
+	fd = asks(&o, 4000, RESOLVER + 7);
 	/* Answers of the resolver before are dropped. */
-	send_down(&o, d.fd, RESOLVER, 53, "late");
+	send_down(&o, fd, RESOLVER, 53, "late");
 	expect_nothing_sent(&o);
 	out_world_close(&o);
 }
 
+/* The router's socket service ends, and another one comes. Without it there are no sockets that
+ * answers could arrive from. */
 static void test_router_is_another(void **state)
 {
 	struct out_world o;
@@ -360,15 +335,13 @@ static void test_router_is_another(void **state)
 	(void)state;
 	out_world_open(&o);
 	sim_channel_end(o.x.sim, o.x.router);
-	send_up(&o, 4000, SERVER, 6000, "hello");
-	d = sent(&o, "hello");
+	d = goes_up(&o, 4000, SERVER, 6000, "hello");
 	send_down(&o, d.fd, SERVER, 6000, "lost");
 	expect_nothing_sent(&o);
 	o.x.router = sim_channel(o.x.sim);
 	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.x.router, 1);
 	feed_router(&o);
-	send_down(&o, d.fd, SERVER, 6000, "arrives");
-	d = sent(&o, "arrives");
+	d = goes_down(&o, d.fd, SERVER, 6000, "arrives");
 	expect_addr(&o, &d.from, SERVER, 6000);
 	out_world_close(&o);
 }
@@ -378,7 +351,6 @@ static void test_router_is_another_already(void **state)
 {
 	struct out_world o;
 	struct dp_msg msg = {.type = DP_MSG_NEW_ROUTER};
-	struct sim_datagram d;
 	int first;
 
 	(void)state;
@@ -389,10 +361,7 @@ static void test_router_is_another_already(void **state)
 	settle(&o.x);
 	sim_channel_end(o.x.sim, first);
 	feed_router(&o);
-	send_up(&o, 4000, SERVER, 6000, "hello");
-	d = sent(&o, "hello");
-	send_down(&o, d.fd, SERVER, 6000, "arrives");
-	sent(&o, "arrives");
+	goes_down(&o, goes_up(&o, 4000, SERVER, 6000, "hello").fd, SERVER, 6000, "arrives");
 	out_world_close(&o);
 }
 

@@ -84,24 +84,59 @@ static void from_client(struct out_world *o, uint16_t port, const char *text)
 	send_down(o, o->x.listener, CLIENT, port, text);
 }
 
-/* Expects a datagram to the server, by the router's way or not. Returns its descriptor. */
-static int expect_at(struct out_world *o, const char *text, bool routed, uint16_t port)
+/* The ways on which the datagrams of a port may go, in the order in which they are tried: by the
+ * router, to the target, and to the second target, if there is one. */
+enum way { ROUTED, FIRST, SECOND };
+
+/* The datagram has left by this way. Its descriptor. */
+static int expect_by(struct out_world *o, enum way way, const char *text)
 {
 	struct sim_datagram d = sent(o, text);
+	bool routed = way == ROUTED;
 
-	expect_addr(o, &d.to, routed ? INSIDE : INADDR_LOOPBACK, port);
+	expect_addr(o, &d.to, routed ? INSIDE : INADDR_LOOPBACK, way == SECOND ? 81 : 80);
 	assert_int_equal(d.from.sa.sa_family, routed ? o->x.family : 0);
 	if (routed)
 		expect_addr(o, &d.from, CLIENT, ntohs(d.from.in4.sin_port));
 	return d.fd;
 }
 
+/* All of these datagrams of one client have left by this way. Their descriptor. */
+static int expect_all_by(struct out_world *o, enum way way, const char *const *texts)
+{
+	int fd = expect_by(o, way, texts[0]);
+
+	while (*++texts)
+		assert_int_equal(expect_by(o, way, *texts), fd);
+	return fd;
+}
+
+/* Nobody is at the end of this way. */
 static void refuse(struct out_world *o, int fd)
 {
 	assert_true(sim_datagram_error(o->x.sim, fd, -ECONNREFUSED));
 	settle(&o->x);
 	feed_router(o);
 }
+
+/* The datagrams leave by one way after the other, up to this one, and are refused on each. */
+static void refused_up_to(struct out_world *o, enum way last, const char *const *texts)
+{
+	for (enum way way = ROUTED; way <= last; way++)
+		refuse(o, expect_all_by(o, way, texts));
+}
+
+/* The datagrams leave by this way, and the server answers. Their descriptor. */
+static int answered_by(struct out_world *o, enum way way, const char *const *texts)
+{
+	int fd = expect_all_by(o, way, texts);
+
+	goes_down(o, fd, way == ROUTED ? INSIDE : INADDR_LOOPBACK, way == SECOND ? 81 : 80,
+		  "answer");
+	return fd;
+}
+
+static const char *const hello[] = {"hello", NULL};
 
 static void test_udp_bears_the_clients_address(void **state)
 {
@@ -111,38 +146,28 @@ static void test_udp_bears_the_clients_address(void **state)
 	(void)state;
 	way_in_open(&o, PORT_UDP, 0);
 	from_client(&o, 4000, "hello");
-	fd = expect_at(&o, "hello", true, 80);
-	send_down(&o, fd, INSIDE, 80, "answer");
-	sent(&o, "answer");
+	fd = answered_by(&o, ROUTED, hello);
 	from_client(&o, 4000, "more");
-	assert_int_equal(expect_at(&o, "more", true, 80), fd);
+	assert_int_equal(expect_by(&o, ROUTED, "more"), fd);
 	out_world_close(&o);
 }
 
 /* The router's way refuses, the first target refuses, and the first datagram is not lost. */
 static void test_udp_first_datagram_finds_the_third_way(void **state)
 {
+	static const char *const texts[] = {"hello", "and more", NULL};
 	struct out_world o;
-	int fd;
 
 	(void)state;
 	way_in_open(&o, PORT_UDP, 81);
-	from_client(&o, 4000, "hello");
-	from_client(&o, 4000, "and more");
-	fd = expect_at(&o, "hello", true, 80);
-	expect_at(&o, "and more", true, 80);
-	refuse(&o, fd);
-	fd = expect_at(&o, "hello", false, 80);
-	expect_at(&o, "and more", false, 80);
-	refuse(&o, fd);
-	fd = expect_at(&o, "hello", false, 81);
-	expect_at(&o, "and more", false, 81);
-	send_down(&o, fd, INADDR_LOOPBACK, 81, "answer");
-	sent(&o, "answer");
+	from_client(&o, 4000, texts[0]);
+	from_client(&o, 4000, texts[1]);
+	refused_up_to(&o, FIRST, texts);
+	answered_by(&o, SECOND, texts);
 	assert_int_equal(o.x.stats.udp_datagrams_in, 2);
 	/* The next client begins there. */
 	from_client(&o, 4001, "next");
-	expect_at(&o, "next", false, 81);
+	expect_by(&o, SECOND, "next");
 	expect_nothing_sent(&o);
 	out_world_close(&o);
 }
@@ -151,24 +176,19 @@ static void test_udp_first_datagram_finds_the_third_way(void **state)
 static void test_udp_nobody_anywhere(void **state)
 {
 	struct out_world o;
-	int fd;
 
 	(void)state;
 	way_in_open(&o, PORT_UDP, 81);
 	from_client(&o, 4000, "hello");
-	fd = expect_at(&o, "hello", true, 80);
-	refuse(&o, fd);
-	fd = expect_at(&o, "hello", false, 80);
-	refuse(&o, fd);
-	fd = expect_at(&o, "hello", false, 81);
-	refuse(&o, fd);
+	refused_up_to(&o, SECOND, hello);
 	expect_nothing_sent(&o);
 	assert_int_equal(o.x.stats.udp_datagrams_in, 1);
 	assert_int_equal(o.x.stats.udp_dropped, 0);
 	out_world_close(&o);
 }
 
-/* A server that has answered moves: the datagram after a moment of silence is not lost. */
+/* A server that has answered moves from the namespace's address to the loopback address. The first
+ * datagram after a moment of silence is not lost. */
 static void test_udp_server_moves_while_its_flow_is_quiet(void **state)
 {
 	struct out_world o;
@@ -177,14 +197,12 @@ static void test_udp_server_moves_while_its_flow_is_quiet(void **state)
 	(void)state;
 	way_in_open(&o, PORT_UDP, 0);
 	from_client(&o, 4000, "hello");
-	fd = expect_at(&o, "hello", true, 80);
-	send_down(&o, fd, INSIDE, 80, "answer");
-	sent(&o, "answer");
+	fd = answered_by(&o, ROUTED, hello);
 	pass(&o.x, SECOND_NS / 5);
 	from_client(&o, 4000, "moved");
-	assert_int_equal(expect_at(&o, "moved", true, 80), fd);
+	assert_int_equal(expect_by(&o, ROUTED, "moved"), fd);
 	refuse(&o, fd);
-	expect_at(&o, "moved", false, 80);
+	expect_by(&o, FIRST, "moved");
 	out_world_close(&o);
 }
 
@@ -196,7 +214,7 @@ static void test_udp_client_of_this_host(void **state)
 	(void)state;
 	way_in_open(&o, PORT_UDP, 0);
 	send_down(&o, o.x.listener, INADDR_LOOPBACK, 4000, "hello");
-	expect_at(&o, "hello", false, 80);
+	expect_by(&o, FIRST, "hello");
 	out_world_close(&o);
 }
 
@@ -374,7 +392,8 @@ static void test_tcp_router_is_asked_again(void **state)
 	out_world_close(&o);
 }
 
-/* A server on the loopback address alone refuses the router's way, and is reached. */
+/* A server that listens on the loopback address alone refuses the router's way. It is reached at
+ * the loopback address. */
 static void test_tcp_server_on_loopback_alone(void **state)
 {
 	struct out_world o;
