@@ -21,7 +21,15 @@ packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
 	socat runc rootlesskit systemd iptables libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
-	libvdeplug-slirp acl nftables ngtcp2-client ngtcp2-server)
+	libvdeplug-slirp acl nftables)
+# What is not the same after Debian 13: http-parser has a successor, and the programs for QUIC are gone. Neither
+# sid nor testing need have a number.
+# shellcheck source=/dev/null
+if [ -r /etc/os-release ] && (. /etc/os-release && [ "$ID" = debian ] && [ "${VERSION_ID:-14}" -ge 14 ]); then
+	packages_build=("${packages_build[@]/libhttp-parser-dev/libllhttp-dev}")
+else
+	packages_test+=(ngtcp2-client ngtcp2-server)
+fi
 
 # Packages to build the Debian packages, and to test those in CI.
 packages_package=(build-essential debhelper dh-apparmor)
