@@ -381,13 +381,34 @@ static void put_network(FILE *f, const json_t *outward)
 		json_integer_value(refused));
 }
 
+/* Writes how far the host has the ports that are open inside. */
+static void put_implicit(FILE *f, const json_t *implicit)
+{
+	static const struct metric rows[] = {
+		{NULL, "open", "implicit_ports", "state=\"open\"", true,
+		 "Ports that are open inside, by whether they are open on the host, and why not."},
+		{NULL, "inUse", "implicit_ports", "state=\"in_use\"", true, NULL},
+		{NULL, "privileged", "implicit_ports", "state=\"privileged\"", true, NULL},
+		{NULL, "failed", "implicit_ports", "state=\"failed\"", true, NULL},
+		{NULL, "overLimit", "implicit_ports", "state=\"over_limit\"", true, NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows) && implicit; i++) {
+		put_metric_head(f, &rows[i]);
+		put_sample(f, &rows[i], "", json_object_get(implicit, rows[i].counter));
+	}
+}
+
 static void put_counters(FILE *f, const struct ports *ports, const json_t *stats)
 {
+	const json_t *total = json_object_get(stats, "total");
+
 	put_head(f, "dataplane_starts", "counter", "Times that the data plane was started.");
 	fprintf(f, "ringkit_dataplane_starts_total %" JSON_INTEGER_FORMAT "\n",
 		json_integer_value(json_object_get(stats, "starts")));
 	put_workers(f, json_object_get(stats, "workers"));
-	put_network(f, json_object_get(json_object_get(stats, "total"), "outward"));
+	put_network(f, json_object_get(total, "outward"));
+	put_implicit(f, json_object_get(total, "implicit"));
 	if (ports)
 		put_ports(f, ports, json_object_get(stats, "ports"));
 }

@@ -202,6 +202,21 @@ static void put_outward(const json_t *outward)
 	put_line(outward, udp, ARRAY_SIZE(udp));
 }
 
+/* Prints the ports that follow what listens inside. Prints nothing for other port drivers. */
+static void put_implicit(const json_t *implicit)
+{
+	static const struct entry line[] = {
+		{"Open inside: open on the host", false, {"open"}},
+		{"in use there", false, {"inUse"}},
+		{"privileged", false, {"privileged"}},
+		{"failed", false, {"failed"}},
+		{"over the limit", false, {"overLimit"}},
+	};
+
+	if (implicit)
+		put_line(implicit, line, ARRAY_SIZE(line));
+}
+
 /* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
  * their ids, so *at moves forward with the caller. */
 static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
@@ -292,6 +307,7 @@ int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, 
 	put_udp(json_object_get(total, "udp"));
 	put_resources(json_object_get(total, "resources"));
 	put_outward(json_object_get(total, "outward"));
+	put_implicit(json_object_get(total, "implicit"));
 	if (put_ports(ports, before ? json_object_get(before, "ports") : NULL,
 		      (double)(elapsed_ms ? elapsed_ms : 1) / 1000) < 0)
 		return err_errno(e, -ENOMEM, "table of ports");

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -26,6 +27,9 @@
 /* A port that could not be opened is tried again after this time. */
 #define RETRY_MS 10000
 
+/* Why a port that is open inside is not open on the host. */
+enum cause { CAUSE_NONE, CAUSE_IN_USE, CAUSE_PRIVILEGED, CAUSE_OTHER, CAUSE_COUNT };
+
 /* Where a server can be reached, from the worst to the best. */
 enum scope { SCOPE_LOOPBACK, SCOPE_ADDRESS, SCOPE_ANY };
 
@@ -44,6 +48,7 @@ struct followed {
 	int id;	   /* the id of its port; 0: there is none */
 	bool busy; /* an add or a remove is under way */
 	bool complained;
+	enum cause missing; /* why the last attempt to open its port failed */
 	uint64_t retry_ms;
 	UT_hash_handle hh;
 };
@@ -55,6 +60,7 @@ struct implicit {
 	struct ports *ports;
 	struct followed *table;
 	unsigned round;
+	unsigned over_limit; /* sockets of the last round that are not followed */
 	bool closing, complained_of_many, complained_of_asking;
 };
 
@@ -89,13 +95,31 @@ static void forget(struct followed *f)
 
 /* Ports */
 
+/* EEXIST: somebody has published the port by the API. On a host without IPv6 nobody misses its
+ * ports. */
+static enum cause cause_of(int code)
+{
+	switch (code) {
+	case -EADDRINUSE:
+	case -EEXIST:
+		return CAUSE_IN_USE;
+	case -EACCES:
+	case -EPERM:
+		return CAUSE_PRIVILEGED;
+	case -EAFNOSUPPORT:
+		return CAUSE_NONE;
+	default:
+		return CAUSE_OTHER;
+	}
+}
+
 static void complain(struct followed *f, const struct err *e)
 {
 	char text[256];
 	struct port_spec spec = spec_of(f);
 
-	/* On a host without IPv6 nobody misses its ports. */
-	if (f->complained || e->code == -EAFNOSUPPORT || f->im->closing)
+	f->missing = cause_of(e->code);
+	if (f->complained || f->missing == CAUSE_NONE || f->im->closing)
 		return;
 	f->complained = true;
 	log_warning("--port-driver=implicit: %s is open inside, but cannot be had on the host: %s",
@@ -109,6 +133,7 @@ static void on_added(void *arg, const struct port *const *ports, size_t n, const
 	f->busy = false;
 	if (n && !e) {
 		f->id = ports[0]->id;
+		f->missing = CAUSE_NONE;
 		log_debug("implicit: port %d follows %s %u", f->id, proto_name(f),
 			  ntohs(f->key.port));
 		return;
@@ -154,6 +179,7 @@ static struct followed *followed_of(struct implicit *im, const struct key *key)
 	if (f)
 		return f;
 	if (HASH_COUNT(im->table) >= LIMIT_IMPLICIT_PORTS) {
+		im->over_limit++;
 		if (!im->complained_of_many)
 			log_warning("--port-driver=implicit: more than %d ports are open inside; "
 				    "the others are not followed",
@@ -266,6 +292,7 @@ static void look(void *arg, uint32_t events)
 
 	(void)events;
 	im->round++;
+	im->over_limit = 0;
 	code = listening_each(im->source, on_socket, im);
 	if (code == 0)
 		bring_up_to_date(im);
@@ -276,6 +303,45 @@ static void look(void *arg, uint32_t events)
 	im->timer = loop_add_timer(im->loop, INTERVAL_MS, look, im);
 	if (!im->timer)
 		log_warning("--port-driver=implicit: no timer: ports are not followed any more");
+}
+
+/* Counters */
+
+/* Returns how many ports are open, and how many are not by each cause. */
+static unsigned count_ports(const struct implicit *im, unsigned *missing)
+{
+	const struct followed *f, *next;
+	unsigned open = 0;
+
+	HASH_ITER(hh, im->table, f, next)
+	{
+		open += f->id != 0;
+		missing[f->missing]++;
+	}
+	return open;
+}
+
+int implicit_counters(const struct implicit *im, port_counter_fn *fn, void *arg)
+{
+	unsigned missing[CAUSE_COUNT] = {0};
+	unsigned open = count_ports(im, missing);
+	const struct port_counter counters[] = {
+		{.name = "open", .value = open},
+		{.name = "inUse", .value = missing[CAUSE_IN_USE]},
+		{.name = "privileged", .value = missing[CAUSE_PRIVILEGED]},
+		{.name = "failed", .value = missing[CAUSE_OTHER]},
+		{.name = "overLimit", .value = im->over_limit},
+	};
+	int code = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(counters) && !code; i++) {
+		struct port_counter c = counters[i];
+
+		c.scope = COUNTER_TOTAL;
+		c.group = "implicit";
+		code = fn(arg, &c);
+	}
+	return code;
 }
 
 int implicit_open(struct loop *loop, struct listening_source *source, struct ports *ports,

@@ -332,7 +332,9 @@ static int describe_network(void *arg, port_counter_fn *fn, void *fn_arg)
 	const struct port_driver_ops *ops = port_driver_find(PORT_DRIVER_BUILTIN);
 	int code = p->net_ops->describe(p->net, fn, fn_arg);
 
-	return !code && p->way_out ? ops->describe(p->way_out, fn, fn_arg) : code;
+	if (!code && p->way_out)
+		code = ops->describe(p->way_out, fn, fn_arg);
+	return !code && p->implicit ? implicit_counters(p->implicit, fn, fn_arg) : code;
 }
 
 static int network_stats(void *arg, port_counter_fn *fn, void *fn_arg, struct err *e)

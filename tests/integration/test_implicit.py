@@ -23,6 +23,13 @@ class TestFollow(NetBuiltinCase):
         return {(p["spec"]["proto"], p["spec"]["parentIP"], p["spec"]["parentPort"])
                 for p in self.rk.api("GET", "/v1/ports")[1] or ()}
 
+    def counted(self):
+        counters = self.rk.api("GET", "/v1/stats")[1]["total"]["implicit"]
+        return {name: n for name, n in counters.items() if n}
+
+    def metrics(self):
+        return self.rk.ctl("metrics").stdout
+
     def test_tcp_comes_and_goes(self):
         inside = self.inside.netns
         with TcpServer(hello("inside"), port=8081, host="0.0.0.0", netns=inside):
@@ -91,8 +98,30 @@ class TestFollow(NetBuiltinCase):
             wait_for("the next port", lambda: said("127.0.0.1", 8089) == b"other")
             wait_for("the line", lambda: "8088" in self.rk.log())
             self.assertEqual(said("127.0.0.1", 8088), b"host")
-        self.assertEqual(self.rk.log().count("is open inside, but"), 1, self.rk.log())
+            wait_for("the counters", lambda: self.counted() == {"open": 1, "inUse": 1})
+            self.assertIn('ringkit_implicit_ports{state="in_use"} 1\n', self.metrics())
+            self.assertIn("in use there: 1", self.rk.ctl("stats").stdout)
+        wait_for("its end in the counters", lambda: not self.counted())
+        self.assertEqual(self.rk.log().count(":8088/tcp4 is open inside, but"), 1, self.rk.log())
         self.assertIn("address already in use", self.rk.log())
+
+    def test_privileged_is_counted(self):
+        # Root inside may bind the port, the user outside may not.
+        with TcpServer(hello("low"), port=81, host="0.0.0.0", netns=self.inside.netns), \
+                UdpServer(lambda data, address: b"", port=82, host="0.0.0.0",
+                          netns=self.inside.netns):
+            wait_for("both ports", lambda: self.counted() == {"privileged": 2})
+            self.assertIn("permission denied", self.rk.log())
+            self.assertIn('ringkit_implicit_ports{state="privileged"} 2\n', self.metrics())
+        wait_for("their end", lambda: not self.counted())
+
+    def test_published_by_the_api_is_in_use(self):
+        status, port = self.rk.api("POST", "/v1/ports", {
+            "proto": "tcp4", "parentIP": "0.0.0.0", "parentPort": 8091, "childPort": 80})
+        self.assertEqual(status, 201, port)
+        with TcpServer(hello("inside"), port=8091, host="0.0.0.0", netns=self.inside.netns):
+            wait_for("the port", lambda: self.counted() == {"inUse": 1})
+        self.rk.api("DELETE", "/v1/ports/%d" % port["id"])
 
     def test_info(self):
         info = self.rk.api("GET", "/v1/info")[1]
