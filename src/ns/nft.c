@@ -21,6 +21,12 @@
 /* Our longest message is a rule of a dozen expressions. */
 #define MESSAGE_BYTES_MAX 1024
 
+/* Targets of iptables, and the revisions whose structs are used here. */
+#define QUEUE_TARGET	  "NFQUEUE"
+#define QUEUE_REVISION	  3
+#define CHECKSUM_TARGET	  "CHECKSUM"
+#define CHECKSUM_REVISION 0
+
 /* Messages. */
 
 static struct nlmsghdr *message(struct nft_batch *b, uint16_t type, uint16_t flags, uint8_t family,
@@ -164,6 +170,47 @@ int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e)
 	return err_errno(e, code, "cannot add nftables rules, which need %s (modprobe %s)",
 			 seq < b->seq ? b->needs[seq] : "nf_tables",
 			 seq < b->seq ? b->needs[seq] : "nf_tables");
+}
+
+static int ask_for_target(struct mnl_socket *nl, const char *name, uint32_t revision)
+{
+	char buf[NETLINK_REQUEST_BYTES];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
+
+	nlh->nlmsg_type = NFNL_SUBSYS_NFT_COMPAT << 8 | NFNL_MSG_COMPAT_GET;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	nfg->nfgen_family = NFPROTO_IPV4; /* the kernel looks among those for all families, too */
+	nfg->version = NFNETLINK_V0;
+	mnl_attr_put_strz(nlh, NFTA_COMPAT_NAME, name);
+	put_be32(nlh, NFTA_COMPAT_REV, revision);
+	put_be32(nlh, NFTA_COMPAT_TYPE, 1); /* a target; 0 is a match */
+	return mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0 ? -errno : 0;
+}
+
+/* The answer is what was asked for, or an error. */
+static bool has_target(const char *name, uint32_t revision)
+{
+	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
+	char buf[NETLINK_ANSWER_BYTES];
+	const struct nlmsghdr *nlh = (const struct nlmsghdr *)buf;
+	ssize_t n;
+
+	if (!nl || ask_for_target(nl, name, revision) < 0)
+		return false;
+	n = netlink_receive(nl, buf, sizeof(buf));
+	return n > 0 && mnl_nlmsg_ok(nlh, (int)n) &&
+	       nlh->nlmsg_type == (NFNL_SUBSYS_NFT_COMPAT << 8 | NFNL_MSG_COMPAT_GET);
+}
+
+bool nft_has_target_queue(void)
+{
+	return has_target(QUEUE_TARGET, QUEUE_REVISION);
+}
+
+bool nft_has_target_checksum(void)
+{
+	return has_target(CHECKSUM_TARGET, CHECKSUM_REVISION);
 }
 
 /* Rules. */
@@ -460,7 +507,7 @@ static void queue_by_target(struct nft_rule *r, uint16_t number)
 		uint64_t aligned;
 	} u = {.info = {.queuenum = number, .queues_total = 1}};
 
-	put_target(r, "NFQUEUE", 3, &u, sizeof(u));
+	put_target(r, QUEUE_TARGET, QUEUE_REVISION, &u, sizeof(u));
 }
 
 void nft_queue(struct nft_rule *r, uint16_t number, bool by_target)
@@ -484,7 +531,7 @@ void nft_fill_checksum(struct nft_rule *r)
 		uint64_t aligned;
 	} u = {.info = {.operation = XT_CHECKSUM_OP_FILL}};
 
-	put_target(r, "CHECKSUM", 0, &u, sizeof(u));
+	put_target(r, CHECKSUM_TARGET, CHECKSUM_REVISION, &u, sizeof(u));
 	/* Without this, the kernel logs a warning. */
 	r->udp_alone = true;
 }

@@ -53,6 +53,12 @@ int nft_commit(struct nft_batch *b, struct err *e);
 /* Like nft_commit, by a netfilter socket of the caller's. */
 int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e);
 
+/* Whether the kernel has the targets of nft_queue() and nft_fill_checksum(). The question changes
+ * nothing, where a batch that fails keeps the caller waiting for milliseconds: the kernel waits for
+ * a grace period of RCU before it frees what the batch had made. */
+bool nft_has_target_queue(void);
+bool nft_has_target_checksum(void);
+
 /* A rule under construction. */
 struct nft_rule {
 	struct nft_batch *batch;

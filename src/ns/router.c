@@ -113,14 +113,10 @@ static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct
 }
 
 /* Adds an address of the router's, and a default route to the command if gateway is not NULL. */
-static int add_address(const struct router_config *c, const char *ip, int prefix_len,
-		       const char *gateway, struct err *e)
+static int add_address(const char *ip, int prefix_len, const char *gateway, struct err *e)
 {
-	struct netif_config config = {.ifname = ROUTER_IFNAME,
-				      .mtu = c->mtu,
-				      .ip = ip,
-				      .prefix_len = prefix_len,
-				      .gateway = gateway};
+	struct netif_config config = {
+		.ifname = ROUTER_IFNAME, .ip = ip, .prefix_len = prefix_len, .gateway = gateway};
 
 	return netif_configure(&config, e);
 }
@@ -129,11 +125,11 @@ static int add_family(struct mnl_socket *nl, const struct router_config *c, bool
 		      struct err *e)
 {
 	const char *gateway = ipv6 ? c->gateway6 : c->gateway4, *dns = ipv6 ? c->dns6 : c->dns4;
-	int code = add_address(c, gateway, ipv6 ? c->prefix_len6 : c->prefix_len4,
+	int code = add_address(gateway, ipv6 ? c->prefix_len6 : c->prefix_len4,
 			       ipv6 ? c->inside6 : c->inside4, e);
 
 	if (!code && strcmp(gateway, dns) != 0)
-		code = add_address(c, dns, ipv6 ? 128 : 32, NULL, e);
+		code = add_address(dns, ipv6 ? 128 : 32, NULL, e);
 	if (code)
 		return code;
 	code = localroute_add_mark(nl, ipv6, ROUTER_MARK_ROUTED);

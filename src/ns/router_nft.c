@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netfilter.h>
 #include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "ns/nft.h"
@@ -339,28 +342,79 @@ static int try_rules(const struct router_config *c, enum router_queue queue, boo
 	return nft_commit(b, e);
 }
 
-/* Adds the rules with the best queue that the kernel has. */
-static int try_queues(const struct router_config *c, enum router_queue *queue, bool count,
-		      struct err *e)
+static bool exists(const char *path)
 {
-	for (*queue = c->best_queue;; (*queue)++) {
-		int code = try_rules(c, *queue, count, e);
+	auto_fd int fd = open(path, O_PATH | O_CLOEXEC);
 
-		if (!code || *queue == ROUTER_QUEUE_NONE)
-			return code;
-		log_debug("router: %s", e->msg);
-	}
+	return fd >= 0;
 }
 
-/* Tries every queue with counters before it does without counters. Each failed attempt takes some
- * milliseconds, which the kernel waits before it frees what it made. Kernels differ in the queues
- * that they have; only old ones have no named counters. */
+/* Whether the module is there, loaded or as a file. One that is built into the kernel is not found.
+ */
+static bool has_module(const char *name)
+{
+	static const char *const endings[] = {"", ".xz", ".zst", ".gz"};
+	char path[256], release[72];
+	bool found;
+
+	snprintf(path, sizeof(path), "/sys/module/%s", name);
+	found = exists(path);
+	if (found || fd_read_file("/proc/sys/kernel/osrelease", release, sizeof(release)) <= 0)
+		return found;
+	release[strcspn(release, "\n")] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(endings) && !found; i++) {
+		snprintf(path, sizeof(path), "/lib/modules/%s/kernel/net/netfilter/%s.ko%s",
+			 release, name, endings[i]);
+		found = exists(path);
+	}
+	return found;
+}
+
+/* Puts the queues into the order in which to try them, the likeliest first. Returns their number.
+ * Only a batch of rules shows whether the kernel has nft_queue, and each batch that fails takes
+ * some milliseconds (ns/nft.h). Some kernels have only the target. */
+static unsigned order_queues(const struct router_config *c, enum router_queue *order)
+{
+	bool expr = c->best_queue <= ROUTER_QUEUE_EXPR,
+	     target = c->best_queue <= ROUTER_QUEUE_TARGET;
+	bool likely = expr && has_module("nft_queue");
+	unsigned n = 0;
+
+	if (likely)
+		order[n++] = ROUTER_QUEUE_EXPR;
+	if (target && (likely || nft_has_target_queue()))
+		order[n++] = ROUTER_QUEUE_TARGET;
+	if (expr && !likely)
+		order[n++] = ROUTER_QUEUE_EXPR;
+	order[n++] = ROUTER_QUEUE_NONE;
+	return n;
+}
+
+static int try_queues(const struct router_config *c, const enum router_queue *order, unsigned n,
+		      enum router_queue *queue, bool count, struct err *e)
+{
+	int code = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		*queue = order[i];
+		code = try_rules(c, order[i], count, e);
+		if (!code)
+			break;
+		log_debug("router: %s", e->msg);
+	}
+	return code;
+}
+
+/* Tries every queue with counters before it does without counters: kernels differ in the queues
+ * that they have, and only old ones have no named counters. */
 int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e)
 {
-	int code = try_queues(config, queue, true, e);
+	enum router_queue order[ROUTER_QUEUE_NONE + 1];
+	unsigned n = order_queues(config, order);
+	int code = try_queues(config, order, n, queue, true, e);
 
 	if (code) /* perhaps the kernel has no named counters */
-		code = try_queues(config, queue, false, e);
+		code = try_queues(config, order, n, queue, false, e);
 	if (!code)
 		e->code = 0;
 	return code;

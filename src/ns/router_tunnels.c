@@ -161,8 +161,11 @@ static int add_rules(uint8_t family, struct err *e)
 void router_tunnels(const struct router_config *config)
 {
 	struct err e = {.code = 0};
-	int code = add_rules(NFPROTO_IPV4, &e);
+	int code = 0;
 
+	if (!nft_has_target_checksum())
+		code = err_set(&e, -ENOENT, "the kernel has no xt_CHECKSUM with nft_compat");
+	code = code ? code : add_rules(NFPROTO_IPV4, &e);
 	if (!code && config->gateway6)
 		code = add_rules(NFPROTO_IPV6, &e);
 	if (code) {
