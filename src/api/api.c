@@ -2,6 +2,7 @@
 #include "api/api.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,9 @@
  * The HTTP half of the API: connections, bodies, answers. routes.c has what is asked and answered.
  *
  * libmicrohttpd has its sockets in an epoll of its own, which is one source of the parent's loop
- * (MHD_USE_EPOLL without a thread). A request that waits for a port driver is suspended, and
- * resumed when the driver has answered; meanwhile all others are served.
+ * (MHD_USE_EPOLL without a thread). It is loaded and started when the first client comes. A request
+ * that waits for a port driver is suspended, and resumed when the driver has answered; meanwhile
+ * all others are served.
  */
 
 /* Room for the request line and headers. libmicrohttpd answers longer ones itself (431, 413). */
@@ -349,25 +351,72 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 	log_debug("API: %s", line);
 }
 
-static int start(struct api *api, struct err *e)
+/* Starts the server on a copy of the socket that listens: when that fails, libmicrohttpd closes
+ * what it was given, or does not. 0 or -errno. */
+static int start_daemon(struct api *api, struct err *e)
 {
-	const union MHD_DaemonInfo *info;
+	int fd = fcntl(api->listen_fd, F_DUPFD_CLOEXEC, 3);
 
+	if (fd < 0)
+		return err_errno(e, -errno, "API socket");
 	api->daemon = api->mhd->start_daemon(
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 		on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-		api->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
-		MHD_OPTION_NOTIFY_CONNECTION, clients_notify, api, MHD_OPTION_URI_LOG_CALLBACK,
-		on_target, api, MHD_OPTION_CONNECTION_LIMIT,
-		(unsigned)(LIMIT_API_RUSH + LIMIT_API_LEASES), MHD_OPTION_CONNECTION_TIMEOUT,
-		(unsigned)LIMIT_API_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_END);
-	if (!api->daemon)
-		return err_set(e, -EIO, "the HTTP server cannot be started");
-	api->listen_fd = -1; /* the daemon closes it now */
+		fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api, MHD_OPTION_NOTIFY_CONNECTION,
+		clients_notify, api, MHD_OPTION_URI_LOG_CALLBACK, on_target, api,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(LIMIT_API_RUSH + LIMIT_API_LEASES),
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LIMIT_API_IDLE_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+		MHD_OPTION_END);
+	if (api->daemon)
+		return 0;
+	if (fcntl(fd, F_GETFD) >= 0)
+		close(fd);
+	return err_set(e, -EIO, "the HTTP server cannot be started");
+}
+
+/* Loads and starts the server, which then watches the socket itself. 0, or -errno: everything is as
+ * before. */
+static int start(struct api *api, struct err *e)
+{
+	const union MHD_DaemonInfo *info;
+	struct loop_source *source;
+	int code;
+
+	api->mhd = mhd_load(e);
+	code = api->mhd ? start_daemon(api, e) : -ENOENT;
+	if (code)
+		return code;
 	info = api->mhd->get_daemon_info(api->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	api->source = loop_add_fd(api->loop, info->epoll_fd, EPOLLIN, on_ready, api);
-	return api->source ? 0 : err_errno(e, -errno, "API");
+	source = loop_add_fd(api->loop, info->epoll_fd, EPOLLIN, on_ready, api);
+	if (!source) {
+		code = err_errno(e, -errno, "API");
+		api->mhd->stop_daemon(api->daemon);
+		api->daemon = NULL;
+		return code;
+	}
+	loop_remove(api->source);
+	close_fd(&api->listen_fd);
+	api->source = source;
+	return 0;
+}
+
+/* The first client: many instances never have one, and the library, with those that it needs, takes
+ * memory and milliseconds of the start. A client that cannot be served is let go, and the next one
+ * is another attempt. */
+static void on_first(void *arg, uint32_t events)
+{
+	struct api *api = arg;
+	struct err e = {.code = 0};
+	auto_fd int client = -1;
+
+	(void)events;
+	if (start(api, &e) == 0) {
+		run(api);
+		return;
+	}
+	client = accept4(api->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	log_error("API: %s", e.msg);
 }
 
 int api_open(struct loop *loop, int dir_fd, const struct api_info *info, struct api **out,
@@ -379,12 +428,12 @@ int api_open(struct loop *loop, int dir_fd, const struct api_info *info, struct 
 	if (!api)
 		return err_errno(e, -ENOMEM, "API");
 	*api = (struct api){.loop = loop, .info = *info, .listen_fd = -1, .dir_fd = -1};
-	api->mhd = mhd_load(e);
-	code = api->mhd ? listen_in(dir_fd, e) : -ENOENT;
+	code = listen_in(dir_fd, e);
 	if (code >= 0) {
 		api->listen_fd = code;
 		api->dir_fd = dir_fd;
-		code = start(api, e);
+		api->source = loop_add_fd(loop, code, EPOLLIN, on_first, api);
+		code = api->source ? 0 : err_errno(e, -errno, "API");
 	}
 	if (code < 0) {
 		api_close(api);

@@ -7,7 +7,7 @@
 #include "base/err.h"
 
 /*
- * libmicrohttpd, loaded when the API opens, because only the parent serves HTTP. Debian's library
+ * libmicrohttpd, loaded for the first client of the API. Debian's library
  * links to GnuTLS: in a process that is linked to it and does not use it, start-up takes 2 ms
  * longer and 2.9 MiB more are resident.
  */

@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -31,6 +32,55 @@ def http_library():
     library = ctypes.CDLL("libmicrohttpd.so.12")
     library.MHD_get_version.restype = ctypes.c_char_p
     return tuple(int(word) for word in re.findall(r"\d+", library.MHD_get_version().decode()))
+
+
+@rkit.ours("is written in Go")
+class Library(rkit.RkTestCase):
+    """libmicrohttpd and what it needs are loaded for the first client."""
+
+    def libraries(self, rk):
+        with open("/proc/%d/maps" % rk.proc.pid) as f:
+            return "libmicrohttpd" in f.read()
+
+    def test_loaded_for_the_first_client(self):
+        with Rootlesskit("--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp") as rk:
+            self.assertFalse(self.libraries(rk))
+            self.assertEqual(rk.api("GET", "/v1/info")[0], 200)
+            self.assertTrue(self.libraries(rk))
+
+    def test_many_first_clients(self):
+        with Rootlesskit("--net=none") as rk:
+            got = []
+            threads = [threading.Thread(target=lambda: got.append(rk.api("GET", "/v1/info")[0]))
+                       for _ in range(20)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            self.assertEqual(got, [200] * 20)
+
+    def test_cannot_be_loaded(self):
+        """Everything else works; a client is let go, and the log says why."""
+        with tempfile.TemporaryDirectory(dir=self.world.tmp) as directory:
+            os.chmod(directory, 0o755)
+            with open(directory + "/libmicrohttpd.so.12", "w"):
+                pass
+            self.check_without(directory)
+
+    def check_without(self, directory):
+        with Rootlesskit("--net=none", "--port-driver=builtin", "-p", "127.0.0.1:18080:80/tcp",
+                         env=self.world.environ(LD_LIBRARY_PATH=directory)) as rk, \
+                TcpServer(hello("inside"), port=80, netns=rk.netns()):
+            for _ in range(2):
+                got = rk.ctl("info")
+                self.assertNotEqual(got.returncode, 0)
+            self.assertEqual(rk.log().count("the HTTP library cannot be loaded (Debian's package is "
+                                            "libmicrohttpd12)"), 2, rk.log())
+            with net.connect("127.0.0.1", 18080) as s:
+                self.assertEqual(s.recv(100), b"inside")
+            # It is there now.
+            os.unlink(directory + "/libmicrohttpd.so.12")
+            self.assertEqual(rk.api("GET", "/v1/info")[0], 200)
 
 
 class Api(PortTestCase):

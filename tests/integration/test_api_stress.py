@@ -117,7 +117,7 @@ class Stress(PortTestCase):
         return done
 
     def test_nothing_is_lost_and_nothing_grows(self):
-        descriptors = leaks.fd_counts(self.rk)
+        descriptors = leaks.fd_counts_at_rest(self.rk)
         keeper = self.rk.add(19999, 80)
         path = self.rk.state + "/api.sock"
         stop = threading.Event()

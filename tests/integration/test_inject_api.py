@@ -105,6 +105,7 @@ class InjectApi(rkit.RkTestCase):
     def one(self, role, call, error, number, options):
         with Rootlesskit("--net=none", "--port-driver=builtin", "--workers=1", *options) as rk, \
                 TcpServer(hello("yes"), netns=rk.netns()), UdpServer(port=7, netns=rk.netns()):
+            leaks.fd_counts_at_rest(rk)
             before = self.descriptors(rk)
             with inject.failing(leaks.own_processes(rk)[role], call, error, number, self.RUN):
                 self.try_everything(rk)

@@ -4,7 +4,7 @@
 import functools
 import os
 
-from .launch import processes_of, role_of
+from .launch import processes_of, role_of, wait_for
 
 
 def processes():
@@ -87,6 +87,18 @@ def own_processes(rk):
 
 def fd_counts(rk):
     return {name: len(descriptors(pid)) for name, pid in own_processes(rk).items()}
+
+
+def fd_counts_at_rest(rk):
+    """fd_counts when the API has had a client, for whom the parent opens some, and that is gone."""
+    counts = []
+
+    def steady():
+        counts.append(fd_counts(rk))
+        return counts[-3:] == 3 * [counts[-1]]
+    rk.api("GET", "/v1/info")
+    wait_for("descriptors at rest", steady, step_s=0.1)
+    return counts[-1]
 
 
 @functools.cache
