@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/resident.h"
 
 void command_signals(sigset_t *out)
 {
@@ -178,6 +179,7 @@ int command_run(const struct command *cmd, struct err *e)
 		say_not_run(cmd, code, e);
 		return EXITCODE_FAILED;
 	}
+	resident_trim();
 	status = wait_and_forward(cmd, pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;

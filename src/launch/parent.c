@@ -19,6 +19,7 @@
 #include "base/fdpass.h"
 #include "base/landlock.h"
 #include "base/log.h"
+#include "base/resident.h"
 #include "launch/command.h"
 #include "launch/handshake.h"
 #include "launch/launch.h"
@@ -287,6 +288,7 @@ int parent_main(const struct options *options, char **argv)
 		parent_teardown(&p);
 		return p.ended_by ? end_by_signal(p.ended_by) : EXITCODE_FAILED;
 	}
+	resident_trim();
 	code = supervise_run(&p, &e);
 	parent_teardown(&p);
 	if (code) {

@@ -16,6 +16,7 @@
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/resident.h"
 #include "base/role.h"
 #include "dataplane/sandbox.h"
 #include "dataplane/wire.h"
@@ -237,8 +238,10 @@ static _Noreturn void keeper_main(const int *fds, pid_t broker, const struct bro
 		say(rules.fd, FAILED);
 		_exit(EXITCODE_FAILED);
 	}
-	if (say(rules.fd, READY))
+	if (say(rules.fd, READY)) {
+		resident_trim();
 		serve(&rules);
+	}
 	_exit(EXITCODE_OK);
 }
 

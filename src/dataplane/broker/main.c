@@ -14,6 +14,7 @@
 #include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/resident.h"
 #include "dataplane/boot.h"
 #include "dataplane/broker/keeper.h"
 #include "dataplane/broker/listen.h"
@@ -405,5 +406,8 @@ int broker_main(int argc, char **argv)
 		log_error("%s", e.msg);
 	/* When this fails, the parent has ended, and the next poll says so. */
 	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, 0);
-	return code ? EXITCODE_FAILED : serve(&broker);
+	if (code)
+		return EXITCODE_FAILED;
+	resident_trim();
+	return serve(&broker);
 }

@@ -16,6 +16,7 @@
 #include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/resident.h"
 #include "dataplane/boot.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/io/io.h"
@@ -303,8 +304,10 @@ static void *seat_main(void *arg)
 		err = open_worker(s);
 	p->err[s->number] = err;
 	pthread_barrier_wait(&p->opened);
-	if (s->number == 0)
+	if (s->number == 0) {
 		p->verdict = lock_and_reply(p);
+		resident_trim();
+	}
 	pthread_barrier_wait(&p->locked);
 	if (p->verdict < 0)
 		return NULL;

@@ -350,10 +350,13 @@ static int set_up(struct relay *r, struct vpnkit_answer *answer, struct err *e)
 
 int vpnkit_relay_main(void)
 {
-	static struct relay relay = {.tap = -1, .sock = -1};
+	static struct relay relay; /* without initial values it takes no room in the file */
 	struct vpnkit_answer answer = {0};
 	struct err e = {0};
-	int code = set_up(&relay, &answer, &e);
+	int code;
+
+	relay.tap = relay.sock = -1;
+	code = set_up(&relay, &answer, &e);
 
 	answer.head.err = e;
 	answer.head.err.code = code;
