@@ -127,12 +127,17 @@ static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int
 	_exit(EXITCODE_NOT_RUN);
 }
 
-int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e)
+static void close_fds(struct proc *p)
+{
+	close_fd(&p->pidfd);
+	close_fd(&p->report_fd);
+}
+
+int proc_fork(struct proc *p, const struct proc_spec *spec, struct err *e)
 {
 	auto_fd int report_r = -1, report_w = -1;
 	pid_t parent = getpid(), pid;
-	int fds[2], code = 0;
-	ssize_t n;
+	int fds[2];
 
 	*p = PROC_NONE;
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -144,20 +149,35 @@ int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e)
 		return err_errno(e, -errno, "cannot start %s: fork", spec->argv[0]);
 	if (pid == 0)
 		child_main(spec, parent, report_w);
-	close_fd(&report_w);
-	n = fd_retry(read(report_r, &code, sizeof(code)));
-	if (n == sizeof(code)) {
-		waitpid(pid, NULL, 0);
-		return err_errno(e, code, "cannot run %s", spec->argv[0]);
-	}
-	p->pidfd = proc_pidfd_open(pid);
 	p->pid = pid;
+	p->pidfd = proc_pidfd_open(pid);
 	if (p->pidfd < 0) {
-		code = p->pidfd;
+		int code = p->pidfd;
+
 		proc_end(p, SIGKILL, 0);
 		return err_errno(e, code, "cannot start %s: pidfd_open", spec->argv[0]);
 	}
+	p->report_fd = steal_fd(&report_r);
 	return 0;
+}
+
+int proc_check(struct proc *p, const char *name, struct err *e)
+{
+	int code = 0;
+	ssize_t n = fd_retry(read(p->report_fd, &code, sizeof(code)));
+
+	close_fd(&p->report_fd);
+	if (n != sizeof(code))
+		return 0;
+	proc_end(p, SIGKILL, 0);
+	return err_errno(e, code, "cannot run %s", name);
+}
+
+int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e)
+{
+	int code = proc_fork(p, spec, e);
+
+	return code ? code : proc_check(p, spec->argv[0], e);
 }
 
 int proc_reap(struct proc *p, int *status)
@@ -168,7 +188,7 @@ int proc_reap(struct proc *p, int *status)
 		return -EAGAIN;
 	if (pid < 0)
 		return -errno;
-	close_fd(&p->pidfd);
+	close_fds(p);
 	p->pid = 0;
 	return 0;
 }
@@ -187,7 +207,7 @@ void proc_end(struct proc *p, int sig, int grace_ms)
 		kill(p->pid, SIGKILL);
 	}
 	(void)fd_retry(waitpid(p->pid, NULL, 0));
-	close_fd(&p->pidfd);
+	close_fds(p);
 	p->pid = 0;
 }
 

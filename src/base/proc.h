@@ -12,10 +12,11 @@
 /* A subprocess. pid and pidfd belong together; pid is 0 when there is no process. */
 struct proc {
 	pid_t pid;
-	int pidfd; /* readable when the process has ended; close-on-exec */
+	int pidfd;     /* readable when the process has ended; close-on-exec */
+	int report_fd; /* until proc_check: tells whether exec has happened; else -1 */
 };
 
-#define PROC_NONE ((struct proc){.pid = 0, .pidfd = -1})
+#define PROC_NONE ((struct proc){.pid = 0, .pidfd = -1, .report_fd = -1})
 
 struct proc_spec {
 	const char *file; /* looked up in PATH when it has no slash; "/proc/self/exe": ourselves */
@@ -45,12 +46,17 @@ struct proc_spec {
  */
 int proc_start(struct proc *p, const struct proc_spec *spec, struct err *e);
 
-/* Takes the exit status as waitpid(2) gives it, and closes the pidfd. 0, -EAGAIN while the process
- * still runs, or -errno. */
+/* proc_start in two steps, so that several processes can be started at once. name: for the message.
+ * When the second fails, there is no process any more. */
+int proc_fork(struct proc *p, const struct proc_spec *spec, struct err *e);
+int proc_check(struct proc *p, const char *name, struct err *e);
+
+/* Takes the exit status as waitpid(2) gives it, and closes the descriptors. 0, -EAGAIN while the
+ * process still runs, or -errno. */
 int proc_reap(struct proc *p, int *status);
 
-/* Sends sig if the process runs, waits until it is gone, and closes the pidfd. When sig is not
- * SIGKILL, SIGKILL follows after grace_ms. */
+/* Sends sig if the process runs, waits until it is gone, and closes the descriptors. When sig is
+ * not SIGKILL, SIGKILL follows after grace_ms. */
 void proc_end(struct proc *p, int sig, int grace_ms);
 
 /* Runs argv to its end. 0 when it exits with 0; otherwise -errno with *e filled in: the command,

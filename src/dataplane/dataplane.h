@@ -36,6 +36,10 @@ struct dataplane_config {
 	bool debug;
 	/* The way out of the namespace, for as many workers; NULL: none. Borrowed (outward.h). */
 	struct dataplane_outward *outward;
+	/* With outward: waits until its sockets are there. Called once, by dataplane_open, when the
+	 * processes have been started. 0 or -errno. */
+	int (*await_outward)(void *arg, struct err *e);
+	void *await_arg;
 };
 
 /* How many workers there will be when asked workers are asked for (0: one for each CPU). */

@@ -105,10 +105,15 @@ struct net_driver_ops {
 	bool takes_cidr, takes_ipv6;
 	bool takes_egress; /* takes rules of where the command may connect to, and
 			    * --outbound-addr */
-	/* Starts the network. Returns when packets flow or it has failed, within a time-out of the
-	 * driver's. 0 or -errno; after an error nothing is left running. */
+	/* Starts the network. Returns when packets flow (with finish: when the set-up has begun) or
+	 * it has failed, within a time-out of the driver's. 0 or -errno; after an error nothing is
+	 * left running. */
 	int (*start)(const struct net_params *params, const struct net_target *target,
 		     struct net_driver **out, struct net_result *result, struct err *e);
+	/* Optional: waits for the set-up that start began. Called once, before what outward and
+	 * listening return is used; *result is known before. 0 or -errno, and then stop is
+	 * called. */
+	int (*finish)(struct net_driver *drv, struct err *e);
 	/* Watches the driver's helper from now on. */
 	int (*watch)(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg);
 	/* Optional, for an address that may change. Called after watch, when the child has

@@ -28,6 +28,9 @@
  *   child_pid
  *   HS_RUN --------------------------------> runs the command
  *
+ * With --net=builtin the processes of the port driver start beside the network's set-up, before
+ * HS_SETUP.
+ *
  * When one end closes the channel early, it has failed, and has said why on stderr.
  */
 enum hs_kind { HS_MAPPED = 1, HS_NETNS, HS_SETUP, HS_READY, HS_RUN };

@@ -33,6 +33,7 @@ struct parent {
 	const struct net_driver_ops *net_ops;
 	struct net_driver *net;
 	struct net_result net_result;
+	struct err finish_error; /* why the network's set-up, once begun, has failed */
 	const struct port_driver_ops *port_ops;
 	struct port_driver *port;
 	struct port_driver *way_out; /* the data plane of --net=builtin, when it carries no ports */
@@ -66,7 +67,8 @@ void supervise_close(struct parent *p);
 
 /* services.c: network, ports, API. */
 
-/* Starts the network driver and sends the child the result. 0 or -errno. */
+/* Starts the network driver, and sends the child the result; with a driver whose set-up goes on,
+ * services_start_ports does that. 0 or -errno. */
 int services_start_network(struct parent *p, struct err *e);
 /* Starts the port driver and publishes the ports of the command line. Runs the loop until the ports
  * are there. 0 or -errno. */

@@ -169,7 +169,33 @@ int services_start_network(struct parent *p, struct err *e)
 		if (code)
 			return err_errno(e, code, "network driver %s", p->options->net);
 	}
+	/* The rest of the network's set-up goes on beside the start of the data plane. */
+	if (!code && p->net_ops && p->net_ops->finish)
+		return 0;
 	return code ? code : send_setup(p, e);
+}
+
+/* Waits for a network that was still being set up, and tells the child of it. */
+static int finish_network(void *arg, struct err *e)
+{
+	struct parent *p = arg;
+	int code = p->net_ops->finish(p->net, e);
+
+	if (code)
+		err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net);
+	code = code ? code : send_setup(p, e);
+	if (code)
+		p->finish_error = *e;
+	return code;
+}
+
+/* Whether a start failed because of the network that it waited for. *e: that error. */
+static bool network_failed(const struct parent *p, struct err *e)
+{
+	if (!p->finish_error.code)
+		return false;
+	*e = p->finish_error;
+	return true;
 }
 
 static struct port_params port_params(struct parent *p)
@@ -195,6 +221,10 @@ static struct port_params port_params(struct parent *p)
 
 	if (p->net_ops && p->net_ops->outward)
 		params.outward = p->net_ops->outward(p->net);
+	if (params.outward && p->net_ops->finish) {
+		params.await_outward = finish_network;
+		params.await_arg = p;
+	}
 	snprintf(params.child_ip, sizeof(params.child_ip), "%s", p->net_result.ip);
 	return params;
 }
@@ -208,6 +238,8 @@ static int start_port_driver(struct parent *p, const struct port_driver_ops *ops
 	code = p->port_ops->start(&params, &p->port, e);
 	if (code) {
 		p->port_ops = NULL;
+		if (network_failed(p, e))
+			return e->code;
 		return err_wrap(e, code, "failed to start the port driver %s",
 				p->options->port_driver);
 	}
@@ -292,8 +324,9 @@ static int start_way_out(struct parent *p, struct err *e)
 	if (!params.outward || (ops && ops->carries_outward) || listening(p))
 		return 0;
 	code = port_driver_find(PORT_DRIVER_BUILTIN)->start(&params, &p->way_out, e);
-	return code ? err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net)
-		    : 0;
+	if (!code || network_failed(p, e))
+		return code;
+	return err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net);
 }
 
 int services_start_ports(struct parent *p, struct err *e)

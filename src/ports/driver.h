@@ -62,6 +62,10 @@ struct port_params {
 	bool dataplane_sandbox;
 	bool debug;
 	struct dataplane_outward *outward; /* the network driver's way out, or NULL */
+	/* With outward: waits until it can be used. A driver that uses it calls this once, and can
+	 * start processes before. 0 or -errno. */
+	int (*await_outward)(void *arg, struct err *e);
+	void *await_arg;
 };
 
 struct port_driver_ops {

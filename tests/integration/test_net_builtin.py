@@ -8,7 +8,7 @@ import struct
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, Rootlesskit, find_role, rootlesskit, wait_for
+from rkit.launch import DEADLINE_S, Rootlesskit, denying, find_role, rootlesskit, run, wait_for
 from rkit.networks import PROBE, ask, exchange, outside, probe
 from rkit.packets import ACK, RST, tcp_segment
 from rkit.peers import TcpServer, UdpServer, background, echo, hello, payload_hash
@@ -338,6 +338,24 @@ class TestPlaces(rkit.RkTestCase):
             self.assertNotIn("fd00::", out)
             self.assertIn("mtu 1400", rk.nsenter("ip", "link", "show", "net7").stdout)
             self.check_out(rk)
+
+    def test_no_batch_of_rules_is_refused(self):
+        """Each that is costs the start a grace period of RCU; what the kernel has is asked before."""
+        with outside(), Rootlesskit("--debug", "--net=builtin", "--copy-up=/etc") as rk:
+            if "the kernel has neither nft_queue nor xt_NFQUEUE" in rk.log():
+                self.skipTest("the kernel has no queue")
+            self.assertNotIn("cannot add nftables rules", rk.log())
+
+    def test_router_fails(self):
+        """The processes that were started beside it end, and the log names the network once."""
+        for ports in (), ("--port-driver=builtin", "-p", "127.0.0.1:8040:80/tcp"):
+            got = run(*denying("unshare=ENOSPC"), self.world.path["rootlesskit"], "--net=builtin",
+                      "--state-dir=" + self.world.tmp + "/state-router-fails", *ports, "true", uid=0)
+            self.assertEqual(got.returncode, 1, got.stderr)
+            self.assertRegex(got.stderr, r"failed to set up the network \(--net=builtin\): "
+                             r"cannot make the router's network namespace")
+            self.assertNotIn("port driver", got.stderr)
+            self.assertNothingLeft()
 
     def test_with_ports(self):
         with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--port-driver=builtin",

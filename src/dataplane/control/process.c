@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/event.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
@@ -71,7 +73,7 @@ static const char *child_file(const struct dp_child *child, char *buf, size_t si
 	return buf;
 }
 
-static int child_spawn(struct dp_child *child, struct err *e)
+static int child_fork(struct dp_child *child, struct err *e)
 {
 	const char *argv[] = {"rootlesskit", role_name(child->role), NULL};
 	char file[32];
@@ -98,7 +100,19 @@ static int child_spawn(struct dp_child *child, struct err *e)
 	child->state = DP_CHILD_STARTING;
 	child->given_up = false;
 	child->started_ms = loop_now_ms();
-	return proc_start(&child->proc, &spec, e);
+	return proc_fork(&child->proc, &spec, e);
+}
+
+static int child_check(struct dp_child *child, struct err *e)
+{
+	return proc_check(&child->proc, "rootlesskit", e);
+}
+
+static int child_spawn(struct dp_child *child, struct err *e)
+{
+	int code = child_fork(child, e);
+
+	return code ? code : child_check(child, e);
 }
 
 void dp_child_clear(struct dp_child *child)
@@ -529,37 +543,68 @@ static int hand_over_error(const struct dp_child *child, int code, struct err *e
 		       fdpass_strerror(code));
 }
 
-static int broker_start(struct dp_child *broker, struct err *e)
+static int fork_all(struct dataplane *dp, struct err *e)
 {
-	int code = child_spawn(broker, e);
+	int code = child_fork(&dp->broker, e);
 
-	if (code)
-		return code;
-	code = dp_broker_prepare(broker);
+	if (!code && dp_has_router(dp))
+		code = child_fork(&dp->router, e);
+	return code ? code : child_fork(&dp->plane, e);
+}
+
+static int check_all(struct dataplane *dp, struct err *e)
+{
+	int code = child_check(&dp->broker, e);
+
+	if (!code && dp_has_router(dp))
+		code = child_check(&dp->router, e);
+	return code ? code : child_check(&dp->plane, e);
+}
+
+static int broker_tell(struct dp_child *broker, struct err *e)
+{
+	int code = dp_broker_prepare(broker);
+
 	return code ? hand_over_error(broker, code, e) : 0;
 }
 
-/* All start at the same time. The data plane's boot message goes out last: it needs the broker's
- * answer. */
-static int start_all(struct dataplane *dp, struct err *e)
+static int brokers_tell(struct dataplane *dp, struct err *e)
 {
-	uint64_t end_ms = loop_now_ms() + HANDSHAKE_MS;
-	int code = broker_start(&dp->broker, e);
+	int code = broker_tell(&dp->broker, e);
+
+	return !code && dp_has_router(dp) ? broker_tell(&dp->router, e) : code;
+}
+
+/* The processes load and wait for their boot messages while the way out is made. */
+static int await_outward(struct dataplane *dp, struct err *e)
+{
+	const struct dataplane_config *c = &dp->config;
+	int code = dp_has_router(dp) && c->await_outward ? c->await_outward(c->await_arg, e) : 0;
 
 	if (!code && dp_has_router(dp))
-		code = broker_start(&dp->router, e);
-	if (!code)
-		code = child_spawn(&dp->plane, e);
-	if (!code)
-		code = child_wait_reply(&dp->broker, end_ms, e);
-	if (!code && dp_has_router(dp))
-		code = child_wait_reply(&dp->router, end_ms, e);
+		dp->router.netns_fd = c->outward->netns_fd;
+	return code;
+}
+
+/* All start at the same time. The data plane's boot message needs the broker's answer. */
+static int start_all(struct dataplane *dp, struct err *e)
+{
+	int code = fork_all(dp, e);
+	uint64_t end_ms;
+
+	code = code ? code : await_outward(dp, e);
+	code = code ? code : check_all(dp, e);
+	end_ms = loop_now_ms() + HANDSHAKE_MS;
+	code = code ? code : brokers_tell(dp, e);
+	code = code ? code : child_wait_reply(&dp->broker, end_ms, e);
 	if (code)
 		return code;
 	code = plane_boot(dp);
 	if (code)
 		return hand_over_error(&dp->plane, code, e);
-	return child_wait_reply(&dp->plane, end_ms, e);
+	if (dp_has_router(dp))
+		code = child_wait_reply(&dp->router, end_ms, e);
+	return code ? code : child_wait_reply(&dp->plane, end_ms, e);
 }
 
 void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role, const char *name,
@@ -581,8 +626,7 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 	dp->stats_fd = -1;
 	dp_child_init(dp, &dp->plane, ROLE_DATAPLANE, "data plane", -1);
 	dp_child_init(dp, &dp->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
-	dp_child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker",
-		      dp_has_router(dp) ? dp->config.outward->netns_fd : -1);
+	dp_child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker", -1);
 	dp->starting = true;
 	code = start_all(dp, e);
 	dp->starting = false;
@@ -591,8 +635,14 @@ int dp_children_start(struct dataplane *dp, struct err *e)
 	return code;
 }
 
+/* All are killed before the first is waited for: their ends take some time, at the same time. */
 void dp_children_end(struct dataplane *dp)
 {
+	const struct dp_child *all[] = {&dp->plane, &dp->broker, &dp->router};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i]->proc.pid > 0)
+			kill(all[i]->proc.pid, SIGKILL);
 	dp_child_clear(&dp->plane);
 	dp_child_clear(&dp->broker);
 	dp_child_clear(&dp->router);

@@ -33,6 +33,20 @@ static bool suits(const struct net_driver_ops *ops, const struct net_params *par
 	return false;
 }
 
+/* Only a network that is there has been tried, so this waits for its set-up. */
+static int start_whole(struct net_driver *drv, const struct net_params *params,
+		       const struct net_target *target, struct net_result *result, struct err *e)
+{
+	int code = drv->ops->start(params, target, &drv->inner, result, e);
+
+	if (!code && drv->ops->finish)
+		code = drv->ops->finish(drv->inner, e);
+	if (code && drv->inner)
+		drv->ops->stop(drv->inner);
+	drv->inner = code ? NULL : drv->inner;
+	return code;
+}
+
 static int auto_start(const struct net_params *params, const struct net_target *target,
 		      struct net_driver **out, struct net_result *result, struct err *e)
 {
@@ -46,7 +60,7 @@ static int auto_start(const struct net_params *params, const struct net_target *
 
 		drv->ops = candidates[i];
 		if (suits(drv->ops, params, &why))
-			code = drv->ops->start(params, target, &drv->inner, result, &why);
+			code = start_whole(drv, params, target, result, &why);
 		else
 			code = why.code;
 		if (!code) {

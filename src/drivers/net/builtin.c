@@ -59,12 +59,19 @@ static const struct flavour flavour_gvisor = {&net_gvisor_ops, 1, 1};
 #define RESOLV_CONF_BYTES 16384
 #define RESOLV_RETRY_MS	  1000
 
+/* resolv.conf is watched from this time after the start on. At the end of a process that watches a
+ * file the kernel waits, 15 ms or more, for a grace period of SRCU (fs/notify/mark.c), which a
+ * command that runs for a moment is not to pay for. */
+#define WATCH_AFTER_MS 1000
+
 /* The time limit of the set-up: a loaded machine takes a second, and some more if it has to load
  * modules. */
 #define READY_TIMEOUT_MS 20000
 
 struct net_driver {
 	struct inside router;
+	bool follows; /* listening sockets inside are to be followed */
+	int abort_fd; /* borrowed */
 	struct dataplane_outward outward;
 	struct listening_source listening; /* fd -1: listening sockets are not followed */
 	enum router_queue queue;
@@ -170,9 +177,8 @@ static void fill_config(const struct flavour *flavour, const struct net_params *
 
 /* The router */
 
-/* Takes the descriptors that the router sends. wanted: listening sockets inside must be
- * followed. */
-static int take_namespace(struct net_driver *drv, bool wanted, struct err *e)
+/* Takes the descriptors that the router sends. */
+static int take_namespace(struct net_driver *drv, struct err *e)
 {
 	struct router_answer answer;
 	int fds[3] = {-1, -1, -1};
@@ -192,19 +198,19 @@ static int take_namespace(struct net_driver *drv, bool wanted, struct err *e)
 	drv->count_fd = fds[1];
 	drv->listening = answer.listening;
 	drv->listening.fd = fds[2];
-	return n == (wanted ? 3 : 2) ? 0 : err_errno(e, -EPROTO, "message from the router");
+	return n == (drv->follows ? 3 : 2) ? 0 : err_errno(e, -EPROTO, "message from the router");
 }
 
-static int make_router(struct net_driver *drv, const struct router_boot *boot,
-		       const struct net_target *target, struct err *e)
+static int take_router(struct net_driver *drv, struct err *e)
 {
-	int code = inside_start(&drv->router, ROLE_ROUTER, target, boot, sizeof(*boot), -1, e);
+	struct helper *helper = &drv->router.helper;
+	int code = proc_check(&helper->proc, "rootlesskit", e);
 
 	if (!code)
-		code = helper_wait(&drv->router.helper, drv->router.channel, target->abort_fd,
-				   READY_TIMEOUT_MS, "is not ready", e);
+		code = helper_wait(helper, drv->router.channel, drv->abort_fd, READY_TIMEOUT_MS,
+				   "is not ready", e);
 	if (!code)
-		code = take_namespace(drv, boot->listening, e);
+		code = take_namespace(drv, e);
 	if (code)
 		return code;
 	code = outward_receive(&drv->outward, drv->router.channel);
@@ -255,10 +261,13 @@ static struct net_driver *driver_new(const struct net_params *params,
 	if (!drv)
 		return NULL;
 	inside_init(&drv->router, "the router's set-up", "router");
+	drv->router.check_later = true;
 	outward_init(&drv->outward);
 	drv->outward.workers =
 		dataplane_worker_count(params->workers > 0 ? (unsigned)params->workers : 0);
 	drv->outward.userns_fd = target->userns_fd;
+	drv->abort_fd = target->abort_fd;
+	drv->follows = params->auto_ports;
 	drv->resolv_fd = drv->listening.fd = drv->count_fd = -1;
 	drv->queue = ROUTER_QUEUE_NONE;
 	snprintf(drv->outbound, sizeof(drv->outbound), "%s",
@@ -287,18 +296,27 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 	snprintf(boot.ifname, sizeof(boot.ifname), "%s", net_ifname(flavour->ops, params));
 	memcpy(drv->outward.ifname, boot.ifname, sizeof(boot.ifname));
 	fill_config(flavour, params, &cidr, boot.mtu, &boot.config);
-	code = make_router(drv, &boot, target, e);
-	/* The process has done its work. */
-	inside_stop(&drv->router);
+	code = inside_start(&drv->router, ROLE_ROUTER, target, &boot, sizeof(boot), -1, e);
 	if (code) {
 		builtin_stop(drv);
 		return code;
 	}
-	say_queue(drv->queue);
 	net_result_init(result, flavour->ops, params);
 	fill_result(&boot.config, result);
 	*out = drv;
 	return 0;
+}
+
+/* Meanwhile the parent has started the data plane. */
+static int builtin_finish(struct net_driver *drv, struct err *e)
+{
+	int code = take_router(drv, e);
+
+	/* The process has done its work. */
+	inside_stop(&drv->router);
+	if (!code)
+		say_queue(drv->queue);
+	return code;
 }
 
 static int builtin_start(const struct net_params *params, const struct net_target *target,
@@ -380,26 +398,36 @@ static void resolv_changed(void *arg, uint32_t events)
 	look_at_resolvers(drv);
 }
 
-static int builtin_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
+/* Begins to watch, and looks at what has changed since the start. */
+static void watch_resolvers(void *arg, uint32_t events)
 {
+	struct net_driver *drv = arg;
 	char real[PATH_MAX];
 
-	(void)died;
-	(void)arg;
-	drv->loop = loop;
+	(void)events;
+	drv->resolv_timer = NULL;
 	drv->resolv_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (drv->resolv_fd < 0) {
+	if (drv->resolv_fd >= 0)
+		drv->resolv_src =
+			loop_add_fd(drv->loop, drv->resolv_fd, EPOLLIN, resolv_changed, drv);
+	if (!drv->resolv_src) {
 		log_warning("changes of %s will not be seen: %s", RESOLV_CONF, strerror(errno));
-		return 0;
+		close_fd(&drv->resolv_fd);
+		return;
 	}
 	watch_directory_of(drv->resolv_fd, RESOLV_CONF);
 	if (realpath(RESOLV_CONF, real) && strcmp(real, RESOLV_CONF) != 0)
 		watch_directory_of(drv->resolv_fd, real);
-	drv->resolv_src = loop_add_fd(loop, drv->resolv_fd, EPOLLIN, resolv_changed, drv);
-	if (!drv->resolv_src)
-		return -errno;
 	look_at_resolvers(drv); /* it may have changed, or could not be read at the start */
-	return 0;
+}
+
+static int builtin_watch(struct net_driver *drv, struct loop *loop, net_died_fn *died, void *arg)
+{
+	(void)died;
+	(void)arg;
+	drv->loop = loop;
+	drv->resolv_timer = loop_add_timer(loop, WATCH_AFTER_MS, watch_resolvers, drv);
+	return drv->resolv_timer ? 0 : -errno;
 }
 
 static struct dataplane_outward *builtin_outward(struct net_driver *drv)
@@ -449,7 +477,7 @@ static int builtin_describe(const struct net_driver *drv, port_counter_fn *fn, v
 
 static struct listening_source *builtin_listening(struct net_driver *drv)
 {
-	return drv->listening.fd >= 0 ? &drv->listening : NULL;
+	return drv->follows ? &drv->listening : NULL;
 }
 
 const struct net_driver_ops net_builtin_ops = {
@@ -460,6 +488,7 @@ const struct net_driver_ops net_builtin_ops = {
 	.takes_ipv6 = true,
 	.takes_egress = true,
 	.start = builtin_start,
+	.finish = builtin_finish,
 	.watch = builtin_watch,
 	.outward = builtin_outward,
 	.listening = builtin_listening,
@@ -475,6 +504,7 @@ const struct net_driver_ops net_gvisor_ops = {
 	.takes_ipv6 = true,
 	.takes_egress = true,
 	.start = gvisor_start,
+	.finish = builtin_finish,
 	.watch = builtin_watch,
 	.outward = builtin_outward,
 	.describe = builtin_describe,

@@ -30,7 +30,7 @@ static void log_command(const struct helper *h, const char *const *argv)
 	log_debug("%s: starting%s", h->output.name, line);
 }
 
-int helper_start(struct helper *h, struct proc_spec *spec, struct err *e)
+int helper_fork(struct helper *h, struct proc_spec *spec, struct err *e)
 {
 	auto_fd int output_w = -1, null_w = -1;
 	int code = helper_output_open(&h->output, &output_w);
@@ -47,7 +47,14 @@ int helper_start(struct helper *h, struct proc_spec *spec, struct err *e)
 		spec->stdout_fd = log_is_debug() ? output_w : null_w;
 	}
 	log_command(h, spec->argv);
-	return proc_start(&h->proc, spec, e);
+	return proc_fork(&h->proc, spec, e);
+}
+
+int helper_start(struct helper *h, struct proc_spec *spec, struct err *e)
+{
+	int code = helper_fork(h, spec, e);
+
+	return code ? code : proc_check(&h->proc, spec->argv[0], e);
 }
 
 int helper_ended(struct helper *h, struct err *e)

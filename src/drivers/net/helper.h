@@ -35,6 +35,9 @@ void helper_init(struct helper *h, const char *name, const char *log_name, const
  */
 int helper_start(struct helper *h, struct proc_spec *spec, struct err *e);
 
+/* The same without waiting until the program runs: proc_check(&h->proc, ...) must follow. */
+int helper_fork(struct helper *h, struct proc_spec *spec, struct err *e);
+
 /*
  * Waits until fd is readable (or at its end), and meanwhile takes the helper's output. 0, -ECHILD
  * when the helper has ended (with helper_ended's message), -ETIMEDOUT, -ECANCELED when abort_fd is

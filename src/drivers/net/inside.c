@@ -35,7 +35,8 @@ static int spawn(struct inside *in, enum role role, int theirs, struct err *e)
 	if (!env)
 		return err_errno(e, -ENOMEM, "cannot start %s", in->helper.name);
 	spec.envp = env;
-	return helper_start(&in->helper, &spec, e);
+	return in->check_later ? helper_fork(&in->helper, &spec, e)
+			       : helper_start(&in->helper, &spec, e);
 }
 
 int inside_start(struct inside *in, enum role role, const struct net_target *target,

@@ -20,8 +20,9 @@
 /* The parent's side. */
 struct inside {
 	struct helper helper;
-	int channel;	 /* the channel to the process; closing it ends the process */
-	bool never_wait; /* do not wait for room in the channel: the parent's loop already runs */
+	int channel;	  /* the channel to the process; closing it ends the process */
+	bool check_later; /* inside_start does not wait for exec: proc_check must follow */
+	bool never_wait;  /* do not wait for room in the channel: the parent's loop already runs */
 };
 
 /* The head of every answer. */

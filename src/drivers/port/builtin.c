@@ -52,6 +52,8 @@ static int builtin_start(const struct port_params *params, struct port_driver **
 		.udp_timeout_ms = params->udp_timeout_ms > 0 ? (uint32_t)params->udp_timeout_ms : 0,
 		.debug = params->debug,
 		.outward = params->outward,
+		.await_outward = params->await_outward,
+		.await_arg = params->await_arg,
 	};
 	struct port_driver *drv;
 	int code;
