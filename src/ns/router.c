@@ -80,6 +80,15 @@ void router_prepare_inside(void)
 	write_settings(settings_inside, ARRAY_SIZE(settings_inside));
 }
 
+/* Asks for one queue, which is what veth uses. Without this the kernel makes one for each CPU, and
+ * then waits for a grace period of RCU until it may leave them unused, with all interfaces of the
+ * host locked. */
+static void put_one_queue(struct nlmsghdr *nlh)
+{
+	mnl_attr_put_u32(nlh, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(nlh, IFLA_NUM_RX_QUEUES, 1);
+}
+
 /* Makes a pair of interfaces: one here, its peer in the command's namespace. */
 static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct err *e)
 {
@@ -91,6 +100,7 @@ static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, ROUTER_IFNAME);
 	mnl_attr_put_u32(nlh, IFLA_MTU, (uint32_t)c->mtu);
+	put_one_queue(nlh);
 	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
 	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(nlh, IFLA_INFO_DATA);
@@ -98,6 +108,7 @@ static int add_veth(struct mnl_socket *nl, const struct router_config *c, struct
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, c->ifname);
 	mnl_attr_put_u32(nlh, IFLA_MTU, (uint32_t)c->mtu);
+	put_one_queue(nlh);
 	mnl_attr_put_u32(nlh, IFLA_NET_NS_FD, (uint32_t)c->netns_fd);
 	mnl_attr_nest_end(nlh, peer);
 	mnl_attr_nest_end(nlh, data);

@@ -27,6 +27,9 @@ class TestInterface(NetBuiltinCase):
         self.assertIn("default via 10.0.2.2 dev eth0", self.rk.nsenter("ip", "route").stdout)
         self.assertIn("default via fd00::2 dev eth0", self.rk.nsenter("ip", "-6", "route").stdout)
         self.assertIn("mtu 65520", self.rk.nsenter("ip", "link", "show", "eth0").stdout)
+        # With more, each start waits for the kernel to leave them unused.
+        self.assertIn("numtxqueues 1 numrxqueues 1 ",
+                      self.rk.nsenter("ip", "-d", "link", "show", "eth0").stdout)
         self.assertIn("nameserver 10.0.2.3", self.rk.nsenter("cat", "/etc/resolv.conf").stdout)
 
     def test_no_rule_of_ours_inside(self):
@@ -356,6 +359,15 @@ class TestPlaces(rkit.RkTestCase):
                              r"cannot make the router's network namespace")
             self.assertNotIn("port driver", got.stderr)
             self.assertNothingLeft()
+
+    def test_table_of_descriptors(self):
+        """The data plane's has room for the sockets of a start: it does not grow beside threads."""
+        with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--port-driver=builtin",
+                                    "--publish=127.0.0.1:8040:80/tcp") as rk:
+            plane = find_role(rk.pid, "dataplane")
+            with open("/proc/%d/status" % plane) as f:
+                (size,) = [int(line.split()[1]) for line in f if line.startswith("FDSize:")]
+            self.assertGreaterEqual(size, 1024)
 
     def test_with_ports(self):
         with outside(), Rootlesskit("--net=builtin", "--copy-up=/etc", "--port-driver=builtin",

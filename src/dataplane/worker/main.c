@@ -51,6 +51,9 @@
 #define FDS_OTHER  8
 #define FDS_WORKER 8
 
+/* Descriptors that the process has room for from the start: 8 KiB of the kernel's memory. */
+#define START_FDS 1024
+
 /* The threads of the data plane make no deep calls. */
 #define STACK_BYTES (256 * 1024)
 
@@ -333,11 +336,12 @@ static int start_threads(struct plane *p, struct seat *seats)
 }
 
 /* The kernel's table of descriptors grows in steps. In a process with threads each step waits for a
- * grace period of RCU, 15 ms or more, which would come in the middle of a hand-over. While there is
- * one thread it costs nothing. */
-static void widen_table(void)
+ * grace period of RCU, 15 ms or more. While there is one thread it costs nothing. So the table gets
+ * room for the sockets of a start, and of a hand-over if there is one. */
+static void widen_table(bool hold)
 {
-	int fd = fcntl(WIRE_BOOT_FD, F_DUPFD_CLOEXEC, (int)fd_limit() - 1);
+	int limit = (int)fd_limit(), n = hold || limit < START_FDS ? limit : START_FDS;
+	int fd = fcntl(WIRE_BOOT_FD, F_DUPFD_CLOEXEC, n - 1);
 
 	if (fd >= 0)
 		close(fd);
@@ -366,8 +370,7 @@ static int run(struct plane *p)
 	pthread_barrier_init(&p->tried, NULL, p->boot.workers);
 	pthread_barrier_init(&p->opened, NULL, p->boot.workers);
 	pthread_barrier_init(&p->locked, NULL, p->boot.workers);
-	if (p->boot.hold)
-		widen_table();
+	widen_table(p->boot.hold);
 	code = start_threads(p, seats);
 	if (code < 0)
 		return reply(p, code);
