@@ -172,7 +172,14 @@ int __real_setrlimit(__rlimit_resource_t what, const struct rlimit *in);
 int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *out);
 int __wrap_setrlimit(__rlimit_resource_t what, const struct rlimit *in);
 
-int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *out)
+/* clang's sanitizers call these functions, too, before they are ready for what they would add. */
+#if defined(__has_attribute) && __has_attribute(disable_sanitizer_instrumentation)
+#define PLAIN __attribute__((disable_sanitizer_instrumentation))
+#else
+#define PLAIN
+#endif
+
+PLAIN int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *out)
 {
 	if (!limit_is_fake)
 		return __real_getrlimit(what, out);
@@ -184,7 +191,7 @@ int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *out)
 	return 0;
 }
 
-int __wrap_setrlimit(__rlimit_resource_t what, const struct rlimit *in)
+PLAIN int __wrap_setrlimit(__rlimit_resource_t what, const struct rlimit *in)
 {
 	if (!limit_is_fake)
 		return __real_setrlimit(what, in);
