@@ -47,11 +47,18 @@ class Api(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(os.environ["API"])
 api = None
-def ask(method, path, body=None):
+def ask(method, path, body=None, again=True):
+    # One connection for all, as dockerd has it; the server ends one that is idle.
     global api
     api = api or Api("rootlesskit")
-    api.request(method, path, json.dumps(body) if body else None)
-    return api.getresponse().read()
+    try:
+        api.request(method, path, json.dumps(body) if body else None)
+        return api.getresponse().read()
+    except (http.client.HTTPException, OSError):
+        api.close()
+        if not again:
+            raise
+        return ask(method, path, body, again=False)
 for line in sys.stdin:
     job = json.loads(line)
     if "end" in job:
@@ -68,7 +75,8 @@ for line in sys.stdin:
         for rule in job["rules"]:
             subprocess.run(["iptables", "--wait", *rule], check=True)
         pid = os.posix_spawn(job["argv"][0], job["argv"], os.environ, file_actions=[
-            (os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)])
+            (os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1),
+            (os.POSIX_SPAWN_DUP2, null, 3)])  # where it tells that it listens
         answer = [pid, number]
     else:
         r, w = os.pipe()
