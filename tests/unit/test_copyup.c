@@ -26,6 +26,7 @@ static int teardown(void **state)
 	(void)state;
 	umount2(in_scratch("d"), MNT_DETACH);
 	umount2(in_scratch("d"), MNT_DETACH);
+	umount2(in_scratch("d/sub"), MNT_DETACH);
 	scratch_remove();
 	return 0;
 }
