@@ -408,8 +408,16 @@ class TestDeath(NetBuiltinCase):
         took.sort()
         print("%s: a connection after %.0f ms, at most %.0f" % (role, took[len(took) // 2], took[-1]))
 
+    def watches_resolvers(self):
+        names = []
+        for fd in os.listdir("/proc/%d/fd" % self.rk.pid):
+            with contextlib.suppress(OSError):
+                names.append(os.readlink("/proc/%d/fd/%s" % (self.rk.pid, fd)))
+        return "anon_inode:inotify" in names
+
     def check_role(self, role):
         self.survives(role)
+        wait_for("/etc/resolv.conf to be watched, from a second after the start on", self.watches_resolvers)
         before = self.descriptors()
         self.survives(role)
         wait_for("descriptors to be closed", lambda: self.descriptors() <= before)
