@@ -155,6 +155,7 @@ class OfBoth:
                 net.bound(socket.SOCK_STREAM, "127.0.0.1", 18099), \
                 net.bound(socket.SOCK_DGRAM, "127.0.0.1", 18099):
             rk.wait_for_command()
+            rk.ports()  # the first request has the HTTP server started
             before = leaks.descriptors(rk.pid), len(processes_of(rk.pid))
             for why, spec in (("address already in use", {"parent_port": 18099}),
                               ("address already in use", {"parent_port": 18099, "proto": "udp"}),

@@ -161,11 +161,15 @@ static void test_udp_least_recently_used_goes(void **state)
 /* When descriptors or the host's ports are used up, a new mapping takes those of an old one. */
 static void test_udp_shares_are_kept(void **state)
 {
+	struct worker_config config;
 	struct out_world o;
 	struct sim_datagram d;
 
 	(void)state;
-	out_world_open_with(&o, 1, 0, 20, true);
+	config = out_world_begin(&o, 1, 0, true);
+	config.out.fds_max = 20;
+	config.out.maps_max = 64;
+	out_world_start(&o, &config);
 	for (uint16_t i = 0; i < 30; i++)
 		goes_up(&o, (uint16_t)(4000 + i), SERVER, 6000, "hello");
 	assert_true(o.x.w->out.fds <= 20);

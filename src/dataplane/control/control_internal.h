@@ -180,9 +180,22 @@ void dp_uring_host_read(struct uring_host *host);
  * that makes no sense. */
 int dp_uring_why(const struct uring_host *host, int err, struct err *e);
 
-/* process.c */
+/* start.c */
 int dp_children_start(struct dataplane *dp, struct err *e);
+
+/* process.c */
+/* Time limit for a start. It takes a second under heavy load. */
+#define DP_HANDSHAKE_MS 10000
 void dp_children_end(struct dataplane *dp);
+/* A start, step by step: a process that loads our program; whether it could (waits for that); the
+ * data plane's boot message; the answer to a boot message, -EAGAIN until it has come; what that
+ * changes; the process's end is noticed from now on. All return 0 or -errno. */
+int dp_child_fork(struct dp_child *child, struct err *e);
+int dp_child_check(struct dp_child *child, struct err *e);
+int dp_plane_boot(struct dataplane *dp);
+int dp_child_take_reply(struct dp_child *child, struct err *e);
+void dp_child_is_up(struct dp_child *child);
+int dp_child_watch(struct dp_child *child);
 /* Kills a process that does not do what it should; the loop starts it again. */
 void dp_child_give_up(struct dp_child *child, const char *why);
 /* The process has closed a channel, so it is ending: kills it. */

@@ -2,7 +2,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,12 +26,9 @@
  * the router's namespace. They run our own binary in another role; the boot message tells them what
  * to do. Each may die at any time: the parent has everything that the next one needs.
  *
- * The first start waits for the answers, since without them nothing can be offered. A start after a
+ * The first start (start.c) waits for the answers. A start after a
  * death does not wait: the loop hears the answer.
  */
-
-/* Time limit for a start. It takes a second under heavy load. */
-#define HANDSHAKE_MS 10000
 
 /* Pause before the next try, when descriptors could not be handed over. */
 #define START_LATER_MS 50
@@ -73,7 +69,7 @@ static const char *child_file(const struct dp_child *child, char *buf, size_t si
 	return buf;
 }
 
-static int child_fork(struct dp_child *child, struct err *e)
+int dp_child_fork(struct dp_child *child, struct err *e)
 {
 	const char *argv[] = {"rootlesskit", role_name(child->role), NULL};
 	char file[32];
@@ -103,16 +99,16 @@ static int child_fork(struct dp_child *child, struct err *e)
 	return proc_fork(&child->proc, &spec, e);
 }
 
-static int child_check(struct dp_child *child, struct err *e)
+int dp_child_check(struct dp_child *child, struct err *e)
 {
 	return proc_check(&child->proc, "rootlesskit", e);
 }
 
 static int child_spawn(struct dp_child *child, struct err *e)
 {
-	int code = child_fork(child, e);
+	int code = dp_child_fork(child, e);
 
-	return code ? code : child_check(child, e);
+	return code ? code : dp_child_check(child, e);
 }
 
 void dp_child_clear(struct dp_child *child)
@@ -193,7 +189,7 @@ static int joint_boot(struct dataplane *dp, const struct dp_joint *j)
 	return dp_channels_open(j->channels, dp, ours);
 }
 
-static int plane_boot(struct dataplane *dp)
+int dp_plane_boot(struct dataplane *dp)
 {
 	struct dp_joint j = {false,	  &dp->plane,	&dp->broker,
 			     &dp->router, dp->channels, &dp->stats_fd};
@@ -243,7 +239,7 @@ static int plane_take_reply(struct dp_child *plane, struct err *e)
 	return boot_check_reply(&reply, len, sizeof(reply), plane->name, e);
 }
 
-static int child_take_reply(struct dp_child *child, struct err *e)
+int dp_child_take_reply(struct dp_child *child, struct err *e)
 {
 	return is_plane(child) ? plane_take_reply(child, e) : dp_broker_take_reply(child, e);
 }
@@ -345,7 +341,7 @@ static void broker_watch(struct dataplane *dp)
 	dp_turned_begin_anew(dp);
 }
 
-static void child_is_up(struct dp_child *child)
+void dp_child_is_up(struct dp_child *child)
 {
 	loop_remove(child->boot_src);
 	loop_remove(child->timer);
@@ -361,7 +357,7 @@ static void on_boot_channel(void *arg, uint32_t events)
 {
 	struct dp_child *child = arg;
 	struct err e = {.code = 0};
-	int code = child_take_reply(child, &e);
+	int code = dp_child_take_reply(child, &e);
 
 	(void)events;
 	if (code == -EAGAIN)
@@ -381,7 +377,7 @@ static void on_boot_channel(void *arg, uint32_t events)
 			dp_child_give_up(child, e.msg);
 		return;
 	}
-	child_is_up(child);
+	dp_child_is_up(child);
 	if (is_next(child))
 		dp_reload_child_up(child->dp);
 	else if (!is_plane(child))
@@ -397,7 +393,7 @@ static void on_no_answer(void *arg, uint32_t events)
 	dp_child_give_up(child, "no answer in time");
 }
 
-static int child_watch(struct dp_child *child)
+int dp_child_watch(struct dp_child *child)
 {
 	child->pid_src = loop_add_fd(child->dp->loop, child->proc.pidfd, EPOLLIN, on_pidfd, child);
 	return child->pid_src ? 0 : -errno;
@@ -408,8 +404,8 @@ static int child_await_answer(struct dp_child *child)
 	struct loop *loop = child->dp->loop;
 
 	child->boot_src = loop_add_fd(loop, child->boot_fd, EPOLLIN, on_boot_channel, child);
-	child->timer = loop_add_timer(loop, HANDSHAKE_MS, on_no_answer, child);
-	return child->boot_src && child->timer ? child_watch(child) : -ENOMEM;
+	child->timer = loop_add_timer(loop, DP_HANDSHAKE_MS, on_no_answer, child);
+	return child->boot_src && child->timer ? dp_child_watch(child) : -ENOMEM;
 }
 
 static int plane_prepare_again(struct dataplane *dp)
@@ -419,7 +415,7 @@ static int plane_prepare_again(struct dataplane *dp)
 	if (!code && dp_has_router(dp))
 		code = dp_broker_add_channels(&dp->router);
 	if (!code)
-		code = plane_boot(dp);
+		code = dp_plane_boot(dp);
 	if (!code)
 		dp_ports_offer(dp);
 	return code;
@@ -439,7 +435,7 @@ static int broker_prepare_again(struct dp_child *broker)
 static int child_ended_early(struct dp_child *child)
 {
 	dp_child_hung_up(child);
-	return child_watch(child);
+	return dp_child_watch(child);
 }
 
 /* The boot message's descriptors cannot be handed over: the user has too many in flight. Returns
@@ -493,7 +489,7 @@ int dp_child_start_next(struct dp_child *child, struct err *e)
 	if (!code) {
 		child->boot_src = loop_add_fd(child->dp->loop, child->boot_fd, EPOLLIN,
 					      on_boot_channel, child);
-		code = child->boot_src ? child_watch(child) : -errno;
+		code = child->boot_src ? dp_child_watch(child) : -errno;
 	}
 	return code && !e->code ? err_set(e, code, "cannot start the %s: %s", child->name,
 					  fdpass_strerror(code))
@@ -512,101 +508,6 @@ void dp_child_adopt(struct dp_child *to, struct dp_child *from)
 		broker_watch(to->dp);
 }
 
-/* The first start */
-
-static int child_wait_reply(struct dp_child *child, uint64_t end_ms, struct err *e)
-{
-	struct pollfd pfd = {.fd = child->boot_fd, .events = POLLIN};
-	int code = -EAGAIN;
-
-	while (code == -EAGAIN) {
-		uint64_t now = loop_now_ms();
-		int n = poll(&pfd, 1, now < end_ms ? (int)(end_ms - now) : 0);
-
-		if (n < 0 && errno != EINTR)
-			return err_errno(e, -errno, "poll");
-		if (n == 0)
-			return err_set(e, -ETIMEDOUT, "the %s did not answer within %d s",
-				       child->name, HANDSHAKE_MS / 1000);
-		code = child_take_reply(child, e);
-	}
-	if (code)
-		return code;
-	child_is_up(child);
-	code = child_watch(child);
-	return code ? err_errno(e, code, "cannot watch the %s", child->name) : 0;
-}
-
-static int hand_over_error(const struct dp_child *child, int code, struct err *e)
-{
-	return err_set(e, code, "cannot tell the %s what to do: %s", child->name,
-		       fdpass_strerror(code));
-}
-
-static int fork_all(struct dataplane *dp, struct err *e)
-{
-	int code = child_fork(&dp->broker, e);
-
-	if (!code && dp_has_router(dp))
-		code = child_fork(&dp->router, e);
-	return code ? code : child_fork(&dp->plane, e);
-}
-
-static int check_all(struct dataplane *dp, struct err *e)
-{
-	int code = child_check(&dp->broker, e);
-
-	if (!code && dp_has_router(dp))
-		code = child_check(&dp->router, e);
-	return code ? code : child_check(&dp->plane, e);
-}
-
-static int broker_tell(struct dp_child *broker, struct err *e)
-{
-	int code = dp_broker_prepare(broker);
-
-	return code ? hand_over_error(broker, code, e) : 0;
-}
-
-static int brokers_tell(struct dataplane *dp, struct err *e)
-{
-	int code = broker_tell(&dp->broker, e);
-
-	return !code && dp_has_router(dp) ? broker_tell(&dp->router, e) : code;
-}
-
-/* The processes load and wait for their boot messages while the way out is made. */
-static int await_outward(struct dataplane *dp, struct err *e)
-{
-	const struct dataplane_config *c = &dp->config;
-	int code = dp_has_router(dp) && c->await_outward ? c->await_outward(c->await_arg, e) : 0;
-
-	if (!code && dp_has_router(dp))
-		dp->router.netns_fd = c->outward->netns_fd;
-	return code;
-}
-
-/* All start at the same time. The data plane's boot message needs the broker's answer. */
-static int start_all(struct dataplane *dp, struct err *e)
-{
-	int code = fork_all(dp, e);
-	uint64_t end_ms;
-
-	code = code ? code : await_outward(dp, e);
-	code = code ? code : check_all(dp, e);
-	end_ms = loop_now_ms() + HANDSHAKE_MS;
-	code = code ? code : brokers_tell(dp, e);
-	code = code ? code : child_wait_reply(&dp->broker, end_ms, e);
-	if (code)
-		return code;
-	code = plane_boot(dp);
-	if (code)
-		return hand_over_error(&dp->plane, code, e);
-	if (dp_has_router(dp))
-		code = child_wait_reply(&dp->router, end_ms, e);
-	return code ? code : child_wait_reply(&dp->plane, end_ms, e);
-}
-
 void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role, const char *name,
 		   int netns_fd)
 {
@@ -617,22 +518,6 @@ void dp_child_init(struct dataplane *dp, struct dp_child *child, enum role role,
 				   .boot_fd = -1,
 				   .netns_fd = netns_fd};
 	dp_fds_init(child->channels, LIMIT_WORKERS);
-}
-
-int dp_children_start(struct dataplane *dp, struct err *e)
-{
-	int code;
-
-	dp->stats_fd = -1;
-	dp_child_init(dp, &dp->plane, ROLE_DATAPLANE, "data plane", -1);
-	dp_child_init(dp, &dp->broker, ROLE_BROKER, "socket broker", dp->config.netns_fd);
-	dp_child_init(dp, &dp->router, ROLE_ROUTER_BROKER, "router's socket broker", -1);
-	dp->starting = true;
-	code = start_all(dp, e);
-	dp->starting = false;
-	if (code)
-		dp_children_end(dp);
-	return code;
 }
 
 /* All are killed before the first is waited for: their ends take some time, at the same time. */

@@ -99,7 +99,7 @@ static struct udp_flow *slot_get(struct worker *w)
 	return f;
 }
 
-static void wait_begin(struct worker *w, struct udp_flow *f)
+void udp_wait(struct worker *w, struct udp_flow *f)
 {
 	bool ipv6 = udp_target_family(f) == AF_INET6;
 
@@ -278,7 +278,7 @@ static bool start(struct worker *w, struct udp_flow *f)
 	do {
 		f->fd = take_socket(w, f);
 		if (f->fd < 0) {
-			wait_begin(w, f);
+			udp_wait(w, f);
 			return true;
 		}
 		err = connect_to_target(w, f);
@@ -575,11 +575,6 @@ void udp_go(struct worker *w)
 		if (f->state == UDP_FLOW_OPEN && !f->armed && !f->paused)
 			arm(w, f);
 	}
-}
-
-void udp_wait(struct worker *w, struct udp_flow *f)
-{
-	wait_begin(w, f);
 }
 
 void udp_close_listener_flows(struct worker *w, struct listener *l)
