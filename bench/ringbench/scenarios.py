@@ -111,7 +111,7 @@ class Requests(Scenario):
             raise Failed("no request was answered")
         # The CPU time includes the client's warm-up, whose requests are not counted. The same rate of
         # requests is assumed for it.
-        worked = got["requests"] * (seconds + self.WARM_UP_S) / seconds
+        worked = got["requests"] * (got["seconds"] + self.WARM_UP_S) / got["seconds"]
         return {"rps": got["rps"], "failures": got["failures"], "stuck": got["stuck"],
                 **latencies(got), **meter.finish(worked / 1000, self.cpu)}
 

@@ -7,15 +7,41 @@ Arguments: the build directory.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 RUN, COMPARE = os.path.join(HERE, "..", "run"), os.path.join(HERE, "..", "compare")
 SKIP = 77
 BUILD_DIR = sys.argv.pop(1) if len(sys.argv) > 1 else os.path.join(HERE, "..", "..", "build")
+
+
+class Reqres(unittest.TestCase):
+    def test_the_first_answer_is_waited_for(self):
+        """A run that is shorter than the first answer takes goes on until that has come."""
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+
+            def serve():
+                for _ in range(2):  # the first is the warm-up's
+                    conn = server.accept()[0]
+                    with conn:
+                        question = conn.recv(64)
+                        time.sleep(0.5)
+                        conn.sendall(question)
+            threading.Thread(target=serve, daemon=True).start()
+            done = subprocess.run([BUILD_DIR + "/bench/bench-reqres", "--host=127.0.0.1", "--conns=1",
+                                   f"--port={server.getsockname()[1]}", "--seconds=0.1", "--warmup=0.001",
+                                   "--reconnect"], capture_output=True, text=True, check=True)
+        got = json.loads(done.stdout)
+        self.assertEqual((got["requests"], got["failures"]), (1, 0))
+        self.assertGreaterEqual(got["seconds"], 0.4)
 
 
 class Smoke(unittest.TestCase):

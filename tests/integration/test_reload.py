@@ -66,7 +66,7 @@ class Reload(Reloading):
         self.rk.add(18080, 80)
         self.rk.add(18081, 81)
         self.rk.add(18082, 82)
-        pauses, stop = [], threading.Event()
+        pauses, stop, before = [], threading.Event(), self.total("tcp", "connected")
 
         def down(conn, _address):
             send_payload(conn, SIZE, 7)
@@ -98,7 +98,7 @@ class Reload(Reloading):
         with TcpServer(slow_hash(SIZE), port=80, netns=self.ns), TcpServer(down, port=81, netns=self.ns), \
                 TcpServer(echo, port=82, netns=self.ns):
             jobs = [background(load, kind, i) for i in range(FLOWS // 3) for kind in (upload, download, both)]
-            wait_for("flows", lambda: self.total("tcp", "flows") >= len(jobs))
+            wait_for("flows", lambda: self.total("tcp", "connected") - before >= len(jobs))
             for _ in range(RELOADS):
                 answer = self.reload()
                 pauses.append(answer["pauseUs"])
