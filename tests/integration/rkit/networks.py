@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 
 from . import leaks, lxc, net
 from .launch import DEADLINE_S, Rootlesskit, rootlesskit, wait_for
@@ -195,7 +196,9 @@ def ask_over(client, data, tries=20):
         try:
             client.send(data)
             return client.recv(65536)
-        except (TimeoutError, ConnectionRefusedError):
+        except ConnectionRefusedError:
+            time.sleep(0.5)  # a server that is being started needs some time
+        except TimeoutError:
             pass
     return None
 
