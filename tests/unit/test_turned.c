@@ -20,7 +20,8 @@
 static struct netns_box box;
 static bool have_box;
 
-#define LACKS 77
+#define LACKS	77
+#define REFUSES 78
 
 static void run(int (*fn)(void *arg))
 {
@@ -33,6 +34,11 @@ static void run(int (*fn)(void *arg))
 	code = netns_box_run(&box, fn, NULL);
 	if (code == LACKS) {
 		print_message("the kernel has no packet sockets, or no packet queues\n");
+		skip();
+	}
+	if (code == REFUSES) {
+		/* tests/integration/test_transparent_turned.py has rules as Docker makes them. */
+		print_message("the kernel takes no rule that writes a destination\n");
 		skip();
 	}
 	assert_int_equal(code, 0);
@@ -157,7 +163,8 @@ static void test_not_turned(void **state)
 	run(not_turned);
 }
 
-/* Somebody's rules, where those that turn connections are; verdict: NF_DROP, or -1: they turn. */
+/* Somebody's rules, where those that turn connections are; verdict: NF_DROP, or -1: they turn. 0,
+ * or the code to end with. */
 static int add_rules(int verdict)
 {
 	auto_free struct nft_batch *b = nft_batch_new("others");
@@ -185,7 +192,10 @@ static int add_rules(int verdict)
 			nft_set_address(&r, false, false, &to4);
 		nft_rule_end(&r);
 	}
-	return nft_commit(b, &e);
+	if (nft_commit(b, &e) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", e.msg);
+	return verdict >= 0 ? 4 : REFUSES;
 }
 
 static int turned(void *arg)
@@ -195,7 +205,9 @@ static int turned(void *arg)
 
 	(void)arg;
 	if (!code)
-		code = add_rules(-1) ? 4 : ask_each(&t, "172.17.0.2", "fd00:17::2");
+		code = add_rules(-1);
+	if (!code)
+		code = ask_each(&t, "172.17.0.2", "fd00:17::2");
 	/* Numbers begin again, and no packet stays in the queue. */
 	t.number = UINT16_MAX - 100;
 	for (unsigned i = 0; i < 5000 && !code; i++) {
@@ -221,7 +233,7 @@ static int dropped(void *arg)
 
 	(void)arg;
 	if (!code)
-		code = add_rules(NF_DROP) ? 4 : 0;
+		code = add_rules(NF_DROP);
 	if (!code && turned_ask(&t, IPPROTO_TCP, &at, &to) != -ETIMEDOUT)
 		code = 6;
 	turned_close(&t);
