@@ -90,6 +90,10 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 	ssize_t len;
 
 	len = fd_retry(recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC));
+	/* The kernel tells first, and once, that the other side has ended without reading all that
+	 * it was sent. What it sent itself can still be read. */
+	if (len < 0 && errno == ECONNRESET)
+		len = fd_retry(recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC));
 	if (len < 0)
 		return (flags & MSG_DONTWAIT) && fd_is_shortage(-errno) ? -EAGAIN : -errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))

@@ -137,6 +137,22 @@ static void test_other_end_gone(void **state)
 	pair[0] = -1;
 }
 
+/* A process that ends with an answer, and has not read everything: what it said is heard. */
+static void test_last_words(void **state)
+{
+	char buf[16];
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(fdpass_send(pair[1], "unread", 6, NULL, 0, 0), 0);
+	assert_int_equal(fdpass_send(pair[0], "no", 2, NULL, 0, 0), 0);
+	close(pair[0]);
+	assert_int_equal(fdpass_recv(pair[1], buf, sizeof(buf), NULL, &n, 0), 2);
+	assert_memory_equal(buf, "no", 2);
+	assert_int_equal(fdpass_recv(pair[1], buf, sizeof(buf), NULL, &n, 0), 0);
+	pair[0] = -1;
+}
+
 /* An empty message looks like the end of the stream. It must not leave descriptors behind. */
 static void test_empty_message_with_descriptors(void **state)
 {
@@ -163,6 +179,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_more_than_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_out_of_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_end_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_last_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_message_with_descriptors, setup,
 						teardown),
 	};
