@@ -408,7 +408,7 @@ static void on_first(void *arg, uint32_t events)
 {
 	struct api *api = arg;
 	struct err e = {.code = 0};
-	auto_fd int client = -1;
+	int client;
 
 	(void)events;
 	if (start(api, &e) == 0) {
@@ -416,6 +416,7 @@ static void on_first(void *arg, uint32_t events)
 		return;
 	}
 	client = accept4(api->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	close_fd(&client);
 	log_error("API: %s", e.msg);
 }
 

@@ -100,14 +100,14 @@ ssize_t send(int fd, const void *buf, size_t n, int flags)
 }
 
 /* With _FILE_OFFSET_BITS this has another name, here as in the program. */
-int getrlimit(__rlimit_resource_t what, struct rlimit *out)
+int getrlimit(__rlimit_resource_t resource, struct rlimit *rlimits)
 {
-	if (syscall(SYS_prlimit64, 0, what, NULL, out) < 0)
+	if (syscall(SYS_prlimit64, 0, resource, NULL, rlimits) < 0)
 		return -1;
-	if (what == RLIMIT_NOFILE && is_time("limit"))
+	if (resource == RLIMIT_NOFILE && is_time("limit"))
 		atomic_store(&fail_left, 1);
-	if (what == RLIMIT_NOFILE && atomic_load(&fail_left) && !strcmp(kind, "limit"))
-		out->rlim_cur = out->rlim_max = RLIM_INFINITY;
+	if (resource == RLIMIT_NOFILE && atomic_load(&fail_left) && !strcmp(kind, "limit"))
+		rlimits->rlim_cur = rlimits->rlim_max = RLIM_INFINITY;
 	return 0;
 }
 

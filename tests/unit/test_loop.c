@@ -13,12 +13,14 @@ static int calls_a, calls_b, ticks;
 static uint32_t events_a;
 static bool no_memory;
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's names */
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_malloc(size_t size)
 {
 	return no_memory ? NULL : __real_malloc(size);
 }
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 static int setup(void **state)
 {

@@ -67,7 +67,7 @@ static void test_set_up(void **state)
  * on, is not sent. */
 static unsigned fail_at;
 
-ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *buf, size_t len)
+ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *req, size_t siz)
 {
 	static const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
@@ -75,7 +75,7 @@ ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *buf, size_t l
 		errno = ENOBUFS;
 		return -1;
 	}
-	return sendto(mnl_socket_get_fd(nl), buf, len, 0, (const struct sockaddr *)&kernel,
+	return sendto(mnl_socket_get_fd(nl), req, siz, 0, (const struct sockaddr *)&kernel,
 		      sizeof(kernel));
 }
 

@@ -68,8 +68,9 @@ struct helper_first {
 	void *arg;
 };
 
-/* To be called, or given to helper_watch, with a struct helper_first. It may be freed within. */
-void helper_first_died(void *first, const char *msg);
+/* To be called, or given to helper_watch, with a struct helper_first as arg. It may be freed
+ * within. */
+void helper_first_died(void *arg, const char *msg);
 
 /* Undoes helper_watch. */
 void helper_unwatch(struct helper *h);
