@@ -72,6 +72,12 @@ static inline bool fd_is_shortage(int code)
 	return code == -ENOMEM || code == -ENOBUFS || code == -EMFILE || code == -ENFILE;
 }
 
+/* Whether this -errno says so, or that there is nothing to read, or no room, now (EAGAIN). */
+static inline bool fd_is_passing(int code)
+{
+	return code == -EAGAIN || fd_is_shortage(code);
+}
+
 /* An iovec for a system call that only reads the buffer: struct iovec knows no const. */
 static inline struct iovec fd_iovec(const void *buf, size_t len)
 {

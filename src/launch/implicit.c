@@ -325,7 +325,7 @@ int implicit_counters(const struct implicit *im, port_counter_fn *fn, void *arg)
 {
 	unsigned missing[CAUSE_COUNT] = {0};
 	unsigned open = count_ports(im, missing);
-	const struct port_counter counters[] = {
+	struct port_counter counters[] = {
 		{.name = "open", .value = open},
 		{.name = "inUse", .value = missing[CAUSE_IN_USE]},
 		{.name = "privileged", .value = missing[CAUSE_PRIVILEGED]},
@@ -335,11 +335,9 @@ int implicit_counters(const struct implicit *im, port_counter_fn *fn, void *arg)
 	int code = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(counters) && !code; i++) {
-		struct port_counter c = counters[i];
-
-		c.scope = COUNTER_TOTAL;
-		c.group = "implicit";
-		code = fn(arg, &c);
+		counters[i].scope = COUNTER_TOTAL;
+		counters[i].group = "implicit";
+		code = fn(arg, &counters[i]);
 	}
 	return code;
 }

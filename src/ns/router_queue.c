@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "ns/netlink.h"
+#include "ns/nfqueue.h"
 #include "ns/router.h"
 
 /*
@@ -21,41 +22,6 @@
 /* The kernel cuts this down to net.core.rmem_max. A packet that finds no room is lost, and the
  * client sends it again a second later. */
 #define QUEUE_BYTES (8 << 20)
-
-/* Starts a request about a queue, to which the caller adds attributes. */
-static struct nlmsghdr *request(void *buf, uint16_t number)
-{
-	struct nlmsghdr *nlh = netlink_request(buf, NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG, 0);
-	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
-
-	nfg->nfgen_family = AF_UNSPEC;
-	nfg->version = NFNETLINK_V0;
-	nfg->res_id = htons(number);
-	return nlh;
-}
-
-static int bind_queue(struct mnl_socket *nl, uint16_t number)
-{
-	struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND};
-	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, number);
-
-	mnl_attr_put(nlh, NFQA_CFG_CMD, sizeof(cmd), &cmd);
-	return netlink_talk(nl, nlh);
-}
-
-/* Asks for whole packets: an echo request is answered from its copy. */
-static int set_parameters(struct mnl_socket *nl, uint16_t number)
-{
-	struct nfqnl_msg_config_params params = {.copy_range = htonl(0xffff),
-						 .copy_mode = NFQNL_COPY_PACKET};
-	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, number);
-
-	mnl_attr_put(nlh, NFQA_CFG_PARAMS, sizeof(params), &params);
-	mnl_attr_put_u32(nlh, NFQA_CFG_QUEUE_MAXLEN, htonl(LIMIT_OUT_QUEUE_PACKETS));
-	return netlink_talk(nl, nlh);
-}
 
 static void set_options(int fd)
 {
@@ -74,9 +40,8 @@ int router_queue_open(uint16_t number, int *out, struct err *e)
 
 	if (!nl)
 		return err_errno(e, -errno, "cannot open a netfilter socket");
-	code = bind_queue(nl, number);
-	if (!code)
-		code = set_parameters(nl, number);
+	/* Whole packets: an echo request is answered from its copy. */
+	code = nfqueue_bind(nl, number, 0xffff, LIMIT_OUT_QUEUE_PACKETS);
 	if (code)
 		return err_errno(e, code,
 				 "cannot bind a queue of packets (modprobe nfnetlink_queue)");

@@ -17,10 +17,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/checksum.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "ns/localroute.h"
 #include "ns/netlink.h"
+#include "ns/nfqueue.h"
 #include "ns/nft.h"
 
 /*
@@ -55,23 +57,6 @@ static const struct in6_addr sender6 = {.s6_addr = {0x20, 0x01, 0x0d, 0xb8, [15]
 
 /* The packet */
 
-static uint32_t sum(uint32_t so_far, const void *data, size_t len)
-{
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < len; i++)
-		so_far += i % 2 ? bytes[i] : (uint32_t)bytes[i] << 8;
-	return so_far;
-}
-
-/* The internet checksum (RFC 1071), in network order. */
-static uint16_t fold(uint32_t so_far)
-{
-	while (so_far >> 16)
-		so_far = (so_far & 0xffff) + (so_far >> 16);
-	return htons((uint16_t)~so_far);
-}
-
 /* Writes the TCP or UDP header behind an IP header. addresses: the sum over both. Its length. */
 static size_t put_transport(uint8_t *at, int proto, in_port_t source, in_port_t dest,
 			    uint32_t addresses)
@@ -86,11 +71,11 @@ static size_t put_transport(uint8_t *at, int proto, in_port_t source, in_port_t 
 	uint32_t so_far = addresses + (uint32_t)proto + (uint32_t)len;
 
 	if (proto == IPPROTO_TCP) {
-		tcp.check = fold(sum(so_far, &tcp, len));
+		tcp.check = htons(checksum_of(checksum_add(so_far, &tcp, len)));
 		memcpy(at, &tcp, len);
 		return len;
 	}
-	udp.check = fold(sum(so_far, &udp, len));
+	udp.check = htons(checksum_of(checksum_add(so_far, &udp, len)));
 	if (udp.check == 0) /* which would mean that there is none */
 		udp.check = 0xffff;
 	memcpy(at, &udp, len);
@@ -106,10 +91,10 @@ static size_t put_ipv4(uint8_t *buf, int proto, const union sock_addr *at, in_po
 			   .saddr = htonl(SENDER4),
 			   .daddr = at->in4.sin_addr.s_addr};
 	size_t len = sizeof(ip) + put_transport(buf + sizeof(ip), proto, source, at->in4.sin_port,
-						sum(0, &ip.saddr, 8));
+						checksum_add(0, &ip.saddr, 8));
 
 	ip.tot_len = htons((uint16_t)len);
-	ip.check = fold(sum(0, &ip, sizeof(ip)));
+	ip.check = htons(checksum_of(checksum_add(0, &ip, sizeof(ip))));
 	memcpy(buf, &ip, sizeof(ip));
 	return len;
 }
@@ -118,7 +103,7 @@ static size_t put_ipv6(uint8_t *buf, int proto, const union sock_addr *at, in_po
 {
 	struct ip6_hdr ip = {.ip6_src = sender6, .ip6_dst = at->in6.sin6_addr};
 	size_t len = put_transport(buf + sizeof(ip), proto, source, at->in6.sin6_port,
-				   sum(0, &ip.ip6_src, 32));
+				   checksum_add(0, &ip.ip6_src, 32));
 
 	ip.ip6_vfc = 6 << 4;
 	ip.ip6_plen = htons((uint16_t)len);
@@ -246,47 +231,17 @@ bool turned_find(const void *buf, size_t len, int proto, int family, uint16_t nu
 	return found;
 }
 
-static struct nlmsghdr *request(void *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = netlink_request(buf, (uint16_t)(NFNL_SUBSYS_QUEUE << 8 | type), 0);
-	struct nfgenmsg *nfg = mnl_nlmsg_put_extra_header(nlh, sizeof(*nfg));
-
-	nlh->nlmsg_flags = flags;
-	nfg->nfgen_family = AF_UNSPEC;
-	nfg->version = NFNETLINK_V0;
-	nfg->res_id = htons(QUEUE);
-	return nlh;
-}
-
 /* Drops every packet up to this one. There is no answer. */
 static void drop(struct turned *t, uint32_t id)
 {
 	struct nfqnl_msg_verdict_hdr verdict = {.verdict = htonl(NF_DROP), .id = htonl(id)};
 	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, NFQNL_MSG_VERDICT_BATCH, NLM_F_REQUEST);
+	struct nlmsghdr *nlh = nfqueue_request(buf, NFQNL_MSG_VERDICT_BATCH, QUEUE);
 
+	nlh->nlmsg_flags = NLM_F_REQUEST;
 	mnl_attr_put(nlh, NFQA_VERDICT_HDR, sizeof(verdict), &verdict);
 	/* When this fails, the queue keeps the packet until it is full or closed. */
 	(void)mnl_socket_sendto(t->queue, nlh, nlh->nlmsg_len);
-}
-
-static int bind_queue(struct turned *t)
-{
-	struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND};
-	struct nfqnl_msg_config_params params = {.copy_range = htonl(COPY_BYTES),
-						 .copy_mode = NFQNL_COPY_PACKET};
-	char buf[NETLINK_REQUEST_BYTES];
-	struct nlmsghdr *nlh = request(buf, NFQNL_MSG_CONFIG, NLM_F_REQUEST | NLM_F_ACK);
-	int code;
-
-	mnl_attr_put(nlh, NFQA_CFG_CMD, sizeof(cmd), &cmd);
-	code = netlink_talk(t->queue, nlh);
-	if (code)
-		return code;
-	nlh = request(buf, NFQNL_MSG_CONFIG, NLM_F_REQUEST | NLM_F_ACK);
-	mnl_attr_put(nlh, NFQA_CFG_PARAMS, sizeof(params), &params);
-	mnl_attr_put_u32(nlh, NFQA_CFG_QUEUE_MAXLEN, htonl(QUEUE_PACKETS));
-	return netlink_talk(t->queue, nlh);
 }
 
 static int try_rule(struct turned *t)
@@ -326,7 +281,7 @@ static bool is_held(int code)
 
 static int prepare(struct turned *t)
 {
-	int code = bind_queue(t);
+	int code = nfqueue_bind(t->queue, QUEUE, COPY_BYTES, QUEUE_PACKETS);
 
 	if (is_held(code))
 		return -EAGAIN;

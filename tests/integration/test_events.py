@@ -17,8 +17,6 @@ from rkit.peers import background
 from rkit.ports import PortTestCase
 from rkit.world import UID
 
-SPEC = {"proto": "tcp", "parentIP": "127.0.0.1", "parentPort": 18080, "childPort": 80}
-
 
 @rkit.ours("has no such request")
 class Events(PortTestCase):
@@ -70,7 +68,8 @@ class Events(PortTestCase):
             self.assertEqual((got["id"], got["uid"], got["program"]),
                              (int(line), UID, "rootlessctl"))
         conn = UnixConnection(self.rk.state + "/api.sock")
-        conn.request("POST", "/v1/ports", json.dumps(dict(SPEC, parentPort=18082, lease="connection")))
+        conn.request("POST", "/v1/ports", json.dumps(dict(
+            proto="tcp", parentIP="127.0.0.1", parentPort=18082, childPort=80, lease="connection")))
         number = json.loads(conn.getresponse().read())["id"]
         conn.close()
         self.assertEqual(self.next(proc, "leaseEnded")["id"], number)

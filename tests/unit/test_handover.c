@@ -98,33 +98,10 @@ static void run_transfers(uint64_t seed)
 	world_close(&x);
 }
 
-static unsigned runs(void)
-{
-	const char *n = getenv("WORKER_RUNS");
-
-	return n ? (unsigned)strtoul(n, NULL, 10) : 60;
-}
-
-static void many_runs(void (*run)(uint64_t seed))
-{
-	const char *one = getenv("WORKER_SEED");
-
-	if (one) {
-		run(strtoull(one, NULL, 10));
-		return;
-	}
-	for (uint64_t seed = 1; seed <= runs(); seed++) {
-		/* So the last line before a failure has the seed. */
-		if (getenv("WORKER_RUNS"))
-			fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
-		run(seed);
-	}
-}
-
 static void test_transfers(void **state)
 {
 	(void)state;
-	many_runs(run_transfers);
+	world_for_each_seed(run_transfers);
 }
 
 /* Flows that are not open yet: they wait for a socket, connect, or are refused and try again. Some
@@ -171,7 +148,7 @@ static void run_beginnings(uint64_t seed)
 static void test_beginnings(void **state)
 {
 	(void)state;
-	many_runs(run_beginnings);
+	world_for_each_seed(run_beginnings);
 }
 
 /* UDP: each datagram arrives once and in order, and by one socket as long as its client talks. */
@@ -288,7 +265,7 @@ static void run_datagrams(uint64_t seed)
 static void test_datagrams(void **state)
 {
 	(void)state;
-	many_runs(run_datagrams);
+	world_for_each_seed(run_datagrams);
 }
 
 int main(void)

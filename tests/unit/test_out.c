@@ -464,15 +464,8 @@ static void test_random_runs_found(void **state)
 
 static void test_random_runs(void **state)
 {
-	const char *runs = getenv("WORKER_RUNS"), *one = getenv("WORKER_SEED");
-	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
-	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 60;
-
 	(void)state;
-	for (uint64_t seed = first; seed < first + n; seed++) {
-		fprintf(stderr, "WORKER_SEED=%llu\r", (unsigned long long)seed);
-		run_random(seed);
-	}
+	world_for_each_seed(run_random);
 }
 
 int main(void)

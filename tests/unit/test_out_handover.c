@@ -53,15 +53,8 @@ static void run_moves(uint64_t seed)
 
 static void test_moves(void **state)
 {
-	const char *runs = getenv("WORKER_RUNS"), *one = getenv("WORKER_SEED");
-	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
-	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 60;
-
 	(void)state;
-	for (uint64_t seed = first; seed < first + n; seed++) {
-		fprintf(stderr, "WORKER_SEED=%llu\r", (unsigned long long)seed);
-		run_moves(seed);
-	}
+	world_for_each_seed(run_moves);
 }
 
 /* One at a time */

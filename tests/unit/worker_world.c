@@ -227,11 +227,28 @@ unsigned pooled(const struct world *x)
 	return n + 2 * x->w->pipes.n_free;
 }
 
-void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), bool option)
+/* Which seeds to run: usual many, from 1 on, unless the environment says otherwise. */
+static uint64_t seeds(uint64_t usual, uint64_t *first)
 {
 	const char *one = getenv("WORKER_SEED"), *runs = getenv("WORKER_RUNS");
-	uint64_t first = one ? strtoull(one, NULL, 10) : 1;
-	uint64_t n = runs ? strtoull(runs, NULL, 10) : one ? 1 : 30;
+
+	*first = one ? strtoull(one, NULL, 10) : 1;
+	return runs ? strtoull(runs, NULL, 10) : one ? 1 : usual;
+}
+
+void world_for_each_seed(void (*run)(uint64_t seed))
+{
+	uint64_t first, n = seeds(60, &first);
+
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		fprintf(stderr, "WORKER_SEED=%llu\r", (unsigned long long)seed);
+		run(seed);
+	}
+}
+
+void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), bool option)
+{
+	uint64_t first, n = seeds(30, &first);
 	int family = world_family;
 
 	for (uint64_t seed = first; seed < first + n; seed++) {

@@ -93,6 +93,9 @@ void world_use(int family);
  * set. option is run's own. */
 void world_for_seeds(void (*run)(uint64_t seed, bool option, unsigned faults), bool option);
 
+/* Calls run for some seeds. Says each seed first; the environment is as above. */
+void world_for_each_seed(void (*run)(uint64_t seed));
+
 /* How many descriptors the worker holds ahead of need, the channels included. */
 unsigned pooled(const struct world *x);
 

@@ -136,7 +136,7 @@ static int hear(int fd)
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR || fd_is_shortage(-errno)))
+	if (n < 0 && (errno == EINTR || fd_is_passing(-errno)))
 		return 0;
 	return n == 1 ? word : -1;
 }
@@ -150,7 +150,7 @@ static bool serve_broker(struct rules *r)
 		return word == 0;
 	look_at_connections(r);
 	/* Without memory for an answer the broker waits for a while, and asks again. */
-	return say(r->fd, r->watch.nl ? LOOKED : DONE) || errno == EAGAIN || fd_is_shortage(-errno);
+	return say(r->fd, r->watch.nl ? LOOKED : DONE) || fd_is_passing(-errno);
 }
 
 /* How long to wait in poll(2); -1: no limit. */

@@ -26,8 +26,8 @@
  * the router's namespace. They run our own binary in another role; the boot message tells them what
  * to do. Each may die at any time: the parent has everything that the next one needs.
  *
- * The first start (start.c) waits for the answers. A start after a
- * death does not wait: the loop hears the answer.
+ * The first start (start.c) waits for the answers. A start after a death does not wait: the loop
+ * hears the answer.
  */
 
 /* Pause before the next try, when descriptors could not be handed over. */

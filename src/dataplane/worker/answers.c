@@ -24,7 +24,7 @@ static int send_now(struct worker *w, const struct answer *a)
 			     .lost = a->port_id ? 0 : w->handover.lost};
 	int code = w->io->ops->msg_send(w->io, w->answers.fd, &msg, sizeof(msg));
 
-	if (code == -EAGAIN || fd_is_shortage(code))
+	if (fd_is_passing(code))
 		return -EAGAIN;
 	/* Any other error means that the parent has ended: the control channel will say so. */
 	return 0;

@@ -29,7 +29,7 @@ static bool send_all(struct worker *w)
 	struct gate *g = &w->out.gate;
 	ssize_t n = w->io->ops->send(w->io, g->fd, g->verdicts, g->len, 0);
 
-	if (n == -EAGAIN || fd_is_shortage((int)n)) {
+	if (fd_is_passing((int)n)) {
 		g->retry_ns = w->now_ns + RETRY_NS;
 		return false;
 	}

@@ -97,7 +97,7 @@ static void send_all(struct worker *w)
 		int code = w->io->ops->msg_send_fds(w->io, h->fd, h->msg, h->len, h->fds, h->n_fds);
 
 		/* ETOOMANYREFS: too many descriptors are in flight (unix(7)). */
-		if (code == -EAGAIN || code == -ETOOMANYREFS || fd_is_shortage(code)) {
+		if (code == -ETOOMANYREFS || fd_is_passing(code)) {
 			h->retry_ns = w->now_ns + RETRY_NS;
 			return;
 		}

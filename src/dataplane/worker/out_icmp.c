@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/checksum.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*
@@ -19,32 +20,18 @@
 
 #define TTL 64
 
-/* Checksums (RFC 1071) */
-
-static uint32_t sum_up(uint32_t sum, const void *data, size_t len)
-{
-	const uint8_t *bytes = data;
-	size_t i;
-
-	for (i = 0; i + 1 < len; i += 2)
-		sum += (uint32_t)(bytes[i] << 8 | bytes[i + 1]);
-	if (i < len)
-		sum += (uint32_t)(bytes[i] << 8);
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
+/* Checksums */
 
 static uint16_t checksum(uint32_t sum, const void *data, size_t len)
 {
-	return htons((uint16_t)~sum_up(sum, data, len));
+	return htons(checksum_of(checksum_add(sum, data, len)));
 }
 
 /* The sum of the addresses and other fields that an ICMPv6 checksum covers (RFC 8200, 8.1). */
 static uint32_t pseudo_header(const struct in6_addr *from, const struct in6_addr *to, size_t len,
 			      uint8_t proto)
 {
-	uint32_t sum = sum_up(sum_up(0, from, sizeof(*from)), to, sizeof(*to));
+	uint32_t sum = checksum_add(checksum_add(0, from, sizeof(*from)), to, sizeof(*to));
 
 	return sum + (uint32_t)len + proto;
 }

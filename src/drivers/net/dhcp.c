@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/checksum.h"
+
 /* Offsets in a frame without IP options, and in the BOOTP message (RFC 951, RFC 2131 section 2). */
 #define IP_HEADER     20
 #define UDP_HEADER    8
@@ -61,23 +63,6 @@ static unsigned get16(const uint8_t *p)
 static uint32_t get32(const uint8_t *p)
 {
 	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-/* The Internet checksum: RFC 1071. */
-static uint32_t sum(const uint8_t *p, size_t len, uint32_t start)
-{
-	for (size_t i = 0; i + 1 < len; i += 2)
-		start += get16(p + i);
-	if (len % 2)
-		start += (uint32_t)p[len - 1] << 8;
-	return start;
-}
-
-static unsigned fold(uint32_t s)
-{
-	while (s >> 16)
-		s = (s & 0xffff) + (s >> 16);
-	return ~s & 0xffff;
 }
 
 /* Building */
@@ -140,11 +125,12 @@ static void build_ip(const struct dhcp_query *q, uint8_t *ip, size_t bootp_len)
 	ip[9] = IPPROTO_UDP;
 	memcpy(ip + 12, &q->ciaddr, 4);
 	memcpy(ip + 16, &to, 4);
-	put16(ip + 10, fold(sum(ip, IP_HEADER, 0)));
+	put16(ip + 10, checksum_of(checksum_add(0, ip, IP_HEADER)));
 	put16(udp, PORT_CLIENT);
 	put16(udp + 2, PORT_SERVER);
 	put16(udp + 4, udp_len);
-	check = fold(sum(udp, udp_len, sum(ip + 12, 8, (uint32_t)(IPPROTO_UDP + udp_len))));
+	check = checksum_of(checksum_add(
+		checksum_add((uint32_t)(IPPROTO_UDP + udp_len), ip + 12, 8), udp, udp_len));
 	put16(udp + 6, check ? check : 0xffff); /* RFC 768: zero would mean that there is no
 						 * checksum */
 }
@@ -291,7 +277,8 @@ int dhcp_parse(const uint8_t *frame, size_t len, struct dhcp_answer *out)
 	udp_len = get16(udp + 4);
 	if (get16(udp) != PORT_SERVER || get16(udp + 2) != PORT_CLIENT)
 		return -ENOMSG;
-	if (fold(sum(ip, header, 0)) || udp_len < UDP_HEADER || udp_len > total - header)
+	if (checksum_of(checksum_add(0, ip, header)) || udp_len < UDP_HEADER ||
+	    udp_len > total - header)
 		return -EBADMSG;
 	return parse_bootp(udp + UDP_HEADER, udp_len - UDP_HEADER, out);
 }

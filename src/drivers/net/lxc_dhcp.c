@@ -172,8 +172,7 @@ static int receive(struct client *c, uint64_t end, struct dhcp_answer *a)
 		if (fds[1].revents)
 			return -ECANCELED;
 		len = read(c->packet, frame, sizeof(frame));
-		if (len < 0 && errno != EAGAIN && errno != EINTR && errno != ENETDOWN &&
-		    !fd_is_shortage(-errno))
+		if (len < 0 && errno != EINTR && errno != ENETDOWN && !fd_is_passing(-errno))
 			return -errno;
 		if (len > 0 && dhcp_parse(frame, (size_t)len, a) == 0 && a->xid == c->xid &&
 		    !memcmp(a->mac, c->mac, ETH_ALEN))

@@ -56,13 +56,6 @@ static void compact(struct buffer *b)
 	b->start = 0;
 }
 
-/* Whether a read or write that failed with err may succeed later: there was nothing to read, no
- * room, or no memory for a moment. */
-static bool is_passing(int err)
-{
-	return err == EAGAIN || fd_is_shortage(-err);
-}
-
 static int poll_until(int fd, short events, uint64_t end)
 {
 	struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = INSIDE_CHANNEL}};
@@ -92,7 +85,7 @@ static int fill(struct relay *r, uint64_t end)
 	if (n == 0)
 		return -ECONNRESET;
 	if (n < 0)
-		return is_passing(errno) ? 0 : -errno;
+		return fd_is_passing(-errno) ? 0 : -errno;
 	r->in.end += (size_t)n;
 	return 0;
 }
@@ -128,7 +121,7 @@ static int send_all(struct relay *r, const uint8_t *data, size_t len, const char
 		ssize_t n = fd_retry(write(r->sock, data, len));
 		int code = n < 0 ? -errno : 0;
 
-		if (code && is_passing(-code))
+		if (code && fd_is_passing(code))
 			code = poll_until(r->sock, POLLOUT, r->deadline_ms);
 		if (code)
 			return handshake_error(code == -EPIPE ? -ECONNRESET : code, what, e);
@@ -273,7 +266,7 @@ static int collect(struct relay *r)
 			read(r->tap, b->data + b->end + VMN3T_HEADER_BYTES, VMN3T_FRAME_MAX));
 
 		if (n < 0)
-			return is_passing(errno) ? 0 : -errno;
+			return fd_is_passing(-errno) ? 0 : -errno;
 		vmn3t_put_header(b->data + b->end, (size_t)n);
 		b->end += VMN3T_HEADER_BYTES + (size_t)n;
 	}
@@ -288,7 +281,7 @@ static int flush(struct relay *r)
 		ssize_t n = fd_retry(write(r->sock, b->data + b->start, b->end - b->start));
 
 		if (n < 0)
-			return is_passing(errno) ? 0 : -errno;
+			return fd_is_passing(-errno) ? 0 : -errno;
 		b->start += (size_t)n;
 	}
 	b->start = b->end = 0;

@@ -53,17 +53,22 @@ def do_inside(rk, script):
 
 
 @contextlib.contextmanager
-def server(rk, host="127.0.0.1", port=80, netns_of=None):
-    """Runs SERVER in the command's network namespace, or in that of the process netns_of."""
-    before = ["nsenter", "-n", "-t", str(netns_of)] if netns_of else []
-    proc = inside(rk, *before, "python3", "-c", SERVER, host, str(port), stdout=subprocess.PIPE)
+def running(rk, what, *argv):
+    """Runs a program there that says when it is ready. what: what there is none of when it does not."""
+    proc = inside(rk, *argv, stdout=subprocess.PIPE)
     try:
-        assert proc.stdout.readline() == b"ready\n", "no server at %s" % host
+        assert proc.stdout.readline() == b"ready\n", "no %s" % what
         yield proc
     finally:
         proc.kill()
         proc.wait()
         proc.stdout.close()
+
+
+def server(rk, host="127.0.0.1", port=80, netns_of=None):
+    """Runs SERVER in the command's network namespace, or in that of the process netns_of."""
+    before = ["nsenter", "-n", "-t", str(netns_of)] if netns_of else []
+    return running(rk, "server at %s" % host, *before, "python3", "-c", SERVER, host, str(port))
 
 
 def seen(host, port, netns=None, payload=b"", **kw):
@@ -198,14 +203,6 @@ while True:
 """
 
 
-@contextlib.contextmanager
 def proxy(rk, host="127.0.0.1"):
     """PROXY in the namespace."""
-    proc = inside(rk, "python3", "-c", PROXY, host, stdout=subprocess.PIPE)
-    try:
-        assert proc.stdout.readline() == b"ready\n", "no proxy at %s" % host
-        yield proc
-    finally:
-        proc.kill()
-        proc.wait()
-        proc.stdout.close()
+    return running(rk, "proxy at %s" % host, "python3", "-c", PROXY, host)
