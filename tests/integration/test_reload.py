@@ -257,9 +257,10 @@ class Reload(Reloading):
 
 # A program of another version: it receives its first message, and answers that its protocol is another one.
 OTHER_VERSION = """#!/usr/bin/python3
-import socket, struct
+import socket, struct, time
 s = socket.socket(fileno=3)
 s.recv(65536)
+time.sleep(%s)
 s.send(struct.pack("=iI32s", -93, 4711, b"9.9"))
 """
 
@@ -352,9 +353,11 @@ class OnDisk(Reloading):
 
     def test_another_version(self):
         """The message names both versions, and both protocols."""
-        self.replace(script=OTHER_VERSION)
         ours = self.rk.api("GET", "/v1/info")[1]["version"]
-        self.refused("version 9.9", "version " + ours, "protocols differ (4711, ")
+        for pause_s in (0, 0.3):  # its channels have been closed before it answers
+            with self.subTest(pause_s):
+                self.replace(script=OTHER_VERSION % pause_s)
+                self.refused("version 9.9", "version " + ours, "protocols differ (4711, ")
 
     def test_our_processes_refuse_another_protocol(self):
         """What a parent of another version hears from ours."""

@@ -34,6 +34,7 @@
 #define START_LATER_MS 50
 
 static void child_start_again(struct dp_child *child);
+static void on_boot_channel(void *arg, uint32_t events);
 
 static bool is_plane(const struct dp_child *child)
 {
@@ -297,8 +298,18 @@ void dp_child_give_up(struct dp_child *child, const char *why)
 	kill(child->proc.pid, SIGKILL);
 }
 
+/* Whether the process still owes the answer to its boot message, which says more about its end than
+ * its status does. */
+static bool owes_answer(const struct dp_child *child)
+{
+	return child->state == DP_CHILD_STARTING && child->boot_src;
+}
+
 void dp_child_hung_up(struct dp_child *child)
 {
+	/* The end of the boot channel, or the time limit, ends one that does not answer. */
+	if (owes_answer(child))
+		return;
 	/* The loop sees the process end and reads its status. Mostly it has ended by itself
 	 * already. */
 	if (child->proc.pid > 0)
@@ -317,7 +328,10 @@ static void on_pidfd(void *arg, uint32_t events)
 	int status;
 
 	(void)events;
-	if (proc_reap(&child->proc, &status) == -EAGAIN)
+	if (owes_answer(child))
+		on_boot_channel(child, 0);
+	/* That may have ended a reload, and the process with it. */
+	if (child->proc.pid <= 0 || proc_reap(&child->proc, &status) == -EAGAIN)
 		return;
 	child_died(child, proc_status_text(status, why, sizeof(why)), was_killed(status));
 }
