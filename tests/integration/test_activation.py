@@ -99,8 +99,7 @@ class Activation(rkit.RkTestCase):
         names = set()
         for pid in set(leaks.processes()) - set(self.processes_before):
             try:
-                held = [os.readlink("/proc/%d/fd/%s" % (pid, fd))
-                        for fd in os.listdir("/proc/%d/fd" % pid)]
+                held = leaks.links(pid)
                 with open("/proc/%d/comm" % pid) as f:
                     names.update([f.read().strip()] if inode in held else [])
             except FileNotFoundError:
@@ -120,8 +119,8 @@ class Activation(rkit.RkTestCase):
                      self.holders(inode) <= {"rootlesskit", "exe", "sleep"})
             for name, pid in leaks.own_processes(rk).items():
                 if name in ("dataplane", "broker"):
-                    held = [os.readlink("/proc/%d/fd/%s" % (pid, fd))
-                            for fd in os.listdir("/proc/%d/fd" % pid)]
+                    held = leaks.links(pid)
+                    self.assertTrue(held, name)
                     self.assertNotIn(inode, held, name)
 
     def test_of_somebody_else_is_left_alone(self):

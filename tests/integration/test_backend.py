@@ -3,11 +3,10 @@
 """Which back end the data plane gets, the reason that is given, and kernels that lack a call we use."""
 
 import contextlib
-import os
 import socket
 
 import rkit
-from rkit import net
+from rkit import leaks, net
 from rkit.launch import Rootlesskit, denying, find_role, restart_role, wait_for
 from rkit.peers import TcpServer, UdpServer, echo, receive_exactly
 from rkit.ports import both_backends
@@ -101,8 +100,9 @@ class NoUring(rkit.RkTestCase):
 
 
 def uring_descriptors(pid):
-    base = "/proc/%d/fd/" % pid
-    return [fd for fd in os.listdir(base) if "io_uring" in os.readlink(base + fd)]
+    links = leaks.links(pid)
+    assert links, "process %d has ended" % pid
+    return [link for link in links if "io_uring" in link]
 
 
 @rkit.needs("io_uring")

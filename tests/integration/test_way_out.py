@@ -12,7 +12,7 @@ import threading
 import time
 
 import rkit
-from rkit import net, packets
+from rkit import leaks, net, packets
 from rkit.launch import DEADLINE_S, find_role, wait_for
 from rkit.networks import ask_over, probe
 from rkit.peers import (TcpServer, UdpServer, background, hello, payload_hash, receive, reset,
@@ -409,11 +409,7 @@ class TestDeath(NetBuiltinCase):
         print("%s: a connection after %.0f ms, at most %.0f" % (role, took[len(took) // 2], took[-1]))
 
     def watches_resolvers(self):
-        names = []
-        for fd in os.listdir("/proc/%d/fd" % self.rk.pid):
-            with contextlib.suppress(OSError):
-                names.append(os.readlink("/proc/%d/fd/%s" % (self.rk.pid, fd)))
-        return "anon_inode:inotify" in names
+        return "anon_inode:inotify" in leaks.links(self.rk.pid)
 
     def check_role(self, role):
         self.survives(role)

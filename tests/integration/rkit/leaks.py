@@ -34,8 +34,8 @@ def tree(path):
     return sorted(os.path.join(d, n) for d, dirs, files in os.walk(path) for n in dirs + files)
 
 
-def descriptors(pid):
-    """What the descriptors of a process refer to, sorted; for sockets, pipes and the like only the kind."""
+def links(pid):
+    """What the descriptors of a process refer to, as /proc shows it. Some may be closed meanwhile."""
     found = []
     base = "/proc/%d/fd" % pid
     try:
@@ -44,10 +44,15 @@ def descriptors(pid):
         return []
     for name in names:
         try:
-            found.append(os.readlink("%s/%s" % (base, name)).split(":")[0])
+            found.append(os.readlink("%s/%s" % (base, name)))
         except OSError:
             pass
-    return sorted(found)
+    return found
+
+
+def descriptors(pid):
+    """The same, sorted; for sockets, pipes and the like only the kind."""
+    return sorted(link.split(":")[0] for link in links(pid))
 
 
 def rss_kib(pid):
