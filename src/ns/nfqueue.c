@@ -2,6 +2,7 @@
 #include "ns/nfqueue.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <sys/socket.h>
@@ -30,7 +31,9 @@ int nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes, ui
 
 	mnl_attr_put(nlh, NFQA_CFG_CMD, sizeof(cmd), &cmd);
 	code = netlink_talk(nl, nlh);
-	if (code)
+	/* EBUSY: this socket has bound it already, in a call that failed later. Others' queues are
+	 * EPERM. */
+	if (code && code != -EBUSY)
 		return code;
 	nlh = nfqueue_request(buf, NFQNL_MSG_CONFIG, number);
 	mnl_attr_put(nlh, NFQA_CFG_PARAMS, sizeof(params), &params);

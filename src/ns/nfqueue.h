@@ -14,7 +14,7 @@
 struct nlmsghdr *nfqueue_request(void *buf, uint16_t type, uint16_t number);
 
 /* Has the kernel send the queue's packets to this socket: up to copy_bytes of each, and no more
- * than packets at a time. 0 or -errno; -EBUSY or -EPERM: somebody else has the queue. */
+ * than packets at a time. 0 or -errno; -EPERM: somebody else has the queue. */
 int nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes, uint32_t packets);
 
 #endif

@@ -272,24 +272,19 @@ static int add_rule(struct turned *t)
 	return try_rule(t);
 }
 
-/* A process that asked before this one may still hold the queue: after a reload there are two
- * keepers for a moment. */
-static bool is_held(int code)
-{
-	return code == -EPERM || code == -EBUSY;
-}
-
 static int prepare(struct turned *t)
 {
 	int code = nfqueue_bind(t->queue, QUEUE, COPY_BYTES, QUEUE_PACKETS);
 
-	if (is_held(code))
+	/* A process that asked before this one still holds the queue: after a reload there are two
+	 * keepers for a moment. */
+	if (code == -EPERM)
 		return -EAGAIN;
 	if (!code)
 		code = add_rule(t);
 	if (code == -EEXIST) /* an earlier process's */
 		code = 0;
-	t->hopeless = code && code != -ENOMEM;
+	t->hopeless = code && !fd_is_shortage(code);
 	return code;
 }
 

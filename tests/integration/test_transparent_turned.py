@@ -6,8 +6,9 @@ import contextlib
 import subprocess
 
 import rkit
+from rkit import inject
 from rkit.container import behind_bridge
-from rkit.launch import restart_role, wait_for
+from rkit.launch import processes_of, restart_role, role_of, wait_for
 from rkit.networks import ask
 from rkit.ports import both_backends
 from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TURN_IN, TURN_IN_BACK, TransparentCase,
@@ -232,6 +233,20 @@ class ComingIn(TransparentCase):
             # The next broker's keeper is asked, too.
             do_inside(self.rk, TURN_IN_BACK)
             self.become("proxy")
+
+    @rkit.needs("strace")
+    def test_no_memory_for_messages(self):
+        """Questions, answers and news that cannot be sent at first come through later."""
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            self.add()
+            for role in ("keeper", "broker"):
+                (pid,) = [p for p in processes_of(self.rk.pid) if role_of(p) == role]
+                with inject.failing(pid, "sendmsg", "ENOBUFS", 1, 3):
+                    self.turn()
+                    wait_for("the failure", inject.was_hit)
+                    self.become(CLIENT4)
+                do_inside(self.rk, TURN_IN_BACK)
+                self.become("proxy")
 
     @rkit.needs("nft")
     def test_rules_that_are_flushed(self):

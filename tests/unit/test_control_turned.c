@@ -246,25 +246,61 @@ static void test_walk(void **state)
 	world_close(&x);
 }
 
-/* The keeper cannot tell yet: it is asked again later. */
-static void test_not_yet(void **state)
+/* Port 1 is asked about again, later, and leads elsewhere. */
+static void expect_asked_later(struct world *x)
 {
 	struct broker_turned msg;
+
+	expect_silence();
+	expect_nothing_asked();
+	wait_for_walk(x);
+	msg = asked();
+	say(x, 1, msg.seq, 0, address(CONTAINER, 80));
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 1);
+	world_close(x);
+}
+
+static void test_not_yet(void **state)
+{
+	static const int why[] = {-EAGAIN, -ENOBUFS}; /* another keeper asks; no memory */
+	struct world x;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(why); i++) {
+		open_transparent(&x);
+		add_named(&x, 1);
+		say(&x, 1, asked().seq, why[i], address(CONTAINER, 80));
+		expect_asked_later(&x);
+	}
+}
+
+/* The answer has been lost. */
+static void test_no_answer(void **state)
+{
 	struct world x;
 
 	(void)state;
 	open_transparent(&x);
 	add_named(&x, 1);
-	msg = asked();
-	say(&x, 1, msg.seq, -EAGAIN, address(CONTAINER, 80));
-	expect_silence();
-	expect_nothing_asked();
-	wait_for_walk(&x);
-	msg = asked();
-	say(&x, 1, msg.seq, 0, address(CONTAINER, 80));
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 1);
-	world_close(&x);
+	asked();
+	expect_asked_later(&x);
+}
+
+/* The broker's channel has no room for the question. */
+static void test_no_room_for_the_question(void **state)
+{
+	char junk[1024] = "", byte;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	while (send(x.dp->broker.boot_fd, junk, sizeof(junk), MSG_DONTWAIT) > 0)
+		;
+	add_named(&x, 1);
+	while (recv(far.broker, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+	expect_asked_later(&x);
 }
 
 /* A new broker has not been asked, and knows nothing of the questions to the last one. */
@@ -297,6 +333,8 @@ int main(void)
 		cmocka_unit_test(test_ports_that_are_left_alone),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_not_yet),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_no_room_for_the_question),
 		cmocka_unit_test(test_new_broker),
 	};
 

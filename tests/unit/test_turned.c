@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "netns_box.h"
 #include "ns/netif.h"
+#include "ns/nfqueue.h"
 #include "ns/nft.h"
 #include "ns/turned.h"
 
@@ -272,6 +273,52 @@ static void test_asked_by_the_next(void **state)
 	run(asked_again);
 }
 
+static const int *bind_errors; /* with which the next calls of nfqueue_bind() fail; then 0 */
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's names */
+int __real_nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes,
+			uint32_t packets);
+int __wrap_nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes,
+			uint32_t packets);
+
+int __wrap_nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes,
+			uint32_t packets)
+{
+	/* The queue is bound, and then something fails. */
+	int code = __real_nfqueue_bind(nl, number, copy_bytes, packets);
+
+	return bind_errors && *bind_errors ? *bind_errors++ : code;
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+
+/* Descriptors or memory are short for a moment: the next question is answered. */
+static int short_for_a_moment(void *arg)
+{
+	static const int errors[] = {-ENOBUFS, -EMFILE, -ENFILE, -ENOMEM, 0};
+	union sock_addr at = address("127.0.0.1", 18080), to;
+	struct turned t;
+	int code = enter(&t);
+
+	(void)arg;
+	turned_close(&t);
+	if (!code && turned_open(&t, &(struct err){.code = 0}) < 0)
+		code = 7;
+	bind_errors = errors;
+	for (unsigned i = 0; errors[i] && !code; i++)
+		if (turned_ask(&t, IPPROTO_TCP, &at, &to) != errors[i])
+			code = 8;
+	if (!code)
+		code = ask_each(&t, "127.0.0.1", "::1");
+	turned_close(&t);
+	return code;
+}
+
+static void test_short_for_a_moment(void **state)
+{
+	(void)state;
+	run(short_for_a_moment);
+}
+
 static void test_nothing_to_ask_with(void **state)
 {
 	union sock_addr at = address("127.0.0.1", 18080), to;
@@ -290,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_turned),
 		cmocka_unit_test(test_dropped),
 		cmocka_unit_test(test_asked_by_the_next),
+		cmocka_unit_test(test_short_for_a_moment),
 		cmocka_unit_test(test_nothing_to_ask_with),
 	};
 	int code;

@@ -86,15 +86,17 @@ static void note_change(struct rules *r)
 		r->news_ms = loop_now_ms() + NEWS_MS;
 }
 
-/* When this cannot be sent, the next change is told. */
+/* When this cannot be sent, it is tried again. */
 static void tell_news(struct rules *r)
 {
 	const struct broker_turned_reply news = {.port_id = 0};
 
 	if (!r->news_ms || loop_now_ms() < r->news_ms)
 		return;
-	r->news_ms = 0;
-	fdpass_send(r->turned_fd, &news, sizeof(news), NULL, 0, MSG_DONTWAIT);
+	if (fd_is_passing(fdpass_send(r->turned_fd, &news, sizeof(news), NULL, 0, MSG_DONTWAIT)))
+		r->news_ms = loop_now_ms() + NEWS_MS;
+	else
+		r->news_ms = 0;
 }
 
 /* Returns whether the broker still exists. */

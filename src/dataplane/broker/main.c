@@ -55,6 +55,7 @@ union parent_message {
 struct broker {
 	struct keeper keeper;
 	bool told; /* a warning about too many descriptors in flight was logged */
+	bool news; /* rules have changed, and the parent could not be told yet */
 	/* The boot channel first, then the keeper's two. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	/* By channel: an answer for which there was no memory; family 0: there is none. */
@@ -197,27 +198,48 @@ static bool serve_channel(struct broker *b, nfds_t i)
 	return answer(b, i, &req);
 }
 
-/* Passes a question on. The parent does without an answer where nobody can give one. */
-static void pass_on(struct broker *b, const struct broker_turned *msg)
+/* 0 or -errno. */
+static int tell_parent(const struct broker_turned_reply *reply)
 {
-	struct broker_turned_reply reply = {
-		.port_id = msg->port_id, .seq = msg->seq, .err = -ENOSYS};
-
-	if (b->keeper.turned_fd >= 0 &&
-	    fdpass_send(b->keeper.turned_fd, msg, sizeof(*msg), NULL, 0, MSG_DONTWAIT) == 0)
-		return;
-	fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+	return fdpass_send(WIRE_BOOT_FD, reply, sizeof(*reply), NULL, 0, MSG_DONTWAIT);
 }
 
-/* Passes the keeper's answers and news back. When the parent's channel has no room, they are lost:
- * the parent does not wait for ever. */
+/* Passes a question on. The parent does without an answer where nobody can give one, and asks again
+ * when that is so for a moment. */
+static void pass_on(struct broker *b, const struct broker_turned *msg)
+{
+	struct broker_turned_reply reply = {.port_id = msg->port_id, .seq = msg->seq};
+	int code = -ENOSYS;
+
+	if (b->keeper.turned_fd >= 0)
+		code = fdpass_send(b->keeper.turned_fd, msg, sizeof(*msg), NULL, 0, MSG_DONTWAIT);
+	if (code == 0)
+		return;
+	reply.err = fd_is_passing(code) ? -EAGAIN : -ENOSYS;
+	tell_parent(&reply);
+}
+
+/* The parent hears that rules have changed, now or later. */
+static void tell_news(struct broker *b)
+{
+	const struct broker_turned_reply news = {.port_id = 0};
+
+	b->news = fd_is_passing(tell_parent(&news));
+}
+
+/* Passes the keeper's answers and news back. Answers for which there is no room are lost: the
+ * parent asks again. */
 static void pass_back(struct broker *b)
 {
 	struct broker_turned_reply reply;
 
 	while (fdpass_recv(b->keeper.turned_fd, &reply, sizeof(reply), NULL, NULL, MSG_DONTWAIT) ==
-	       sizeof(reply))
-		fdpass_send(WIRE_BOOT_FD, &reply, sizeof(reply), NULL, 0, MSG_DONTWAIT);
+	       sizeof(reply)) {
+		if (reply.port_id == 0)
+			tell_news(b);
+		else
+			tell_parent(&reply);
+	}
 }
 
 /* Returns whether the message made sense and was answered. If so, this has taken over the
@@ -270,6 +292,8 @@ static bool serve_boot_channel(struct broker *b)
 /* The longest time to wait; -1: no limit. */
 static int patience_ms(const struct broker *b)
 {
+	if (b->news)
+		return FDPASS_RETRY_MS;
 	for (nfds_t i = CHANNELS_AT; i < b->n; i++)
 		if (b->owed[i].family)
 			return FDPASS_RETRY_MS;
@@ -291,6 +315,8 @@ static int serve(struct broker *b)
 			log_error("the keeper of the rules has ended");
 			return EXITCODE_FAILED;
 		}
+		if (b->news)
+			tell_news(b);
 		if (b->polled[2].revents)
 			pass_back(b);
 		for (nfds_t i = b->n - 1; i >= CHANNELS_AT; i--) {

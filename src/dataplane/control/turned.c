@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
@@ -31,7 +32,8 @@
 #define PAUSE_MS     20
 #define PAUSE_FACTOR 10
 
-/* The same when the keeper could not tell, because the last keeper has not ended yet. */
+/* The same when the keeper could not tell: the last keeper has not ended yet, or memory was short.
+ */
 #define LATER_MS 500
 
 static union sock_addr to_sock_addr(const struct sockaddr_storage *ss)
@@ -98,6 +100,13 @@ static void walk_ended(struct dataplane *dp)
 	t->again = t->later = false;
 }
 
+/* The walk cannot go on now: another one is due. */
+static void walk_later(struct dataplane *dp)
+{
+	dp->turned.again = dp->turned.later = true;
+	walk_ended(dp);
+}
+
 static void on_late(void *arg, uint32_t events)
 {
 	struct dataplane *dp = arg;
@@ -105,13 +114,15 @@ static void on_late(void *arg, uint32_t events)
 	(void)events;
 	dp->turned.timer = NULL;
 	log_debug("%s: no answer about port %d", dp->broker.name, dp->turned.at->id);
-	walk_ended(dp);
+	dp->turned.began_ms += ANSWER_MS; /* the parent had nothing to do meanwhile */
+	walk_later(dp);
 }
 
 /* Asks about this port, or the next one that there is something to ask about. */
 static void walk_on(struct dataplane *dp, struct dp_port *port)
 {
 	struct broker_turned msg = {.seq = ++dp->seq};
+	int code;
 
 	while (port && !may_be_turned(port))
 		port = port->hh.next;
@@ -124,10 +135,13 @@ static void walk_on(struct dataplane *dp, struct dp_port *port)
 	msg.proto = port->route.proto == PORT_TCP ? IPPROTO_TCP : IPPROTO_UDP;
 	msg.addr = to_sock_addr(&port->route.target);
 	dp->turned.seq = msg.seq;
-	if (fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT) < 0)
-		walk_ended(dp); /* a new broker will be asked, or the next change tells */
-	else
+	code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
+	if (!code)
 		set_timer(dp, ANSWER_MS, on_late);
+	else if (fd_is_passing(code))
+		walk_later(dp);
+	else
+		walk_ended(dp); /* a new broker will be asked */
 }
 
 void dp_turned_look(struct dataplane *dp)
@@ -201,7 +215,7 @@ void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *re
 		return;
 	}
 	/* The workers of a reload get the ports in their own time. */
-	if (dp_reload_holds(dp) || reply->err == -EAGAIN)
+	if (dp_reload_holds(dp) || fd_is_passing(reply->err))
 		t->again = t->later = true;
 	else if (!reply->err && may_be_turned(t->at))
 		turn(t->at, &reply->addr);
