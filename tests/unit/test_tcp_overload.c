@@ -139,6 +139,24 @@ static void test_server_that_stays_away(void **state)
 	world_close(&x);
 }
 
+/* There is no memory for a connection, for a moment. */
+static void test_connect_without_memory(void **state)
+{
+	struct world x;
+	int client;
+
+	(void)state;
+	tcp_world(&x);
+	sim_refuse_port_with(x.sim, 80, -ENOBUFS);
+	client = sim_client_connect(x.sim, x.listener);
+	pass(&x, 20 * MS_NS);
+	assert_false(sim_far_saw_reset(x.sim, client));
+	sim_refuse_port(x.sim, 0);
+	pass(&x, 60 * MS_NS);
+	assert_int_equal(x.stats.tcp_connected, 1);
+	world_close(&x);
+}
+
 /* Each try asks both targets. */
 static void test_second_target_listens_soon(void **state)
 {
@@ -465,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_removal_while_draining),
 		cmocka_unit_test(test_server_that_listens_soon),
 		cmocka_unit_test(test_server_that_stays_away),
+		cmocka_unit_test(test_connect_without_memory),
 		cmocka_unit_test(test_second_target_listens_soon),
 		cmocka_unit_test(test_no_port_is_free),
 		cmocka_unit_test(test_clients_of_a_server_that_hangs),

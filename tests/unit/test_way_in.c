@@ -392,6 +392,63 @@ static void test_tcp_router_is_asked_again(void **state)
 	out_world_close(&o);
 }
 
+/* The router's broker hangs, so there is no socket of the router's for the connection: it does not
+ * wait for ever, nor do those that follow. Later the router's way is tried again. */
+static void test_tcp_router_does_not_answer(void **state)
+{
+	struct out_world o;
+	int clients[2], server;
+
+	(void)state;
+	out_world_open(&o);
+	feed_router(&o);
+	way_in_begin(&o, PORT_TCP, 0, false);
+	clients[0] = sim_client_connect(o.x.sim, o.x.listener);
+	sim_client_from(o.x.sim, clients[0], CLIENT, 4000);
+	settle(&o.x);
+	assert_true(sim_server_accept(o.x.sim) < 0);
+	pass(&o.x, SECOND_NS + SECOND_NS / 10);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, clients[0], server, 0);
+	finish(&o, clients[0], server);
+	clients[1] = sim_client_connect(o.x.sim, o.x.listener);
+	sim_client_from(o.x.sim, clients[1], CLIENT, 4001);
+	settle(&o.x);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, clients[1], server, 0);
+	finish(&o, clients[1], server);
+	pass(&o.x, 5 * SECOND_NS);
+	feed_router(&o);
+	clients[0] = client_connects(&o, CLIENT, 4002);
+	server = sim_server_accept(o.x.sim);
+	expect_server_sees(&o, clients[0], server, CLIENT);
+	finish(&o, clients[0], server);
+	out_world_close(&o);
+}
+
+/* The same for a client of this host, for whom the router's way is the last one: it is told. */
+static void test_tcp_last_way_does_not_answer(void **state)
+{
+	struct out_world o;
+	int client;
+
+	(void)state;
+	out_world_open(&o);
+	feed_router(&o);
+	way_in_begin(&o, PORT_TCP, 0, false);
+	sim_refuse_port(o.x.sim, 80);
+	client = sim_client_connect(o.x.sim, o.x.listener);
+	sim_client_from(o.x.sim, client, INADDR_LOOPBACK, 4000);
+	settle(&o.x);
+	assert_false(sim_far_saw_reset(o.x.sim, client));
+	pass(&o.x, 2 * SECOND_NS);
+	assert_true(sim_far_saw_reset(o.x.sim, client));
+	assert_int_equal(o.x.stats.tcp_timed_out, 1);
+	assert_int_equal(o.x.stats.tcp_flows, 0);
+	feed_router(&o);
+	out_world_close(&o);
+}
+
 /* A server that listens on the loopback address alone refuses the router's way. It is reached at
  * the loopback address. */
 static void test_tcp_server_on_loopback_alone(void **state)
@@ -423,6 +480,8 @@ int main(void)
 		cmocka_unit_test(test_tcp_mapped_client),
 		cmocka_unit_test(test_tcp_client_of_a_link),
 		cmocka_unit_test(test_tcp_router_is_asked_again),
+		cmocka_unit_test(test_tcp_router_does_not_answer),
+		cmocka_unit_test(test_tcp_last_way_does_not_answer),
 		cmocka_unit_test(test_tcp_server_on_loopback_alone),
 	};
 

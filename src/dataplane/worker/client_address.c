@@ -308,7 +308,7 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 
 void client_address_limit(const struct worker *w, struct tcp_flow *f)
 {
-	assert(f->transparent && !f->limited);
+	assert((f->transparent || f->routed) && !f->limited);
 	f->limited = true;
 	f->limit_ns = w->now_ns + TRY_NS;
 }

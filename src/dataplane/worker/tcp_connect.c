@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
@@ -18,7 +19,8 @@
  * then. */
 #define UNWATCHED_NS (100 * WORKER_NS_PER_MS)
 
-/* A server that refused is tried again after 5, 10, 15, ... 45 ms, as RootlessKit does. */
+/* A server that refused is tried again after 5, 10, 15, ... 45 ms, as RootlessKit does. So is one
+ * for whose connection memory was short. */
 #define RETRY_STEP_NS (5 * WORKER_NS_PER_MS)
 #define RETRIES_MAX   9
 
@@ -52,13 +54,26 @@ static void connect_socket(struct worker *w, struct tcp_flow *f)
 
 static void drop_socket(struct worker *w, struct tcp_flow *f)
 {
-	w->io->ops->close_fd(w->io, f->fd[1]);
+	if (f->fd[1] >= 0)
+		w->io->ops->close_fd(w->io, f->fd[1]);
 	f->fd[1] = -1;
+}
+
+/* Nobody hands out a socket now. The router's way is only one of several, so the wait for its
+ * socket has a limit. */
+static void wait_for_socket(struct worker *w, struct tcp_flow *f)
+{
+	if (f->routed)
+		client_address_limit(w, f);
+	tcp_flow_set_state(w, f, TCP_FLOW_WAITING);
+	tcp_flow_wait_begin(w, f);
+	tcp_connect_set_timer(w, f);
 }
 
 /* Connects to the target by the next way that is left. */
 static void start_connect(struct worker *w, struct tcp_flow *f)
 {
+	f->limited = false;
 	for (;;) {
 		enum client_address how =
 			handover_holds(w) ? CLIENT_ADDRESS_WAIT : client_address_choose(w, f);
@@ -67,9 +82,7 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 			f->fd[1] = f->routed ? out_supply_take(w, tcp_flow_family(f), SOCK_STREAM)
 					     : supply_take(w, tcp_flow_family(f), SOCK_STREAM);
 		if (f->fd[1] < 0) {
-			tcp_flow_set_state(w, f, TCP_FLOW_WAITING);
-			tcp_flow_wait_begin(w, f);
-			tcp_connect_set_timer(w, f);
+			wait_for_socket(w, f);
 			return;
 		}
 		if (how == CLIENT_ADDRESS_NO || client_address_bind(w, f, how) == 0) {
@@ -161,7 +174,10 @@ static void complain_of_ports(struct worker *w, const struct tcp_flow *f)
 static bool retry(struct worker *w, struct tcp_flow *f, int err)
 {
 	unsigned step = f->tries < RETRIES_MAX ? f->tries + 1u : RETRIES_MAX;
+	const char *why = strerror(-err);
 
+	if (fd_is_shortage(err))
+		err = -ECONNREFUSED; /* counts as that: it passes */
 	if (err == -EADDRNOTAVAIL)
 		complain_of_ports(w, f);
 	else if (err != -ECONNREFUSED || f->tries >= RETRIES_MAX ||
@@ -169,7 +185,7 @@ static bool retry(struct worker *w, struct tcp_flow *f, int err)
 		return false;
 	f->tries = (uint8_t)step;
 	stats_add(&w->stats->tcp_retried, 1);
-	tcp_flow_debug(w, f, "tried again in a moment: %s", strerror(-err));
+	tcp_flow_debug(w, f, "tried again in a moment: %s", why);
 	tcp_flow_set_state(w, f, TCP_FLOW_RETRYING);
 	tcp_flow_arm_watch(w, f, 0);
 	tcp_timer_set(w, f, w->now_ns + step * RETRY_STEP_NS);
@@ -225,6 +241,14 @@ bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res)
 	return true;
 }
 
+/* The wait for a socket has reached its limit, and counts as an attempt. */
+static void no_socket_came(struct worker *w, struct tcp_flow *f)
+{
+	tcp_flow_wait_end(w, f);
+	tcp_flow_set_state(w, f, TCP_FLOW_CONNECTING);
+	connect_failed(w, f, f->transparent ? -ECANCELED : -ETIMEDOUT);
+}
+
 /* The timer of a flow that is not connected: the attempt is over, or the whole flow, or its client
  * is watched from now on. */
 void tcp_connect_timer(struct worker *w, struct tcp_flow *f)
@@ -235,6 +259,10 @@ void tcp_connect_timer(struct worker *w, struct tcp_flow *f)
 	}
 	if (f->state == TCP_FLOW_RETRYING) {
 		connect_anew(w, f);
+		return;
+	}
+	if (f->limited && w->now_ns >= f->limit_ns && f->state == TCP_FLOW_WAITING) {
+		no_socket_came(w, f);
 		return;
 	}
 	if (f->limited && w->now_ns >= f->limit_ns) {
