@@ -77,12 +77,17 @@ def print_failed(test):
         print("    " + line)
 
 
+def tests_of(path):
+    """The lines of a log, but for one that was cut off: those that run the tests may have been killed."""
+    if not os.path.exists(path):
+        return []
+    with open(path, errors="replace") as f:
+        return [json.loads(line) for line in f if line.endswith("\n")]
+
+
 def main():
     path, status = sys.argv[1], int(sys.argv[2])
-    tests = []
-    if os.path.exists(path):
-        with open(path, errors="replace") as f:
-            tests = [json.loads(line) for line in f]
+    tests = tests_of(path)
     totals, skips = [0, 0, 0], []
     for test in tests:
         passed, failed, skipped, why = cases_of(test)

@@ -4,6 +4,7 @@
 
     support.py note GUEST            after a run of tools/kernels: adds up the results of the tests in
                                      GUEST/share, and keeps them in GUEST/seen.json
+    support.py passed GUEST          prints the tests that have passed there when they ran last
     support.py show DIRECTORY...     prints the tables
     support.py update DIRECTORY...   puts them into SUPPORT.md
 
@@ -54,7 +55,7 @@ VERSIONS = {
     "Ubuntu 22.04": ("5.15", "2.1", "0.9.75", "2.13.1", "2.5.3", "http-parser 2.9.4"),
     "Ubuntu 24.04": ("6.8", "2.5", "1.0.0", "2.14", "2.5.5", "http-parser 2.9.4"),
     "Ubuntu 26.04": ("7.0", "2.14", "1.0.1", "2.14", "2.6.0", "http-parser 2.9.4"),
-    "Fedora 44": (None, "2.13", "1.0.2", "2.14", "2.6.0", "http-parser 2.9.4"),
+    "Fedora 44": ("6.19", "2.13", "1.0.2", "2.14", "2.6.0", "http-parser 2.9.4"),
     "Fedora 45": (None, "2.13", "1.0.10", "2.14", None, "llhttp 9.4.2"),
     "RHEL 9": ("5.14", None, None, None, None, "llhttp 9.2.1 (EPEL)"),
     "RHEL 10": ("6.12", None, None, None, None, None),
@@ -82,25 +83,37 @@ def note(guest):
         seen = {"release": release, "tests": {}}
     with open(guest + "/share/backend") as f:
         seen["backend"] = f.read().strip()
-    with open(guest + "/share/testlog.json") as f:
-        for line in f:
-            test = json.loads(line)
-            seen["tests"][test["name"]] = summary.cases_of(test)[:3]
-    seen["date"] = datetime.date.today().isoformat()
+    log = guest + "/share/testlog.json"
+    date = datetime.date.fromtimestamp(os.path.getmtime(log)).isoformat()
+    for test in summary.tests_of(log):
+        seen["tests"][test["name"]] = summary.cases_of(test)[:3] + (date,)
     with open(path, "w") as f:
         json.dump(seen, f)
 
 
+def passed(guest):
+    try:
+        with open(guest + "/seen.json") as f:
+            seen = json.load(f)
+    except FileNotFoundError:
+        return
+    for name, (_, failed, _, _) in seen["tests"].items():
+        if not failed:
+            print(name)
+
+
 def kernel_row(name, seen):
     def of(suite):
-        return {test.split()[1]: cases for test, cases in seen["tests"].items() if test.split()[0] == suite}
+        return {test.split()[1]: cases[:3] for test, cases in seen["tests"].items()
+                if test.split()[0] == suite}
 
     def words(tests):
         return result([sum(column) for column in zip(*tests.values())]) if tests else "–"
 
     files = of("integration")
     return [name, seen["release"], WHOSE.get(name, ""), seen["backend"], words(of("main")), words(of("unit")),
-            words(files) + (" (%s)" % ", ".join(sorted(files)) if files else ""), seen["date"]]
+            words(files) + (" (%s)" % ", ".join(sorted(files)) if files else ""),
+            min(date for _, _, _, date in seen["tests"].values())]
 
 
 def kernel_rows(directories):
@@ -206,10 +219,10 @@ def table(text, name, directories):
 
 
 def main():
-    if len(sys.argv) < 3 or sys.argv[1] not in ("note", "show", "update"):
+    if len(sys.argv) < 3 or sys.argv[1] not in ("note", "passed", "show", "update"):
         sys.exit(__doc__.strip())
-    if sys.argv[1] == "note":
-        note(sys.argv[2])
+    if sys.argv[1] in ("note", "passed"):
+        (note if sys.argv[1] == "note" else passed)(sys.argv[2])
         return
     with open(SUPPORT) as f:
         text = f.read()

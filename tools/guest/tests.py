@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs tests in a guest of tools/kernels: of the tests in /mnt/tests.json, those that /mnt/what names.
 
-Writes /share/testlog.json as `meson test` does, for tools/summary.py, and prints its progress.
+Leaves out those that /share/passed names. Writes /share/testlog.json as `meson test` does, for
+tools/summary.py, and prints its progress.
 """
 
 import concurrent.futures
@@ -13,12 +14,17 @@ import signal
 import subprocess
 import time
 
-SLOWER = 6  # time limits are multiplied by this, since the processor is emulated
+with open("/mnt/slower") as slower:
+    SLOWER = int(slower.read())  # time limits are multiplied by this, since the processor is emulated
 USER = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
 RESULTS = {0: "OK", 77: "SKIP"}
 
 # The simulation gets few seeds: it takes the most time, and is the same on every kernel.
 ENVIRONMENT = {"WORKER_RUNS": "5", "RINGKIT_SLOWER": str(SLOWER)}
+
+
+def title(suite, test):
+    return "%s %s" % (suite, test["name"])
 
 
 def chosen():
@@ -27,11 +33,16 @@ def chosen():
         tests = json.load(f)
     with open("/mnt/what") as f:
         words = f.read().split()
+    passed = []
+    if os.path.exists("/share/passed"):
+        with open("/share/passed") as f:
+            passed = f.read().splitlines()
     for word in words:
         suite, _, names = word.partition(":")
         for test in tests:
             if any(s.endswith(":" + suite) for s in test["suite"]) and \
-                    (not names or test["name"] in names.split(",")):
+                    (not names or test["name"] in names.split(",")) and \
+                    title(suite, test) not in passed:
                 yield suite, test
 
 
@@ -56,7 +67,7 @@ def run(suite, test):
         os.killpg(process.pid, signal.SIGKILL)
         out, _ = process.communicate()
         result = "TIMEOUT"
-    return {"name": "%s %s" % (suite, test["name"]), "result": result, "returncode": process.returncode,
+    return {"name": title(suite, test), "result": result, "returncode": process.returncode,
             "duration": time.monotonic() - start, "stdout": out, "stderr": ""}
 
 
