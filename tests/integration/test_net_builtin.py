@@ -259,37 +259,67 @@ class TestWayIn(NetBuiltinCase):
             finally:
                 self.rk.nsenter("nft", "delete", "table", "ip", "t")
 
-    @rkit.needs("nft")
-    def test_dnat_for_a_loopback_address(self):
+    @contextlib.contextmanager
+    def dnat_for_loopback(self):
         """The rules that Docker 28 makes by default: packets for 127.0.0.1 go to the container, but are
-        dropped when they come by another interface than lo; and docker-proxy listens there. Much data both
-        ways at once, and every connection, arrive. Nothing is lost, and docker-proxy gets no connection."""
+        dropped when they come by another interface than lo; and docker-proxy listens there."""
         rules = "nft add table inet t;" \
                 "nft add chain inet t r '{ type filter hook prerouting priority raw; }';" \
                 "nft add rule inet t r ip daddr 127.0.0.1 iifname != lo drop;" \
                 "nft add rule inet t r ip6 daddr ::1 iifname != lo drop;" \
                 "nft add chain inet t c '{ type nat hook prerouting priority dstnat; }';" \
-                "nft add rule inet t c ip daddr 127.0.0.1 tcp dport 83 dnat ip to 172.17.0.2:8080;" \
-                "nft add rule inet t c ip6 daddr ::1 tcp dport 83 dnat ip6 to '[fd00:17::2]:8080';" \
+                "nft add rule inet t c ip daddr 127.0.0.1 meta l4proto { tcp, udp } th dport 83 " \
+                "dnat ip to 172.17.0.2:8080;" \
+                "nft add rule inet t c ip6 daddr ::1 meta l4proto { tcp, udp } th dport 83 " \
+                "dnat ip6 to '[fd00:17::2]:8080';" \
                 "nft add chain inet t f '{ type filter hook forward priority filter; }';" \
                 "nft add rule inet t f ct state invalid drop"
-        with container(self.rk) as netns, TcpServer(echo, port=8080, host="0.0.0.0", netns=netns), \
-                TcpServer(echo, port=8080, host="::", netns=netns), \
-                TcpServer(hello("proxy"), port=83, netns=self.inside.netns) as proxy4, \
+        with TcpServer(hello("proxy"), port=83, netns=self.inside.netns) as proxy4, \
                 TcpServer(hello("proxy"), port=83, host="::1", netns=self.inside.netns) as proxy6:
             got = self.rk.nsenter("sh", "-ec", rules)
             self.assertEqual(got.returncode, 0, got.stderr)
             try:
-                for host, loopback in ("192.0.2.1", "127.0.0.1"), ("2001:db8::1", "::1"):
-                    port = self.rk.add(8068, 83, parent_ip=host, child_ip=loopback)
-                    try:
-                        with self.subTest(host):
-                            self.check_path(host, 8068, self.segments(netns))
-                    finally:
-                        self.rk.remove(port)
-                self.assertEqual((proxy4.jobs, proxy6.jobs), ([], []))
+                yield proxy4, proxy6
             finally:
                 self.rk.nsenter("nft", "delete", "table", "inet", "t")
+
+    @rkit.needs("nft")
+    def test_dnat_for_a_loopback_address(self):
+        """Much data both ways at once, and every connection, arrive. Nothing is lost, and docker-proxy gets
+        no connection."""
+        with container(self.rk) as netns, TcpServer(echo, port=8080, host="0.0.0.0", netns=netns), \
+                TcpServer(echo, port=8080, host="::", netns=netns), \
+                self.dnat_for_loopback() as proxies:
+            for host, loopback in ("192.0.2.1", "127.0.0.1"), ("2001:db8::1", "::1"):
+                port = self.rk.add(8068, 83, parent_ip=host, child_ip=loopback)
+                try:
+                    with self.subTest(host):
+                        self.check_path(host, 8068, self.segments(netns))
+                finally:
+                    self.rk.remove(port)
+            self.assertEqual([p.jobs for p in proxies], [[], []])
+
+    @rkit.needs("nft")
+    def test_dnat_for_a_loopback_address_and_clients_on_this_host(self):
+        """They reach the container, too, past docker-proxy, which gets what the container refuses."""
+        servers = [("127.0.0.1", "172.17.0.1", "0.0.0.0"), ("::1", "fd00:17::1", "::")]
+        with container(self.rk) as netns, self.dnat_for_loopback():
+            for loopback, seen, anywhere in servers:
+                ids = [self.rk.add(8068, 83, proto, parent_ip=anywhere, child_ip=loopback)
+                       for proto in ("tcp6" if ":" in loopback else "tcp4",
+                                     "udp6" if ":" in loopback else "udp4")]
+                try:
+                    with self.subTest(loopback):
+                        self.assertEqual(self.who(loopback, 8068)[0], "proxy")
+                        with TcpServer(self.tell, port=8080, host=anywhere, netns=netns), \
+                                self.tell_udp(anywhere, netns, 8080):
+                            wait_for("the container", lambda: self.who(loopback, 8068)[0] == seen)
+                            wait_for("the container, by UDP",
+                                     lambda: self.udp_who(loopback, 8068, tries=1) == seen)
+                        self.assertEqual(self.who(loopback, 8068)[0], "proxy")
+                finally:
+                    for number in ids:
+                        self.rk.remove(number)
 
     def segments(self, container_netns):
         """A function that returns the kernel's TCP counters in the container and in the router."""

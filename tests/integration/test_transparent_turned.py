@@ -164,6 +164,27 @@ class ComingIn(TransparentCase):
             self.add()
             self.become(CLIENT4)
 
+    def test_rules_of_the_older_iptables(self):
+        """The kernel does not report these."""
+        def older(script):
+            return "export XTABLES_LOCKFILE=/dev/null;" + script.replace("tables ", "tables-legacy ")
+        try:
+            do_inside(self.rk, older("iptables -t nat -L; ip6tables -t nat -L"))
+        except AssertionError as e:
+            self.skipTest("the machine does not have them: " + str(e).splitlines()[-1])
+        self.stack.callback(do_inside, self.rk, older(TURN_IN_BACK))
+        with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
+            do_inside(self.rk, older(TURN_IN))
+            number = self.add()
+            self.become(CLIENT4)
+            self.rk.remove(number)
+            do_inside(self.rk, older(TURN_IN_BACK))
+            # Connections are tracked by now, so no rule of ours is added any more, which would be news.
+            self.add()
+            self.become("proxy")
+            do_inside(self.rk, older(TURN_IN))
+            self.become(CLIENT4)
+
     def test_rules_that_are_there(self):
         self.turn()
         with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):

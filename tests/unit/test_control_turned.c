@@ -23,7 +23,7 @@ static void open_transparent(struct world *x)
 }
 
 /* A port whose loopback address the user has named. Nothing is said about it yet. */
-static void add_named(struct world *x, int id)
+static void add_named_port(struct world *x, int id)
 {
 	struct outcome o;
 
@@ -31,6 +31,15 @@ static void add_named(struct world *x, int id)
 	((struct dp_port *)port_of(id, &o)->own)->route.literal = true;
 	expect_all(x, DP_MSG_ADD, id, 0);
 	assert_true(o.calls == 1 && o.err == 0);
+}
+
+/* The same, and nothing will be asked without news, even if this took so long that it was due. */
+static void add_named(struct world *x, int id)
+{
+	add_named_port(x, id);
+	loop_remove(x->dp->turned.follow_up);
+	x->dp->turned.follow_up = NULL;
+	x->dp->turned.again = false;
 }
 
 static struct broker_turned asked(void)
@@ -325,6 +334,28 @@ static void test_new_broker(void **state)
 	world_close(&x);
 }
 
+/* The rules for a new port may come without news. */
+static void test_looks_that_follow_a_port(void **state)
+{
+	struct broker_turned msg;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named_port(&x, 1);
+	msg = asked();
+	say(&x, 1, msg.seq, 0, msg.addr);
+	for (unsigned i = 0; i < 2; i++) {
+		expect_nothing_asked();
+		wait_for_walk(&x);
+		msg = asked();
+		say(&x, 1, msg.seq, 0, i == 0 ? msg.addr : address(CONTAINER, 80));
+	}
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 1);
+	world_close(&x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_no_room_for_the_question),
 		cmocka_unit_test(test_new_broker),
+		cmocka_unit_test(test_looks_that_follow_a_port),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

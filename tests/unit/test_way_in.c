@@ -16,7 +16,8 @@
  * server that is not at the namespace's own address is found at the loopback addresses.
  */
 
-#define CLIENT 0xcb007109u /* 203.0.113.9 */
+#define CLIENT	  0xcb007109u /* 203.0.113.9 */
+#define CONTAINER 0xac110002u /* 172.17.0.2 */
 
 /* Adds a port, for which the router's sockets have not come yet. */
 static void way_in_begin(struct out_world *o, uint32_t proto, uint16_t target2, bool literal)
@@ -294,6 +295,85 @@ static void test_tcp_literal_loopback(void **state)
 	}
 }
 
+/* Rules turn what comes in for the loopback address, port 80, to port 81 of a container. By the
+ * router they do so by themselves. The others are sent there. */
+static void turn_to_container(struct out_world *o)
+{
+	struct dp_msg msg = {.type = DP_MSG_TARGET,
+			     .port_id = o->x.port_id,
+			     .target = out_addr(o, CONTAINER, 81),
+			     .target2 = out_addr(o, INADDR_LOOPBACK, 80)};
+
+	sim_channel_put(o->x.sim, o->x.control, &msg, sizeof(msg), NULL, 0);
+	settle(&o->x);
+	feed_router(o);
+}
+
+/* A client connects, and its server at to sees it as seen; 0: as without the router. to NULL: the
+ * stand-in for the loopback address. */
+static void expect_reached(struct out_world *o, uint32_t client, const union sock_addr *to,
+			   uint32_t seen)
+{
+	static const struct in6_addr alias6 = TRANSPARENT_ALIAS6;
+	int far = client_connects(o, client, 4000), server = sim_server_accept(o->x.sim);
+	union sock_addr got, alias = out_addr(o, TRANSPARENT_ALIAS4, 80);
+
+	expect_server_sees(o, far, server, seen);
+	if (alias.sa.sa_family == AF_INET6)
+		alias.in6.sin6_addr = alias6;
+	got = sim_connected_to(o->x.sim, server);
+	if (!to)
+		to = &alias;
+	assert_true(sockaddr_same_host(&got, to));
+	assert_int_equal(got.in4.sin_port, to->in4.sin_port);
+	finish(o, far, server);
+}
+
+static void test_tcp_turned(void **state)
+{
+	union sock_addr container, loopback;
+	struct out_world o;
+
+	(void)state;
+	out_world_open(&o);
+	container = out_addr(&o, CONTAINER, 81);
+	loopback = out_addr(&o, INADDR_LOOPBACK, 80);
+	o.x.w->config.transparent = TRANSPARENT_BIT(TRANSPARENT_ROUTED, o.x.family == AF_INET6);
+	way_in_add(&o, PORT_TCP, 0, true);
+	expect_reached(&o, INADDR_LOOPBACK, &loopback, 0);
+	turn_to_container(&o);
+	expect_reached(&o, CLIENT, NULL, CLIENT);
+	expect_reached(&o, INADDR_LOOPBACK, &container, 0);
+	sim_refuse_port(o.x.sim, 81);
+	expect_reached(&o, INADDR_LOOPBACK, &loopback, 0);
+	sim_refuse_port(o.x.sim, 80);
+	expect_reached(&o, INADDR_LOOPBACK, &container, 0);
+	out_world_close(&o);
+}
+
+static void test_udp_turned(void **state)
+{
+	struct sim_datagram d;
+	struct out_world o;
+
+	(void)state;
+	out_world_open(&o);
+	o.x.w->config.transparent = TRANSPARENT_BIT(TRANSPARENT_ROUTED, false);
+	way_in_add(&o, PORT_UDP, 0, true);
+	turn_to_container(&o);
+	from_client(&o, 4000, "hello");
+	d = sent(&o, "hello");
+	/* There is no alias for datagrams of IPv6. */
+	expect_addr(&o, &d.to, o.x.family == AF_INET6 ? INSIDE : TRANSPARENT_ALIAS4, 80);
+	expect_addr(&o, &d.from, CLIENT, ntohs(d.from.in4.sin_port));
+	send_down(&o, o.x.listener, INADDR_LOOPBACK, 4001, "from here");
+	d = sent(&o, "from here");
+	expect_addr(&o, &d.to, CONTAINER, 81);
+	refuse(&o, d.fd);
+	expect_by(&o, FIRST, "from here");
+	out_world_close(&o);
+}
+
 /* A client of IPv4 comes to a dual-stack port with a mapped address: its server sees the plain one,
  * if the server has an IPv4 address, and otherwise none. */
 static void test_tcp_mapped_client(void **state)
@@ -477,6 +557,8 @@ int main(void)
 		cmocka_unit_test(test_udp_client_of_this_host),
 		cmocka_unit_test(test_tcp_bears_the_clients_address),
 		cmocka_unit_test(test_tcp_literal_loopback),
+		cmocka_unit_test(test_tcp_turned),
+		cmocka_unit_test(test_udp_turned),
 		cmocka_unit_test(test_tcp_mapped_client),
 		cmocka_unit_test(test_tcp_client_of_a_link),
 		cmocka_unit_test(test_tcp_router_is_asked_again),

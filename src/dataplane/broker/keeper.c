@@ -215,9 +215,7 @@ static void open_rules(struct rules *r, const struct broker_boot *boot)
 		log_debug("%s", e.msg);
 	else /* nobody has heard of rules that were taken away since the last keeper's end */
 		r->repair.lost = !boot->first;
-	/* With a router, connections come in by it, and take the rules by themselves. */
-	r->turned.packet_fd = -1;
-	if (!boot->ifname[0] && turned_open(&r->turned, &e) < 0)
+	if (turned_open(&r->turned, &e) < 0)
 		log_debug("%s", e.msg);
 }
 

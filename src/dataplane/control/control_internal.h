@@ -104,7 +104,9 @@ struct dp_turned {
 	bool again;   /* another walk is due, as rules have changed since this one began */
 	bool later;   /* the next is due later, as the keeper could not tell yet */
 	uint64_t began_ms;
-	struct loop_source *timer; /* time limit of the question; or the next walk */
+	struct loop_source *timer;     /* time limit of the question; or the next walk */
+	struct loop_source *follow_up; /* the next look without news, after a new port */
+	unsigned follow_up_ms;	       /* the pause before it */
 };
 
 struct dataplane {

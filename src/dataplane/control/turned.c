@@ -16,11 +16,14 @@
  * listens. Its rules turn connections that come in for that address straight to the container; but
  * a connection of the broker's sockets does not come in, it is made there, and Docker's rules leave
  * it alone. So the parent finds out where such a port would lead, and has the workers connect
- * there. If the server refuses, they go where the port's spec says.
+ * there. If the server refuses, they go where the port's spec says. With --net=builtin connections
+ * with the client's address come in by the router, so the rules turn them. This is for the others
+ * then: those of clients on this host.
  *
  * The keeper finds it out (ns/turned.h), and tells when rules have changed. Then the parent asks
- * about one port after the other. With --net=builtin connections come in by the router, and need
- * none of this.
+ * about one port after the other. The kernel does not report rules of the older iptables-legacy;
+ * dockerd makes those of a port soon after it has asked for the port, so then there are some looks
+ * without news.
  */
 
 /* Time limit for an answer. The keeper itself gives up earlier. */
@@ -35,6 +38,11 @@
 /* The same when the keeper could not tell: the last keeper has not ended yet, or memory was short.
  */
 #define LATER_MS 500
+
+/* Pauses before the looks that follow a new port: the first, the factor, the last. */
+#define FOLLOW_UP_MS	 100
+#define FOLLOW_UP_FACTOR 4
+#define FOLLOW_UP_MAX_MS 6400
 
 static union sock_addr to_sock_addr(const struct sockaddr_storage *ss)
 {
@@ -148,8 +156,7 @@ void dp_turned_look(struct dataplane *dp)
 {
 	struct dp_turned *t = &dp->turned;
 
-	if (dp->config.outward || !dp->config.transparent || dp->closing ||
-	    dp->broker.state != DP_CHILD_UP)
+	if (!dp->config.transparent || dp->closing || dp->broker.state != DP_CHILD_UP)
 		return;
 	if (t->at) {
 		t->again = true;
@@ -159,6 +166,26 @@ void dp_turned_look(struct dataplane *dp)
 		return;
 	t->began_ms = loop_now_ms();
 	walk_on(dp, dp->ports);
+}
+
+static void follow_up(struct dataplane *dp, unsigned ms);
+
+static void on_follow_up(void *arg, uint32_t events)
+{
+	struct dataplane *dp = arg;
+
+	(void)events;
+	dp->turned.follow_up = NULL;
+	if (dp->turned.follow_up_ms < FOLLOW_UP_MAX_MS)
+		follow_up(dp, dp->turned.follow_up_ms * FOLLOW_UP_FACTOR);
+	dp_turned_look(dp);
+}
+
+static void follow_up(struct dataplane *dp, unsigned ms)
+{
+	loop_remove(dp->turned.follow_up);
+	dp->turned.follow_up_ms = ms;
+	dp->turned.follow_up = loop_add_timer(dp->loop, ms, on_follow_up, dp);
 }
 
 /* Tells the workers where the port leads from now on. Those that have no socket of it ignore that.
@@ -224,8 +251,10 @@ void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *re
 
 void dp_turned_begin(struct dp_port *port)
 {
-	if (may_be_turned(port))
-		dp_turned_look(port->dp);
+	if (!port->dp->config.transparent || !may_be_turned(port))
+		return;
+	dp_turned_look(port->dp);
+	follow_up(port->dp, FOLLOW_UP_MS);
 }
 
 void dp_turned_forget(struct dp_port *port)
@@ -239,12 +268,15 @@ void dp_turned_forget(struct dp_port *port)
 
 void dp_turned_begin_anew(struct dataplane *dp)
 {
-	dp_turned_end(dp);
+	loop_remove(dp->turned.timer);
+	dp->turned = (struct dp_turned){.follow_up = dp->turned.follow_up,
+					.follow_up_ms = dp->turned.follow_up_ms};
 	dp_turned_look(dp);
 }
 
 void dp_turned_end(struct dataplane *dp)
 {
 	loop_remove(dp->turned.timer);
+	loop_remove(dp->turned.follow_up);
 	dp->turned = (struct dp_turned){.at = NULL};
 }

@@ -23,7 +23,7 @@
  * those of a real network would. So the command's rules apply to them (Docker's and kube-proxy's
  * DNAT), and answers reach the router by themselves. A server that listens on the loopback address
  * alone refuses such a connection, and is then reached the ordinary way. For clients of this host,
- * and for a port where this way got no answer, the loopback address comes first, and this way last.
+ * and for a port where this way got no answer, the ordinary way comes first, and this way last.
  *
  * How a server is reached may change at any time, so the kernel is asked each time: which source
  * address would a datagram socket have on the way to the server? If that is the server's own
@@ -202,7 +202,8 @@ void client_address_begin(struct worker *w, struct tcp_flow *f)
 
 void client_address_prepare(struct worker *w, struct listener *l)
 {
-	l->routed[0] = route(w, l, &l->target);
+	/* By the router, the rules that turn connections do so by themselves. */
+	l->routed[0] = route(w, l, l->turned ? &l->target2 : &l->target);
 	l->routed[1] = route(w, l, &l->target2);
 	if (l->proto != PORT_TCP)
 		return;

@@ -49,6 +49,8 @@ struct listener {
 	uint64_t routed_off_ns;	      /* the router's way is not tried first until then */
 	union sock_addr target, target2;
 	bool literal;		   /* the user named the address of target */
+	bool turned;		   /* rules turn what comes in for the loopback address target2
+				      to target */
 	union sock_addr routed[2]; /* addresses of target and target2 by way of the router;
 				      sa_family 0: none */
 	socklen_t target_len, target2_len;

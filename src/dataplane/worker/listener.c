@@ -177,6 +177,7 @@ static void take_targets(struct listener *l, const struct dp_msg *msg)
 	l->target_len = sockaddr_len(&msg->target.sa);
 	l->target2 = msg->target2;
 	l->target2_len = sockaddr_len(&msg->target2.sa);
+	l->turned = sockaddr_is_loopback(&l->target2.sa) && !sockaddr_is_loopback(&l->target.sa);
 }
 
 int listener_add(struct worker *w, const struct dp_msg *msg, int fd)

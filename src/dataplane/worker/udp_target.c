@@ -71,20 +71,15 @@ void udp_target_choose(struct worker *w, struct udp_flow *f)
 	}
 }
 
-/* Of a port that rules turn to a container, the second address is that of a program which hands
- * datagrams on to the container. It answers as long as it is asked, so each client tries the
- * container first. */
-static bool is_detour(const struct listener *l)
-{
-	return sockaddr_is_loopback(&l->target2.sa) && !sockaddr_is_loopback(&l->target.sa);
-}
-
 void udp_target_answered(struct worker *w, struct udp_flow *f)
 {
 	struct listener *l = f->listener;
 
+	/* Of a turned port, the second target is that of a program which hands datagrams on to the
+	 * container. It answers as long as it is asked, so each client tries the container first.
+	 */
 	if (l->target2_len > 0 && !f->routed)
-		l->udp_second_ns = f->second && !is_detour(l) ? w->now_ns + REMEMBER_NS : 0;
+		l->udp_second_ns = f->second && !l->turned ? w->now_ns + REMEMBER_NS : 0;
 	if (!f->undecided)
 		return;
 	f->undecided = false;
