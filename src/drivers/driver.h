@@ -66,6 +66,7 @@ struct net_result {
 	char ifname[IFNAMSIZ];
 	int mtu;
 	bool configure; /* the child sets address, route and MTU on ifname */
+	bool pair;	/* with configure: ifname is an end of a veth pair, and we made the other */
 	char ip[INET6_ADDRSTRLEN];
 	int prefix_len;
 	char gateway[INET6_ADDRSTRLEN];

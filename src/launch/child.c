@@ -134,8 +134,12 @@ static int configure_interface(void *arg, struct err *e)
 				      .ip = net->ip,
 				      .prefix_len = net->prefix_len,
 				      .gateway = net->gateway};
+	struct err late = {0};
+	int code = netif_configure(&config, e);
 
-	return netif_configure(&config, e);
+	if (!code && net->pair && netif_wait_pair(net->ifname, &late))
+		log_debug("the first packets may be lost: %s", late.msg);
+	return code;
 }
 
 static int configure_second_address(void *arg, struct err *e)

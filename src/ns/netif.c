@@ -76,24 +76,11 @@ static int default_route_change(struct mnl_socket *nl, uint16_t type, uint16_t f
 	return netlink_talk(nl, nlh);
 }
 
-/* Opens a socket to change the interface with, and finds its number. 0 or -errno with *e. */
-static int open_interface(const char *ifname, struct mnl_socket **nl, unsigned *ifindex,
-			  struct err *e)
-{
-	*nl = netlink_open(NETLINK_ROUTE);
-	if (!*nl)
-		return err_errno(e, -errno, "cannot open a netlink socket");
-	*ifindex = if_nametoindex(ifname);
-	if (!*ifindex)
-		return err_errno(e, -errno, "cannot find interface %s", ifname);
-	return 0;
-}
-
 int netif_up(const char *ifname, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = NULL;
 	unsigned ifindex = 0;
-	int code = open_interface(ifname, &nl, &ifindex, e);
+	int code = netlink_open_interface(ifname, &nl, &ifindex, e);
 
 	if (code < 0)
 		return code;
@@ -181,7 +168,7 @@ int netif_configure(const struct netif_config *c, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = NULL;
 	unsigned ifindex = 0;
-	int code = open_interface(c->ifname, &nl, &ifindex, e);
+	int code = netlink_open_interface(c->ifname, &nl, &ifindex, e);
 
 	if (code < 0)
 		return code;
@@ -220,7 +207,7 @@ int netif_readdress(const struct netif_config *from, const struct netif_config *
 {
 	auto_netlink struct mnl_socket *nl = NULL;
 	unsigned ifindex = 0;
-	int code = open_interface(to->ifname, &nl, &ifindex, e);
+	int code = netlink_open_interface(to->ifname, &nl, &ifindex, e);
 
 	if (code < 0)
 		return code;

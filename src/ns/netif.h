@@ -30,6 +30,11 @@ int netif_loopback_up(struct err *e);
  * 0 or -errno; *e names the step. */
 int netif_configure(const struct netif_config *config, struct err *e);
 
+/* Waits until both ends of a veth pair can send, a second for each at most (netif_ready.c). Both
+ * have been brought up. The other end's namespace must be of a user namespace in which the caller
+ * has CAP_NET_ADMIN. 0 or -errno. */
+int netif_wait_pair(const char *ifname, struct err *e);
+
 /* Replaces the address and default route of `from` by those of `to`. Both have the same ifname;
  * MTUs do not count. It is no error if the old ones are gone already. 0 or -errno; *e names the
  * step. */

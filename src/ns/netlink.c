@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -40,6 +41,18 @@ void netlink_close(struct mnl_socket **nl)
 {
 	if (*nl)
 		mnl_socket_close(*nl);
+}
+
+int netlink_open_interface(const char *ifname, struct mnl_socket **nl, unsigned *ifindex,
+			   struct err *e)
+{
+	*nl = netlink_open(NETLINK_ROUTE);
+	if (!*nl)
+		return err_errno(e, -errno, "cannot open a netlink socket");
+	*ifindex = if_nametoindex(ifname);
+	if (!*ifindex)
+		return err_errno(e, -errno, "cannot find interface %s", ifname);
+	return 0;
 }
 
 struct nlmsghdr *netlink_request(void *buf, uint16_t type, uint16_t flags)

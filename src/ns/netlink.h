@@ -36,6 +36,11 @@ int netlink_parse_address(const char *text, struct netlink_address *out, struct 
 struct mnl_socket *netlink_open(int bus);
 void netlink_close(struct mnl_socket **nl);
 
+/* Opens a socket of NETLINK_ROUTE, and finds the number of the interface. 0 or -errno with *e; the
+ * caller closes *nl either way. */
+int netlink_open_interface(const char *ifname, struct mnl_socket **nl, unsigned *ifindex,
+			   struct err *e);
+
 #define auto_netlink __attribute__((cleanup(netlink_close)))
 
 /* Starts a request in buf, of NETLINK_REQUEST_BYTES. flags are added to NLM_F_REQUEST and

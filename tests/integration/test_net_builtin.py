@@ -379,6 +379,13 @@ class TestPlaces(rkit.RkTestCase):
                 self.skipTest("the kernel has no queue")
             self.assertNotIn("cannot add nftables rules", rk.log())
 
+    def test_link_is_up_before_the_command(self):
+        """Else the kernel drops packets, and the first connection takes a second."""
+        for _ in range(5):
+            got = run(self.world.path["rootlesskit"], "--net=builtin", "--copy-up=/etc",
+                      "cat", "/sys/class/net/eth0/operstate")
+            self.assertEqual(got.stdout, "up\n", got.stderr)
+
     def test_router_fails(self):
         """The processes that were started beside it end, and the log names the network once."""
         for ports in (), ("--port-driver=builtin", "-p", "127.0.0.1:8040:80/tcp"):

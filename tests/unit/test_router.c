@@ -5,11 +5,14 @@
 #include "cmocka_all.h"
 
 #include <cap-ng.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -119,6 +122,73 @@ static void test_without_queue(void **state)
 	run(set_up, &c);
 }
 
+/* Whether the interface of the current namespace has a carrier and may send. */
+static bool runs(const char *ifname)
+{
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {0};
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
+	return ioctl(fd, SIOCGIFFLAGS, &ifr) == 0 && (ifr.ifr_flags & IFF_RUNNING);
+}
+
+/* The kernel makes the router's end able to send some time after the command's is up. */
+static int pair(void *arg)
+{
+	struct router_config c = config(2, false);
+	struct netif_config inside = {.ifname = "pair0"};
+	struct err e = {.code = 0};
+	enum router_queue queue;
+	auto_fd int router_fd = -1;
+
+	(void)arg;
+	c.ifname = inside.ifname;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	if (router_set_up(&c, &queue, &e))
+		return fails("set-up", &e);
+	router_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (setns(box.netns_fd, CLONE_NEWNET) < 0)
+		return 3;
+	if (netif_configure(&inside, &e) || netif_wait_pair(inside.ifname, &e))
+		return fails("pair", &e);
+	if (!runs(inside.ifname) || setns(router_fd, CLONE_NEWNET) < 0 || !runs(ROUTER_IFNAME))
+		return 4;
+	return 0;
+}
+
+static void test_pair(void **state)
+{
+	(void)state;
+	run(pair, NULL);
+}
+
+/* One end was not brought up, or there is no such interface. */
+static int no_pair(void *arg)
+{
+	struct router_config c = config(2, false);
+	struct err e = {.code = 0};
+	enum router_queue queue;
+
+	(void)arg;
+	c.ifname = "down0";
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	if (router_set_up(&c, &queue, &e))
+		return fails("set-up", &e);
+	if (netif_wait_pair(ROUTER_IFNAME, &e) != -ETIMEDOUT || !strstr(e.msg, ROUTER_IFNAME))
+		return fails("an end that is down", &e);
+	if (netif_wait_pair("nosuch0", &e) != -ENODEV || !strstr(e.msg, "nosuch0"))
+		return fails("no such interface", &e);
+	return 0;
+}
+
+static void test_no_pair(void **state)
+{
+	(void)state;
+	run(no_pair, NULL);
+}
+
 static int name_taken(void *arg)
 {
 	struct router_config c = config(2, false);
@@ -164,10 +234,9 @@ static void test_without_rights(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_set_up),
-		cmocka_unit_test(test_without_queue),
-		cmocka_unit_test(test_name_taken),
-		cmocka_unit_test(test_without_rights),
+		cmocka_unit_test(test_set_up),	   cmocka_unit_test(test_without_queue),
+		cmocka_unit_test(test_pair),	   cmocka_unit_test(test_no_pair),
+		cmocka_unit_test(test_name_taken), cmocka_unit_test(test_without_rights),
 	};
 	int code;
 

@@ -302,6 +302,7 @@ static int start(const struct flavour *flavour, const struct net_params *params,
 		return code;
 	}
 	net_result_init(result, flavour->ops, params);
+	result->pair = true;
 	fill_result(&boot.config, result);
 	*out = drv;
 	return 0;
