@@ -112,7 +112,7 @@ int netif_wait_pair(const char *ifname, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = NULL;
 	struct place where = {.nsid = -1};
-	struct state state;
+	struct state state = {.up = false};
 	int code = netlink_open_interface(ifname, &nl, &where.ifindex, e);
 
 	if (code < 0)
