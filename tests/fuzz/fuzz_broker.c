@@ -9,8 +9,9 @@
  * says how many descriptors come with the request; a worker sends none. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct broker broker;
+	static struct broker broker = {.keeper = {.fd = -1, .turned_fd = -1}};
 	int pair[2], fds[FDPASS_MAX], sent[4], lowest, again;
+	struct broker_request req = {.family = 0};
 	struct broker_reply reply;
 	size_t n = FDPASS_MAX;
 	bool goes_on;
@@ -23,10 +24,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_assert(fdpass_send(pair[1], data + 1, size - 1, sent, data[0] >> 6, 0) == 0);
 	lowest = dup(pair[0]);
 	close(lowest);
-	goes_on = serve_channel(&broker, pair[0]);
+	broker.n = CHANNELS_AT;
+	add_channels(&broker, pair, 1);
+	goes_on = serve_channel(&broker, CHANNELS_AT);
+	fuzz_assert(!broker.broken && !broker.owed[CHANNELS_AT].family);
+	if (size - 1 == sizeof(req))
+		memcpy(&req, data + 1, sizeof(req));
+	fuzz_assert(goes_on == request_is_valid(&req));
 	if (fdpass_recv(pair[1], &reply, sizeof(reply), fds, &n, MSG_DONTWAIT) == sizeof(reply)) {
-		fuzz_assert(goes_on && size - 1 == sizeof(struct broker_request));
-		fuzz_assert(n == reply.count && (reply.err <= 0));
+		fuzz_assert(goes_on && n == reply.count && reply.err <= 0);
+		fuzz_assert(reply.err || n == req.count);
 		fdpass_close(fds, n);
 	} else {
 		fuzz_assert(!goes_on);

@@ -90,10 +90,10 @@ class Running(NetBuiltinCase):
             if port:
                 self.rk.remove(port)
 
-    def rush(self):
+    def rush(self, connections=10):
         """More connections than there are sockets made ahead, so that the brokers are asked for more."""
         with contextlib.ExitStack() as stack:
-            for _ in range(10):
+            for _ in range(connections):
                 for host, port, netns in (("127.0.0.1", 18091, None), (HOST, 18090, self.server)):
                     with contextlib.suppress(OSError):
                         stack.enter_context(net.connect(host, port, timeout=1, netns=netns))
@@ -184,8 +184,21 @@ class WayOut(Running):
 class RoutersBroker(Running):
     """An instance of its own: after many failures a port does not ask the router for a while."""
 
+    def rush(self):
+        super().rush(30)
+
     def test_routers_broker(self):
         self.each("router-broker", BROKER, 1)
+
+    def test_channel_that_cannot_be_read(self):
+        """A broker that meets an error which does not pass makes way for another one."""
+        for role in ("router-broker", "broker"):
+            pid = self.pid_of(role)
+            with inject.failing(pid, "recvmsg", "EPERM", 1):
+                while not inject.was_hit():
+                    self.try_everything()
+            wait_for("the next " + role, lambda: self.pid_of(role) != pid)
+            self.check()
 
 
 @rkit.needs("strace", "nft")

@@ -54,8 +54,9 @@ union parent_message {
 
 struct broker {
 	struct keeper keeper;
-	bool told; /* a warning about too many descriptors in flight was logged */
-	bool news; /* rules have changed, and the parent could not be told yet */
+	bool told;   /* a warning about too many descriptors in flight was logged */
+	bool news;   /* rules have changed, and the parent could not be told yet */
+	bool broken; /* a channel cannot be read */
 	/* The boot channel first, then the keeper's two. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	/* By channel: an answer for which there was no memory; family 0: there is none. */
@@ -189,6 +190,13 @@ static bool serve_channel(struct broker *b, nfds_t i)
 		fdpass_close(fds, n); /* requests come without descriptors */
 	if (len == 0 || len == -ECONNRESET)
 		return false;
+	if (len < 0) {
+		/* The worker is there, and would wait for sockets for ever. The next broker has new
+		 * channels for all. */
+		log_error("socket channel: %s", strerror((int)-len));
+		b->broken = true;
+		return false;
+	}
 	if (len != sizeof(req) || !request_is_valid(&req)) {
 		log_warning("socket channel: a request that makes no sense; closing the channel");
 		return false;
@@ -323,6 +331,8 @@ static int serve(struct broker *b)
 			if ((b->polled[i].revents || b->owed[i].family) && !serve_channel(b, i))
 				remove_channel(b, i);
 		}
+		if (b->broken)
+			return EXITCODE_FAILED;
 	}
 }
 
