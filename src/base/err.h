@@ -2,6 +2,7 @@
 #ifndef RINGKIT_BASE_ERR_H
 #define RINGKIT_BASE_ERR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -11,6 +12,7 @@
  */
 struct err {
 	int code;	/* negative errno, 0 when nothing failed */
+	bool whole;	/* msg says all: nothing is put before it any more */
 	char msg[1024]; /* one line, no newline at the end */
 };
 
@@ -21,7 +23,8 @@ int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format
 /* Like err_set, with ": " and the text of the errno appended. */
 int err_errno(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "context: " before the message in *e. Returns e->code, or code when e is NULL. */
+/* Puts "context: " before the message in *e, unless that is whole. Returns e->code, or code when e
+ * is NULL. */
 int err_wrap(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -33,7 +33,6 @@ struct parent {
 	const struct net_driver_ops *net_ops;
 	struct net_driver *net;
 	struct net_result net_result;
-	struct err finish_error; /* why the network's set-up, once begun, has failed */
 	const struct port_driver_ops *port_ops;
 	struct port_driver *port;
 	struct port_driver *way_out; /* the data plane of --net=builtin, when it carries no ports */

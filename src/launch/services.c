@@ -183,19 +183,10 @@ static int finish_network(void *arg, struct err *e)
 
 	if (code)
 		err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net);
-	code = code ? code : send_setup(p, e);
-	if (code)
-		p->finish_error = *e;
+	else
+		code = send_setup(p, e);
+	e->whole = code != 0; /* the driver that waits for this has not failed */
 	return code;
-}
-
-/* Whether a start failed because of the network that it waited for. *e: that error. */
-static bool network_failed(const struct parent *p, struct err *e)
-{
-	if (!p->finish_error.code)
-		return false;
-	*e = p->finish_error;
-	return true;
 }
 
 static struct port_params port_params(struct parent *p)
@@ -238,8 +229,6 @@ static int start_port_driver(struct parent *p, const struct port_driver_ops *ops
 	code = p->port_ops->start(&params, &p->port, e);
 	if (code) {
 		p->port_ops = NULL;
-		if (network_failed(p, e))
-			return e->code;
 		return err_wrap(e, code, "failed to start the port driver %s",
 				p->options->port_driver);
 	}
@@ -324,9 +313,8 @@ static int start_way_out(struct parent *p, struct err *e)
 	if (!params.outward || (ops && ops->carries_outward) || listening(p))
 		return 0;
 	code = port_driver_find(PORT_DRIVER_BUILTIN)->start(&params, &p->way_out, e);
-	if (!code || network_failed(p, e))
-		return code;
-	return err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net);
+	return code ? err_wrap(e, code, "failed to set up the network (--net=%s)", p->options->net)
+		    : 0;
 }
 
 int services_start_ports(struct parent *p, struct err *e)

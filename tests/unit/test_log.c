@@ -238,6 +238,9 @@ static void test_errors(void **state)
 	assert_string_equal(e.msg, "open x: No such file or directory");
 	assert_int_equal(err_wrap(&e, -ENOENT, "step %d", 2), -ENOENT);
 	assert_string_equal(e.msg, "step 2: open x: No such file or directory");
+	e.whole = true;
+	assert_int_equal(err_wrap(&e, -EINVAL, "step 1"), -ENOENT);
+	assert_string_equal(e.msg, "step 2: open x: No such file or directory");
 	assert_int_equal(err_set(&e, -EINVAL, "%05000d", 1), -EINVAL);
 	assert_int_equal(strlen(e.msg), sizeof(e.msg) - 1);
 	/* The caller passes no place for a message. */
