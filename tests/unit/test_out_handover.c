@@ -126,6 +126,22 @@ static void test_given_up_before_all_is_at_rest(void **state)
 	end_client(&l, 1);
 }
 
+/* The first resolver does not answer: the next data plane asks the second one at once. */
+static void test_resolver_that_did_not_answer(void **state)
+{
+	struct side side;
+	struct load l;
+
+	(void)state;
+	load_open(&l, 2, 0, true, true);
+	l.o.x.w->out.udp.resolver = 1;
+	assert_true(load_move(&l, &side, 0));
+	assert_int_equal(l.o.x.w->out.udp.resolver, 1);
+	pass(&l.o.x, 20 * SECOND_NS);
+	out_queue_run(&l.queue, &l.o);
+	out_world_close(&l.o);
+}
+
 /* An answer to a ping that comes while the worker is at rest is counted by nobody else, so it
  * waits: it is lost with the worker, or arrives when the hand-over is given up. */
 static void test_ping_at_rest(void **state)
@@ -237,6 +253,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_held_packet),
+		cmocka_unit_test(test_resolver_that_did_not_answer),
 		cmocka_unit_test(test_given_up_before_all_is_at_rest),
 		cmocka_unit_test(test_ping_at_rest),
 		cmocka_unit_test(test_accepted_client),

@@ -13,7 +13,7 @@ static void zero_gauges(struct stats *s)
 
 void handover_get_stats(const struct worker *w, struct handover_stats *out)
 {
-	out->stats = *w->stats;
+	*out = (struct handover_stats){.stats = *w->stats, .resolver = w->out.udp.resolver};
 	zero_gauges(&out->stats);
 }
 
@@ -29,6 +29,8 @@ void handover_put_stats(struct worker *w, const struct handover_stats *in)
 
 	zero_gauges(&copy);
 	add_words((uint64_t *)w->stats, (const uint64_t *)&copy, STATS_WORDS);
+	if (in->resolver < w->out.policy.n_resolvers)
+		w->out.udp.resolver = in->resolver;
 }
 
 void handover_get_port(const struct listener *l, struct handover_port *p)

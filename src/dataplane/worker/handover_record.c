@@ -10,6 +10,7 @@
 #include "dataplane/worker/udp.h"
 
 static_assert(sizeof(struct handover_head) == 8, "no padding goes over a socket");
+static_assert(sizeof(struct handover_stats) == 8 * STATS_WORDS + 8, "no padding");
 static_assert(sizeof(struct handover_port) == 32 + 8 * PORT_STATS_WORDS, "no padding");
 static_assert(sizeof(struct handover_tcp) == 16 + 5 * 8 + sizeof(union sock_addr) + 4 + 32 + 0,
 	      "no padding");

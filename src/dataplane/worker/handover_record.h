@@ -41,9 +41,11 @@ struct handover_head {
 /* Room for any message. */
 #define HANDOVER_BYTES 66560
 
-/* A worker's counters, without the flows that exist now. */
+/* What a worker has beside its ports and flows; comes first. */
 struct handover_stats {
-	struct stats stats;
+	struct stats stats; /* without the flows that exist now */
+	uint32_t resolver;  /* index of the resolver that is asked first */
+	uint32_t zero;
 };
 
 /* A port; comes before its flows. */
