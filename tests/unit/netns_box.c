@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "netns_box.h"
 
+#include "cmocka_all.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -85,4 +88,30 @@ int netns_box_run(const struct netns_box *s, int (*fn)(void *arg), void *arg)
 	}
 	waitpid(pid, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
+}
+
+struct netns_box shared_box;
+static bool have_shared_box;
+
+int shared_box_open(void **state)
+{
+	(void)state;
+	have_shared_box = netns_box_open(&shared_box) == 0;
+	return 0;
+}
+
+int shared_box_close(void **state)
+{
+	(void)state;
+	netns_box_close(&shared_box);
+	return 0;
+}
+
+int shared_box_run(int (*fn)(void *arg), void *arg)
+{
+	if (!have_shared_box) {
+		print_message("no user namespace\n");
+		skip();
+	}
+	return netns_box_run(&shared_box, fn, arg);
 }

@@ -19,4 +19,11 @@ void netns_box_close(struct netns_box *s);
  * could not enter; 98: it died. */
 int netns_box_run(const struct netns_box *s, int (*fn)(void *arg), void *arg);
 
+/* One for a group of tests: the group's setup and teardown, and netns_box_run(), which skips the
+ * test where there is none. */
+extern struct netns_box shared_box;
+int shared_box_open(void **state);
+int shared_box_close(void **state);
+int shared_box_run(int (*fn)(void *arg), void *arg);
+
 #endif

@@ -20,13 +20,10 @@
 #include "ns/netif.h"
 #include "ns/router.h"
 
-static struct netns_box box;
-static bool have_box;
-
 static struct router_config config(unsigned workers, bool ipv6)
 {
 	return (struct router_config){
-		.netns_fd = box.netns_fd,
+		.netns_fd = shared_box.netns_fd,
 		.inside_fd = -1,
 		.ifname = "tap0",
 		.mtu = 65520,
@@ -44,11 +41,7 @@ static struct router_config config(unsigned workers, bool ipv6)
 
 static void run(int (*fn)(void *arg), void *arg)
 {
-	if (!have_box) {
-		print_message("no user namespace\n");
-		skip();
-	}
-	assert_int_equal(netns_box_run(&box, fn, arg), 0);
+	assert_int_equal(shared_box_run(fn, arg), 0);
 }
 
 static int fails(const char *what, const struct err *e)
@@ -61,7 +54,7 @@ static int fails(const char *what, const struct err *e)
  */
 static int box_has(const char *ifname)
 {
-	if (setns(box.netns_fd, CLONE_NEWNET) < 0)
+	if (setns(shared_box.netns_fd, CLONE_NEWNET) < 0)
 		return 2;
 	return if_nametoindex(ifname) > 0;
 }
@@ -148,7 +141,7 @@ static int pair(void *arg)
 	if (router_set_up(&c, &queue, &e))
 		return fails("set-up", &e);
 	router_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (setns(box.netns_fd, CLONE_NEWNET) < 0)
+	if (setns(shared_box.netns_fd, CLONE_NEWNET) < 0)
 		return 3;
 	if (netif_configure(&inside, &e) || netif_wait_pair(inside.ifname, &e))
 		return fails("pair", &e);
@@ -238,10 +231,6 @@ int main(void)
 		cmocka_unit_test(test_pair),	   cmocka_unit_test(test_no_pair),
 		cmocka_unit_test(test_name_taken), cmocka_unit_test(test_without_rights),
 	};
-	int code;
 
-	have_box = netns_box_open(&box) == 0;
-	code = cmocka_run_group_tests(tests, NULL, NULL);
-	netns_box_close(&box);
-	return code;
+	return cmocka_run_group_tests(tests, shared_box_open, shared_box_close);
 }

@@ -23,19 +23,9 @@
 
 #define LOOPBACK4 TRANSPARENT_BIT(TRANSPARENT_LOOPBACK, false)
 
-static struct netns_box box;
-static bool have_box;
-
 static void run(int (*fn)(void *arg))
 {
-	int code;
-
-	if (!have_box) {
-		print_message("no user namespace\n");
-		skip();
-	}
-	code = netns_box_run(&box, fn, NULL);
-	assert_int_equal(code, 0);
+	assert_int_equal(shared_box_run(fn, NULL), 0);
 }
 
 static int say(const struct err *why, uint32_t works)
@@ -282,10 +272,6 @@ int main(void)
 		cmocka_unit_test(test_answers_of_earlier_batches),
 		cmocka_unit_test(test_watch_without_rights),
 	};
-	int code;
 
-	have_box = netns_box_open(&box) == 0;
-	code = cmocka_run_group_tests(tests, NULL, NULL);
-	netns_box_close(&box);
-	return code;
+	return cmocka_run_group_tests(tests, shared_box_open, shared_box_close);
 }

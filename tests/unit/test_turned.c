@@ -18,21 +18,13 @@
 #include "ns/nft.h"
 #include "ns/turned.h"
 
-static struct netns_box box;
-static bool have_box;
-
 #define LACKS	77
 #define REFUSES 78
 
 static void run(int (*fn)(void *arg))
 {
-	int code;
+	int code = shared_box_run(fn, NULL);
 
-	if (!have_box) {
-		print_message("no user namespace\n");
-		skip();
-	}
-	code = netns_box_run(&box, fn, NULL);
 	if (code == LACKS) {
 		print_message("the kernel has no packet sockets, or no packet queues\n");
 		skip();
@@ -340,10 +332,6 @@ int main(void)
 		cmocka_unit_test(test_short_for_a_moment),
 		cmocka_unit_test(test_nothing_to_ask_with),
 	};
-	int code;
 
-	have_box = netns_box_open(&box) == 0;
-	code = cmocka_run_group_tests(tests, NULL, NULL);
-	netns_box_close(&box);
-	return code;
+	return cmocka_run_group_tests(tests, shared_box_open, shared_box_close);
 }
