@@ -78,7 +78,8 @@ static size_t take_rights(const struct cmsghdr *c, int *fds, size_t room)
 	return taken;
 }
 
-ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags)
+ssize_t fdpass_recv_most(int sock, void *buf, size_t size, int *fds, size_t *n_fds, bool *lost,
+			 int flags)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = size};
 	union fdpass_control control;
@@ -94,16 +95,18 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 	 * it was sent. What it sent itself can still be read. */
 	if (len < 0 && errno == ECONNRESET)
 		len = fd_retry(recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC));
+	*lost = false;
 	if (len < 0)
 		return (flags & MSG_DONTWAIT) && fd_is_shortage(-errno) ? -EAGAIN : -errno;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			got += take_rights(c, fds ? fds + got : NULL, room - got);
-	if (msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+	*lost = msg.msg_flags & MSG_CTRUNC;
+	if (msg.msg_flags & MSG_TRUNC) {
 		fdpass_close(fds, got);
 		if (n_fds)
 			*n_fds = 0;
-		return msg.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
+		return -EMSGSIZE;
 	}
 	/* An empty message looks like the end of the stream, with which nobody expects
 	 * descriptors. */
@@ -114,6 +117,20 @@ ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, i
 	if (n_fds)
 		*n_fds = got;
 	return len;
+}
+
+ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags)
+{
+	bool lost;
+	ssize_t len = fdpass_recv_most(sock, buf, size, fds, n_fds, &lost, flags);
+
+	if (len < 0 || !lost)
+		return len;
+	if (n_fds) {
+		fdpass_close(fds, *n_fds);
+		*n_fds = 0;
+	}
+	return -EMFILE;
 }
 
 void fdpass_close(const int *fds, size_t n_fds)

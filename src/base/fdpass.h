@@ -2,6 +2,7 @@
 #ifndef RINGKIT_BASE_FDPASS_H
 #define RINGKIT_BASE_FDPASS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -37,6 +38,11 @@ int fdpass_send(int sock, const void *buf, size_t len, const int *fds, size_t n_
  * and a channel that was given up is not opened anew as long as both of its processes live.
  */
 ssize_t fdpass_recv(int sock, void *buf, size_t size, int *fds, size_t *n_fds, int flags);
+
+/* The same, but returns the length when the kernel has dropped descriptors. *n_fds is the number of
+ * those that came before; *lost says whether there were more. */
+ssize_t fdpass_recv_most(int sock, void *buf, size_t size, int *fds, size_t *n_fds, bool *lost,
+			 int flags);
 
 /* Closes all n_fds descriptors. */
 void fdpass_close(const int *fds, size_t n_fds);

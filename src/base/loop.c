@@ -18,6 +18,7 @@ struct loop_source {
 	loop_fn *fn; /* NULL once removed */
 	void *arg;
 	int fd;		 /* -1: a timer */
+	uint32_t events; /* that the descriptor is registered for */
 	uint64_t due_ms; /* timers only */
 	struct loop_source *prev, *next;
 };
@@ -151,6 +152,7 @@ struct loop_source *loop_add_fd(struct loop *loop, int fd, uint32_t events, loop
 		free(s);
 		return NULL;
 	}
+	s->events = events;
 	DL_APPEND(loop->fds, s);
 	return s;
 }
@@ -159,7 +161,12 @@ int loop_source_set_events(struct loop_source *src, uint32_t events)
 {
 	struct epoll_event ev = {.events = events, .data.ptr = src};
 
-	return epoll_ctl(src->loop->epoll_fd, EPOLL_CTL_MOD, src->fd, &ev) < 0 ? -errno : 0;
+	if (events == src->events)
+		return 0;
+	if (epoll_ctl(src->loop->epoll_fd, EPOLL_CTL_MOD, src->fd, &ev) < 0)
+		return -errno;
+	src->events = events;
+	return 0;
 }
 
 void loop_source_set_arg(struct loop_source *src, void *arg)

@@ -7,6 +7,7 @@
 #include <net/if.h>
 #include <stdint.h>
 
+#include "base/fdpass.h"
 #include "base/sockaddr.h"
 
 /*
@@ -144,6 +145,10 @@ enum dp_msg_type {
 		      were to be handed over */
 };
 
+/* What is sent over a control channel, either way, is 1 to this many messages at once: 10,000 ports
+ * are no longer 10,000 system calls, and as many wake-ups, on each side. */
+#define DP_MSGS_MAX 32
+
 struct dp_msg {
 	uint32_t type;	 /* enum dp_msg_type */
 	uint32_t seq;	 /* number of the request, repeated in DP_MSG_DONE */
@@ -160,7 +165,14 @@ struct dp_msg {
 	union sock_addr target3; /* used by DP_MSG_RESOLVERS alone */
 	uint32_t flows, lost; /* DP_MSG_DONE after DP_MSG_TAKE_OVER: flows that were taken over, and
 				 flows that were not */
+	uint32_t brings_fd;   /* a descriptor comes with this message; those of messages that are
+				 sent at once come in the order of the messages */
+	uint32_t zero;
 };
+
+static_assert(DP_MSGS_MAX <= FDPASS_MAX, "each of them may bring a descriptor");
+static_assert(DP_MSGS_MAX * sizeof(struct dp_msg) <= 4576,
+	      "they fit into a socket's buffer, however small it is made (socket(7), SO_SNDBUF)");
 
 /* Parent to broker. Descriptors: one socket channel for each worker, then the user namespace and
  * the network namespace. */

@@ -13,10 +13,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 
 struct control_far far;
+
+/* What a worker has read, and not been asked about, by the descriptor of its end. */
+static struct {
+	struct dp_msg msgs[DP_MSGS_MAX];
+	size_t at, n;
+} inbox[256];
+
+static struct loop *loop;
 
 static void on_broker(void *arg, uint32_t events)
 {
@@ -30,6 +39,8 @@ static int pair(int *ours)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
 	*ours = fds[0];
+	assert_in_range(fds[1], 0, ARRAY_SIZE(inbox) - 1);
+	inbox[fds[1]].at = inbox[fds[1]].n = 0;
 	return fds[1];
 }
 
@@ -226,6 +237,8 @@ void world_open(struct world *x)
 
 	x->fds = open_fds();
 	assert_int_equal(loop_open(&x->loop), 0);
+	loop = x->loop;
+	memset(inbox, 0, sizeof(inbox));
 	assert_int_equal(dataplane_open(x->loop, &config, &x->dp, NULL), 0);
 }
 
@@ -277,20 +290,40 @@ void add(struct world *x, int id, bool inside, struct outcome *o)
 	assert_int_equal(o->calls, 0);
 }
 
-struct dp_msg told_at(int end)
+/* Reads what is sent at once. */
+static void read_inbox(int end)
 {
-	struct dp_msg msg;
-	int fd = -1;
-	size_t n = 1;
-	ssize_t len = fdpass_recv(end, &msg, sizeof(msg), &fd, &n, MSG_DONTWAIT);
+	struct dp_msg *msgs = inbox[end].msgs;
+	int fds[DP_MSGS_MAX];
+	size_t n_fds = DP_MSGS_MAX, brought = 0, n;
+	ssize_t len = fdpass_recv(end, msgs, sizeof(inbox[end].msgs), fds, &n_fds, MSG_DONTWAIT);
 
 	if (len == -EAGAIN)
+		return;
+	assert_true(len > 0 && (size_t)len % sizeof(*msgs) == 0);
+	n = (size_t)len / sizeof(*msgs);
+	for (size_t i = 0; i < n; i++) {
+		bool brings = msgs[i].type == DP_MSG_ADD || msgs[i].type == DP_MSG_HAND_OVER ||
+			      msgs[i].type == DP_MSG_TAKE_OVER;
+
+		assert_int_equal(msgs[i].brings_fd, brings);
+		brought += brings;
+	}
+	assert_int_equal(n_fds, brought);
+	fdpass_close(fds, n_fds);
+	inbox[end].at = 0;
+	inbox[end].n = n;
+}
+
+struct dp_msg told_at(int end)
+{
+	assert_int_equal(loop_run_once(loop, 0), 0); /* what has been posted leaves */
+	assert_in_range(end, 0, ARRAY_SIZE(inbox) - 1);
+	if (inbox[end].at == inbox[end].n)
+		read_inbox(end);
+	if (inbox[end].at == inbox[end].n)
 		return (struct dp_msg){.type = 0};
-	assert_int_equal(len, sizeof(msg));
-	assert_int_equal(n, msg.type == DP_MSG_ADD || msg.type == DP_MSG_HAND_OVER ||
-				    msg.type == DP_MSG_TAKE_OVER);
-	close_fd(&fd);
-	return msg;
+	return inbox[end].msgs[inbox[end].at++];
 }
 
 struct dp_msg told(unsigned worker)

@@ -61,7 +61,7 @@ void tell(struct world *x, int control, uint32_t type, int fd)
 {
 	struct dp_msg m = {.type = type, .seq = ++x->seq};
 
-	sim_channel_put(x->sim, control, &m, sizeof(m), &fd, fd >= 0);
+	tell_worker(x, control, &m, fd);
 }
 
 void kill(struct world *x)

@@ -96,9 +96,14 @@ int sim_channel(struct sim *s);
 bool sim_channel_open(struct sim *s, int fd); /* the worker has not closed it */
 void sim_channel_put(struct sim *s, int fd, const void *data, size_t len, const int *fds,
 		     size_t n_fds);
-/* The worker has no room for the descriptors of the message that was put last. */
-void sim_channel_lose_fds(struct sim *s, int fd);
-/* Takes the oldest message that the worker has sent, which must be this long. False: there is none.
+/* Adds to the message that was put last, if the worker has not read it and it has less than max
+ * parts of this length. Otherwise puts another. */
+void sim_channel_add(struct sim *s, int fd, const void *part, size_t len, unsigned max,
+		     const int *fds, size_t n_fds);
+/* The worker has no room for the last n descriptors of the message that was put last. */
+void sim_channel_lose_fds(struct sim *s, int fd, unsigned n);
+/* Takes the beginning, this long, of the oldest message that the worker has sent, which must
+ * consist of such parts. False: there is none.
  */
 bool sim_channel_get(struct sim *s, int fd, void *data, size_t len);
 /* The same for a message of any length up to size. Returns its length; 0: there is none. */

@@ -130,28 +130,28 @@ int sim_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const i
 	return 0;
 }
 
-ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds)
+ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds,
+		     bool *lost)
 {
 	struct sim *s = sim_of(io);
 	struct channel *c = channel_of(s, fd);
 	struct message m;
+
+	*lost = false;
 
 	if (c->n_in == 0) {
 		*n_fds = 0;
 		return c->ended ? 0 : -EAGAIN;
 	}
 	m = message_take(c->in, &c->n_in);
-	if (m.len > size || m.n_fds > *n_fds || m.fds_lost) {
-		for (size_t i = 0; i < m.n_fds; i++)
-			io->ops->close_fd(io, m.fds[i]);
-		message_read(&m, buf, size);
-		*n_fds = 0;
-		return m.len > size ? -EMSGSIZE : -EMFILE;
-	}
+	assert(m.n_fds <= *n_fds);
+	*n_fds = m.len > size ? 0 : m.n_fds - m.fds_lost;
+	*lost = m.fds_lost > 0;
+	memcpy(fds, m.fds, *n_fds * sizeof(fds[0]));
+	for (size_t i = *n_fds; i < m.n_fds; i++)
+		io->ops->close_fd(io, m.fds[i]);
 	message_read(&m, buf, size);
-	memcpy(fds, m.fds, m.n_fds * sizeof(fds[0]));
-	*n_fds = m.n_fds;
-	return (ssize_t)m.len;
+	return m.len > size ? -EMSGSIZE : (ssize_t)m.len;
 }
 
 bool sim_channel_pass(struct sim *s, int from, int to)
@@ -190,11 +190,36 @@ void sim_channel_put(struct sim *s, int fd, const void *data, size_t len, const 
 	c->in[c->n_in++] = message_of(data, len, fds, n_fds);
 }
 
-void sim_channel_lose_fds(struct sim *s, int fd)
+void sim_channel_add(struct sim *s, int fd, const void *part, size_t len, unsigned max,
+		     const int *fds, size_t n_fds)
 {
 	struct channel *c = channel_of(s, fd);
+	struct message *m = c->n_in ? &c->in[c->n_in - 1] : NULL;
+	uint8_t *data;
 
-	c->in[c->n_in - 1].fds_lost = true;
+	if (!m || m->len + len > max * len || m->n_fds + n_fds > MSG_FDS) {
+		sim_channel_put(s, fd, part, len, fds, n_fds);
+		return;
+	}
+	data = realloc(m->large, m->len + len);
+	assert(data);
+	if (!m->large)
+		memcpy(data, m->data, m->len);
+	m->large = data;
+	memcpy(data + m->len, part, len);
+	m->len += len;
+	if (n_fds)
+		memcpy(m->fds + m->n_fds, fds, n_fds * sizeof(fds[0]));
+	m->n_fds += n_fds;
+}
+
+void sim_channel_lose_fds(struct sim *s, int fd, unsigned n)
+{
+	struct channel *c = channel_of(s, fd);
+	struct message *m = &c->in[c->n_in - 1];
+
+	assert(n > 0 && n <= m->n_fds);
+	m->fds_lost = n;
 }
 
 bool sim_channel_get(struct sim *s, int fd, void *data, size_t len)
@@ -202,10 +227,20 @@ bool sim_channel_get(struct sim *s, int fd, void *data, size_t len)
 	struct channel *c = channel_of(s, fd);
 	struct message m;
 
+	struct message *first = &c->out[0];
+
 	if (c->n_out == 0)
 		return false;
+	assert(first->len >= len && first->len % len == 0);
+	if (first->len > len) {
+		uint8_t *bytes = first->large ? first->large : first->data;
+
+		memcpy(data, bytes, len);
+		first->len -= len;
+		memmove(bytes, bytes + len, first->len);
+		return true;
+	}
 	m = message_take(c->out, &c->n_out);
-	assert(m.len == len);
 	message_read(&m, data, len);
 	return true;
 }

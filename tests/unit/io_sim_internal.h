@@ -35,8 +35,8 @@ struct message {
 	uint8_t data[MSG_BYTES];
 	size_t len, n_fds;
 	int fds[MSG_FDS];
-	uint8_t *large; /* in place of data */
-	bool fds_lost;	/* the receiver was out of descriptors */
+	uint8_t *large;	   /* in place of data */
+	unsigned fds_lost; /* the receiver was out of descriptors for the last of them */
 };
 
 /* The worker's end of a channel. */
@@ -187,7 +187,8 @@ void sim_channel_free(struct sim *s, struct object *o);
 int sim_msg_send(struct io *io, int fd, const void *buf, size_t len);
 int sim_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const int *fds,
 		     size_t n_fds);
-ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
+ssize_t sim_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds,
+		     bool *lost);
 
 /* io_sim_addr.c */
 /* Connects and datagrams: 0, or -errno when the kernel would refuse this address. */

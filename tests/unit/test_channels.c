@@ -182,7 +182,7 @@ static void test_lost_descriptors_concern_one_pool(void **state)
 	expect_request(&x, AF_INET, IPPROTO_UDP);
 	fd = sim_socket(x.sim, false);
 	sim_channel_put(x.sim, x.broker, &tcp, sizeof(tcp), &fd, 1);
-	sim_channel_lose_fds(x.sim, x.broker);
+	sim_channel_lose_fds(x.sim, x.broker, 1);
 	fd = sim_socket(x.sim, true);
 	reply_with(&x, &udp, &fd, 1);
 	assert_int_equal(x.stats.sockets_received, 1);
@@ -205,7 +205,7 @@ static void test_next_broker_is_asked(void **state)
 	tcp_world(&x, &req);
 	old = x.broker;
 	next = sim_channel(x.sim);
-	sim_channel_put(x.sim, x.control, &msg, sizeof(msg), &next, 1);
+	tell_worker(&x, x.control, &msg, next);
 	turn(&x);
 	turn(&x);
 	assert_true(sim_channel_open(x.sim, old)); /* an answer may still be in it */
@@ -233,7 +233,7 @@ static void test_next_broker_comes_late(void **state)
 	assert_false(sim_channel_open(x.sim, x.broker));
 	assert_int_equal(x.stats.tcp_flows, 1);
 	next = sim_channel(x.sim);
-	sim_channel_put(x.sim, x.control, &msg, sizeof(msg), &next, 1);
+	tell_worker(&x, x.control, &msg, next);
 	x.broker = next;
 	settle(&x);
 	assert_int_equal(x.stats.tcp_connected, 1);
@@ -254,7 +254,7 @@ static void test_last_broker_counts(void **state)
 	tcp_world(&x, &req);
 	for (int i = 0; i < 2; i++) {
 		next[i] = sim_channel(x.sim);
-		sim_channel_put(x.sim, x.control, &msg, sizeof(msg), &next[i], 1);
+		tell_worker(&x, x.control, &msg, next[i]);
 	}
 	turn(&x);
 	turn(&x);
@@ -356,15 +356,18 @@ static void test_torn_request_ends_worker(void **state)
 
 static void test_unknown_request_ends_worker(void **state)
 {
-	struct dp_msg msg = {.type = DP_MSG_DONE};
+	struct dp_msg msg = {.type = DP_MSG_DONE}, answer;
 	struct world x;
 	int fd;
 
 	(void)state;
 	world_open(&x, 1, 0);
 	fd = sim_listener(x.sim, AF_INET);
-	sim_channel_put(x.sim, x.control, &msg, sizeof(msg), &fd, 1);
+	tell_worker(&x, x.control, &msg, fd);
+	/* What was sent with it is not obeyed any more. */
+	ask_remove(&x, 5);
 	assert_int_equal(ended_after(&x), 1);
+	assert_false(next_answer(&x, &answer));
 	assert_int_equal(sim_open_fds(x.sim), 2);
 	world_close(&x);
 }
@@ -402,19 +405,51 @@ static void test_bad_ports_are_refused(void **state)
 	world_close(&x);
 }
 
-/* The worker has no descriptors left. The message itself is whole, so the worker refuses it with
- * the reason. */
+/* Requests that are sent at once, with descriptors and without: each gets its own, and is answered
+ * in its order. */
+static void test_requests_at_once(void **state)
+{
+	struct world x;
+	int listeners[2];
+
+	(void)state;
+	world_open(&x, 1, 0);
+	for (int i = 0; i < 2; i++) {
+		struct dp_msg msg = port_msg(&x, PORT_TCP, 0);
+
+		listeners[i] = sim_listener(x.sim, AF_INET);
+		ask_remove(&x, 100 + i);
+		ask_add(&x, &msg, listeners[i]);
+	}
+	expect_answer(&x, 100, 1, -ENOENT);
+	expect_answer(&x, 1, 2, 0);
+	expect_answer(&x, 101, 3, -ENOENT);
+	expect_answer(&x, 2, 4, 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(listener_find(x.w, i + 1)->fd, listeners[i]);
+	world_close(&x);
+}
+
+/* The worker has no descriptors left. The message itself is whole, so the worker refuses the
+ * requests whose descriptor has not come, with the reason. */
 static void test_port_without_its_descriptor(void **state)
 {
-	struct dp_msg msg;
 	struct world x;
 
 	(void)state;
 	world_open(&x, 1, 0);
-	msg = port_msg(&x, PORT_TCP, 0);
-	ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
-	sim_channel_lose_fds(x.sim, x.control);
-	expect_answer(&x, msg.port_id, x.seq, -EMFILE);
+	for (int i = 0; i < 3; i++) {
+		struct dp_msg msg = port_msg(&x, PORT_TCP, 0);
+
+		ask_add(&x, &msg, sim_listener(x.sim, AF_INET));
+	}
+	ask_remove(&x, 100);
+	sim_channel_lose_fds(x.sim, x.control, 2);
+	expect_answer(&x, 1, 1, 0);
+	expect_answer(&x, 2, 2, -EMFILE);
+	expect_answer(&x, 3, 3, -EMFILE);
+	expect_answer(&x, 100, 4, -ENOENT);
+	assert_int_equal(sim_open_fds(x.sim), 2 + 1);
 	world_close(&x);
 }
 
@@ -461,7 +496,7 @@ static void test_answers_wait_for_parent(void **state)
 	}
 	settle(&x);
 	assert_true(x.w->requests.waiting);
-	assert_int_equal(x.w->answers.n, x.w->answers.max);
+	assert_in_range(x.w->answers.n, x.w->answers.max - DP_MSGS_MAX + 1, x.w->answers.max);
 	client = sim_client_connect(x.sim, x.listener);
 	settle(&x);
 	assert_int_equal(x.stats.tcp_connected, 1);
@@ -506,7 +541,7 @@ static void test_removals_keep_their_place(void **state)
 			found += answer.port_id == x.port_id && answer.err == 0;
 		}
 	}
-	assert_true(n > ANSWERS_SPARE);
+	assert_true(n > ANSWERS_SPARE - DP_MSGS_MAX);
 	assert_int_equal(found, 1);
 	world_close(&x);
 }
@@ -528,6 +563,7 @@ int main(void)
 		cmocka_unit_test(test_torn_request_ends_worker),
 		cmocka_unit_test(test_unknown_request_ends_worker),
 		cmocka_unit_test(test_bad_ports_are_refused),
+		cmocka_unit_test(test_requests_at_once),
 		cmocka_unit_test(test_port_without_its_descriptor),
 		cmocka_unit_test(test_table_of_ports_is_full),
 		cmocka_unit_test(test_answers_wait_for_parent),

@@ -153,6 +153,9 @@ static void test_nonsense_ends_the_data_plane(void **state)
 
 /* Sends that fail for want of memory, from the next one on. */
 static unsigned sends_failing;
+/* No descriptor may be on its way any more. */
+static bool no_descriptors;
+static unsigned sends;
 
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's names */
 ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
@@ -162,12 +165,93 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	static const int errors[] = {ENOBUFS, ENOMEM};
 
+	sends++;
+	if (no_descriptors && msg->msg_controllen > 0) {
+		errno = ETOOMANYREFS;
+		return -1;
+	}
 	if (sends_failing == 0)
 		return __real_sendmsg(fd, msg, flags);
 	errno = errors[sends_failing-- % ARRAY_SIZE(errors)];
 	return -1;
 }
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+
+/* What is asked in a turn of the loop leaves at once, and so may the answers come. */
+static void test_requests_leave_together(void **state)
+{
+	enum { PORTS = DP_MSGS_MAX };
+	static struct outcome o[PORTS];
+	struct dp_msg answers[PORTS];
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	for (int id = 1; id <= PORTS; id++)
+		add(&x, id, false, &o[id - 1]);
+	sends = 0;
+	turns(&x);
+	assert_int_equal(sends, WORKERS);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		for (int id = 1; id <= PORTS; id++) {
+			struct dp_msg msg = expect_told(i, DP_MSG_ADD, id);
+
+			answers[id - 1] =
+				(struct dp_msg){.type = DP_MSG_DONE, .seq = msg.seq, .port_id = id};
+		}
+		assert_int_equal(o[0].calls + o[PORTS - 1].calls, 0);
+		assert_int_equal(fdpass_send(far.control[i], answers, sizeof(answers), NULL, 0, 0),
+				 0);
+		turns(&x);
+	}
+	for (int id = 1; id <= PORTS; id++)
+		assert_true(o[id - 1].calls == 1 && o[id - 1].err == 0);
+	world_close(&x);
+}
+
+/* While no descriptor can be passed, what brings none and is older still leaves. */
+static void test_only_descriptors_wait(void **state)
+{
+	struct outcome adding, removing = {.calls = 0};
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	add_live(&x, 1);
+	no_descriptors = true;
+	take_away(&x, 1, &removing);
+	add(&x, 2, false, &adding);
+	expect_all(&x, DP_MSG_REMOVE, 1, 0);
+	assert_true(removing.calls == 1 && removing.err == 0);
+	expect_silence();
+	no_descriptors = false;
+	for (unsigned i = 0; i < 100 && x.dp->channels[WORKERS - 1].queue; i++)
+		turns(&x);
+	expect_all(&x, DP_MSG_ADD, 2, 0);
+	assert_true(adding.calls == 1 && adding.err == 0);
+	world_close(&x);
+}
+
+/* The worker ends while messages wait. */
+static void test_channel_ends_with_messages(void **state)
+{
+	struct outcome o;
+	struct world x;
+
+	(void)state;
+	world_open(&x);
+	no_descriptors = true;
+	add(&x, 1, false, &o);
+	turns(&x);
+	assert_non_null(x.dp->channels[0].retry);
+	close_fd(&far.control[0]);
+	for (unsigned i = 0; i < 20; i++)
+		turns(&x);
+	assert_int_equal(far.hung_up, 1);
+	assert_null(x.dp->channels[0].retry);
+	no_descriptors = false;
+	world_close(&x);
+}
 
 /* Memory is short for some time: no message is lost, with a descriptor or without, and their order
  * stays. */
@@ -248,8 +332,10 @@ static void test_full_channel_keeps_order(void **state)
 	world_open(&x);
 	for (unsigned i = 0; i < WORKERS; i++)
 		setsockopt(x.dp->channels[i].fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-	for (int id = 1; id < PORTS; id++)
+	for (int id = 1; id < PORTS; id++) {
 		add(&x, id, false, &o[id - 1]);
+		turns(&x); /* each leaves alone */
+	}
 	assert_non_null(x.dp->channels[0].queue);
 	/* A message that is sent when there is room again must not overtake those that wait. */
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -339,6 +425,9 @@ int main(void)
 		cmocka_unit_test(test_stray_answers_count_for_nothing),
 		cmocka_unit_test(test_nonsense_ends_the_data_plane),
 		cmocka_unit_test(test_full_channel_keeps_order),
+		cmocka_unit_test(test_requests_leave_together),
+		cmocka_unit_test(test_only_descriptors_wait),
+		cmocka_unit_test(test_channel_ends_with_messages),
 		cmocka_unit_test(test_messages_wait_for_memory),
 		cmocka_unit_test(test_channels_are_adopted),
 		cmocka_unit_test(test_next_data_plane_gets_all_ports),

@@ -290,6 +290,7 @@ static void channel(bool uring)
 	uint64_t out = handle_pack(HANDLE_ANSWERS, 0, 0, 0);
 	int fds[2], got[2];
 	size_t n = 2;
+	bool lost;
 	struct io_event ev;
 	char buf[2048] = "";
 
@@ -299,11 +300,12 @@ static void channel(bool uring)
 	assert_int_equal(fdpass_send(fds[1], "hello", 5, &fds[1], 1, 0), 0);
 	assert_int_equal(next_events(io, &ev, 1), 1);
 	assert_true(ev.handle == in && ev.res & POLLIN);
-	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n), 5);
+	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n, &lost), 5);
 	assert_int_equal(n, 1);
+	assert_false(lost);
 	io->ops->close_fd(io, got[0]);
 	n = 2;
-	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n), -EAGAIN);
+	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n, &lost), -EAGAIN);
 	while (io->ops->msg_send(io, fds[0], buf, sizeof(buf)) == 0)
 		;
 	assert_int_equal(io->ops->msg_send(io, fds[0], buf, sizeof(buf)), -EAGAIN);
@@ -318,7 +320,7 @@ static void channel(bool uring)
 	assert_int_equal(next_events(io, &ev, 1), 1);
 	assert_true(ev.handle == in);
 	n = 2;
-	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n), 0);
+	assert_int_equal(io->ops->msg_recv(io, fds[0], buf, sizeof(buf), got, &n, &lost), 0);
 	io->ops->close_fd(io, fds[0]);
 	io->ops->close(io);
 }

@@ -155,12 +155,13 @@ static void test_slow_removal_keeps_its_place(void **state)
 	sim_channel_room(x.sim, x.control, 0);
 	remove_port(&x);
 	turn(&x);
-	while (!x.w->requests.waiting) {
-		for (int i = 0; i < 20; i++)
+	/* The last bundle that is read fills the queue up to the port's place. */
+	for (unsigned n = x.w->answers.max % DP_MSGS_MAX; !x.w->requests.waiting; n = DP_MSGS_MAX) {
+		for (unsigned i = 0; i < n; i++)
 			ask_remove(&x, 1000);
 		turn(&x);
 	}
-	assert_int_equal(x.w->answers.n, x.w->answers.max - 1);
+	assert_in_range(x.w->answers.n, x.w->answers.max - DP_MSGS_MAX, x.w->answers.max - 1);
 	sim_hold_cancelled(x.sim, false);
 	settle(&x);
 	for (int i = 0; i < 100; i++) {

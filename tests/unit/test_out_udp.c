@@ -319,7 +319,7 @@ static void test_new_resolvers(void **state)
 	feed_router(&o);
 	asks(&o, 4000, RESOLVER);
 	msg.target = out_addr(&o, RESOLVER + 7, 53);
-	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), NULL, 0);
+	tell_worker(&o.x, o.x.control, &msg, -1);
 	settle(&o.x);
 	fd = asks(&o, 4000, RESOLVER + 7);
 	/* Answers of the resolver before are dropped. */
@@ -343,7 +343,7 @@ static void test_router_is_another(void **state)
 	send_down(&o, d.fd, SERVER, 6000, "lost");
 	expect_nothing_sent(&o);
 	o.x.router = sim_channel(o.x.sim);
-	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.x.router, 1);
+	tell_worker(&o.x, o.x.control, &msg, o.x.router);
 	feed_router(&o);
 	d = goes_down(&o, d.fd, SERVER, 6000, "arrives");
 	expect_addr(&o, &d.from, SERVER, 6000);
@@ -361,7 +361,7 @@ static void test_router_is_another_already(void **state)
 	out_world_open(&o);
 	first = o.x.router;
 	o.x.router = sim_channel(o.x.sim);
-	sim_channel_put(o.x.sim, o.x.control, &msg, sizeof(msg), &o.x.router, 1);
+	tell_worker(&o.x, o.x.control, &msg, o.x.router);
 	settle(&o.x);
 	sim_channel_end(o.x.sim, first);
 	feed_router(&o);

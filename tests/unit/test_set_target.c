@@ -48,7 +48,7 @@ static void tell(struct world *x, int port_id, union sock_addr target, union soc
 		.type = DP_MSG_TARGET, .port_id = port_id, .target = target, .target2 = target2};
 	struct dp_msg answer;
 
-	sim_channel_put(x->sim, x->control, &msg, sizeof(msg), NULL, 0);
+	tell_worker(x, x->control, &msg, -1);
 	settle(x);
 	assert_false(next_answer(x, &answer));
 }

@@ -153,20 +153,28 @@ void pass(struct world *x, uint64_t ns)
 	settle(x);
 }
 
+void tell_worker(struct world *x, int control, const struct dp_msg *msg, int fd)
+{
+	struct dp_msg m = *msg;
+
+	m.brings_fd = fd >= 0;
+	sim_channel_add(x->sim, control, &m, sizeof(m), DP_MSGS_MAX, &fd, fd >= 0);
+}
+
 void ask_add(struct world *x, const struct dp_msg *msg, int fd)
 {
 	struct dp_msg m = *msg;
 
 	m.type = DP_MSG_ADD;
 	m.seq = ++x->seq;
-	sim_channel_put(x->sim, x->control, &m, sizeof(m), &fd, fd >= 0);
+	tell_worker(x, x->control, &m, fd);
 }
 
 void ask_remove(struct world *x, int port_id)
 {
 	struct dp_msg m = {.type = DP_MSG_REMOVE, .seq = ++x->seq, .port_id = port_id};
 
-	sim_channel_put(x->sim, x->control, &m, sizeof(m), NULL, 0);
+	tell_worker(x, x->control, &m, -1);
 }
 
 bool next_answer(struct world *x, struct dp_msg *answer)

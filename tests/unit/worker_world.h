@@ -62,6 +62,9 @@ void settle(struct world *x);
 /* Time passes, and the worker has as many turns in it as it wants. */
 void pass(struct world *x, uint64_t ns);
 
+/* The parent sends a message, with a descriptor unless fd is -1, at once with those that the worker
+ * has not read yet. */
+void tell_worker(struct world *x, int control, const struct dp_msg *msg, int fd);
 /* The parent sends a request, whose number is x->seq then. */
 void ask_add(struct world *x, const struct dp_msg *msg, int fd);
 void ask_remove(struct world *x, int port_id);

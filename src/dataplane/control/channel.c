@@ -13,12 +13,13 @@
 #include "dataplane/control/control_internal.h"
 
 /*
- * Control channels. The parent never waits for a worker: a message that finds no room is queued and
- * goes out when the channel has room again.
+ * Control channels. The parent never waits for a worker: a message that finds no room waits in the
+ * channel's queue until there is room again. Messages about ports wait there for the end of the
+ * loop's turn, too, so that those of a range leave together.
  */
 
-/* Answers taken from one channel before the loop's other sources have their turn. */
-#define ANSWERS_A_TURN 64
+/* How often answers are taken from one channel before the loop's other sources have their turn. */
+#define TAKE_TURN 4
 
 void dp_channels_init(struct dataplane *dp, struct dp_channel *channels, struct dp_child *plane)
 {
@@ -34,10 +35,37 @@ static void queued_free(struct dp_channel *ch, struct dp_queued *q)
 	free(q);
 }
 
-/* 0; -EAGAIN: there is no room; -EPIPE and the like: the worker is gone. */
-static int send_one(const struct dp_channel *ch, const struct dp_msg *msg, int fd)
+/* Messages that are sent at once, with their descriptors. */
+struct bundle {
+	struct dp_msg msgs[DP_MSGS_MAX];
+	int fds[DP_MSGS_MAX];
+	unsigned n, n_fds;
+};
+
+static void bundle_add(struct bundle *b, const struct dp_msg *msg, int fd)
 {
-	return fdpass_send(ch->fd, msg, sizeof(*msg), &fd, fd >= 0, MSG_DONTWAIT);
+	b->msgs[b->n] = *msg;
+	b->msgs[b->n++].brings_fd = fd >= 0;
+	if (fd >= 0)
+		b->fds[b->n_fds++] = fd;
+}
+
+/* 0; -EAGAIN: there is no room; -EPIPE and the like: the worker is gone. */
+static int bundle_send(const struct bundle *b, int channel_fd)
+{
+	return fdpass_send(channel_fd, b->msgs, b->n * sizeof(b->msgs[0]), b->fds, b->n_fds,
+			   MSG_DONTWAIT);
+}
+
+/* Bundles the first messages of the queue, those that bring no descriptor if plain is true. */
+static void bundle_queued(struct bundle *b, const struct dp_channel *ch, bool plain)
+{
+	b->n = b->n_fds = 0;
+	for (const struct dp_queued *q = ch->queue; q && b->n < DP_MSGS_MAX; q = q->next) {
+		if (plain && q->fd >= 0)
+			return;
+		bundle_add(b, &q->msg, q->fd);
+	}
 }
 
 static void flush(struct dp_channel *ch);
@@ -88,49 +116,86 @@ static bool give_up(struct dp_channel *ch, int err)
 	return true;
 }
 
-/* Sends queued messages while there is room, and memory for them. On other errors a message is
- * dropped: the data plane is ending, and the loop will tell. */
+/* Sends the first messages of the queue, and takes them out of it. On an error that does not pass
+ * they are dropped: the data plane is ending, and the loop will tell. 0; or -errno, and then the
+ * queue is as before. */
+static int send_queued(struct dp_channel *ch)
+{
+	struct bundle b;
+	int code;
+
+	bundle_queued(&b, ch, false);
+	code = bundle_send(&b, ch->fd);
+	if (code == -ETOOMANYREFS && ch->queue->fd < 0) {
+		bundle_queued(&b, ch, true);
+		code = bundle_send(&b, ch->fd);
+	}
+	if (code == -ETOOMANYREFS || fd_is_passing(code))
+		return code;
+	if (b.n_fds)
+		go_on(ch);
+	for (unsigned i = 0; i < b.n; i++)
+		queued_free(ch, ch->queue);
+	return 0;
+}
+
+/* Sends queued messages while there is room, and memory for them. */
 static void flush(struct dp_channel *ch)
 {
-	while (ch->queue) {
-		struct dp_queued *q = ch->queue;
-		int code = send_one(ch, &q->msg, q->fd);
+	int code = 0;
 
+	while (ch->queue && !code) {
+		code = send_queued(ch);
 		if (code == -ETOOMANYREFS && give_up(ch, code))
-			continue;
-		if (code == -ETOOMANYREFS || fd_is_shortage(code)) {
-			try_later(ch);
-			return;
-		}
-		if (code == -EAGAIN)
-			break;
-		if (q->fd >= 0)
-			go_on(ch);
-		queued_free(ch, q);
+			code = 0;
+	}
+	if (!ch->src)
+		return; /* what was given up has ended a reload, and the channel with it */
+	if (code && code != -EAGAIN) {
+		try_later(ch);
+		return;
 	}
 	if (!ch->queue)
 		go_on(ch);
 	loop_source_set_events(ch->src, ch->queue ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
+/* Sends a message for which there is no memory in the queue, unless others wait. 0 or -ENOMEM. */
+static int send_alone(const struct dp_channel *ch, const struct dp_msg *msg, int fd)
+{
+	struct bundle b = {.n = 0};
+
+	bundle_add(&b, msg, fd);
+	return !ch->queue && bundle_send(&b, ch->fd) == 0 ? 0 : -ENOMEM;
+}
+
+/* Whether the message may wait for the end of the loop's turn. */
+static bool may_wait(const struct dp_msg *msg)
+{
+	return msg->type == DP_MSG_ADD || msg->type == DP_MSG_REMOVE;
+}
+
 int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, bool owned)
 {
-	struct dp_queued *q;
+	struct dp_queued *q = ch->fd >= 0 ? calloc(1, sizeof(*q)) : NULL;
+	int code;
 
-	if (ch->fd < 0 || (!ch->queue && send_one(ch, msg, fd) == 0)) {
-		if (owned)
-			close_fd(&fd);
-		return 0;
-	}
-	q = calloc(1, sizeof(*q));
 	if (!q) {
+		code = ch->fd >= 0 ? send_alone(ch, msg, fd) : 0;
 		if (owned)
 			close_fd(&fd);
-		return -ENOMEM;
+		return code;
 	}
 	*q = (struct dp_queued){.msg = *msg, .fd = fd, .owned = owned};
 	DL_APPEND(ch->queue, q);
-	if (ch->src && !ch->queue->next)
+	if (!ch->src)
+		return 0;
+	/* The queue's first message sees to it that the others leave. */
+	if (may_wait(msg) && ch->queue->next)
+		return 0;
+	if (may_wait(msg) && !ch->retry)
+		ch->retry = loop_add_timer(ch->dp->loop, 0, on_retry, ch);
+	if (!may_wait(msg) || !ch->retry)
 		flush(ch);
 	return 0;
 }
@@ -138,8 +203,41 @@ int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, boo
 static void channel_ended(struct dp_channel *ch)
 {
 	loop_remove(ch->src);
-	ch->src = NULL;
+	loop_remove(ch->retry);
+	ch->src = ch->retry = NULL;
 	dp_child_hung_up(ch->plane);
+}
+
+static bool take_answer(struct dp_channel *ch, const struct dp_msg *msg)
+{
+	if (msg->type != DP_MSG_DONE)
+		return false;
+	if (msg->port_id == 0 || ch->plane != &ch->dp->plane)
+		dp_reload_answer(ch->dp, ch, msg);
+	else
+		dp_ports_answer(ch->dp, ch->worker, msg);
+	return true;
+}
+
+/* Reads the answers that were sent at once, and acts on each. False: there are no more now. */
+static bool take_answers(struct dp_channel *ch)
+{
+	struct dp_msg msgs[DP_MSGS_MAX];
+	ssize_t len = fdpass_recv(ch->fd, msgs, sizeof(msgs), NULL, NULL, MSG_DONTWAIT);
+	size_t n =
+		len > 0 && (size_t)len % sizeof(msgs[0]) == 0 ? (size_t)len / sizeof(msgs[0]) : 0;
+	int fd = ch->fd;
+
+	if (len == -EAGAIN)
+		return false;
+	if (n == 0)
+		channel_ended(ch);
+	/* By an answer a reload may end, and then the channel is closed, or another is in its
+	 * place. */
+	for (size_t i = 0; i < n && ch->src && ch->fd == fd; i++)
+		if (!take_answer(ch, &msgs[i]))
+			channel_ended(ch);
+	return true;
 }
 
 static void on_channel(void *arg, uint32_t events)
@@ -148,21 +246,9 @@ static void on_channel(void *arg, uint32_t events)
 
 	if (events & EPOLLOUT)
 		flush(ch);
-	for (unsigned i = 0; i < ANSWERS_A_TURN && ch->src; i++) {
-		struct dp_msg msg;
-		ssize_t len = fdpass_recv(ch->fd, &msg, sizeof(msg), NULL, NULL, MSG_DONTWAIT);
-
-		if (len == -EAGAIN)
+	for (unsigned i = 0; i < TAKE_TURN && ch->src; i++)
+		if (!take_answers(ch))
 			return;
-		if (len != sizeof(msg) || msg.type != DP_MSG_DONE) {
-			channel_ended(ch);
-			return;
-		}
-		if (msg.port_id == 0 || ch->plane != &ch->dp->plane)
-			dp_reload_answer(ch->dp, ch, &msg);
-		else
-			dp_ports_answer(ch->dp, ch->worker, &msg);
-	}
 }
 
 void dp_channels_drain(struct dp_channel *channels, unsigned n)

@@ -154,7 +154,7 @@ struct io_ops {
 
 	/*
 	 * The channels to parent and broker: messages with descriptors (base/fdpass.h), as
-	 * fdpass_send and fdpass_recv, but never blocking.
+	 * fdpass_send and fdpass_recv_most, but never blocking.
 	 */
 	int (*msg_send)(struct io *io, int fd, const void *buf, size_t len);
 	int (*msg_send_fds)(struct io *io, int fd, const void *buf, size_t len, const int *fds,
@@ -162,7 +162,8 @@ struct io_ops {
 	/* Tells the back end that a socket from a message belongs to this worker alone from now on.
 	 */
 	void (*adopt)(struct io *io, int fd);
-	ssize_t (*msg_recv)(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
+	ssize_t (*msg_recv)(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds,
+			    bool *lost);
 	bool (*sock_check)(struct io *io, int fd, const struct io_sock *want);
 	/* A number that others cannot guess. */
 	uint64_t (*random)(struct io *io);
@@ -222,7 +223,8 @@ int io_sys_msg_send(struct io *io, int fd, const void *buf, size_t len);
 int io_sys_msg_send_fds(struct io *io, int fd, const void *buf, size_t len, const int *fds,
 			size_t n_fds);
 void io_sys_adopt(struct io *io, int fd);
-ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds);
+ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds,
+			bool *lost);
 bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want);
 uint64_t io_sys_random(struct io *io);
 

@@ -384,10 +384,11 @@ int io_sys_msg_send(struct io *io, int fd, const void *buf, size_t len)
 	return fdpass_send(fd, buf, len, NULL, 0, MSG_DONTWAIT);
 }
 
-ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds)
+ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds, size_t *n_fds,
+			bool *lost)
 {
 	(void)io;
-	return fdpass_recv(fd, buf, size, fds, n_fds, MSG_DONTWAIT);
+	return fdpass_recv_most(fd, buf, size, fds, n_fds, lost, MSG_DONTWAIT);
 }
 
 /* Whether the socket is new: an address or a port shows that it was bound, connected or listened

@@ -13,21 +13,30 @@ unsigned answers_max(unsigned listeners_max)
 	return listeners_max + ANSWERS_SPARE;
 }
 
-/* Returns 0, or -errno: the answer has to wait. */
-static int send_now(struct worker *w, const struct answer *a)
+static struct dp_msg msg_of(const struct worker *w, const struct answer *a)
 {
-	struct dp_msg msg = {.type = DP_MSG_DONE,
-			     .seq = a->seq,
-			     .port_id = a->port_id,
-			     .err = a->err,
-			     .flows = a->port_id ? 0 : w->handover.flows,
-			     .lost = a->port_id ? 0 : w->handover.lost};
-	int code = w->io->ops->msg_send(w->io, w->answers.fd, &msg, sizeof(msg));
+	return (struct dp_msg){.type = DP_MSG_DONE,
+			       .seq = a->seq,
+			       .port_id = a->port_id,
+			       .err = a->err,
+			       .flows = a->port_id ? 0 : w->handover.flows,
+			       .lost = a->port_id ? 0 : w->handover.lost};
+}
 
-	if (fd_is_passing(code))
-		return -EAGAIN;
-	/* Any other error means that the parent has ended: the control channel will say so. */
-	return 0;
+/* Sends the first answers of the queue at once. Returns how many have left it; 0: they have to
+ * wait. */
+static unsigned send_some(struct worker *w)
+{
+	const struct answers *a = &w->answers;
+	unsigned n = a->n < DP_MSGS_MAX ? a->n : DP_MSGS_MAX;
+	int code;
+
+	for (unsigned i = 0; i < n; i++)
+		a->msgs[i] = msg_of(w, &a->queue[(a->head + i) % a->max]);
+	code = w->io->ops->msg_send(w->io, a->fd, a->msgs, n * sizeof(*a->msgs));
+	/* An error that does not pass means that the parent has ended: the control channel will
+	 * say so. */
+	return fd_is_passing(code) ? 0 : n;
 }
 
 static void await_room(struct worker *w)
@@ -41,10 +50,11 @@ static void await_room(struct worker *w)
 static void flush(struct worker *w)
 {
 	struct answers *a = &w->answers;
+	unsigned sent;
 
-	while (a->n > 0 && send_now(w, &a->queue[a->head]) == 0) {
-		a->head = (a->head + 1) % a->max;
-		a->n--;
+	while (a->n > 0 && (sent = send_some(w)) > 0) {
+		a->head = (a->head + sent) % a->max;
+		a->n -= sent;
 	}
 	if (a->n > 0)
 		await_room(w);
@@ -59,13 +69,17 @@ void answers_send(struct worker *w, int port_id, uint32_t seq, int err)
 	assert(a->n < a->max);
 	a->queue[(a->head + a->n++) % a->max] =
 		(struct answer){.port_id = port_id, .seq = seq, .err = err};
-	if (!a->polling)
+}
+
+void answers_tick(struct worker *w)
+{
+	if (!w->answers.polling)
 		flush(w);
 }
 
 bool answers_room(const struct worker *w)
 {
-	return w->answers.n + w->listeners.n_closing < w->answers.max;
+	return w->answers.n + w->listeners.n_closing + DP_MSGS_MAX <= w->answers.max;
 }
 
 void answers_event(struct worker *w)

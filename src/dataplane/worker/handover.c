@@ -303,14 +303,17 @@ static int take_one(struct worker *w)
 	struct handover *h = &w->handover;
 	struct handover_message m;
 	size_t n = FDPASS_MAX, used = 0;
-	ssize_t len = w->io->ops->msg_recv(w->io, h->fd, h->msg, HANDOVER_BYTES, h->fds, &n);
+	bool lost;
+	ssize_t len = w->io->ops->msg_recv(w->io, h->fd, h->msg, HANDOVER_BYTES, h->fds, &n, &lost);
 	int code;
 
 	if (len == -EAGAIN)
 		return 1;
 	if (len <= 0)
 		return len < 0 ? (int)len : -ECONNRESET;
-	if (!handover_parse(h->msg, (size_t)len, &m))
+	if (lost)
+		code = -EMFILE;
+	else if (!handover_parse(h->msg, (size_t)len, &m))
 		code = -EPROTO;
 	else if (m.type == HANDOVER_END && n == 0)
 		code = -ENODATA;

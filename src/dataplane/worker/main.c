@@ -51,8 +51,9 @@
 #define FDS_OTHER  8
 #define FDS_WORKER 8
 
-/* Descriptors that the process has room for from the start: 8 KiB of the kernel's memory. */
-#define START_FDS 1024
+/* Descriptors that the process has room for from the start: 128 KiB of the kernel's memory. A
+ * user's hard limit is at most this in many places, and 10,000 ports fit. */
+#define START_FDS 16384
 
 /* The threads of the data plane make no deep calls. */
 #define STACK_BYTES (256 * 1024)
@@ -336,8 +337,8 @@ static int start_threads(struct plane *p, struct seat *seats)
 }
 
 /* The kernel's table of descriptors grows in steps. In a process with threads each step waits for a
- * grace period of RCU, 15 ms or more. While there is one thread it costs nothing. So the table gets
- * room for the sockets of a start, and of a hand-over if there is one. */
+ * grace period of RCU, 15 ms or more, in which a worker serves nobody. While there is one thread it
+ * costs nothing. So the table gets room for START_FDS, and for all if there is a hand-over. */
 static void widen_table(bool hold)
 {
 	int limit = (int)fd_limit(), n = hold || limit < START_FDS ? limit : START_FDS;

@@ -7,12 +7,15 @@
 #include "base/log.h"
 #include "dataplane/worker/worker_internal.h"
 
+/* How often requests are read in a turn: connections have their turn between them. */
+#define TAKE_TURN 4
+
 static void arm(struct worker *w)
 {
 	w->io->ops->poll(w->io, w->answers.fd, POLLIN, handle_pack(HANDLE_CONTROL, 0, 0, 0));
 }
 
-/* Acts on a request. fd: the descriptor that came with it; -1: none, or the process has no room for
+/* Acts on a request. fd: the descriptor that it brings; -1: none, or the process has no room for
  * it. */
 static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 {
@@ -68,44 +71,42 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 		w->io->ops->close_fd(w->io, fd);
 }
 
-/* Reads one request and acts on it. Returns false when there is none. */
+/* Reads the requests that were sent at once, and acts on each. Returns false when there are none.
+ * When the process has no room for all descriptors, the requests whose descriptor did not come are
+ * refused. */
 static bool take(struct worker *w)
 {
-	struct dp_msg msg;
-	int fd = -1;
-	size_t n = 1;
-	ssize_t len = w->io->ops->msg_recv(w->io, w->answers.fd, &msg, sizeof(msg), &fd, &n);
+	struct dp_msg *msgs = w->requests.msgs;
+	int fds[DP_MSGS_MAX];
+	size_t n_fds = DP_MSGS_MAX, used = 0, n;
+	bool lost;
+	ssize_t len = w->io->ops->msg_recv(w->io, w->answers.fd, msgs, DP_MSGS_MAX * sizeof(*msgs),
+					   fds, &n_fds, &lost);
 
 	if (len == -EAGAIN)
 		return false;
-	if (len == -EMFILE) {
-		/* There was no descriptor left for the one in the message, which is whole: the
-		 * parent hears of the failure. */
-		obey(w, &msg, -1);
-		return true;
-	}
-	if (len == sizeof(msg)) {
-		obey(w, &msg, n == 1 ? fd : -1);
-		return true;
-	}
-	if (len > 0 && n == 1)
-		w->io->ops->close_fd(w->io, fd);
-	w->requests.ended = true;
-	return false;
+	n = len > 0 && (size_t)len % sizeof(*msgs) == 0 ? (size_t)len / sizeof(*msgs) : 0;
+	w->requests.ended = n == 0;
+	for (size_t i = 0; i < n && !w->requests.ended; i++)
+		obey(w, &msgs[i], msgs[i].brings_fd && used < n_fds ? fds[used++] : -1);
+	for (; len > 0 && used < n_fds; used++)
+		w->io->ops->close_fd(w->io, fds[used]);
+	return n > 0;
 }
 
 void requests_event(struct worker *w)
 {
-	while (!w->requests.ended) {
+	bool more = true;
+
+	for (unsigned i = 0; i < TAKE_TURN && more; i++) {
 		if (!answers_room(w)) {
 			w->requests.waiting = true;
 			return;
 		}
-		if (!take(w)) {
-			arm(w);
-			return;
-		}
+		more = take(w) && !w->requests.ended;
 	}
+	if (!w->requests.ended)
+		arm(w);
 }
 
 void requests_resume(struct worker *w)

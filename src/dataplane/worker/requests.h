@@ -5,11 +5,13 @@
 #include <stdbool.h>
 
 struct worker;
+struct dp_msg;
 
 /* The parent's requests (enum dp_msg_type). */
 struct requests {
-	bool waiting; /* none is read until there is room for answers */
-	bool ended;   /* the channel has ended */
+	struct dp_msg *msgs; /* DP_MSGS_MAX: those that are being obeyed */
+	bool waiting;	     /* none is read until there is room for answers */
+	bool ended;	     /* the channel has ended */
 };
 
 /* Listens to the control channel. */

@@ -146,20 +146,18 @@ static void broker_ended(struct worker *w)
 int supply_receive(struct worker *w, int channel_fd, struct broker_reply *reply, int *fds,
 		   size_t *n)
 {
+	bool lost;
 	ssize_t len;
 
 	*n = FDPASS_MAX;
-	len = w->io->ops->msg_recv(w->io, channel_fd, reply, sizeof(*reply), fds, n);
-	if (len == sizeof(*reply))
-		return 1;
-	if (len == -EAGAIN)
-		return 0;
-	if (len == -EMFILE) {
-		/* The message is whole, but there were no descriptors left for its sockets. */
-		reply->err = -EMFILE;
-		*n = 0;
+	len = w->io->ops->msg_recv(w->io, channel_fd, reply, sizeof(*reply), fds, n, &lost);
+	if (len == sizeof(*reply)) {
+		if (lost) /* there were no descriptors left for all of its sockets */
+			reply->err = -EMFILE;
 		return 1;
 	}
+	if (len == -EAGAIN)
+		return 0;
 	for (size_t i = 0; len > 0 && i < *n; i++)
 		w->io->ops->close_fd(w->io, fds[i]);
 	return -ECONNRESET;

@@ -77,6 +77,8 @@ static void carve_all(struct worker *w, struct carve *c)
 	w->udp.hash = carve(c, (size_t)w->udp.hash_mask + 1, sizeof(struct udp_flow *));
 	w->copy = carve(c, 1, WORKER_BULK_COPY_BYTES);
 	w->answers.queue = carve(c, w->answers.max, sizeof(struct answer));
+	w->answers.msgs = carve(c, DP_MSGS_MAX, sizeof(struct dp_msg));
+	w->requests.msgs = carve(c, DP_MSGS_MAX, sizeof(struct dp_msg));
 	w->udp.store.data = carve(c, UDP_BLOCKS, UDP_BLOCK_BYTES);
 	w->udp.store.blocks = carve(c, UDP_BLOCKS, sizeof(struct udp_block));
 	if (!config->out.policy)
@@ -290,6 +292,7 @@ int worker_turn(struct worker *w)
 		rest(w);
 	if (!handover_holds(w))
 		serve(w, n > 0);
+	answers_tick(w);
 	return w->requests.ended;
 }
 
