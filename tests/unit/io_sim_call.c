@@ -49,8 +49,10 @@ ssize_t sim_recv(struct io *io, int fd, void *buf, size_t len, int flags)
 		return sim_netlink_recv(o, buf, len);
 	if (o->kind == KIND_DATAGRAM)
 		return sim_ping_recv(o, buf, len);
-	n = readable(o);
 	assert(o->kind == KIND_SOCKET);
+	if (!o->in)
+		return -ENOTCONN;
+	n = readable(o);
 	if (o->flood) {
 		memset(buf, 0, flags & MSG_TRUNC ? 0 : len);
 		return (ssize_t)len;
@@ -92,7 +94,7 @@ ssize_t sim_send(struct io *io, int fd, const void *buf, size_t len, int flags)
 		return sim_netlink_send(o, buf, len);
 	if (o->kind == KIND_DATAGRAM)
 		return sim_ping_send(s, fd, buf, len);
-	n = sim_room(s, o, len);
+	n = o->out ? sim_room(s, o, len) : -EPIPE;
 	if (n > 0 && !o->flood)
 		sim_queue_put(o->out, buf, (size_t)n);
 	return n;
@@ -131,6 +133,8 @@ ssize_t sim_splice(struct io *io, int fd_in, int fd_out, size_t len)
 	ssize_t n;
 
 	s->now_ns += s->splice_ns;
+	if (!in->in || (out->kind != KIND_PIPE && !out->out))
+		return -ENOTCONN;
 	if (out->kind == KIND_PIPE)
 		return splice_in(s, in, out, len);
 	assert(in->kind == KIND_PIPE && !in->write_end && len <= in->in->len);
@@ -261,7 +265,9 @@ void sim_tune_accepted(struct io *io, int fd)
 
 size_t sim_unsent(struct io *io, int fd)
 {
-	return sim_object_of(sim_of(io), fd)->out->len;
+	const struct object *o = sim_object_of(sim_of(io), fd);
+
+	return o->out ? o->out->len : 0;
 }
 
 uint32_t sim_unanswered_ms(struct io *io, int fd)

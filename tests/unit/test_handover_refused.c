@@ -6,6 +6,7 @@
 
 #include "base/array.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/worker/client_address.h"
 #include "dataplane/worker/handover_record.h"
 #include "handover_world.h"
 #include "ports/route.h"
@@ -137,6 +138,95 @@ static void test_port_is_not_there(void **state)
 	end_taking(&x, &o);
 }
 
+/* Times of an attacker's choice: none, past, soon, never. */
+static uint64_t odd_time(struct world *x)
+{
+	switch (sim_random(x->sim, 5)) {
+	case 0:
+		return 0;
+	case 1:
+		return UINT64_MAX - sim_random(x->sim, 2);
+	case 2:
+		return sim_now(x->sim) - sim_random(x->sim, 1000);
+	default:
+		return sim_now(x->sim) + sim_random(x->sim, 3000) * MS_NS;
+	}
+}
+
+/* A flow as no worker has it, though each of its parts makes sense. It is not open: its sockets
+ * have no peers. */
+static struct one_flow odd_flow(struct world *x, const struct dp_msg *msg)
+{
+	struct one_flow m = open_flow(msg);
+	bool ended;
+
+	m.t.state = (uint8_t)(TCP_FLOW_WAITING + sim_random(x->sim, 3));
+	m.t.flags = (uint16_t)sim_random(x->sim, HANDOVER_TCP_FLAGS + 1);
+	if (m.t.state == TCP_FLOW_WAITING || m.t.state == TCP_FLOW_RETRYING)
+		m.t.fds = HANDOVER_CLIENT;
+	if (m.t.state != TCP_FLOW_CONNECTING)
+		m.t.flags &= ~HANDOVER_CONNECT_ENDED;
+	m.t.lost = (uint8_t)sim_random(x->sim, TCP_LOST_OFF + 1);
+	m.t.tries = (uint8_t)sim_random(x->sim, 256);
+	m.t.survivor = (uint8_t)sim_random(x->sim, 2);
+	ended = m.t.flags & HANDOVER_CONNECT_ENDED;
+	m.t.connect_res = ended && sim_random(x->sim, 2) ? -ECONNREFUSED : 0;
+	m.t.timer_ns = odd_time(x);
+	m.t.limit_ns = odd_time(x);
+	m.t.end_ns = odd_time(x);
+	m.t.silent_ns[0] = odd_time(x);
+	m.t.silent_ns[1] = odd_time(x);
+	for (unsigned d = 0; d < 2; d++)
+		m.t.dir[d].flags = sim_random(x->sim, HANDOVER_DIR_FLAGS + 1);
+	m.t.client =
+		sim_addr(x->target_family, sim_random(x->sim, 2) ? INADDR_LOOPBACK : 0xc0000264u,
+			 (uint16_t)sim_random(x->sim, 3));
+	return m;
+}
+
+/* What a data plane that was taken over may hand over does not end the next one. */
+static void run_odd_flows(uint64_t seed)
+{
+	struct handover_head end = {.type = HANDOVER_END};
+	struct dp_msg msg, answer;
+	struct other o;
+	struct world x;
+
+	open_world(&x, seed, PORT_TCP, &msg);
+	msg.transparent = 1;
+	if (seed % 3 == 0)
+		msg.target2 = sim_addr(x.target_family, INADDR_LOOPBACK, 81);
+	begin_other(&x, &o, NULL);
+	o.w->config.transparent = 0x3f; /* everything works */
+	offer(&x, &o, msg, x.listener);
+	o.to = sim_channel(x.sim);
+	tell(&x, o.control, DP_MSG_TAKE_OVER, o.to);
+	for (int i = 0; i < 12; i++) {
+		struct one_flow m = odd_flow(&x, &msg);
+		size_t n = m.t.fds & HANDOVER_SERVER ? 2 : 1;
+		int fds[2];
+
+		assert_int_equal(handover_record_fds(HANDOVER_TCP, (uint8_t *)&m.t, 0), n);
+		for (size_t k = 0; k < n; k++)
+			fds[k] = sim_socket(x.sim, false);
+		take(&x, &o, &m, sizeof(m), fds, n);
+	}
+	take(&x, &o, &end, sizeof(end), NULL, 0);
+	assert_int_equal(outcome(&x, &o, &answer), 0);
+	commit(&x, &o);
+	pass(&x, 2 * SECOND_NS);
+	feed_pools(&x);
+	pass(&x, 100 * SECOND_NS);
+	assert_int_equal(x.w->tcp.count, o.stats.tcp_flows);
+	world_close(&x);
+}
+
+static void test_odd_flows(void **state)
+{
+	(void)state;
+	world_for_each_seed(run_odd_flows);
+}
+
 /* The giving worker dies before it has sent everything. */
 static void test_channel_ends(void **state)
 {
@@ -161,6 +251,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_descriptors_do_not_fit),
 		cmocka_unit_test(test_port_is_not_there),
+		cmocka_unit_test(test_odd_flows),
 		cmocka_unit_test(test_channel_ends),
 	};
 
