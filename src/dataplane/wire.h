@@ -31,7 +31,7 @@
 /* Must be raised with every change of a layout or of what a message means, those of the hand-over
  * (worker/handover.h) included. A boot message begins with it: a process of another version refuses
  * before it has done anything. */
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 
 /* Room for a boot message of another version. */
 #define WIRE_BOOT_MAX 4096

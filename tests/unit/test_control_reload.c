@@ -324,6 +324,44 @@ static void test_reason_is_told(void **state)
 	}
 }
 
+/* The same the other way round: the present worker could not take its end of the channel. */
+static void test_reason_of_the_present_one(void **state)
+{
+	struct ending end;
+	struct outcome o;
+	struct moving m;
+	struct world x;
+
+	(void)state;
+	reach(&x, DP_RELOAD_MOVING, &end, &m, &o);
+	for (unsigned i = 0; i < WORKERS; i++)
+		answer_at(&x, far.next[i], &m.take[i], -ECONNRESET, 0, 0);
+	assert_int_equal(end.calls, 0);
+	answer(&x, 1, &m.give[1], -EMFILE);
+	assert_true(end.calls == 1 && !end.ok);
+	assert_non_null(strstr(end.e.msg, "the present data plane"));
+	assert_non_null(strstr(end.e.msg, strerror(EMFILE)));
+	expect_go(true);
+	world_close(&x);
+}
+
+/* Both find the channel closed, and nobody says why: clients do not wait for the time limit. */
+static void test_reason_of_neither(void **state)
+{
+	struct ending end;
+	struct outcome o;
+	struct moving m;
+	struct world x;
+
+	(void)state;
+	reach(&x, DP_RELOAD_MOVING, &end, &m, &o);
+	answer_at(&x, far.next[0], &m.take[0], -ECONNRESET, 0, 0);
+	answer(&x, 0, &m.give[0], -EPIPE);
+	assert_true(end.calls == 1 && !end.ok);
+	expect_go(true);
+	world_close(&x);
+}
+
 /* Requests about ports wait, and go to whoever serves in the end. */
 static void test_ports_wait(void **state)
 {
@@ -438,6 +476,8 @@ int main(void)
 		cmocka_unit_test(test_late_answers),
 		cmocka_unit_test(test_flow_is_refused),
 		cmocka_unit_test(test_reason_is_told),
+		cmocka_unit_test(test_reason_of_the_present_one),
+		cmocka_unit_test(test_reason_of_neither),
 		cmocka_unit_test(test_ports_wait),
 		cmocka_unit_test(test_rootlesskit_ends),
 		cmocka_unit_test(test_one_at_a_time),

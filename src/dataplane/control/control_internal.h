@@ -88,6 +88,8 @@ struct dp_reload {
 	unsigned waiting;     /* answers that are still to come */
 	unsigned giving;      /* present workers that have not handed over everything yet */
 	uint32_t seq;	      /* number of the requests to hand over and to take over */
+	bool torn[2];	      /* a worker of the new, of the present data plane has found the
+				 channel between them closed */
 	unsigned refused;     /* flows that the new data plane cannot take over */
 	uint64_t began_ns;
 	struct dataplane_reloaded result;

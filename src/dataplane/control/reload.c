@@ -237,6 +237,7 @@ static void move_flows(struct dataplane *dp)
 	r->began_ns = loop_now_ns();
 	r->waiting = 2 * dp->workers;
 	r->giving = dp->workers;
+	r->torn[0] = r->torn[1] = false;
 	r->seq = ++dp->seq;
 	for (unsigned i = 0; i < dp->workers && !code; i++) {
 		code = post_channel(&r->channels[i], DP_MSG_TAKE_OVER, &to[i]);
@@ -354,11 +355,17 @@ static void moved(struct dataplane *dp, const struct dp_channel *ch, const struc
 	fail(dp, &e);
 }
 
-/* Whether the present worker could not send because the new one has closed the channel. Then the
- * new one says why, or its process ends, which the loop hears. */
-static bool is_consequence(const struct dataplane *dp, const struct dp_channel *ch, int err)
+/* Whether a worker could not go on because the other one has closed the channel between them. Then
+ * the other one says why, or its process ends, which the loop hears. When workers of both data
+ * planes say so, nobody does. */
+static bool is_consequence(struct dataplane *dp, const struct dp_channel *ch, int err)
 {
-	return ch->plane == &dp->plane && (err == -EPIPE || err == -ECONNRESET);
+	struct dp_reload *r = &dp->reload;
+
+	if (err != -EPIPE && err != -ECONNRESET)
+		return false;
+	r->torn[ch->plane == &dp->plane] = true;
+	return !(r->torn[0] && r->torn[1]);
 }
 
 void dp_reload_answer(struct dataplane *dp, const struct dp_channel *ch, const struct dp_msg *msg)
