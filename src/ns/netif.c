@@ -147,6 +147,15 @@ static int delete_address(struct mnl_socket *nl, unsigned ifindex, const struct 
 	return 0;
 }
 
+int netif_delete_address(const struct netif_config *c, struct err *e)
+{
+	auto_netlink struct mnl_socket *nl = NULL;
+	unsigned ifindex = 0;
+	int code = netlink_open_interface(c->ifname, &nl, &ifindex, e);
+
+	return code < 0 ? code : delete_address(nl, ifindex, c, e);
+}
+
 /* flags: NLM_F_EXCL, or NLM_F_REPLACE for a route that may be there. */
 static int add_gateway(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
 		       uint16_t flags, struct err *e)

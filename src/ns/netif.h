@@ -35,6 +35,9 @@ int netif_configure(const struct netif_config *config, struct err *e);
  * has CAP_NET_ADMIN. 0 or -errno. */
 int netif_wait_pair(const char *ifname, struct err *e);
 
+/* Takes the address from the interface, if it is there. 0 or -errno. */
+int netif_delete_address(const struct netif_config *config, struct err *e);
+
 /* Replaces the address and default route of `from` by those of `to`. Both have the same ifname;
  * MTUs do not count. It is no error if the old ones are gone already. 0 or -errno; *e names the
  * step. */

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables_compat.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ns/localroute.h"
 #include "ns/netlink.h"
 
 /* Our longest message is a rule of a dozen expressions. */
@@ -91,8 +93,9 @@ struct nft_batch *nft_batch_new_of(uint8_t family, const char *table)
 	return b;
 }
 
+/* ifname: the interface of a chain of the family netdev; NULL: none. */
 static void put_chain(struct nft_batch *b, uint16_t flags, const char *name, unsigned hooknum,
-		      int priority)
+		      int priority, const char *ifname)
 {
 	struct nlmsghdr *nlh = command(b, NFT_MSG_NEWCHAIN, flags, "nf_tables_inet");
 	struct nlattr *hook;
@@ -103,18 +106,25 @@ static void put_chain(struct nft_batch *b, uint16_t flags, const char *name, uns
 	hook = mnl_attr_nest_start(nlh, NFTA_CHAIN_HOOK);
 	put_be32(nlh, NFTA_HOOK_HOOKNUM, hooknum);
 	put_be32(nlh, NFTA_HOOK_PRIORITY, (uint32_t)priority);
+	if (ifname)
+		mnl_attr_put_strz(nlh, NFTA_HOOK_DEV, ifname);
 	mnl_attr_nest_end(nlh, hook);
 	finish(b, nlh);
 }
 
 void nft_chain(struct nft_batch *b, const char *name, int priority)
 {
-	put_chain(b, 0, name, NF_INET_PRE_ROUTING, priority);
+	put_chain(b, 0, name, NF_INET_PRE_ROUTING, priority, NULL);
 }
 
 void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int priority)
 {
-	put_chain(b, NLM_F_EXCL, name, hook, priority);
+	put_chain(b, NLM_F_EXCL, name, hook, priority, NULL);
+}
+
+void nft_chain_ingress(struct nft_batch *b, const char *name, const char *ifname)
+{
+	put_chain(b, NLM_F_EXCL, name, NF_NETDEV_INGRESS, 0, ifname);
 }
 
 void nft_counter(struct nft_batch *b, const char *name)
@@ -290,13 +300,18 @@ void nft_mark(struct nft_rule *r)
 	put_meta(r, NFT_META_MARK, NFTA_META_SREG);
 }
 
-static void set_value(struct nft_rule *r, const void *value, size_t len)
+static void set_register(struct nft_rule *r, uint32_t reg, const void *value, size_t len)
 {
 	struct expr e = expr_begin(r, "immediate");
 
-	put_be32(r->nlh, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	put_be32(r->nlh, NFTA_IMMEDIATE_DREG, reg);
 	put_value(r, NFTA_IMMEDIATE_DATA, value, len);
 	expr_end(r, e);
+}
+
+static void set_value(struct nft_rule *r, const void *value, size_t len)
+{
+	set_register(r, NFT_REG_1, value, len);
 }
 
 void nft_mark_with(struct nft_rule *r, uint32_t mark)
@@ -359,20 +374,32 @@ void nft_is_address(struct nft_rule *r, bool ipv6, bool source, const void *addr
 	nft_compare(r, NFT_CMP_EQ, addr, address_len(ipv6));
 }
 
-void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *addr)
+void nft_is_loopback(struct nft_rule *r, bool ipv6, bool source)
 {
+	static const uint8_t net4 = IN_LOOPBACKNET;
+
+	if (ipv6) {
+		nft_is_address(r, ipv6, source, &in6addr_loopback);
+		return;
+	}
+	nft_is_family(r, NFPROTO_IPV4);
+	nft_payload(r, NFT_PAYLOAD_NETWORK_HEADER, address_offset(ipv6, source), sizeof(net4));
+	nft_compare(r, NFT_CMP_EQ, &net4, sizeof(net4));
+}
+
+void nft_forward_to_lo(struct nft_rule *r, bool ipv6)
+{
+	/* Any address will do: the neighbours on lo all have its own link address. */
+	static const uint8_t neighbour[sizeof(struct in6_addr)];
+	uint32_t ifindex = LOOPBACK_IFINDEX;
 	struct expr e;
 
-	set_value(r, addr, address_len(ipv6));
-	e = expr_begin(r, "payload");
-	put_be32(r->nlh, NFTA_PAYLOAD_SREG, NFT_REG_1);
-	put_be32(r->nlh, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-	put_be32(r->nlh, NFTA_PAYLOAD_OFFSET, address_offset(ipv6, source));
-	put_be32(r->nlh, NFTA_PAYLOAD_LEN, (uint32_t)address_len(ipv6));
-	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_TYPE,
-		 ipv6 ? NFT_PAYLOAD_CSUM_NONE : NFT_PAYLOAD_CSUM_INET);
-	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_OFFSET, ipv6 ? 0 : offsetof(struct iphdr, check));
-	put_be32(r->nlh, NFTA_PAYLOAD_CSUM_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
+	set_register(r, NFT_REG_1, &ifindex, sizeof(ifindex));
+	set_register(r, NFT_REG_2, neighbour, address_len(ipv6));
+	e = expr_begin(r, "fwd");
+	put_be32(r->nlh, NFTA_FWD_SREG_DEV, NFT_REG_1);
+	put_be32(r->nlh, NFTA_FWD_SREG_ADDR, NFT_REG_2);
+	put_be32(r->nlh, NFTA_FWD_NFPROTO, ipv6 ? NFPROTO_IPV6 : NFPROTO_IPV4);
 	expr_end(r, e);
 }
 
@@ -439,9 +466,18 @@ void nft_is_proto(struct nft_rule *r, uint8_t proto)
 	compare_meta8(r, NFT_META_L4PROTO, proto);
 }
 
+/* A chain of the family netdev gets packets of any protocol, and tells them apart by that of the
+ * frame. */
 void nft_is_family(struct nft_rule *r, uint8_t family)
 {
-	compare_meta8(r, NFT_META_NFPROTO, family);
+	uint16_t frame = htons(family == NFPROTO_IPV6 ? ETH_P_IPV6 : ETH_P_IP);
+
+	if (r->batch->family != NFPROTO_NETDEV) {
+		compare_meta8(r, NFT_META_NFPROTO, family);
+		return;
+	}
+	nft_meta(r, NFT_META_PROTOCOL);
+	nft_compare(r, NFT_CMP_EQ, &frame, sizeof(frame));
 }
 
 void nft_tproxy(struct nft_rule *r, uint16_t port)

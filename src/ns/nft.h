@@ -43,6 +43,9 @@ void nft_chain(struct nft_batch *b, const char *name, int priority);
 /* Adds a chain of type filter on another hook (NF_INET_LOCAL_OUT). The batch fails with -EEXIST if
  * the chain is there already. */
 void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int priority);
+/* Adds a chain that gets what comes in by an interface before anybody else does. The table must be
+ * of the family NFPROTO_NETDEV. The batch fails with -EEXIST if the chain is there already. */
+void nft_chain_ingress(struct nft_batch *b, const char *name, const char *ifname);
 
 /* Adds a counter, which rules name by nft_count. */
 void nft_counter(struct nft_batch *b, const char *name);
@@ -81,8 +84,8 @@ void nft_payload(struct nft_rule *r, enum nft_payload_bases base, uint32_t offse
 /* Ends the rule unless the packet's source or destination address is this one (in the form of
  * inet_pton(3)). */
 void nft_is_address(struct nft_rule *r, bool ipv6, bool source, const void *addr);
-/* Changes the packet's source or destination address to this one; checksums follow. */
-void nft_set_address(struct nft_rule *r, bool ipv6, bool source, const void *addr);
+/* The same for loopback addresses: ::1, or those of 127.0.0.0/8. */
+void nft_is_loopback(struct nft_rule *r, bool ipv6, bool source);
 /* Loads one byte: whether the packet belongs to a transparent socket. */
 void nft_socket_transparent(struct nft_rule *r);
 
@@ -110,6 +113,8 @@ void nft_verdict(struct nft_rule *r, int verdict); /* NF_ACCEPT, NF_DROP */
 /* Sends the packet to a queue of user space, by the expression "queue" or by the target NFQUEUE of
  * iptables: some kernels have only one of the two. */
 void nft_queue(struct nft_rule *r, uint16_t number, bool by_target);
+/* Sends the packet on by lo, where it comes in again. For chains of nft_chain_ingress. */
+void nft_forward_to_lo(struct nft_rule *r, bool ipv6);
 /* Fills in the checksum that a UDP packet left to a network card, by the target CHECKSUM of
  * iptables. The rule must be for UDP only, in a table "mangle" of the family ip or ip6. */
 void nft_fill_checksum(struct nft_rule *r);

@@ -31,6 +31,8 @@ static const struct setting settings[] = {
 	 * dropped. */
 	{"ipv4/conf/all/rp_filter", "0"},
 	{"ipv4/conf/default/rp_filter", "0"},
+	/* Answers from loopback addresses inside are dropped. */
+	{"ipv4/conf/default/route_localnet", "1"},
 	/* Nothing is to be forwarded: the rules answer every packet that they do not take. */
 	{"ipv4/ip_forward", "0"},
 	/* The command can fill the host's log. */
@@ -132,6 +134,25 @@ static int add_address(const char *ip, int prefix_len, const char *gateway, stru
 	return netif_configure(&config, e);
 }
 
+/* The command's loopback addresses are reached by the default route, so the router has none itself.
+ */
+static int delete_loopback(bool ipv6, struct err *e)
+{
+	struct netif_config lo = {
+		.ifname = "lo", .ip = ipv6 ? "::1" : "127.0.0.1", .prefix_len = ipv6 ? 128 : 8};
+
+	return netif_delete_address(&lo, e);
+}
+
+/* Without this, published ports that lead to ::1 are reached by the socket broker's sockets. */
+static void take_answers_of_loopback(void)
+{
+	struct err e = {.code = 0};
+
+	if (router_add_loopback(&e) < 0)
+		log_debug("router: ::1 is not reached this way: %s", e.msg);
+}
+
 static int add_family(struct mnl_socket *nl, const struct router_config *c, bool ipv6,
 		      struct err *e)
 {
@@ -141,6 +162,7 @@ static int add_family(struct mnl_socket *nl, const struct router_config *c, bool
 
 	if (!code && strcmp(gateway, dns) != 0)
 		code = add_address(dns, ipv6 ? 128 : 32, NULL, e);
+	code = code ? code : delete_loopback(ipv6, e);
 	if (code)
 		return code;
 	code = localroute_add_mark(nl, ipv6, ROUTER_MARK_ROUTED);
@@ -168,6 +190,8 @@ int router_set_up(const struct router_config *config, enum router_queue *queue, 
 	code = code ? code : add_family(nl, config, false, e);
 	if (!code && config->gateway6)
 		code = add_family(nl, config, true, e);
+	if (!code && config->gateway6)
+		take_answers_of_loopback();
 	if (!code)
 		router_tunnels(config);
 	return code;

@@ -88,5 +88,7 @@ void router_tunnels(const struct router_config *config);
 
 /* router_nft.c */
 int router_add_rules(const struct router_config *config, enum router_queue *queue, struct err *e);
+/* The rule for the interface's end in the router, which must be there. 0 or -errno. */
+int router_add_loopback(struct err *e);
 
 #endif

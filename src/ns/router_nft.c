@@ -14,6 +14,7 @@
 #include "base/array.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "ns/localroute.h"
 #include "ns/nft.h"
 #include "ns/router.h"
 
@@ -33,6 +34,7 @@
  *     }
  *     chain route {
  *       type filter hook prerouting priority mangle
+ *       iif lo socket transparent 1 mark set ROUTED accept
  *       iifname != "inside" accept
  *       mark REFUSED reject with tcp reset
  *       mark UNREACHABLE_HOST reject with icmpx host-unreachable, and so on
@@ -48,11 +50,20 @@
  *       counter name refused reject with icmp prot-unreachable
  *     }
  *   }
+ *   table netdev router {
+ *     chain loopback {
+ *       type filter hook ingress device inside priority 0
+ *       ip6 saddr ::1 fwd ip6 to :: device lo
+ *     }
+ *   }
  *
  * For TCP only the ports choose the worker, so when the first packet of a connection is repeated,
  * it meets the worker that knows the connection. For UDP the kernel chooses among the sockets of
  * UDP_PORT, by the datagram's source and by our own address and port. So an address and port inside
  * always has the same worker, whatever it writes to.
+ *
+ * Answers from loopback addresses of the command's namespace are for sockets of the way in. The
+ * kernel takes a packet from ::1 by lo alone, so it is sent there.
  */
 
 #define PRIORITY_GATE  (-301) /* after defragmentation: NF_IP_PRI_CONNTRACK_DEFRAG is -400 */
@@ -70,6 +81,24 @@ static void end(struct nft_rule *r, int verdict)
 {
 	nft_verdict(r, verdict);
 	nft_rule_end(r);
+}
+
+static void put_socket(struct nft_rule *r)
+{
+	static const uint8_t yes = 1;
+
+	nft_socket_transparent(r);
+	nft_compare(r, NFT_CMP_EQ, &yes, sizeof(yes));
+	nft_mark_with(r, ROUTER_MARK_ROUTED);
+	end(r, NF_ACCEPT);
+}
+
+static void put_from_lo(struct nft_batch *b)
+{
+	struct nft_rule r = begin(b, "route", "nft_socket");
+
+	nft_compare_meta(&r, NFT_META_IIF, NFT_CMP_EQ, LOOPBACK_IFINDEX);
+	put_socket(&r);
 }
 
 /* Packets from other interfaces are no business of these rules. */
@@ -211,7 +240,6 @@ static void put_refusals(struct nft_batch *b)
 
 static void put_tcp(struct nft_batch *b, const struct router_config *c)
 {
-	static const uint8_t yes = 1;
 	struct nft_rule r;
 
 	for (unsigned i = 0; i < c->workers; i++) {
@@ -224,10 +252,7 @@ static void put_tcp(struct nft_batch *b, const struct router_config *c)
 	}
 	r = begin(b, "route", "nft_socket");
 	nft_is_proto(&r, IPPROTO_TCP);
-	nft_socket_transparent(&r);
-	nft_compare(&r, NFT_CMP_EQ, &yes, sizeof(yes));
-	nft_mark_with(&r, ROUTER_MARK_ROUTED);
-	end(&r, NF_ACCEPT);
+	put_socket(&r);
 	r = begin(b, "route", "nft_reject_inet");
 	nft_is_proto(&r, IPPROTO_TCP);
 	nft_reject(&r, NFT_REJECT_TCP_RST, 0);
@@ -317,6 +342,7 @@ static void put_route(struct nft_batch *b, const struct router_config *c, bool c
 	if (count)
 		nft_counter(b, ROUTER_COUNTER);
 	nft_chain(b, "route", PRIORITY_ROUTE);
+	put_from_lo(b);
 	put_others(b, "route");
 	put_refusals(b);
 	put_tcp(b, c);
@@ -418,4 +444,19 @@ int router_add_rules(const struct router_config *config, enum router_queue *queu
 	if (!code)
 		e->code = 0;
 	return code;
+}
+
+int router_add_loopback(struct err *e)
+{
+	auto_free struct nft_batch *b = nft_batch_new_of(NFPROTO_NETDEV, ROUTER_TABLE);
+	struct nft_rule r;
+
+	if (!b)
+		return err_errno(e, -ENOMEM, "nftables rules");
+	nft_chain_ingress(b, "loopback", ROUTER_IFNAME);
+	r = nft_rule_begin(b, "loopback", "nft_fwd_netdev");
+	nft_is_loopback(&r, true, true);
+	nft_forward_to_lo(&r, true);
+	nft_rule_end(&r);
+	return nft_commit(b, e);
 }

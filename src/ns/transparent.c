@@ -263,20 +263,29 @@ static uint32_t set_up_family(struct mnl_socket *nl, bool ipv6, bool behind, str
 	return works;
 }
 
-/* route_localnet lets packets come in for loopback addresses, and the servers' answers leave. */
-static uint32_t set_up_alias(const char *ifname, struct err *e)
+/* A packet that comes in by lo from the router has no route yet. With route_localnet it may have
+ * one to a loopback address, and the answer may leave by the router's interface. The packet's
+ * source is not on lo, so a filter by source must be loose. */
+static int accept_routed(const char *ifname, struct err *e)
+{
+	char name[64];
+	int code;
+
+	snprintf(name, sizeof(name), "ipv4/conf/%s/route_localnet", ifname);
+	code = sysctl_set(name, "1\n", e);
+	code = code ? code : sysctl_set("ipv4/conf/lo/route_localnet", "1\n", e);
+	return code ? code : sysctl_set("ipv4/conf/lo/rp_filter", "2\n", e);
+}
+
+static uint32_t set_up_routed(const char *ifname, struct err *e)
 {
 	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
-	char name[64];
 
-	if (!ifname[0])
-		return 0;
-	snprintf(name, sizeof(name), "ipv4/conf/%s/route_localnet", ifname);
-	if (sysctl_set(name, "1\n", e) < 0)
+	if (!ifname[0] || accept_routed(ifname, e) < 0)
 		return 0;
 	if (!nl)
 		err_errno(e, -errno, "cannot open a netfilter socket");
-	if (!nl || transparent_alias_rules(nl, ifname, e) < 0)
+	if (!nl || transparent_routed_rules(nl, ifname, e) < 0)
 		return 0;
 	return TRANSPARENT_BIT(TRANSPARENT_ROUTED, false) |
 	       TRANSPARENT_BIT(TRANSPARENT_ROUTED, true);
@@ -302,7 +311,7 @@ uint32_t transparent_set_up(const char *ifname, struct err *why)
 	works |= set_up_family(nl, true, behind, why);
 	remember(why, &e);
 	e.code = 0;
-	works |= set_up_alias(ifname, &e);
+	works |= set_up_routed(ifname, &e);
 	remember(why, &e);
 	return works;
 }
@@ -313,7 +322,7 @@ int transparent_put_back(struct mnl_socket *route, struct mnl_socket *nft, bool 
 	int code = transparent_mark_answers_again(nft, e);
 
 	if (!code && ifname[0])
-		code = transparent_alias_rules(nft, ifname, e);
+		code = transparent_routed_rules(nft, ifname, e);
 	for (unsigned ipv6 = 0; ipv6 < 2 && !code; ipv6++) {
 		code = route_marked(route, ipv6, e);
 		if (!code)

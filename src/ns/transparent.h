@@ -21,8 +21,7 @@ enum transparent_place {
 	TRANSPARENT_OWN,      /* at another address of the namespace; the socket has
 			       * TRANSPARENT_MARK */
 	TRANSPARENT_BEHIND,   /* in another namespace, reached through a bridge or the like */
-	TRANSPARENT_ROUTED,   /* at 127.0.0.1 or ::1, reached from the router by
-			       * TRANSPARENT_ALIAS */
+	TRANSPARENT_ROUTED,   /* at a loopback address, reached from the router */
 };
 
 /* A place's bit in the mask of what works. */
@@ -35,19 +34,6 @@ enum transparent_place {
  * decide about the way to the server: a connection to a loopback address may be turned towards a
  * container (DNAT). */
 #define TRANSPARENT_MARK_LOOPBACK 0x524b5451u
-
-/*
- * Packets that come in by the router's interface for these addresses are turned to 127.0.0.1 and
- * ::1 before any rules but those of the raw table see them. So a connection with the client's
- * address reaches a server there, or where the namespace's rules turn connections to a loopback
- * address. No packet has these addresses otherwise: one is of RFC 7600, the other of those whose
- * packets are to be discarded (RFC 6666).
- */
-#define TRANSPARENT_ALIAS4 0xc0000008u /* 192.0.0.8 */
-#define TRANSPARENT_ALIAS6                                                                         \
-	{                                                                                          \
-		.s6_addr = { 0x01, 0x00, [15] = 1 }                                                \
-	} /* 100::1 */
 
 /* Sets up the namespace that the caller is in and has CAP_NET_ADMIN over, and tries it with
  * connections of its own. ifname: the interface to the router of --net=builtin; "": there is no
@@ -84,9 +70,9 @@ bool transparent_watch_look(struct transparent_watch *w, bool important, struct 
  * -errno. */
 int transparent_mark_turned(struct mnl_socket *nl, struct err *e);
 
-/* transparent_alias.c: adds the rules for TRANSPARENT_ALIAS, by a netfilter socket. 0, also when
+/* transparent_routed.c: adds the rules for TRANSPARENT_ROUTED, by a netfilter socket. 0, also when
  * they are there; or -errno. */
-int transparent_alias_rules(struct mnl_socket *nl, const char *ifname, struct err *e);
+int transparent_routed_rules(struct mnl_socket *nl, const char *ifname, struct err *e);
 
 /* Puts back the routing rules and nftables rules of transparent_set_up that somebody has taken
  * away. route and nft are sockets of NETLINK_ROUTE and NETLINK_NETFILTER. marked: accepted sockets

@@ -86,25 +86,9 @@ static bool works(const struct worker *w, enum transparent_place place, bool ipv
 	return w->config.transparent & TRANSPARENT_BIT(place, ipv6);
 }
 
-/* A loopback address that the user named is reached as such, by an alias, where the namespace is
- * prepared for that: rules may be for that address and not for the namespace's own, as Docker's are
- * since version 28. */
-static bool stand_in(const struct worker *w, const struct listener *l, union sock_addr *to)
-{
-	static const struct in6_addr alias6 = TRANSPARENT_ALIAS6;
-	bool ipv6 = to->sa.sa_family == AF_INET6;
-
-	if (!l->literal || !works(w, TRANSPARENT_ROUTED, ipv6) ||
-	    (ipv6 ? l->proto != PORT_TCP : to->in4.sin_addr.s_addr != htonl(INADDR_LOOPBACK)))
-		return false;
-	if (ipv6)
-		to->in6.sin6_addr = alias6;
-	else
-		to->in4.sin_addr.s_addr = htonl(TRANSPARENT_ALIAS4);
-	return true;
-}
-
-/* The address that reaches target by way of the router; sa_family 0: none. */
+/* The address that reaches target by way of the router; sa_family 0: none. A loopback address that
+ * the user named is reached as such, where the namespace is prepared for that: rules may be for
+ * that address and not for the namespace's own, as Docker's are since version 28. */
 static union sock_addr route(const struct worker *w, const struct listener *l,
 			     const union sock_addr *target)
 {
@@ -114,7 +98,7 @@ static union sock_addr route(const struct worker *w, const struct listener *l,
 		return none;
 	if (to.sa.sa_family == AF_INET6 && !w->out.policy.ipv6)
 		return none;
-	if (stand_in(w, l, &to))
+	if (l->literal && works(w, TRANSPARENT_ROUTED, to.sa.sa_family == AF_INET6))
 		return to;
 	if (to.sa.sa_family == AF_INET)
 		to.in4.sin_addr = w->out.policy.inside4;

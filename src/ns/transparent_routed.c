@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <linux/netfilter.h>
+
+#include "base/fd.h"
+#include "ns/nft.h"
+#include "ns/transparent.h"
+
+/*
+ * The rules, as nft(8) would show them with eth0 as the interface to the router:
+ *
+ *   table netdev rootlesskit {
+ *     chain arrivals {
+ *       type filter hook ingress device eth0 priority 0;
+ *       ip daddr 127.0.0.0/8 fwd ip to 0.0.0.0 device lo
+ *       ip6 daddr ::1 fwd ip6 to :: device lo
+ *     }
+ *   }
+ *
+ * So packets from the router for a loopback address come in by lo, like those of the namespace's
+ * own programs. Docker's rules in the raw table drop packets for 127.0.0.1 from other interfaces,
+ * since somebody on the host's network might send them, and the kernel does the same with packets
+ * for ::1. Ours are safe: what comes by this interface comes from our router, whose sockets are
+ * made for the clients of published ports.
+ */
+
+static void put(struct nft_batch *b, bool ipv6)
+{
+	struct nft_rule r = nft_rule_begin(b, "arrivals", "nft_fwd_netdev");
+
+	nft_is_loopback(&r, ipv6, false);
+	nft_forward_to_lo(&r, ipv6);
+	nft_rule_end(&r);
+}
+
+int transparent_routed_rules(struct mnl_socket *nl, const char *ifname, struct err *e)
+{
+	auto_free struct nft_batch *b = nft_batch_new_of(NFPROTO_NETDEV, "rootlesskit");
+	int code;
+
+	if (!b)
+		return err_errno(e, -ENOMEM, "nftables rules");
+	nft_chain_ingress(b, "arrivals", ifname);
+	put(b, false);
+	put(b, true);
+	code = nft_commit_by(b, nl, e);
+	if (code == -EEXIST)
+		code = e->code = 0;
+	return code;
+}
