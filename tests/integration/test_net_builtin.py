@@ -8,7 +8,7 @@ import struct
 
 import rkit
 from rkit import net
-from rkit.launch import DEADLINE_S, Rootlesskit, denying, find_role, rootlesskit, run, wait_for
+from rkit.launch import DEADLINE_S, Rootlesskit, denying, find_role, much, rootlesskit, run, wait_for
 from rkit.networks import PROBE, ask, exchange, outside, probe
 from rkit.packets import ACK, RST, tcp_segment
 from rkit.peers import TcpServer, UdpServer, background, echo, hello, payload_hash
@@ -330,7 +330,7 @@ class TestWayIn(NetBuiltinCase):
         return lambda: [of(p) for p in (container_netns, "/proc/%d/ns/net" % router)]
 
     def check_path(self, host, port, count):
-        size, n = 100_000_000, 100
+        size, n = much(100_000_000), 100
         stats = self.rk.api("GET", "/v1/stats")[1]["total"]["tcp"]
         before = count()
         self.assertEqual(exchange(host, port, size, self.server), (size, payload_hash(size)))

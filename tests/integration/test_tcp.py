@@ -12,7 +12,7 @@ import time
 
 import rkit
 from rkit import net
-from rkit.launch import wait_for
+from rkit.launch import DEADLINE_S, much, wait_for
 from rkit.peers import (TcpServer, background, echo, hello, payload_hash, receive,
                         receive_exactly, reset, send_payload)
 from rkit.ports import PortTestCase, both_backends
@@ -60,20 +60,20 @@ class Payload(PortTestCase):
             job = background(receive, conn, up)
             send_payload(conn, down, seed=2)
             conn.shutdown(socket.SHUT_WR)
-            return job.result(300)
+            return job.result(8 * DEADLINE_S)
         with TcpServer(serve, netns=self.ns) as server:
             client = net.connect("127.0.0.1", 18080)
             job = background(send_payload, client, up, 1)
             self.assertEqual(receive(client, down), (down, payload_hash(down, 2)))
-            job.result(300)
+            job.result(8 * DEADLINE_S)
             client.shutdown(socket.SHUT_WR)
             self.assertEqual(client.recv(1), b"")
             client.close()
-            self.assertEqual(server.result(0, 300), (up, payload_hash(up, 1)))
+            self.assertEqual(server.result(0, 8 * DEADLINE_S), (up, payload_hash(up, 1)))
 
     def test_both_directions_at_once(self):
-        self.both_ways(100_000_007, 90_000_001)
-        self.both_ways(1, 50_000_000)
+        self.both_ways(much(100_000_007), much(90_000_001))
+        self.both_ways(1, much(50_000_000))
 
     def test_small_messages_come_at_once(self):
         """No small message is held back to be joined with the next one."""
@@ -100,7 +100,7 @@ class OneGibibyte(PortTestCase):
 
     def test_both_directions_at_once(self):
         self.rk.add(18080, 80)
-        self.both_ways(1 << 29, 1 << 30)
+        self.both_ways(much(1 << 29), much(1 << 30))
 
 
 def unsent(sock):

@@ -13,10 +13,17 @@ import time
 
 from .world import UID, world
 
+# For machines that are emulated.
+SLOWER = int(os.environ.get("RINGKIT_SLOWER", 1))
+
 # How long tests wait for anything that should take a moment, so that a slow machine fails no test.
-# RINGKIT_SLOWER is for machines that are emulated.
-DEADLINE_S = 40 * int(os.environ.get("RINGKIT_SLOWER", 1))
+DEADLINE_S = 40 * SLOWER
 _numbers = itertools.count(1)
+
+
+def much(size):
+    """Much payload, in bytes: less of it on a slow machine."""
+    return size // SLOWER
 
 
 def wait_for(what, predicate, deadline_s=DEADLINE_S, step_s=0.01):

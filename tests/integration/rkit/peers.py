@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 
-from .launch import wait_for
+from .launch import DEADLINE_S, wait_for
 from .net import bound
 
 BLOCK = 1 << 18
@@ -76,7 +76,7 @@ class _Job(threading.Thread):
         except BaseException as e:
             self.error = e
 
-    def result(self, timeout=120):
+    def result(self, timeout=3 * DEADLINE_S):
         self.join(timeout)
         if self.is_alive():
             raise AssertionError("still waiting for %s" % self._job)
@@ -102,7 +102,7 @@ class TcpServer:
                 return
             self.jobs.append(background(self._serve, conn, address))
 
-    def result(self, number=0, timeout=120):
+    def result(self, number=0, timeout=3 * DEADLINE_S):
         """What the handler of a connection returned."""
         # The client may be done before the accepting thread has put its connection into the list.
         wait_for("connection %d" % number, lambda: len(self.jobs) > number)
