@@ -7,6 +7,7 @@ another data plane takes over. What fails meanwhile is forgiven; when nothing fa
 import contextlib
 import http.client
 import os
+import signal
 
 import rkit
 from rkit import inject, net
@@ -189,6 +190,17 @@ class RoutersBroker(Running):
 
     def test_routers_broker(self):
         self.each("router-broker", BROKER, 1)
+
+    def test_broker_that_hangs(self):
+        """Clients from outside use up its sockets, and are then served without it."""
+        os.kill(self.pid_of("router-broker"), signal.SIGSTOP)
+        try:
+            self.rush()
+            for _ in range(20):
+                self.assertTrue(self.published_outside(18090, 20))
+        finally:
+            os.kill(self.pid_of("router-broker"), signal.SIGCONT)
+        self.check()
 
     def test_channel_that_cannot_be_read(self):
         """A broker that meets an error which does not pass makes way for another one."""
