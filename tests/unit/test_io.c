@@ -13,6 +13,7 @@
 #include "base/fdpass.h"
 #include "dataplane/io/handle.h"
 #include "dataplane/io/io.h"
+#include "loopback.h"
 
 #define SOON_NS 5000000000ull
 
@@ -34,19 +35,6 @@ static struct io *open_io(bool uring)
 	memset(held, 0, sizeof(held));
 	io->accepts_held = held;
 	return io;
-}
-
-static int listener(struct sockaddr_in *addr)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	socklen_t len = sizeof(*addr);
-
-	*addr = (struct sockaddr_in){.sin_family = AF_INET,
-				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	assert_int_equal(bind(fd, (struct sockaddr *)addr, len), 0);
-	assert_int_equal(listen(fd, 16), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
-	return fd;
 }
 
 static int client(const struct sockaddr_in *addr)
@@ -99,7 +87,7 @@ static void assert_accepted(struct io *io, const struct io_event *ev, uint64_t h
 static void accept_beside_one_that_is_gone(bool uring)
 {
 	struct sockaddr_in addr;
-	int fd = listener(&addr);
+	int fd = listener_on_loopback(&addr);
 	struct io *gone = open_io(uring), *io = open_io(uring);
 	struct io_event ev;
 
@@ -124,7 +112,7 @@ static void accept_beside_one_that_is_gone(bool uring)
 static void accept_until_cancelled(bool uring)
 {
 	struct sockaddr_in addr;
-	int fd = listener(&addr), clients[5];
+	int fd = listener_on_loopback(&addr), clients[5];
 	struct io *io = open_io(uring);
 	struct io_event events[4];
 
@@ -170,7 +158,7 @@ static void accept_until_cancelled(bool uring)
 static void accept_as_many_as_may_be(bool uring)
 {
 	struct sockaddr_in addr;
-	int fd = listener(&addr), clients[3];
+	int fd = listener_on_loopback(&addr), clients[3];
 	struct io *io = open_io(uring);
 	struct io_event events[3];
 
@@ -201,7 +189,7 @@ static void accept_as_many_as_may_be(bool uring)
 static void accept_leaves_others_their_share(bool uring)
 {
 	struct sockaddr_in addr;
-	int fd = listener(&addr), clients[2];
+	int fd = listener_on_loopback(&addr), clients[2];
 	struct io *io = open_io(uring);
 	struct io_event events[2];
 
@@ -230,7 +218,7 @@ static void accept_fails(bool uring)
 {
 	struct io *io = open_io(uring);
 	struct sockaddr_in addr;
-	int fd = listener(&addr), c;
+	int fd = listener_on_loopback(&addr), c;
 	struct io_event ev;
 
 	c = client(&addr);
@@ -249,7 +237,7 @@ static void backlog_time(bool uring)
 {
 	struct io *io = open_io(uring);
 	struct sockaddr_in addr;
-	int l = listener(&addr), c, fd;
+	int l = listener_on_loopback(&addr), c, fd;
 	uint64_t begun_ns = io->ops->now_ns(io), connected_ns;
 	int64_t ms;
 
@@ -343,7 +331,7 @@ static void socket_check(bool uring)
 	struct sockaddr_in addr, any = {.sin_family = AF_INET};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int server = listener(&addr), connected = client(&addr);
+	int server = listener_on_loopback(&addr), connected = client(&addr);
 	struct io_sock tcp4 = {AF_INET, SOCK_STREAM, IPPROTO_TCP, cookie_of(fd)}, want = tcp4;
 
 	assert_true(io->ops->sock_check(io, fd, &tcp4));

@@ -22,6 +22,7 @@
 
 #include "base/array.h"
 #include "dataplane/sandbox.h"
+#include "loopback.h"
 
 /* What the data plane, the broker and others can still do once they are locked down. Each attempt
  * runs in a process of its own, which has locked itself down as the real one does. An attempt
@@ -428,19 +429,6 @@ static int try_listen_anew(void)
 	int code = disconnect();
 
 	return code ? code : result(listen(accepted, 1));
-}
-
-static int listener_on_loopback(struct sockaddr_in *addr)
-{
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	socklen_t len = sizeof(*addr);
-
-	*addr = (struct sockaddr_in){.sin_family = AF_INET,
-				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	assert_int_equal(bind(fd, (struct sockaddr *)addr, len), 0);
-	assert_int_equal(listen(fd, 16), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
-	return fd;
 }
 
 /* The result of an attempt with a newly accepted connection. */
