@@ -2,6 +2,7 @@
 /* Messages of a hand-over that make no sense are refused, and their descriptors are closed. */
 #include "cmocka_all.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 
 #include "base/array.h"
@@ -184,23 +185,45 @@ static struct one_flow odd_flow(struct world *x, const struct dp_msg *msg)
 	return m;
 }
 
+static void begin_odd(struct world *x, struct other *o, uint64_t seed, uint32_t proto,
+		      struct dp_msg *msg)
+{
+	open_world(x, seed, proto, msg);
+	msg->transparent = 1;
+	if (seed % 3 == 0)
+		msg->target2 = sim_addr(x->target_family, INADDR_LOOPBACK, 81);
+	begin_other(x, o, NULL);
+	o->w->config.transparent = 0x3f; /* everything works */
+	offer(x, o, *msg, x->listener);
+	o->to = sim_channel(x->sim);
+	tell(x, o->control, DP_MSG_TAKE_OVER, o->to);
+}
+
+/* All has been sent: the worker serves what it has, until nothing is left to do. */
+static void end_odd(struct world *x, struct other *o)
+{
+	struct handover_head end = {.type = HANDOVER_END};
+	struct dp_msg answer;
+
+	take(x, o, &end, sizeof(end), NULL, 0);
+	assert_int_equal(outcome(x, o, &answer), 0);
+	commit(x, o);
+	pass(x, 2 * SECOND_NS);
+	feed_pools(x);
+	pass(x, 100 * SECOND_NS);
+	assert_int_equal(x->w->tcp.count, o->stats.tcp_flows);
+	assert_int_equal(x->w->udp.count, o->stats.udp_flows);
+	world_close(x);
+}
+
 /* What a data plane that was taken over may hand over does not end the next one. */
 static void run_odd_flows(uint64_t seed)
 {
-	struct handover_head end = {.type = HANDOVER_END};
-	struct dp_msg msg, answer;
+	struct dp_msg msg;
 	struct other o;
 	struct world x;
 
-	open_world(&x, seed, PORT_TCP, &msg);
-	msg.transparent = 1;
-	if (seed % 3 == 0)
-		msg.target2 = sim_addr(x.target_family, INADDR_LOOPBACK, 81);
-	begin_other(&x, &o, NULL);
-	o.w->config.transparent = 0x3f; /* everything works */
-	offer(&x, &o, msg, x.listener);
-	o.to = sim_channel(x.sim);
-	tell(&x, o.control, DP_MSG_TAKE_OVER, o.to);
+	begin_odd(&x, &o, seed, PORT_TCP, &msg);
 	for (int i = 0; i < 12; i++) {
 		struct one_flow m = odd_flow(&x, &msg);
 		size_t n = m.t.fds & HANDOVER_SERVER ? 2 : 1;
@@ -211,20 +234,73 @@ static void run_odd_flows(uint64_t seed)
 			fds[k] = sim_socket(x.sim, false);
 		take(&x, &o, &m, sizeof(m), fds, n);
 	}
-	take(&x, &o, &end, sizeof(end), NULL, 0);
-	assert_int_equal(outcome(&x, &o, &answer), 0);
-	commit(&x, &o);
-	pass(&x, 2 * SECOND_NS);
-	feed_pools(&x);
-	pass(&x, 100 * SECOND_NS);
-	assert_int_equal(x.w->tcp.count, o.stats.tcp_flows);
-	world_close(&x);
+	end_odd(&x, &o);
+}
+
+struct one_udp {
+	struct handover_head head;
+	struct handover_udp u;
+};
+
+struct one_datagram {
+	struct handover_head head;
+	struct handover_datagram d;
+	uint8_t data[64];
+};
+
+static struct one_udp odd_udp(struct world *x, const struct dp_msg *msg, unsigned number)
+{
+	struct one_udp m = {
+		.head = {.type = HANDOVER_UDP, .count = 1, .size = sizeof(struct handover_udp)},
+		.u = {.port_id = msg->port_id, .client_scope = sim_random(x->sim, 2)}};
+
+	m.u.flags = (uint8_t)sim_random(x->sim, HANDOVER_UDP_FLAGS + 1);
+	m.u.last_ns = odd_time(x);
+	/* Mapped addresses, an odd one, and some twice. */
+	m.u.client.s6_addr32[2] = sim_random(x->sim, 4) ? htonl(0xffff) : 0;
+	m.u.client.s6_addr32[3] = htonl(INADDR_LOOPBACK);
+	m.u.client_port = htons((uint16_t)(5000 + number % 9));
+	return m;
+}
+
+static struct one_datagram odd_datagram(struct world *x)
+{
+	struct one_datagram m = {
+		.head = {.type = HANDOVER_DATAGRAM, .count = 1, .size = sizeof(m.d)}};
+
+	m.d.len = sim_random(x->sim, sizeof(m.data));
+	m.d.segment = (uint16_t)(m.d.len > 1 ? sim_random(x->sim, m.d.len) : 0);
+	m.d.sent = (uint8_t)sim_random(x->sim, 256);
+	return m;
+}
+
+static void run_odd_datagrams(uint64_t seed)
+{
+	struct dp_msg msg;
+	struct other o;
+	struct world x;
+
+	begin_odd(&x, &o, seed, PORT_UDP, &msg);
+	for (unsigned i = 0; i < 12; i++) {
+		struct one_udp m = odd_udp(&x, &msg, i);
+		size_t n = m.u.flags & HANDOVER_UDP_OPEN ? 1 : 0;
+		int fd = n ? sim_socket(x.sim, true) : -1;
+
+		take(&x, &o, &m, sizeof(m), &fd, n);
+		for (unsigned k = sim_random(x.sim, 4); k > 0; k--) {
+			struct one_datagram d = odd_datagram(&x);
+
+			take(&x, &o, &d, sizeof(d) - sizeof(d.data) + d.d.len, NULL, 0);
+		}
+	}
+	end_odd(&x, &o);
 }
 
 static void test_odd_flows(void **state)
 {
 	(void)state;
 	world_for_each_seed(run_odd_flows);
+	world_for_each_seed(run_odd_datagrams);
 }
 
 /* The giving worker dies before it has sent everything. */
