@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/worker/handover_record.h"
 
 /*
  * The way out at a hand-over: two workers with one queue, and with the same listeners and datagram
@@ -55,6 +58,118 @@ static void test_moves(void **state)
 {
 	(void)state;
 	world_for_each_seed(run_moves);
+}
+
+/* What no worker has, but one that was taken over may send */
+
+static union sock_addr odd_addr(struct world *x)
+{
+	return sim_addr(sim_random(x->sim, 2) ? AF_INET : AF_INET6, INSIDE + sim_random(x->sim, 3),
+			(uint16_t)sim_random(x->sim, 4));
+}
+
+/* Times of an attacker's choice: past, soon, never. */
+static uint64_t odd_time(struct world *x)
+{
+	switch (sim_random(x->sim, 3)) {
+	case 0:
+		return sim_random(x->sim, 1000);
+	case 1:
+		return UINT64_MAX - sim_random(x->sim, 2);
+	default:
+		return sim_now(x->sim) + sim_random(x->sim, 3000) * MS_NS;
+	}
+}
+
+/* The other worker is sent a record. datagram: the kind of the descriptor that comes with it; -1:
+ * none does. */
+static void put_record(struct world *x, struct other *o, enum handover_type type,
+		       const void *record, int datagram)
+{
+	struct handover_head head = {
+		.type = (uint16_t)type, .count = 1, .size = (uint32_t)handover_record_size(type)};
+	uint8_t msg[256];
+	int fd = datagram >= 0 ? sim_socket(x->sim, datagram) : -1;
+
+	assert_true(sizeof(head) + head.size <= sizeof(msg));
+	memcpy(msg, &head, sizeof(head));
+	memcpy(msg + sizeof(head), record, head.size);
+	sim_channel_put(x->sim, o->to, msg, sizeof(head) + head.size, &fd, datagram >= 0);
+}
+
+static void put_odd_record(struct world *x, struct other *o)
+{
+	struct handover_map m = {.kind = (uint8_t)sim_random(x->sim, EGRESS_KINDS),
+				 .age = (uint8_t)sim_random(x->sim, OUT_AGES),
+				 .resolver = (uint8_t)sim_random(x->sim, 256),
+				 .unanswered = sim_random(x->sim, UINT32_MAX),
+				 .asked_ns = odd_time(x),
+				 .last_ns = odd_time(x),
+				 .inside = odd_addr(x)};
+	struct handover_peer p = {.last_ns = odd_time(x)};
+	struct handover_responder r = {.addr = odd_addr(x)};
+	struct handover_out_client c = {.family = sim_random(x->sim, 2) ? AF_INET : AF_INET6,
+					.client = odd_addr(x)};
+
+	p.addr.s6_addr32[3] = sim_random(x->sim, 4);
+	switch (sim_random(x->sim, 4)) {
+	case 0:
+		put_record(x, o, HANDOVER_MAP, &m, true);
+		break;
+	case 3:
+		put_record(x, o, HANDOVER_OUT_CLIENT, &c, false);
+		break;
+	case 1:
+		put_record(x, o, HANDOVER_PEER, &p, -1);
+		break;
+	default:
+		put_record(x, o, HANDOVER_RESPONDER, &r, true);
+		break;
+	}
+}
+
+static void run_odd_records(uint64_t seed)
+{
+	struct handover_head end = {.type = HANDOVER_END};
+	struct side side;
+	struct load l;
+	struct world *x = &l.o.x;
+	struct other *o = &side.other;
+	struct dp_msg answer;
+
+	load_open(&l, seed, 0, true, true);
+	load_begin_side(&l, &side);
+	o->to = sim_channel(x->sim);
+	tell(x, o->control, DP_MSG_TAKE_OVER, o->to);
+	for (unsigned i = 0; i < 40; i++) {
+		put_odd_record(x, o);
+		exchange(x, o);
+		turn(x);
+		exchange(x, o);
+	}
+	sim_channel_put(x->sim, o->to, &end, sizeof(end), NULL, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		exchange(x, o);
+		turn(x);
+		exchange(x, o);
+	}
+	assert_true(moved(x, o->control, &answer));
+	commit(x, o);
+	l.quiet = true;
+	for (unsigned i = 0; i < TALKERS; i++)
+		load_say(&l, &l.talkers[i]);
+	load_run(&l, 100);
+	pass(x, 300 * SECOND_NS);
+	load_take_datagrams(&l);
+	assert_int_equal(x->w->out.udp.maps_count, 0);
+	out_queue_run(&l.queue, &l.o);
+	out_world_close(&l.o);
+}
+
+static void test_odd_records(void **state)
+{
+	(void)state;
+	world_for_each_seed(run_odd_records);
 }
 
 /* One at a time */
@@ -259,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_accepted_client),
 		cmocka_unit_test(test_mapping),
 		cmocka_unit_test(test_moves),
+		cmocka_unit_test(test_odd_records),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
