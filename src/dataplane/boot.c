@@ -54,7 +54,8 @@ int boot_check_reply(const void *reply, ssize_t len, size_t size, const char *na
 	if (head.version != WIRE_VERSION || head.err == -EPROTONOSUPPORT)
 		return err_set(e, -EPROTONOSUPPORT,
 			       "the %s of version %s cannot serve this rootlesskit, which is of "
-			       "version " RINGKIT_VERSION ": their protocols differ (%u, %u)",
+			       "version " RINGKIT_VERSION ": their protocols differ (%u, %u); to "
+			       "change to it, start rootlesskit again",
 			       name, head.program, head.version, WIRE_VERSION);
 	if (head.err)
 		return err_errno(e, wire_err(head.err), "the %s could not start", name);
