@@ -111,6 +111,20 @@ static int child_setup(const struct proc_spec *spec, pid_t parent, int *report_f
 	return code;
 }
 
+/* A file that is no program is not given to sh, as execvp(3) would: it may be half of one. Returns
+ * -errno. */
+static int run_file(const struct proc_spec *spec)
+{
+	/* The calls do not change the strings; their type is older than const. */
+	char *const *argv = (char *const *)spec->argv;
+
+	if (strchr(spec->file, '/'))
+		execv(spec->file, argv);
+	else
+		execvp(spec->file, argv);
+	return -errno;
+}
+
 static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int report_fd)
 {
 	int code = child_setup(spec, parent, &report_fd);
@@ -118,9 +132,7 @@ static _Noreturn void child_main(const struct proc_spec *spec, pid_t parent, int
 	if (!code) {
 		if (spec->envp)
 			environ = spec->envp;
-		/* execvp(3) does not change the strings; its type is older than const. */
-		execvp(spec->file, (char *const *)spec->argv);
-		code = -errno;
+		code = run_file(spec);
 	}
 	if (fd_write_all(report_fd, &code, sizeof(code)) < 0)
 		_exit(EXITCODE_NOT_RUN_UNTOLD);

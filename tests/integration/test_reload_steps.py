@@ -359,7 +359,7 @@ class Steps(Disturbed):
                 self.traffic.moves()
                 self.works()
                 self.nothing_is_left()
-        for words in ("do not answer", "does not take the ports|not handed over in time"):
+        for words in ("do not answer", "does not take the ports|does not take over the flows"):
             self.assertRegex("\n".join(outcomes), words)
 
 

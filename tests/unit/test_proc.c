@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,6 +71,23 @@ static void test_cannot_run(void **state)
 	assert_int_equal(proc_start(&p, &spec, &e), -ENOENT);
 	assert_int_equal(p.pid, 0);
 	assert_int_equal(p.pidfd, -1);
+}
+
+/* A file that is no program, such as half of one, is not read as a script. */
+static void test_no_program(void **state)
+{
+	char path[] = "/tmp/ringkit-proc-XXXXXX";
+	const char *const argv[] = {path, NULL};
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, "exit 0\n", 7), 0);
+	assert_int_equal(fchmod(fd, 0700), 0);
+	close(fd);
+	assert_int_equal(proc_run(argv, NULL, 0, 20000, &e), -ENOEXEC);
+	assert_non_null(strstr(e.msg, "Exec format error"));
+	unlink(path);
 }
 
 static void test_time_out(void **state)
@@ -263,6 +281,7 @@ int main(void)
 		cmocka_unit_test_setup(test_run, setup),
 		cmocka_unit_test_setup(test_much_output, setup),
 		cmocka_unit_test_setup(test_cannot_run, setup),
+		cmocka_unit_test_setup(test_no_program, setup),
 		cmocka_unit_test_setup(test_time_out, setup),
 		cmocka_unit_test_setup(test_time_out_after_a_signal, setup),
 		cmocka_unit_test_setup(test_abort, setup),

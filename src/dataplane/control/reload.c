@@ -189,6 +189,13 @@ static void commit(struct dataplane *dp)
 
 /* The states */
 
+static int patience_ms(enum dp_reload_state state)
+{
+	return state == DP_RELOAD_STARTING ? START_MS
+	       : state == DP_RELOAD_MOVING ? MOVE_MS
+					   : OFFER_MS;
+}
+
 static void on_time_out(void *arg, uint32_t events)
 {
 	struct dataplane *dp = arg;
@@ -196,21 +203,27 @@ static void on_time_out(void *arg, uint32_t events)
 		[DP_RELOAD_STARTING] = "the new processes do not answer",
 		[DP_RELOAD_SETTLING] = "a request about a port is not answered",
 		[DP_RELOAD_OFFERING] = "the new data plane does not take the ports",
-		[DP_RELOAD_MOVING] = "the flows were not handed over in time",
+		[DP_RELOAD_MOVING] = "the new data plane does not take over the flows",
 	};
+	bool gives = dp->reload.state == DP_RELOAD_MOVING && dp->reload.giving > 0;
+	struct err e = {.code = 0};
 
 	(void)events;
 	dp->reload.timer = NULL;
-	fail_with(dp, -ETIMEDOUT, what[dp->reload.state]);
+	err_set(&e, -ETIMEDOUT, "%s within %d s: it is stopped, or has no CPU",
+		gives ? "the present data plane does not hand over its flows"
+		      : what[dp->reload.state],
+		patience_ms(dp->reload.state) / 1000);
+	fail(dp, &e);
 }
 
-static bool enter(struct dataplane *dp, enum dp_reload_state state, unsigned patience_ms)
+static bool enter(struct dataplane *dp, enum dp_reload_state state)
 {
 	struct dp_reload *r = &dp->reload;
 
 	loop_remove(r->timer);
 	r->state = state;
-	r->timer = loop_add_timer(dp->loop, patience_ms, on_time_out, dp);
+	r->timer = loop_add_timer(dp->loop, (uint64_t)patience_ms(state), on_time_out, dp);
 	if (r->timer)
 		return true;
 	fail_with(dp, -errno, "timer");
@@ -231,7 +244,7 @@ static void move_flows(struct dataplane *dp)
 	int from[LIMIT_WORKERS], to[LIMIT_WORKERS];
 	int code;
 
-	if (!enter(dp, DP_RELOAD_MOVING, MOVE_MS))
+	if (!enter(dp, DP_RELOAD_MOVING))
 		return;
 	code = dp_pairs_open(from, to, dp->workers);
 	r->began_ns = loop_now_ns();
@@ -254,7 +267,7 @@ static void offer_ports(struct dataplane *dp)
 {
 	struct dp_reload *r = &dp->reload;
 
-	if (!enter(dp, DP_RELOAD_OFFERING, OFFER_MS))
+	if (!enter(dp, DP_RELOAD_OFFERING))
 		return;
 	r->waiting = 0;
 	for (struct dp_port *port = dp->ports; port; port = port->hh.next) {
@@ -298,7 +311,7 @@ void dp_reload_child_up(struct dataplane *dp)
 		fail_with(dp, -EAGAIN, "the present data plane is being started");
 		return;
 	}
-	if (enter(dp, DP_RELOAD_SETTLING, OFFER_MS))
+	if (enter(dp, DP_RELOAD_SETTLING))
 		dp_reload_settled(dp);
 }
 
