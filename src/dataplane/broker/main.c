@@ -190,7 +190,8 @@ static bool serve_channel(struct broker *b, nfds_t i)
 		fdpass_close(fds, n); /* requests come without descriptors */
 	if (len == 0 || len == -ECONNRESET)
 		return false;
-	if (len < 0) {
+	/* EMSGSIZE and EMFILE are about what the worker has sent. */
+	if (len < 0 && len != -EMSGSIZE && len != -EMFILE) {
 		/* The worker is there, and would wait for sockets for ever. The next broker has new
 		 * channels for all. */
 		log_error("socket channel: %s", strerror((int)-len));
