@@ -33,8 +33,11 @@ def failing(pid, call, error, first, n=1, follow=False):
                                "trace=" + call, "-e", "inject=%s:error=%s:when=%s" % (call, error, when)])
 
     def attached():
-        with open("/proc/%d/status" % pid) as f:
-            return "TracerPid:\t0\n" not in f.read()
+        try:
+            with open("/proc/%d/status" % pid) as f:
+                return "TracerPid:\t0\n" not in f.read()
+        except (FileNotFoundError, ProcessLookupError):
+            return True  # its first call has failed, and that has ended it
     try:
         wait_for("strace", attached)
         yield
