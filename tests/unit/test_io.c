@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fdpass.h"
@@ -362,6 +363,41 @@ static void socket_check(bool uring)
 	close(connected);
 }
 
+/* A wait that looks before it sleeps sees what comes meanwhile and what was there, and heeds its
+ * deadline. */
+static void looks(bool uring)
+{
+	uint64_t handle = handle_pack(HANDLE_TCP_READ, 0, 1, 1), began_ns;
+	struct io *io = open_io(uring);
+	struct io_event ev;
+	int fds[2], status;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+			 0);
+	io->look_ns = UINT32_MAX; /* 4 s */
+	io->ops->poll(io, fds[0], POLLIN, handle);
+	began_ns = io->ops->now_ns(io);
+	while (io->ops->now_ns(io) <
+	       began_ns + 2000000) /* edges that are no event end waits, too */
+		assert_int_equal(io->ops->wait(io, &ev, 1, began_ns + 2000000), 0);
+	assert_true(io->ops->now_ns(io) - began_ns < 2000000000);
+	pid = fork();
+	if (pid == 0) {
+		usleep(2000);
+		_exit(write(fds[1], "x", 1) != 1);
+	}
+	assert_int_equal(next_events(io, &ev, 1), 1);
+	assert_true(ev.handle == handle && ev.res & POLLIN);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	io->ops->poll(io, fds[0], POLLIN, handle);
+	assert_int_equal(next_events(io, &ev, 1), 1);
+	io->ops->close_fd(io, fds[0]);
+	close(fds[1]);
+	io->ops->close(io);
+}
+
 #define BOTH(name)                                                                                 \
 	static void test_uring_##name(void **state)                                                \
 	{                                                                                          \
@@ -383,6 +419,7 @@ BOTH(backlog_time)
 BOTH(has_every_call)
 BOTH(channel)
 BOTH(socket_check)
+BOTH(looks)
 
 int main(void)
 {
@@ -405,6 +442,8 @@ int main(void)
 		cmocka_unit_test(test_epoll_channel),
 		cmocka_unit_test(test_uring_socket_check),
 		cmocka_unit_test(test_epoll_socket_check),
+		cmocka_unit_test(test_uring_looks),
+		cmocka_unit_test(test_epoll_looks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

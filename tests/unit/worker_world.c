@@ -38,6 +38,7 @@ void world_open_with(struct world *x, uint64_t seed, unsigned fault_percent, uns
 				       .pipes_max = 3,
 				       .fds_max = fds_max,
 				       .udp_timeout_ms = 90000,
+				       .looks = true,
 				       .netns_cookie = SIM_NETNS};
 
 	world_begin(x, seed, fault_percent);

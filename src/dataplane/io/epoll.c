@@ -334,6 +334,18 @@ static int wait_edges(struct poller *p, struct epoll_event *evs, uint64_t timeou
 	return n < 0 ? -errno : n;
 }
 
+/* Looks for edges as long as io.look_ns says. Returns how many there are. */
+static int look(struct poller *p, struct epoll_event *evs, uint64_t deadline_ns)
+{
+	struct io_look l = {0};
+	int n;
+
+	do
+		n = wait_edges(p, evs, 0);
+	while (n == 0 && io_look_on(&p->io, &l, deadline_ns));
+	return n;
+}
+
 static uint64_t timeout_until(struct poller *p, uint64_t deadline_ns)
 {
 	uint64_t now;
@@ -364,13 +376,18 @@ static int poller_wait(struct io *io, struct io_event *events, unsigned max, uin
 	/* The kernel fills these 3 KiB: -ftrivial-auto-var-init must not clear them in each turn.
 	 */
 	__attribute__((uninitialized)) struct epoll_event evs[EDGES];
-	int n;
+	uint64_t timeout_ns;
+	int n = 0;
 
 	p->out = events;
 	p->n_out = 0;
 	p->max_out = max;
 	fetch_done(p);
-	n = wait_edges(p, evs, timeout_until(p, deadline_ns));
+	timeout_ns = timeout_until(p, deadline_ns);
+	if (timeout_ns && io->look_ns)
+		n = look(p, evs, deadline_ns);
+	if (n == 0)
+		n = wait_edges(p, evs, timeout_ns);
 	for (int i = 0; i < n; i++)
 		take_edge(p, &evs[i]);
 	run_active(p);

@@ -182,7 +182,19 @@ struct io {
 	 * worker sets the counts; until the next wait the io adds what it accepts. The operation
 	 * of a port that has its share (LIMIT_TCP_TIMES_LEFT) ends with -EDQUOT. */
 	uint32_t *accepts_held;
+	/* How long the next wait looks for completions, without sleeping, before it sleeps. The
+	 * worker sets it. */
+	uint32_t look_ns;
+	/* The last wait lost the processor to somebody else while it looked. */
+	bool look_cut;
 };
+
+/* For a loop that looks for completions. Begin with *l = {0}. Returns false when the time of
+ * io->look_ns is over, or the deadline has come. */
+struct io_look {
+	uint64_t last_ns, end_ns;
+};
+bool io_look_on(struct io *io, struct io_look *l, uint64_t deadline_ns);
 
 /* Whether a published port that holds held connections may have one of those that are left. */
 bool io_has_share(uint32_t held, unsigned left);

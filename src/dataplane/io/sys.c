@@ -152,6 +152,24 @@ void io_sys_tune_accepted(struct io *io, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
 }
 
+/* A look takes less than a microsecond. Whoever has not looked for so long did not run. */
+#define LOOK_CUT_NS 50000u
+
+bool io_look_on(struct io *io, struct io_look *l, uint64_t deadline_ns)
+{
+	uint64_t now_ns = io_sys_now_ns(io), before_ns = l->last_ns;
+
+	l->last_ns = now_ns;
+	if (before_ns == 0) {
+		l->end_ns = now_ns + io->look_ns;
+		if (deadline_ns < l->end_ns)
+			l->end_ns = deadline_ns;
+	} else if (now_ns - before_ns > LOOK_CUT_NS) {
+		io->look_cut = true;
+	}
+	return now_ns < l->end_ns && !io->look_cut;
+}
+
 bool io_has_share(uint32_t held, unsigned left)
 {
 	return held < (uint64_t)LIMIT_TCP_TIMES_LEFT * left;

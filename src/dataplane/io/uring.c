@@ -29,7 +29,9 @@
  *
  * The ring belongs to the worker's thread (SINGLE_ISSUER) and runs its task work only when that
  * thread waits (DEFER_TASKRUN, Linux 6.1), so completions come in batches and no inter-processor
- * interrupt disturbs a worker at work. A kernel without these flags gets the epoll back end.
+ * interrupt disturbs a worker at work. A flag in the ring shows that there is task work
+ * (TASKRUN_FLAG), so a worker that looks for completions needs no system call for it. A kernel
+ * without these flags gets the epoll back end.
  */
 
 /* The ring's one group of receive buffers. */
@@ -225,12 +227,39 @@ static unsigned take_connections(struct uring *u, const struct io_uring_cqe *cqe
 	return n;
 }
 
+/* How often the rings are looked at between two looks at the clock. */
+#define LOOKS 16
+
+static bool has_news(struct uring *u)
+{
+	for (unsigned i = 0; i < LOOKS; i++)
+		if (io_uring_cq_ready(&u->ring) > 0 ||
+		    __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN)
+			return true;
+	return false;
+}
+
+/* Looks for completions as long as io.look_ns says. Returns whether there are some. */
+static bool look(struct uring *u, uint64_t deadline_ns)
+{
+	struct io_look l = {0};
+
+	/* An error shows again when the worker sleeps. */
+	(void)io_uring_submit_and_get_events(&u->ring);
+	do
+		if (has_news(u))
+			return true;
+	while (io_look_on(&u->io, &l, deadline_ns));
+	return false;
+}
+
 static int enter(struct uring *u, uint64_t deadline_ns)
 {
 	struct __kernel_timespec ts, *tsp = NULL;
 	struct io_uring_cqe *cqe;
 
-	if (deadline_ns == 0 || io_uring_cq_ready(&u->ring) > 0)
+	if (deadline_ns == 0 || io_uring_cq_ready(&u->ring) > 0 ||
+	    (u->io.look_ns && look(u, deadline_ns)))
 		return io_uring_submit_and_get_events(&u->ring);
 	if (deadline_ns != UINT64_MAX) {
 		uint64_t now = io_sys_now_ns(&u->io);
@@ -346,7 +375,8 @@ static int open_ring(struct uring *u, const struct io_config *config)
 {
 	struct io_uring_params p = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
+			 IORING_SETUP_CLAMP,
 		.cq_entries = config->entries * CQ_FACTOR,
 	};
 	int code = io_uring_queue_init_params(config->entries, &u->ring, &p);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,6 +184,14 @@ static void size_outward(struct plane *p)
 	};
 }
 
+/* Alone on one, a worker that does not sleep would keep back what it waits for. */
+static bool has_other_cpus(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 || CPU_COUNT(&cpus) > 1;
+}
+
 static void size_workers(struct plane *p)
 {
 	unsigned limit = fd_limit();
@@ -199,6 +208,7 @@ static void size_workers(struct plane *p)
 		.udp_timeout_ms = p->boot.udp_timeout_ms,
 		.transparent = p->boot.transparent,
 		.netns_cookie = p->boot.netns_cookie,
+		.looks = has_other_cpus(),
 		.hold = p->boot.hold,
 	};
 	udp_ports_init(&p->udp_ports, clamp(p->boot.udp_ports, UDP_PORTS_MIN, UDP_PORTS_MAX),

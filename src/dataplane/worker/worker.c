@@ -273,6 +273,35 @@ static void rest(struct worker *w)
 	handover_tick(w);
 }
 
+/* More events than this in a turn are not the rhythm of a few connections. */
+#define FEW_EVENTS 4
+
+/* Bulk transfers, datagrams and many connections keep a worker busy anyway. There, looking for
+ * events costs more than it saves. */
+static bool is_busy(const struct worker *w, int n)
+{
+	for (int i = 0; i < n && n <= FEW_EVENTS; i++)
+		if (w->events[i].has_dgram || handle_op(w->events[i].handle) == HANDLE_OUT_MAP)
+			return true;
+	return n > FEW_EVENTS || w->tcp.run_queue;
+}
+
+/* Waits for events. Returns how many, or -errno. */
+static int wait_for_events(struct worker *w, uint64_t until)
+{
+	struct io *io = w->io;
+	int n;
+
+	if (w->config.looks)
+		io->look_ns = until ? rhythm_begin(&w->rhythm, io->ops->now_ns(io)) : 0;
+	io->look_cut = false;
+	n = io->ops->wait(io, w->events, WORKER_EVENTS, until);
+	w->now_ns = io->ops->now_ns(io);
+	if (w->config.looks && until)
+		rhythm_end(&w->rhythm, w->now_ns, io->look_cut);
+	return n;
+}
+
 int worker_turn(struct worker *w)
 {
 	uint64_t until = handover_holds(w) ? handover_deadline(w) : next_deadline(w);
@@ -281,13 +310,13 @@ int worker_turn(struct worker *w)
 	w->io->accepts_left[IO_ACCEPTS_PUBLISHED] = budget_connections(w);
 	w->io->accepts_held = w->listeners.held;
 	w->io->accepts_left[IO_ACCEPTS_OUTWARD] = UINT_MAX; /* out_tcp.c counts these itself */
-	n = w->io->ops->wait(w->io, w->events, WORKER_EVENTS, until);
-
+	n = wait_for_events(w, until);
 	if (n < 0)
 		return n;
-	w->now_ns = w->io->ops->now_ns(w->io);
 	for (int i = 0; i < n; i++)
 		dispatch(w, &w->events[i]);
+	if (is_busy(w, n))
+		rhythm_break(&w->rhythm);
 	if (handover_holds(w))
 		rest(w);
 	if (!handover_holds(w))

@@ -28,6 +28,7 @@ struct worker_config {
 	struct udp_ports *udp_ports; /* of the namespace; the workers share it */
 	uint32_t udp_timeout_ms;
 	uint32_t transparent;  /* mask of what works, ns/transparent.h; 0: nothing */
+	bool looks;	       /* the worker may look for events before it sleeps (rhythm.h) */
 	bool hold;	       /* the worker takes over from another one (handover.h) */
 	uint64_t netns_cookie; /* sockets of another namespace are refused; 0: not checked */
 	struct stats *stats;   /* zeroed */

@@ -13,6 +13,7 @@
 #include "dataplane/worker/out_icmp.h"
 #include "dataplane/worker/pipepool.h"
 #include "dataplane/worker/requests.h"
+#include "dataplane/worker/rhythm.h"
 #include "dataplane/worker/supply.h"
 #include "dataplane/worker/tcp.h"
 #include "dataplane/worker/tcp_connect.h"
@@ -48,6 +49,7 @@ struct worker {
 	struct io *io;
 	struct stats *stats;
 	uint64_t now_ns; /* the clock, read once in a turn */
+	struct rhythm rhythm;
 
 	struct requests requests;
 	struct answers answers;
