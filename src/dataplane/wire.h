@@ -130,8 +130,9 @@ enum dp_msg_type {
 	DP_MSG_ADD = 1,	   /* parent to worker, with one listening socket */
 	DP_MSG_REMOVE,	   /* parent to worker */
 	DP_MSG_DONE,	   /* worker to parent: the result err of request seq about port id */
-	DP_MSG_NEW_BROKER, /* parent to worker, with a new socket channel */
-	DP_MSG_NEW_ROUTER, /* parent to worker, with a new channel to the router's socket service */
+	DP_MSG_NEW_BROKER, /* parent to worker, with a new socket channel. Worker to parent: there
+			      was no descriptor for it, so it is lost */
+	DP_MSG_NEW_ROUTER, /* the same with a channel to the router's socket service */
 	DP_MSG_RESOLVERS,  /* parent to worker: the resolvers are now target, target2 and target3 */
 	DP_MSG_HAND_OVER,  /* parent to worker: pass the flows on, over the channel that comes with
 			      this (worker/handover.h). DP_MSG_DONE with port id 0 says that they

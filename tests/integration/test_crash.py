@@ -9,7 +9,7 @@ import time
 
 import rkit
 from rkit import leaks, net
-from rkit.launch import comm, find_role, processes_of, restart_role, wait_for
+from rkit.launch import comm, find_role, processes_of, restart_role, run, wait_for
 from rkit.networks import ask
 from rkit.peers import TcpServer, UdpServer, background, echo, receive_exactly
 from rkit.ports import PortTestCase, both_backends
@@ -118,6 +118,26 @@ class Crash(PortTestCase):
                 self.works()
             wait_for("descriptors of the parent: %d" % before,
                      lambda: leaks.fd_counts(self.rk)["parent"] <= before)
+
+    def limit_descriptors(self, pid, soft):
+        """Returns the limit that there was."""
+        show = run("prlimit", "--pid", str(pid), "--nofile", "--noheadings", "-o", "SOFT")
+        self.assertEqual(run("prlimit", "--pid", str(pid), "--nofile=%s:" % soft).returncode, 0)
+        return show.stdout.strip()
+
+    def test_broker_while_the_data_plane_has_no_descriptors(self):
+        """The channel to the next broker does not reach it at first."""
+        self.rk.add(18080, 80)
+        with TcpServer(echo, netns=self.rk.netns()):
+            self.works()
+            pid = self.find("dataplane")
+            limit = self.limit_descriptors(pid, "3")
+            self.kill("broker")
+            time.sleep(0.2)  # nothing shows that the channel has been lost
+            self.limit_descriptors(pid, limit)
+            for _ in range(300):  # more than there are sockets made ahead
+                self.assertTrue(self.exchange())
+        self.assertEqual(self.find("dataplane"), pid)
 
     def test_port_stays_bound_all_the_time(self):
         """Connections are never refused, since the parent keeps the listening sockets."""

@@ -304,7 +304,7 @@ static void read_inbox(int end)
 	n = (size_t)len / sizeof(*msgs);
 	for (size_t i = 0; i < n; i++) {
 		bool brings = msgs[i].type == DP_MSG_ADD || msgs[i].type == DP_MSG_HAND_OVER ||
-			      msgs[i].type == DP_MSG_TAKE_OVER;
+			      msgs[i].type == DP_MSG_TAKE_OVER || msgs[i].type == DP_MSG_NEW_BROKER;
 
 		assert_int_equal(msgs[i].brings_fd, brings);
 		brought += brings;

@@ -241,6 +241,30 @@ static void test_next_broker_comes_late(void **state)
 	world_close(&x);
 }
 
+/* The worker has no descriptor for the next broker's channel. It says so, and uses another one. */
+static void test_next_broker_without_its_channel(void **state)
+{
+	struct dp_msg msg = {.type = DP_MSG_NEW_BROKER}, said;
+	struct broker_request req;
+	struct world x;
+
+	(void)state;
+	tcp_world(&x, &req);
+	sim_channel_end(x.sim, x.broker);
+	tell_worker(&x, x.control, &msg, -1); /* which never had a channel */
+	settle(&x);
+	assert_false(sim_channel_get(x.sim, x.control, &said, sizeof(said)));
+	tell_worker(&x, x.control, &msg, sim_channel(x.sim));
+	sim_channel_lose_fds(x.sim, x.control, 1);
+	settle(&x);
+	assert_true(sim_channel_get(x.sim, x.control, &said, sizeof(said)));
+	assert_int_equal(said.type, DP_MSG_NEW_BROKER);
+	x.broker = sim_channel(x.sim);
+	tell_worker(&x, x.control, &msg, x.broker);
+	expect_request(&x, AF_INET, IPPROTO_TCP);
+	world_close(&x);
+}
+
 /* Two brokers are announced while the first one is still there. The later one counts, and nothing
  * leaks. */
 static void test_last_broker_counts(void **state)
@@ -556,6 +580,7 @@ int main(void)
 		cmocka_unit_test(test_lost_descriptors_concern_one_pool),
 		cmocka_unit_test(test_next_broker_is_asked),
 		cmocka_unit_test(test_next_broker_comes_late),
+		cmocka_unit_test(test_next_broker_without_its_channel),
 		cmocka_unit_test(test_last_broker_counts),
 		cmocka_unit_test(test_torn_reply_ends_broker),
 		cmocka_unit_test(test_request_waits_for_room),

@@ -2,7 +2,9 @@
 #include "cmocka_all.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/array.h"
 #include "base/fd.h"
@@ -415,6 +417,40 @@ static void test_deadly_port_is_refused(void **state)
 	world_close(&x);
 }
 
+/* A worker had no descriptor for its channel to the broker: another one is opened, at both ends,
+ * and for that worker alone. */
+static void test_channel_is_opened_again(void **state)
+{
+	struct dp_msg lost = {.type = DP_MSG_NEW_BROKER, .err = -EMFILE};
+	struct broker_channels channels;
+	struct pollfd pfd;
+	struct world x;
+	size_t n = 1;
+	char byte;
+	int fd;
+
+	(void)state;
+	world_open(&x);
+	pfd = (struct pollfd){.fd = far.broker, .events = POLLIN};
+	for (unsigned i = 0; i < 2; i++) /* it may be said twice */
+		assert_int_equal(fdpass_send(far.control[1], &lost, sizeof(lost), NULL, 0, 0), 0);
+	turns(&x);
+	for (unsigned i = 0; poll(&pfd, 1, 0) == 0; i++) {
+		assert_true(i < 1000);
+		usleep(10000);
+		turns(&x);
+	}
+	assert_int_equal(fdpass_recv(far.broker, &channels, sizeof(channels), &fd, &n, 0),
+			 sizeof(channels));
+	assert_true(channels.workers == 1 && n == 1);
+	assert_int_equal(expect_told(1, DP_MSG_NEW_BROKER, 0).brings_fd, 1);
+	expect_silence();
+	turns(&x);
+	assert_int_equal(recv(far.broker, &byte, 1, MSG_DONTWAIT), -1);
+	close(fd);
+	world_close(&x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +464,7 @@ int main(void)
 		cmocka_unit_test(test_requests_leave_together),
 		cmocka_unit_test(test_only_descriptors_wait),
 		cmocka_unit_test(test_channel_ends_with_messages),
+		cmocka_unit_test(test_channel_is_opened_again),
 		cmocka_unit_test(test_messages_wait_for_memory),
 		cmocka_unit_test(test_channels_are_adopted),
 		cmocka_unit_test(test_next_data_plane_gets_all_ports),

@@ -56,7 +56,7 @@ struct broker {
 	struct keeper keeper;
 	bool told;   /* a warning about too many descriptors in flight was logged */
 	bool news;   /* rules have changed, and the parent could not be told yet */
-	bool broken; /* a channel cannot be read */
+	bool broken; /* a worker would wait for sockets for ever */
 	/* The boot channel first, then the keeper's two. */
 	struct pollfd polled[CHANNELS_AT + CHANNELS_MAX];
 	/* By channel: an answer for which there was no memory; family 0: there is none. */
@@ -103,6 +103,7 @@ static void add_channels(struct broker *b, const int *fds, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (b->n == CHANNELS_AT + CHANNELS_MAX) {
 			log_error("more than %d socket channels", CHANNELS_MAX);
+			b->broken = true;
 			close(fds[i]);
 			continue;
 		}
@@ -192,8 +193,7 @@ static bool serve_channel(struct broker *b, nfds_t i)
 		return false;
 	/* EMSGSIZE and EMFILE are about what the worker has sent. */
 	if (len < 0 && len != -EMSGSIZE && len != -EMFILE) {
-		/* The worker is there, and would wait for sockets for ever. The next broker has new
-		 * channels for all. */
+		/* The worker is there. The next broker has new channels for all. */
 		log_error("socket channel: %s", strerror((int)-len));
 		b->broken = true;
 		return false;

@@ -14,6 +14,9 @@
  * broker in the command's namespace and, with a way out, one in the router's.
  */
 
+/* Pause before a worker that had no descriptor for its channel is sent another one. */
+#define CHANNEL_AGAIN_MS 100
+
 bool dp_is_broker(const struct dp_child *child)
 {
 	return child == &child->dp->broker || child == &child->dp->reload.broker;
@@ -112,6 +115,7 @@ static int broker_pairs(struct dp_child *broker, int *theirs)
 	/* Old ends are left when the broker had not answered before the next data plane was
 	 * started. */
 	dp_fds_close(broker->channels, broker->dp->workers);
+	memset(broker->lacking, 0, sizeof(broker->lacking));
 	return dp_pairs_open(broker->channels, theirs, broker->dp->workers);
 }
 
@@ -132,16 +136,61 @@ int dp_broker_add_channels(struct dp_child *broker)
 	return code == -EPIPE ? 0 : code;
 }
 
-/* A new broker has come: sends the running workers their channels to it. */
-void dp_broker_announce(struct dp_child *broker)
+/* Sends a running worker its channel to the broker. */
+static void announce(struct dp_child *broker, unsigned worker, int fd)
 {
 	struct dp_msg msg = {.type = dp_is_broker(broker) ? DP_MSG_NEW_BROKER : DP_MSG_NEW_ROUTER};
 	struct dataplane *dp = broker->dp;
 
-	for (unsigned i = 0; i < dp->workers; i++)
-		if (dp_channel_post(&dp->channels[i], &msg, steal_fd(&broker->channels[i]), true) <
-		    0)
-			dp_child_give_up(&dp->plane, "out of memory for its messages");
+	if (dp_channel_post(&dp->channels[worker], &msg, fd, true) < 0)
+		dp_child_give_up(&dp->plane, "out of memory for its messages");
+}
+
+/* A new broker has come: sends the running workers their channels to it. */
+void dp_broker_announce(struct dp_child *broker)
+{
+	for (unsigned i = 0; i < broker->dp->workers; i++)
+		announce(broker, i, steal_fd(&broker->channels[i]));
+}
+
+/* Opens another channel between the broker and a worker. 0 or -errno. */
+static int channel_again(struct dp_child *broker, unsigned worker)
+{
+	const struct broker_channels msg = {.workers = 1};
+	auto_fd int ours = -1, theirs = -1;
+	int code = dp_socketpair_open(&ours, &theirs);
+
+	if (!code)
+		code = fdpass_send(broker->boot_fd, &msg, sizeof(msg), &theirs, 1, MSG_DONTWAIT);
+	if (!code)
+		announce(broker, worker, steal_fd(&ours));
+	return code;
+}
+
+static void on_repeat(void *arg, uint32_t events)
+{
+	struct dp_child *broker = arg;
+
+	(void)events;
+	broker->timer = NULL;
+	for (unsigned i = 0; i < broker->dp->workers; i++) {
+		if (!broker->lacking[i])
+			continue;
+		broker->lacking[i] = false;
+		if (channel_again(broker, i))
+			dp_broker_repeat(broker, i);
+	}
+}
+
+void dp_broker_repeat(struct dp_child *broker, unsigned worker)
+{
+	/* The next broker brings channels for all. */
+	if (broker->state != DP_CHILD_UP)
+		return;
+	broker->lacking[worker] = true;
+	if (!broker->timer)
+		broker->timer =
+			loop_add_timer(broker->dp->loop, CHANNEL_AGAIN_MS, on_repeat, broker);
 }
 
 int dp_broker_take_reply(struct dp_child *broker, struct err *e)

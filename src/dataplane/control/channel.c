@@ -210,12 +210,20 @@ static void channel_ended(struct dp_channel *ch)
 
 static bool take_answer(struct dp_channel *ch, const struct dp_msg *msg)
 {
+	struct dataplane *dp = ch->dp;
+
+	if (msg->type == DP_MSG_NEW_BROKER || msg->type == DP_MSG_NEW_ROUTER) {
+		if (ch->plane == &dp->plane)
+			dp_broker_repeat(msg->type == DP_MSG_NEW_BROKER ? &dp->broker : &dp->router,
+					 ch->worker);
+		return true;
+	}
 	if (msg->type != DP_MSG_DONE)
 		return false;
-	if (msg->port_id == 0 || ch->plane != &ch->dp->plane)
-		dp_reload_answer(ch->dp, ch, msg);
+	if (msg->port_id == 0 || ch->plane != &dp->plane)
+		dp_reload_answer(dp, ch, msg);
 	else
-		dp_ports_answer(ch->dp, ch->worker, msg);
+		dp_ports_answer(dp, ch->worker, msg);
 	return true;
 }
 

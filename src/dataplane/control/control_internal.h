@@ -54,7 +54,8 @@ struct dp_child {
 	struct proc proc;
 	int boot_fd;
 	struct loop_source *boot_src, *pid_src;
-	struct loop_source *timer; /* DOWN: the next start; STARTING: the time limit of the start */
+	struct loop_source *timer; /* DOWN: the next start; STARTING: the time limit of the start;
+				      UP, of a broker: other channels for the lacking workers */
 	unsigned failures;	   /* failures in a row */
 	bool given_up;		   /* the parent has killed it */
 	uint64_t started_ms;
@@ -69,6 +70,7 @@ struct dp_child {
 	uint64_t cookie; /* SO_NETNS_COOKIE of the namespace; 0: the kernel does not tell */
 	int channels[LIMIT_WORKERS]; /* the workers' ends of socket channels, until they are handed
 					over */
+	bool lacking[LIMIT_WORKERS]; /* workers that had no descriptor for their channel */
 };
 
 enum dp_reload_state {
@@ -255,6 +257,8 @@ int dp_broker_take_reply(struct dp_child *broker, struct err *e);
 int dp_broker_add_channels(struct dp_child *broker);
 /* A new broker has come: sends the running workers their channels to it. */
 void dp_broker_announce(struct dp_child *broker);
+/* A worker that serves had no descriptor for its channel to the broker: opens another one, soon. */
+void dp_broker_repeat(struct dp_child *broker, unsigned worker);
 /* Socket pairs for channels. 0 or -errno. */
 int dp_socketpair_open(int *ours, int *theirs);
 int dp_pairs_open(int *a, int *b, unsigned n);

@@ -15,7 +15,7 @@ unsigned answers_max(unsigned listeners_max)
 
 static struct dp_msg msg_of(const struct worker *w, const struct answer *a)
 {
-	return (struct dp_msg){.type = DP_MSG_DONE,
+	return (struct dp_msg){.type = a->type,
 			       .seq = a->seq,
 			       .port_id = a->port_id,
 			       .err = a->err,
@@ -60,15 +60,24 @@ static void flush(struct worker *w)
 		await_room(w);
 }
 
-void answers_send(struct worker *w, int port_id, uint32_t seq, int err)
+static void queue(struct worker *w, struct answer answer)
 {
 	struct answers *a = &w->answers;
 
 	if (a->fd < 0)
 		return;
 	assert(a->n < a->max);
-	a->queue[(a->head + a->n++) % a->max] =
-		(struct answer){.port_id = port_id, .seq = seq, .err = err};
+	a->queue[(a->head + a->n++) % a->max] = answer;
+}
+
+void answers_send(struct worker *w, int port_id, uint32_t seq, int err)
+{
+	queue(w, (struct answer){.type = DP_MSG_DONE, .port_id = port_id, .seq = seq, .err = err});
+}
+
+void answers_no_channel(struct worker *w, uint32_t type)
+{
+	queue(w, (struct answer){.type = type, .err = -EMFILE});
 }
 
 void answers_tick(struct worker *w)

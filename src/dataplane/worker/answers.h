@@ -21,6 +21,7 @@ struct worker;
 static_assert(ANSWERS_SPARE >= DP_MSGS_MAX, "requests are read when no answer waits");
 
 struct answer {
+	uint32_t type; /* enum dp_msg_type */
 	int32_t port_id;
 	uint32_t seq;
 	int32_t err;
@@ -40,6 +41,10 @@ unsigned answers_max(unsigned listeners_max);
 /* Tells the parent, at the end of the turn or when there is room, the result of its request seq
  * about a port: err is 0 or -errno. */
 void answers_send(struct worker *w, int port_id, uint32_t seq, int err);
+
+/* Tells the parent that there was no descriptor for the channel that came with a message of this
+ * type: it opens another one. */
+void answers_no_channel(struct worker *w, uint32_t type);
 
 /* Whether the queue has places for the answers to DP_MSGS_MAX more requests. Each closing listener
  * has one reserved. */

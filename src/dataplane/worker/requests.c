@@ -34,8 +34,12 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 	case DP_MSG_NEW_BROKER:
 		if (fd >= 0)
 			supply_set_broker(w, fd);
+		else if (msg->brings_fd)
+			answers_no_channel(w, msg->type);
 		return;
 	case DP_MSG_NEW_ROUTER:
+		if (fd < 0 && msg->brings_fd)
+			answers_no_channel(w, msg->type);
 		if (fd >= 0 && w->out.on) {
 			out_supply_set_channel(w, fd);
 			return;
