@@ -21,7 +21,7 @@ packages_net=(slirp4netns)
 # Programs that the tests run beside ours.
 packages_test=(uidmap util-linux iproute2 iputils-ping passwd procps strace curl slirp4netns passt
 	socat runc rootlesskit systemd iptables libcap2-bin liblxc-common dnsmasq-base libslirp-dev vdeplug
-	libvdeplug-slirp acl nftables)
+	libvdeplug-slirp acl nftables wireguard-tools)
 # What is not the same after Debian 13: http-parser has a successor, and the programs for QUIC are gone. Neither
 # sid nor testing need have a number.
 # shellcheck source=/dev/null

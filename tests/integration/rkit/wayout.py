@@ -61,6 +61,7 @@ class NetBuiltinCase(case.RkTestCase):
         if world().reference:
             raise unittest.SkipTest("reference: has no --net=builtin")
         cls.stack = contextlib.ExitStack()
+        cls.addClassCleanup(cls.stack.close)  # tearDownClass is not called when the rest fails
         cls.server = cls.stack.enter_context(outside())
         for kind, address, _ in ROUTES:
             sh("ip", *(["-6"] if ":" in address else []), "route", "add", kind, address)
