@@ -27,7 +27,7 @@ TESTS = ("channels", "gate", "out", "out_udp", "out_ping", "out_family", "way_in
          "udp", "udp_pending", "udp_family", "handover", "handover_refused", "out_handover", "udp_target",
          "udp_ports", "udp_send", "client_address", "listener", "sockpool", "states", "control",
          "control_inside", "control_reload", "io", "worker")
-TESTS += ("set_target", "control_turned")
+TESTS += ("set_target", "control_turned", "rhythm")
 # A fault may make a test loop for ever. That counts as noticed; the tests themselves take 3 s. A machine so
 # busy that they take longer gets that many times what the slowest test takes without a fault.
 TIMEOUT_S = 20
