@@ -29,6 +29,8 @@ struct dp_port {
 	struct port_route route;
 	union sock_addr turned; /* where rules in the namespace turn what comes in for the route's
 				   target; sa_family 0: not known to be turned */
+	uint32_t news_asked;	/* is known since this change of rules, plus 1; 0: not at all */
+	uint64_t live_ms;	/* since when the port is live, loop_now_ms() */
 	uint32_t slot;		/* slot in the statistics file */
 	bool slot_used;		/* an earlier port has used the slot */
 	uint32_t held; /* type of a request (enum dp_msg_type) that waits until a reload has ended;

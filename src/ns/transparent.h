@@ -93,13 +93,14 @@ struct transparent_repair {
 	bool marked, lost;
 	bool changed;	       /* nftables rules of others, or ours, have changed */
 	char ifname[IFNAMSIZ]; /* "": no router */
-	uint64_t next_ms;
+	uint64_t next_ms;      /* not before: putting back */
+	uint64_t read_ms;      /* not before: reading the reports */
 };
 
 /* Call this after transparent_set_up, while sockets of any kind can be made. 0 or -errno; after an
  * error the other functions do nothing. */
 int transparent_repair_open(struct transparent_repair *r, const char *ifname, struct err *e);
-/* The descriptor to poll for input, i: 0 or 1; or -1. */
+/* The descriptor to poll for input, i: 0 or 1; -1: for now, none. */
 int transparent_repair_fd(const struct transparent_repair *r, unsigned i);
 /* Whether nftables rules in the namespace have changed since the last call, as far as
  * transparent_repair_look has read the kernel's reports. */

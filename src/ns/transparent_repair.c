@@ -13,6 +13,11 @@
 /* However often somebody takes the rules away, we put them back at most once in this time. */
 #define PAUSE_MS 1000
 
+/* Pause between two looks at the reports. Changes come in bursts, as iptables makes one at a time.
+ * A report that wakes this process may take the processor from whoever makes the changes, who gets
+ * it back only after all others on a busy machine. */
+#define REST_MS 30
+
 #define GROUP(number) (1u << ((number)-1))
 
 static struct mnl_socket *news_of(int bus, unsigned groups)
@@ -64,7 +69,7 @@ int transparent_repair_open(struct transparent_repair *r, const char *ifname, st
 
 int transparent_repair_fd(const struct transparent_repair *r, unsigned i)
 {
-	return r->news[i] ? mnl_socket_get_fd(r->news[i]) : -1;
+	return r->news[i] && loop_now_ms() >= r->read_ms ? mnl_socket_get_fd(r->news[i]) : -1;
 }
 
 /* Whether the message says that something was removed. Additions are frequent, and do not
@@ -91,27 +96,37 @@ static bool has_loss(unsigned i, const void *buf, size_t size)
 	return false;
 }
 
-static void read_news(struct transparent_repair *r, unsigned i)
+/* Returns whether there were any. */
+static bool read_news(struct transparent_repair *r, unsigned i)
 {
 	char buf[16384];
+	bool any = false;
 	ssize_t n;
 
 	while ((n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0) {
 		r->lost |= has_loss(i, buf, (size_t)n);
 		r->changed |= i == 0;
+		any = true;
 	}
 	/* -ENOBUFS: more has happened than the socket holds, so something may be lost. */
 	r->lost |= n == -ENOBUFS;
 	r->changed |= n == -ENOBUFS && i == 0;
+	return any || n == -ENOBUFS;
+}
+
+static int ms_until(uint64_t ms, uint64_t now_ms)
+{
+	return now_ms < ms ? (int)(ms - now_ms) : 0;
 }
 
 int transparent_repair_wait_ms(const struct transparent_repair *r)
 {
 	uint64_t now_ms = loop_now_ms();
+	int rest_ms = ms_until(r->read_ms, now_ms), repair_ms = ms_until(r->next_ms, now_ms);
 
 	if (!r->lost)
-		return -1;
-	return now_ms < r->next_ms ? (int)(r->next_ms - now_ms) : 0;
+		return rest_ms ? rest_ms : -1;
+	return rest_ms && rest_ms < repair_ms ? rest_ms : repair_ms;
 }
 
 bool transparent_repair_changed(struct transparent_repair *r)
@@ -124,14 +139,18 @@ bool transparent_repair_changed(struct transparent_repair *r)
 
 bool transparent_repair_look(struct transparent_repair *r, struct err *e)
 {
+	uint64_t now_ms = loop_now_ms();
+	bool any = false;
 	int code;
 
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2 && now_ms >= r->read_ms; i++)
 		if (r->news[i])
-			read_news(r, i);
-	if (!r->lost || transparent_repair_wait_ms(r) > 0)
+			any |= read_news(r, i);
+	if (any)
+		r->read_ms = now_ms + REST_MS;
+	if (!r->lost || now_ms < r->next_ms)
 		return false;
-	r->next_ms = loop_now_ms() + PAUSE_MS;
+	r->next_ms = now_ms + PAUSE_MS;
 	code = transparent_put_back(r->route, r->nft, r->marked, r->ifname, e);
 	r->lost = fd_is_shortage(code);
 	return code == 0;

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/array.h"
@@ -33,19 +34,25 @@ static void add_named_port(struct world *x, int id)
 	assert_true(o.calls == 1 && o.err == 0);
 }
 
-/* The same, and nothing will be asked without news, even if this took so long that it was due. */
+/* The same, and there are no looks without news. */
 static void add_named(struct world *x, int id)
 {
 	add_named_port(x, id);
 	loop_remove(x->dp->turned.follow_up);
 	x->dp->turned.follow_up = NULL;
-	x->dp->turned.again = false;
 }
 
-static struct broker_turned asked(void)
+/* The next question. Time passes until it comes. */
+static struct broker_turned asked(struct world *x)
 {
+	struct pollfd pfd = {.fd = far.broker, .events = POLLIN};
 	struct broker_turned msg;
 
+	for (int i = 0; poll(&pfd, 1, 0) == 0; i++) {
+		assert_true(i < 5000);
+		usleep(2000);
+		turns(x);
+	}
 	assert_int_equal(recv(far.broker, &msg, sizeof(msg), MSG_DONTWAIT), sizeof(msg));
 	return msg;
 }
@@ -97,18 +104,6 @@ static void expect_targets(enum dp_msg_type type, int id, union sock_addr target
 	}
 }
 
-/* Time passes until the walk that is due has begun. */
-static void wait_for_walk(struct world *x)
-{
-	struct pollfd pfd = {.fd = far.broker, .events = POLLIN};
-
-	for (int i = 0; poll(&pfd, 1, 0) == 0; i++) {
-		assert_true(i < 1000);
-		usleep(10000);
-		turns(x);
-	}
-}
-
 static void test_turned(void **state)
 {
 	union sock_addr container = address(CONTAINER, 80), named;
@@ -119,18 +114,18 @@ static void test_turned(void **state)
 	open_transparent(&x);
 	add_named(&x, 1);
 	named = address(INADDR_LOOPBACK, ntohs(x.port));
-	msg = asked();
+	msg = asked(&x);
 	assert_int_equal(msg.port_id, 1);
 	assert_int_equal(msg.proto, IPPROTO_TCP);
 	expect_address(&msg.addr, named);
 	say(&x, 1, msg.seq, 0, named);
 	expect_silence(); /* it leads where it has led */
 	say_news(&x);
-	msg = asked();
+	msg = asked(&x);
 	say(&x, 1, msg.seq, 0, container);
 	expect_targets(DP_MSG_TARGET, 1, container, named);
 	say_news(&x);
-	msg = asked();
+	msg = asked(&x);
 	say(&x, 1, msg.seq, 0, container);
 	expect_silence();
 	/* The next data plane hears of it with the port. */
@@ -141,7 +136,7 @@ static void test_turned(void **state)
 	/* Nobody turns it any more: the second target stays, for flows that are on their way there.
 	 */
 	say_news(&x);
-	msg = asked();
+	msg = asked(&x);
 	say(&x, 1, msg.seq, 0, named);
 	expect_targets(DP_MSG_TARGET, 1, named, named);
 	expect_nothing_asked();
@@ -178,7 +173,7 @@ static void test_answers_that_make_no_sense(void **state)
 		print_message("case %u\n", i);
 		open_transparent(&x);
 		add_named(&x, 1);
-		msg = asked();
+		msg = asked(&x);
 		say(&x, cases[i].id, msg.seq + cases[i].seq, cases[i].err, cases[i].addr);
 		expect_silence();
 		if (!cases[i].late) {
@@ -191,6 +186,14 @@ static void test_answers_that_make_no_sense(void **state)
 	}
 }
 
+/* Not even when it is time for the first question about a port. */
+static void expect_never_asked(struct world *x)
+{
+	usleep(60000);
+	turns(x);
+	expect_nothing_asked();
+}
+
 /* Which ports are asked about. */
 static void test_ports_that_are_left_alone(void **state)
 {
@@ -201,22 +204,32 @@ static void test_ports_that_are_left_alone(void **state)
 	(void)state;
 	open_transparent(&x);
 	add_live(&x, 1); /* nobody has named its address */
-	expect_nothing_asked();
+	expect_never_asked(&x);
 	add(&x, 2, false, &o);
 	own = (struct dp_port *)port_of(2, &o)->own;
 	own->route.literal = true;
 	((struct sockaddr_in *)&own->route.target)->sin_addr.s_addr = htonl(CONTAINER);
 	expect_all(&x, DP_MSG_ADD, 2, 0);
-	expect_nothing_asked();
+	expect_never_asked(&x);
 	world_close(&x);
 
 	world_open(&x); /* nobody keeps rules in the namespace */
 	add_named(&x, 1);
-	expect_nothing_asked();
+	expect_never_asked(&x);
 	world_close(&x);
 }
 
-/* One question at a time, and the next walk begins when this one has ended. */
+static void expect_asked(struct world *x, int id, int err, union sock_addr answer)
+{
+	struct broker_turned msg = asked(x);
+
+	assert_int_equal(msg.port_id, id);
+	expect_nothing_asked();
+	say(x, id, msg.seq, err, answer);
+}
+
+/* One question at a time, the newest port first, and the next walk begins when this one has ended.
+ */
 static void test_walk(void **state)
 {
 	union sock_addr container = address(CONTAINER, 80);
@@ -226,32 +239,106 @@ static void test_walk(void **state)
 
 	(void)state;
 	open_transparent(&x);
+	x.dp->turned.next_ms = loop_now_ms() + 500; /* not before all are there */
 	for (int id = 1; id <= 4; id++)
 		add_named(&x, id);
-	msg = asked();
-	assert_int_equal(msg.port_id, 1);
+	msg = asked(&x);
+	assert_int_equal(msg.port_id, 4);
 	expect_nothing_asked();
 	/* The port that is asked about goes. */
-	take_away(&x, 1, &o);
-	expect_all(&x, DP_MSG_REMOVE, 1, 0);
-	say(&x, 1, msg.seq, 0, container);
+	take_away(&x, 4, &o);
+	expect_all(&x, DP_MSG_REMOVE, 4, 0);
+	say(&x, 4, msg.seq, 0, container);
 	expect_silence();
-	msg = asked();
-	assert_int_equal(msg.port_id, 2);
-	take_away(&x, 3, &o);
-	expect_all(&x, DP_MSG_REMOVE, 3, 0);
+	msg = asked(&x);
+	assert_int_equal(msg.port_id, 3);
+	take_away(&x, 2, &o);
+	expect_all(&x, DP_MSG_REMOVE, 2, 0);
 	say_news(&x);
 	expect_nothing_asked();
 	expect_silence();
-	say(&x, 2, msg.seq, -ETIMEDOUT, container);
-	msg = asked();
-	assert_int_equal(msg.port_id, 4);
-	expect_nothing_asked();
-	say(&x, 4, msg.seq, 0, container);
+	say(&x, 3, msg.seq, -ETIMEDOUT, container);
+	expect_asked(&x, 1, 0, container);
 	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 4);
-	wait_for_walk(&x);
-	assert_int_equal(asked().port_id, 2);
+		expect_told(i, DP_MSG_TARGET, 1);
+	expect_asked(&x, 3, 0, container);
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 3);
+	world_close(&x);
+}
+
+/* A new port is asked about by itself, not at once. What is known stays known until rules change.
+ */
+static void test_new_port(void **state)
+{
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named(&x, 1);
+	expect_nothing_asked();
+	expect_asked(&x, 1, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	add_named(&x, 2);
+	expect_asked(&x, 2, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	expect_nothing_asked();
+	say_news(&x);
+	expect_asked(&x, 2, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	expect_asked(&x, 1, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	expect_nothing_asked();
+	world_close(&x);
+}
+
+/* A walk over all ports that takes long is not repeated soon. Fresh ports do not wait for it. */
+static void test_many_ports(void **state)
+{
+	union sock_addr container = address(CONTAINER, 80);
+	struct broker_turned msg;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named(&x, 1);
+	expect_asked(&x, 1, 0, container);
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, 1);
+	say_news(&x);
+	msg = asked(&x);
+	usleep(5000);
+	say(&x, 1, msg.seq, 0, container);
+	add_named(&x, 2);
+	expect_asked(&x, 2, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	say_news(&x);
+	msg = asked(&x);
+	assert_int_equal(msg.port_id, 2);
+	say_news(&x);
+	say(&x, 2, msg.seq, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	expect_asked(&x, 2, 0, address(INADDR_LOOPBACK, ntohs(x.port)));
+	expect_nothing_asked();
+	expect_asked(&x, 1, 0, container);
+	expect_silence();
+	world_close(&x);
+}
+
+/* An answer that is long in coming does not put off the next walk. */
+static void test_slow_answer(void **state)
+{
+	union sock_addr container = address(CONTAINER, 80);
+	struct broker_turned msg;
+	struct timespec from, to;
+	struct world x;
+
+	(void)state;
+	open_transparent(&x);
+	add_named(&x, 1);
+	say_news(&x);
+	msg = asked(&x);
+	usleep(100000);
+	say(&x, 1, msg.seq, 0, container);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	say_news(&x);
+	expect_asked(&x, 1, 0, container);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	assert_true(to.tv_sec - from.tv_sec < 5); /* not 100 times as long as the answer */
 	world_close(&x);
 }
 
@@ -262,8 +349,7 @@ static void expect_asked_later(struct world *x)
 
 	expect_silence();
 	expect_nothing_asked();
-	wait_for_walk(x);
-	msg = asked();
+	msg = asked(x);
 	say(x, 1, msg.seq, 0, address(CONTAINER, 80));
 	for (unsigned i = 0; i < WORKERS; i++)
 		expect_told(i, DP_MSG_TARGET, 1);
@@ -279,7 +365,7 @@ static void test_not_yet(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(why); i++) {
 		open_transparent(&x);
 		add_named(&x, 1);
-		say(&x, 1, asked().seq, why[i], address(CONTAINER, 80));
+		say(&x, 1, asked(&x).seq, why[i], address(CONTAINER, 80));
 		expect_asked_later(&x);
 	}
 }
@@ -292,7 +378,7 @@ static void test_no_answer(void **state)
 	(void)state;
 	open_transparent(&x);
 	add_named(&x, 1);
-	asked();
+	asked(&x);
 	expect_asked_later(&x);
 }
 
@@ -304,9 +390,11 @@ static void test_no_room_for_the_question(void **state)
 
 	(void)state;
 	open_transparent(&x);
+	add_named(&x, 1);
 	while (send(x.dp->broker.boot_fd, junk, sizeof(junk), MSG_DONTWAIT) > 0)
 		;
-	add_named(&x, 1);
+	usleep(60000); /* the time of the first question */
+	turns(&x);
 	while (recv(far.broker, &byte, 1, MSG_DONTWAIT) > 0)
 		;
 	expect_asked_later(&x);
@@ -321,9 +409,9 @@ static void test_new_broker(void **state)
 	(void)state;
 	open_transparent(&x);
 	add_named(&x, 1);
-	first = asked();
+	first = asked(&x);
 	dp_turned_begin_anew(x.dp);
-	second = asked();
+	second = asked(&x);
 	assert_int_not_equal(first.seq, second.seq);
 	say(&x, 1, first.seq, 0, address(CONTAINER, 80));
 	expect_silence();
@@ -343,12 +431,11 @@ static void test_looks_that_follow_a_port(void **state)
 	(void)state;
 	open_transparent(&x);
 	add_named_port(&x, 1);
-	msg = asked();
+	msg = asked(&x);
 	say(&x, 1, msg.seq, 0, msg.addr);
 	for (unsigned i = 0; i < 2; i++) {
 		expect_nothing_asked();
-		wait_for_walk(&x);
-		msg = asked();
+		msg = asked(&x);
 		say(&x, 1, msg.seq, 0, i == 0 ? msg.addr : address(CONTAINER, 80));
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
@@ -363,6 +450,9 @@ int main(void)
 		cmocka_unit_test(test_answers_that_make_no_sense),
 		cmocka_unit_test(test_ports_that_are_left_alone),
 		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_new_port),
+		cmocka_unit_test(test_many_ports),
+		cmocka_unit_test(test_slow_answer),
 		cmocka_unit_test(test_not_yet),
 		cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_no_room_for_the_question),

@@ -198,6 +198,64 @@ static void test_watch(void **state)
 	run(watch);
 }
 
+static void commit_something(void)
+{
+	static unsigned n;
+	auto_free struct nft_batch *b = NULL;
+	char name[16];
+
+	snprintf(name, sizeof(name), "others%u", n++);
+	b = nft_batch_new(name);
+	if (!b)
+		return;
+	nft_chain(b, "any", 0);
+	nft_commit(b, NULL);
+}
+
+/* The first report of a burst is read at once, the others together when it rests no more. */
+static int reports_of_a_burst(void *arg)
+{
+	struct transparent_repair r;
+	struct err e = {.code = 0};
+	int ms;
+
+	(void)arg;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 2;
+	if (transparent_repair_open(&r, "", &e))
+		return say(&e, 0);
+	if (transparent_repair_fd(&r, 0) < 0 || transparent_repair_wait_ms(&r) != -1)
+		return 3;
+	commit_something();
+	if (transparent_repair_look(&r, &e) || e.code || !transparent_repair_changed(&r))
+		return 4;
+	commit_something();
+	ms = transparent_repair_wait_ms(&r);
+	if (transparent_repair_fd(&r, 0) >= 0 || ms < 1)
+		return 5;
+	if (transparent_repair_look(&r, &e) || transparent_repair_changed(&r))
+		return 6;
+	usleep((unsigned)ms * 1000 + 2000);
+	if (transparent_repair_fd(&r, 0) < 0 || transparent_repair_look(&r, &e) ||
+	    !transparent_repair_changed(&r))
+		return 7;
+	/* What is lost is put back at the end of its own pause. */
+	r.lost = true;
+	r.next_ms = r.read_ms + 1000;
+	ms = transparent_repair_wait_ms(&r);
+	if (ms < 1 || ms > 100)
+		return 8;
+	r.read_ms = 0;
+	ms = transparent_repair_wait_ms(&r);
+	return ms > 500 && ms < 2000 ? 0 : 9;
+}
+
+static void test_reports_of_a_burst(void **state)
+{
+	(void)state;
+	run(reports_of_a_burst);
+}
+
 /* A batch that fails has an error for each of its messages that fails, and an acknowledgement. None
  * of them may be taken for the answer to the next batch. */
 static int answers_of_earlier_batches(void *arg)
@@ -269,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_without_rights),
 		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_reports_of_a_burst),
 		cmocka_unit_test(test_answers_of_earlier_batches),
 		cmocka_unit_test(test_watch_without_rights),
 	};

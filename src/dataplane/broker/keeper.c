@@ -172,10 +172,10 @@ static void serve(struct rules *r)
 	struct pollfd fds[4] = {{.fd = r->fd, .events = POLLIN},
 				{.fd = r->turned_fd, .events = POLLIN}};
 
-	for (unsigned i = 0; i < 2; i++)
-		fds[2 + i] = (struct pollfd){.fd = transparent_repair_fd(&r->repair, i),
-					     .events = POLLIN};
 	for (;;) {
+		for (unsigned i = 0; i < 2; i++)
+			fds[2 + i] = (struct pollfd){.fd = transparent_repair_fd(&r->repair, i),
+						     .events = POLLIN};
 		if (poll(fds, 4, wait_ms(r)) < 0 && errno != EINTR)
 			return;
 		if (fds[0].revents && !serve_broker(r))

@@ -105,9 +105,15 @@ struct dp_turned {
 	struct dp_port
 		*at;  /* the port that the keeper is asked about; NULL: no walk is under way */
 	uint32_t seq; /* of that question */
-	bool again;   /* another walk is due, as rules have changed since this one began */
-	bool later;   /* the next is due later, as the keeper could not tell yet */
-	uint64_t began_ms;
+	uint32_t news,
+		news_at;   /* how often rules have changed, by now and when at was asked about */
+	bool over_all;	   /* this walk is over all ports, not only the fresh ones */
+	bool owed;	   /* a walk over all ports is due, as rules have changed */
+	bool again;	   /* another walk over the fresh ports is due */
+	bool later;	   /* the next is due later, as the keeper could not tell yet */
+	uint64_t began_ms; /* later by the time of slow answers */
+	uint64_t sent_ms;  /* when at was asked about */
+	uint64_t next_ms, all_ms;      /* no walk before, and none over all ports */
 	struct loop_source *timer;     /* time limit of the question; or the next walk */
 	struct loop_source *follow_up; /* the next look without news, after a new port */
 	unsigned follow_up_ms;	       /* the pause before it */

@@ -21,19 +21,36 @@
  * then: those of clients on this host.
  *
  * The keeper finds it out (ns/turned.h), and tells when rules have changed. Then the parent asks
- * about one port after the other. The kernel does not report rules of the older iptables-legacy;
- * dockerd makes those of a port soon after it has asked for the port, so then there are some looks
- * without news.
+ * about one port after the other, the newest first. A question costs what all those rules cost a
+ * packet, and rules change all the time while dockerd adds ports. So fresh ports, whose rules are
+ * about to come, are asked about at once, and the others when time has passed. The kernel does not
+ * report rules of the older iptables-legacy; dockerd makes those of a port soon after it has asked
+ * for the port, so there are some looks at fresh ports without news.
  */
 
 /* Time limit for an answer. The keeper itself gives up earlier. */
 #define ANSWER_MS 2000
 
-/* Pause before the next walk, if rules have changed during the last one: at least this long, and
- * longer than the walk by a factor, so that thousands of ports and rules that change all the time
- * do not occupy the parent. */
-#define PAUSE_MS     20
+/* A port is fresh for this long after it was added, or until rules turn it. */
+#define FRESH_MS 10000
+
+/* Pause between two walks: longer than the last one by this factor, up to a limit. */
 #define PAUSE_FACTOR 10
+#define PAUSE_MAX_MS 3000
+
+/* The same for walks over all ports, of which there may be thousands. */
+#define ALL_FACTOR 100
+#define ALL_MAX_MS 60000
+
+/* An answer that took longer was waited for: it has cost nothing, and does not count. */
+#define SLOW_MS 20
+
+/* The least pause, if rules have changed during the last walk. */
+#define PAUSE_MS 20
+
+/* When a new port is asked about: dockerd adds the rules for it when it has the port, so an answer
+ * before that is worth nothing, and others may come with it. */
+#define FIRST_MS 50
 
 /* The same when the keeper could not tell: the last keeper has not ended yet, or memory was short.
  */
@@ -79,13 +96,16 @@ static bool may_be_turned(const struct dp_port *port)
 	       sockaddr_is_loopback((const struct sockaddr *)&route->target);
 }
 
+/* Walks over the ports that are due, as soon as it is time. */
+static void look_at_due(struct dataplane *dp);
+
 static void on_pause_over(void *arg, uint32_t events)
 {
 	struct dataplane *dp = arg;
 
 	(void)events;
 	dp->turned.timer = NULL;
-	dp_turned_look(dp);
+	look_at_due(dp);
 }
 
 static void set_timer(struct dataplane *dp, unsigned ms, loop_fn *fn)
@@ -94,24 +114,54 @@ static void set_timer(struct dataplane *dp, unsigned ms, loop_fn *fn)
 	dp->turned.timer = loop_add_timer(dp->loop, ms, fn, dp);
 }
 
+/* Walks again when the pause is over: over the fresh ports when again is set, else over all. */
+static void walk_later(struct dataplane *dp)
+{
+	struct dp_turned *t = &dp->turned;
+	uint64_t now_ms = loop_now_ms();
+	uint64_t at_ms = t->again || t->all_ms < t->next_ms ? t->next_ms : t->all_ms;
+
+	set_timer(dp, at_ms > now_ms ? (unsigned)(at_ms - now_ms) : 0, on_pause_over);
+}
+
+static uint64_t at_most(uint64_t ms, uint64_t max_ms)
+{
+	return ms < max_ms ? ms : max_ms;
+}
+
 static void walk_ended(struct dataplane *dp)
 {
 	struct dp_turned *t = &dp->turned;
-	uint64_t took_ms = loop_now_ms() - t->began_ms;
+	uint64_t now_ms = loop_now_ms(), took_ms = now_ms - t->began_ms;
 
 	t->at = NULL;
 	loop_remove(t->timer);
 	t->timer = NULL;
+	t->next_ms = now_ms + at_most(took_ms * PAUSE_FACTOR, PAUSE_MAX_MS);
 	if (t->again)
-		set_timer(dp, (t->later ? LATER_MS : PAUSE_MS) + (unsigned)took_ms * PAUSE_FACTOR,
-			  on_pause_over);
-	t->again = t->later = false;
+		t->next_ms += t->later ? LATER_MS : PAUSE_MS;
+	if (t->over_all)
+		t->all_ms = now_ms + at_most(took_ms * ALL_FACTOR, ALL_MAX_MS);
+	t->later = false;
+	if (t->again || t->owed)
+		walk_later(dp);
 }
 
-/* The walk cannot go on now: another one is due. */
-static void walk_later(struct dataplane *dp)
+static void discount_waiting(struct dp_turned *t)
 {
-	dp->turned.again = dp->turned.later = true;
+	uint64_t ms = loop_now_ms() - t->sent_ms;
+
+	if (ms > SLOW_MS)
+		t->began_ms += ms;
+}
+
+/* The walk cannot go on now: another one is due, over all ports if this one was. */
+static void try_later(struct dataplane *dp)
+{
+	struct dp_turned *t = &dp->turned;
+
+	t->again = t->later = true;
+	t->owed |= t->over_all;
 	walk_ended(dp);
 }
 
@@ -122,8 +172,33 @@ static void on_late(void *arg, uint32_t events)
 	(void)events;
 	dp->turned.timer = NULL;
 	log_debug("%s: no answer about port %d", dp->broker.name, dp->turned.at->id);
-	dp->turned.began_ms += ANSWER_MS; /* the parent had nothing to do meanwhile */
-	walk_later(dp);
+	discount_waiting(&dp->turned);
+	try_later(dp);
+}
+
+static bool is_due(const struct dp_port *port)
+{
+	return may_be_turned(port) && port->news_asked <= port->dp->turned.news;
+}
+
+static bool is_fresh(const struct dp_port *port)
+{
+	return loop_now_ms() - port->live_ms < FRESH_MS;
+}
+
+/* Returns the first port from this one on, towards older ones, that this walk is for; NULL: none.
+ */
+static struct dp_port *next_due(const struct dataplane *dp, struct dp_port *port)
+{
+	for (; port; port = port->hh.prev) {
+		bool young = port->state != DP_PORT_LIVE || is_fresh(port);
+
+		if (!dp->turned.over_all && !young)
+			return NULL;
+		if (is_due(port) && (dp->turned.over_all || port->turned.sa.sa_family == AF_UNSPEC))
+			return port;
+	}
+	return NULL;
 }
 
 /* Asks about this port, or the next one that there is something to ask about. */
@@ -132,8 +207,7 @@ static void walk_on(struct dataplane *dp, struct dp_port *port)
 	struct broker_turned msg = {.seq = ++dp->seq};
 	int code;
 
-	while (port && !may_be_turned(port))
-		port = port->hh.next;
+	port = next_due(dp, port);
 	dp->turned.at = port;
 	if (!port) {
 		walk_ended(dp);
@@ -143,29 +217,55 @@ static void walk_on(struct dataplane *dp, struct dp_port *port)
 	msg.proto = port->route.proto == PORT_TCP ? IPPROTO_TCP : IPPROTO_UDP;
 	msg.addr = to_sock_addr(&port->route.target);
 	dp->turned.seq = msg.seq;
+	dp->turned.news_at = dp->turned.news;
+	dp->turned.sent_ms = loop_now_ms();
 	code = fdpass_send(dp->broker.boot_fd, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 	if (!code)
 		set_timer(dp, ANSWER_MS, on_late);
 	else if (fd_is_passing(code))
-		walk_later(dp);
+		try_later(dp);
 	else
 		walk_ended(dp); /* a new broker will be asked */
 }
 
-void dp_turned_look(struct dataplane *dp)
+static struct dp_port *newest(const struct dataplane *dp)
+{
+	return dp->ports ? ELMT_FROM_HH(dp->ports->hh.tbl, dp->ports->hh.tbl->tail) : NULL;
+}
+
+static bool can_ask(const struct dataplane *dp)
+{
+	return dp->config.transparent && !dp->closing && dp->broker.state == DP_CHILD_UP;
+}
+
+static void look_at_due(struct dataplane *dp)
 {
 	struct dp_turned *t = &dp->turned;
+	uint64_t now_ms = loop_now_ms();
 
-	if (!dp->config.transparent || dp->closing || dp->broker.state != DP_CHILD_UP)
+	if (!can_ask(dp))
 		return;
-	if (t->at) {
-		t->again = true;
+	t->again |= t->at || now_ms < t->next_ms;
+	if (t->at)
+		return;
+	if (now_ms < t->next_ms) {
+		walk_later(dp);
 		return;
 	}
-	if (t->timer)
-		return;
-	t->began_ms = loop_now_ms();
-	walk_on(dp, dp->ports);
+	loop_remove(t->timer);
+	t->timer = NULL;
+	t->began_ms = now_ms;
+	t->again = false;
+	t->over_all = t->owed && now_ms >= t->all_ms;
+	t->owed &= !t->over_all;
+	walk_on(dp, newest(dp));
+}
+
+void dp_turned_look(struct dataplane *dp)
+{
+	dp->turned.news++;
+	dp->turned.owed = true;
+	look_at_due(dp);
 }
 
 static void follow_up(struct dataplane *dp, unsigned ms);
@@ -178,7 +278,8 @@ static void on_follow_up(void *arg, uint32_t events)
 	dp->turned.follow_up = NULL;
 	if (dp->turned.follow_up_ms < FOLLOW_UP_MAX_MS)
 		follow_up(dp, dp->turned.follow_up_ms * FOLLOW_UP_FACTOR);
-	dp_turned_look(dp);
+	dp->turned.news++;
+	look_at_due(dp);
 }
 
 static void follow_up(struct dataplane *dp, unsigned ms)
@@ -237,24 +338,38 @@ void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *re
 			  reply->port_id);
 		return;
 	}
+	discount_waiting(t);
 	if (reply->err == -ENOSYS) { /* and so for all ports */
 		walk_ended(dp);
 		return;
 	}
 	/* The workers of a reload get the ports in their own time. */
-	if (dp_reload_holds(dp) || fd_is_passing(reply->err))
+	if (dp_reload_holds(dp) || fd_is_passing(reply->err)) {
 		t->again = t->later = true;
-	else if (!reply->err && may_be_turned(t->at))
-		turn(t->at, &reply->addr);
-	walk_on(dp, t->at->hh.next);
+		t->owed |= t->over_all;
+	} else {
+		t->at->news_asked = t->news_at + 1;
+		if (!reply->err && may_be_turned(t->at))
+			turn(t->at, &reply->addr);
+	}
+	walk_on(dp, t->at->hh.prev);
 }
 
 void dp_turned_begin(struct dp_port *port)
 {
+	struct dp_turned *t = &port->dp->turned;
+
+	port->live_ms = loop_now_ms();
 	if (!port->dp->config.transparent || !may_be_turned(port))
 		return;
-	dp_turned_look(port->dp);
 	follow_up(port->dp, FOLLOW_UP_MS);
+	if (!can_ask(port->dp) || t->again)
+		return;
+	t->again = true;
+	if (t->next_ms < port->live_ms + FIRST_MS)
+		t->next_ms = port->live_ms + FIRST_MS;
+	if (!t->at)
+		walk_later(port->dp);
 }
 
 void dp_turned_forget(struct dp_port *port)
@@ -263,13 +378,14 @@ void dp_turned_forget(struct dp_port *port)
 
 	/* The answer will find another question. */
 	if (dp->turned.at == port)
-		walk_on(dp, port->hh.next);
+		walk_on(dp, port->hh.prev);
 }
 
 void dp_turned_begin_anew(struct dataplane *dp)
 {
 	loop_remove(dp->turned.timer);
-	dp->turned = (struct dp_turned){.follow_up = dp->turned.follow_up,
+	dp->turned = (struct dp_turned){.news = dp->turned.news,
+					.follow_up = dp->turned.follow_up,
 					.follow_up_ms = dp->turned.follow_up_ms};
 	dp_turned_look(dp);
 }
@@ -278,5 +394,5 @@ void dp_turned_end(struct dataplane *dp)
 {
 	loop_remove(dp->turned.timer);
 	loop_remove(dp->turned.follow_up);
-	dp->turned = (struct dp_turned){.at = NULL};
+	dp->turned = (struct dp_turned){.news = dp->turned.news};
 }
