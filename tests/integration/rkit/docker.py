@@ -28,6 +28,14 @@ def _busybox():
     return None
 
 
+def major():
+    """The first number of dockerd's version; 0: there is none."""
+    if not shutil.which("dockerd"):
+        return 0
+    words = subprocess.run(["dockerd", "--version"], capture_output=True, text=True).stdout.split()
+    return int(words[2].split(".")[0])
+
+
 def require():
     """Skips, with the reason, where the machine cannot run rootless Docker."""
     if "rootlesskit-docker-proxy" not in world().path:
@@ -173,10 +181,16 @@ class Docker:
         """The same ports as a sorted list of (proto, address, port)."""
         return sorted((s["proto"], s["parentIP"], s["parentPort"]) for s in self.specs())
 
+    def detached(self):
+        """Whether dockerd is in the host's network, and only what it does for containers is not."""
+        return os.path.exists(self.state + "/netns")
+
     def netns(self):
-        """The path of dockerd's network namespace."""
+        """The path of the network namespace that containers' bridges are in."""
         with open(self.state + "/child_pid") as f:
-            return "/proc/%s/ns/net" % f.read().strip()
+            proc = "/proc/" + f.read().strip()
+        # It is mounted on the file only where dockerd is.
+        return proc + ("/root%s/netns" % self.state if self.detached() else "/ns/net")
 
     def daemon(self):
         """The process id of the dockerd that runs now, when it is supervised."""
