@@ -21,6 +21,8 @@ extern char path[100];
 
 /* Seconds by which the clock of the loop and of libmicrohttpd is ahead. Tests may raise it. */
 extern time_t later_s;
+/* That clock shows this time; 0: it goes on. So a slow machine is in time. */
+extern time_t stands_at_s;
 
 /* The setup of a test: a server, with a port driver or without. */
 int setup(void **state);

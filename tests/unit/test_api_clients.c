@@ -56,6 +56,7 @@ static void test_newcomers_have_time_to_speak(void **state)
 	char byte;
 
 	(void)state;
+	stands_at_s = (time_t)(loop_now_ms() / 1000) + 1;
 	for (int i = 0; i < LIMIT_API_RUSH - 10; i++)
 		fds[i] = dial();
 	turn(100);
@@ -69,6 +70,7 @@ static void test_newcomers_have_time_to_speak(void **state)
 		close(fds[i]);
 	}
 	assert_in_range(gone, 40, 60);
+	stands_at_s = 0;
 	turn(20);
 }
 
