@@ -341,7 +341,7 @@ class OnDisk(Reloading):
 
     def test_no_program(self):
         self.replace(text="\177ELF is not enough")
-        self.refused("the new ")
+        self.refused("cannot run rootlesskit: Exec format error")
 
     def test_ends_at_once(self):
         self.replace(script="#!/bin/sh\nexit 3\n")
