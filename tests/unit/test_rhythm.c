@@ -77,6 +77,30 @@ static void test_misses(void **state)
 	assert_int_equal(r.misses, 0);
 }
 
+/* After a connection has begun, a few waits look. */
+static void test_new_connection(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		rhythm_expect(&r);
+		for (unsigned n = 0; n < 3; n++)
+			assert_int_equal(wait_us(40), 100 * US);
+		assert_int_equal(wait_us(1000), 0);
+	}
+	/* Its server is far away: later connections are not looked for. */
+	rhythm_expect(&r);
+	assert_int_equal(wait_us(40), 100 * US);
+	assert_int_equal(wait_us(20000), 100 * US);
+	assert_int_equal(wait_us(40), 0);
+	r.off_ns = now_ns + 1000 * US;
+	rhythm_expect(&r);
+	assert_int_equal(wait_us(40), 0);
+	r.off_ns = 0;
+	rhythm_expect(&r);
+	rhythm_break(&r);
+	assert_int_equal(wait_us(40), 0);
+}
+
 static void test_processors_are_short(void **state)
 {
 	(void)state;
@@ -92,6 +116,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rhythm, reset),
 		cmocka_unit_test_setup(test_no_rhythm, reset),
 		cmocka_unit_test_setup(test_misses, reset),
+		cmocka_unit_test_setup(test_new_connection, reset),
 		cmocka_unit_test_setup(test_processors_are_short, reset),
 	};
 

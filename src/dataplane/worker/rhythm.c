@@ -11,6 +11,9 @@
 /* So many short waits in a row make a rhythm. */
 #define ROW 16
 
+/* The waits after a connection has begun: for its first message, for the answer, for the end. */
+#define EXPECTED 3
+
 /* After a look in vain the worker does not look for a while, which doubles each time, from 0.2 ms
  * to 0.1 s. So many looks that found something halve it. */
 #define PAUSE_NS   100000u
@@ -23,7 +26,9 @@
 uint32_t rhythm_begin(struct rhythm *r, uint64_t now_ns)
 {
 	r->began_ns = now_ns;
-	r->look_ns = r->row >= ROW && now_ns >= r->off_ns ? LOOK_NS : 0;
+	r->look_ns = (r->row >= ROW || r->expected) && now_ns >= r->off_ns ? LOOK_NS : 0;
+	if (r->expected)
+		r->expected--;
 	return r->look_ns;
 }
 
@@ -37,7 +42,7 @@ static void hit(struct rhythm *r)
 
 static void miss(struct rhythm *r, uint64_t now_ns)
 {
-	r->row = r->hits = 0;
+	r->row = r->hits = r->expected = 0;
 	if (r->misses < MISSES_MAX)
 		r->misses++;
 	r->off_ns = now_ns + ((uint64_t)PAUSE_NS << r->misses);
@@ -48,7 +53,7 @@ void rhythm_end(struct rhythm *r, uint64_t now_ns, bool cut)
 	uint64_t waited_ns = now_ns - r->began_ns;
 
 	if (cut) {
-		r->row = 0;
+		r->row = r->expected = 0;
 		r->off_ns = now_ns + CUT_PAUSE_NS;
 	} else if (r->look_ns) {
 		if (waited_ns < r->look_ns)
@@ -62,7 +67,12 @@ void rhythm_end(struct rhythm *r, uint64_t now_ns, bool cut)
 	}
 }
 
+void rhythm_expect(struct rhythm *r)
+{
+	r->expected = EXPECTED;
+}
+
 void rhythm_break(struct rhythm *r)
 {
-	r->row = 0;
+	r->row = r->expected = 0;
 }

@@ -16,6 +16,7 @@ struct rhythm {
 	uint64_t off_ns;   /* until then the worker does not look */
 	uint32_t look_ns;  /* how long the present wait looks before it sleeps; 0: not at all */
 	uint8_t row;	   /* short waits in a row */
+	uint8_t expected;  /* so many waits will look, as something new has begun */
 	uint8_t hits, misses;
 };
 
@@ -23,6 +24,8 @@ struct rhythm {
 uint32_t rhythm_begin(struct rhythm *r, uint64_t now_ns);
 /* The wait has ended. cut: the worker lost its processor to somebody else while it looked. */
 void rhythm_end(struct rhythm *r, uint64_t now_ns, bool cut);
+/* A connection has begun: its first messages are likely to come soon. */
+void rhythm_expect(struct rhythm *r);
 /* The turn had more to do than to pass on a few messages. */
 void rhythm_break(struct rhythm *r);
 

@@ -171,6 +171,7 @@ void tcp_connect_ended(struct worker *w, struct tcp_flow *f, int res)
 {
 	if (!tcp_connect_done(w, f, res))
 		return;
+	rhythm_expect(&w->rhythm);
 	/* Few servers speak first: wait for that, and read what the client has sent. */
 	tcp_flow_arm_read(w, f, 1);
 	pump(w, f, 0, false);
@@ -190,6 +191,7 @@ void tcp_join(struct worker *w, struct listener *l, int client_fd, int server_fd
 	stats_add(&w->stats->out_tcp_flows, 1);
 	tcp_flow_set_state(w, f, TCP_FLOW_OPEN);
 	tcp_flow_debug(w, f, "on its way out");
+	rhythm_expect(&w->rhythm);
 	tcp_flow_arm_read(w, f, 1);
 	pump(w, f, 0, false);
 }
