@@ -50,13 +50,13 @@ DOORS = {
 
 # The modules of a worker, from the bottom up. A module calls only those before it: a flow that ends leaves
 # a mark, and does not call its listener.
-WORKER = ["pipepool", "sockpool", "budget", "answers", "supply", "out_supply", "out_room", "egress",
+WORKER = ["rhythm", "pipepool", "sockpool", "budget", "answers", "supply", "out_supply", "out_room", "egress",
           "gate_packet", "gate_verdict", "flow", "client_address", "tcp_timer", "tcp_pump", "tcp_flow",
           "times", "tcp_connect", "udp_copy", "udp_message", "udp_send", "udp_pending", "udp_target",
           "udp_ports", "udp_key", "tcp", "tcp_sweep", "udp", "out_tcp", "out_icmp", "out_ping",
           "out_udp_error", "out_udp_send", "out_responder", "out_peer", "out_udp", "gate", "listener", "out",
           "handover_record", "handover_counters", "out_tcp_handover", "tcp_handover", "udp_handover",
-          "out_handover", "handover_build", "handover", "requests", "rhythm", "worker",
+          "out_handover", "handover_build", "handover", "requests", "worker",
           "boot_outward", "main"]
 
 INCLUDE = re.compile(r'^#include ["<]([^">]+)[">]', re.M)
