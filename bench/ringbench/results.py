@@ -20,17 +20,18 @@ class Unusable(Exception):
 
 
 def _split(path):
-    """Returns the text before the figures and the text after them, each with its marker line."""
+    """Returns the text before the figures, with its marker line, the figures, and the text after them, with
+    its marker line."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from None
     before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    figures, end, after = rest.partition(END)
     if not begin or not end:
         raise Unusable(f"{path}: the lines \"{BEGIN}\" and \"{END}\" are not in it")
-    return before + begin, end + after
+    return before + begin, figures.strip(), end + after
 
 
 def check(path):
@@ -87,11 +88,13 @@ def text(runs):
     return "\n\n".join("\n".join(_one(run)) for run in runs)
 
 
-def write(path, runs):
-    """Replaces the figures in the file. A reader sees either the old file or the new one."""
-    before, after = _split(path)
+def write(path, runs, add=False):
+    """Replaces the figures in the file, or puts new ones before them. A reader sees either the old file or
+    the new one."""
+    before, figures, after = _split(path)
+    new = [text(runs), figures] if add and figures else [text(runs)]
     with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(f"{before}\n\n{text(runs)}\n\n{after}")
+        file.write("\n\n".join([before, *new, after]))
     owner = os.stat(path)
     os.chown(path + ".new", owner.st_uid, owner.st_gid)
     os.chmod(path + ".new", owner.st_mode & 0o777)
@@ -103,12 +106,13 @@ def main(argv):
     parser = argparse.ArgumentParser(
         prog="bench/results", description="Writes the figures of runs into a file, between its two "
         "marker lines. They replace the figures that are there.")
+    parser.add_argument("--add", action="store_true", help="put them before those that are there")
     parser.add_argument("--into", default=os.path.join(here, "RESULTS.md"), metavar="FILE",
                         help="bench/RESULTS.md unless given")
     parser.add_argument("runs", nargs="+", metavar="RUN.json")
     options = parser.parse_args(argv[1:])
     try:
-        write(options.into, [compare.load(path) for path in options.runs])
+        write(options.into, [compare.load(path) for path in options.runs], options.add)
     except (Unusable, compare.Unreadable) as why:
         print(why, file=sys.stderr)
         return 2

@@ -179,12 +179,12 @@ class Suites(unittest.TestCase):
 class Results(unittest.TestCase):
     """Writing figures between the marker lines of a file."""
 
-    def _write(self, text, runs):
+    def _write(self, text, runs, **kw):
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "R.md")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
-            results.write(path, runs)
+            results.write(path, runs, **kw)
             with open(path, encoding="utf-8") as file:
                 return file.read()
 
@@ -201,6 +201,13 @@ class Results(unittest.TestCase):
         self.assertIn("1 missed", once)
         self.assertEqual(self._write(once, [run]), once)
         self.assertEqual(self._write(frame, [run, run]).count("## Run of"), 2)
+
+    def test_figures_are_added_before_figures(self):
+        run = run_of(entry("bulk-up-1", {"ringkit": speeds(30)}))
+        frame = f"before\n{results.BEGIN}\n\nold\n\n{results.END}\nafter\n"
+        got = self._write(frame, [run], add=True)
+        self.assertLess(got.index("## Run of"), got.index("\n\nold\n\n"))
+        self.assertEqual(self._write(frame.replace("old", ""), [run], add=True), self._write(frame, [run]))
 
     def test_a_file_without_a_place_is_left_alone(self):
         with self.assertRaises(results.Unusable):
