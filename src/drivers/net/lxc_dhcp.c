@@ -341,13 +341,19 @@ static void fill_answer(const struct client *c, struct lxc_answer *answer)
 	memcpy(answer->dns, c->lease.dns, sizeof(answer->dns));
 }
 
+static bool same_lease(const struct lxc_answer *a, const struct lxc_answer *b)
+{
+	return a->ip == b->ip && a->prefix_len == b->prefix_len && a->router == b->router &&
+	       !memcmp(a->dns, b->dns, sizeof(a->dns));
+}
+
 /* Sends the parent the lease, if anything in it has changed. */
 static void tell(struct client *c)
 {
 	struct lxc_answer now;
 
 	fill_answer(c, &now);
-	if (!memcmp(&now, &c->told, sizeof(now)))
+	if (same_lease(&now, &c->told))
 		return;
 	c->told = now;
 	inside_say(&now, sizeof(now));
