@@ -121,6 +121,7 @@ class Rootlesskit:
         w = world()
         self.state = state or "%s/state-%d" % (w.tmp, next(_numbers))
         self.own_state = state is None
+        self.old_pid = self._child_pid_text()  # of a crashed one, until the new one removes it
         self.command = os.path.basename(command[0])[:15]
         self.log_path = "%s/log-%d" % (w.base, next(_numbers))
         self.out_path = self.log_path + ".out"
@@ -159,7 +160,7 @@ class Rootlesskit:
                 raise AssertionError("rootlesskit ended with %d:\n%s"
                                      % (self.proc.returncode, self.log()))
             pid = self._child_pid_text()
-            return pid if pid and os.path.exists("/proc/" + pid) else None
+            return pid if pid and pid != self.old_pid and os.path.exists("/proc/" + pid) else None
         self.child_pid = int(wait_for("child_pid", there))
         if world().reference:  # it writes child_pid before the child has done its part
             self.wait_for_command()
