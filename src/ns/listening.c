@@ -98,15 +98,6 @@ static int ask(struct listening_source *src, unsigned i)
 	return n < 0 ? -errno : 0;
 }
 
-/* The number of bytes from here to the end of the message. libmnl's own tail is aligned, and may be
- * beyond the end. */
-static int left_from(const struct nlmsghdr *nlh, const struct nlattr *attr)
-{
-	const char *end = (const char *)nlh + nlh->nlmsg_len;
-
-	return (int)(end - (const char *)attr);
-}
-
 static bool read_socket(const struct nlmsghdr *nlh, uint8_t proto, struct listening *out)
 {
 	const struct nlattr *attr;
@@ -126,7 +117,7 @@ static bool read_socket(const struct nlmsghdr *nlh, uint8_t proto, struct listen
 		return false;
 	}
 	for (attr = mnl_nlmsg_get_payload_offset(nlh, sizeof(msg));
-	     mnl_attr_ok(attr, left_from(nlh, attr)); attr = mnl_attr_next(attr))
+	     mnl_attr_ok(attr, netlink_left(nlh, attr)); attr = mnl_attr_next(attr))
 		if (mnl_attr_get_type(attr) == INET_DIAG_SKV6ONLY &&
 		    mnl_attr_get_payload_len(attr) >= 1)
 			out->v6only = mnl_attr_get_u8(attr) != 0;

@@ -63,7 +63,7 @@ static int read_message(const struct nlmsghdr *nlh, void *arg)
 	if (nlh->nlmsg_type != RTM_NEWLINK ||
 	    mnl_nlmsg_get_payload_len(nlh) < sizeof(struct ifinfomsg))
 		return MNL_CB_OK;
-	return mnl_attr_parse(nlh, sizeof(struct ifinfomsg), read_attribute, arg);
+	return netlink_attributes(nlh, sizeof(struct ifinfomsg), read_attribute, arg);
 }
 
 /* 0 or -errno. */
@@ -82,15 +82,11 @@ static int ask(struct mnl_socket *nl, const struct place *where, struct state *o
 	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	if (where->nsid >= 0)
 		mnl_attr_put_u32(nlh, IFLA_TARGET_NETNSID, (uint32_t)where->nsid);
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	n = netlink_receive(nl, answer, sizeof(answer));
+	n = netlink_ask(nl, nlh, answer, sizeof(answer));
 	if (n < 0)
 		return (int)n;
 	*out = (struct state){.peer.nsid = -1};
-	if (!netlink_lengths_fit(answer, (size_t)n))
-		return -EPROTO;
-	return mnl_cb_run(answer, (size_t)n, 0, 0, read_message, out) < 0 ? -errno : 0;
+	return netlink_read(answer, (size_t)n, 0, 0, read_message, out);
 }
 
 /* 0, or -errno: it cannot be asked, or it is not up after a second. */

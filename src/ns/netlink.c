@@ -103,28 +103,53 @@ bool netlink_lengths_fit(const void *buf, size_t len)
 	return true;
 }
 
-int netlink_check_ack(const void *buf, size_t len, uint32_t seq, uint32_t portid)
+int netlink_left(const struct nlmsghdr *nlh, const struct nlattr *attr)
+{
+	const char *end = (const char *)nlh + nlh->nlmsg_len;
+
+	return (int)(end - (const char *)attr);
+}
+
+int netlink_attributes(const struct nlmsghdr *nlh, unsigned header_len, mnl_attr_cb_t fn, void *arg)
+{
+	const struct nlattr *attr = mnl_nlmsg_get_payload_offset(nlh, header_len);
+	int code = MNL_CB_OK;
+
+	for (; code > MNL_CB_STOP && mnl_attr_ok(attr, netlink_left(nlh, attr));
+	     attr = mnl_attr_next(attr))
+		code = fn(attr, arg);
+	return code;
+}
+
+int netlink_read(const void *buf, size_t len, uint32_t seq, uint32_t portid, mnl_cb_t fn, void *arg)
 {
 	if (!netlink_lengths_fit(buf, len))
 		return -EPROTO;
-	return mnl_cb_run(buf, len, seq, portid, NULL, NULL) < 0 ? -errno : 0;
+	if (mnl_cb_run(buf, len, seq, portid, fn, arg) < 0)
+		return errno > 0 ? -errno : -EPROTO;
+	return 0;
 }
 
-/* Waits for the acknowledgement of the request with this number. 0 or the kernel's -errno. */
-static int netlink_acknowledged(struct mnl_socket *nl, uint32_t seq)
+int netlink_check_ack(const void *buf, size_t len, uint32_t seq, uint32_t portid)
 {
-	char buf[NETLINK_ANSWER_BYTES];
-	ssize_t n = netlink_receive(nl, buf, sizeof(buf));
+	return netlink_read(buf, len, seq, portid, NULL, NULL);
+}
 
-	if (n < 0)
-		return (int)n;
-	return netlink_check_ack(buf, (size_t)n, seq, mnl_socket_get_portid(nl));
+ssize_t netlink_ask(struct mnl_socket *nl, const struct nlmsghdr *nlh, void *buf, size_t size)
+{
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	return netlink_receive(nl, buf, size);
 }
 
 int netlink_talk(struct mnl_socket *nl, const struct nlmsghdr *nlh)
 {
+	char buf[NETLINK_ANSWER_BYTES];
+	ssize_t n;
+
 	netlink_drain(nl);
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	return netlink_acknowledged(nl, nlh->nlmsg_seq);
+	n = netlink_ask(nl, nlh, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+	return netlink_check_ack(buf, (size_t)n, nlh->nlmsg_seq, mnl_socket_get_portid(nl));
 }

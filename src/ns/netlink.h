@@ -10,8 +10,8 @@
 #include "base/err.h"
 
 /*
- * Sends one request and waits for one acknowledgement, by libmnl (netlink(7)). For the files of ns/
- * alone.
+ * Sends one request and waits for one acknowledgement, by libmnl (netlink(7)). For the files of
+ * ns/, and for the data plane's reader of packet queues.
  */
 
 /* Room for any of our requests, which have one header and a few attributes. */
@@ -60,6 +60,24 @@ void netlink_drain(const struct mnl_socket *nl);
 /* Whether libmnl can safely walk over the messages in buf. libmnl holds lengths in an int: a length
  * that is negative as an int leads it astray, or round and round. */
 bool netlink_lengths_fit(const void *buf, size_t len);
+
+/* The number of bytes from the attribute to the end of the message: what is left for mnl_attr_ok.
+ * libmnl's own end of a message is aligned, and may be beyond the real one. */
+int netlink_left(const struct nlmsghdr *nlh, const struct nlattr *attr);
+
+/* mnl_attr_parse(), but no attribute may be longer than its message: calls fn for each behind the
+ * message's own header, of header_len bytes. What fn returned last, or MNL_CB_OK. */
+int netlink_attributes(const struct nlmsghdr *nlh, unsigned header_len, mnl_attr_cb_t fn,
+		       void *arg);
+
+/* Has libmnl call fn for each message in buf, len bytes that the kernel sent to the socket with
+ * this id in answer to the message with this number (0: any). fn may be NULL. 0 or -errno: that of
+ * an error that is among the messages, or of fn. */
+int netlink_read(const void *buf, size_t len, uint32_t seq, uint32_t portid, mnl_cb_t fn,
+		 void *arg);
+
+/* Sends a request, and receives one message of the kernel's into buf. Its length or -errno. */
+ssize_t netlink_ask(struct mnl_socket *nl, const struct nlmsghdr *nlh, void *buf, size_t size);
 
 /* Reads an acknowledgement: the len bytes that the kernel sent to the socket with this id (0: any)
  * in answer to the message with this number. 0 or the kernel's -errno. */

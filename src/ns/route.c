@@ -49,30 +49,27 @@ static int read_message(const struct nlmsghdr *nlh, void *arg)
 		return MNL_CB_OK;
 	*r->out = (struct route){.type = rt->rtm_type};
 	r->found = true;
-	return mnl_attr_parse(nlh, sizeof(*rt), read_attribute, r->out);
+	return netlink_attributes(nlh, sizeof(*rt), read_attribute, r->out);
 }
 
 int route_read(const void *buf, size_t len, struct route *out)
 {
 	struct reading r = {.out = out};
+	int code;
 
-	if (!netlink_lengths_fit(buf, len))
-		return -EPROTO;
 	/* Any number and sender will do: the socket has asked only once, so no other answer can be
 	 * there. */
-	if (mnl_cb_run(buf, len, 0, 0, read_message, &r) < 0)
-		return errno > 0 ? -errno : -EPROTO;
+	code = netlink_read(buf, len, 0, 0, read_message, &r);
+	if (code)
+		return code;
 	return r.found ? 0 : -EPROTO;
 }
 
 static int talk(struct mnl_socket *nl, const struct nlmsghdr *nlh, struct route *out)
 {
 	char buf[NETLINK_ANSWER_BYTES];
-	ssize_t n;
+	ssize_t n = netlink_ask(nl, nlh, buf, sizeof(buf));
 
-	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	n = netlink_receive(nl, buf, sizeof(buf));
 	return n < 0 ? (int)n : route_read(buf, (size_t)n, out);
 }
 

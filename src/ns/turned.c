@@ -205,7 +205,7 @@ static bool read_message(const struct nlmsghdr *nlh, struct shown *s)
 	if (nlh->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) ||
 	    mnl_nlmsg_get_payload_len(nlh) < sizeof(struct nfgenmsg))
 		return false;
-	return mnl_attr_parse(nlh, sizeof(struct nfgenmsg), take_attribute, s) == MNL_CB_OK &&
+	return netlink_attributes(nlh, sizeof(struct nfgenmsg), take_attribute, s) == MNL_CB_OK &&
 	       s->has_id;
 }
 

@@ -11,6 +11,8 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
+#include "ns/netlink.h"
+
 /* No honest TCP packet has more extension headers than this (RFC 8504, 5.3). */
 #define EXTENSIONS_MAX 8
 
@@ -134,15 +136,6 @@ bool gate_packet_parse(const uint8_t *data, size_t len, struct gate_packet *out)
 
 /* The queue's socket */
 
-/* Bytes of the message from attr on. libmnl's own end of the message is aligned, and may lie beyond
- * the real one. */
-static int left_from(const struct nlmsghdr *nlh, const struct nlattr *attr)
-{
-	const char *end = (const char *)nlh + nlh->nlmsg_len;
-
-	return (int)(end - (const char *)attr);
-}
-
 static bool read_message(const struct nlmsghdr *nlh, struct gate_message *out)
 {
 	const struct nlattr *attr;
@@ -153,7 +146,7 @@ static bool read_message(const struct nlmsghdr *nlh, struct gate_message *out)
 	    nlh->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg))
 		return false;
 	for (attr = mnl_nlmsg_get_payload_offset(nlh, sizeof(struct nfgenmsg));
-	     mnl_attr_ok(attr, left_from(nlh, attr)); attr = mnl_attr_next(attr)) {
+	     mnl_attr_ok(attr, netlink_left(nlh, attr)); attr = mnl_attr_next(attr)) {
 		uint16_t len = mnl_attr_get_payload_len(attr);
 
 		if (mnl_attr_get_type(attr) == NFQA_PAYLOAD) {
