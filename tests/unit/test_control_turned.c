@@ -92,7 +92,14 @@ static void expect_address(const union sock_addr *got, union sock_addr want)
 	assert_int_equal(got->in4.sin_port, want.in4.sin_port);
 }
 
-/* All workers are told this, and need not answer. */
+/* All workers are told that a port leads elsewhere now. */
+static void expect_turned(int id)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		expect_told(i, DP_MSG_TARGET, id);
+}
+
+/* All workers are told this, and where the port leads. They need not answer. */
 static void expect_targets(enum dp_msg_type type, int id, union sock_addr target,
 			   union sock_addr target2)
 {
@@ -259,11 +266,9 @@ static void test_walk(void **state)
 	expect_silence();
 	say(&x, 3, msg.seq, -ETIMEDOUT, container);
 	expect_asked(&x, 1, 0, container);
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 1);
+	expect_turned(1);
 	expect_asked(&x, 3, 0, container);
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 3);
+	expect_turned(3);
 	world_close(&x);
 }
 
@@ -299,8 +304,7 @@ static void test_many_ports(void **state)
 	open_transparent(&x);
 	add_named(&x, 1);
 	expect_asked(&x, 1, 0, container);
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 1);
+	expect_turned(1);
 	say_news(&x);
 	msg = asked(&x);
 	usleep(5000);
@@ -351,8 +355,7 @@ static void expect_asked_later(struct world *x)
 	expect_nothing_asked();
 	msg = asked(x);
 	say(x, 1, msg.seq, 0, address(CONTAINER, 80));
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 1);
+	expect_turned(1);
 	world_close(x);
 }
 
@@ -416,8 +419,7 @@ static void test_new_broker(void **state)
 	say(&x, 1, first.seq, 0, address(CONTAINER, 80));
 	expect_silence();
 	say(&x, 1, second.seq, 0, address(CONTAINER, 80));
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 1);
+	expect_turned(1);
 	expect_nothing_asked();
 	world_close(&x);
 }
@@ -438,8 +440,7 @@ static void test_looks_that_follow_a_port(void **state)
 		msg = asked(&x);
 		say(&x, 1, msg.seq, 0, i == 0 ? msg.addr : address(CONTAINER, 80));
 	}
-	for (unsigned i = 0; i < WORKERS; i++)
-		expect_told(i, DP_MSG_TARGET, 1);
+	expect_turned(1);
 	world_close(&x);
 }
 

@@ -72,16 +72,24 @@ static bool paces_nothing(void)
 	return fd_read_file(CONGESTION, name, sizeof(name)) > 0 && strcmp(name, "reno\n") == 0;
 }
 
-static int set_up(void *arg)
+/* Makes a router, in a namespace that the process is in from now on. 0, or the code to end with. */
+static int make_router(const struct router_config *c, enum router_queue *queue)
 {
-	const struct router_config *c = arg;
 	struct err e = {.code = 0};
-	enum router_queue queue;
 
 	if (unshare(CLONE_NEWNET) < 0)
 		return 2;
-	if (router_set_up(c, &queue, &e))
-		return fails("set-up", &e);
+	return router_set_up(c, queue, &e) ? fails("set-up", &e) : 0;
+}
+
+static int set_up(void *arg)
+{
+	const struct router_config *c = arg;
+	enum router_queue queue;
+	int code = make_router(c, &queue);
+
+	if (code)
+		return code;
 	if (queue < c->best_queue)
 		return 5;
 	if (!if_nametoindex(ROUTER_IFNAME))
@@ -133,13 +141,13 @@ static int pair(void *arg)
 	struct err e = {.code = 0};
 	enum router_queue queue;
 	auto_fd int router_fd = -1;
+	int code;
 
 	(void)arg;
 	c.ifname = inside.ifname;
-	if (unshare(CLONE_NEWNET) < 0)
-		return 2;
-	if (router_set_up(&c, &queue, &e))
-		return fails("set-up", &e);
+	code = make_router(&c, &queue);
+	if (code)
+		return code;
 	router_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (setns(shared_box.netns_fd, CLONE_NEWNET) < 0)
 		return 3;
@@ -162,13 +170,13 @@ static int no_pair(void *arg)
 	struct router_config c = config(2, false);
 	struct err e = {.code = 0};
 	enum router_queue queue;
+	int code;
 
 	(void)arg;
 	c.ifname = "down0";
-	if (unshare(CLONE_NEWNET) < 0)
-		return 2;
-	if (router_set_up(&c, &queue, &e))
-		return fails("set-up", &e);
+	code = make_router(&c, &queue);
+	if (code)
+		return code;
 	if (netif_wait_pair(ROUTER_IFNAME, &e) != -ETIMEDOUT || !strstr(e.msg, ROUTER_IFNAME))
 		return fails("an end that is down", &e);
 	if (netif_wait_pair("nosuch0", &e) != -ENODEV || !strstr(e.msg, "nosuch0"))
