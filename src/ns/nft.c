@@ -387,7 +387,7 @@ void nft_is_loopback(struct nft_rule *r, bool ipv6, bool source)
 	nft_compare(r, NFT_CMP_EQ, &net4, sizeof(net4));
 }
 
-void nft_forward_to_lo(struct nft_rule *r, bool ipv6)
+static void forward_to_lo(struct nft_rule *r, bool ipv6)
 {
 	/* Any address will do: the neighbours on lo all have its own link address. */
 	static const uint8_t neighbour[sizeof(struct in6_addr)];
@@ -401,6 +401,15 @@ void nft_forward_to_lo(struct nft_rule *r, bool ipv6)
 	put_be32(r->nlh, NFTA_FWD_SREG_ADDR, NFT_REG_2);
 	put_be32(r->nlh, NFTA_FWD_NFPROTO, ipv6 ? NFPROTO_IPV6 : NFPROTO_IPV4);
 	expr_end(r, e);
+}
+
+void nft_loopback_by_lo(struct nft_batch *b, const char *chain, bool ipv6, bool source)
+{
+	struct nft_rule r = nft_rule_begin(b, chain, "nft_fwd_netdev");
+
+	nft_is_loopback(&r, ipv6, source);
+	forward_to_lo(&r, ipv6);
+	nft_rule_end(&r);
 }
 
 void nft_socket_transparent(struct nft_rule *r)

@@ -46,6 +46,9 @@ void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int pri
 /* Adds a chain that gets what comes in by an interface before anybody else does. The table must be
  * of the family NFPROTO_NETDEV. The batch fails with -EEXIST if the chain is there already. */
 void nft_chain_ingress(struct nft_batch *b, const char *name, const char *ifname);
+/* Adds a rule to such a chain: what has a loopback address (::1, or one of 127.0.0.0/8) as its
+ * source or destination is sent on by lo, where it comes in again. */
+void nft_loopback_by_lo(struct nft_batch *b, const char *chain, bool ipv6, bool source);
 
 /* Adds a counter, which rules name by nft_count. */
 void nft_counter(struct nft_batch *b, const char *name);
@@ -113,8 +116,6 @@ void nft_verdict(struct nft_rule *r, int verdict); /* NF_ACCEPT, NF_DROP */
 /* Sends the packet to a queue of user space, by the expression "queue" or by the target NFQUEUE of
  * iptables: some kernels have only one of the two. */
 void nft_queue(struct nft_rule *r, uint16_t number, bool by_target);
-/* Sends the packet on by lo, where it comes in again. For chains of nft_chain_ingress. */
-void nft_forward_to_lo(struct nft_rule *r, bool ipv6);
 /* Fills in the checksum that a UDP packet left to a network card, by the target CHECKSUM of
  * iptables. The rule must be for UDP only, in a table "mangle" of the family ip or ip6. */
 void nft_fill_checksum(struct nft_rule *r);

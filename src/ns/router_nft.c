@@ -449,14 +449,10 @@ int router_add_rules(const struct router_config *config, enum router_queue *queu
 int router_add_loopback(struct err *e)
 {
 	auto_free struct nft_batch *b = nft_batch_new_of(NFPROTO_NETDEV, ROUTER_TABLE);
-	struct nft_rule r;
 
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
 	nft_chain_ingress(b, "loopback", ROUTER_IFNAME);
-	r = nft_rule_begin(b, "loopback", "nft_fwd_netdev");
-	nft_is_loopback(&r, true, true);
-	nft_forward_to_lo(&r, true);
-	nft_rule_end(&r);
+	nft_loopback_by_lo(b, "loopback", true, true);
 	return nft_commit(b, e);
 }

@@ -24,15 +24,6 @@
  * made for the clients of published ports.
  */
 
-static void put(struct nft_batch *b, bool ipv6)
-{
-	struct nft_rule r = nft_rule_begin(b, "arrivals", "nft_fwd_netdev");
-
-	nft_is_loopback(&r, ipv6, false);
-	nft_forward_to_lo(&r, ipv6);
-	nft_rule_end(&r);
-}
-
 int transparent_routed_rules(struct mnl_socket *nl, const char *ifname, struct err *e)
 {
 	auto_free struct nft_batch *b = nft_batch_new_of(NFPROTO_NETDEV, "rootlesskit");
@@ -41,8 +32,8 @@ int transparent_routed_rules(struct mnl_socket *nl, const char *ifname, struct e
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
 	nft_chain_ingress(b, "arrivals", ifname);
-	put(b, false);
-	put(b, true);
+	nft_loopback_by_lo(b, "arrivals", false, false);
+	nft_loopback_by_lo(b, "arrivals", true, false);
 	code = nft_commit_by(b, nl, e);
 	if (code == -EEXIST)
 		code = e->code = 0;

@@ -155,13 +155,17 @@ static void discount_waiting(struct dp_turned *t)
 		t->began_ms += ms;
 }
 
-/* The walk cannot go on now: another one is due, over all ports if this one was. */
-static void try_later(struct dataplane *dp)
+/* Another walk is due later, over all ports if this one is. */
+static void walk_again(struct dp_turned *t)
 {
-	struct dp_turned *t = &dp->turned;
-
 	t->again = t->later = true;
 	t->owed |= t->over_all;
+}
+
+/* The walk cannot go on now. */
+static void try_later(struct dataplane *dp)
+{
+	walk_again(&dp->turned);
 	walk_ended(dp);
 }
 
@@ -345,8 +349,7 @@ void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *re
 	}
 	/* The workers of a reload get the ports in their own time. */
 	if (dp_reload_holds(dp) || fd_is_passing(reply->err)) {
-		t->again = t->later = true;
-		t->owed |= t->over_all;
+		walk_again(t);
 	} else {
 		t->at->news_asked = t->news_at + 1;
 		if (!reply->err && may_be_turned(t->at))
