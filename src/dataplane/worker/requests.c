@@ -15,6 +15,19 @@ static void arm(struct worker *w)
 	w->io->ops->poll(w->io, w->answers.fd, POLLIN, handle_pack(HANDLE_CONTROL, 0, 0, 0));
 }
 
+/* The channel to a new broker or router, as msg says. fd: as with obey(). */
+static void set_channel(struct worker *w, const struct dp_msg *msg, int fd)
+{
+	if (fd < 0 && msg->brings_fd)
+		answers_no_channel(w, msg->type);
+	else if (fd >= 0 && msg->type == DP_MSG_NEW_BROKER)
+		supply_set_broker(w, fd);
+	else if (fd >= 0 && w->out.on)
+		out_supply_set_channel(w, fd);
+	else if (fd >= 0)
+		w->io->ops->close_fd(w->io, fd);
+}
+
 /* Acts on a request. fd: the descriptor that it brings; -1: none, or the process has no room for
  * it. */
 static void obey(struct worker *w, const struct dp_msg *msg, int fd)
@@ -32,19 +45,9 @@ static void obey(struct worker *w, const struct dp_msg *msg, int fd)
 			answers_send(w, msg->port_id, msg->seq, err);
 		break;
 	case DP_MSG_NEW_BROKER:
-		if (fd >= 0)
-			supply_set_broker(w, fd);
-		else if (msg->brings_fd)
-			answers_no_channel(w, msg->type);
-		return;
 	case DP_MSG_NEW_ROUTER:
-		if (fd < 0 && msg->brings_fd)
-			answers_no_channel(w, msg->type);
-		if (fd >= 0 && w->out.on) {
-			out_supply_set_channel(w, fd);
-			return;
-		}
-		break;
+		set_channel(w, msg, fd);
+		return;
 	case DP_MSG_HAND_OVER:
 		if (fd >= 0)
 			handover_give(w, fd, msg->seq);
