@@ -279,10 +279,11 @@ static int accept_routed(const char *ifname, struct err *e)
 
 static uint32_t set_up_routed(const char *ifname, struct err *e)
 {
-	auto_netlink struct mnl_socket *nl = netlink_open(NETLINK_NETFILTER);
+	auto_netlink struct mnl_socket *nl = NULL;
 
 	if (!ifname[0] || accept_routed(ifname, e) < 0)
 		return 0;
+	nl = netlink_open(NETLINK_NETFILTER);
 	if (!nl)
 		err_errno(e, -errno, "cannot open a netfilter socket");
 	if (!nl || transparent_routed_rules(nl, ifname, e) < 0)
