@@ -50,8 +50,8 @@ class Running(NetBuiltinCase):
 
         def address(conn, client):
             conn.sendall(client[0].encode())
-        cls.stack.enter_context(TcpServer(address, port=80, host="0.0.0.0", netns=cls.inside.netns))
-        cls.stack.enter_context(UdpServer(port=7, host="0.0.0.0", netns=cls.inside.netns))
+        cls.enterClassContext(TcpServer(address, port=80, host="0.0.0.0", netns=cls.inside.netns))
+        cls.enterClassContext(UdpServer(port=7, host="0.0.0.0", netns=cls.inside.netns))
 
     def pid_of(self, role):
         if role == "parent":

@@ -70,7 +70,7 @@ class TestFloods(NetBuiltinCase):
         super().setUpClass()
         sh("ip", "netns", "exec", os.path.basename(cls.server), "ip", "route", "add", "blackhole",
            BLACKHOLE)
-        cls.servers = cls.stack.enter_context(Servers(cls.inside.netns, "echo", 80, "udp", 53, first=True))
+        cls.servers = cls.enterClassContext(Servers(cls.inside.netns, "echo", 80, "udp", 53, first=True))
         cls.rk.add(8080, 80)
         cls.rk.add(8053, 53, proto="udp")
 

@@ -41,17 +41,13 @@ class TestTenThousand(NetBuiltinCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.limit, limit = raise_limit()
+        before, limit = raise_limit()
+        cls.addClassCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
         cls.connections = min(N, limit // LIMIT_A_CONNECTION)
         cls.mappings = min(N, limit // LIMIT_A_MAPPING)
         print("limit of descriptors %d: %d connections, %d mappings" %
               (limit, cls.connections, cls.mappings))
         super().setUpClass()
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        resource.setrlimit(resource.RLIMIT_NOFILE, cls.limit)
 
     def outward(self, name):
         return self.rk.api("GET", "/v1/stats")[1]["total"]["outward"][name]

@@ -94,21 +94,11 @@ class TransparentCase(PortTestCase):
 
     not_reference = "sees 127.0.0.1"
     may_die = True
-    wire = None
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.wire = contextlib.ExitStack()
-        cls.client = cls.wire.enter_context(net.neighbour())
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            super().tearDownClass()
-        finally:
-            if cls.wire:
-                cls.wire.close()
+        cls.client = cls.enterClassContext(net.neighbour())
 
     def counters(self, rk=None):
         return (rk or self.rk).api("GET", "/v1/stats")[1]["total"]["tcp"]

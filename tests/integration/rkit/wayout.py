@@ -60,12 +60,13 @@ class NetBuiltinCase(case.RkTestCase):
         super().setUpClass()
         if world().reference:
             raise unittest.SkipTest("reference: has no --net=builtin")
-        cls.stack = contextlib.ExitStack()
-        cls.addClassCleanup(cls.stack.close)  # tearDownClass is not called when the rest fails
-        cls.server = cls.stack.enter_context(outside())
+        # Cleanups run when the rest of the set-up fails, too; tearDownClass is not called then.
+        cls.server = cls.enterClassContext(outside())
         for kind, address, _ in ROUTES:
-            sh("ip", *(["-6"] if ":" in address else []), "route", "add", kind, address)
-        cls.rk = cls.stack.enter_context(cls.launch(*cls.args))
+            ip = ("ip", *(["-6"] if ":" in address else []), "route")
+            sh(*ip, "add", kind, address)
+            cls.addClassCleanup(sh, *ip, "del", kind, address, check=False)
+        cls.rk = cls.enterClassContext(cls.launch(*cls.args))
         cls.inside = Inside(cls.rk)
 
     @classmethod
@@ -73,14 +74,6 @@ class NetBuiltinCase(case.RkTestCase):
         if cls.backend:
             args += ("--dataplane=" + cls.backend,)
         return Rootlesskit("--net=builtin", "--copy-up=/etc", *args, **kw)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stack.close()
-        for kind, address, _ in ROUTES:
-            sh("ip", *(["-6"] if ":" in address else []), "route", "del", kind, address,
-               check=False)
-        super().tearDownClass()
 
     def expected_processes(self):
         """The data plane and the brokers may have been replaced in a test."""
