@@ -14,7 +14,6 @@
 #include "dataplane/dataplane.h"
 #include "drivers/net/roles.h"
 #include "drivers/port/guard.h"
-#include "launch/handshake.h"
 #include "launch/launch.h"
 
 static const struct {

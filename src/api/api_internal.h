@@ -4,7 +4,6 @@
 
 #include <jansson.h>
 #include <stdbool.h>
-#include <sys/un.h>
 
 #include "api/api.h"
 #include "api/mhd.h"

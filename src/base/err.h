@@ -3,7 +3,6 @@
 #define RINGKIT_BASE_ERR_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 /*
  * An error with a message that a user can act on. The caller owns the struct, usually on its stack;

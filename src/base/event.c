@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/event.h"
 
-#include <stddef.h>
-
 static event_fn *listener;
 static void *listener_arg;
 

@@ -3,7 +3,6 @@
 #define RINGKIT_BASE_LANDLOCK_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 /*
  * A second lock behind the system call filter (landlock(7)). It says which files may be opened and,

@@ -2,7 +2,6 @@
 #ifndef RINGKIT_BASE_LOOP_H
 #define RINGKIT_BASE_LOOP_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 

@@ -2,7 +2,6 @@
 #ifndef RINGKIT_BASE_TEXT_H
 #define RINGKIT_BASE_TEXT_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 

@@ -2,7 +2,6 @@
 #ifndef RINGKIT_CTL_DOCKER_PROXY_ARGS_H
 #define RINGKIT_CTL_DOCKER_PROXY_ARGS_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
 
 #include "base/err.h"

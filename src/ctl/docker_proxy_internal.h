@@ -3,6 +3,7 @@
 #define RINGKIT_CTL_DOCKER_PROXY_INTERNAL_H
 
 #include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
 
 #include "base/err.h"

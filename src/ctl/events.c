@@ -10,7 +10,6 @@
 #include "ctl/args.h"
 #include "ctl/client.h"
 #include "ctl/output.h"
-#include "ports/spec.h"
 
 /* The longest event has a port with the longest addresses: 500 bytes. */
 #define LINE_MAX_BYTES 4096

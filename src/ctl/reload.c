@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ctl/reload.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "base/text.h"

@@ -2,11 +2,8 @@
 #ifndef RINGKIT_DATAPLANE_DATAPLANE_H
 #define RINGKIT_DATAPLANE_DATAPLANE_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include "base/err.h"
 #include "base/loop.h"

@@ -14,13 +14,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/exitcode.h"
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
-#include "base/proc.h"
 #include "base/role.h"
 #include "base/state_names.h"
 #include "launch/command.h"

@@ -2,7 +2,6 @@
 #ifndef RINGKIT_NS_ETCFILES_H
 #define RINGKIT_NS_ETCFILES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"

@@ -4,7 +4,6 @@
  */
 #include "ns/netif.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>

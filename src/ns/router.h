@@ -2,8 +2,6 @@
 #ifndef RINGKIT_NS_ROUTER_H
 #define RINGKIT_NS_ROUTER_H
 
-#include <netinet/in.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/netfilter_ipv4.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/loop.h"

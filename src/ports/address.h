@@ -2,6 +2,8 @@
 #ifndef RINGKIT_PORTS_ADDRESS_H
 #define RINGKIT_PORTS_ADDRESS_H
 
+#include <netinet/in.h>
+
 #include "base/err.h"
 #include "ports/route.h"
 #include "ports/spec.h"

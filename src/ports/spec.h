@@ -2,9 +2,8 @@
 #ifndef RINGKIT_PORTS_SPEC_H
 #define RINGKIT_PORTS_SPEC_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
-#include <stdint.h>
+#include <stddef.h>
 
 #include "base/err.h"
 

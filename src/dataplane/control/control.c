@@ -8,11 +8,9 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "base/fdpass.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
-#include "dataplane/bind.h"
 #include "dataplane/control/control_internal.h"
 #include "dataplane/outward.h"
 

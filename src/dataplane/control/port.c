@@ -6,7 +6,6 @@
 
 #include "base/fd.h"
 #include "base/fdpass.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
 #include "dataplane/bind.h"

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>

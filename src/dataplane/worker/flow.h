@@ -2,7 +2,6 @@
 #ifndef RINGKIT_DATAPLANE_WORKER_FLOW_H
 #define RINGKIT_DATAPLANE_WORKER_FLOW_H
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 

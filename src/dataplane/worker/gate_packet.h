@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "dataplane/wire.h"
+#include "base/sockaddr.h"
 
 /*
  * Packets from a netfilter queue: those that open connections, and echo requests. Root in the

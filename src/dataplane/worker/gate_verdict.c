@@ -2,7 +2,6 @@
 #include <netinet/in.h> /* must come before linux/netfilter.h, which defines the same names */
 
 #include <assert.h>
-#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>

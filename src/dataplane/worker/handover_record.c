@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "base/limits.h"
 #include "dataplane/worker/client_address.h"
 #include "dataplane/worker/out_udp.h"
 #include "dataplane/worker/tcp.h"

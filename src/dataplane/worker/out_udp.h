@@ -3,9 +3,7 @@
 #define RINGKIT_DATAPLANE_WORKER_OUT_UDP_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include "base/sockaddr.h"
 #include "dataplane/worker/egress.h"

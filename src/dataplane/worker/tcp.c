@@ -5,7 +5,6 @@
 #include <utlist.h>
 
 #include "base/log.h"
-#include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*

@@ -13,7 +13,6 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/exitcode.h"
 #include "base/fd.h"

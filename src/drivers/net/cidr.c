@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Parses a prefix length: at most three digits. strtol would take signs, blanks and overflow. */

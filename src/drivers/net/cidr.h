@@ -2,7 +2,6 @@
 #ifndef RINGKIT_DRIVERS_NET_CIDR_H
 #define RINGKIT_DRIVERS_NET_CIDR_H
 
-#include <netinet/in.h>
 #include <stdint.h>
 
 #include "base/err.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checks which options a pasta(1) has, and makes its command line. Starts no process. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -10,9 +10,8 @@
  * repeats. This does not use a ring, because VPNKit reaches its own limit long before these system
  * calls do.
  */
-#include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

@@ -20,7 +20,6 @@
 #include "drivers/port/guard.h"
 #include "drivers/port/socat_command.h"
 #include "drivers/registry_internal.h"
-#include "ports/address.h"
 
 /* socat listens after some milliseconds, and after a second on a loaded machine. */
 #define START_TIMEOUT_MS 10000
