@@ -12,7 +12,6 @@
 #include "util.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -20,7 +19,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #define UDP_MAGIC	  0x72696e67u
 #define UDP_FLOWS_MAX	  256u

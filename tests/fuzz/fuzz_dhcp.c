@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a DHCP server sends, and what VPNKit sends: its handshake, and then frames. */
-#include <arpa/inet.h>
 #include <string.h>
 
 #include "drivers/net/dhcp.h"

@@ -5,7 +5,6 @@
 /* The API's server and a client of it in one thread: the loop turns whenever the client has nothing
  * to read. Include after cmocka_all.h. */
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
 

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "io_sim_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <netinet/udp.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/array.h"

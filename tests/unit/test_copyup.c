@@ -2,7 +2,6 @@
 #include "cmocka_all.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "launch_util.h"

@@ -2,8 +2,6 @@
 /* What "rootlessctl stats" prints. */
 #include "cmocka_all.h"
 
-#include <stdio.h>
-
 #include "test_ctl_server.h"
 
 #define TCP                                                                                        \

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmocka_all.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "handover_world.h"

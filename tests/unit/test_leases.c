@@ -2,9 +2,7 @@
 /* Ports that go when the connection ends on which they were asked for. */
 #include "cmocka_all.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>

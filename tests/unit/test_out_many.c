@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmocka_all.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
 #include "out_world.h"

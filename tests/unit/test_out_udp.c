@@ -3,9 +3,9 @@
 
 #include "cmocka_all.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/icmp6.h>
+#include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <string.h>
 

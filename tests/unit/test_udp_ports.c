@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmocka_all.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <string.h>
 
 #include "base/array.h"

@@ -3,7 +3,7 @@
 
 #include "cmocka_all.h"
 
-#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #define CLIENTS 0x0a000001 /* their host */
