@@ -258,6 +258,24 @@ class TestWayIn(NetBuiltinCase):
             finally:
                 self.rk.nsenter("nft", "delete", "table", "ip", "t")
 
+    @rkit.needs("nft")
+    def test_client_with_an_address_of_the_namespaces_own(self):
+        """Its packets do not get in by the router. That does not keep other clients from the container."""
+        rules = "nft add table ip t;" \
+                "nft add chain ip t c '{ type nat hook prerouting priority dstnat; }';" \
+                "nft add rule ip t c tcp dport 80 dnat to 172.17.0.2:8080"
+        with container(self.rk) as netns, net.further_address(self.server, "172.17.0.1"), \
+                TcpServer(self.tell, port=8080, host="0.0.0.0", netns=netns), \
+                TcpServer(hello("loopback"), port=80, netns=self.inside.netns):
+            self.assertEqual(self.rk.nsenter("sh", "-ec", rules).returncode, 0)
+            try:
+                for _ in range(5):
+                    self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server, source="172.17.0.1")[0],
+                                     "loopback")
+                    self.assertEqual(self.who("192.0.2.1", 8060, netns=self.server)[0], SERVER4)
+            finally:
+                self.rk.nsenter("nft", "delete", "table", "ip", "t")
+
     @contextlib.contextmanager
     def dnat_for_loopback(self):
         """The rules that Docker 28 makes by default: packets for 127.0.0.1 go to the container, but are

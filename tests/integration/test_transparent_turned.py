@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 
 import rkit
-from rkit import inject
+from rkit import inject, net
 from rkit.container import behind_bridge
 from rkit.launch import processes_of, restart_role, role_of, wait_for
 from rkit.networks import ask
@@ -52,6 +52,16 @@ class Turned(TransparentCase):
             before = self.counters()
             self.clients_are_seen(20, HOST6, 18080, CLIENT6, b"x" * 300_000)
             self.assertEqual(self.counted(before), (20, 0))
+
+    def test_client_with_an_address_of_the_container_s_network(self):
+        """Answers to it do not come back. The port goes on showing the addresses of its other clients."""
+        other = "172.17.0.9"
+        with turned(self.rk) as pid, server(self.rk, "172.17.0.2", netns_of=pid), \
+                net.further_address(self.client, other):
+            self.rk.add(18080, 8080, parent_ip="0.0.0.0", child_ip="127.0.0.1")
+            for _ in range(5):
+                self.assertEqual(seen(HOST4, 18080, self.client, source=other)[0][0], "172.17.0.1")
+                self.clients_are_seen(2, HOST4, 18080, CLIENT4)
 
     def test_to_the_namespace_itself(self):
         with turned(self.rk), server(self.rk, "127.0.0.1", 81), server(self.rk, "172.17.0.1", 82):

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "dataplane/worker/handover_counters.h"
+#include "dataplane/worker/handover_record.h"
 #include "ns/transparent.h"
 #include "ports/route.h"
 #include "worker_world.h"
@@ -343,6 +345,81 @@ static void test_transparent_slow_server(void **state)
 	world_close(&x);
 }
 
+/* Clients whose addresses are also in the namespace's own networks, whose answers go elsewhere:
+ * only such clients stop trying, and the port's others go on. */
+static void test_transparent_client_with_an_inner_address(void **state)
+{
+	static const struct {
+		uint32_t (*routes)(uint32_t to);
+		uint32_t inner;
+	} cases[] = {{usual_routes, BRIDGE},
+		     {usual_routes, CONTAINER + 7},
+		     {usual_routes, OWN},
+		     {no_way_out, CONTAINER + 7}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct world x;
+		int client;
+
+		print_message("case %zu\n", i);
+		transparent_world(&x, EVERYTHING, INADDR_LOOPBACK);
+		sim_routes(x.sim, cases[i].routes);
+		for (unsigned round = 0; round < 5; round++) {
+			sim_fail_bound(x.sim, -EINPROGRESS);
+			client = client_from(&x, cases[i].inner);
+			settle(&x);
+			if (round == 0) { /* the others do not try at all */
+				pass(&x, 100 * MS_NS);
+				pass(&x, 900 * MS_NS);
+			}
+			expect_bound(&x, client, 0, 0, 0);
+			sim_fail_bound(x.sim, 0);
+			client = client_from(&x, CLIENT);
+			settle(&x);
+			expect_bound(&x, client, CLIENT, 40000, TRANSPARENT_MARK_LOOPBACK);
+		}
+		expect_counts(&x, 5, 5);
+		world_close(&x);
+	}
+}
+
+/* What another data plane hands over may be forged. It does not stop the tries for ever. */
+static void test_transparent_forged_pause(void **state)
+{
+	struct handover_port p = {.transparent_timeouts = 255,
+				  .transparent_offs = 255,
+				  .transparent_off_ns = UINT64_MAX,
+				  .routed_off_ns = UINT64_MAX,
+				  .udp_second_ns = UINT64_MAX};
+	const struct listener *l;
+	struct world x;
+	int client;
+
+	(void)state;
+	transparent_world(&x, EVERYTHING, INADDR_LOOPBACK);
+	settle(&x);
+	p.port_id = x.port_id;
+	handover_put_port(x.w, &p);
+	l = listener_find(x.w, x.port_id);
+	assert_true(l->tries[0].routed_off_ns <= x.w->now_ns + 64 * SECOND_NS);
+	assert_true(l->udp_second_ns <= x.w->now_ns + 64 * SECOND_NS);
+	for (unsigned round = 0; round < 2; round++) {
+		pass(&x, 65 * SECOND_NS);
+		sim_fail_bound(x.sim, -EINPROGRESS);
+		client = client_from(&x, CLIENT);
+		settle(&x);
+		pass(&x, SECOND_NS);
+		expect_bound(&x, client, 0, 0, 0);
+	}
+	pass(&x, 65 * SECOND_NS);
+	sim_fail_bound(x.sim, 0);
+	client = client_from(&x, CLIENT);
+	settle(&x);
+	expect_bound(&x, client, CLIENT, 40000, TRANSPARENT_MARK_LOOPBACK);
+	world_close(&x);
+}
+
 /* A port is removed while flows of it wait for an answer to their client's address. */
 static void test_transparent_removal(void **state)
 {
@@ -431,6 +508,8 @@ int main(void)
 		cmocka_unit_test(test_transparent_refused),
 		cmocka_unit_test(test_transparent_answer_is_lost),
 		cmocka_unit_test(test_transparent_slow_server),
+		cmocka_unit_test(test_transparent_client_with_an_inner_address),
+		cmocka_unit_test(test_transparent_forged_pause),
 		cmocka_unit_test(test_transparent_removal),
 	};
 

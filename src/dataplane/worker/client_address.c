@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/worker/handover_record.h"
 #include "dataplane/worker/worker_internal.h"
 #include "ns/transparent.h"
 
@@ -17,6 +20,11 @@
  * it uses the namespace's own address: no connection is lost by trying. When an answer leaves for
  * the client instead of coming back, the only sign is that time passes. So the attempt has a time
  * limit. A port where the limit passed while the ordinary way worked stops trying for a while.
+ *
+ * A client may have an address that is also one of the namespace's own, or in a network that the
+ * namespace has, too: 172.17.0.0/16 is on many machines. Answers to that address do not come back
+ * where rules have turned the connection. Such clients stop trying for themselves alone: whoever
+ * can choose an address must not hide those of a port's other clients.
  *
  * With --net=builtin there is a better way for what would go to the namespace's loopback address: a
  * socket of the router's namespace connects to the namespace's own address. Its packets come in as
@@ -67,16 +75,69 @@ static void give_up(struct tcp_flow *f, enum tcp_lost why)
 	f->lost = (uint8_t)why;
 }
 
-/* Whether the port has stopped trying. When its time is up, one flow tries, while the others go the
- * ordinary way. */
-static bool is_off(struct worker *w, struct listener *l)
+/* Whether these clients of the port have stopped trying. When their time is up, one flow tries,
+ * while the others go the ordinary way. */
+static bool is_off(const struct worker *w, struct client_tries *t)
 {
-	if (l->transparent_off_ns == 0)
+	if (t->off_ns == 0)
 		return false;
-	if (w->now_ns < l->transparent_off_ns)
+	if (w->now_ns < t->off_ns)
 		return true;
-	l->transparent_off_ns = w->now_ns + 2 * TRY_NS;
+	t->off_ns = w->now_ns + 2 * TRY_NS;
 	return false;
+}
+
+/* The source address that the kernel would choose in the namespace on the way to to. 0 or -errno.
+ */
+static int source_for(struct worker *w, const union sock_addr *to, union sock_addr *source)
+{
+	socklen_t len = sizeof(*source);
+	int fd = w->supply.probe_fd[to->sa.sa_family == AF_INET6];
+
+	if (fd < 0)
+		return -EAGAIN;
+	return w->io->ops->source_for(w->io, fd, &to->sa, sockaddr_len(&to->sa), &source->sa, &len);
+}
+
+/* Whether the namespace has this address itself, or a network of its own that holds it: the way
+ * there is not the way to the rest of the world, for which addresses stand that nobody has (RFC
+ * 7600 and RFC 6666). */
+static bool is_inside(struct worker *w, const union sock_addr *client)
+{
+	union sock_addr to_client, outside, to_outside;
+
+	if (source_for(w, client, &to_client) < 0)
+		return false;
+	if (sockaddr_same_host(&to_client, client))
+		return true;
+	memset(&outside, 0, sizeof(outside));
+	outside.sa.sa_family = client->sa.sa_family;
+	if (client->sa.sa_family == AF_INET)
+		outside.in4 = (struct sockaddr_in){.sin_family = AF_INET,
+						   .sin_port = htons(9),
+						   .sin_addr.s_addr = htonl(0xc0000008)};
+	else
+		outside.in6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+						    .sin6_port = htons(9),
+						    .sin6_addr.s6_addr = {[0] = 0x01, [15] = 0x01}};
+	return source_for(w, &outside, &to_outside) < 0 ||
+	       !sockaddr_same_host(&to_client, &to_outside);
+}
+
+static struct client_tries *tries_of(struct worker *w, const struct tcp_flow *f)
+{
+	return &f->listener->tries[is_inside(w, &f->client)];
+}
+
+/* Whether all is well with every client of the port: then nobody need be told apart, which takes
+ * some system calls. */
+static bool is_well(const struct listener *l)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(l->tries); i++)
+		any |= l->tries[i].timeouts | l->tries[i].off_ns | l->tries[i].routed_off_ns;
+	return any == 0;
 }
 
 /* By way of the router */
@@ -163,6 +224,7 @@ bool client_address_last(struct tcp_flow *f)
 void client_address_begin(struct worker *w, struct tcp_flow *f)
 {
 	struct listener *l = f->listener;
+	struct client_tries *t;
 
 	sockaddr_unmap(&f->client);
 	if (!l->transparent)
@@ -171,12 +233,15 @@ void client_address_begin(struct worker *w, struct tcp_flow *f)
 	f->lost = (uint8_t)hopeless(f);
 	if (f->lost || sockaddr_is_loopback(&f->client.sa))
 		return;
-	if (is_off(w, l)) {
+	t = is_well(l) ? &l->tries[0] : tries_of(w, f);
+	if (is_off(w, t)) {
 		f->lost = TCP_LOST_OFF;
 		return;
 	}
+	if (w->now_ns >= t->routed_off_ns)
+		t->routed_off_ns = 0;
 	begin_transparent(f);
-	if (has_route(f) && w->now_ns >= l->routed_off_ns) {
+	if (has_route(f) && !t->routed_off_ns) {
 		f->routed = true;
 		f->routed_left = false;
 	}
@@ -195,14 +260,6 @@ void client_address_prepare(struct worker *w, struct listener *l)
 		routed_pool(w, l)->users++;
 	if (!sockaddr_is_loopback(&l->target.sa))
 		supply_want_probe(w, l->target.sa.sa_family == AF_INET6);
-}
-
-static int source_for(struct worker *w, const union sock_addr *to, union sock_addr *source)
-{
-	socklen_t len = sizeof(*source);
-
-	return w->io->ops->source_for(w->io, w->supply.probe_fd[to->sa.sa_family == AF_INET6],
-				      &to->sa, sockaddr_len(&to->sa), &source->sa, &len);
 }
 
 /* Decides by the source addresses that the kernel would choose. */
@@ -291,6 +348,12 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 
 /* The limit */
 
+void client_address_slow(struct worker *w, const struct tcp_flow *f)
+{
+	if (f->transparent || f->routed)
+		supply_want_probe(w, f->client.sa.sa_family == AF_INET6);
+}
+
 void client_address_limit(const struct worker *w, struct tcp_flow *f)
 {
 	assert((f->transparent || f->routed) && !f->limited);
@@ -301,12 +364,12 @@ void client_address_limit(const struct worker *w, struct tcp_flow *f)
 /* The outcome */
 
 /* The router's way did not work: the next attempt is without it. When no answer came, the port's
- * other flows do not try it first for a while. */
+ * other flows, of such clients, do not try it first for a while. */
 static void leave_router(struct worker *w, struct tcp_flow *f, int err)
 {
 	f->routed = f->any_port = false;
 	if (err == -ECANCELED)
-		f->listener->routed_off_ns = w->now_ns + OFF_NS;
+		tries_of(w, f)->routed_off_ns = w->now_ns + OFF_NS;
 }
 
 /* The first target has refused. A second one may be tried with the client's address, too, if it is
@@ -330,15 +393,52 @@ void client_address_failed(struct worker *w, struct tcp_flow *f, int err)
 		give_up(f, err == -ECANCELED ? TCP_LOST_TIMEOUT : TCP_LOST_FAILED);
 }
 
-static void timed_out(struct worker *w, struct listener *l)
+static void timed_out(const struct worker *w, struct client_tries *t)
 {
-	l->transparent_timeouts++;
-	if (l->transparent_worked && l->transparent_timeouts < TIMEOUTS_MAX)
+	t->timeouts++;
+	if (t->worked && t->timeouts < TIMEOUTS_MAX)
 		return;
-	l->transparent_off_ns = w->now_ns + (OFF_NS << l->transparent_offs);
-	if (l->transparent_offs < OFF_DOUBLES)
-		l->transparent_offs++;
-	l->transparent_worked = false;
+	t->off_ns = w->now_ns + (OFF_NS << t->offs);
+	if (t->offs < OFF_DOUBLES)
+		t->offs++;
+	t->timeouts = TIMEOUTS_MAX;
+	t->worked = false;
+}
+
+static void worked(struct worker *w, const struct tcp_flow *f)
+{
+	struct listener *l = f->listener;
+	struct client_tries *t = is_well(l) ? &l->tries[0] : tries_of(w, f);
+
+	t->worked = true;
+	t->timeouts = t->offs = 0;
+	t->off_ns = 0;
+}
+
+void client_address_forget(struct listener *l)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(l->tries); i++)
+		l->tries[i] = (struct client_tries){.routed_off_ns = l->tries[i].routed_off_ns};
+}
+
+static uint64_t at_most(uint64_t ns, uint64_t max_ns)
+{
+	return ns < max_ns ? ns : max_ns;
+}
+
+void client_address_take_over(const struct worker *w, struct listener *l,
+			      const struct handover_port *p)
+{
+	uint64_t longest_ns = w->now_ns + (OFF_NS << OFF_DOUBLES);
+
+	l->tries[0] = (struct client_tries){
+		.worked = p->transparent_worked != 0,
+		.timeouts = (uint8_t)at_most(p->transparent_timeouts, TIMEOUTS_MAX),
+		.offs = (uint8_t)at_most(p->transparent_offs, OFF_DOUBLES),
+		.off_ns = at_most(p->transparent_off_ns, longest_ns),
+		/* UDP's pause is no longer than the longest of TCP. */
+		.routed_off_ns = at_most(p->routed_off_ns, longest_ns),
+	};
 }
 
 /* Logs the reason, once in the life of the process. */
@@ -354,17 +454,13 @@ static void complain(enum tcp_lost why)
 
 void client_address_connected(struct worker *w, struct tcp_flow *f)
 {
-	struct listener *l = f->listener;
-
 	if (f->transparent) {
 		stats_add(&w->stats->tcp_transparent, 1);
-		l->transparent_worked = true;
-		l->transparent_timeouts = l->transparent_offs = 0;
-		l->transparent_off_ns = 0;
+		worked(w, f);
 	} else if (f->lost) {
 		stats_add(&w->stats->tcp_transparent_lost, 1);
 		complain(f->lost);
 		if (f->lost == TCP_LOST_TIMEOUT)
-			timed_out(w, l);
+			timed_out(w, tries_of(w, f));
 	}
 }

@@ -4,6 +4,8 @@
 
 #include "dataplane/worker/tcp.h"
 
+struct handover_port;
+
 /* Why a server does not see its client's address. */
 enum tcp_lost {
 	TCP_LOST_NOT = 0, /* it does see it, or the client is on this host */
@@ -35,12 +37,20 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 void client_address_failed(struct worker *w, struct tcp_flow *f, int err);
 /* Everything else has failed: returns whether one more way is left to try. */
 bool client_address_last(struct tcp_flow *f);
+/* The attempt takes longer than nearly all: prepares to judge its time-out. */
+void client_address_slow(struct worker *w, const struct tcp_flow *f);
 /* The flow is connected, with the client's address or without it. */
 void client_address_connected(struct worker *w, struct tcp_flow *f);
 /* Sets the time limit of the attempt that begins now, f->limit_ns. */
 void client_address_limit(const struct worker *w, struct tcp_flow *f);
 /* Prepares a listener whose flows will try the client's address. */
 void client_address_prepare(struct worker *w, struct listener *l);
+/* Forgets what was learnt about the port's last target. */
+void client_address_forget(struct listener *l);
+/* Takes over what another data plane has learnt about the port, within its bounds. Clients in the
+ * namespace's own networks begin anew. */
+void client_address_take_over(const struct worker *w, struct listener *l,
+			      const struct handover_port *p);
 /* Undoes that: the listener is closing. */
 void client_address_unprepare(struct worker *w, const struct listener *l);
 

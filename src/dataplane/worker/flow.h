@@ -27,6 +27,15 @@ enum listener_state {
 	LISTENER_SETTLED, /* both have ended: is closed at the end of the turn */
 };
 
+/* What a port has learnt about connections that bear their clients' addresses. */
+struct client_tries {
+	bool worked;
+	uint8_t timeouts;	/* since a client's address last worked */
+	uint8_t offs;		/* how often trying was stopped since it last worked */
+	uint64_t off_ns;	/* no client's address is tried until then; 0: it is */
+	uint64_t routed_off_ns; /* the router's way is not tried first until then */
+};
+
 struct listener {
 	enum listener_state state;
 	uint32_t gen;
@@ -41,11 +50,8 @@ struct listener {
 	bool tune;	  /* accepted sockets may come with a congestion control that paces */
 	bool outward;	  /* a listener of the router: its flows leave the namespace */
 	bool transparent; /* servers are to see the address of clients from outside */
-	bool transparent_worked;
-	uint8_t transparent_timeouts; /* time-outs since the client's address last worked */
-	uint8_t transparent_offs;     /* how often trying was stopped since it last worked */
-	uint64_t transparent_off_ns;  /* no client's address is tried until then; 0: it is */
-	uint64_t routed_off_ns;	      /* the router's way is not tried first until then */
+	struct client_tries tries[2]; /* those of clients from outside, and of those whose addresses
+					 are also in the namespace's own networks */
 	union sock_addr target, target2;
 	bool literal;		   /* the user named the address of target */
 	bool turned;		   /* rules turn what comes in for the loopback address target2

@@ -36,11 +36,11 @@ void handover_put_stats(struct worker *w, const struct handover_stats *in)
 void handover_get_port(const struct listener *l, struct handover_port *p)
 {
 	*p = (struct handover_port){.port_id = l->port_id,
-				    .transparent_worked = l->transparent_worked,
-				    .transparent_timeouts = l->transparent_timeouts,
-				    .transparent_offs = l->transparent_offs,
-				    .transparent_off_ns = l->transparent_off_ns,
-				    .routed_off_ns = l->routed_off_ns,
+				    .transparent_worked = l->tries[0].worked,
+				    .transparent_timeouts = l->tries[0].timeouts,
+				    .transparent_offs = l->tries[0].offs,
+				    .transparent_off_ns = l->tries[0].off_ns,
+				    .routed_off_ns = l->tries[0].routed_off_ns,
 				    .udp_second_ns = l->udp_second_ns};
 	/* The port's socket in the namespace shares the port's counters: they go once. */
 	if (l->port_id > 0)
@@ -55,12 +55,8 @@ void handover_put_port(struct worker *w, const struct handover_port *p)
 
 	if (!l)
 		return;
-	l->transparent_worked = p->transparent_worked != 0;
-	l->transparent_timeouts = p->transparent_timeouts;
-	l->transparent_offs = p->transparent_offs;
-	l->transparent_off_ns = p->transparent_off_ns;
-	l->routed_off_ns = p->routed_off_ns;
-	l->udp_second_ns = p->udp_second_ns;
+	client_address_take_over(w, l, p);
+	l->udp_second_ns = udp_target_at_most(w, p->udp_second_ns);
 	copy.flows = 0;
 	add_words((uint64_t *)l->stats, (const uint64_t *)&copy, PORT_STATS_WORDS);
 }

@@ -228,9 +228,8 @@ void listener_set_target(struct worker *w, const struct dp_msg *msg)
 	if (l->transparent)
 		client_address_prepare(w, l);
 	/* What was learnt about the last target. */
-	l->transparent_worked = false;
-	l->transparent_timeouts = l->transparent_offs = 0;
-	l->transparent_off_ns = l->udp_second_ns = 0;
+	client_address_forget(l);
+	l->udp_second_ns = 0;
 }
 
 int listener_add_outward(struct worker *w, int fd, int family, struct port_stats *stats)

@@ -269,6 +269,7 @@ void tcp_connect_timer(struct worker *w, struct tcp_flow *f)
 		f->limited = false;
 		tcp_flow_cancel_connect(w, f);
 	}
+	client_address_slow(w, f);
 	tcp_flow_arm_watch(w, f, 0);
 	tcp_connect_set_timer(w, f);
 }

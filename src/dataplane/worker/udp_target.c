@@ -20,6 +20,13 @@ const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len)
 	return f->second ? &l->target2 : &l->target;
 }
 
+uint64_t udp_target_at_most(const struct worker *w, uint64_t second_ns)
+{
+	uint64_t longest_ns = w->now_ns + REMEMBER_NS;
+
+	return second_ns < longest_ns ? second_ns : longest_ns;
+}
+
 int udp_target_family(const struct udp_flow *f)
 {
 	socklen_t len;
@@ -65,7 +72,7 @@ void udp_target_choose(struct worker *w, struct udp_flow *f)
 	f->ways = (uint8_t)(1 + (l->target2_len > 0) + route);
 	f->undecided = f->ways > 1;
 	choose_direct(w, f);
-	if (route && w->now_ns >= l->routed_off_ns) {
+	if (route && w->now_ns >= l->tries[0].routed_off_ns) {
 		f->routed = true;
 		f->second = second;
 	}
@@ -98,14 +105,14 @@ static void other(struct worker *w, struct udp_flow *f)
 	bool second;
 
 	if (f->routed) {
-		f->listener->routed_off_ns = w->now_ns + REMEMBER_NS;
+		f->listener->tries[0].routed_off_ns = w->now_ns + REMEMBER_NS;
 		choose_direct(w, f);
 		return;
 	}
 	if (f->second)
 		f->listener->udp_second_ns = 0;
 	if ((f->both || f->listener->target2_len == 0) && has_route(f, &second)) {
-		f->listener->routed_off_ns = 0;
+		f->listener->tries[0].routed_off_ns = 0;
 		f->routed = true;
 		f->second = second;
 		return;

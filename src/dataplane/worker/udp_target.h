@@ -25,6 +25,8 @@ union sock_addr udp_target_client(const struct udp_flow *f);
 void udp_target_choose(struct worker *w, struct udp_flow *f);
 /* The client has sent a datagram: if the flow was quiet, the server may have moved since. */
 void udp_target_asked(const struct worker *w, struct udp_flow *f);
+/* Another data plane's udp_second_ns of a port, within its bounds. */
+uint64_t udp_target_at_most(const struct worker *w, uint64_t second_ns);
 /* The server has answered from the flow's address. */
 void udp_target_answered(struct worker *w, struct udp_flow *f);
 /* An ICMP error has come. Returns true when the flow has changed to its other address, and has

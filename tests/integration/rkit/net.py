@@ -109,3 +109,16 @@ def neighbour(name="client", host_addresses=("192.0.2.1/24", "192.0.2.2/24", "20
     finally:
         sh("ip", "link", "del", "to-" + name, check=False)
         sh("ip", "netns", "del", name)
+
+
+@contextlib.contextmanager
+def further_address(neighbour, address):
+    """Another IPv4 address of a machine that neighbour() has made, whose path is given."""
+    name = os.path.basename(neighbour)
+    sh("ip", "-n", name, "addr", "add", address + "/32", "dev", "eth0")
+    try:
+        sh("ip", "route", "add", address + "/32", "dev", "to-" + name)
+        yield address
+    finally:
+        sh("ip", "route", "del", address + "/32", check=False)
+        sh("ip", "-n", name, "addr", "del", address + "/32", "dev", "eth0")
