@@ -53,7 +53,7 @@ DOORS = {
 WORKER = ["rhythm", "pipepool", "sockpool", "budget", "answers", "supply", "out_supply", "out_room", "egress",
           "gate_packet", "gate_verdict", "flow", "client_address", "tcp_timer", "tcp_pump", "tcp_flow",
           "times", "tcp_connect", "udp_copy", "udp_message", "udp_send", "udp_pending", "udp_target",
-          "udp_ports", "udp_key", "tcp", "tcp_sweep", "udp", "out_tcp", "out_icmp", "out_ping",
+          "udp_ports", "udp_hash", "udp_key", "tcp", "tcp_sweep", "udp", "out_tcp", "out_icmp", "out_ping",
           "out_udp_error", "out_udp_send", "out_responder", "out_peer", "out_udp", "gate", "listener", "out",
           "handover_record", "handover_counters", "out_tcp_handover", "tcp_handover", "udp_handover",
           "out_handover", "handover_build", "handover", "requests", "worker",

@@ -11,8 +11,8 @@ from rkit.container import behind_bridge
 from rkit.launch import processes_of, restart_role, role_of, wait_for
 from rkit.networks import ask
 from rkit.ports import both_backends
-from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TURN_IN, TURN_IN_BACK, TransparentCase,
-                              do_inside, inside, proxy, seen, server, turned)
+from rkit.transparent import (CLIENT4, CLIENT6, HOST4, HOST6, TURN, TURN_IN, TURN_IN_BACK, TransparentCase,
+                              do_inside, inside, proxy, running, seen, server, turned)
 
 UDP_SERVER = """
 import socket, sys
@@ -208,6 +208,32 @@ class ComingIn(TransparentCase):
         with proxy(self.rk), server(self.rk, "172.17.0.2", netns_of=self.container):
             self.add(parent_ip="127.0.0.1")
             self.become("172.17.0.1", "127.0.0.1", netns=False)
+
+    def refused(self):
+        return self.rk.api("GET", "/v1/stats")[1]["total"]["udp"]["refused"]
+
+    def test_udp_client_that_was_there_first(self):
+        """It keeps its socket, and sends before there are rules or a container. It is refused, and served as
+        soon as they are there."""
+        self.add("udp")
+        for turn in (self.turn, lambda: do_inside(self.rk, TURN)):
+            for host, netns in ("127.0.0.1", None), (HOST4, self.client):
+                before = self.refused()
+                with self.subTest(host), net.udp_client(host, 18080, netns=netns, timeout=0.2) as s:
+                    s.send(b"early")
+                    wait_for("a refusal", lambda: self.refused() > before)
+
+                    def answered():
+                        s.send(b"question")
+                        try:
+                            return s.recv(100)
+                        except TimeoutError:
+                            return None
+                    turn()
+                    with running(self.rk, "server", "nsenter", "-n", "-t", str(self.container), "python3",
+                                 "-c", UDP_SERVER, "172.17.0.2", "80"):
+                        self.assertEqual(wait_for("the container", answered), b"172.17.0.1 question")
+                do_inside(self.rk, TURN_IN_BACK)
 
     def test_ipv6(self):
         self.turn()

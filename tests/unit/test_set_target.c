@@ -157,6 +157,30 @@ static int expect_sent_to(struct world *x, const char *text, uint16_t port)
 	return d.fd;
 }
 
+/* The first datagram came before the container and its rules. The flow gets there when they do. */
+static void test_udp_that_came_too_early(void **state)
+{
+	struct world x;
+	int fd;
+
+	(void)state;
+	open_with(&x, PORT_UDP);
+	assert_true(udp_client_sends(&x, 1, "early", 0));
+	settle(&x);
+	fd = expect_sent_to(&x, "early", PUBLISHED);
+	assert_true(sim_datagram_error(x.sim, fd, -ECONNREFUSED));
+	settle(&x);
+	turn_to_container(&x);
+	assert_true(udp_client_sends(&x, 1, "in time", 0));
+	settle(&x);
+	fd = expect_sent_to(&x, "in time", PORT);
+	assert_true(udp_server_sends(&x, fd, "answer"));
+	settle(&x);
+	udp_expect_sent(&x, "answer");
+	assert_int_equal(x.stats.udp_flows, 1);
+	world_close(&x);
+}
+
 static void test_udp(void **state)
 {
 	struct world x;
@@ -229,9 +253,13 @@ static void test_removal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tcp),	cmocka_unit_test(test_tcp_under_way),
-		cmocka_unit_test(test_memory),	cmocka_unit_test(test_udp),
-		cmocka_unit_test(test_ignored), cmocka_unit_test(test_removal),
+		cmocka_unit_test(test_tcp),
+		cmocka_unit_test(test_tcp_under_way),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_udp_that_came_too_early),
+		cmocka_unit_test(test_ignored),
+		cmocka_unit_test(test_removal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,6 +165,46 @@ static void test_address_that_is_not_there(void **state)
 	world_close(&x);
 }
 
+/* Nobody is at a port's only address. Rules may turn the flow by now, but not its old socket. So it
+ * takes another when the client sends again, once a second. */
+static void test_one_address_is_looked_for_anew(void **state)
+{
+	struct world x;
+	int fd, before;
+
+	(void)state;
+	world_open(&x, 1, 0);
+	add_port(&x, PORT_UDP, 0);
+	before = udp_flow_open(&x, 1);
+	for (unsigned round = 0; round < 3; round++) {
+		refuse(&x, before);
+		assert_int_equal(x.stats.udp_refused, 1 + 3 * round);
+		assert_true(udp_client_sends(&x, 1, "again", 0));
+		settle(&x);
+		fd = expect_sent_to(&x, "again", 80);
+		assert_int_not_equal(fd, before);
+		for (unsigned i = 0; i < 2; i++) { /* less than a second later */
+			refuse(&x, fd);
+			assert_true(udp_client_sends(&x, 1, "once more", 0));
+			settle(&x);
+			assert_int_equal(expect_sent_to(&x, "once more", 80), fd);
+		}
+		assert_int_equal(x.w->udp.ports, 1);
+		pass(&x, SECOND_NS);
+		before = fd;
+	}
+	assert_int_equal(x.stats.udp_flows, 1);
+	/* A flow that is answered after all stays where it is. */
+	refuse(&x, fd);
+	assert_true(udp_server_sends(&x, fd, "answer"));
+	settle(&x);
+	udp_expect_sent(&x, "answer");
+	assert_true(udp_client_sends(&x, 1, "stays", 0));
+	settle(&x);
+	assert_int_equal(expect_sent_to(&x, "stays", 80), fd);
+	world_close(&x);
+}
+
 /* A port is removed while clients wait for a socket, and then the sockets come. */
 static void test_removal_while_waiting_for_socket(void **state)
 {
@@ -196,6 +236,7 @@ int main(void)
 		cmocka_unit_test(test_nobody_at_two_addresses),
 		cmocka_unit_test(test_second_address_waits_for_socket),
 		cmocka_unit_test(test_address_that_is_not_there),
+		cmocka_unit_test(test_one_address_is_looked_for_anew),
 		cmocka_unit_test(test_removal_while_waiting_for_socket),
 	};
 

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "base/array.h"
 #include "base/log.h"
 #include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
@@ -52,34 +51,6 @@ void udp_set_state(struct udp_flow *f, enum udp_state state)
 static uint64_t handle_of(const struct worker *w, const struct udp_flow *f)
 {
 	return handle_pack(HANDLE_UDP_FLOW, 1, f->gen, (uint32_t)(f - w->udp.flows));
-}
-
-/* The hash is seeded, since clients choose what is in a key. */
-static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
-{
-	uint64_t words[sizeof(*key) / sizeof(uint64_t)], h = w->udp.hash_seed;
-
-	static_assert(sizeof(*key) % sizeof(uint64_t) == 0, "the key has no padding");
-	memcpy(words, key, sizeof(words));
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		unsigned __int128 m = (unsigned __int128)(h ^ words[i]) * 0x9e3779b97f4a7c15ull;
-
-		h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp.hash_seed;
-	}
-	return &w->udp.hash[h & w->udp.hash_mask];
-}
-
-static struct udp_flow *find(struct worker *w, const struct udp_key *key)
-{
-	struct udp_flow *f = w->udp.batch.flow;
-
-	/* Mostly it is the flow of the last datagram. */
-	if (f && memcmp(&f->key, key, sizeof(*key)) == 0)
-		return f;
-	f = *bucket_of(w, key);
-	while (f && memcmp(&f->key, key, sizeof(*key)) != 0)
-		f = f->hash_next;
-	return f;
 }
 
 /* Flows */
@@ -133,15 +104,6 @@ static void release(struct worker *w, struct udp_flow *f)
 	flow_closed(w, l);
 }
 
-static void unhash(struct worker *w, struct udp_flow *f)
-{
-	struct udp_flow **p = bucket_of(w, &f->key);
-
-	while (*p != f)
-		p = &(*p)->hash_next;
-	*p = f->hash_next;
-}
-
 /* Ends the flow. why: for the log. */
 static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 {
@@ -159,7 +121,7 @@ static void flow_close(struct worker *w, struct udp_flow *f, const char *why)
 		udp_pending_forget(w, f);
 	else
 		udp_pending_drop(w, f);
-	unhash(w, f);
+	udp_hash_remove(w, f);
 	DL_DELETE2(w->udp.ages, f, age_prev, age_next);
 	if (f->state == UDP_FLOW_OPEN)
 		udp_ports_gave(w);
@@ -310,14 +272,11 @@ static void log_opened(struct worker *w, const struct udp_flow *f)
 static void flow_begin(struct worker *w, struct udp_flow *f, struct listener *l,
 		       const struct udp_key *key)
 {
-	struct udp_flow **bucket = bucket_of(w, key);
-
 	f->key = *key;
 	f->fd = -1;
 	f->listener = l;
 	f->last_ns = w->now_ns;
-	f->hash_next = *bucket;
-	*bucket = f;
+	udp_hash_add(w, f);
 	w->udp.slots++;
 	DL_APPEND(l->udp_flows, f);
 	DL_APPEND2(w->udp.ages, f, age_prev, age_next);
@@ -349,6 +308,21 @@ static void drop(struct worker *w, struct listener *l, const struct io_datagram 
 	w->io->ops->buf_put(w->io, d->buf_id);
 }
 
+/* Nobody was where the flow leads. The port may lead elsewhere by now. So may rules in the
+ * namespace, which turn a flow when its first datagram passes: then only another socket gets there.
+ * NULL: there is no room. */
+static struct udp_flow *begin_anew(struct worker *w, struct udp_flow *f)
+{
+	struct listener *l = f->listener;
+	struct udp_key key = f->key;
+
+	flow_close(w, f, "nobody was there: looks anew");
+	f = flow_new(w, l, &key);
+	if (f)
+		udp_target_anew(w, f);
+	return f;
+}
+
 void udp_from_client(struct worker *w, struct listener *l, const struct io_datagram *d)
 {
 	struct udp_key key = {.listener = listener_index(w, l)};
@@ -357,9 +331,11 @@ void udp_from_client(struct worker *w, struct listener *l, const struct io_datag
 	struct udp_payload payload;
 
 	if (!d->truncated && udp_key_client(&key, d)) {
-		f = find(w, &key);
+		f = udp_hash_find(w, &key);
 		if (!f)
 			f = flow_new(w, l, &key);
+		else if (f->refused)
+			f = begin_anew(w, f);
 	}
 	if (!f) {
 		drop(w, l, d);
@@ -420,7 +396,9 @@ static void receive_ended(struct worker *w, struct udp_flow *f, int why)
 	case EPROTO:
 		stats_add(&w->stats->udp_refused, 1);
 		stats_add(&f->listener->stats->errors, 1);
-		if (why != -EMSGSIZE && why != -EPROTO && udp_target_refused(w, f))
+		if (why == -EMSGSIZE || why == -EPROTO)
+			arm(w, f);
+		else if (udp_target_refused(w, f))
 			start_again(w, f);
 		else
 			arm(w, f);
@@ -552,7 +530,8 @@ bool udp_in_flight(const struct worker *w)
 struct udp_flow *udp_take_over(struct worker *w, struct listener *l, const struct udp_key *key,
 			       int fd)
 {
-	struct udp_flow *f = find(w, key) || w->udp.count >= live_max(w) ? NULL : slot_get(w);
+	struct udp_flow *f =
+		udp_hash_find(w, key) || w->udp.count >= live_max(w) ? NULL : slot_get(w);
 
 	if (!f)
 		return NULL;

@@ -37,12 +37,14 @@ struct udp_flow {
 	bool undecided; /* the server may be at the other address: what is sent is also kept as a
 			   copy */
 	bool unreachable; /* an address could not be connected to */
+	bool refused;	  /* nobody is there: the client's next datagram begins another flow */
 	uint8_t ways;	  /* number of ways to its server: the router's, and the targets */
 	uint16_t copy_first, copy_last; /* its first and last copy, if it has any */
 	uint16_t n_pending;		/* number of copies */
 	unsigned blocks;		/* blocks that the copies take */
 	struct udp_key key;
 	uint64_t last_ns; /* time of its last datagram */
+	uint64_t seek_ns; /* an ICMP error before that does not make it refused */
 	struct listener *listener;
 	struct udp_flow *prev, *next;		/* list of its listener; or free list */
 	struct udp_flow *age_prev, *age_next;	/* list by last_ns */

@@ -10,6 +10,10 @@
 /* After such a pause, what a flow sends is kept again, as its first datagram was. */
 #define QUIET_NS (100 * WORKER_NS_PER_MS)
 
+/* A flow that nobody answers looks for its server anew once in this time. With several ways, each
+ * datagram tries the next one. */
+#define SEEK_NS (1000 * WORKER_NS_PER_MS)
+
 const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len)
 {
 	const struct listener *l = f->listener;
@@ -82,6 +86,7 @@ void udp_target_answered(struct worker *w, struct udp_flow *f)
 {
 	struct listener *l = f->listener;
 
+	f->refused = false;
 	/* Of a turned port, the second target is that of a program which hands datagrams on to the
 	 * container. It answers as long as it is asked, so each client tries the container first.
 	 */
@@ -121,11 +126,17 @@ static void other(struct worker *w, struct udp_flow *f)
 	f->second = f->listener->target2_len > 0 && !f->second;
 }
 
+void udp_target_anew(const struct worker *w, struct udp_flow *f)
+{
+	f->seek_ns = w->now_ns + SEEK_NS;
+}
+
 bool udp_target_refused(struct worker *w, struct udp_flow *f)
 {
 	/* A server that has answered counts as found: the next datagram will tell whether it still
 	 * is. */
 	f->undecided = f->ways > 1;
+	f->refused = f->ways == 1 && w->now_ns >= f->seek_ns;
 	if (!f->undecided || f->n_pending == 0)
 		return false;
 	other(w, f);

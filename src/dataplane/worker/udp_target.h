@@ -32,6 +32,8 @@ void udp_target_answered(struct worker *w, struct udp_flow *f);
 /* An ICMP error has come. Returns true when the flow has changed to its other address, and has
  * datagrams to send there. */
 bool udp_target_refused(struct worker *w, struct udp_flow *f);
+/* The flow has begun in the place of one that was refused: it stays where it is for a while. */
+void udp_target_anew(const struct worker *w, struct udp_flow *f);
 /* The flow's address could not be connected to: changes to the other one. Returns whether that was
  * not tried yet. */
 bool udp_target_unreachable(struct worker *w, struct udp_flow *f);

@@ -24,6 +24,7 @@
 #include "dataplane/worker/times.h"
 #include "dataplane/worker/udp.h"
 #include "dataplane/worker/udp_copy.h"
+#include "dataplane/worker/udp_hash.h"
 #include "dataplane/worker/udp_key.h"
 #include "dataplane/worker/udp_pending.h"
 #include "dataplane/worker/udp_ports.h"
