@@ -56,8 +56,7 @@ WORKER = ["rhythm", "pipepool", "sockpool", "budget", "answers", "supply", "out_
           "udp_ports", "udp_hash", "udp_key", "tcp", "tcp_sweep", "udp", "out_tcp", "out_icmp", "out_ping",
           "out_udp_error", "out_udp_send", "out_responder", "out_peer", "out_udp", "gate", "listener", "out",
           "handover_record", "handover_counters", "out_tcp_handover", "tcp_handover", "udp_handover",
-          "out_handover", "handover_build", "handover", "requests", "worker",
-          "boot_outward", "main"]
+          "out_handover", "handover_build", "handover", "requests", "worker", "main"]
 
 INCLUDE = re.compile(r'^#include ["<]([^">]+)[">]', re.M)
 COMMENT = re.compile(r"/\*.*?\*/", re.S)

@@ -194,11 +194,6 @@ int outward_send(const struct dataplane_outward *o, int sock, const int *channel
 	return code;
 }
 
-static unsigned count_bits(uint32_t mask)
-{
-	return (unsigned)__builtin_popcount(mask);
-}
-
 static int receive_worker(struct dataplane_outward *o, int sock, unsigned worker)
 {
 	struct dp_outward_worker msg;
@@ -208,7 +203,8 @@ static int receive_worker(struct dataplane_outward *o, int sock, unsigned worker
 
 	if (len < 0)
 		return (int)len;
-	if (len != sizeof(msg) || msg.number != worker || count_bits(msg.has) != n) {
+	if (len != sizeof(msg) || msg.number != worker || msg.has >= 1u << DP_OUTWARD_FDS ||
+	    (size_t)__builtin_popcount(msg.has) != n) {
 		fdpass_close(fds, len > 0 ? n : 0);
 		return -EPROTO;
 	}
@@ -229,7 +225,8 @@ int outward_receive(struct dataplane_outward *o, int sock)
 		return (int)len;
 	o->raw4 = len > 0 && n > 0 ? raws[0] : -1;
 	o->raw6 = len > 0 && n > 1 ? raws[1] : -1;
-	if (len != sizeof(o->config) || n != (o->config.ipv6 ? 2 : 1))
+	if (len != sizeof(o->config) || n != (o->config.ipv6 ? 2 : 1) ||
+	    o->config.n_rules > DP_OUTWARD_RULES || o->config.n_resolvers > DP_RESOLVERS)
 		return -EPROTO;
 	for (unsigned i = 0; i < o->workers && !code; i++)
 		code = receive_worker(o, sock, i);

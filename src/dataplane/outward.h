@@ -40,8 +40,8 @@ int outward_open(struct dataplane_outward *o, bool queue, struct err *e);
  */
 int outward_send(const struct dataplane_outward *o, int sock, const int *channels, int flags);
 
-/* Receives what outward_send has sent without channels, for o->workers workers. 0 or -errno; the
- * caller calls outward_close in either case. */
+/* Receives what outward_send has sent, for o->workers workers. 0 or -errno; *o, which outward_init
+ * has initialised, owns the descriptors that came in either case. */
 int outward_receive(struct dataplane_outward *o, int sock);
 
 #endif

@@ -19,10 +19,10 @@
 #include "dataplane/boot.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/io/io.h"
+#include "dataplane/outward.h"
 #include "dataplane/sandbox.h"
 #include "dataplane/sockopt.h"
 #include "dataplane/wire.h"
-#include "dataplane/worker/boot_outward.h"
 #include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/worker.h"
 
@@ -59,7 +59,7 @@
 
 struct plane {
 	struct dp_boot boot;
-	struct boot_outward outward; /* set when boot.outward is */
+	struct dataplane_outward outward; /* set when boot.outward is */
 	struct out_ports out_ports;
 	struct udp_ports udp_ports;
 	struct worker_config config; /* the same for each worker, except number and stats */
@@ -170,7 +170,7 @@ static void size_outward(struct plane *p)
 	c->tcp_flows_max = clamp(c->fds_max / 2, 64, LIMIT_NOFILE / 2);
 	c->udp_flows_max = clamp(c->fds_max / 2, 64, LIMIT_UDP_FLOWS);
 	c->out = (struct out_config){
-		.policy = &p->outward.policy,
+		.policy = &p->outward.config,
 		.ports = &p->out_ports,
 		.raw_fd = {p->outward.raw4, p->outward.raw6},
 		.fds_max = fds,
@@ -235,8 +235,11 @@ static int receive_boot(struct plane *p)
 	close(stats_fd);
 	if (p->stats == MAP_FAILED)
 		return -errno;
-	return p->boot.outward ? boot_outward_receive(WIRE_BOOT_FD, p->boot.workers, &p->outward)
-			       : 0;
+	if (!p->boot.outward)
+		return 0;
+	outward_init(&p->outward);
+	p->outward.workers = p->boot.workers;
+	return outward_receive(&p->outward, WIRE_BOOT_FD);
 }
 
 /* Of an array with an entry for each worker. */
