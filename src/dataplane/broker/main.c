@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -23,6 +22,7 @@
 #include "dataplane/sandbox.h"
 #include "dataplane/sockopt.h"
 #include "dataplane/wire.h"
+#include "ns/netns.h"
 #include "ns/sysctl.h"
 #include "ns/transparent.h"
 
@@ -63,15 +63,6 @@ struct broker {
 	struct broker_reply owed[CHANNELS_AT + CHANNELS_MAX];
 	nfds_t n;
 };
-
-static int join(int userns_fd, int netns_fd, struct err *e)
-{
-	if (setns(userns_fd, CLONE_NEWUSER) < 0)
-		return err_errno(e, -errno, "cannot join the user namespace");
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_errno(e, -errno, "cannot join the network namespace");
-	return 0;
-}
 
 /* The command's processes belong to the same user. If the broker, which is in their namespace, were
  * dumpable, they could trace it. The death signal is set again because a change of credentials
@@ -407,7 +398,7 @@ static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply
 
 	if (!code) {
 		log_init("broker", boot.debug);
-		code = join(userns_fd, netns_fd, e);
+		code = netns_join(userns_fd, netns_fd, e);
 	}
 	close_fd(&userns_fd);
 	close_fd(&netns_fd);
