@@ -5,11 +5,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/array.h"
-#include "base/fd.h"
 #include "base/linux_calls.h"
 
 #ifndef UDP_GRO
@@ -94,16 +92,4 @@ int sockopt_outside_udp(int fd, int family)
 	sockopt_udp(fd);
 	return family == AF_INET6 ? sockopt_set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1)
 				  : sockopt_set(fd, IPPROTO_IP, IP_RECVERR, 1);
-}
-
-unsigned ports_for_connecting(void)
-{
-	unsigned long first = 32768, last = 60999; /* ip(7) */
-	char text[64], *end;
-
-	if (fd_read_file("/proc/sys/net/ipv4/ip_local_port_range", text, sizeof(text)) > 0) {
-		first = strtoul(text, &end, 10);
-		last = strtoul(end, NULL, 10);
-	}
-	return last >= first ? (unsigned)(last - first + 1) : 1;
 }

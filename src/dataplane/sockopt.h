@@ -38,8 +38,4 @@ void sockopt_udp(int fd);
  * an unconnected socket hears of none. 0 or -errno. */
 int sockopt_outside_udp(int fd, int family);
 
-/* How many ports the caller's network namespace has for sockets that connect without a port of
- * their own (ip_local_port_range). */
-unsigned ports_for_connecting(void);
-
 #endif

@@ -7,13 +7,13 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/array.h"
 #include "base/fd.h"
 #include "ns/netlink.h"
+#include "ns/sysctl.h"
 
 /* The kernel makes no message of a dump longer than this. */
 #define DUMP_BYTES 32768
@@ -21,8 +21,6 @@
 /* Messages of one dump (a protocol of a family). A dump ends by itself; this limit is for a
  * namespace that makes sockets as fast as they are read. */
 #define MESSAGES_MAX 4096
-
-#define PORT_RANGE "/proc/sys/net/ipv4/ip_local_port_range"
 
 static const struct {
 	uint8_t family, proto;
@@ -33,25 +31,6 @@ static const struct {
 	{AF_INET, IPPROTO_UDP, 1u << TCP_CLOSE}, /* an unconnected UDP socket has this state */
 	{AF_INET6, IPPROTO_UDP, 1u << TCP_CLOSE},
 };
-
-/* Reads the range, or takes the kernel's default where it cannot be read. */
-static void read_range(struct listening_source *out)
-{
-	char text[64];
-	unsigned long first, last;
-	char *end;
-
-	out->ephemeral_first = 32768;
-	out->ephemeral_last = 60999;
-	if (fd_read_file(PORT_RANGE, text, sizeof(text)) < 0)
-		return;
-	first = strtoul(text, &end, 10);
-	last = strtoul(end, NULL, 10);
-	if (first == 0 || first > last || last > UINT16_MAX)
-		return;
-	out->ephemeral_first = (uint16_t)first;
-	out->ephemeral_last = (uint16_t)last;
-}
 
 static void ignore(void *arg, const struct listening *l)
 {
@@ -68,7 +47,7 @@ int listening_open(struct listening_source *out, struct err *e)
 						      NETLINK_SOCK_DIAG)};
 	if (out->fd < 0)
 		return err_errno(e, -errno, "socket that asks for those that listen");
-	read_range(out);
+	sysctl_local_ports(&out->ephemeral_first, &out->ephemeral_last);
 	code = listening_each(out, ignore, NULL);
 	if (code) {
 		close_fd(&out->fd);

@@ -19,6 +19,7 @@
 
 #include "base/fd.h"
 #include "ns/netlink.h"
+#include "ns/sysctl.h"
 
 static int link_change(struct mnl_socket *nl, unsigned ifindex, int mtu, bool up)
 {
@@ -105,13 +106,10 @@ static int parse_ip(const struct netif_config *c, struct netlink_address *ip, st
  * this cannot switch it on, the kernel refuses the address, and the message says so. */
 static void switch_ipv6_on(const char *ifname)
 {
-	char path[sizeof("/proc/sys/net/ipv6/conf//disable_ipv6") + IFNAMSIZ];
-	auto_fd int fd = -1;
+	char name[sizeof("ipv6/conf//disable_ipv6") + IFNAMSIZ];
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0)
-		fd_write_all(fd, "0", 1);
+	snprintf(name, sizeof(name), "ipv6/conf/%s/disable_ipv6", ifname);
+	sysctl_set(name, "0\n", NULL);
 }
 
 static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,

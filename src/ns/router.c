@@ -2,20 +2,18 @@
 #include "ns/router.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/array.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "ns/localroute.h"
 #include "ns/netif.h"
 #include "ns/netlink.h"
+#include "ns/sysctl.h"
 
 /*
  * Sysctls in which the router's namespace differs from a new one. Some of them a new namespace
@@ -23,7 +21,7 @@
  * container), the router works without them; each comment says what is lost then.
  */
 struct setting {
-	const char *path, *value;
+	const char *name, *value; /* of sysctl_set */
 };
 
 static const struct setting settings[] = {
@@ -65,16 +63,11 @@ static const struct setting settings_inside[] = {
 
 static void write_settings(const struct setting *list, size_t n)
 {
-	char path[96];
+	struct err e = {.code = 0};
 
-	for (size_t i = 0; i < n; i++) {
-		auto_fd int fd = -1;
-
-		snprintf(path, sizeof(path), "/proc/sys/net/%s", list[i].path);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || fd_write_all(fd, list[i].value, strlen(list[i].value)) < 0)
-			log_debug("router: %s stays as it is: %s", path, strerror(errno));
-	}
+	for (size_t i = 0; i < n; i++)
+		if (sysctl_set(list[i].name, list[i].value, &e) < 0)
+			log_debug("router: %s", e.msg);
 }
 
 void router_prepare_inside(void)

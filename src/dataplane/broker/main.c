@@ -394,6 +394,7 @@ static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply
 {
 	auto_fd int userns_fd = -1, netns_fd = -1;
 	struct broker_boot boot;
+	uint16_t first, last;
 	int code = receive_boot(b, &boot, &userns_fd, &netns_fd, e);
 
 	if (!code) {
@@ -406,8 +407,10 @@ static int set_up(struct broker *b, char **argv, struct broker_boot_reply *reply
 		code = shield(e);
 	if (!code)
 		code = netns_cookie(&reply->netns_cookie, e);
-	if (!code)
-		reply->local_ports = ports_for_connecting();
+	if (!code) {
+		sysctl_local_ports(&first, &last);
+		reply->local_ports = last - first + 1u;
+	}
 	if (!code && boot.first)
 		reuse_ports();
 	if (!code && boot.transparent && boot.first)

@@ -21,10 +21,10 @@
 #include "dataplane/io/io.h"
 #include "dataplane/outward.h"
 #include "dataplane/sandbox.h"
-#include "dataplane/sockopt.h"
 #include "dataplane/wire.h"
 #include "dataplane/worker/udp_ports.h"
 #include "dataplane/worker/worker.h"
+#include "ns/sysctl.h"
 
 /*
  * The data plane's process. The parent sends what it is to be, and its descriptors. Each worker
@@ -156,7 +156,10 @@ static unsigned pipes_max(unsigned workers)
 /* Half of the ports that the kernel gives to connections. */
 static unsigned out_ports_max(void)
 {
-	return clamp(ports_for_connecting() / 2, UDP_PORTS_MIN, UDP_PORTS_MAX);
+	uint16_t first, last;
+
+	sysctl_local_ports(&first, &last);
+	return clamp((last - first + 1u) / 2, UDP_PORTS_MIN, UDP_PORTS_MAX);
 }
 
 /* The way out may use half of the descriptors: a flood there leaves the ports the other half. */
