@@ -246,14 +246,6 @@ static void poller_cancel(struct io *io, int fd, uint64_t handle)
 
 /* Edges */
 
-static int connect_result(int fd)
-{
-	int err = 0;
-	socklen_t len = sizeof(err);
-
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? -errno : -err;
-}
-
 static void run_op(struct poller *p, int fd, struct slot *s, struct op *op)
 {
 	uint32_t found = s->ready & op->events;
@@ -269,7 +261,7 @@ static void run_op(struct poller *p, int fd, struct slot *s, struct op *op)
 		if (!(s->ready & (EPOLLOUT | ALWAYS)))
 			return;
 		op->kind = OP_NONE;
-		complete(p, op->handle, connect_result(fd));
+		complete(p, op->handle, io_sys_error_of(&p->io, fd));
 		return;
 	case OP_ACCEPT:
 	case OP_RECVMSG:
@@ -500,36 +492,14 @@ static const struct io_ops poller_ops = {
 	.cancel = poller_cancel,
 	.wait = poller_wait,
 	.buf_put = poller_buf_put,
-	.now_ns = io_sys_now_ns,
 	.recv = poller_recv,
 	.send = poller_send,
-	.sendmsg = io_sys_sendmsg,
 	.splice = poller_splice,
-	.pipe_write = io_sys_pipe_write,
-	.pipe_open = io_sys_pipe_open,
-	.connect_now = io_sys_connect_now,
-	.shutdown_write = io_sys_shutdown_write,
+	.socket_open = poller_socket_open,
+	.adopt = poller_adopt,
 	.close_fd = poller_close_fd,
 	.reset_fd = poller_reset_fd,
-	.tune_accepted = io_sys_tune_accepted,
-	.backlog_ms = io_sys_backlog_ms,
-	.is_reset = io_sys_is_reset,
-	.unsent = io_sys_unsent,
-	.unanswered_ms = io_sys_unanswered_ms,
-	.paces = io_sys_paces,
-	.msg_send = io_sys_msg_send,
-	.msg_send_fds = io_sys_msg_send_fds,
-	.adopt = poller_adopt,
-	.msg_recv = io_sys_msg_recv,
-	.sock_check = io_sys_sock_check,
-	.random = io_sys_random,
-	.local_of = io_sys_local_of,
-	.error_of = io_sys_error_of,
-	.recv_error = io_sys_recv_error,
-	.socket_open = poller_socket_open,
-	.bind_from = io_sys_bind_from,
-	.source_for = io_sys_source_for,
-	.bind_as = io_sys_bind_as,
+	IO_SYS_OPS,
 };
 
 static int take_memory(struct poller *p, const struct io_config *config)

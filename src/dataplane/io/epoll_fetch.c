@@ -11,13 +11,9 @@
 /* Connections or datagrams taken from one descriptor before the next has its turn. */
 #define TURN 64
 
-/* The same sizes as in io/uring.c. */
-#define CONTROL_BYTES 128
-#define NAME_BYTES    32
-
 struct buffer_head {
-	uint8_t name[NAME_BYTES];
-	uint8_t control[CONTROL_BYTES];
+	uint8_t name[IO_NAME_BYTES];
+	uint8_t control[IO_CONTROL_BYTES];
 };
 
 /* The accept or recvmsg operation of the descriptor; NULL: none. */

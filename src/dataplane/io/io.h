@@ -248,19 +248,25 @@ int io_sys_accept(struct io *io, int fd, uint64_t handle, union sock_addr *peer)
 void *io_sys_map(size_t bytes);
 void io_sys_unmap(void *p, size_t bytes); /* NULL is allowed */
 
+/* What a receive buffer has before the payload: room for a sockaddr_in6, rounded up to align the
+ * control messages that follow, and for cmsghdrs with in6_pktinfo (40 bytes) and UDP_GRO (24), and
+ * as much again. */
+#define IO_NAME_BYTES	 32
+#define IO_CONTROL_BYTES 128
+
+/* The calls that both back ends answer from here. */
 /* clang-format off */
 #define IO_SYS_OPS                                                                                 \
-	.now_ns = io_sys_now_ns, .recv = io_sys_recv, .send = io_sys_send,                         \
-	.sendmsg = io_sys_sendmsg, .splice = io_sys_splice, .pipe_write = io_sys_pipe_write,       \
+	.now_ns = io_sys_now_ns, .sendmsg = io_sys_sendmsg, .pipe_write = io_sys_pipe_write,       \
 	.pipe_open = io_sys_pipe_open, .connect_now = io_sys_connect_now,                          \
-	.shutdown_write = io_sys_shutdown_write, .close_fd = io_sys_close_fd,                      \
-	.reset_fd = io_sys_reset_fd, .tune_accepted = io_sys_tune_accepted,                        \
-	.is_reset = io_sys_is_reset, .unsent = io_sys_unsent, .unanswered_ms = io_sys_unanswered_ms, .backlog_ms = io_sys_backlog_ms, .local_of = io_sys_local_of, .error_of = io_sys_error_of,                                      \
-	.recv_error = io_sys_recv_error,                                  \
-	.socket_open = io_sys_socket_open, .bind_from = io_sys_bind_from,                          \
-	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as,     \
-	.paces = io_sys_paces, .msg_send = io_sys_msg_send, .msg_send_fds = io_sys_msg_send_fds, .adopt = io_sys_adopt, .msg_recv = io_sys_msg_recv,           \
-	.sock_check = io_sys_sock_check, .random = io_sys_random
+	.shutdown_write = io_sys_shutdown_write, .tune_accepted = io_sys_tune_accepted,            \
+	.is_reset = io_sys_is_reset, .unsent = io_sys_unsent,                                      \
+	.unanswered_ms = io_sys_unanswered_ms, .backlog_ms = io_sys_backlog_ms,                    \
+	.local_of = io_sys_local_of, .error_of = io_sys_error_of,                                  \
+	.recv_error = io_sys_recv_error, .bind_from = io_sys_bind_from,                            \
+	.source_for = io_sys_source_for, .bind_as = io_sys_bind_as, .paces = io_sys_paces,         \
+	.msg_send = io_sys_msg_send, .msg_send_fds = io_sys_msg_send_fds,                          \
+	.msg_recv = io_sys_msg_recv, .sock_check = io_sys_sock_check, .random = io_sys_random
 /* clang-format on */
 
 struct io_config {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/io/io.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/errqueue.h>
@@ -108,32 +107,16 @@ void io_sys_reset_fd(struct io *io, int fd)
 	close(fd);
 }
 
-/* The address as IPv6, so that both families compare the same way. */
-static bool address_of(const struct sockaddr_storage *ss, struct in6_addr *out)
-{
-	if (ss->ss_family == AF_INET6) {
-		*out = ((const struct sockaddr_in6 *)ss)->sin6_addr;
-		return true;
-	}
-	if (ss->ss_family != AF_INET)
-		return false;
-	memset(out, 0, sizeof(*out));
-	out->s6_addr32[2] = htonl(0xffff);
-	out->s6_addr32[3] = ((const struct sockaddr_in *)ss)->sin_addr.s_addr;
-	return true;
-}
-
 static bool peer_is_on_this_host(int fd)
 {
-	struct sockaddr_storage peer = {0}, local = {0};
+	union sock_addr peer, local;
 	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
-	struct in6_addr p, l;
 
-	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&local, &local_len) < 0)
+	if (getpeername(fd, &peer.sa, &peer_len) < 0 || getsockname(fd, &local.sa, &local_len) < 0)
 		return false;
-	return address_of(&peer, &p) && address_of(&local, &l) &&
-	       (sockaddr_is_loopback((const struct sockaddr *)&peer) || IN6_ARE_ADDR_EQUAL(&p, &l));
+	sockaddr_unmap(&peer);
+	sockaddr_unmap(&local);
+	return sockaddr_is_loopback(&peer.sa) || sockaddr_same_host(&peer, &local);
 }
 
 bool io_sys_paces(struct io *io, int fd)
@@ -149,7 +132,7 @@ bool io_sys_paces(struct io *io, int fd)
 void io_sys_tune_accepted(struct io *io, int fd)
 {
 	if (io_sys_paces(io, fd) && peer_is_on_this_host(fd))
-		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+		sockopt_no_pacing(fd);
 }
 
 /* A look takes less than a microsecond. Whoever has not looked for so long did not run. */
@@ -349,14 +332,9 @@ int io_sys_source_for(struct io *io, int fd, const struct sockaddr *to, socklen_
 	return code;
 }
 
-static int set_option(int fd, int level, int option, uint32_t value)
-{
-	return RESULT(setsockopt(fd, level, option, &value, sizeof(value)));
-}
-
 int io_sys_bind_from(struct io *io, int fd, const struct sockaddr *addr, socklen_t len)
 {
-	int code = set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	int code = sockopt_set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 
 	(void)io;
 	return code ? code : RESULT(bind(fd, addr, len));
@@ -370,16 +348,16 @@ int io_sys_bind_as(struct io *io, int fd, const struct sockaddr *addr, socklen_t
 	int code;
 
 	(void)io;
-	code = ipv6 ? set_option(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-		    : set_option(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+	code = ipv6 ? sockopt_set(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+		    : sockopt_set(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
 	if (!code && mark)
-		code = set_option(fd, SOL_SOCKET, SO_MARK, mark);
+		code = sockopt_set(fd, SOL_SOCKET, SO_MARK, (int)mark);
 	/* With SO_REUSEADDR the client's port does not keep a server in the namespace from binding.
 	 * A port that the kernel chooses need only differ from those of connections to the same
 	 * server (ip(7)). */
 	if (!code)
-		code = has_port ? set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)
-				: set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+		code = has_port ? sockopt_set(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+				: sockopt_set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 	return code ? code : RESULT(bind(fd, addr, len));
 }
 
@@ -413,12 +391,7 @@ ssize_t io_sys_msg_recv(struct io *io, int fd, void *buf, size_t size, int *fds,
  * on. */
 static bool is_new(int fd)
 {
-	static const uint8_t zero[sizeof(struct sockaddr_in6)];
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in4;
-		struct sockaddr_in6 in6;
-	} a = {.sa = {.sa_family = AF_UNSPEC}};
+	union sock_addr a = {.sa = {.sa_family = AF_UNSPEC}};
 	socklen_t len = sizeof(a);
 
 	if (getsockname(fd, &a.sa, &len) < 0)
@@ -426,7 +399,7 @@ static bool is_new(int fd)
 	if (a.sa.sa_family == AF_INET)
 		return a.in4.sin_port == 0 && a.in4.sin_addr.s_addr == 0;
 	return a.sa.sa_family == AF_INET6 && a.in6.sin6_port == 0 &&
-	       memcmp(&a.in6.sin6_addr, zero, sizeof(a.in6.sin6_addr)) == 0;
+	       IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr);
 }
 
 bool io_sys_sock_check(struct io *io, int fd, const struct io_sock *want)

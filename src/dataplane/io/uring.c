@@ -36,12 +36,6 @@
 /* The ring's one group of receive buffers. */
 #define BUF_GROUP 0
 
-/* Room for cmsghdrs with in6_pktinfo (40 bytes) and UDP_GRO (24), and as much again. */
-#define CONTROL_BYTES 128
-
-/* Room for a sockaddr_in6, rounded up to align the control messages that follow. */
-#define NAME_BYTES 32
-
 /* Connections accepted from one listener before the next has its turn. */
 #define ACCEPT_TURN 64
 
@@ -315,6 +309,13 @@ static const struct io_ops uring_ops = {
 	.cancel = uring_cancel,
 	.wait = uring_wait,
 	.buf_put = uring_buf_put,
+	.recv = io_sys_recv,
+	.send = io_sys_send,
+	.splice = io_sys_splice,
+	.socket_open = io_sys_socket_open,
+	.adopt = io_sys_adopt,
+	.close_fd = io_sys_close_fd,
+	.reset_fd = io_sys_reset_fd,
 	IO_SYS_OPS,
 };
 
@@ -323,9 +324,9 @@ static int open_bufs(struct uring *u, const struct io_config *config)
 {
 	struct io_uring_buf_reg reg = {.ring_entries = config->n_bufs, .bgid = BUF_GROUP};
 
-	u->msg = (struct msghdr){.msg_namelen = NAME_BYTES, .msg_controllen = CONTROL_BYTES};
+	u->msg = (struct msghdr){.msg_namelen = IO_NAME_BYTES, .msg_controllen = IO_CONTROL_BYTES};
 	u->n_bufs = config->n_bufs;
-	u->buf_bytes = sizeof(struct io_uring_recvmsg_out) + u->msg.msg_namelen + CONTROL_BYTES +
+	u->buf_bytes = sizeof(struct io_uring_recvmsg_out) + u->msg.msg_namelen + IO_CONTROL_BYTES +
 		       config->buf_size;
 	u->buf_bytes = (u->buf_bytes + 63) & ~(size_t)63;
 	u->buf_ring_bytes = config->n_bufs * sizeof(struct io_uring_buf);
