@@ -29,15 +29,6 @@ socklen_t sockaddr_len(const struct sockaddr *sa)
 	return sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : 0;
 }
 
-bool sockaddr_same_host(const union sock_addr *a, const union sock_addr *b)
-{
-	if (a->sa.sa_family != b->sa.sa_family)
-		return false;
-	if (a->sa.sa_family == AF_INET6)
-		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
-	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
-}
-
 void sockaddr_unmap(union sock_addr *a)
 {
 	struct sockaddr_in in4 = {.sin_family = AF_INET};

@@ -50,12 +50,6 @@ static union sock_addr address(const char *text, uint16_t port)
 	return a;
 }
 
-static bool same(const union sock_addr *a, const union sock_addr *b)
-{
-	return a->sa.sa_family == b->sa.sa_family && sockaddr_same_host(a, b) &&
-	       a->in4.sin_port == b->in4.sin_port;
-}
-
 static const struct {
 	const char *ip;
 	int proto;
@@ -91,7 +85,7 @@ static void test_packets(void **state)
 					(uint32_t)proto + (uint32_t)(len - header)),
 				 0xffff);
 		assert_true(turned_read(buf, len, proto, family, 7, &to));
-		assert_true(same(&at, &to));
+		assert_true(sockaddr_same(&at, &to));
 		/* Of another question, of nobody's, and cut short. */
 		assert_false(turned_read(buf, len, proto, family, 8, &to));
 		assert_false(turned_read(buf, len, proto == IPPROTO_TCP ? IPPROTO_UDP : IPPROTO_TCP,
@@ -128,7 +122,7 @@ static int ask_each(struct turned *t, const char *where4, const char *where6)
 		union sock_addr want = address(at.sa.sa_family == AF_INET ? where4 : where6, 18080);
 		int code = turned_ask(t, kinds[i].proto, &at, &to);
 
-		if (code || !same(&to, &want)) {
+		if (code || !sockaddr_same(&to, &want)) {
 			char text[SOCKADDR_TEXT_BYTES];
 
 			fprintf(stderr, "kind %u: %d, %s\n", i, code,

@@ -282,9 +282,7 @@ bool dp_inside_check(const struct dataplane *dp, const struct dp_port *port, int
 void dp_inside_answers(struct dataplane *dp);
 
 /* turned.c */
-/* Rules in the namespace have changed: asks where ports lead. */
-void dp_turned_look(struct dataplane *dp);
-/* The port is live: the same, if there is something to ask about it. */
+/* The port is live: asks where it leads, if there is something to ask about it. */
 void dp_turned_begin(struct dp_port *port);
 /* The keeper has answered, or tells that rules have changed. */
 void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *reply);

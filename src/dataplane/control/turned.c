@@ -265,7 +265,8 @@ static void look_at_due(struct dataplane *dp)
 	walk_on(dp, newest(dp));
 }
 
-void dp_turned_look(struct dataplane *dp)
+/* Rules in the namespace have changed: asks where ports lead. */
+static void look(struct dataplane *dp)
 {
 	dp->turned.news++;
 	dp->turned.owed = true;
@@ -306,13 +307,6 @@ static void tell_workers(struct dp_port *port)
 			dp_child_give_up(&dp->plane, "out of memory for its messages");
 }
 
-static bool is_same(const union sock_addr *a, const union sock_addr *b)
-{
-	/* An IPv6 port is at the same place. */
-	return a->sa.sa_family == b->sa.sa_family && sockaddr_same_host(a, b) &&
-	       a->in4.sin_port == b->in4.sin_port;
-}
-
 /* The port leads to this address. */
 static void turn(struct dp_port *port, const union sock_addr *to)
 {
@@ -321,7 +315,7 @@ static void turn(struct dp_port *port, const union sock_addr *to)
 	char text[SOCKADDR_TEXT_BYTES];
 
 	if (to->sa.sa_family != target.sa.sa_family || to->in4.sin_port == 0 ||
-	    is_same(to, turned ? &port->turned : &target))
+	    sockaddr_same(to, turned ? &port->turned : &target))
 		return;
 	port->turned = *to;
 	log_debug("port %d leads to %s: rules in the namespace turn it there", port->id,
@@ -334,7 +328,7 @@ void dp_turned_answer(struct dataplane *dp, const struct broker_turned_reply *re
 	struct dp_turned *t = &dp->turned;
 
 	if (reply->port_id == 0) {
-		dp_turned_look(dp);
+		look(dp);
 		return;
 	}
 	if (!t->at || t->at->id != reply->port_id || t->seq != reply->seq) {
@@ -390,7 +384,7 @@ void dp_turned_begin_anew(struct dataplane *dp)
 	dp->turned = (struct dp_turned){.news = dp->turned.news,
 					.follow_up = dp->turned.follow_up,
 					.follow_up_ms = dp->turned.follow_up_ms};
-	dp_turned_look(dp);
+	look(dp);
 }
 
 void dp_turned_end(struct dataplane *dp)

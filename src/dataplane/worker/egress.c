@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/worker/egress.h"
 
+#include <arpa/nameser.h>
 #include <stdbool.h>
 #include <string.h>
-
-#define DNS_PORT 53
 
 /* Addresses that lead to this host whatever the routes say, and addresses of no host. */
 
@@ -89,7 +88,7 @@ static enum egress_kind kind_of(const struct dp_outward *config, const union soc
 		gateway = IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->gateway6);
 		dns = IN6_ARE_ADDR_EQUAL(&dest->in6.sin6_addr, &config->dns6);
 	}
-	if (dns && (!gateway || dest->in4.sin_port == htons(DNS_PORT)))
+	if (dns && (!gateway || dest->in4.sin_port == htons(NAMESERVER_PORT)))
 		return EGRESS_DNS;
 	return gateway ? EGRESS_HOST : EGRESS_WORLD;
 }
@@ -116,7 +115,7 @@ enum egress egress_decide(const struct dp_outward *config, const union sock_addr
 		to_loopback(to);
 		return EGRESS_ALLOWED;
 	case EGRESS_DNS:
-		if (dest->in4.sin_port != htons(DNS_PORT) || config->n_resolvers == 0)
+		if (dest->in4.sin_port != htons(NAMESERVER_PORT) || config->n_resolvers == 0)
 			return EGRESS_REFUSED;
 		*to = config->resolvers[resolver % config->n_resolvers];
 		return EGRESS_ALLOWED;

@@ -2,7 +2,6 @@
 #ifndef RINGKIT_DATAPLANE_WORKER_OUT_HASH_H
 #define RINGKIT_DATAPLANE_WORKER_OUT_HASH_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -33,21 +32,6 @@ static inline uint64_t out_hash_addr(uint64_t h, const union sock_addr *a)
 	else
 		h = out_hash_word(h, a->in4.sin_addr.s_addr);
 	return out_hash_word(h, a->in4.sin_port); /* an IPv6 port is at the same place */
-}
-
-/* Whether addresses and ports are equal. Flow labels and scopes are ignored. */
-static inline bool out_same_addr(const union sock_addr *a, const union sock_addr *b)
-{
-	if (a->sa.sa_family != b->sa.sa_family || a->in4.sin_port != b->in4.sin_port)
-		return false;
-	if (a->sa.sa_family == AF_INET6)
-		return IN6_ARE_ADDR_EQUAL(&a->in6.sin6_addr, &b->in6.sin6_addr);
-	return a->in4.sin_addr.s_addr == b->in4.sin_addr.s_addr;
-}
-
-static inline socklen_t out_addr_len(const union sock_addr *a)
-{
-	return a->sa.sa_family == AF_INET6 ? sizeof(a->in6) : sizeof(a->in4);
 }
 
 /* The address without port; IPv4 as a mapped address. */

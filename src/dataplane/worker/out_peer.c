@@ -61,42 +61,42 @@ static struct out_peer *peer_slot(struct worker *w)
 	return p;
 }
 
-void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *to)
+static struct out_peer *peer_new(struct worker *w, struct out_map *m, const struct in6_addr *addr)
 {
-	struct in6_addr addr = out_host_of(to);
-	struct out_peer *p = out_peer_find(w, m, &addr), **bucket;
+	struct out_peer *p = peer_slot(w), **bucket = peer_bucket(w, m, addr);
 
-	if (p) {
-		DL_DELETE2(table(w)->peer_ages, p, age_prev, age_next);
-	} else {
-		p = peer_slot(w);
-		bucket = peer_bucket(w, m, &addr);
-		p->map = m;
-		p->addr = addr;
-		p->hash_next = *bucket;
-		*bucket = p;
-		DL_APPEND(m->peers, p);
-	}
-	p->last_ns = w->now_ns;
-	DL_APPEND2(table(w)->peer_ages, p, age_prev, age_next);
-}
-
-void out_peer_take_over(struct worker *w, struct out_map *m, const struct in6_addr *addr,
-			uint64_t last_ns)
-{
-	struct out_peer *p;
-	struct out_peer **bucket = peer_bucket(w, m, addr);
-
-	if (out_peer_find(w, m, addr))
-		return;
-	p = peer_slot(w);
 	p->map = m;
 	p->addr = *addr;
 	p->hash_next = *bucket;
 	*bucket = p;
 	DL_APPEND(m->peers, p);
-	p->last_ns = last_ns < w->now_ns ? last_ns : w->now_ns;
+	return p;
+}
+
+/* The list is in the order of last_ns. */
+static void peer_last(struct worker *w, struct out_peer *p, uint64_t last_ns)
+{
+	p->last_ns = last_ns;
 	DL_APPEND2(table(w)->peer_ages, p, age_prev, age_next);
+}
+
+void out_peer_allow(struct worker *w, struct out_map *m, const union sock_addr *to)
+{
+	struct in6_addr addr = out_host_of(to);
+	struct out_peer *p = out_peer_find(w, m, &addr);
+
+	if (p)
+		DL_DELETE2(table(w)->peer_ages, p, age_prev, age_next);
+	else
+		p = peer_new(w, m, &addr);
+	peer_last(w, p, w->now_ns);
+}
+
+void out_peer_take_over(struct worker *w, struct out_map *m, const struct in6_addr *addr,
+			uint64_t last_ns)
+{
+	if (!out_peer_find(w, m, addr))
+		peer_last(w, peer_new(w, m, addr), last_ns < w->now_ns ? last_ns : w->now_ns);
 }
 
 void out_peer_forget(struct worker *w, struct out_map *m)

@@ -80,8 +80,8 @@ static struct out_ping *find(struct worker *w, const struct gate_packet *g, uint
 
 	DL_FOREACH(w->out.pings.list, p)
 	{
-		if (p->id == id && out_same_addr(&p->client, &g->source) &&
-		    out_same_addr(&p->dest, &g->dest))
+		if (p->id == id && sockaddr_same(&p->client, &g->source) &&
+		    sockaddr_same(&p->dest, &g->dest))
 			return p;
 	}
 	return NULL;
@@ -141,16 +141,15 @@ void out_ping_echo(struct worker *w, const struct gate_packet *g)
 {
 	enum egress_kind kind;
 	union sock_addr to;
-	struct out_ping *p = NULL;
+	struct out_ping *p;
 	uint16_t id;
 
 	stats_add(&w->stats->out_pings, 1);
 	memcpy(&id, g->icmp + 4, sizeof(id));
-	if (egress_decide(&w->out.policy, &g->dest, 0, &to, &kind) == EGRESS_ALLOWED &&
-	    kind == EGRESS_WORLD)
-		p = find(w, g, id);
-	else
+	if (egress_decide(&w->out.policy, &g->dest, 0, &to, &kind) != EGRESS_ALLOWED ||
+	    kind != EGRESS_WORLD)
 		return;
+	p = find(w, g, id);
 	if (!p)
 		p = ping_new(w, g, id, &to);
 	if (!p)

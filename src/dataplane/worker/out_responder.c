@@ -78,8 +78,9 @@ static struct out_responder *responder_new(struct worker *w, const union sock_ad
 
 	if (fd < 0)
 		return NULL;
-	r = w->io->ops->bind_as(w->io, fd, &addr->sa, out_addr_len(addr), 0) ? NULL
-									     : responder_slot(w);
+	r = w->io->ops->bind_as(w->io, fd, &addr->sa, sockaddr_len(&addr->sa), 0)
+		    ? NULL
+		    : responder_slot(w);
 	if (!r) {
 		w->io->ops->close_fd(w->io, fd);
 		return NULL;
@@ -88,13 +89,19 @@ static struct out_responder *responder_new(struct worker *w, const union sock_ad
 	return r;
 }
 
-bool out_responder_take_over(struct worker *w, const union sock_addr *addr, int fd)
+static struct out_responder *find(struct worker *w, const union sock_addr *addr)
 {
 	struct out_responder *r = *responder_bucket(w, addr);
 
-	while (r && !out_same_addr(&r->addr, addr))
+	while (r && !sockaddr_same(&r->addr, addr))
 		r = r->hash_next;
-	r = r ? NULL : responder_slot(w);
+	return r;
+}
+
+bool out_responder_take_over(struct worker *w, const union sock_addr *addr, int fd)
+{
+	struct out_responder *r = find(w, addr) ? NULL : responder_slot(w);
+
 	if (r)
 		responder_begin(w, r, addr, fd);
 	return r;
@@ -102,10 +109,8 @@ bool out_responder_take_over(struct worker *w, const union sock_addr *addr, int 
 
 struct out_responder *out_responder_of(struct worker *w, const union sock_addr *addr)
 {
-	struct out_responder *r = *responder_bucket(w, addr);
+	struct out_responder *r = find(w, addr);
 
-	while (r && !out_same_addr(&r->addr, addr))
-		r = r->hash_next;
 	if (!r)
 		return responder_new(w, addr);
 	if (r->last_ns != w->now_ns) {

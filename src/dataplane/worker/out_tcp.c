@@ -70,7 +70,7 @@ static struct out_pending *find(struct worker *w, const union sock_addr *client,
 {
 	struct out_pending *p = *bucket_of(w, client, dest);
 
-	while (p && !(out_same_addr(&p->client, client) && out_same_addr(&p->dest, dest)))
+	while (p && !(sockaddr_same(&p->client, client) && sockaddr_same(&p->dest, dest)))
 		p = p->hash_next;
 	return p;
 }

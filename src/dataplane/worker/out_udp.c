@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/worker/out_udp.h"
 
+#include <arpa/nameser.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/udp.h>
@@ -38,8 +39,6 @@ static const uint64_t patience_ns[] = {
  * the next resolver. */
 #define RESOLVER_NS (1500 * WORKER_NS_PER_MS)
 
-#define DNS_PORT 53
-
 /* How many mappings may end for new ones, at once and per millisecond. Further datagrams of new
  * senders are lost. */
 #define EVICTIONS_BURST	 64
@@ -65,7 +64,7 @@ uint64_t out_map_handle(const struct worker *w, const struct out_map *m)
 void out_map_arm(struct worker *w, struct out_map *m)
 {
 	if (handover_holds(w))
-		return; /* out_udp_go arms it */
+		return; /* out_go arms it */
 	m->armed = true;
 	w->io->ops->recvmsg(w->io, m->fd, out_map_handle(w, m));
 }
@@ -80,7 +79,7 @@ struct out_map *out_map_find(struct worker *w, const union sock_addr *inside, en
 {
 	struct out_map *m = *map_bucket(w, inside);
 
-	while (m && !(m->kind == kind && out_same_addr(&m->inside, inside)))
+	while (m && !(m->kind == kind && sockaddr_same(&m->inside, inside)))
 		m = m->hash_next;
 	return m;
 }
@@ -367,7 +366,7 @@ static struct out_map *route_of(struct worker *w, const union sock_addr *client,
 	struct out_last *last = &table(w)->last;
 
 	if (last->map && last->map->kind != EGRESS_DNS && last->map->last_ns == w->now_ns &&
-	    out_same_addr(&last->client, client) && out_same_addr(&last->dest, dest)) {
+	    sockaddr_same(&last->client, client) && sockaddr_same(&last->dest, dest)) {
 		*to = last->to;
 		return last->map;
 	}
@@ -387,10 +386,7 @@ static void from_inside(struct worker *w, const struct io_datagram *d)
 {
 	union sock_addr client, dest = {.in6 = {0}}, to;
 	size_t segment = read_control(d, &dest);
-	struct udp_payload payload = {.data = d->payload,
-				      .len = (uint32_t)d->len,
-				      .segment = (uint16_t)segment,
-				      .buf_id = d->buf_id};
+	struct udp_payload payload = udp_payload_of(d, segment);
 	struct out_map *m = NULL;
 	struct out_route route;
 	bool dns;
@@ -401,7 +397,7 @@ static void from_inside(struct worker *w, const struct io_datagram *d)
 		drop(w, d);
 		return;
 	}
-	dns = dest.in4.sin_port == htons(DNS_PORT) && m->age != OUT_AGE_LONG;
+	dns = dest.in4.sin_port == htons(NAMESERVER_PORT) && m->age != OUT_AGE_LONG;
 	map_touch(w, m, dns ? OUT_AGE_DNS : OUT_AGE_LONG);
 	count_question(w, m, udp_datagrams(&payload));
 	route = (struct out_route){
@@ -445,10 +441,7 @@ static void count_answer(struct worker *w, struct out_map *m, unsigned datagrams
 
 static void from_outside(struct worker *w, struct out_map *m, const struct io_datagram *d)
 {
-	struct udp_payload payload = {.data = d->payload,
-				      .len = (uint32_t)d->len,
-				      .segment = (uint16_t)read_control(d, NULL),
-				      .buf_id = d->buf_id};
+	struct udp_payload payload = udp_payload_of(d, read_control(d, NULL));
 	struct out_responder *r = NULL;
 	struct out_route route;
 	struct in6_addr host;
@@ -505,7 +498,7 @@ void out_udp_map_event(struct worker *w, const struct io_event *ev)
 	m->armed = false;
 	if (m->state == OUT_MAP_CLOSING)
 		map_release(w, m);
-	else if (!handover_holds(w)) /* out_udp_go arms it */
+	else if (!handover_holds(w)) /* out_go arms it */
 		receive_ended(w, m, ev->res);
 }
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/nameser.h>
 #include <string.h>
 
 #include "dataplane/worker/worker_internal.h"
 
 /* Passes errors from outside on to the client, about the address that the client knows. */
-
-#define DNS_PORT 53
 
 /* Errors that are read from one socket at a time. */
 #define ERRORS_MAX 64
@@ -26,7 +25,7 @@ void out_udp_seen_inside(const struct worker *w, const struct out_map *m, union 
 		return;
 	memset(addr, 0, sizeof(*addr));
 	addr->sa.sa_family = m->inside.sa.sa_family;
-	addr->in4.sin_port = m->kind == EGRESS_DNS ? htons(DNS_PORT) : port;
+	addr->in4.sin_port = m->kind == EGRESS_DNS ? htons(NAMESERVER_PORT) : port;
 	if (ipv6)
 		addr->in6.sin6_addr = m->kind == EGRESS_DNS ? policy->dns6 : policy->gateway6;
 	else

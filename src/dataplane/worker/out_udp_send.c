@@ -95,7 +95,7 @@ void out_udp_send(struct worker *w, const struct out_route *r, const struct udp_
 {
 	struct out_batch *b = &w->out.udp.batch;
 
-	if (b->fd == r->fd && out_same_addr(&b->name, r->name) &&
+	if (b->fd == r->fd && sockaddr_same(&b->name, r->name) &&
 	    udp_message_takes(&b->message, p)) {
 		udp_message_append(&b->message, p);
 		return;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
+#include <arpa/nameser.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "drivers/net/builtin_internal.h"
 
-#define DNS_PORT 53
-#define BLANKS	 " \t\r"
+#define BLANKS " \t\r"
 
 /* Parses an address such as fe80::1%eth0, whose scope is a link's name or number. */
 static bool parse_scoped(char *text, struct sockaddr_in6 *out)
@@ -28,13 +28,13 @@ static bool parse_server(char *text, union sock_addr *out)
 	memset(out, 0, sizeof(*out));
 	if (inet_pton(AF_INET, text, &out->in4.sin_addr) == 1) {
 		out->in4.sin_family = AF_INET;
-		out->in4.sin_port = htons(DNS_PORT);
+		out->in4.sin_port = htons(NAMESERVER_PORT);
 		return true;
 	}
 	if (!parse_scoped(text, &out->in6))
 		return false;
 	out->in6.sin6_family = AF_INET6;
-	out->in6.sin6_port = htons(DNS_PORT);
+	out->in6.sin6_port = htons(NAMESERVER_PORT);
 	return true;
 }
 
@@ -69,7 +69,7 @@ unsigned builtin_resolvers(const char *text, union sock_addr *out)
 		return n;
 	memset(out, 0, sizeof(*out));
 	out->in4 = (struct sockaddr_in){.sin_family = AF_INET,
-					.sin_port = htons(DNS_PORT),
+					.sin_port = htons(NAMESERVER_PORT),
 					.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	return 1;
 }
