@@ -7,8 +7,8 @@
  * reason. Sizes that follow from a protocol or a kernel's limit stand where they are used.
  */
 
-/* Workers of the data plane. More than this many CPUs have never been measured, and each worker
- * costs a listening socket for every port. */
+/* Workers of the data plane. More than this many have never been measured, and each costs a
+ * listening socket for every port. */
 #define LIMIT_WORKERS 64
 
 /* The descriptors that a process plans with when the user's limit is higher or there is none. The

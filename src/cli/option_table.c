@@ -137,7 +137,7 @@ const struct option_def option_table[OPT_COUNT] = {
 			   .usage = "how the builtin network and port driver move bytes"},
 	[OPT_WORKERS] = {ROW(INT, DATA_PLANE, "workers", workers), .fallback = "0",
 			 .usage = "worker threads of the builtin network and port driver; 0 means "
-				  "one a CPU"},
+				  "one for every two CPUs"},
 	[OPT_UDP_TIMEOUT] = {ROW(DURATION_MS, DATA_PLANE, "udp-timeout", udp_timeout_ms),
 			     .fallback = "90s",
 			     .usage = "forget a UDP client after this long without a datagram"},

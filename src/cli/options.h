@@ -43,7 +43,7 @@ struct options {
 	const char *evacuate_cgroup2; /* NULL: no */
 	const char *subid_source;
 	const char *dataplane; /* auto, io_uring, epoll */
-	int workers;	       /* 0: as many as there are CPUs */
+	int workers;	       /* 0: one for every two CPUs */
 	int udp_timeout_ms;
 	bool dataplane_sandbox;
 	uint64_t given; /* bit i: row i of option_table was on the command line */

@@ -48,7 +48,8 @@ static int check_numbers(const struct options *o, struct err *e)
 	if (o->mtu && o->mtu < MTU_MIN && carries_packets(o))
 		return err_set(e, -EINVAL, "mtu must be >= %d, got %d", MTU_MIN, o->mtu);
 	if (o->workers < 0 || o->workers > LIMIT_WORKERS)
-		return err_set(e, -EINVAL, "--workers=%d: it must be 0 (one a CPU) to %d",
+		return err_set(e, -EINVAL,
+			       "--workers=%d: it must be 0 (one for every two CPUs) to %d",
 			       o->workers, LIMIT_WORKERS);
 	if (o->udp_timeout_ms <= 0 || o->udp_timeout_ms > UDP_TIMEOUT_MAX_MS)
 		return err_set(e, -EINVAL, "--udp-timeout: it must be more than 0 and at most 24h");

@@ -25,7 +25,7 @@ enum dataplane_backend { DATAPLANE_AUTO, DATAPLANE_URING, DATAPLANE_EPOLL };
 
 struct dataplane_config {
 	int userns_fd, netns_fd; /* of the namespaces that the broker joins; borrowed */
-	unsigned workers;	 /* 0: one for each online CPU that this process may use */
+	unsigned workers;	 /* 0: as dataplane_worker_count says */
 	enum dataplane_backend backend;
 	bool sandbox;
 	bool transparent; /* servers see the addresses of clients from outside, if possible */
@@ -39,7 +39,8 @@ struct dataplane_config {
 	void *await_arg;
 };
 
-/* How many workers there will be when asked workers are asked for (0: one for each CPU). */
+/* How many workers there will be when asked workers are asked for. 0: one for every two CPUs that
+ * this process may use, rounded up. */
 unsigned dataplane_worker_count(unsigned asked);
 
 /* The name servers in config->outward have changed: tells the workers. */

@@ -42,7 +42,7 @@ struct net_params {
 	const char *outbound_addr;	      /* NULL: the kernel's choice */
 	const struct dp_outward_rule *egress; /* the rules of --egress-deny and --egress-allow */
 	size_t n_egress;
-	int workers;		/* workers of the data plane; 0: as many as there are CPUs */
+	int workers;		/* workers of the data plane; 0: one for every two CPUs */
 	const char *api_socket; /* where slirp4netns or pasta (--conf-path) is to listen; NULL: not
 				 * needed */
 	const char *tun_path;	/* NULL: /dev/net/tun */

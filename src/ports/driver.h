@@ -57,7 +57,7 @@ struct port_params {
 	bool disable_host_loopback;
 	bool source_ip_transparent;
 	const char *dataplane; /* "auto", "io_uring", "epoll" */
-	int workers;	       /* 0: as many as there are CPUs */
+	int workers;	       /* 0: one for every two CPUs */
 	int udp_timeout_ms;
 	bool dataplane_sandbox;
 	bool debug;

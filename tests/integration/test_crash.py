@@ -29,6 +29,7 @@ def start_of(pid):
 class Crash(PortTestCase):
     not_reference = "has none of these processes"
     may_die = True
+    workers = 2
 
     def find(self, role):
         return find_role(self.rk.pid, role)

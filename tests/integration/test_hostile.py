@@ -82,6 +82,7 @@ class Hostile(PortTestCase):
     not_reference = "has no statistics"
     may_die = True
     options = ("--udp-timeout=2s",)
+    workers = 2
 
     def setUp(self):
         super().setUp()

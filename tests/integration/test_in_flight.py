@@ -62,8 +62,8 @@ class InFlight(rkit.RkTestCase):
             self.world.add_user(NAME, UID, (53000, 1000))
 
     def start(self, *args, backend="epoll", net="none"):
-        return Rootlesskit("--net=" + net, "--port-driver=builtin", "--dataplane=" + backend, *args, uid=UID,
-                           before=("prlimit", "--nofile=%d:%d" % (LIMIT, LIMIT)))
+        return Rootlesskit("--net=" + net, "--port-driver=builtin", "--dataplane=" + backend, "--workers=2",
+                           *args, uid=UID, before=("prlimit", "--nofile=%d:%d" % (LIMIT, LIMIT)))
 
     def exchange(self, port):
         with net.connect("127.0.0.1", port, timeout=DEADLINE_S) as c:

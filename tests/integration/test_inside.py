@@ -27,7 +27,7 @@ def spec(proto="tcp4", parent_ip="0.0.0.0", port=18080, child_ip="172.31.0.2", c
 class Inside(PortTestCase):
     not_reference = OURS
     may_die = True
-    options = ("--workers=2",)
+    workers = 2
 
     def publish(self, **kw):
         status, answer = self.rk.api("POST", "/v1/ports", spec(**kw))

@@ -17,6 +17,7 @@ GROWTH_KIB = 2048  # of all processes together; a leak of one small block in eac
 @both_backends
 class Leaks(PortTestCase):
     options = ()
+    workers = 2
 
     @classmethod
     def setUpClass(cls):

@@ -40,7 +40,7 @@ class Limits(rkit.RkTestCase):
         def limit():
             for what, value in limits:
                 resource.setrlimit(what, (value, value))
-        return builtin(*args, backend=self.backend, preexec_fn=limit, **kw)
+        return builtin(*args, backend=self.backend, workers=2, preexec_fn=limit, **kw)
 
     def total(self, rk, group, name):
         return rk.api("GET", "/v1/stats")[1]["total"][group][name]

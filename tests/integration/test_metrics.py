@@ -35,6 +35,8 @@ def samples(text, **labels):
 @rkit.ours("has no metrics")
 @both_backends
 class Metrics(PortTestCase):
+    workers = 2
+
     def metrics(self):
         got = self.rk.ctl("metrics")
         self.assertEqual((got.returncode, got.stderr), (0, ""))

@@ -160,6 +160,7 @@ class HostAddresses(PortTestCase):
 @both_backends
 class Many(PortTestCase):
     COUNT = 500
+    workers = 2
 
     def test_five_hundred_ports(self):
         fds = leaks.fd_counts(self.rk)

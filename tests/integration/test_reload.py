@@ -27,6 +27,7 @@ SIZE = 24 << 20
 
 class Reloading(PortTestCase):
     not_reference = "has no such request"
+    workers = 2
 
     def reload(self):
         return self.rk.reload()
@@ -446,6 +447,7 @@ class WayOut(NetBuiltinCase):
 
     args = ("--port-driver=builtin",)
     may_die = True
+    workers = 2
 
     def reload(self):
         return self.rk.reload()

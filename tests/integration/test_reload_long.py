@@ -95,6 +95,7 @@ def transfer(flows, sel, until, writing):
 @both_backends
 class Long(PortTestCase):
     not_reference = "has no such request"
+    workers = 2
 
     def test_thousand_flows(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -142,7 +142,7 @@ class Disturbed(test_reload.Reloading):
         if os.path.exists(library) and cls.preloads:
             state = cls.directory + "/state"
             cls.page, cls.env = preload(library, cls.directory, state)
-        cls.rk = builtin("--debug", binary=cls.binary, backend=cls.backend, state=state,
+        cls.rk = builtin("--debug", binary=cls.binary, backend=cls.backend, workers=cls.workers, state=state,
                          env=w.environ(**cls.env)).ready()
         cls.rk.wait_for_command()
 

@@ -16,6 +16,7 @@ from rkit.ports import PortTestCase, both_backends, builtin
 class Counters(PortTestCase):
     not_reference = "has no statistics"
     may_die = True
+    workers = 2
 
     def stats(self):
         status, answer = self.rk.api("GET", "/v1/stats")

@@ -22,6 +22,8 @@ SIZES = (1, 2, 1447, 1448, 4096, 65535, 65536, 65537, 1 << 20, 10_000_019)
 
 @both_backends
 class Payload(PortTestCase):
+    workers = 2
+
     def setUp(self):
         super().setUp()
         self.rk.add(18080, 80)
@@ -110,6 +112,8 @@ def unsent(sock):
 
 @both_backends
 class Ends(PortTestCase):
+    workers = 2
+
     def setUp(self):
         super().setUp()
         self.rk.add(18080, 80)

@@ -62,6 +62,8 @@ def in_loop(server_sock, client_job, count):
 
 @both_backends
 class Many(PortTestCase):
+    workers = 2
+
     def test_thousand_connections_at_once(self):
         self.rk.add(18080, 80)
         server = net.bound(socket.SOCK_STREAM, "127.0.0.1", 80, self.ns)
@@ -219,6 +221,8 @@ class Backpressure(PortTestCase):
 
 @both_backends
 class Removal(PortTestCase):
+    workers = 2
+
     def test_of_a_port_closes_its_flows(self):
         port = self.rk.add(18080, 80)
         other = self.rk.add(18081, 80)

@@ -22,6 +22,8 @@ def datagram(size, seed=0):
 
 @both_backends
 class Payload(PortTestCase):
+    workers = 2
+
     def setUp(self):
         super().setUp()
         self.rk.add(18053, 53, proto="udp")
@@ -248,6 +250,8 @@ class Addresses(PortTestCase):
 
 @both_backends
 class Removal(PortTestCase):
+    workers = 2
+
     def test_port_is_free_when_delete_has_answered(self):
         with UdpServer(netns=self.ns):
             for _ in range(20):

@@ -23,6 +23,7 @@ from rkit.world import sh, write
 
 class TestTcp(NetBuiltinCase):
     args = ("--ipv6",)
+    workers = 2
 
     def test_connect(self):
         for host in SERVER4, SERVER6:
@@ -141,6 +142,7 @@ class TestTcp(NetBuiltinCase):
 
 class TestUdp(NetBuiltinCase):
     args = ("--ipv6",)
+    workers = 2
 
     def test_echo(self):
         with UdpServer(port=7, host="::", netns=self.server):
@@ -224,6 +226,8 @@ class TestUdp(NetBuiltinCase):
 class TestHolePunching(NetBuiltinCase):
     """STUN and hole punching (RFC 8489, RFC 5128): two commands, each behind its own router, learn from a
     server which address and port they have outside, and then send to each other."""
+
+    workers = 2
 
     def socket_in(self, inside):
         s = net.in_netns(inside.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -363,6 +367,7 @@ class TestDeath(NetBuiltinCase):
     """The data plane or a broker dies: later connections work, and no descriptor is left."""
 
     ROUNDS = int(os.environ.get("WAY_OUT_ROUNDS", "12"))
+    workers = 2
 
     def find(self, role):
         return find_role(self.rk.pid, role)
@@ -432,6 +437,7 @@ class TestContainers(NetBuiltinCase):
     """A container behind a bridge in the namespace reaches the router with its own address."""
 
     args = ("--ipv6", "--port-driver=builtin")
+    workers = 2
 
     def test_out(self):
         with container(self.rk) as netns:

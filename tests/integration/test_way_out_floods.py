@@ -64,6 +64,7 @@ def ephemeral_ports():
 @both_backends
 class TestFloods(NetBuiltinCase):
     args = ("--port-driver=builtin",)
+    workers = 2
 
     @classmethod
     def setUpClass(cls):

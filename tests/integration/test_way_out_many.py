@@ -39,6 +39,8 @@ def raise_limit():
 class TestTenThousand(NetBuiltinCase):
     """N of each, or as many as the limit of descriptors allows."""
 
+    workers = 2
+
     @classmethod
     def setUpClass(cls):
         before, limit = raise_limit()

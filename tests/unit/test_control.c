@@ -2,7 +2,9 @@
 #include "cmocka_all.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -451,6 +453,29 @@ static void test_channel_is_opened_again(void **state)
 	world_close(&x);
 }
 
+/* The default leaves every other CPU to clients and servers. */
+static void test_workers(void **state)
+{
+	static const struct {
+		unsigned cpus, workers;
+	} defaults[] = {
+		{0, 1},	  {1, 1},   {2, 1},   {3, 2},	 {4, 2},    {5, 3},	{8, 4},
+		{63, 32}, {64, 32}, {65, 33}, {127, 64}, {128, 64}, {1024, 64}, {UINT_MAX, 64},
+	};
+	cpu_set_t cpus;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
+		assert_int_equal(dp_workers_for_cpus(defaults[i].cpus), defaults[i].workers);
+	assert_int_equal(dataplane_worker_count(1), 1);
+	assert_int_equal(dataplane_worker_count(7), 7);
+	assert_int_equal(dataplane_worker_count(64), 64);
+	assert_int_equal(dataplane_worker_count(65), 64);
+	assert_return_code(sched_getaffinity(0, sizeof(cpus), &cpus), errno);
+	assert_int_equal(dataplane_worker_count(0),
+			 dp_workers_for_cpus((unsigned)CPU_COUNT(&cpus)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +494,7 @@ int main(void)
 		cmocka_unit_test(test_channels_are_adopted),
 		cmocka_unit_test(test_next_data_plane_gets_all_ports),
 		cmocka_unit_test(test_deadly_port_is_refused),
+		cmocka_unit_test(test_workers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -465,7 +465,7 @@ static void test_dataplane(void **state)
 	assert_int_equal(o.udp_timeout_ms, 5000);
 	options_free(&o);
 	bad("--dataplane=dpdk true", "it must be auto, io_uring or epoll");
-	bad("--workers=65 true", "--workers=65: it must be 0 (one a CPU) to 64");
+	bad("--workers=65 true", "--workers=65: it must be 0 (one for every two CPUs) to 64");
 	bad("--workers=-1 true", "it must be 0");
 	bad("--udp-timeout=0 true", "it must be more than 0 and at most 24h");
 	bad("--udp-timeout=25h true", "at most 24h");

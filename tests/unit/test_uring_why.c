@@ -29,22 +29,27 @@ static void test_causes(void **state)
 		int err;
 		const char *want;
 	} causes[] = {
-		{{"6.6.1", 2, 0}, -EPERM, "kernel.io_uring_disabled is 2; 0 allows it"},
-		{{"6.6.1", 1, 0}, -EPERM, "group kernel.io_uring_group"},
-		{{"6.6.1", 0, 0}, -EPERM, "a seccomp filter"},
-		{{"6.1.0", -1, 0}, -EACCES, "a security module"},
-		{{"5.10.0-36-amd64", -1, 0}, -EPERM, "a seccomp filter"},
-		{{"5.10.0-36-amd64", -1, 0}, -EINVAL, "Linux 6.1 or newer (this is 5.10.0);"},
-		{{"5.14.0+", -1, 0}, -EINVAL, "Linux 6.1 or newer (this is 5.14.0);"},
-		{{"6.0", -1, 0}, -ENOSYS, "Linux 6.1 or newer (this is 6.0);"},
-		{{"4.4", -1, 0}, -EINVAL, "Linux 6.1 or newer (this is 4.4);"},
-		{{"6.1.0", -1, 0}, -ENOSYS, "built without io_uring, or a seccomp filter"},
-		{{"7.0", 0, 0}, -EINVAL, "the kernel (7.0) refuses"},
-		{{"10.0", 0, 0}, -EINVAL, "the kernel (10.0) refuses"},
-		{{"strange", 0, 0}, -EINVAL, "the kernel (strange) refuses"},
-		{{"6.1.0", 0, 65536}, -ENOMEM, "RLIMIT_MEMLOCK (ulimit -l), which is 64 KiB"},
-		{{"5.10.0", 0, RLIM_INFINITY}, -ENOMEM, "which is unlimited"},
-		{{"6.1.0", 0, 0}, -EMFILE, "Too many open files"},
+		{{"6.6.1", 2, 0, 1}, -EPERM, "kernel.io_uring_disabled is 2; 0 allows it"},
+		{{"6.6.1", 1, 0, 1}, -EPERM, "group kernel.io_uring_group"},
+		{{"6.6.1", 0, 0, 1}, -EPERM, "a seccomp filter"},
+		{{"6.1.0", -1, 0, 1}, -EACCES, "a security module"},
+		{{"5.10.0-36-amd64", -1, 0, 1}, -EPERM, "a seccomp filter"},
+		{{"5.10.0-36-amd64", -1, 0, 1}, -EINVAL, "Linux 6.1 or newer (this is 5.10.0);"},
+		{{"5.14.0+", -1, 0, 1}, -EINVAL, "Linux 6.1 or newer (this is 5.14.0);"},
+		{{"6.0", -1, 0, 1}, -ENOSYS, "Linux 6.1 or newer (this is 6.0);"},
+		{{"4.4", -1, 0, 1}, -EINVAL, "Linux 6.1 or newer (this is 4.4);"},
+		{{"6.1.0", -1, 0, 1}, -ENOSYS, "built without io_uring, or a seccomp filter"},
+		{{"7.0", 0, 0, 1}, -EINVAL, "the kernel (7.0) refuses"},
+		{{"10.0", 0, 0, 1}, -EINVAL, "the kernel (10.0) refuses"},
+		{{"strange", 0, 0, 1}, -EINVAL, "the kernel (strange) refuses"},
+		{{"6.1.0", 0, 65536, 2},
+		 -ENOMEM,
+		 "which is 64 KiB; fewer --workers want less, --d"},
+		{{"6.1.0", 0, 65536, 1},
+		 -ENOMEM,
+		 "RLIMIT_MEMLOCK (ulimit -l), which is 64 KiB; --dataplane"},
+		{{"5.10.0", 0, RLIM_INFINITY, 1}, -ENOMEM, "which is unlimited"},
+		{{"6.1.0", 0, 0, 1}, -EMFILE, "Too many open files"},
 	};
 
 	(void)state;
@@ -57,9 +62,10 @@ static void test_host(void **state)
 	struct uring_host host;
 
 	(void)state;
-	dp_uring_host_read(&host);
+	dp_uring_host_read(&host, 3);
 	assert_true(strtoul(host.release, NULL, 10) > 2);
 	assert_true(host.disabled >= -1 && host.disabled <= 2);
+	assert_int_equal(host.workers, 3);
 }
 
 int main(void)

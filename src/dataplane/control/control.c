@@ -28,20 +28,30 @@
 
 /* Opening and closing */
 
+/* Every connection has a client and a server as well, which are mostly on the same machine. With a
+ * worker for each CPU there are more threads that want to run than CPUs, and some connections wait
+ * for a turn of the scheduler. */
+unsigned dp_workers_for_cpus(unsigned cpus)
+{
+	unsigned n = cpus / 2 + cpus % 2;
+
+	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
+}
+
 static unsigned default_workers(void)
 {
 	cpu_set_t cpus;
 
 	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
 		return 1; /* the machine has more CPUs than a cpu_set_t: one worker will do */
-	return (unsigned)CPU_COUNT(&cpus);
+	return dp_workers_for_cpus((unsigned)CPU_COUNT(&cpus));
 }
 
 unsigned dataplane_worker_count(unsigned asked)
 {
-	unsigned n = asked ? asked : default_workers();
-
-	return n < 1 ? 1 : n > LIMIT_WORKERS ? LIMIT_WORKERS : n;
+	if (asked == 0)
+		return default_workers();
+	return asked < LIMIT_WORKERS ? asked : LIMIT_WORKERS;
 }
 
 static unsigned listeners_max(unsigned nofile, unsigned workers)

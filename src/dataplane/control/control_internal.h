@@ -154,6 +154,10 @@ struct dataplane {
 unsigned dp_death_failures(const struct dp_child *child, bool killed);
 void dp_death_log(const struct dp_child *child, const char *why, unsigned delay_ms);
 
+/* control.c */
+/* The default number of workers where the process may use so many CPUs. */
+unsigned dp_workers_for_cpus(unsigned cpus);
+
 /* stats.c */
 /* Replaces *stats_fd by a new file. Its size is fixed, so that a worker's write to it cannot fail.
  * 0 or -errno. */
@@ -186,8 +190,9 @@ struct uring_host {
 	char release[65]; /* the kernel's release, uname(2) */
 	int disabled;	  /* kernel.io_uring_disabled; -1: the sysctl does not exist */
 	uint64_t memlock; /* RLIMIT_MEMLOCK, bytes */
+	unsigned workers; /* each of which wants a ring */
 };
-void dp_uring_host_read(struct uring_host *host);
+void dp_uring_host_read(struct uring_host *host, unsigned workers);
 /* Writes to *e what causes err, the -errno of opening a ring, and the remedy. Returns err, unless
  * that makes no sense. */
 int dp_uring_why(const struct uring_host *host, int err, struct err *e);

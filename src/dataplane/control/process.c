@@ -216,7 +216,7 @@ static void note_backend(struct dp_child *plane, const struct dp_boot_reply *rep
 	plane->program[sizeof(plane->program) - 1] = '\0';
 	if (reply->uring_err == 0)
 		return;
-	dp_uring_host_read(&host);
+	dp_uring_host_read(&host, plane->dp->workers);
 	dp_uring_why(&host, wire_err(reply->uring_err), &plane->no_uring);
 }
 

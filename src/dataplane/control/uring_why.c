@@ -22,7 +22,7 @@
 #define URING_MAJOR 6
 #define URING_MINOR 1
 
-void dp_uring_host_read(struct uring_host *host)
+void dp_uring_host_read(struct uring_host *host, unsigned workers)
 {
 	struct rlimit rl = {.rlim_cur = RLIM_INFINITY};
 	struct utsname un = {.release = ""};
@@ -35,6 +35,7 @@ void dp_uring_host_read(struct uring_host *host)
 		host->disabled = (int)strtol(text, NULL, 10);
 	getrlimit(RLIMIT_MEMLOCK, &rl);
 	host->memlock = rl.rlim_cur;
+	host->workers = workers;
 }
 
 static bool is_older(const char *release, unsigned major, unsigned minor)
@@ -72,12 +73,10 @@ static int why_no_memory(const struct uring_host *host, int err, struct err *e)
 
 	if (host->memlock != RLIM_INFINITY)
 		snprintf(limit, sizeof(limit), "%" PRIu64 " KiB", host->memlock / 1024);
-	return err_set(
-		e, err,
-		"there is no memory for its rings: a limit of the cgroup, or RLIMIT_MEMLOCK "
-		"(ulimit -l), which is %s; fewer --workers want less, --dataplane=epoll works "
-		"without it",
-		limit);
+	return err_set(e, err,
+		       "there is no memory for its rings: a limit of the cgroup, or RLIMIT_MEMLOCK "
+		       "(ulimit -l), which is %s; %s--dataplane=epoll works without it",
+		       limit, host->workers > 1 ? "fewer --workers want less, " : "");
 }
 
 int dp_uring_why(const struct uring_host *host, int err, struct err *e)

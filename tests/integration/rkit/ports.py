@@ -9,9 +9,9 @@ from .launch import Rootlesskit, processes_of
 from .world import world
 
 
-def builtin(*args, backend=None, net=None, **kw):
+def builtin(*args, backend=None, net=None, workers=None, **kw):
     """Starts rootlesskit with the builtin port driver. Unless net names a network there is none; the
-    reference cannot do that, and gets slirp4netns."""
+    reference cannot do that, and gets slirp4netns. workers: of the data plane, if it has any."""
     w = world()
     if w.reference:
         options = ["--net=slirp4netns", "--disable-host-loopback"]
@@ -21,6 +21,8 @@ def builtin(*args, backend=None, net=None, **kw):
             options.append("--disable-host-loopback")
         if backend:
             options.append("--dataplane=" + backend)
+        if workers:
+            options.append("--workers=%d" % workers)
     return Rootlesskit(*options, "--port-driver=builtin", *args, **kw)
 
 
@@ -28,6 +30,7 @@ class PortTestCase(case.RkTestCase):
     """One rootlesskit for all tests of a class. both_backends() sets backend."""
 
     backend = None
+    workers = None  # 2: the tests are about what workers share; the default is one where there are two CPUs
     options = ()
     may_die = False  # True: the tests kill the data plane or the broker
     not_reference = None  # why these tests cannot run with the reference
@@ -38,7 +41,7 @@ class PortTestCase(case.RkTestCase):
             raise unittest.SkipTest(world().tun_error or "reference: one data plane only")
         if world().reference and cls.not_reference:
             raise unittest.SkipTest("reference: " + cls.not_reference)
-        cls.rk = builtin(*cls.options, backend=cls.backend).ready()
+        cls.rk = builtin(*cls.options, backend=cls.backend, workers=cls.workers).ready()
         cls.rk.wait_for_command()  # else the first test's tearDown() would take it for a process that is left
 
     @classmethod

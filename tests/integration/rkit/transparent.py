@@ -94,6 +94,7 @@ class TransparentCase(PortTestCase):
 
     not_reference = "sees 127.0.0.1"
     may_die = True
+    workers = 2
 
     @classmethod
     def setUpClass(cls):

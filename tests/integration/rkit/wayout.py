@@ -53,6 +53,7 @@ class NetBuiltinCase(case.RkTestCase):
 
     args = ()
     backend = None  # rkit.ports.both_backends sets it
+    workers = None  # as in rkit.ports.PortTestCase
     may_die = False
 
     @classmethod
@@ -73,6 +74,8 @@ class NetBuiltinCase(case.RkTestCase):
     def launch(cls, *args, **kw):
         if cls.backend:
             args += ("--dataplane=" + cls.backend,)
+        if cls.workers:
+            args += ("--workers=%d" % cls.workers,)
         return Rootlesskit("--net=builtin", "--copy-up=/etc", *args, **kw)
 
     def expected_processes(self):
