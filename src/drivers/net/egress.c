@@ -59,8 +59,8 @@ static int split_brackets(struct parts *p, char *text)
 		return -EINVAL;
 	*end++ = '\0';
 	slash = strchr(text, '/');
-	if (slash && *end == '/')
-		return -EINVAL;
+	if (slash && (*end == '/' || strchr(slash, ':')))
+		return -EINVAL; /* a second length; ports within the brackets */
 	if (!slash && *end == '/')
 		slash = end;
 	p->prefix = slash ? slash + 1 : NULL;
