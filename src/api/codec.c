@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 
 static const char *type_name(const json_t *v)
 {
@@ -257,19 +258,14 @@ json_t *codec_message_encode(const char *message)
 
 int codec_id_decode(const char *s, long long *out, struct err *e)
 {
-	const char *digits = s[0] == '+' || s[0] == '-' ? s + 1 : s;
+	int code = text_parse_number(s, out);
 	char q[300];
 
-	errno = 0;
-	if (!digits[0] || strspn(digits, "0123456789") != strlen(digits))
-		return err_set(e, -EINVAL, "bad id %s: strconv.Atoi: parsing %s: invalid syntax", s,
-			       quote_go(s, q, sizeof(q)));
-	*out = strtoll(s, NULL, 10);
-	if (errno == ERANGE)
-		return err_set(e, -EINVAL,
-			       "bad id %s: strconv.Atoi: parsing %s: value out of range", s,
-			       quote_go(s, q, sizeof(q)));
-	return 0;
+	if (!code)
+		return 0;
+	return err_set(e, -EINVAL, "bad id %s: strconv.Atoi: parsing %s: %s", s,
+		       quote_go(s, q, sizeof(q)),
+		       code == -ERANGE ? "value out of range" : "invalid syntax");
 }
 
 int codec_ids_decode(const char *s, long long *first, long long *last, struct err *e)

@@ -1,7 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+int text_parse_number(const char *s, long long *out)
+{
+	const char *digits = s + (*s == '+' || *s == '-');
+	long long n;
+
+	if (!*digits || digits[strspn(digits, "0123456789")])
+		return -EINVAL;
+	errno = 0;
+	n = strtoll(s, NULL, 10);
+	if (errno)
+		return -errno;
+	*out = n;
+	return 0;
+}
 
 unsigned text_utf8_at(const char *s, uint32_t *rune)
 {

@@ -9,6 +9,10 @@
  * ends with a NUL. */
 unsigned text_utf8_at(const char *s, uint32_t *rune);
 
+/* Parses a number as Go's strconv.Atoi does: decimal digits, perhaps with a sign, and nothing
+ * around them, where strtoll takes blanks. 0, -EINVAL, or -ERANGE; *out changes only on success. */
+int text_parse_number(const char *s, long long *out);
+
 /*
  * Keeps text that others wrote (a server, a helper, the words of a command) on one line, and from
  * controlling the terminal. A blank takes the place of each control character of C0 or C1, of DEL,

@@ -30,6 +30,13 @@ static int bad_value(const struct option_def *def, const char *value, const char
 		       quote_go(value, quoted, sizeof(quoted)), def->name, want);
 }
 
+/* The value of a number that was not taken. */
+static int bad_number(const struct option_def *def, const char *value, int code, const char *want,
+		      struct err *e)
+{
+	return bad_value(def, value, code == -ERANGE ? "a number that is not that large" : want, e);
+}
+
 static void list_values(const struct option_def *def, char *buf, size_t size)
 {
 	buf[0] = '\0';
@@ -198,12 +205,12 @@ static int set_value(struct options *o, const struct option_def *def, const char
 		return code < 0 ? bad_value(def, value, "true or false", e) : 0;
 	case OPTION_INT:
 		code = value_parse_int(value, member(o, def));
-		return code < 0 ? bad_value(def, value, "a whole number", e) : 0;
+		return code < 0 ? bad_number(def, value, code, "a whole number", e) : 0;
 	case OPTION_DURATION_MS:
 		code = value_parse_duration_ms(value, member(o, def));
-		return code < 0
-			       ? bad_value(def, value, "seconds or a duration like 90s or 1m30s", e)
-			       : 0;
+		return code < 0 ? bad_number(def, value, code,
+					     "seconds or a duration like 90s or 1m30s", e)
+				: 0;
 	case OPTION_STRING:
 		return set_string(o, def, value, e);
 	case OPTION_DIRS:

@@ -127,11 +127,20 @@ static int check_options(const struct ctl_args *args, struct err *e)
 	return 0;
 }
 
+static int check_words(const struct ctl_args *args, struct err *e)
+{
+	if (args->n_words == 0 || args->command->takes_words || args->command->ignores_words)
+		return 0;
+	return err_set(e, -EINVAL, "%s takes options only, and no words such as \"%.64s\"",
+		       args->command->name, args->words[0]);
+}
+
 /* Takes the first word as the command. */
 static int take_command(struct ctl_args *out, struct err *e)
 {
 	const char *name = out->n_words > 0 ? out->words[0] : NULL;
 	char names[256];
+	int code;
 
 	if (!name)
 		return 0;
@@ -141,7 +150,10 @@ static int take_command(struct ctl_args *out, struct err *e)
 			       commands_names(0, names, sizeof(names)));
 	out->words++;
 	out->n_words--;
-	return out->help ? 0 : check_options(out, e);
+	if (out->help)
+		return 0;
+	code = check_options(out, e);
+	return code ? code : check_words(out, e);
 }
 
 int args_parse(int argc, char **argv, struct ctl_args *out, struct err *e)

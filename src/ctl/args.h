@@ -27,8 +27,8 @@ static inline bool args_has(const struct ctl_args *args, enum ctl_option option)
 }
 
 /* Reorders argv (options leave, words stay in order) and fills in *out, which borrows from it. 0;
- * -EINVAL; -ENOSYS when there is no such command. Superfluous words stay in words: the caller warns
- * of them. */
+ * -EINVAL; -ENOSYS when there is no such command. Words that the command ignores stay in words: the
+ * caller warns of them. */
 int args_parse(int argc, char **argv, struct ctl_args *out, struct err *e);
 
 #endif

@@ -35,7 +35,9 @@ struct ctl_command {
 	const char *usage; /* the words after the name; NULL: only options */
 	const char *text;  /* the description, indented; NULL: none */
 	unsigned options;  /* bits of enum ctl_option */
-	bool takes_words;  /* whether it takes words; if not, they are ignored with a warning */
+	bool takes_words;
+	bool ignores_words; /* with a warning: RootlessKit ignores words after this command, and
+			     * scripts may rely on that. Others that take none refuse them */
 	/* Checks the words and sends the requests one after the other; the first that fails ends
 	 * the command. When a word is wrong, nothing is sent. Results go to stdout as they come.
 	 * NULL: main.c runs the command. */

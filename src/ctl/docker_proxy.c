@@ -224,7 +224,7 @@ static void discard(const struct proxy *p, const char *driver)
 
 	snprintf(text, sizeof(text),
 		 "protocol \"%s\" is not supported by the RootlessKit port driver \"%s\", "
-		 "discarding request for \"%s%s%s:%ld\"",
+		 "discarding request for \"%s%s%s:%d\"",
 		 p->proto, driver, ipv6 ? "[" : "", p->args.host_ip, ipv6 ? "]" : "",
 		 p->args.host_port);
 	say("warning", text);

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/array.h"
@@ -13,21 +12,17 @@
 struct option {
 	const char *name;
 	const char **text; /* one of the three is set */
-	long *port;
+	int *port;
 	bool *flag;
 };
 
 static int take_value(const struct option *opt, const char *value, struct err *e)
 {
-	char *end;
-
 	if (!opt->port) {
 		*opt->text = value;
 		return 0;
 	}
-	errno = 0;
-	*opt->port = strtol(value, &end, 10);
-	if (errno || end == value || *end || *opt->port < 1 || *opt->port > 65535)
+	if (value_parse_int(value, opt->port) < 0 || *opt->port < 1 || *opt->port > 65535)
 		return err_set(e, -EINVAL, "-%s takes a port from 1 to 65535, not \"%.40s\"",
 			       opt->name, value);
 	return 0;
@@ -139,8 +134,8 @@ void docker_proxy_args_build(const struct docker_proxy_args *args, const char *p
 {
 	size_t n = 0;
 
-	snprintf(numbers[0], sizeof(numbers[0]), "%ld", args->container_port);
-	snprintf(numbers[1], sizeof(numbers[1]), "%ld", args->host_port);
+	snprintf(numbers[0], sizeof(numbers[0]), "%d", args->container_port);
+	snprintf(numbers[1], sizeof(numbers[1]), "%d", args->host_port);
 	argv[n++] = program;
 	argv[n++] = "-container-ip";
 	argv[n++] = args->container_ip;

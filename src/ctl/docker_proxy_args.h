@@ -10,7 +10,7 @@
 struct docker_proxy_args {
 	const char *proto; /* "tcp", "udp", "sctp"; the default is tcp, as docker-proxy's */
 	const char *host_ip, *container_ip;
-	long host_port, container_port;
+	int host_port, container_port;
 	bool use_listen_fd; /* descriptor 4 is a socket for docker-proxy */
 	bool help, version;
 };

@@ -46,13 +46,12 @@ static int run_help(const struct ctl_args *args, struct err *e)
 	return 0;
 }
 
-/* Warns of superfluous words. RootlessKit ignores them silently, and scripts may rely on that, so
- * it is no error. */
+/* RootlessKit ignores these words silently. */
 static void warn_of_words(const struct ctl_args *args)
 {
 	char line[256];
 
-	if (args->command->takes_words || args->n_words == 0)
+	if (!args->command->ignores_words || args->n_words == 0)
 		return;
 	snprintf(line, sizeof(line), "%s", args->words[0]);
 	fprintf(stderr, "warning: %s takes no words: \"%s\" is ignored%s\n", args->command->name,

@@ -9,6 +9,7 @@
 #include "api/codec.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "ctl/answer.h"
 #include "ctl/output.h"
 #include "ports/spec.h"
@@ -300,16 +301,6 @@ struct target {
 	long long first, count; /* ids, not of a spec */
 };
 
-/* Parses a number as strconv.Atoi does: decimal, with a sign, nothing around it. */
-static bool parse_number(const char *text, long long *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoll(text, &end, 10);
-	return errno != ERANGE && end != text && !*end && !(*text > 0 && *text <= ' ');
-}
-
 static int parse_ids(const char *word, struct target *out, struct err *e)
 {
 	const char *dash = *word ? strchr(word + 1, '-') : NULL;
@@ -318,11 +309,11 @@ static int parse_ids(const char *word, struct target *out, struct err *e)
 	bool good;
 
 	snprintf(first, sizeof(first), "%.*s", (int)(dash ? dash - word : 31), word);
-	good = strlen(word) < sizeof(first) && parse_number(first, &out->first);
+	good = strlen(word) < sizeof(first) && text_parse_number(first, &out->first) == 0;
 	last = out->first;
 	if (good && dash)
-		good = parse_number(dash + 1, &last) && out->first >= 1 && last >= out->first &&
-		       last - out->first < LIMIT_PORTS;
+		good = text_parse_number(dash + 1, &last) == 0 && out->first >= 1 &&
+		       last >= out->first && last - out->first < LIMIT_PORTS;
 	out->count = last - out->first + 1;
 	if (good)
 		return 0;

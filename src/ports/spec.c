@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/array.h"
@@ -133,25 +132,30 @@ static void copy_ip(char out[64], const char field[64])
 static int parse_number(const char *field, const char *what, const char *spec, long long *out,
 			struct err *e)
 {
-	char q1[300], q2[300], *end;
-	long long n;
+	int code = text_parse_number(field, out);
+	char q1[300], q2[300];
 
-	errno = 0;
-	n = strtoll(field, &end, 10);
-	if (errno == ERANGE)
-		return err_set(e, -EINVAL,
-			       "unexpected %s in PortSpec string: %s: strconv.Atoi: parsing %s: "
-			       "value out of range",
-			       what, quote_go(spec, q1, sizeof(q1)),
-			       quote_go(field, q2, sizeof(q2)));
-	if (end == field || *end || field[0] == ' ' || field[0] == '\t')
-		return err_set(e, -EINVAL,
-			       "unexpected %s in PortSpec string: %s: strconv.Atoi: parsing %s: "
-			       "invalid syntax",
-			       what, quote_go(spec, q1, sizeof(q1)),
-			       quote_go(field, q2, sizeof(q2)));
-	*out = n;
-	return 0;
+	if (!code)
+		return 0;
+	return err_set(e, -EINVAL,
+		       "unexpected %s in PortSpec string: %s: strconv.Atoi: parsing %s: %s", what,
+		       quote_go(spec, q1, sizeof(q1)), quote_go(field, q2, sizeof(q2)),
+		       code == -ERANGE ? "value out of range" : "invalid syntax");
+}
+
+static bool is_port(long long n)
+{
+	return n >= 1 && n <= PORT_MAX;
+}
+
+static int bad_range(const char *what, const char *spec, struct err *e)
+{
+	char q[300];
+
+	return err_set(e, -EINVAL,
+		       "unexpected %s in PortSpec string: %s: a range goes up, from 1 to 65535 at "
+		       "most",
+		       what, quote_go(spec, q, sizeof(q)));
 }
 
 /* Parses a number, or FIRST-LAST. *count is 0 for a number. */
@@ -159,7 +163,7 @@ static int parse_range(const char *field, const char *what, const char *spec, lo
 		       long long *count, struct err *e)
 {
 	const char *dash = field[0] ? strchr(field + 1, '-') : NULL;
-	char first[64], q[300];
+	char first[64];
 	long long last = 0;
 	int code;
 
@@ -173,10 +177,7 @@ static int parse_range(const char *field, const char *what, const char *spec, lo
 	if (code)
 		return code;
 	if (*out < 1 || last > PORT_MAX || *out > last)
-		return err_set(e, -EINVAL,
-			       "unexpected %s in PortSpec string: %s: a range goes up, from 1 to "
-			       "65535 at most",
-			       what, quote_go(spec, q, sizeof(q)));
+		return bad_range(what, spec, e);
 	*count = last > *out ? last - *out + 1 : 0;
 	return 0;
 }
@@ -192,6 +193,11 @@ static int parse_ports(const char *parent, const char *child, const char *spec,
 		code = parse_range(child, "ChildPort", spec, &out->child_port, &n_child, e);
 	if (code || n_child == out->count)
 		return code;
+	/* Beside a range, -80 is one that lacks its beginning, rather than a number. */
+	if (!is_port(out->parent_port))
+		return bad_range("ParentPort", spec, e);
+	if (!is_port(out->child_port))
+		return bad_range("ChildPort", spec, e);
 	return err_set(e, -EINVAL,
 		       "unexpected ChildPort in PortSpec string: %s: both ports must be ranges of "
 		       "the same length, but these are %lld and %lld ports",
@@ -266,11 +272,6 @@ int portspec_parse(const char *s, struct port_spec *out, struct err *e)
 	if (out->child_ip[0] && !is_ip(out->child_ip))
 		return bad_address("ChildIP", s, e);
 	return 0;
-}
-
-static bool is_port(long long n)
-{
-	return n >= 1 && n <= PORT_MAX;
 }
 
 /* Checks the rest of a range whose first ports are valid. */

@@ -350,6 +350,16 @@ static void test_wrong_words(void **state)
 	wrong("remove-ports", "no ID specified");
 	wrong("remove-ports 1 two", "invalid ID \"two\"");
 	wrong("remove-ports 99999999999999999999", "invalid ID");
+	wrong("remove-ports \n1", "invalid ID \"\\n1\"");
+	wrong("remove-ports 1-", "invalid ID \"1-\"");
+	wrong("remove-ports 1--2", "invalid ID \"1--2\"");
+	wrong("remove-ports 2-1", "invalid ID \"2-1\"");
+	wrong("stats --watch abc", "stats takes options only, and no words such as \"abc\"");
+	wrong("stats --watch=5", "--watch takes true or false, not \"5\"");
+	wrong("reload now", "reload takes options only");
+	wrong("list-ports --timeout 5x", "--timeout takes a duration");
+	wrong("list-ports --timeout -5s", "--timeout takes a duration");
+	wrong("list-ports --timeout 9999999999", "--timeout takes a duration");
 	wrong("list-ports --timeout soon", "--timeout takes a duration such as 5s");
 	wrong("list-ports --timeout", "--timeout needs a value: --timeout 30s");
 	assert_error("--timeout needs a value");

@@ -49,6 +49,8 @@ static void test_dockerd(void **state)
 	assert_int_equal(parse("--host-ip=:: --host-port=1 --use-listen-fd " TO, &a, &e), 0);
 	assert_string_equal(docker_proxy_args_proto(&a, proto), "tcp6");
 	assert_true(a.use_listen_fd);
+	assert_int_equal(parse("-host-port=0x50 " TO, &a, &e), 0); /* as Go's flags take it */
+	assert_int_equal(a.host_port, 80);
 	assert_int_equal(parse("-host-port=65535 -use-listen-fd=false " TO, &a, &e), 0);
 	assert_string_equal(a.host_ip, "0.0.0.0");
 	assert_false(a.use_listen_fd);
@@ -69,6 +71,10 @@ static void test_refused(void **state)
 		{TO "-host-port=65536", "a port from 1 to 65535"},
 		{TO "-host-port=99999999999999999999", "a port from 1 to 65535"},
 		{TO "-host-port=8x", "not \"8x\""},
+		{TO "-host-port=\t80", "a port from 1 to 65535"},
+		{TO "-host-port=\n80", "a port from 1 to 65535"},
+		{TO "-host-port=-80", "not \"-80\""},
+		{TO "-host-port=-", "not \"-\""},
 		{TO "-host-port=1 -host-ip=1.2.3", "-host-ip takes an IP address, not \"1.2.3\""},
 		{TO "-host-port=1 -host-ip=[::1]", "-host-ip takes an IP address"},
 		{TO "-host-port=1 -proto=tcp4", "-proto is tcp, udp or sctp"},

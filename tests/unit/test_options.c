@@ -195,7 +195,14 @@ static void test_mtu(void **state)
 	bad("--mtu=abc true", "invalid value \"abc\" for --mtu: it must be a whole number");
 	bad("--mtu= true", "it must be a whole number");
 	bad("--mtu=1500.0 true", "it must be a whole number");
-	bad("--mtu=99999999999999999999 true", "it must be a whole number");
+	bad("--mtu=99999999999999999999 true",
+	    "for --mtu: it must be a number that is not that large");
+	bad("--mtu=2147483648 true", "not that large");
+	bad("--mtu=1500x true", "it must be a whole number");
+	bad("--mtu=- true", "it must be a whole number");
+	bad("--udp-timeout=99999999999999999999h true",
+	    "--udp-timeout: it must be a number that is not");
+	bad("--udp-timeout=5s5 true", "it must be seconds or a duration");
 }
 
 static void test_network(void **state)

@@ -85,6 +85,11 @@ static void test_bad_specs(void **state)
 		 "strconv.Atoi: parsing \"x\": invalid syntax"},
 		{"127.0.0.1:80:y/tcp", "unexpected ChildPort in PortSpec string"},
 		{"127.0.0.1: 80:80/tcp", "unexpected ParentPort in PortSpec string"},
+		{"127.0.0.1:\n80:80/tcp", "unexpected ParentPort in PortSpec string"},
+		{"127.0.0.1:\v80:80/tcp", "unexpected ParentPort in PortSpec string"},
+		{"127.0.0.1:80:\r80/tcp", "unexpected ChildPort in PortSpec string"},
+		{"127.0.0.1:80:-/tcp", "unexpected ChildPort in PortSpec string"},
+		{"127.0.0.1:80:0x50/tcp", "unexpected ChildPort in PortSpec string"},
 		{"127.0.0.1:80:/tcp", "unexpected ChildPort in PortSpec string"},
 		{"127.0.0.1:99999999999999999999:80/tcp",
 		 "unexpected ParentPort in PortSpec string: "
@@ -228,6 +233,13 @@ static void test_bad_ranges(void **state)
 		{"1-:1-2/tcp", "invalid syntax"},
 		{"1-2-3:1-3/tcp", "invalid syntax"},
 		{"1- 2:1-2/tcp", "invalid syntax"},
+		{"1-\f2:1-2/tcp", "invalid syntax"},
+		{"-20100:80-90/tcp", "unexpected ParentPort in PortSpec string: "
+				     "\"-20100:80-90/tcp\": a range goes up, from 1 to 65535"},
+		{"80-90:-20100/tcp", "unexpected ChildPort in PortSpec string: "
+				     "\"80-90:-20100/tcp\": a range goes up, from 1 to 65535"},
+		{"65536:80-90/tcp", "unexpected ParentPort"},
+		{"80-90:0/tcp", "unexpected ChildPort"},
 	};
 
 	(void)state;

@@ -2,6 +2,8 @@
 /* Text by others, on its way to a terminal. */
 #include "cmocka_all.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,12 +67,57 @@ static void test_utf8(void **state)
 	assert_int_equal(text_utf8_at("\xf4\x90\x80\x80", &rune), 0);
 }
 
+static void test_numbers(void **state)
+{
+	static const struct {
+		const char *text;
+		int code;
+		long long number;
+	} numbers[] = {
+		{"0", 0, 0},
+		{"80", 0, 80},
+		{"+080", 0, 80},
+		{"-20100", 0, -20100},
+		{"9223372036854775807", 0, LLONG_MAX},
+		{"-9223372036854775808", 0, LLONG_MIN},
+		{"9223372036854775808", -ERANGE, 1},
+		{"-9223372036854775809", -ERANGE, 1},
+		{"", -EINVAL, 1},
+		{"-", -EINVAL, 1},
+		{"+", -EINVAL, 1},
+		{"--1", -EINVAL, 1},
+		{"+-1", -EINVAL, 1},
+		{" 1", -EINVAL, 1},
+		{"\t1", -EINVAL, 1},
+		{"\n1", -EINVAL, 1},
+		{"\v1", -EINVAL, 1},
+		{"\f1", -EINVAL, 1},
+		{"\r1", -EINVAL, 1},
+		{"1 ", -EINVAL, 1},
+		{"1\n", -EINVAL, 1},
+		{"0x10", -EINVAL, 1},
+		{"1e3", -EINVAL, 1},
+		{"1.0", -EINVAL, 1},
+		{"1_000", -EINVAL, 1},
+		{"\xd9\xa1", -EINVAL, 1}, /* a digit of another script */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		long long number = 1;
+
+		assert_int_equal(text_parse_number(numbers[i].text, &number), numbers[i].code);
+		assert_int_equal(number, numbers[i].number);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_make_printable),
 		cmocka_unit_test(test_put_printable),
 		cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
