@@ -436,6 +436,52 @@ class Descriptors(Disturbed):
 
 
 @rkit.ours("has no such request")
+@both_backends
+class Stopped(Disturbed):
+    """The present data plane is stopped, as by a debugger. The reload says so in time. When it runs
+    again, it has everything."""
+
+    preloads = False
+
+    def outcome(self, under_way=None):
+        """The outcome of a reload meanwhile. under_way: a request that is made before, if any."""
+        plane = self.processes("dataplane")[0]
+        os.kill(plane, signal.SIGSTOP)
+        try:
+            job = under_way and under_way()
+            outcome = self.ask("api")
+        finally:
+            os.kill(plane, signal.SIGCONT)
+        self.assertEqual(self.processes("dataplane"), [plane])
+        self.traffic.moves()
+        self.works()
+        return outcome, job and job.result()
+
+    def test_no_request_is_under_way(self):
+        outcome, _ = self.outcome()
+        self.assertEqual(outcome, "reload: the present data plane does not hand over its flows within 5 s: "
+                                  "it is stopped, or has no CPU")
+        self.nothing_is_left()
+        self.reload()
+        self.traffic.moves()
+
+    def test_a_port_is_being_added(self):
+        def add():
+            job = background(lambda: self.rk.add(18054, 53, proto="udp"))
+            with open("/proc/net/udp") as sockets:
+                wait_for("the port's sockets", lambda: sockets.seek(0) or ":%04X " % 18054 in sockets.read())
+            return job
+
+        outcome, port = self.outcome(add)
+        self.assertEqual(outcome, "reload: a request about a port is not answered within 10 s: "
+                                  "it is stopped, or has no CPU")
+        self.rk.remove(port)
+        self.nothing_is_left()
+        self.reload()
+        self.traffic.moves()
+
+
+@rkit.ours("has no such request")
 class Ends(rkit.RkTestCase):
     """rootlesskit is told to end in the middle of a reload."""
 
