@@ -116,7 +116,7 @@
 /* Connections of the way out that a worker may be making at a time. The first packet of each waits
  * in the kernel's queue for a verdict; so may others, for which there was no time yet. The queue
  * must not be the first to run out. */
-#define LIMIT_OUT_PENDING	2048
+#define LIMIT_OUT_PENDING	4096
 #define LIMIT_OUT_QUEUE_PACKETS 16384
 
 /* Connections that a worker has let through, and not accepted yet: the queue of its listener in the
@@ -125,10 +125,11 @@
 
 /* UDP of the way out, for each worker: the mappings, the addresses outside that they take answers
  * from, and the sockets inside that answers come from. A client of a peer-to-peer network talks to
- * some thousand addresses from one port. */
-#define LIMIT_OUT_MAPS	     8192
-#define LIMIT_OUT_PEERS	     16384
-#define LIMIT_OUT_RESPONDERS 4096
+ * some thousand addresses from one port. On a small machine one worker has everything, and 10,000
+ * clients at once are to fit. */
+#define LIMIT_OUT_MAPS	     16384
+#define LIMIT_OUT_PEERS	     32768
+#define LIMIT_OUT_RESPONDERS 8192
 
 /* Pings of a worker that wait for their answer. Each has a socket, and they are searched one by
  * one. */
