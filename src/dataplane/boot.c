@@ -59,5 +59,8 @@ int boot_check_reply(const void *reply, ssize_t len, size_t size, const char *na
 			       name, head.program, head.version, WIRE_VERSION);
 	if (head.err)
 		return err_errno(e, wire_err(head.err), "the %s could not start", name);
-	return (size_t)len == size ? 0 : err_set(e, -EPROTO, "the %s makes no sense", name);
+	return (size_t)len == size
+		       ? 0
+		       : err_set(e, -EPROTO, "the %s answers with %zd bytes instead of %zu", name,
+				 len, size);
 }
