@@ -182,6 +182,16 @@ int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e)
 			 seq < b->seq ? b->needs[seq] : "nf_tables");
 }
 
+int nft_commit_once(struct nft_batch *b, struct mnl_socket *nl, struct err *e)
+{
+	int code = nft_commit_by(b, nl, e);
+
+	if (code != -EEXIST)
+		return code;
+	e->code = 0;
+	return 0;
+}
+
 static int ask_for_target(struct mnl_socket *nl, const char *name, uint32_t revision)
 {
 	char buf[NETLINK_REQUEST_BYTES];

@@ -40,8 +40,8 @@ struct nft_batch *nft_batch_new_of(uint8_t family, const char *table);
 
 /* Adds a chain of type filter on the hook prerouting. */
 void nft_chain(struct nft_batch *b, const char *name, int priority);
-/* Adds a chain of type filter on another hook (NF_INET_LOCAL_OUT). The batch fails with -EEXIST if
- * the chain is there already. */
+/* The same on this hook (NF_INET_LOCAL_OUT); but the batch fails with -EEXIST if the chain is there
+ * already. */
 void nft_chain_new(struct nft_batch *b, const char *name, unsigned hook, int priority);
 /* Adds a chain that gets what comes in by an interface before anybody else does. The table must be
  * of the family NFPROTO_NETDEV. The batch fails with -EEXIST if the chain is there already. */
@@ -58,6 +58,9 @@ void nft_counter(struct nft_batch *b, const char *name);
 int nft_commit(struct nft_batch *b, struct err *e);
 /* Like nft_commit, by a netfilter socket of the caller's. */
 int nft_commit_by(struct nft_batch *b, struct mnl_socket *nl, struct err *e);
+/* The same for new chains (nft_chain_new, nft_chain_ingress): changes nothing, and returns 0, where
+ * one of them exists. e must not be NULL. */
+int nft_commit_once(struct nft_batch *b, struct mnl_socket *nl, struct err *e);
 
 /* Whether the kernel has the targets of nft_queue() and nft_fill_checksum(). The question changes
  * nothing, where a batch that fails keeps the caller waiting for milliseconds: the kernel waits for

@@ -163,9 +163,7 @@ static void match_destination(struct nft_rule *r, const char *text)
 
 	if (ipv6)
 		inet_pton(AF_INET6, text, addr);
-	nft_is_family(r, ipv6 ? NFPROTO_IPV6 : NFPROTO_IPV4);
-	nft_payload(r, NFT_PAYLOAD_NETWORK_HEADER, ipv6 ? 24 : 16, ipv6 ? 16 : 4);
-	nft_compare(r, NFT_CMP_EQ, addr, ipv6 ? 16 : 4);
+	nft_is_address(r, ipv6, false, addr);
 }
 
 /* Accepts pings of one of the router's addresses: the kernel answers them. */

@@ -87,17 +87,13 @@ int transparent_mark_answers(struct err *e)
 int transparent_mark_answers_again(struct mnl_socket *nl, struct err *e)
 {
 	auto_free struct nft_batch *b = nft_batch_new("rootlesskit");
-	int code;
 
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
 	nft_chain_new(b, "answers", NF_INET_PRE_ROUTING, PRIORITY);
 	put_arrived(b);
 	put_socket(b);
-	code = nft_commit_by(b, nl, e);
-	if (code == -EEXIST)
-		code = e->code = 0;
-	return code;
+	return nft_commit_once(b, nl, e);
 }
 
 static void put_turned(struct nft_batch *b)
@@ -132,7 +128,6 @@ static void put_turned_answers(struct nft_batch *b)
 int transparent_mark_turned(struct mnl_socket *nl, struct err *e)
 {
 	auto_free struct nft_batch *b = nft_batch_new("rootlesskit");
-	int code;
 
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
@@ -141,8 +136,5 @@ int transparent_mark_turned(struct mnl_socket *nl, struct err *e)
 	put_turned(b);
 	put_turned_own(b);
 	put_turned_answers(b);
-	code = nft_commit_by(b, nl, e);
-	if (code == -EEXIST) /* an earlier broker made them */
-		code = e->code = 0;
-	return code;
+	return nft_commit_once(b, nl, e);
 }

@@ -27,15 +27,11 @@
 int transparent_routed_rules(struct mnl_socket *nl, const char *ifname, struct err *e)
 {
 	auto_free struct nft_batch *b = nft_batch_new_of(NFPROTO_NETDEV, "rootlesskit");
-	int code;
 
 	if (!b)
 		return err_errno(e, -ENOMEM, "nftables rules");
 	nft_chain_ingress(b, "arrivals", ifname);
 	nft_loopback_by_lo(b, "arrivals", false, false);
 	nft_loopback_by_lo(b, "arrivals", true, false);
-	code = nft_commit_by(b, nl, e);
-	if (code == -EEXIST)
-		code = e->code = 0;
-	return code;
+	return nft_commit_once(b, nl, e);
 }
