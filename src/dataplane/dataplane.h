@@ -46,10 +46,11 @@ unsigned dataplane_worker_count(unsigned asked);
 /* The name servers in config->outward have changed: tells the workers. */
 void dataplane_resolvers_changed(struct dataplane *dp);
 
-/* Starts both processes and waits until they are up. There is no port yet. 0 or -errno. */
+/* Starts the data plane and the brokers, and waits until they are up. There is no port yet. 0 or
+ * -errno. */
 int dataplane_open(struct loop *loop, const struct dataplane_config *config, struct dataplane **out,
 		   struct err *e);
-/* Ends both processes and closes the sockets. Adds and removes under way are not settled any more.
+/* Ends the processes and closes the sockets. Adds and removes under way are not settled any more.
  * NULL is allowed. */
 void dataplane_close(struct dataplane *dp);
 

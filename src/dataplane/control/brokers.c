@@ -143,7 +143,7 @@ static void announce(struct dp_child *broker, unsigned worker, int fd)
 	struct dataplane *dp = broker->dp;
 
 	if (dp_channel_post(&dp->channels[worker], &msg, fd, true) < 0)
-		dp_child_give_up(&dp->plane, "out of memory for its messages");
+		dp_channel_missed(&dp->plane);
 }
 
 /* A new broker has come: sends the running workers their channels to it. */

@@ -200,6 +200,11 @@ int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, boo
 	return 0;
 }
 
+void dp_channel_missed(struct dp_child *plane)
+{
+	dp_child_give_up(plane, "out of memory for its messages");
+}
+
 static void channel_ended(struct dp_channel *ch)
 {
 	loop_remove(ch->src);

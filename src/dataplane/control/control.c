@@ -124,9 +124,9 @@ void dataplane_resolvers_changed(struct dataplane *dp)
 	/* A data plane that is not up yet is told at its start, as is that of a reload. */
 	for (unsigned i = 0; i < dp->workers; i++) {
 		if (dp_channel_post(&dp->channels[i], &msg, -1, false) < 0)
-			dp_child_give_up(&dp->plane, "out of memory for its messages");
+			dp_channel_missed(&dp->plane);
 		if (dp_channel_post(&dp->reload.channels[i], &msg, -1, false) < 0)
-			dp_child_give_up(&dp->reload.plane, "out of memory for its messages");
+			dp_channel_missed(&dp->reload.plane);
 	}
 }
 

@@ -11,10 +11,11 @@
 #include "dataplane/wire.h"
 
 /*
- * The parent's half of the data plane, in eleven files:
+ * The parent's half of the data plane, in twelve files:
  *   control.c    the interface
  *   port.c       a port's life
  *   channel.c    control channels: messages to workers, their answers
+ *   start.c      the first start of all processes
  *   process.c    the processes: start, handshake, end, restart
  *   uring_why.c  why io_uring is not available
  *   brokers.c    what the parent tells the socket brokers
@@ -183,6 +184,9 @@ void dp_channels_drain(struct dp_channel *channels, unsigned n);
  * open until the answer has come. A message to a data plane that is down is dropped: the next one
  * gets all ports. 0 or -ENOMEM. */
 int dp_channel_post(struct dp_channel *ch, const struct dp_msg *msg, int fd, bool owned);
+/* A worker of this data plane missed a message, since there was no memory for it: the data plane
+ * ends, and the next one is told everything. */
+void dp_channel_missed(struct dp_child *plane);
 
 /* uring_why.c */
 /* Facts about the machine that can explain why io_uring is not available. */
@@ -193,11 +197,11 @@ struct uring_host {
 	unsigned workers; /* each of which wants a ring */
 };
 void dp_uring_host_read(struct uring_host *host, unsigned workers);
-/* Writes to *e what causes err, the -errno of opening a ring, and the remedy. Returns err, unless
- * that makes no sense. */
+/* Writes to *e what causes err, the -errno of opening a ring, and the remedy. Returns err. */
 int dp_uring_why(const struct uring_host *host, int err, struct err *e);
 
 /* start.c */
+/* Starts the processes and waits until they are up. 0 or -errno. */
 int dp_children_start(struct dataplane *dp, struct err *e);
 
 /* process.c */

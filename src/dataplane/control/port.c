@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/fdpass.h"
 #include "base/log.h"
+#include "base/restart.h"
 #include "base/sockaddr.h"
 #include "dataplane/bind.h"
 #include "dataplane/control/control_internal.h"
@@ -148,7 +149,7 @@ void dp_port_post(struct dp_port *port, enum dp_msg_type type)
 		dp_broker_look(dp);
 	port->waiting = port->n_fds;
 	if (!dp_port_post_to(port, type, dp->channels))
-		dp_child_give_up(&dp->plane, "out of memory for its messages");
+		dp_channel_missed(&dp->plane);
 }
 
 static void port_added(struct dp_port *port)
@@ -273,7 +274,8 @@ void dp_ports_plane_died(struct dataplane *dp, bool hopeless)
 /* Whether the process dies again and again, so that a request would wait for long. */
 static bool is_hopeless(const struct dp_child *child)
 {
-	return child->state == DP_CHILD_DOWN && child->failures >= 4;
+	return child->state == DP_CHILD_DOWN &&
+	       restart_delay_ms(child->failures) >= RESTART_HOPELESS_MS;
 }
 
 /* Asks the broker for the port's socket, or settles the port when the broker cannot be asked. */

@@ -117,7 +117,7 @@ static void fail(struct dataplane *dp, struct err *e)
 	/* The new processes are gone before anybody acts on the flows again. */
 	clear(r, dp->workers);
 	if (moving && !post_all(dp->channels, dp->workers, DP_MSG_GO))
-		dp_child_give_up(&dp->plane, "out of memory for its messages");
+		dp_channel_missed(&dp->plane);
 	/* It died after it had handed over everything, to a data plane that is gone, too. */
 	if (dp->plane.state == DP_CHILD_DOWN && !dp->plane.timer)
 		dp_child_start_over(&dp->plane);
@@ -180,7 +180,7 @@ static void commit(struct dataplane *dp)
 	dp->exe_fd = steal_fd(&r->exe_fd);
 	clear(r, dp->workers);
 	if (!sent)
-		dp_child_give_up(&dp->plane, "out of memory for its messages");
+		dp_channel_missed(&dp->plane);
 	ports_go_on(dp, true);
 	r->result.program = dp->plane.program;
 	log_done(&r->result);

@@ -304,7 +304,7 @@ static void tell_workers(struct dp_port *port)
 	dp_turned_targets(port, &msg);
 	for (unsigned i = 0; i < dp->workers; i++)
 		if (dp_channel_post(&dp->channels[i], &msg, -1, false) < 0)
-			dp_child_give_up(&dp->plane, "out of memory for its messages");
+			dp_channel_missed(&dp->plane);
 }
 
 /* The port leads to this address. */
