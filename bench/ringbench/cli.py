@@ -2,6 +2,7 @@
 """The command line of bench/run: options, the sandbox, the files that a run leaves."""
 
 import argparse
+import collections
 import datetime
 import json
 import os
@@ -12,7 +13,7 @@ from rkit import sandbox
 from . import machine, peerdirs, profile, report, results, table, targets
 from .drivers import DRIVERS
 from .host import Host
-from .peers import PEERS, with_options
+from .peers import OPTIONS_PEER, PEERS, with_options
 from .programs import Programs
 from .runner import Progress, Runner, select
 from .suites import suite
@@ -25,7 +26,17 @@ def _words(text):
     return [word for word in text.split(",") if word]
 
 
-def _options(argv):
+def _joined(args):
+    """Makes one word of --options and its value, which argparse would take for an option of ours."""
+    args = list(args)
+    if "--options" in args[:-1]:
+        at = args.index("--options")
+        args[at:at + 2] = [f"--options={args[at + 1]}"]
+    return args
+
+
+def parse(argv):
+    """The options of a command line. A wrong one ends the program."""
     here = os.path.dirname(os.path.realpath(argv[0]))
     parser = argparse.ArgumentParser(
         prog="bench/run", description="Measures ringkit and its peers. See bench/README.md.")
@@ -47,11 +58,11 @@ def _options(argv):
                         "build of ringkit, in the same rounds: peers NAME, NAME-epoll, net-NAME")
     parser.add_argument("--other-build", metavar="DIR", help="the same as --peer-dir other=DIR")
     parser.add_argument("--options", metavar="WORDS", help="measure ringkit with these options, "
-                        "too: peer options")
+                        "too: peer options; several words in quotes")
     parser.add_argument("--write-results", metavar="FILE", help="put the figures into this file, "
                         "between its two markers, as bench/results does")
     parser.add_argument("--list", action="store_true", help="list the scenarios and stop")
-    options = parser.parse_args(argv[1:])
+    options = parser.parse_args(_joined(argv[1:]))
     if options.other_build:
         options.peer_dir.append(f"other={options.other_build}")
     try:
@@ -59,6 +70,13 @@ def _options(argv):
     except peerdirs.Unusable as why:
         parser.error(str(why))
     more = [name for pair in options.peer_dir for name in peerdirs.names(*pair)]
+    if options.options is not None:
+        more.append(OPTIONS_PEER)
+    elif OPTIONS_PEER in options.peers and OPTIONS_PEER not in more:
+        parser.error(f"--peers={OPTIONS_PEER}: say which options: --options='--workers=1'")
+    twice = [name for name, count in collections.Counter(more).items() if count > 1]
+    if twice:
+        parser.error(f"two peers would have the name {twice[0]}: give each --peer-dir a name of its own")
     for words, known, name in ((options.peers, [*PEERS, *DRIVERS, *more], "peers"),
                                (options.variants, ("unpaced", "bbr"), "variants")):
         for word in words:
@@ -108,7 +126,7 @@ def _more_peers(options, programs):
     more = {}
     for name, directory in options.peer_dir:
         more.update(peerdirs.makers(programs, name, directory))
-    if options.options:
+    if options.options is not None:
         more.update(with_options(options.options.split()))
     return more
 
@@ -214,7 +232,7 @@ def _failed_ours(runner):
 
 
 def main(argv):
-    options = _options(argv)
+    options = parse(argv)
     chosen = _chosen_suite(options)
     if options.list:
         for scenario in chosen.scenarios:

@@ -437,9 +437,12 @@ PEERS = {
 }
 
 
+OPTIONS_PEER = "options"
+
+
 def with_options(words):
     """{name: maker} of a peer that runs our build with more options."""
     def make(host, name, index):
         return RootlessKit(host, name, index, host.world.path["rootlesskit"],
-                           host.world.path["rootlessctl"], words, "ringkit " + " ".join(words))
-    return {"options": make}
+                           host.world.path["rootlessctl"], words, " ".join(["ringkit", *words]))
+    return {OPTIONS_PEER: make}

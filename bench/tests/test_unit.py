@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), os.path.join(HERE, "..", "..", "tests", "integration")]
 
-from ringbench import (compare, flame, machine, metrics, peerdirs, procs, profile,  # noqa: E402
+from ringbench import (cli, compare, flame, machine, metrics, peerdirs, procs, profile,  # noqa: E402
                        programs, report, results, scenarios, stats, suites, svg, table, targets)
 
 
@@ -251,6 +251,38 @@ class PeerDirs(unittest.TestCase):
                      f"x={self.dir}/a"):
             with self.assertRaises(peerdirs.Unusable):
                 peerdirs.parse(word)
+
+
+class CommandLine(unittest.TestCase):
+    """The options of bench/run."""
+
+    def _refused(self, *words):
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as end:
+            cli.parse(["bench/run", *words])
+        self.assertEqual(end.exception.code, 2)
+        return said.getvalue()
+
+    def test_options_of_ringkit(self):
+        for words in (["--options", "--workers=1"], ["--options=--workers=1"]):
+            got = cli.parse(["bench/run", "--peers", "direct,options", *words, "--rounds", "3"])
+            self.assertEqual((got.options, got.peers, got.rounds), ("--workers=1", ["direct", "options"], 3))
+
+    def test_options_of_ringkit_that_are_missing(self):
+        self.assertIn("say which options", self._refused("--peers=direct,options"))
+        self.assertIn("expected one argument", self._refused("--options"))
+
+    def test_a_name_belongs_to_one_peer(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for program in ("rootlesskit", "rootlessctl"):
+                path = os.path.join(directory, program)
+                with open(path, "w", encoding="ascii") as file:
+                    file.write("#!/bin/sh\n")
+                os.chmod(path, 0o755)
+            for words in (["--peer-dir", f"x={directory}", "--other-build", directory, "--peer-dir",
+                           f"other={directory}"],
+                          ["--peer-dir", f"options={directory}", "--options=--workers=1"]):
+                self.assertIn("two peers would have the name", self._refused(*words))
 
 
 class _Installer:
