@@ -277,6 +277,7 @@ int main(int argc, char **argv)
 	struct err e = {.code = 0};
 	int exit_code = 1;
 
+	(void)fd_fill_standard();
 	claim_status_fd();
 	if (docker_proxy_args_parse(argc, argv, &p.args, &e) == 0) {
 		if (p.args.help || p.args.version) {

@@ -99,6 +99,8 @@ int main(int argc, char **argv)
 {
 	struct err e = {0};
 
+	/* Or the connection to the API would be what is printed to. */
+	(void)fd_fill_standard();
 	if (run(argc, argv, &e) == 0)
 		return EXITCODE_OK;
 	fprintf(stderr, "error: %s\n", text_make_printable(e.msg));

@@ -6,13 +6,14 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import socketserver
 import tempfile
 import threading
 import unittest
 
 import rkit
-from rkit.launch import Rootlesskit, ctl, wait_for
+from rkit.launch import Rootlesskit, ctl, popen, wait_for
 from rkit.ports import builtin
 
 THEIRS = {"rootlesskit": "/usr/bin/rootlesskit", "rootlessctl": "/usr/bin/rootlessctl"}
@@ -156,6 +157,27 @@ class _Ports(http.server.BaseHTTPRequestHandler):
 
 
 class OurClientOurServer(Client, rkit.RkTestCase):
+    def test_closed_output(self):
+        """Without a standard output, the server does not get what is printed."""
+        with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as directory:
+            path = directory + "/api.sock"
+            server.bind(path)
+            os.chmod(directory, 0o755)
+            os.chmod(path, 0o666)
+            server.listen()
+            proc = popen(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", rkit.world().path["rootlessctl"], "--debug",
+                          "--socket", path, "--timeout", "60s", "list-ports", "--json"])
+            self.addCleanup(proc.wait)
+            client = server.accept()[0]
+            client.settimeout(60)
+            with client:
+                got = b""
+                while b"\r\n\r\n" not in got:
+                    got += client.recv(4096)
+                body = b'[{"id":1,"spec":{"proto":"tcp","parentPort":80,"childPort":80}}]'
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                self.assertEqual(client.recv(4096), b"")
+
     def test_many_specs_to_remove(self):
         """The client asks for the list once, however many ports are named by their specs."""
         state = tempfile.mkdtemp(dir=rkit.world().tmp)
