@@ -2,6 +2,7 @@
 #include "ctl/top.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -112,9 +113,24 @@ static void stop_for_a_while(const struct top *t)
 
 /* Input */
 
-/* How many rows to scroll for a cursor key's sequence, by its last character. */
+static bool is_one_of(const char *sequence, const char *const *list)
+{
+	while (*list && strcmp(sequence, *list) != 0)
+		list++;
+	return *list;
+}
+
+/* How many rows to scroll for a cursor key's sequence. Terminals differ in those of Home and
+ * End. */
 static long scroll_of(const char *sequence, size_t page)
 {
+	static const char *const home[] = {"\033[H", "\033OH", "\033[1~", "\033[7~", "g", NULL};
+	static const char *const end[] = {"\033[F", "\033OF", "\033[4~", "\033[8~", "G", NULL};
+
+	if (is_one_of(sequence, home))
+		return -LONG_MAX;
+	if (is_one_of(sequence, end))
+		return LONG_MAX;
 	if (!strcmp(sequence, "\033[A") || !strcmp(sequence, "\033OA") || !strcmp(sequence, "k"))
 		return -1;
 	if (!strcmp(sequence, "\033[B") || !strcmp(sequence, "\033OB") || !strcmp(sequence, "j"))

@@ -104,6 +104,12 @@ static void take_row(struct top_row *row, const json_t *port, const json_t *befo
 		rate(port, before, "errors", seconds) + rate(port, before, "dropped", seconds);
 }
 
+/* "1 port", "2 ports". */
+static const char *plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static void take_head(struct top_view *view, const json_t *stats, const json_t *before,
 		      double seconds)
 {
@@ -111,12 +117,15 @@ static void take_head(struct top_view *view, const json_t *stats, const json_t *
 	const json_t *was = json_object_get(before, "total");
 	const json_t *tcp = json_object_get(total, "tcp"), *tcp_was = json_object_get(was, "tcp");
 	const json_t *udp = json_object_get(total, "udp"), *udp_was = json_object_get(was, "udp");
+	size_t workers = json_array_size(json_object_get(stats, "workers"));
+	size_t connections = (size_t)number(tcp, "flows"), flows = (size_t)number(udp, "flows");
 	char a[16], b[16], c[16], d[16];
 
 	snprintf(view->title, sizeof(view->title),
-		 "%.20s, %zu workers, %zu ports, %s TCP connections, %s UDP flows",
-		 text_of(stats, "dataplane"), json_array_size(json_object_get(stats, "workers")),
-		 view->n, brief(number(tcp, "flows"), a), brief(number(udp, "flows"), b));
+		 "%.20s, %zu worker%s, %zu port%s, %s TCP connection%s, %s UDP flow%s",
+		 text_of(stats, "dataplane"), workers, plural(workers), view->n, plural(view->n),
+		 brief(number(tcp, "flows"), a), plural(connections),
+		 brief(number(udp, "flows"), b), plural(flows));
 	make_ascii(view->title);
 	snprintf(view->totals, sizeof(view->totals),
 		 "a second: %sB in, %sB out, %s connections, %s datagrams",

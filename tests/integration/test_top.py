@@ -121,6 +121,9 @@ class Top(PortTestCase):
         top.await_screen("a page more", lambda s: s[3].split()[0] == str(first + 22))
         top.type("\x1b[5~\x1bOA?x\x1b")
         top.await_screen("a page back", lambda s: s[3].split()[0] == str(first + 1))
+        for key, n in (("\x1b[F", 30), ("\x1b[H", 0), ("G", 30), ("g", 0), ("\x1b[4~", 30), ("\x1bOH", 0)):
+            top.type(key)
+            top.await_screen("an end of the list", lambda s, n=n: s[3].split()[0] == str(first + n))
         top.type(" ")
         top.await_screen("a pause", lambda s: "space go on" in s[-1])
         top.type("q")

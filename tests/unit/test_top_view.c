@@ -96,6 +96,7 @@ static void test_rates(void **state)
 	/* A port that is new has no rates. A counter that went back counts from 0. */
 	take(json_pack("[o]", port(1, 0, 0, 50, 0)), json_pack("[o]", port(1, 0, 0, 9999, 0)), 1);
 	assert_true(view.rows[0].bytes_in > 49 && view.rows[0].bytes_in < 51);
+	assert_non_null(strstr(screen(80, 24), ", 1 port, "));
 	take(json_pack("[o]", port(1, 3, 2, 1, 1)), NULL, 1);
 	assert_true(view.rows[0].bytes_in < 0.1);
 	assert_true(view.rows[0].flows > 2.9);
