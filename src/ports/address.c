@@ -255,13 +255,19 @@ static const char *failed_call(int code)
 int port_address_error(const struct port_spec *spec, int code, long long unprivileged_start,
 		       struct err *e)
 {
-	char addr[INET6_ADDRSTRLEN + 16], text[128];
+	char addr[INET6_ADDRSTRLEN + 16], text[128], hint[128] = "";
 
 	format_addr(spec, addr, sizeof(addr));
 	/* Go's words for an errno are the C library's with a small letter. */
 	snprintf(text, sizeof(text), "%s", strerror(-code));
 	text[0] = (char)tolower((unsigned char)text[0]);
-	err_set(e, code, "listen %s %s: %s: %s", spec->proto, addr, failed_call(code), text);
+	if (code == -EMFILE)
+		snprintf(hint, sizeof(hint),
+			 " (of %u, some are kept for connections; a higher hard limit helps: "
+			 "ulimit -Hn, or LimitNOFILE= of systemd)",
+			 fd_limit());
+	err_set(e, code, "listen %s %s: %s: %s%s", spec->proto, addr, failed_call(code), text,
+		hint);
 	if ((code == -EACCES || code == -EPERM) && unprivileged_start >= 0 &&
 	    spec->parent_port < unprivileged_start)
 		err_wrap(e, code,

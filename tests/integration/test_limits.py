@@ -152,7 +152,7 @@ class Limits(rkit.RkTestCase):
                     added.append(rk.add(20000 + i, 80))
                 except rkit.launch.ApiError as e:
                     self.assertEqual(e.status, 400)
-                    self.assertIn("too many open files", e.message)
+                    self.assertIn("too many open files (of %d, " % NOFILE, e.message)
                     break
             self.assertGreater(len(added), NOFILE // 4)
             self.assertLess(len(added), NOFILE)

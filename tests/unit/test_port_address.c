@@ -2,10 +2,13 @@
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "ports/address.h"
+#include "ports/spec.h"
 
 static const char *print(const struct sockaddr_storage *ss, char *buf, size_t size)
 {
@@ -73,11 +76,31 @@ static void test_child_ips(void **state)
 	leads("[::1]:1:[fd00::2]:80/tcp", "[::1]:1", "[fd00::2]:80", "-");
 }
 
+/* Who runs out of descriptors hears how many there are, and what would help. */
+static void test_no_descriptors(void **state)
+{
+	struct port_spec spec;
+	struct err e = {.code = 0};
+	char limit[32];
+
+	(void)state;
+	snprintf(limit, sizeof(limit), "(of %u, ", fd_limit());
+	assert_int_equal(portspec_parse("127.0.0.1:8080:80/tcp", &spec, &e), 0);
+	assert_int_equal(port_address_error(&spec, -EMFILE, 1024, &e), -EMFILE);
+	assert_non_null(
+		strstr(e.msg, "listen tcp 127.0.0.1:8080: socket: too many open files (of "));
+	assert_non_null(strstr(e.msg, limit));
+	assert_non_null(strstr(e.msg, "LimitNOFILE="));
+	assert_int_equal(port_address_error(&spec, -EADDRINUSE, 1024, &e), -EADDRINUSE);
+	assert_string_equal(e.msg, "listen tcp 127.0.0.1:8080: bind: address already in use");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_where_ports_lead),
 		cmocka_unit_test(test_child_ips),
+		cmocka_unit_test(test_no_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
