@@ -73,7 +73,8 @@ int services_start_network(struct parent *p, struct err *e);
  * are there. 0 or -errno. */
 int services_start_ports(struct parent *p, struct err *e);
 int services_start_api(struct parent *p, struct err *e);
-/* Starts the data plane anew (rootlessctl reload). 0, then done is called; or -errno. */
+/* Starts the data plane anew (rootlessctl reload). 0, then done is called; or -errno, which it has
+ * logged. */
 int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e);
 /* Follows changes of the child's address. Call it when the child is ready. 0 or -errno. */
 int services_follow_network(struct parent *p, struct err *e);

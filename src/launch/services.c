@@ -332,7 +332,7 @@ int services_start_ports(struct parent *p, struct err *e)
 	return code ? code : publish_all(p, e);
 }
 
-int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e)
+static int begin_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e)
 {
 	if (p->port_ops && p->port_ops->reload)
 		return p->port_ops->reload(p->port, done, arg, e);
@@ -340,6 +340,15 @@ int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct 
 		return port_driver_find(PORT_DRIVER_BUILTIN)->reload(p->way_out, done, arg, e);
 	return err_set(e, -EOPNOTSUPP, "reload: there is no data plane (--port-driver=%s --net=%s)",
 		       p->options->port_driver, p->options->net);
+}
+
+int services_reload(struct parent *p, port_reloaded_fn *done, void *arg, struct err *e)
+{
+	int code = begin_reload(p, done, arg, e);
+
+	if (code)
+		log_error("%s", e->msg);
+	return code;
 }
 
 static int api_reload(void *arg, port_reloaded_fn *done, void *done_arg, struct err *e)

@@ -150,8 +150,7 @@ static void reload(struct parent *p)
 {
 	struct err e = {.code = 0};
 
-	if (services_reload(p, reloaded, NULL, &e) < 0)
-		log_error("%s", e.msg);
+	services_reload(p, reloaded, NULL, &e);
 }
 
 static void forward_one(struct parent *p, const struct signalfd_siginfo *si)

@@ -338,15 +338,16 @@ class OnDisk(Reloading):
 
     def test_not_executable(self):
         self.replace(text="no program", mode=0o644)
-        self.refused("Permission denied")
+        self.refused("Permission denied", self.binary)
 
     def test_no_program(self):
         self.replace(text="\177ELF is not enough")
-        self.refused("cannot run rootlesskit: Exec format error")
+        self.refused("cannot run rootlesskit: Exec format error", self.binary)
+        self.assertIn("Exec format error", self.rk.log())
 
     def test_ends_at_once(self):
         self.replace(script="#!/bin/sh\nexit 3\n")
-        self.refused("exit status 3")
+        self.refused("exit status 3", self.binary)
 
     def test_killed_at_once(self):
         self.replace(script="#!/bin/sh\nkill -9 $$\n")
@@ -490,6 +491,27 @@ class WayOut(NetBuiltinCase):
                 self.reload()
             stop.set()
             self.assertGreater(sum(job.result() for job in jobs), 0)
+
+    def test_lowered_limit(self):
+        """When somebody has lowered the limit of the process that starts it, to the least with which it can,
+        the new data plane serves all the same."""
+        pid = str(self.rk.pid)
+        limit = len(os.listdir("/proc/%s/fd" % pid))
+        was = rkit.run("prlimit", "--pid", pid, "--noheadings", "-o", "SOFT", "--nofile").stdout.strip()
+        try:
+            status = 0
+            while status != 200:
+                limit += 1
+                rkit.run("prlimit", "--pid", pid, "--nofile=%d:" % limit, check=True)
+                status, _ = self.rk.api("POST", "/v1/reload")
+        finally:
+            rkit.run("prlimit", "--pid", pid, "--nofile=%s:" % was, check=True)
+        with TcpServer(echo, port=8094, host=SERVER4, netns=self.server):
+            for _ in range(20):
+                with self.inside.connect(SERVER4, 8094, timeout=60) as c:
+                    c.sendall(b"ping")
+                    self.assertEqual(receive_exactly(c, 4), b"ping")
+        self.reload()
 
     def test_mappings_keep_their_port(self):
         with UdpServer(answer=lambda data, address: b"%d" % address[1], port=8093, host=SERVER4,

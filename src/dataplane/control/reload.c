@@ -106,13 +106,21 @@ static void clear(struct dp_reload *r, unsigned workers)
 	r->state = DP_RELOAD_NONE;
 }
 
+/* Names the program, if it is what fails. */
+static void add_program(const struct dataplane *dp, struct err *e)
+{
+	if (dp->reload.state == DP_RELOAD_STARTING)
+		err_wrap(e, e->code, "%s", dp->exe_path);
+	err_wrap(e, e->code, "reload");
+}
+
 /* Ends the reload: the present processes go on. */
 static void fail(struct dataplane *dp, struct err *e)
 {
 	struct dp_reload *r = &dp->reload;
 	bool moving = r->state == DP_RELOAD_MOVING;
 
-	err_wrap(e, e->code, "reload");
+	add_program(dp, e);
 	log_error("%s; the data plane that runs goes on", e->msg);
 	/* The new processes are gone before anybody acts on the flows again. */
 	clear(r, dp->workers);
@@ -210,7 +218,7 @@ static void on_time_out(void *arg, uint32_t events)
 
 	(void)events;
 	dp->reload.timer = NULL;
-	err_set(&e, -ETIMEDOUT, "%s within %d s: it is stopped, or has no CPU",
+	err_set(&e, -ETIMEDOUT, "%s within %d s: stopped, or without a CPU",
 		gives ? "the present data plane does not hand over its flows"
 		      : what[dp->reload.state],
 		patience_ms(dp->reload.state) / 1000);
@@ -472,8 +480,10 @@ int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *ar
 	code = r->timer ? start_children(dp, e) : err_errno(e, -errno, "timer");
 	if (!code)
 		return 0;
+	add_program(dp, e);
 	clear(r, dp->workers);
-	return err_wrap(e, code, "reload");
+	event_post("reloadFailed", "dataplane", e->msg);
+	return code;
 }
 
 const char *dataplane_program(const struct dataplane *dp)
