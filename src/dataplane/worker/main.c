@@ -366,8 +366,11 @@ static int run(struct plane *p)
 {
 	struct seat seats[LIMIT_WORKERS] = {{.plane = NULL}};
 	struct err e = {.code = 0};
-	int code = choose_backend(p, &seats[0].io);
+	int code;
 
+	/* Somebody may have lowered the parent's limit since it raised its own. */
+	fd_limit_raise();
+	code = choose_backend(p, &seats[0].io);
 	if (code < 0)
 		return reply(p, code);
 	size_workers(p);
