@@ -18,6 +18,10 @@
  * it back only after all others on a busy machine. */
 #define REST_MS 30
 
+/* Reports that are read in one look. Root of the namespace may change things faster than this
+ * process reads of it. What the socket cannot hold counts as a loss. */
+#define REPORTS_MAX 256
+
 #define GROUP(number) (1u << ((number)-1))
 
 static struct mnl_socket *news_of(int bus, unsigned groups)
@@ -100,18 +104,18 @@ static bool has_loss(unsigned i, const void *buf, size_t size)
 static bool read_news(struct transparent_repair *r, unsigned i)
 {
 	char buf[16384];
-	bool any = false;
-	ssize_t n;
+	unsigned reports = 0;
+	ssize_t n = 0;
 
-	while ((n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0) {
+	while (reports < REPORTS_MAX && (n = netlink_receive(r->news[i], buf, sizeof(buf))) > 0) {
 		r->lost |= has_loss(i, buf, (size_t)n);
 		r->changed |= i == 0;
-		any = true;
+		reports++;
 	}
 	/* -ENOBUFS: more has happened than the socket holds, so something may be lost. */
 	r->lost |= n == -ENOBUFS;
 	r->changed |= n == -ENOBUFS && i == 0;
-	return any || n == -ENOBUFS;
+	return reports > 0 || n == -ENOBUFS;
 }
 
 static int ms_until(uint64_t ms, uint64_t now_ms)

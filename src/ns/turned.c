@@ -52,6 +52,9 @@ static const struct in6_addr sender6 = {.s6_addr = {0x20, 0x01, 0x0d, 0xb8, [15]
 
 /* What the queue may hold. Nobody but us has reason to send packets with the mark. */
 #define QUEUE_PACKETS 64
+/* But root of the namespace may, any number of them. After so many for one question, another time
+ * may be better. */
+#define FOREIGN_MAX   (2 * QUEUE_PACKETS)
 #define MESSAGE_BYTES 4096
 #define COPY_BYTES    128
 
@@ -350,7 +353,7 @@ static int put_on_lo(const struct turned *t, int proto, const union sock_addr *a
 											 : 0;
 }
 
-/* Reads what the queue has. Returns whether the answer was there. */
+/* Reads what the queue has, within the limit. Returns whether the answer was there. */
 static bool read_queue(struct turned *t, int proto, const union sock_addr *at, union sock_addr *to)
 {
 	union {
@@ -359,7 +362,7 @@ static bool read_queue(struct turned *t, int proto, const union sock_addr *at, u
 	} buf;
 	ssize_t n;
 
-	while ((n = netlink_receive(t->queue, &buf, sizeof(buf))) > 0) {
+	while (t->foreign < FOREIGN_MAX && (n = netlink_receive(t->queue, &buf, sizeof(buf))) > 0) {
 		uint32_t last;
 		bool found =
 			turned_find(&buf, (size_t)n, proto, at->sa.sa_family, t->number, to, &last);
@@ -368,6 +371,7 @@ static bool read_queue(struct turned *t, int proto, const union sock_addr *at, u
 			drop(t, last);
 		if (found)
 			return true;
+		t->foreign++;
 	}
 	return false;
 }
@@ -379,6 +383,8 @@ static int wait_for_answer(struct turned *t, int proto, const union sock_addr *a
 	uint64_t end_ms = loop_now_ms() + TURNED_ASK_MS, now_ms;
 
 	while (!read_queue(t, proto, at, to)) {
+		if (t->foreign >= FOREIGN_MAX)
+			return -EAGAIN;
 		now_ms = loop_now_ms();
 		if (now_ms >= end_ms)
 			return -ETIMEDOUT;
@@ -393,6 +399,9 @@ static int ask(struct turned *t, int proto, const union sock_addr *at, union soc
 	int code;
 
 	t->number = t->number < UINT16_MAX ? t->number + 1 : 1;
+	t->foreign = 0;
+	/* What is in the queue by now takes the place of the question. */
+	(void)read_queue(t, proto, at, to);
 	code = put_on_lo(t, proto, at);
 	return code ? code : wait_for_answer(t, proto, at, to);
 }

@@ -24,6 +24,7 @@ struct turned {
 			  */
 	bool hopeless;	 /* the kernel lacks both, or packet queues */
 	uint16_t number; /* of the last question */
+	unsigned foreign; /* messages of the queue, since it was asked, that were not its answer */
 };
 
 /* Call this in the namespace, with CAP_NET_RAW and CAP_NET_ADMIN over it, while sockets of any kind
@@ -35,8 +36,8 @@ void turned_close(struct turned *t);
  * Where does a connection end that comes in for the address at (of lo), or a datagram? proto:
  * IPPROTO_TCP or IPPROTO_UDP. Needs CAP_NET_ADMIN. 0 and *to, which is at where no rule turns it
  * elsewhere; -ETIMEDOUT: the rules drop such a packet; -ENOSYS: the kernel lacks what it takes;
- * -EAGAIN: another process asks; other -errno. An answer takes some 50 us, a missing one
- * TURNED_ASK_MS.
+ * -EAGAIN: another process asks, or sends many packets that look like a question; other -errno. An
+ * answer takes some 50 us, a missing one TURNED_ASK_MS.
  */
 int turned_ask(struct turned *t, int proto, const union sock_addr *at, union sock_addr *to);
 

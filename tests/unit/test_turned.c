@@ -4,7 +4,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/netfilter.h>
+#include <netpacket/packet.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -266,9 +268,29 @@ static void test_asked_by_the_next(void **state)
 	run(asked_again);
 }
 
+static bool repeated;	       /* the last message comes again and again */
 static const int *bind_errors; /* with which the next calls of nfqueue_bind() fail; then 0 */
 
 /* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the linker's names */
+ssize_t __real_netlink_receive(struct mnl_socket *nl, void *buf, size_t size);
+ssize_t __wrap_netlink_receive(struct mnl_socket *nl, void *buf, size_t size);
+
+ssize_t __wrap_netlink_receive(struct mnl_socket *nl, void *buf, size_t size)
+{
+	static char last[4096];
+	static ssize_t last_len;
+	ssize_t n = __real_netlink_receive(nl, buf, size);
+
+	if (n > 0 && (size_t)n <= sizeof(last)) {
+		memcpy(last, buf, (size_t)n);
+		last_len = n;
+	} else if (repeated && n == -EAGAIN && (size_t)last_len <= size) {
+		memcpy(buf, last, (size_t)last_len);
+		return last_len;
+	}
+	return n;
+}
+
 int __real_nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes,
 			uint32_t packets);
 int __wrap_nfqueue_bind(struct mnl_socket *nl, uint16_t number, uint32_t copy_bytes,
@@ -306,6 +328,71 @@ static int short_for_a_moment(void *arg)
 	return code;
 }
 
+/* Puts n packets with our mark on lo, as root of the namespace can. */
+static int put_foreign(const struct turned *t, unsigned n)
+{
+	union sock_addr at = address("127.0.0.1", 9);
+	struct sockaddr_ll lo = {.sll_family = AF_PACKET,
+				 .sll_protocol = htons(ETH_P_IP),
+				 .sll_ifindex = 1,
+				 .sll_halen = ETH_ALEN};
+	uint8_t buf[TURNED_PACKET_BYTES];
+	size_t len = turned_packet(buf, IPPROTO_UDP, &at, 0);
+
+	for (unsigned i = 0; i < n; i++)
+		if (sendto(t->packet_fd, buf, len, 0, (struct sockaddr *)&lo, sizeof(lo)) < 0)
+			return 9;
+	return 0;
+}
+
+/* Somebody else has filled the queue. That does not take the place of a question. */
+static int full_queue(void *arg)
+{
+	struct turned t;
+	int code = enter(&t);
+
+	(void)arg;
+	for (unsigned i = 0; i < 3 && !code; i++) {
+		code = put_foreign(&t, 1000);
+		if (!code)
+			code = ask_each(&t, "127.0.0.1", "::1");
+	}
+	turned_close(&t);
+	return code;
+}
+
+static void test_full_queue(void **state)
+{
+	(void)state;
+	run(full_queue);
+}
+
+/* Such packets come all the time: the question ends, and somebody asks again later. */
+static int flood(void *arg)
+{
+	union sock_addr at = address("127.0.0.1", 18080), to;
+	struct turned t;
+	int code = enter(&t);
+
+	(void)arg;
+	if (!code)
+		code = put_foreign(&t, 10);
+	repeated = true;
+	if (!code && turned_ask(&t, IPPROTO_TCP, &at, &to) != -EAGAIN)
+		code = 10;
+	repeated = false;
+	if (!code)
+		code = ask_each(&t, "127.0.0.1", "::1");
+	turned_close(&t);
+	return code;
+}
+
+static void test_flood(void **state)
+{
+	(void)state;
+	run(flood);
+}
+
 static void test_short_for_a_moment(void **state)
 {
 	(void)state;
@@ -331,6 +418,8 @@ int main(void)
 		cmocka_unit_test(test_dropped),
 		cmocka_unit_test(test_asked_by_the_next),
 		cmocka_unit_test(test_short_for_a_moment),
+		cmocka_unit_test(test_full_queue),
+		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_nothing_to_ask_with),
 	};
 

@@ -323,7 +323,7 @@ int keeper_start(struct keeper *k, const struct broker_boot *boot, char **argv,
 void keeper_look(struct keeper *k, bool important)
 {
 	uint64_t now_ms;
-	int late;
+	int late, answer;
 
 	if (k->fd < 0 || k->done)
 		return;
@@ -332,8 +332,13 @@ void keeper_look(struct keeper *k, bool important)
 		return;
 	k->next_ms = now_ms + LOOK_MS;
 	/* Reads an answer that came too late for the last look. */
-	while ((late = hear(k->fd)) > 0)
+	while ((late = hear(k->fd)) > 0) {
 		k->done |= late == DONE;
-	if (late == 0 && say(k->fd, LOOKED))
-		k->done |= wait_answer(k->fd, ANSWER_MS) == DONE;
+		k->late = false;
+	}
+	if (late < 0 || !say(k->fd, LOOKED) || k->late)
+		return;
+	answer = wait_answer(k->fd, ANSWER_MS);
+	k->done |= answer == DONE;
+	k->late = answer == 0;
 }

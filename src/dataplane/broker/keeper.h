@@ -25,6 +25,7 @@ struct keeper {
 		   caller closes it */
 	int turned_fd;	  /* broker_turned goes out, broker_turned_reply comes in; -1: none */
 	bool done;	  /* nothing is left to look for */
+	bool late;	  /* the last answer did not come in time: nobody waits until one does */
 	uint64_t next_ms; /* earliest time of the next look */
 };
 
@@ -37,8 +38,9 @@ struct keeper {
 int keeper_start(struct keeper *k, const struct broker_boot *boot, char **argv,
 		 const struct pollfd *channels, nfds_t n_channels, struct err *e);
 
-/* Has the keeper look, and waits for it. Called before sockets are passed out whose connections may
- * need rules. Unless important, there is at most one look in a second. */
+/* Has the keeper look, and waits for it, unless it was too busy to answer the last time. Called
+ * before sockets are passed out whose connections may need rules. Unless important, there is at
+ * most one look in a second. */
 void keeper_look(struct keeper *k, bool important);
 
 #endif
