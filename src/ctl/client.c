@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -225,14 +224,6 @@ static int format_request(const char *method, const char *path, const char *body
 			method, path, length, body ? body : "");
 }
 
-static double now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
-}
-
 /* Adds which request failed. A request that was not answered gets a sentence of its own. */
 static int explain_exchange(const struct client *client, int code, const char *method,
 			    const char *path, struct err *e)
@@ -280,14 +271,15 @@ static int exchange(struct client *client, const char *method, const char *path,
 static int ask(struct client *client, const char *method, const char *path, const char *body,
 	       struct err *e)
 {
-	double started_ms = now_ms();
+	uint64_t started_ns = loop_now_ns();
 	int code = exchange(client, method, path, body, e);
 
 	if (code < 0)
 		return code;
 	if (client->options.debug)
 		fprintf(stderr, "debug: %s %s: %u, %zu bytes, %.3f ms\n", method, path,
-			client->answer.status, client->answer.len, now_ms() - started_ms);
+			client->answer.status, client->answer.len,
+			(double)(loop_now_ns() - started_ns) / 1e6);
 	return client->answer.status > 299 ? explain_refusal(client, e) : 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/text.h"
+#include "ctl/member.h"
 #include "ctl/table.h"
 
 int output_finish(struct err *e)
@@ -106,13 +107,6 @@ int output_table(const struct answer_port *ports, size_t n, struct err *e)
 
 /* Info */
 
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *s = json_string_value(json_object_get(object, key));
-
-	return s ? s : "";
-}
-
 static void put_line(const char *label, const char *text)
 {
 	printf("%s: ", label);
@@ -138,10 +132,10 @@ static void put_fact(const char *label, const json_t *o, const char *key)
 {
 	char line[64];
 
-	if (!*text_of(o, key))
+	if (!*member_text(o, key))
 		return;
 	snprintf(line, sizeof(line), "    - %s", label);
-	put_line(line, text_of(o, key));
+	put_line(line, member_text(o, key));
 }
 
 /* Prints what only our own server reports, with --net=builtin. */
@@ -149,7 +143,7 @@ static void put_outward(const json_t *o)
 {
 	if (!o)
 		return;
-	put_line("  - Way out", *text_of(o, "connect") == 'h'
+	put_line("  - Way out", *member_text(o, "connect") == 'h'
 					? "connections are made inside when they are made outside"
 					: "connections are accepted before they are made outside");
 	put_fact("By", o, "connectReason");
@@ -161,10 +155,10 @@ static void put_outward(const json_t *o)
 
 static void put_network(const json_t *net)
 {
-	put_line("- Network Driver", text_of(net, "driver"));
+	put_line("- Network Driver", member_text(net, "driver"));
 	put_list("DNS", json_object_get(net, "dns"));
-	if (*text_of(net, "childIP"))
-		put_line("  - IP", text_of(net, "childIP"));
+	if (*member_text(net, "childIP"))
+		put_line("  - IP", member_text(net, "childIP"));
 	put_outward(json_object_get(net, "outward"));
 }
 
@@ -172,14 +166,14 @@ static void put_network(const json_t *net)
  * network. */
 static void put_dataplane(const json_t *port)
 {
-	if (!*text_of(port, "dataplane"))
+	if (!*member_text(port, "dataplane"))
 		return;
 	fputs("  - Data plane: ", stdout);
-	text_put_printable(text_of(port, "dataplane"), stdout);
+	text_put_printable(member_text(port, "dataplane"), stdout);
 	printf(", workers: %" JSON_INTEGER_FORMAT "\n",
 	       json_integer_value(json_object_get(port, "workers")));
-	if (*text_of(port, "dataplaneReason"))
-		put_line("    - Why this one", text_of(port, "dataplaneReason"));
+	if (*member_text(port, "dataplaneReason"))
+		put_line("    - Why this one", member_text(port, "dataplaneReason"));
 	/* A reload may have changed it. */
 	put_fact("Version", port, "dataplaneVersion");
 }
@@ -189,9 +183,9 @@ int output_info(const json_t *info, struct err *e)
 	const json_t *net = json_object_get(info, "networkDriver");
 	const json_t *port = json_object_get(info, "portDriver");
 
-	put_line("- REST API version", text_of(info, "apiVersion"));
-	put_line("- Implementation version", text_of(info, "version"));
-	put_line("- State Directory", text_of(info, "stateDir"));
+	put_line("- REST API version", member_text(info, "apiVersion"));
+	put_line("- Implementation version", member_text(info, "version"));
+	put_line("- State Directory", member_text(info, "stateDir"));
 	printf("- Child PID: %" JSON_INTEGER_FORMAT "\n",
 	       json_integer_value(json_object_get(info, "childPID")));
 	if (net) {
@@ -199,7 +193,7 @@ int output_info(const json_t *info, struct err *e)
 		put_dataplane(net);
 	}
 	if (port) {
-		put_line("- Port Driver", text_of(port, "driver"));
+		put_line("- Port Driver", member_text(port, "driver"));
 		put_list("Supported protocols", json_object_get(port, "protos"));
 		put_dataplane(port);
 	}

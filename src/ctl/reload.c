@@ -4,12 +4,8 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "ctl/member.h"
 #include "ctl/output.h"
-
-static double number(const json_t *o, const char *key)
-{
-	return json_number_value(json_object_get(o, key));
-}
 
 static int print(const json_t *result, struct err *e)
 {
@@ -18,7 +14,7 @@ static int print(const json_t *result, struct err *e)
 	fputs("version ", stdout);
 	text_put_printable(version ? version : "?", stdout);
 	printf(" serves; connections and UDP clients taken over: %.0f; at rest for %.1f ms\n",
-	       number(result, "flows"), number(result, "pauseUs") / 1000);
+	       member_number(result, "flows"), member_number(result, "pauseUs") / 1000);
 	return output_finish(e);
 }
 

@@ -8,13 +8,9 @@
 
 #include "base/array.h"
 #include "base/text.h"
+#include "ctl/member.h"
 #include "ctl/output.h"
 #include "ctl/table.h"
-
-static double number(const json_t *object, const char *key)
-{
-	return (double)json_integer_value(json_object_get(object, key));
-}
 
 /* Formats 1234567 as "1.2 M"; bytes: in powers of 1024, "1.2 Mi". Returns buf. */
 static const char *scaled(double n, bool bytes, char buf[16])
@@ -50,7 +46,7 @@ static void put_line(const json_t *group, const struct entry *entries, size_t n)
 		double sum = 0;
 
 		for (const char *const *key = entries[i].keys; *key; key++)
-			sum += number(group, *key);
+			sum += member_number(group, *key);
 		printf("%s%s: %s%s", i ? ", " : "- ", entries[i].label,
 		       scaled(sum, entries[i].bytes, buf), entries[i].bytes ? "B" : "");
 	}
@@ -73,6 +69,9 @@ static void put_tcp(const json_t *tcp)
 
 	put_line(tcp, line, ARRAY_SIZE(line));
 }
+
+/* In a histogram, the sum of the values stands among the buckets. */
+#define HISTOGRAM_SUM "sumNs"
 
 /* Prints a bucket's bound: "1.0" s as "1 s", "0.00025" as "250 µs". */
 static void put_bound(const char *bound)
@@ -101,7 +100,7 @@ static void put_quantile(json_t *buckets, json_int_t count, int percent)
 
 	json_object_foreach(buckets, bound, value)
 	{
-		if (!strcmp(bound, "sumNs"))
+		if (!strcmp(bound, HISTOGRAM_SUM))
 			continue;
 		below += json_integer_value(value);
 		if (below * 100 >= count * percent) {
@@ -120,7 +119,7 @@ static void put_time(const char *label, json_t *buckets)
 
 	json_object_foreach(buckets, bound, value)
 	{
-		if (strcmp(bound, "sumNs") != 0)
+		if (strcmp(bound, HISTOGRAM_SUM) != 0)
 			count += json_integer_value(value);
 	}
 	printf("%s: ", label);
@@ -195,8 +194,8 @@ static void put_outward(const json_t *outward)
 		{"other protocols refused", false, {"packetsRefused"}},
 	};
 
-	if (!json_object_get(outward, "packetsRefused") && number(outward, "tcpSyns") <= 0 &&
-	    number(outward, "udpDatagramsUp") <= 0)
+	if (!json_object_get(outward, "packetsRefused") && member_number(outward, "tcpSyns") <= 0 &&
+	    member_number(outward, "udpDatagramsUp") <= 0)
 		return;
 	put_line(outward, tcp, ARRAY_SIZE(tcp));
 	put_line(outward, udp, ARRAY_SIZE(udp));
@@ -217,20 +216,6 @@ static void put_implicit(const json_t *implicit)
 		put_line(implicit, line, ARRAY_SIZE(line));
 }
 
-/* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
- * their ids, so *at moves forward with the caller. */
-static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
-{
-	for (; *at < json_array_size(list); ++*at) {
-		const json_t *port = json_array_get(list, *at);
-		json_int_t other = json_integer_value(json_object_get(port, "id"));
-
-		if (other >= id)
-			return other == id ? port : NULL;
-	}
-	return NULL;
-}
-
 struct view {
 	struct table table;
 	const json_t *before; /* the ports of the earlier answer; NULL: print totals */
@@ -241,7 +226,7 @@ struct view {
 /* Adds a counter, or how fast it grew. A data plane that was started again counts from 0. */
 static void cell(struct view *v, const json_t *port, const json_t *old, const char *key, bool bytes)
 {
-	double n = number(port, key), was = number(old, key);
+	double n = member_number(port, key), was = member_number(old, key);
 	char buf[16];
 
 	if (v->before)
@@ -253,14 +238,14 @@ static void put_row(struct view *v, const json_t *port)
 {
 	const json_t *spec = json_object_get(port, "spec");
 	json_int_t id = json_integer_value(json_object_get(port, "id"));
-	const json_t *old = v->before ? earlier(v->before, &v->at, id) : NULL;
-	const char *ip = json_string_value(json_object_get(spec, "parentIP"));
+	const json_t *old = v->before ? member_earlier_port(v->before, &v->at, id) : NULL;
 	char buf[16];
 
 	table_cell(&v->table, "%lld", (long long)id);
-	table_cell(&v->table, "%s", json_string_value(json_object_get(spec, "proto")));
-	table_cell(&v->table, "%s:%.0f", ip ? ip : "", number(spec, "parentPort"));
-	table_cell(&v->table, "%s", scaled(number(port, "flows"), false, buf));
+	table_cell(&v->table, "%s", member_text(spec, "proto"));
+	table_cell(&v->table, "%s:%.0f", member_text(spec, "parentIP"),
+		   member_number(spec, "parentPort"));
+	table_cell(&v->table, "%s", scaled(member_number(port, "flows"), false, buf));
 	cell(v, port, old, "opened", false);
 	cell(v, port, old, "bytesIn", true);
 	cell(v, port, old, "bytesOut", true);
@@ -293,15 +278,13 @@ int stats_print(const json_t *stats, const json_t *before, uint64_t elapsed_ms, 
 {
 	const json_t *total = json_object_get(stats, "total");
 	const json_t *ports = json_object_get(stats, "ports");
-	const char *name;
 
 	if (!json_is_object(total) || !json_is_array(ports))
 		return err_set(e, -EPROTO, "GET /v1/stats: not an answer of ringkit's API");
-	name = json_string_value(json_object_get(stats, "dataplane"));
 	fputs("- Data plane: ", stdout);
-	text_put_printable(name ? name : "", stdout);
+	text_put_printable(member_text(stats, "dataplane"), stdout);
 	printf(", workers: %zu, starts: %.0f\n", json_array_size(json_object_get(stats, "workers")),
-	       number(stats, "starts"));
+	       member_number(stats, "starts"));
 	put_tcp(json_object_get(total, "tcp"));
 	put_times(total);
 	put_udp(json_object_get(total, "udp"));

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctl/member.h"
+
 /* Lines that are not rows: title, totals and column heads at the top; and the keys at the
  * bottom. */
 #define HEAD_LINES 3
@@ -12,21 +14,22 @@
 
 #define LINE_BYTES 512
 
+/* The width of a row's columns other than the address, with the blanks between; and of the address:
+ * what a screen of 80 columns leaves, and the longest that occurs. */
+#define OTHERS_WIDTH	  59
+#define ADDRESS_WIDTH_MIN 21
+#define ADDRESS_WIDTH_MAX 47
+
 const char top_keys[TOP_ORDERS + 1] = "bfodei";
 static const char *const top_order_names[TOP_ORDERS] = {"bytes",     "flows",  "opened",
 							"datagrams", "errors", "id"};
 
 /* Numbers */
 
-static double number(const json_t *object, const char *key)
-{
-	return (double)json_integer_value(json_object_get(object, key));
-}
-
 /* How fast a counter grew. A data plane that was started again counts from 0. */
 static double rate(const json_t *now, const json_t *before, const char *key, double seconds)
 {
-	double n = number(now, key), was = number(before, key);
+	double n = member_number(now, key), was = member_number(before, key);
 
 	if (!before)
 		return 0;
@@ -52,27 +55,6 @@ static const char *brief(double n, char buf[16])
 
 /* Taking an answer */
 
-/* The same port in the earlier answer; NULL when it was not there. Both lists are in the order of
- * their ids, so *at moves forward with the caller. */
-static const json_t *earlier(const json_t *list, size_t *at, json_int_t id)
-{
-	for (; *at < json_array_size(list); ++*at) {
-		const json_t *port = json_array_get(list, *at);
-		json_int_t other = json_integer_value(json_object_get(port, "id"));
-
-		if (other >= id)
-			return other == id ? port : NULL;
-	}
-	return NULL;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *s = json_string_value(json_object_get(object, key));
-
-	return s ? s : "";
-}
-
 /* Makes the server's text ASCII: it must fit in columns and reaches a terminal, so one byte has to
  * be one character. */
 static void make_ascii(char *text)
@@ -85,16 +67,16 @@ static void make_ascii(char *text)
 static void take_row(struct top_row *row, const json_t *port, const json_t *before, double seconds)
 {
 	const json_t *spec = json_object_get(port, "spec");
-	const char *ip = text_of(spec, "parentIP");
+	const char *ip = member_text(spec, "parentIP");
 	bool is_ipv6 = strchr(ip, ':') != NULL;
 
 	row->id = (int)json_integer_value(json_object_get(port, "id"));
-	snprintf(row->proto, sizeof(row->proto), "%s", text_of(spec, "proto"));
+	snprintf(row->proto, sizeof(row->proto), "%s", member_text(spec, "proto"));
 	snprintf(row->parent, sizeof(row->parent), "%s%.60s%s:%.0f", is_ipv6 ? "[" : "", ip,
-		 is_ipv6 ? "]" : "", number(spec, "parentPort"));
+		 is_ipv6 ? "]" : "", member_number(spec, "parentPort"));
 	make_ascii(row->proto);
 	make_ascii(row->parent);
-	row->flows = number(port, "flows");
+	row->flows = member_number(port, "flows");
 	row->opened = rate(port, before, "opened", seconds);
 	row->bytes_in = rate(port, before, "bytesIn", seconds);
 	row->bytes_out = rate(port, before, "bytesOut", seconds);
@@ -118,14 +100,15 @@ static void take_head(struct top_view *view, const json_t *stats, const json_t *
 	const json_t *tcp = json_object_get(total, "tcp"), *tcp_was = json_object_get(was, "tcp");
 	const json_t *udp = json_object_get(total, "udp"), *udp_was = json_object_get(was, "udp");
 	size_t workers = json_array_size(json_object_get(stats, "workers"));
-	size_t connections = (size_t)number(tcp, "flows"), flows = (size_t)number(udp, "flows");
+	size_t connections = (size_t)member_number(tcp, "flows"),
+	       flows = (size_t)member_number(udp, "flows");
 	char a[16], b[16], c[16], d[16];
 
 	snprintf(view->title, sizeof(view->title),
 		 "%.20s, %zu worker%s, %zu port%s, %s TCP connection%s, %s UDP flow%s",
-		 text_of(stats, "dataplane"), workers, plural(workers), view->n, plural(view->n),
-		 brief(number(tcp, "flows"), a), plural(connections),
-		 brief(number(udp, "flows"), b), plural(flows));
+		 member_text(stats, "dataplane"), workers, plural(workers), view->n,
+		 plural(view->n), brief(member_number(tcp, "flows"), a), plural(connections),
+		 brief(member_number(udp, "flows"), b), plural(flows));
 	make_ascii(view->title);
 	snprintf(view->totals, sizeof(view->totals),
 		 "a second: %sB in, %sB out, %s connections, %s datagrams",
@@ -158,7 +141,7 @@ int top_view_take(struct top_view *view, const json_t *stats, const json_t *befo
 	{
 		json_int_t id = json_integer_value(json_object_get(port, "id"));
 
-		take_row(&rows[i], port, earlier(ports_before, &at, id), seconds);
+		take_row(&rows[i], port, member_earlier_port(ports_before, &at, id), seconds);
 	}
 	free(view->rows);
 	view->rows = rows;
@@ -233,7 +216,7 @@ void top_view_scroll(struct top_view *view, long by, size_t lines)
 
 /* Writing */
 
-/* Formats a row. The columns other than the address take 59 characters with the blanks between. */
+/* Writes a row. address: the width of that column. */
 static void format_row(const struct top_row *row, size_t address, char out[LINE_BYTES])
 {
 	char flows[16], opened[16], in[16], bytes_out[16], datagrams[16], errors[16];
@@ -252,15 +235,13 @@ static void format_head(size_t address, char out[LINE_BYTES])
 		 "DGRAM/S", "ERR/S");
 }
 
-/* The width for the address: what a screen of 80 columns leaves, up to the longest address that
- * occurs. */
 static size_t address_width(size_t cols)
 {
-	size_t rest = 59;
+	size_t left = cols > OTHERS_WIDTH ? cols - OTHERS_WIDTH : 0;
 
-	if (cols < rest + 21)
-		return 21;
-	return cols - rest < 47 ? cols - rest : 47;
+	if (left < ADDRESS_WIDTH_MIN)
+		return ADDRESS_WIDTH_MIN;
+	return left < ADDRESS_WIDTH_MAX ? left : ADDRESS_WIDTH_MAX;
 }
 
 static void put_cut(const char *line, size_t cols, FILE *file)
@@ -319,10 +300,10 @@ void top_view_put_plain(const struct top_view *view, FILE *file)
 	char line[LINE_BYTES];
 
 	fprintf(file, "%s\n%s\n", view->title, view->totals);
-	format_head(47, line);
+	format_head(ADDRESS_WIDTH_MAX, line);
 	fprintf(file, "%s\n", line);
 	for (size_t i = 0; i < view->n; i++) {
-		format_row(&view->rows[i], 47, line);
+		format_row(&view->rows[i], ADDRESS_WIDTH_MAX, line);
 		fprintf(file, "%s\n", line);
 	}
 }
