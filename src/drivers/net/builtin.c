@@ -39,16 +39,12 @@ struct flavour {
 };
 
 /* The same as slirp4netns's. */
-static const struct flavour flavour_builtin = {&net_builtin_ops, 2, 3};
+static const struct flavour flavour_builtin = {&net_builtin_ops, CIDR_GATEWAY, CIDR_DNS};
 
 /* RootlessKit's network of that name, with the addresses that its users know. */
 static const struct flavour flavour_gvisor = {&net_gvisor_ops, 1, 1};
 
-/* Offsets of the namespace's address, and of gateway and name server in PREFIX6. */
-#define OFFSET_INSIDE	100
-#define OFFSET_GATEWAY6 2
-#define OFFSET_DNS6	3
-
+/* The IPv6 network. Gateway and name server have the same offsets there. */
 #define PREFIX6	    "fd00::"
 #define PREFIX6_LEN 64
 
@@ -163,12 +159,12 @@ static void fill_config(const struct flavour *flavour, const struct net_params *
 	fill_marks(o);
 	o->gateway4 = address4(cidr, flavour->gateway);
 	o->dns4 = address4(cidr, flavour->dns);
-	o->inside4 = address4(cidr, OFFSET_INSIDE);
+	o->inside4 = address4(cidr, CIDR_INSIDE);
 	o->prefix_len4 = (uint8_t)cidr->prefix_len;
 	o->ipv6 = wants_ipv6(params, mtu);
 	if (o->ipv6) {
-		o->gateway6 = address6(0, OFFSET_GATEWAY6);
-		o->dns6 = address6(0, OFFSET_DNS6);
+		o->gateway6 = address6(0, CIDR_GATEWAY);
+		o->dns6 = address6(0, CIDR_DNS);
 		o->inside6 = address6(1, 0); /* fd00::100 */
 		o->prefix_len6 = PREFIX6_LEN;
 	}

@@ -15,6 +15,12 @@ struct cidr {
 /* Of the drivers that choose the namespace's addresses, unless --cidr says otherwise. */
 #define CIDR_DEFAULT "10.0.2.0/24"
 
+/* Offsets of the addresses of namespace, gateway and name server in the network: slirp4netns's, so
+ * that a network by another driver has the same. */
+#define CIDR_INSIDE  100
+#define CIDR_GATEWAY 2
+#define CIDR_DNS     3
+
 /* slirp4netns's bounds: the namespace gets the hundredth address of the network, which a /26 does
  * not have. */
 #define CIDR_PREFIX_MIN 1

@@ -142,10 +142,10 @@ static void fill_result(const struct net_params *p, const struct cidr *cidr,
 {
 	net_result_init(result, &net_pasta_ops, p);
 	result->configure = false; /* pasta has configured the interface */
-	cidr_address(cidr, 100, result->ip);
+	cidr_address(cidr, CIDR_INSIDE, result->ip);
 	result->prefix_len = cidr->prefix_len;
-	cidr_address(cidr, 2, result->gateway);
-	cidr_address(cidr, 3, result->dns[0]);
+	cidr_address(cidr, CIDR_GATEWAY, result->gateway);
+	cidr_address(cidr, CIDR_DNS, result->dns[0]);
 }
 
 static void pasta_stop(struct net_driver *drv)

@@ -49,10 +49,12 @@ static const char **add_addresses(const struct cidr *cidr, struct pasta_command 
 {
 	char ip[INET_ADDRSTRLEN];
 
-	snprintf(cmd->address, sizeof(cmd->address), "--address=%s", cidr_address(cidr, 100, ip));
+	snprintf(cmd->address, sizeof(cmd->address), "--address=%s",
+		 cidr_address(cidr, CIDR_INSIDE, ip));
 	snprintf(cmd->netmask, sizeof(cmd->netmask), "--netmask=%d", cidr->prefix_len);
-	snprintf(cmd->gateway, sizeof(cmd->gateway), "--gateway=%s", cidr_address(cidr, 2, ip));
-	snprintf(cmd->dns, sizeof(cmd->dns), "--dns-forward=%s", cidr_address(cidr, 3, ip));
+	snprintf(cmd->gateway, sizeof(cmd->gateway), "--gateway=%s",
+		 cidr_address(cidr, CIDR_GATEWAY, ip));
+	snprintf(cmd->dns, sizeof(cmd->dns), "--dns-forward=%s", cidr_address(cidr, CIDR_DNS, ip));
 	*arg++ = cmd->address;
 	*arg++ = cmd->netmask;
 	*arg++ = cmd->gateway;

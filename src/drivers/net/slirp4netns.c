@@ -203,10 +203,10 @@ static void fill_result(const struct start *s, struct net_result *result)
 	const struct net_params *p = s->params;
 
 	net_result_init(result, &net_slirp4netns_ops, p);
-	cidr_address(&s->cidr, 100, result->ip);
+	cidr_address(&s->cidr, CIDR_INSIDE, result->ip);
 	result->prefix_len = s->cidr.prefix_len;
-	cidr_address(&s->cidr, 2, result->gateway);
-	cidr_address(&s->cidr, 3, result->dns[0]);
+	cidr_address(&s->cidr, CIDR_GATEWAY, result->gateway);
+	cidr_address(&s->cidr, CIDR_DNS, result->dns[0]);
 	if (p->ipv6)
 		fill_ipv6(result);
 }
