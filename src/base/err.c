@@ -5,16 +5,32 @@
 #include <stdio.h>
 #include <string.h>
 
+static void set(struct err *e, int code, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+static void set(struct err *e, int code, const char *fmt, va_list ap)
+{
+	e->code = code;
+	e->whole = false;
+	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+}
+
+/* Appends ": " and text, as far as it fits. */
+static void append(struct err *e, const char *text)
+{
+	size_t len = strlen(e->msg);
+
+	snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", text);
+}
+
 int err_set(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (!e)
 		return code;
-	e->code = code;
-	e->whole = false;
 	va_start(ap, fmt);
-	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	set(e, code, fmt, ap);
 	va_end(ap);
 	return code;
 }
@@ -22,17 +38,13 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 int err_errno(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
-	size_t len;
 
 	if (!e)
 		return code;
-	e->code = code;
-	e->whole = false;
 	va_start(ap, fmt);
-	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	set(e, code, fmt, ap);
 	va_end(ap);
-	len = strlen(e->msg);
-	snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", strerror(-code));
+	append(e, strerror(-code));
 	return code;
 }
 
@@ -40,7 +52,6 @@ int err_wrap(struct err *e, int code, const char *fmt, ...)
 {
 	char old[sizeof(e->msg)];
 	va_list ap;
-	size_t len;
 
 	if (!e)
 		return code;
@@ -48,9 +59,8 @@ int err_wrap(struct err *e, int code, const char *fmt, ...)
 		return e->code;
 	memcpy(old, e->msg, sizeof(old));
 	va_start(ap, fmt);
-	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	set(e, e->code, fmt, ap);
 	va_end(ap);
-	len = strlen(e->msg);
-	snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", old);
+	append(e, old);
 	return e->code;
 }
