@@ -84,6 +84,7 @@ void routes_answer(struct request *r, unsigned status, json_t *v);
 /* Answers with {"message":…}. */
 void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+void routes_out_of_memory(struct request *r);
 
 /* publish.c: the requests that add and remove ports. Called only when there is a port driver. */
 void publish_port(struct request *r, const char *rest);

@@ -310,7 +310,7 @@ void events_get(struct request *r, const char *rest)
 	if (!r->streamed) {
 		if (s)
 			on_free(s);
-		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+		routes_out_of_memory(r);
 		return;
 	}
 	watch_limits(api);

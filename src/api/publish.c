@@ -13,11 +13,6 @@
  * number of requests, sent one after the other until one fails.
  */
 
-static void out_of_memory(struct request *r)
-{
-	routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
-}
-
 static int last_id(const struct port *port, const struct port_spec *asked)
 {
 	return port->id + (int)portspec_count(asked) - 1;
@@ -45,7 +40,7 @@ static void on_published(void *arg, const struct port *const *ports, size_t n, c
 		routes_fail(r, MHD_HTTP_BAD_REQUEST, "%s", e->msg);
 	} else if (n && r->lease && lease_take(r, ports[0]->id) < 0) {
 		lease_remove_port(r->api, ports[0]->id);
-		out_of_memory(r);
+		routes_out_of_memory(r);
 	} else {
 		routes_answer(r, MHD_HTTP_CREATED, announce(r, ports[0]));
 	}

@@ -52,6 +52,11 @@ void routes_fail(struct request *r, unsigned status, const char *fmt, ...)
 	request_answer(r, status, TYPE_JSON, line);
 }
 
+void routes_out_of_memory(struct request *r)
+{
+	routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+}
+
 /* GET /v1/info */
 
 static json_t *net_json(const struct api_info *info)
@@ -208,7 +213,7 @@ static void get_metrics(struct request *r, const char *rest)
 	if (text)
 		request_answer(r, MHD_HTTP_OK, METRICS_TYPE, text);
 	else
-		routes_fail(r, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+		routes_out_of_memory(r);
 }
 
 /* POST /v1/reload */
