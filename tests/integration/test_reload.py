@@ -334,7 +334,25 @@ class OnDisk(Reloading):
 
     def test_it_is_not_there(self):
         os.remove(self.binary)
-        self.refused("No such file")
+        self.refused("No such file", self.binary)
+
+    def test_failure_is_an_event(self):
+        """The stream of events has each reload that failed, however early."""
+        proc = popen([self.world.path["rootlessctl"], "--socket", self.rk.state + "/api.sock", "events"],
+                     stdout=subprocess.PIPE)
+        try:
+            self.assertIn(b"listening", proc.stdout.readline())
+            for spoil, why in ((lambda: self.replace(script="no program"), b"Exec format error"),
+                               (lambda: os.remove(self.binary), b"No such file")):
+                spoil()
+                self.assertNotEqual(self.rk.api("POST", "/v1/reload")[0], 200)
+                line = proc.stdout.readline()
+                self.assertIn(b" reloadFailed what=dataplane message=reload: " + self.binary.encode(), line)
+                self.assertIn(why, line)
+        finally:
+            proc.kill()
+            proc.wait()
+            proc.stdout.close()
 
     def test_not_executable(self):
         self.replace(text="no program", mode=0o644)

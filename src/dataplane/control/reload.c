@@ -458,6 +458,21 @@ static int open_binary(struct dataplane *dp, struct err *e)
 	return 0;
 }
 
+static int start(struct dataplane *dp, struct err *e)
+{
+	struct dp_reload *r = &dp->reload;
+	int code;
+
+	r->state = DP_RELOAD_STARTING;
+	r->timer = loop_add_timer(dp->loop, START_MS, on_time_out, dp);
+	code = r->timer ? start_children(dp, e) : err_errno(e, -errno, "timer");
+	if (!code)
+		return 0;
+	add_program(dp, e);
+	clear(r, dp->workers);
+	return code;
+}
+
 int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *arg, struct err *e)
 {
 	struct dp_reload *r = &dp->reload;
@@ -468,21 +483,17 @@ int dataplane_reload(struct dataplane *dp, dataplane_reloaded_fn *done, void *ar
 	if (dp->plane.state != DP_CHILD_UP || dp->broker.state != DP_CHILD_UP)
 		return err_set(e, -EAGAIN,
 			       "the data plane is just being started: try again in a moment");
-	code = open_binary(dp, e);
-	if (code)
-		return err_wrap(e, code, "reload");
 	r->result = (struct dataplane_reloaded){.flows = 0};
 	r->refused = 0;
 	r->done = done;
 	r->arg = arg;
-	r->state = DP_RELOAD_STARTING;
-	r->timer = loop_add_timer(dp->loop, START_MS, on_time_out, dp);
-	code = r->timer ? start_children(dp, e) : err_errno(e, -errno, "timer");
-	if (!code)
-		return 0;
-	add_program(dp, e);
-	clear(r, dp->workers);
-	event_post("reloadFailed", "dataplane", e->msg);
+	code = open_binary(dp, e);
+	if (code)
+		err_wrap(e, code, "reload");
+	else
+		code = start(dp, e);
+	if (code)
+		event_post("reloadFailed", "dataplane", e->msg);
 	return code;
 }
 
