@@ -274,6 +274,18 @@ static int add_ports(struct client *client, const struct port_spec *specs, size_
 	return code;
 }
 
+/* Parses a spec that somebody has typed. An error shows one that is right, unless it does already.
+ */
+static int parse_spec(const char *word, struct port_spec *out, struct err *e)
+{
+	int code = portspec_parse(word, out, e);
+	struct err reason = *e;
+
+	if (code && !strstr(reason.msg, "must be "))
+		err_set(e, code, "%s; it must be like 127.0.0.1:8080:80/tcp", reason.msg);
+	return code;
+}
+
 int port_commands_add(struct client *client, const struct ctl_args *args, struct err *e)
 {
 	size_t n = (size_t)args->n_words;
@@ -284,7 +296,7 @@ int port_commands_add(struct client *client, const struct ctl_args *args, struct
 	if (n == 0)
 		return err_set(e, -EINVAL, "no port specified");
 	for (size_t i = 0; i < n; i++) {
-		int code = portspec_parse(args->words[i], &specs[i], e);
+		int code = parse_spec(args->words[i], &specs[i], e);
 
 		if (code < 0)
 			return code;
@@ -330,7 +342,7 @@ static int parse_target(const char *word, struct target *out, struct err *e)
 	out->is_spec = strchr(word, '/') != NULL;
 	if (!out->is_spec)
 		return parse_ids(word, out, e);
-	code = portspec_parse(word, &out->spec, e);
+	code = parse_spec(word, &out->spec, e);
 	return code ? code : portspec_validate(&out->spec, e);
 }
 
@@ -379,8 +391,9 @@ static int take_ports(struct list *list, const struct port_spec *spec, struct li
 	portspec_format(spec, text, sizeof(text));
 	if (out->n == 0)
 		return err_set(e, -ENOENT, "%s is not published", text);
-	return err_set(e, -ENOENT, "%s: only %zu of its ports are published: remove them by id",
-		       text, out->n);
+	return err_set(e, -ENOENT,
+		       "%s: not all of its ports are published (%zu of %zu): remove them by id",
+		       text, out->n, n);
 }
 
 /* Removes the ports of a spec. They are looked up first, so that nothing is removed when a part of

@@ -239,7 +239,7 @@ class Ranges(PortTestCase):
                               self.rk.ctl("list-ports", "--json").stdout.splitlines()],
                              [first, first + 101])
             whole = self.rk.ctl("remove-ports", "127.0.0.1:20000-20499:80-579/tcp")
-            self.assertIn("only 499 of its ports", whole.stderr)
+            self.assertIn("not all of its ports are published (499 of 500)", whole.stderr)
             self.assertEqual(whole.returncode, 1)
             got = self.rk.ctl("remove-ports", "%d-%d" % (first, first + 99),
                               "127.0.0.1:20101-20499:181-579/tcp")

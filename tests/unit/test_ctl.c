@@ -225,7 +225,7 @@ static void test_removing_ranges(void **state)
 	assert_string_equal(r[1].line, "DELETE /v1/ports/9 HTTP/1.1");
 	/* When a part of a range is missing, nothing is removed. */
 	assert_int_equal(converse(found, 3, "remove-ports 10-13:20-23/tcp", r), 1);
-	assert_error("10-13:20-23/tcp: only 3 of its ports are published");
+	assert_error("10-13:20-23/tcp: not all of its ports are published (3 of 4)");
 	assert_int_equal(converse(found, 3, "remove-ports 10:20/udp", r), 1);
 	assert_error("10:20/udp is not published");
 	wrong("remove-ports 7-4", "invalid ID \"7-4\"");
@@ -345,8 +345,8 @@ static void test_wrong_words(void **state)
 	wrong("list-ports --json=maybe", "--json takes true or false");
 	wrong("list-ports --socket", "--socket needs a value");
 	wrong("add-ports", "no port specified");
-	wrong("add-ports 127.0.0.1:1:2/tcp nonsense",
-	      "missing proto in PortSpec string: \"nonsense\"");
+	wrong("add-ports 127.0.0.1:1:2/tcp nonsense", "string: \"nonsense\"; it must be like ");
+	wrong("remove-ports 1:2/tpc", "unknown proto: \"tpc\"; it must be like ");
 	wrong("remove-ports", "no ID specified");
 	wrong("remove-ports 1 two", "invalid ID \"two\"");
 	wrong("remove-ports 99999999999999999999", "invalid ID");
