@@ -93,7 +93,9 @@ static const struct rule rules[] = {
 	CALL(PLANE, getsockopt),
 	CALL_IF(PLANE, setsockopt, ARG(1, SOL_SOCKET), ARG(2, SO_LINGER)),
 	CALL_IF(PLANE, setsockopt, ARG(1, IPPROTO_TCP), ARG(2, TCP_CONGESTION)),
-	CALL(PLANE, accept4),
+	/* No call of a worker may wait, also on what an earlier data plane hands over: a socket or
+	 * a pipe that blocks is never made, and no call here changes that. */
+	CALL_IF(PLANE, accept4, ARG(3, SOCK_CLOEXEC | SOCK_NONBLOCK)),
 
 	/* An address of others and the mark take a right over the network namespace that the socket
 	 * belongs to. The user who owns that namespace's user namespace has the right there,
@@ -178,7 +180,7 @@ static const struct rule rules[] = {
 	CALL(GUARD, wait4),
 
 	/* Pipes. */
-	CALL(PLANE, pipe2),
+	CALL_IF(PLANE, pipe2, ARG(1, O_CLOEXEC | O_NONBLOCK)),
 	CALL_IF(PLANE, fcntl, ARG(1, F_SETPIPE_SZ)),
 	CALL_IF(PLANE, fcntl, ARG(1, F_GETPIPE_SZ)),
 

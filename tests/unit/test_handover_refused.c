@@ -211,6 +211,11 @@ static void end_odd(struct world *x, struct other *o)
 	pass(x, 2 * SECOND_NS);
 	feed_pools(x);
 	pass(x, 100 * SECOND_NS);
+	/* No forged time keeps a flow that is not connected. */
+	for (uint32_t i = 0; i < x->w->tcp.used; i++)
+		assert_true(x->w->tcp.flows[i].state == TCP_FLOW_FREE ||
+			    x->w->tcp.flows[i].state == TCP_FLOW_OPEN);
+	assert_true(o->stats.connect_time_ns < 1000 * SECOND_NS);
 	assert_int_equal(x->w->tcp.count, o->stats.tcp_flows);
 	assert_int_equal(x->w->udp.count, o->stats.udp_flows);
 	world_close(x);

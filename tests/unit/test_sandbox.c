@@ -184,6 +184,31 @@ static int try_new_ring(void)
 	return result(syscall(SYS_io_uring_setup, 4, &p));
 }
 
+static int try_blocking_pipe(void)
+{
+	int fds[2];
+
+	return result(pipe2(fds, O_CLOEXEC));
+}
+
+/* The descriptor does not matter: the call itself is refused. */
+static int try_accept(void)
+{
+	int code = result(accept4(-1, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+
+	return code == EBADF ? 0 : code;
+}
+
+static int try_blocking_accept(void)
+{
+	return result(accept4(-1, NULL, NULL, SOCK_CLOEXEC));
+}
+
+static int try_block(void)
+{
+	return result(fcntl(0, F_SETFL, 0));
+}
+
 static int try_pipe(void)
 {
 	int fds[2];
@@ -337,6 +362,12 @@ __attribute__((unused)) static void test_system_calls(void **state)
 		{"io_uring_setup", try_new_ring, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
 		 EPERM},
 		{"pipe", try_pipe, 0, 0, 0, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"blocking pipe", try_blocking_pipe, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EPERM, EPERM},
+		{"F_SETFL", try_block, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
+		{"accept", try_accept, 0, 0, 0, EPERM, EPERM, EPERM, EPERM, EPERM},
+		{"blocking accept", try_blocking_accept, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM,
+		 EPERM, EPERM},
 		{"memory", try_memory, 0, 0, 0, 0, 0, 0, 0, 0},
 		{"file", try_file, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, 0},
 		{"mount", try_mount, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM},

@@ -34,10 +34,8 @@
  * A slot is freed when nothing of the flow is in flight, never before.
  */
 
-/* A connection whose last bytes are on their way is looked at this often, and may go this long
- * without progress. */
-#define DRAIN_LOOK_NS  (10 * WORKER_NS_PER_MS)
-#define DRAIN_STALL_NS (60000 * WORKER_NS_PER_MS)
+/* A connection whose last bytes are on their way is looked at this often. */
+#define DRAIN_LOOK_NS (10 * WORKER_NS_PER_MS)
 
 /* Time of a turn that the run queue may take. */
 #define RUN_NS (WORKER_NS_PER_MS / 2)
@@ -67,7 +65,7 @@ static void flow_abort(struct worker *w, struct tcp_flow *f, unsigned survivor)
 	}
 	tcp_flow_unqueue(w, f);
 	f->survivor = (uint8_t)survivor;
-	f->end_ns = w->now_ns + DRAIN_STALL_NS;
+	f->end_ns = w->now_ns + TCP_DRAIN_STALL_NS;
 	tcp_flow_set_state(w, f, TCP_FLOW_DRAINING);
 	tcp_flow_arm_watch(w, f, survivor);
 	tcp_timer_set(w, f, w->now_ns + DRAIN_LOOK_NS);
@@ -78,7 +76,7 @@ static void drain(struct worker *w, struct tcp_flow *f)
 	uint32_t unsent = (uint32_t)w->io->ops->unsent(w->io, f->fd[f->survivor]);
 
 	if (unsent < f->unsent)
-		f->end_ns = w->now_ns + DRAIN_STALL_NS;
+		f->end_ns = w->now_ns + TCP_DRAIN_STALL_NS;
 	f->unsent = unsent;
 	if (unsent == 0 || w->now_ns >= f->end_ns)
 		tcp_flow_close(w, f, true,

@@ -23,6 +23,13 @@ enum tcp_state {
 	TCP_FLOW_CLOSING,  /* waits until nothing is in flight */
 };
 
+/* How long a flow may take to be connected. The namespace's kernel would try for two minutes
+ * (tcp_syn_retries). Clients rarely wait for more than half a minute. */
+#define TCP_CONNECT_NS (30000 * WORKER_NS_PER_MS)
+
+/* How long a connection whose last bytes are on their way may go without progress. */
+#define TCP_DRAIN_STALL_NS (60000 * WORKER_NS_PER_MS)
+
 /* One direction of a flow: from fd[d] to fd[!d]. */
 struct tcp_dir {
 	uint32_t in_pipe;  /* bytes in the pipe */

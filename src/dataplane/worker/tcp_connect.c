@@ -11,10 +11,6 @@
 #include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
-/* The namespace's kernel would try for two minutes (tcp_syn_retries). Clients rarely wait for more
- * than half a minute. */
-#define CONNECT_NS (30000 * WORKER_NS_PER_MS)
-
 /* A flow that has not connected after this time watches its client. Nearly all have connected by
  * then. */
 #define UNWATCHED_NS (100 * WORKER_NS_PER_MS)
@@ -106,7 +102,7 @@ void tcp_accept(struct worker *w, struct listener *l, int fd, const union sock_a
 	f->client = *client;
 	f->listener = l;
 	f->dir[0].pipe = f->dir[1].pipe = PIPEPOOL_NONE;
-	f->end_ns = w->now_ns + CONNECT_NS;
+	f->end_ns = w->now_ns + TCP_CONNECT_NS;
 	w->tcp.count++;
 	flow_opened(w, l);
 	DL_APPEND(l->tcp_flows, f);
@@ -235,7 +231,7 @@ bool tcp_connect_done(struct worker *w, struct tcp_flow *f, int res)
 	}
 	tcp_flow_set_state(w, f, TCP_FLOW_OPEN);
 	stats_add(&w->stats->tcp_connected, 1);
-	times_connected(w, w->now_ns + CONNECT_NS - f->end_ns);
+	times_connected(w, w->now_ns + TCP_CONNECT_NS - f->end_ns);
 	tcp_flow_debug(w, f, "connected%s", f->transparent ? " with the client's address" : "");
 	client_address_connected(w, f);
 	return true;

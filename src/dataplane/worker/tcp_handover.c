@@ -157,6 +157,24 @@ static void count_flow(struct worker *w, struct listener *l)
 	}
 }
 
+static uint64_t at_most(uint64_t ns, uint64_t max_ns)
+{
+	return ns < max_ns ? ns : max_ns;
+}
+
+/* A flow that is not open ends when its own worker would have ended it, whatever is handed over. */
+static void put_times(const struct worker *w, struct tcp_flow *f, const struct handover_tcp *t)
+{
+	uint64_t longest_ns = t->state == TCP_FLOW_DRAINING ? TCP_DRAIN_STALL_NS : TCP_CONNECT_NS;
+
+	f->end_ns = at_most(t->end_ns, w->now_ns + longest_ns);
+	if (f->end_ns < w->now_ns)
+		f->end_ns = w->now_ns;
+	f->limit_ns = at_most(t->limit_ns, f->end_ns);
+	f->silent_ns[0] = at_most(t->silent_ns[0], w->now_ns);
+	f->silent_ns[1] = at_most(t->silent_ns[1], w->now_ns);
+}
+
 static void put_state(struct worker *w, struct tcp_flow *f, const struct handover_tcp *t)
 {
 	tcp_flow_set_state(w, f, (enum tcp_state)t->state);
@@ -164,7 +182,7 @@ static void put_state(struct worker *w, struct tcp_flow *f, const struct handove
 		tcp_flow_wait_begin(w, f);
 	/* An open flow has a timer only for an output that is full, which will show again. */
 	if (t->state != TCP_FLOW_OPEN)
-		tcp_timer_set(w, f, t->timer_ns ? t->timer_ns : w->now_ns);
+		tcp_timer_set(w, f, at_most(t->timer_ns ? t->timer_ns : w->now_ns, f->end_ns));
 }
 
 bool tcp_handover_put(struct worker *w, struct listener *l, const struct handover_tcp *t,
@@ -183,10 +201,7 @@ bool tcp_handover_put(struct worker *w, struct listener *l, const struct handove
 	f->tries = t->tries;
 	f->survivor = t->survivor;
 	f->connect_res = t->connect_res;
-	f->limit_ns = t->limit_ns;
-	f->end_ns = t->end_ns;
-	f->silent_ns[0] = t->silent_ns[0];
-	f->silent_ns[1] = t->silent_ns[1];
+	put_times(w, f, t);
 	put_flags(f, t->flags);
 	for (unsigned side = 0; side < 2; side++) {
 		f->fd[side] = t->fds & (HANDOVER_CLIENT << side) ? *fds++ : -1;
