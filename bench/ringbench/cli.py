@@ -137,7 +137,10 @@ class Files:
     def __init__(self, out_dir, stem):
         self.out_dir = out_dir
         self.stem = f"{out_dir}/{stem}"
-        os.makedirs(out_dir, exist_ok=True)
+        try:
+            os.makedirs(out_dir, exist_ok=True)
+        except OSError as error:
+            raise SystemExit(f"--out={out_dir}: {error.strerror}") from None
         self._own(out_dir)
 
     @staticmethod

@@ -37,6 +37,9 @@ def _split(path):
 def check(path):
     """Raises Unusable if write() could not use the file. Called before a run, which may take an hour."""
     _split(path)
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.access(directory, os.W_OK):
+        raise Unusable(f"{path}: no file can be made in {directory}, beside it")
 
 
 def _row(cells):
@@ -112,6 +115,7 @@ def main(argv):
     parser.add_argument("runs", nargs="+", metavar="RUN.json")
     options = parser.parse_args(argv[1:])
     try:
+        check(options.into)
         write(options.into, [compare.load(path) for path in options.runs], options.add)
     except (Unusable, compare.Unreadable) as why:
         print(why, file=sys.stderr)

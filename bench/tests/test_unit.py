@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 import xml.dom.minidom
 from html.parser import HTMLParser
 
@@ -214,6 +215,18 @@ class Results(unittest.TestCase):
             self._write("no markers", [run_of()])
         with self.assertRaises(results.Unusable):
             results.check("/nonexistent/R.md")
+
+    def test_places_where_nothing_can_be_written(self):
+        with self.assertRaisesRegex(SystemExit, "^--out=/proc/x: "):
+            cli.Files("/proc/x", "stem")
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "R.md")
+            with open(path, "w", encoding="ascii") as file:
+                file.write(f"{results.BEGIN}\n{results.END}\n")
+            results.check(path)
+            with unittest.mock.patch("os.access", return_value=False), \
+                    self.assertRaisesRegex(results.Unusable, "beside it"):
+                results.check(path)
 
 
 class PeerDirs(unittest.TestCase):
