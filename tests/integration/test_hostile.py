@@ -81,7 +81,7 @@ class Times:
 class Hostile(PortTestCase):
     not_reference = "has no statistics"
     may_die = True
-    options = ("--udp-timeout=2s",)
+    options = ("--udp-timeout=2s", "--workers=2")
     workers = 2
 
     def setUp(self):
@@ -196,20 +196,57 @@ class Hostile(PortTestCase):
             self.inside("ip", "addr", "del", address, "dev", "lo")
             self.inside("ip", "route", "del", "blackhole", "203.0.113.0/24")
 
+    def look_like_questions(self):
+        """Sends packets in the namespace that look like the keeper's questions (ns/turned.c)."""
+        def send():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x524b5452)
+                for _ in range(500):
+                    with contextlib.suppress(OSError):
+                        s.sendto(b"x", ("127.0.0.1", 9))
+        net.in_netns(self.ns, send)
+
+    def own_address(self):
+        """Connects from an address that the namespace has, too."""
+        address = "198.51.100.%d" % self.random.randrange(1, 255)
+        self.inside("ip", "addr", "add", address + "/32", "dev", "lo")
+        with net.further_address(self.client, address):
+            for port in (18081, 18082, 18084):
+                sock = self.connect(port, source=address)
+                if sock:
+                    sock.close()
+        self.inside("ip", "addr", "del", address + "/32", "dev", "lo")
+
+    def refused(self):
+        """Sends datagrams to a port without a server."""
+        def send():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.connect((HOST, 18055))
+                for _ in range(self.random.randrange(1, 20)):
+                    with contextlib.suppress(OSError):
+                        s.send(b"x")
+        net.in_netns(self.client, send)
+
+    def reload(self):
+        """Another data plane takes over. Flows that stall take part; no request is lost."""
+        if not self.deaths or time.monotonic() > self.deaths[-1][1]:
+            self.rk.api("POST", "/v1/reload")
+            self.watch()
+
     # The checks
 
     def check_counters(self):
-        """No counter runs backwards, unless the data plane is another one."""
+        """No counter runs backwards, unless a data plane has died: a reload hands them over."""
         pid = self.find("dataplane")
         status, stats = self.rk.api("GET", "/v1/stats")
         if status != 200 or pid is None or self.find("dataplane") != pid:
             return
         now = {(group, name): value for group, values in stats["total"].items()
                for name, value in values.items() if name not in GAUGES}
-        if self.counters_of == (pid, len(self.deaths)):
+        if self.counters_of == len(self.deaths):
             for key, value in now.items():
                 self.assertGreaterEqual(value, self.counters[key], key)
-        self.counters, self.counters_of = now, (pid, len(self.deaths))
+        self.counters, self.counters_of = now, len(self.deaths)
 
     def total(self, group, name):
         return self.rk.api("GET", "/v1/stats")[1]["total"][group][name]
@@ -233,7 +270,8 @@ class Hostile(PortTestCase):
 
     def attack(self):
         deeds = (self.spoof, self.stall, self.come_and_go, self.burst, self.vanish, self.kill,
-                 self.flush_rules, self.sysctl, self.addresses)
+                 self.flush_rules, self.sysctl, self.addresses, self.look_like_questions, self.own_address,
+                 self.refused, self.reload)
         end, n = time.monotonic() + SECONDS, 0
         while time.monotonic() < end or n < len(deeds):
             self.random.choice(deeds)()
@@ -258,6 +296,8 @@ class Hostile(PortTestCase):
         for port, inside in ((18081, 81), (18082, 82), (18083, 83)):
             self.rk.add(port, inside, parent_ip=HOST)
         self.rk.add(18054, 54, proto="udp", parent_ip=HOST)
+        self.rk.add(18055, 55, proto="udp", parent_ip=HOST)
+        self.rk.add(18084, 84, parent_ip=HOST, child_ip="127.0.0.1")
 
     def leaks_nothing(self):
         self.die("dataplane")  # else flows of vanished clients would live for five more minutes
