@@ -50,7 +50,7 @@ DOORS = {
 
 # The modules of a worker, from the bottom up. A module calls only those before it: a flow that ends leaves
 # a mark, and does not call its listener.
-WORKER = ["rhythm", "pipepool", "sockpool", "budget", "answers", "supply", "out_supply", "out_room", "egress",
+WORKER = ["rhythm", "pipepool", "sockpool", "budget", "answers", "supply", "probes", "out_room", "egress",
           "gate_packet", "gate_verdict", "flow", "client_address", "tcp_timer", "tcp_pump", "tcp_flow",
           "times", "tcp_connect", "udp_copy", "udp_message", "udp_send", "udp_pending", "udp_target",
           "udp_ports", "udp_hash", "udp_key", "tcp", "tcp_sweep", "udp", "out_tcp", "out_icmp", "out_ping",

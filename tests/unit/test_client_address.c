@@ -482,8 +482,8 @@ static void run_transparent(uint64_t seed, bool resets, unsigned faults)
 	assert_int_equal(x.stats.stale_completions, 0);
 	remove_port(&x);
 	settle(&x);
-	assert_int_equal(sim_open_fds(x.sim), pooled(&x) + (x.w->supply.probe_fd[0] >= 0) +
-						      (x.w->supply.probe_fd[1] >= 0));
+	assert_int_equal(sim_open_fds(x.sim),
+			 pooled(&x) + (x.w->probes.fd[0] >= 0) + (x.w->probes.fd[1] >= 0));
 	world_close(&x);
 }
 

@@ -413,7 +413,7 @@ static void test_pools_empty_without_ports(void **state)
 	x.target = 0x0a000264;
 	add_port(&x, PORT_TCP, 0);
 	settle(&x);
-	assert_true(x.w->supply.probe_fd[0] >= 0);
+	assert_true(x.w->probes.fd[0] >= 0);
 	remove_port(&x);
 	pass(&x, 60 * SECOND_NS);
 	for (unsigned i = 0; i < POOLS; i++)

@@ -92,7 +92,7 @@ static bool is_off(const struct worker *w, struct client_tries *t)
 static int source_for(struct worker *w, const union sock_addr *to, union sock_addr *source)
 {
 	socklen_t len = sizeof(*source);
-	int fd = w->supply.probe_fd[to->sa.sa_family == AF_INET6];
+	int fd = w->probes.fd[to->sa.sa_family == AF_INET6];
 
 	if (fd < 0)
 		return -EAGAIN;
@@ -170,7 +170,7 @@ static union sock_addr route(const struct worker *w, const struct listener *l,
 
 static struct sockpool *routed_pool(struct worker *w, const struct listener *l)
 {
-	return out_supply_pool(w, l->routed[0].sa.sa_family, SOCK_STREAM);
+	return supply_pool(&w->out.supply, l->routed[0].sa.sa_family, SOCK_STREAM);
 }
 
 void client_address_unprepare(struct worker *w, const struct listener *l)
@@ -259,7 +259,7 @@ void client_address_prepare(struct worker *w, struct listener *l)
 	if (l->routed[0].sa.sa_family)
 		routed_pool(w, l)->users++;
 	if (!sockaddr_is_loopback(&l->target.sa))
-		supply_want_probe(w, l->target.sa.sa_family == AF_INET6);
+		probes_want(w, l->target.sa.sa_family == AF_INET6);
 }
 
 /* Decides by the source addresses that the kernel would choose. */
@@ -298,8 +298,8 @@ enum client_address client_address_choose(struct worker *w, struct tcp_flow *f)
 		give_up(f, TCP_LOST_SETUP);
 		return CLIENT_ADDRESS_NO;
 	}
-	supply_want_probe(w, ipv6);
-	if (w->supply.probe_fd[ipv6] < 0)
+	probes_want(w, ipv6);
+	if (w->probes.fd[ipv6] < 0)
 		return CLIENT_ADDRESS_WAIT;
 	how = by_routes(w, f);
 	if (how == CLIENT_ADDRESS_NO)
@@ -351,7 +351,7 @@ int client_address_bind(struct worker *w, struct tcp_flow *f, enum client_addres
 void client_address_slow(struct worker *w, const struct tcp_flow *f)
 {
 	if (f->transparent || f->routed)
-		supply_want_probe(w, f->client.sa.sa_family == AF_INET6);
+		probes_want(w, f->client.sa.sa_family == AF_INET6);
 }
 
 void client_address_limit(const struct worker *w, struct tcp_flow *f)

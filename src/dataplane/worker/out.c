@@ -22,6 +22,20 @@ static int open_listeners(struct worker *w)
 	return 0;
 }
 
+static void open_supply(struct worker *w)
+{
+	const struct out_config *config = &w->config.out;
+	struct supply *s = &w->out.supply;
+
+	supply_open(w, s, HANDLE_OUT_CHANNEL, w->out.policy.netns_cookie);
+	/* The other pools are used by ports. */
+	s->pools[POOL_UDP4].users = config->udp_fd[0] >= 0;
+	s->pools[POOL_UDP6].users = config->udp_fd[1] >= 0;
+	if (config->channel_fd >= 0)
+		supply_set_channel(w, s, config->channel_fd);
+	supply_request(w, s); /* the first answers should not have to wait for sockets */
+}
+
 int out_open(struct worker *w)
 {
 	const struct out_config *config = &w->config.out;
@@ -33,7 +47,7 @@ int out_open(struct worker *w)
 	w->out.policy = *config->policy;
 	w->out.gate.fd = config->queue_fd;
 	w->out.tcp.hash_seed = w->udp.hash_seed;
-	out_supply_open(w);
+	open_supply(w);
 	gate_open(w);
 	out_udp_open(w);
 	return open_listeners(w);
@@ -46,7 +60,7 @@ void out_close(struct worker *w)
 	out_tcp_close_all(w);
 	out_udp_close_all(w);
 	out_ping_close_all(w);
-	out_supply_close(w);
+	supply_close(w, &w->out.supply);
 	if (w->out.gate.fd >= 0)
 		w->io->ops->close_fd(w->io, w->out.gate.fd);
 }
@@ -70,7 +84,7 @@ void out_event(struct worker *w, const struct io_event *ev)
 		out_ping_event(w, ev);
 		break;
 	case HANDLE_OUT_CHANNEL:
-		out_supply_event(w, ev);
+		supply_event(w, &w->out.supply, ev);
 		tcp_sockets_ready(w, AF_INET, true);
 		tcp_sockets_ready(w, AF_INET6, true);
 		break;
@@ -87,7 +101,7 @@ void out_tick(struct worker *w)
 	out_tcp_tick(w);
 	out_ping_tick(w);
 	gate_tick(w);
-	out_supply_request(w);
+	supply_request(w, &w->out.supply);
 }
 
 uint64_t out_deadline(const struct worker *w)
@@ -100,7 +114,7 @@ uint64_t out_deadline(const struct worker *w)
 	others[1] = out_udp_deadline(w);
 	others[2] = out_ping_deadline(w);
 	others[3] = gate_deadline(w);
-	others[4] = out_supply_deadline(w);
+	others[4] = supply_deadline(w, &w->out.supply);
 	for (unsigned i = 0; i < 5; i++)
 		at = others[i] < at ? others[i] : at;
 	return at;
@@ -108,7 +122,7 @@ uint64_t out_deadline(const struct worker *w)
 
 bool out_trim(struct worker *w)
 {
-	return w->out.on && out_supply_trim(w);
+	return w->out.on && supply_trim(&w->out.supply);
 }
 
 void out_set_resolvers(struct worker *w, const struct dp_msg *msg)

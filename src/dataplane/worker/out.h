@@ -8,9 +8,9 @@
 #include "dataplane/worker/gate.h"
 #include "dataplane/worker/out_ping.h"
 #include "dataplane/worker/out_room.h"
-#include "dataplane/worker/out_supply.h"
 #include "dataplane/worker/out_tcp.h"
 #include "dataplane/worker/out_udp.h"
+#include "dataplane/worker/supply.h"
 
 /*
  * A worker's part of the way out of the command's namespace (--net=builtin). Packets leave the
@@ -59,7 +59,7 @@ struct out {
 	struct out_tcp tcp;
 	struct out_udp udp;
 	struct out_pings pings;
-	struct out_supply supply;
+	struct supply supply; /* of the router's namespace */
 };
 
 /* Takes over the configuration's descriptors. 0 or -errno. */

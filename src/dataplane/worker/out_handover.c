@@ -56,7 +56,7 @@ void out_rest_tick(struct worker *w)
 		return;
 	out_udp_flush(w);
 	gate_flush(w);
-	out_supply_request(w); /* the next data plane finds its pools full */
+	supply_request(w, &w->out.supply); /* the next data plane finds its pools full */
 }
 
 /* out_udp_tick of the next turn listens for datagrams again. */

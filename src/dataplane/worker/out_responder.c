@@ -73,7 +73,7 @@ static void responder_begin(struct worker *w, struct out_responder *r, const uni
 
 static struct out_responder *responder_new(struct worker *w, const union sock_addr *addr)
 {
-	int fd = out_supply_take(w, addr->sa.sa_family, SOCK_DGRAM);
+	int fd = supply_take(w, &w->out.supply, addr->sa.sa_family, SOCK_DGRAM);
 	struct out_responder *r;
 
 	if (fd < 0)

@@ -21,9 +21,9 @@ static void set_channel(struct worker *w, const struct dp_msg *msg, int fd)
 	if (fd < 0 && msg->brings_fd)
 		answers_no_channel(w, msg->type);
 	else if (fd >= 0 && msg->type == DP_MSG_NEW_BROKER)
-		supply_set_broker(w, fd);
+		supply_set_channel(w, &w->supply, fd);
 	else if (fd >= 0 && w->out.on)
-		out_supply_set_channel(w, fd);
+		supply_set_channel(w, &w->out.supply, fd);
 	else if (fd >= 0)
 		w->io->ops->close_fd(w->io, fd);
 }

@@ -75,8 +75,8 @@ static void start_connect(struct worker *w, struct tcp_flow *f)
 			handover_holds(w) ? CLIENT_ADDRESS_WAIT : client_address_choose(w, f);
 
 		if (how != CLIENT_ADDRESS_WAIT)
-			f->fd[1] = f->routed ? out_supply_take(w, tcp_flow_family(f), SOCK_STREAM)
-					     : supply_take(w, tcp_flow_family(f), SOCK_STREAM);
+			f->fd[1] = supply_take(w, f->routed ? &w->out.supply : &w->supply,
+					       tcp_flow_family(f), SOCK_STREAM);
 		if (f->fd[1] < 0) {
 			wait_for_socket(w, f);
 			return;

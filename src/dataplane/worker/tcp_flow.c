@@ -84,8 +84,7 @@ int tcp_flow_family(const struct tcp_flow *f)
 
 struct sockpool *tcp_flow_pool(struct worker *w, int family, bool routed)
 {
-	return routed ? out_supply_pool(w, family, SOCK_STREAM)
-		      : &w->supply.pools[supply_index(family, SOCK_STREAM)];
+	return supply_pool(routed ? &w->out.supply : &w->supply, family, SOCK_STREAM);
 }
 
 void tcp_flow_wait_begin(struct worker *w, struct tcp_flow *f)

@@ -204,7 +204,7 @@ static int bear_client(struct worker *w, struct udp_flow *f)
 static int take_socket(struct worker *w, struct udp_flow *f)
 {
 	int fd = f->routed && !handover_holds(w)
-			 ? out_supply_take(w, udp_target_family(f), SOCK_DGRAM)
+			 ? supply_take(w, &w->out.supply, udp_target_family(f), SOCK_DGRAM)
 			 : -1;
 
 	if (fd >= 0 || handover_holds(w))
@@ -212,7 +212,8 @@ static int take_socket(struct worker *w, struct udp_flow *f)
 	/* The router has no socket now: try the other ways rather than wait. */
 	if (f->routed)
 		udp_target_unreachable(w, f);
-	return udp_ports_may_try(w) ? supply_take(w, udp_target_family(f), SOCK_DGRAM) : -1;
+	return udp_ports_may_try(w) ? supply_take(w, &w->supply, udp_target_family(f), SOCK_DGRAM)
+				    : -1;
 }
 
 /* Connects the flow's socket. 0, or -errno and the flow has no socket. */

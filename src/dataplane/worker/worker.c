@@ -132,7 +132,8 @@ int worker_open(const struct worker_config *config, struct io *io, struct worker
 	handover_open(w, config->hold);
 	w->udp.hash_seed = io->ops->random(io);
 	pipepool_init(&w->pipes, io, w->stats, config->pipes_max);
-	supply_open(w);
+	supply_open(w, &w->supply, HANDLE_BROKER, config->netns_cookie);
+	probes_open(w);
 	code = out_open(w);
 	if (code) {
 		worker_close(w);
@@ -149,7 +150,8 @@ void worker_close(struct worker *w)
 	out_close(w);
 	listener_close_all(w);
 	pipepool_close(&w->pipes);
-	supply_close(w);
+	probes_close(w);
+	supply_close(w, &w->supply);
 	handover_close(w);
 	if (w->answers.fd >= 0)
 		w->io->ops->close_fd(w->io, w->answers.fd);
@@ -161,7 +163,7 @@ void worker_set_channels(struct worker *w, int control_fd, int broker_fd)
 {
 	w->answers.fd = control_fd;
 	requests_open(w);
-	supply_set_broker(w, broker_fd);
+	supply_set_channel(w, &w->supply, broker_fd);
 }
 
 /* Turns */
@@ -184,7 +186,8 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 		answers_event(w);
 		break;
 	case HANDLE_BROKER:
-		supply_event(w, ev);
+		supply_event(w, &w->supply, ev);
+		probes_ready(w);
 		sockets_ready(w);
 		break;
 	case HANDLE_HANDOVER:
@@ -221,7 +224,7 @@ static void dispatch(struct worker *w, const struct io_event *ev)
 static void trim(struct worker *w, bool active)
 {
 	if (w->now_ns >= w->trim_ns) {
-		bool more_pipes = pipepool_trim(&w->pipes), more_supply = supply_trim(w);
+		bool more_pipes = pipepool_trim(&w->pipes), more_supply = supply_trim(&w->supply);
 		bool more_out = out_trim(w), more = more_pipes || more_supply || more_out;
 
 		w->trim_ns = more ? w->now_ns + TRIM_NS : UINT64_MAX;
@@ -245,7 +248,7 @@ static uint64_t next_deadline(struct worker *w)
 	at = earlier(at, tcp_sweep_deadline(w));
 	at = earlier(at, udp_deadline(w));
 	at = earlier(at, out_deadline(w));
-	return earlier(at, supply_deadline(w));
+	return earlier(at, supply_deadline(w, &w->supply));
 }
 
 /* Serves everything, after the completions. */
@@ -260,7 +263,7 @@ static void serve(struct worker *w, bool active)
 	listener_tick(w);
 	requests_resume(w);
 	trim(w, active);
-	supply_request(w);
+	supply_request(w, &w->supply);
 }
 
 /* The same for a worker that must begin nothing. */
@@ -269,7 +272,7 @@ static void rest(struct worker *w)
 	udp_flush(w);
 	out_rest_tick(w);
 	requests_resume(w);
-	supply_request(w);
+	supply_request(w, &w->supply);
 	handover_tick(w);
 }
 

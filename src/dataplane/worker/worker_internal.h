@@ -12,6 +12,7 @@
 #include "dataplane/worker/out.h"
 #include "dataplane/worker/out_icmp.h"
 #include "dataplane/worker/pipepool.h"
+#include "dataplane/worker/probes.h"
 #include "dataplane/worker/requests.h"
 #include "dataplane/worker/rhythm.h"
 #include "dataplane/worker/supply.h"
@@ -59,7 +60,8 @@ struct worker {
 	struct tcp_table tcp;
 	struct udp_table udp;
 	struct pipepool pipes;
-	struct supply supply;
+	struct supply supply; /* of the command's namespace */
+	struct probes probes;
 	struct out out;
 	uint64_t trim_ns;
 
