@@ -198,14 +198,22 @@ class Reload(Reloading):
                     c.recv(1)
 
     def test_counters_go_on(self):
-        self.rk.add(18080, 80)
+        port = self.rk.add(18080, 80)
+
+        def stats():
+            return self.rk.api("GET", "/v1/stats")[1]
+
+        def is_counted():
+            return [p["bytesOut"] for p in stats()["ports"] if p["id"] == port] == [4]
+
         with TcpServer(echo, netns=self.ns):
             with net.connect("127.0.0.1", 18080, timeout=60) as c:
                 c.sendall(b"ping")
                 receive_exactly(c, 4)
-                before = self.rk.api("GET", "/v1/stats")[1]
+                wait_for("the answer to be counted", is_counted)  # the client has it before that
+                before = stats()
                 self.reload()
-                after = self.rk.api("GET", "/v1/stats")[1]
+                after = stats()
                 self.assertEqual(after["starts"], before["starts"])
                 for key in ("accepted", "connected", "bytesIn", "bytesOut", "flows"):
                     self.assertEqual(after["total"]["tcp"][key], before["total"]["tcp"][key], key)
