@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "ctl/output.h"
@@ -39,6 +41,7 @@ struct top {
 	int end_fd;	   /* readable when a signal asks for the end */
 	int view_fd;	   /* readable when the window's size has changed, or we are to stop
 			    * (Ctrl-Z) */
+	int wanted_fd;	   /* epoll: readable with end_fd, and when a key was typed */
 	struct termios old;
 	bool done;
 };
@@ -202,6 +205,21 @@ static int time_left_ms(const struct top *t)
 	return passed < INTERVAL_MS ? (int)(INTERVAL_MS - passed) : 0;
 }
 
+/* Looks why the wait for an answer was broken off, which is no failure: a key may be that for the
+ * end. */
+static void take_interruption(struct top *t)
+{
+	struct pollfd fds[] = {{.fd = t->end_fd, .events = POLLIN},
+			       {.fd = STDIN_FILENO, .events = POLLIN}};
+
+	if (poll(fds, 2, 0) <= 0)
+		return;
+	if (fds[0].revents)
+		t->done = true;
+	else
+		take_input(t);
+}
+
 /* Waits for a key, a signal or the next second. */
 static int turn(struct top *t, struct err *e)
 {
@@ -220,10 +238,9 @@ static int turn(struct top *t, struct err *e)
 		take_view_signal(t);
 	else
 		take_input(t);
-	/* -ECANCELED: a signal has ended the wait for an answer, which is no failure. */
 	if (code == -ECANCELED) {
-		t->done = true;
-		return 0;
+		take_interruption(t);
+		code = 0;
 	}
 	return code || t->done ? code : draw(t, e);
 }
@@ -247,13 +264,28 @@ static int watch_signals(struct top *t, struct err *e)
 	return t->end_fd < 0 || t->view_fd < 0 ? err_errno(e, -errno, "signalfd") : 0;
 }
 
+/* Makes wanted_fd: somebody who types does not wait for a server that does not answer. */
+static int watch_wanted(struct top *t, struct err *e)
+{
+	const int fds[] = {t->end_fd, STDIN_FILENO};
+	struct epoll_event event = {.events = EPOLLIN};
+
+	t->wanted_fd = epoll_create1(EPOLL_CLOEXEC);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (t->wanted_fd < 0 || epoll_ctl(t->wanted_fd, EPOLL_CTL_ADD, fds[i], &event) < 0)
+			return err_errno(e, -errno, "epoll");
+	return 0;
+}
+
 static int run_screen(struct top *t, struct err *e)
 {
 	int code = watch_signals(t, e);
 
+	if (!code)
+		code = watch_wanted(t, e);
 	if (code < 0)
 		return code;
-	client_set_abort_fd(t->client, t->end_fd);
+	client_set_abort_fd(t->client, t->wanted_fd);
 	enter_screen(t);
 	code = draw(t, e);
 	while (!code && !t->done)
@@ -284,7 +316,7 @@ static bool is_screen(struct top *t)
 
 int top_run(struct client *client, const struct ctl_args *args, struct err *e)
 {
-	struct top t = {.client = client, .end_fd = -1, .view_fd = -1};
+	struct top t = {.client = client, .end_fd = -1, .view_fd = -1, .wanted_fd = -1};
 	int code = refresh(&t, e);
 
 	(void)args;
@@ -293,6 +325,7 @@ int top_run(struct client *client, const struct ctl_args *args, struct err *e)
 	client_set_abort_fd(client, -1);
 	close_fd(&t.end_fd);
 	close_fd(&t.view_fd);
+	close_fd(&t.wanted_fd);
 	top_view_free(&t.view);
 	json_decref(t.stats);
 	return code;

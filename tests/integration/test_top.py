@@ -190,18 +190,28 @@ class Gone(rkit.RkTestCase):
                 top.close()
 
     def test_server_that_is_stopped(self):
-        """Ctrl-C ends the program while it waits for the server's answer."""
-        with builtin() as rk:
-            top = top_of(rk)
-            try:
-                wait_for("a screen", top.screen)
-                os.kill(rk.pid, signal.SIGSTOP)
-                top.type("\x03")
-                self.assertEqual(top.proc.wait(DEADLINE_S), 0)
-                self.assertEqual(termios.tcgetattr(top.slave), top.before)
-            finally:
-                os.kill(rk.pid, signal.SIGCONT)
-                top.close()
+        """Ctrl-C and q end the program while it waits for the server's answer."""
+        for key in ("\x03", "q", "jq"):
+            with self.subTest(key), builtin() as rk:
+                top = top_of(rk)
+                try:
+                    wait_for("a screen", top.screen)
+                    os.kill(rk.pid, signal.SIGSTOP)
+                    wait_for("a request", lambda t=top: self.waits_for_answer(t.proc.pid))
+                    top.type(key)
+                    # By itself it would wait for half a minute.
+                    self.assertEqual(top.proc.wait(20), 0)
+                    self.assertEqual(termios.tcgetattr(top.slave), top.before)
+                finally:
+                    os.kill(rk.pid, signal.SIGCONT)
+                    top.close()
+
+    @staticmethod
+    def waits_for_answer(pid):
+        """Whether it polls two descriptors, as the HTTP client does. Between requests there are three."""
+        with open("/proc/%d/syscall" % pid) as f:
+            words = f.read().split()
+        return len(words) > 3 and int(words[2], 16) == 2
 
 
 if __name__ == "__main__":
