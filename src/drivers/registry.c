@@ -130,14 +130,29 @@ int port_driver_check(const char *name, struct err *e)
 		       port_driver_names(names, sizeof(names)));
 }
 
+/* A network that the port driver goes with. */
+static const char *net_for(const struct port_row *port)
+{
+	switch (port->needs) {
+	case NEEDS_SLIRP4NETNS:
+		return "slirp4netns";
+	case NEEDS_PASTA:
+		return "pasta";
+	case NEEDS_GVISOR:
+		return "gvisor-tap-vsock";
+	default:
+		return "builtin";
+	}
+}
+
 /* Checks the rules about which network a port driver goes with. */
 static int check_needs(const struct port_row *port, const char *net, struct err *e)
 {
 	if (port->needs != NEEDS_NOTHING && !strcmp(net, "host"))
 		return err_set(e, -EINVAL,
 			       "port driver requires non-host network: "
-			       "--port-driver=%s needs --net=slirp4netns, or --net=none",
-			       port->name);
+			       "--port-driver=%s goes with --net=%s, not with --net=host",
+			       port->name, net_for(port));
 	if (port->needs == NEEDS_SLIRP4NETNS && strcmp(net, "slirp4netns") != 0)
 		return err_set(
 			e, -EINVAL,

@@ -2,6 +2,7 @@
 #include "cmocka_all.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/array.h"
@@ -63,6 +64,27 @@ static void test_unknown(void **state)
 		"unknown network mode: bridge; available: host, builtin, none, slirp4netns"));
 	assert_int_equal(port_driver_check("x", &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "unknown port driver: x; available: none, builtin"));
+}
+
+/* The network that the message recommends is one that is taken. */
+static void test_advice(void **state)
+{
+	static const char *const ports[] = {"builtin",	"slirp4netns", "socat",
+					    "implicit", "pesto",       "gvisor-tap-vsock"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ports); i++) {
+		struct err e = {0};
+		char net[32] = "";
+		const char *at;
+
+		assert_int_equal(driver_check_combination("host", ports[i], &e), -EINVAL);
+		at = strstr(e.msg, "--net=");
+		assert_non_null(at);
+		snprintf(net, sizeof(net), "%.*s", (int)strcspn(at + 6, ","), at + 6);
+		if (driver_check_combination(net, ports[i], &e) != 0)
+			fail_msg("%s", e.msg);
+	}
 }
 
 /* All pairs of drivers. A table has the words of the refusal; NULL: they go together. */
@@ -135,9 +157,9 @@ static void test_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_find),	cmocka_unit_test(test_named_means_there),
-		cmocka_unit_test(test_unknown), cmocka_unit_test(test_combinations),
-		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_find),	     cmocka_unit_test(test_named_means_there),
+		cmocka_unit_test(test_unknown),	     cmocka_unit_test(test_advice),
+		cmocka_unit_test(test_combinations), cmocka_unit_test(test_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
