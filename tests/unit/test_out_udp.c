@@ -204,7 +204,7 @@ static void test_udp_evictions_have_a_rate(void **state)
 			;
 	}
 	assert_in_range(o.x.stats.out_udp_evicted, 64,
-			64 + 4 * ((sim_now(o.x.sim) - begun_ns) / MS_NS + 1));
+			64 + 8 * ((sim_now(o.x.sim) - begun_ns) / MS_NS + 1));
 	assert_true(o.x.stats.out_udp_dropped > 0);
 	out_world_close(&o);
 }

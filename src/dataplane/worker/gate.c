@@ -11,9 +11,10 @@
  * to the worker's own listener, answer with a reset, or with an ICMP message.
  */
 
-/* How many packets may be read at once, and per millisecond when more come. */
+/* How many packets may be read at once, and per millisecond when more come: about as many
+ * connections as one worker can make. */
 #define GATE_BURST  64
-#define GATE_PER_MS 8
+#define GATE_PER_MS 16
 
 static void arm(struct worker *w)
 {

@@ -42,7 +42,7 @@ static const uint64_t patience_ns[] = {
 /* How many mappings may end for new ones, at once and per millisecond. Further datagrams of new
  * senders are lost. */
 #define EVICTIONS_BURST	 64
-#define EVICTIONS_PER_MS 4
+#define EVICTIONS_PER_MS 8
 
 static struct out_udp *table(struct worker *w)
 {
