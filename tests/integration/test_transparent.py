@@ -132,6 +132,23 @@ class Namespace(TransparentCase):
             with server(self.rk, "0.0.0.0", s.getsockname()[1]):
                 pass
 
+    @rkit.needs("nft")
+    def test_client_that_is_shut_out(self):
+        """Rules in the namespace drop what comes from one client, so no answer comes. The port goes on
+        showing the addresses of its other clients."""
+        other = "198.51.100.7"
+        self.rk.add(18080, 80, parent_ip="0.0.0.0", proto="tcp4")
+        do_inside(self.rk, "nft add table ip t;"
+                  "nft add chain ip t c '{ type filter hook input priority 0; }';"
+                  "nft add rule ip t c ip saddr %s drop" % other)
+        try:
+            with server(self.rk), net.further_address(self.client, other):
+                for _ in range(3):
+                    self.assertEqual(seen(HOST4, 18080, self.client, source=other)[0][0], "127.0.0.1")
+                    self.assertEqual(*seen(HOST4, 18080, self.client))
+        finally:
+            do_inside(self.rk, "nft delete table ip t")
+
     def test_refused(self):
         self.rk.add(18080, 80, parent_ip="0.0.0.0")
         before = self.counters()

@@ -345,43 +345,102 @@ static void test_transparent_slow_server(void **state)
 	world_close(&x);
 }
 
-/* Clients whose addresses are also in the namespace's own networks, whose answers go elsewhere:
- * only such clients stop trying, and the port's others go on. */
-static void test_transparent_client_with_an_inner_address(void **state)
+/* A client whose connection gets no answer, which then waits for a second. */
+static void lose_answer(struct world *x, uint32_t address)
+{
+	int client;
+
+	sim_fail_bound(x->sim, -EINPROGRESS);
+	client = client_from(x, address);
+	settle(x);
+	pass(x, 100 * MS_NS);
+	pass(x, 900 * MS_NS);
+	expect_bound(x, client, 0, 0, 0);
+	sim_far_reset(x->sim, client);
+	sim_fail_bound(x->sim, 0);
+}
+
+static void expect_at_once(struct world *x, uint32_t address, bool with_address)
+{
+	int client = client_from(x, address);
+
+	settle(x);
+	if (with_address)
+		expect_bound(x, client, address, 40000, TRANSPARENT_MARK_LOOPBACK);
+	else
+		expect_bound(x, client, 0, 0, 0);
+	sim_far_reset(x->sim, client);
+	settle(x);
+}
+
+static uint32_t inner_networks(uint32_t to)
+{
+	return to >> 24 == 10 ? to & 0xffffff00u : to >> 24 == 0xac ? to : OWN;
+}
+
+static uint32_t inner_networks_alone(uint32_t to)
+{
+	return to == OWN || inner_networks(to) != OWN ? inner_networks(to) : 0;
+}
+
+/* Clients whose addresses are also in the namespace's own networks, or its own, and whose answers
+ * go elsewhere: only such clients stop trying, and the port's others go on. */
+static void test_transparent_inner_clients(void **state)
 {
 	static const struct {
 		uint32_t (*routes)(uint32_t to);
-		uint32_t inner;
-	} cases[] = {{usual_routes, BRIDGE},
-		     {usual_routes, CONTAINER + 7},
-		     {usual_routes, OWN},
-		     {no_way_out, CONTAINER + 7}};
+		uint32_t first;
+	} cases[] = {{inner_networks, BRIDGE},
+		     {inner_networks, 0x0a010005u},
+		     {inner_networks_alone, BRIDGE},
+		     {inner_networks_alone, 0x0a010005u}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct world x;
-		int client;
 
 		print_message("case %zu\n", i);
 		transparent_world(&x, EVERYTHING, INADDR_LOOPBACK);
 		sim_routes(x.sim, cases[i].routes);
-		for (unsigned round = 0; round < 5; round++) {
-			sim_fail_bound(x.sim, -EINPROGRESS);
-			client = client_from(&x, cases[i].inner);
-			settle(&x);
-			if (round == 0) { /* the others do not try at all */
-				pass(&x, 100 * MS_NS);
-				pass(&x, 900 * MS_NS);
-			}
-			expect_bound(&x, client, 0, 0, 0);
-			sim_fail_bound(x.sim, 0);
-			client = client_from(&x, CLIENT);
-			settle(&x);
-			expect_bound(&x, client, CLIENT, 40000, TRANSPARENT_MARK_LOOPBACK);
+		if (x.family == AF_INET6) { /* whose clients are all of one network */
+			world_close(&x);
+			continue;
 		}
-		expect_counts(&x, 5, 5);
+		for (uint32_t n = 0; n < 4; n++)
+			lose_answer(&x, cases[i].first + (n << 8));
+		/* All of them have stopped now. */
+		expect_at_once(&x, cases[i].first + (5 << 8), false);
+		expect_at_once(&x, CLIENT, true);
+		expect_at_once(&x, cases[i].first + (6 << 8), false);
+		expect_counts(&x, 1, 6);
 		world_close(&x);
 	}
+}
+
+/* Rules in the namespace shut a client out. The port goes on showing the others' addresses. Only
+ * when clients of several networks have got no answer, all of the port's stop trying. */
+static void test_transparent_client_that_is_shut_out(void **state)
+{
+	struct world x;
+
+	(void)state;
+	transparent_world(&x, EVERYTHING, INADDR_LOOPBACK);
+	for (uint32_t n = 0; n < 6; n++) { /* of one network */
+		lose_answer(&x, CLIENT + n);
+		expect_at_once(&x, CLIENT + n, false);
+	}
+	expect_at_once(&x, CLIENT + 7, true);
+	if (x.family == AF_INET) {
+		for (uint32_t n = 1; n < 5; n++)
+			lose_answer(&x, CLIENT + (n << 8));
+		/* Three time-outs where it has worked before. */
+		expect_at_once(&x, CLIENT + 8, true);
+		for (uint32_t n = 1; n < 5; n++)
+			for (unsigned i = 0; i < 3; i++)
+				lose_answer(&x, CLIENT + (n << 8));
+		expect_at_once(&x, CLIENT + 8, false);
+	}
+	world_close(&x);
 }
 
 /* What another data plane hands over may be forged. It does not stop the tries for ever. */
@@ -508,7 +567,8 @@ int main(void)
 		cmocka_unit_test(test_transparent_refused),
 		cmocka_unit_test(test_transparent_answer_is_lost),
 		cmocka_unit_test(test_transparent_slow_server),
-		cmocka_unit_test(test_transparent_client_with_an_inner_address),
+		cmocka_unit_test(test_transparent_inner_clients),
+		cmocka_unit_test(test_transparent_client_that_is_shut_out),
 		cmocka_unit_test(test_transparent_forged_pause),
 		cmocka_unit_test(test_transparent_removal),
 	};

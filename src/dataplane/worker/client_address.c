@@ -19,12 +19,15 @@
  * A flow whose client is outside tries the client's address first. If that fails, for any reason,
  * it uses the namespace's own address: no connection is lost by trying. When an answer leaves for
  * the client instead of coming back, the only sign is that time passes. So the attempt has a time
- * limit. A port where the limit passed while the ordinary way worked stops trying for a while.
+ * limit. A client for which the limit passed while the ordinary way worked stops trying at this
+ * port for a while. When clients of several networks in a row have stopped, all of the port's do,
+ * so that not each of them waits: one client, as one that rules in the namespace shut out, must not
+ * hide the addresses of the others.
  *
  * A client may have an address that is also one of the namespace's own, or in a network that the
  * namespace has, too: 172.17.0.0/16 is on many machines. Answers to that address do not come back
- * where rules have turned the connection. Such clients stop trying for themselves alone: whoever
- * can choose an address must not hide those of a port's other clients.
+ * where rules have turned the connection. Such clients stop trying for themselves alone, however
+ * many they are.
  *
  * With --net=builtin there is a better way for what would go to the namespace's loopback address: a
  * socket of the router's namespace connects to the namespace's own address. Its packets come in as
@@ -43,14 +46,19 @@
 /* Longer than a busy machine takes, shorter than a client waits. */
 #define TRY_NS (1000 * WORKER_NS_PER_MS)
 
-/* How long a port stops trying. After that one flow tries for all. When it fails, the time doubles,
- * up to OFF_DOUBLES times: a server that is still being set up is soon ready, others never are. */
+/* How long a client, or a port, stops trying. After that one flow tries for all. When it fails, the
+ * time doubles, up to OFF_DOUBLES times: a server that is still being set up is soon ready, others
+ * never are. */
 #define OFF_NS	    (4000 * WORKER_NS_PER_MS)
 #define OFF_DOUBLES 4
 
-/* A server that cannot keep up lets connections wait, too. Where the client's address has worked
- * before, the port stops trying after so many time-outs only. */
+/* A server that cannot keep up lets connections wait, too. Where clients' addresses have worked
+ * before, a client stops trying after so many time-outs only. */
 #define TIMEOUTS_MAX 3
+
+/* So many clients in a row stop trying before the port does. Those of one network, one after the
+ * other, count as one. */
+#define CLIENTS_MAX 4
 
 static const char *const reasons[] = {
 	[TCP_LOST_FAMILY] = "one has an IPv4 address and the other an IPv6 one",
@@ -75,16 +83,91 @@ static void give_up(struct tcp_flow *f, enum tcp_lost why)
 	f->lost = (uint8_t)why;
 }
 
-/* Whether these clients of the port have stopped trying. When their time is up, one flow tries,
- * while the others go the ordinary way. */
-static bool is_off(const struct worker *w, struct client_tries *t)
+/* Whether trying has stopped. When the time is up, one flow tries, while the others go the ordinary
+ * way. */
+static bool is_off(const struct worker *w, uint64_t *off_ns)
 {
-	if (t->off_ns == 0)
+	if (*off_ns == 0)
 		return false;
-	if (w->now_ns < t->off_ns)
+	if (w->now_ns < *off_ns)
 		return true;
-	t->off_ns = w->now_ns + 2 * TRY_NS;
+	*off_ns = w->now_ns + 2 * TRY_NS;
 	return false;
+}
+
+/* Clients that have stopped trying */
+
+static uint64_t mix(const struct worker *w, uint64_t h, uint64_t word)
+{
+	unsigned __int128 m = (unsigned __int128)(h ^ word) * 0x9e3779b97f4a7c15ull;
+
+	return (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp.hash_seed;
+}
+
+/* The client's network: whoever has one may have all of its addresses. */
+static uint64_t network_of(const union sock_addr *client)
+{
+	uint64_t network;
+
+	if (client->sa.sa_family == AF_INET)
+		return ntohl(client->in4.sin_addr.s_addr) >> 8;
+	memcpy(&network, &client->in6.sin6_addr, sizeof(network));
+	return network;
+}
+
+static uint64_t pause_key(const struct worker *w, const struct tcp_flow *f)
+{
+	const struct listener *l = f->listener;
+	uint64_t host = 0, h = w->udp.hash_seed;
+
+	if (f->client.sa.sa_family == AF_INET)
+		host = f->client.in4.sin_addr.s_addr;
+	else
+		memcpy(&host, &f->client.in6.sin6_addr.s6_addr[8], sizeof(host));
+	h = mix(w, h, (uint64_t)(uint32_t)l->port_id << 32 | l->targets_seen);
+	h = mix(w, h, network_of(&f->client));
+	return mix(w, h, host) | 1;
+}
+
+/* Counts a client that has stopped, unless it is of the same network as the last one. */
+static void count_client(const struct worker *w, struct client_tries *t, const struct tcp_flow *f,
+			 uint8_t *counter)
+{
+	uint32_t network = (uint32_t)mix(w, w->udp.hash_seed, network_of(&f->client)) | 1;
+
+	if (*counter < CLIENTS_MAX && (*counter == 0 || t->network != network))
+		(*counter)++;
+	t->network = network;
+}
+
+/* The place of the client's pause, whoever has it now. */
+static struct client_pause *pause_place(struct worker *w, uint64_t key)
+{
+	return &w->pauses.table[(key >> 1) % CLIENT_PAUSES];
+}
+
+/* NULL: the client has none. */
+static struct client_pause *pause_of(struct worker *w, const struct tcp_flow *f)
+{
+	struct client_pause *p;
+	uint64_t key;
+
+	if (w->now_ns >= w->pauses.until_ns)
+		return NULL;
+	key = pause_key(w, f);
+	p = pause_place(w, key);
+	return p->key == key ? p : NULL;
+}
+
+static struct client_pause *pause_begin(struct worker *w, const struct tcp_flow *f)
+{
+	uint64_t key = pause_key(w, f);
+	struct client_pause *p = pause_place(w, key);
+
+	if (p->key != key || w->now_ns >= w->pauses.until_ns)
+		*p = (struct client_pause){.key = key};
+	w->pauses.until_ns = w->now_ns + 2 * (OFF_NS << OFF_DOUBLES);
+	return p;
 }
 
 /* The source address that the kernel would choose in the namespace on the way to to. 0 or -errno.
@@ -136,7 +219,8 @@ static bool is_well(const struct listener *l)
 	uint64_t any = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(l->tries); i++)
-		any |= l->tries[i].timeouts | l->tries[i].off_ns | l->tries[i].routed_off_ns;
+		any |= l->tries[i].timeouts | l->tries[i].routed_misses | l->tries[i].off_ns |
+		       l->tries[i].routed_off_ns;
 	return any == 0;
 }
 
@@ -224,6 +308,7 @@ bool client_address_last(struct tcp_flow *f)
 void client_address_begin(struct worker *w, struct tcp_flow *f)
 {
 	struct listener *l = f->listener;
+	struct client_pause *p;
 	struct client_tries *t;
 
 	sockaddr_unmap(&f->client);
@@ -233,15 +318,16 @@ void client_address_begin(struct worker *w, struct tcp_flow *f)
 	f->lost = (uint8_t)hopeless(f);
 	if (f->lost || sockaddr_is_loopback(&f->client.sa))
 		return;
+	p = pause_of(w, f);
 	t = is_well(l) ? &l->tries[0] : tries_of(w, f);
-	if (is_off(w, t)) {
+	if ((p && is_off(w, &p->off_ns)) || is_off(w, &t->off_ns)) {
 		f->lost = TCP_LOST_OFF;
 		return;
 	}
 	if (w->now_ns >= t->routed_off_ns)
 		t->routed_off_ns = 0;
 	begin_transparent(f);
-	if (has_route(f) && !t->routed_off_ns) {
+	if (has_route(f) && !t->routed_off_ns && !(p && w->now_ns < p->routed_off_ns)) {
 		f->routed = true;
 		f->routed_left = false;
 	}
@@ -363,13 +449,26 @@ void client_address_limit(const struct worker *w, struct tcp_flow *f)
 
 /* The outcome */
 
-/* The router's way did not work: the next attempt is without it. When no answer came, the port's
- * other flows, of such clients, do not try it first for a while. */
+/* No answer has come by the router: the client does not try this way first for a while. Nor do the
+ * port's others, when it is so for several. */
+static void miss_router(struct worker *w, const struct tcp_flow *f)
+{
+	struct client_tries *t = tries_of(w, f);
+	struct client_pause *p = pause_begin(w, f);
+
+	if (p->routed_off_ns == 0)
+		count_client(w, t, f, &t->routed_misses);
+	p->routed_off_ns = w->now_ns + OFF_NS;
+	if (t->routed_misses >= CLIENTS_MAX)
+		t->routed_off_ns = w->now_ns + OFF_NS;
+}
+
+/* The router's way did not work: the next attempt is without it. */
 static void leave_router(struct worker *w, struct tcp_flow *f, int err)
 {
 	f->routed = f->any_port = false;
 	if (err == -ECANCELED)
-		tries_of(w, f)->routed_off_ns = w->now_ns + OFF_NS;
+		miss_router(w, f);
 }
 
 /* The first target has refused. A second one may be tried with the client's address, too, if it is
@@ -393,15 +492,29 @@ void client_address_failed(struct worker *w, struct tcp_flow *f, int err)
 		give_up(f, err == -ECANCELED ? TCP_LOST_TIMEOUT : TCP_LOST_FAILED);
 }
 
-static void timed_out(const struct worker *w, struct client_tries *t)
+/* Stops trying, for longer each time. */
+static void stop(const struct worker *w, uint64_t *off_ns, uint8_t *offs)
 {
-	t->timeouts++;
-	if (t->worked && t->timeouts < TIMEOUTS_MAX)
+	*off_ns = w->now_ns + (OFF_NS << *offs);
+	if (*offs < OFF_DOUBLES)
+		(*offs)++;
+}
+
+static void timed_out(struct worker *w, const struct tcp_flow *f)
+{
+	struct client_tries *t = tries_of(w, f);
+	struct client_pause *p = pause_begin(w, f);
+
+	if (p->timeouts < TIMEOUTS_MAX)
+		p->timeouts++;
+	if (t->worked && p->timeouts < TIMEOUTS_MAX)
 		return;
-	t->off_ns = w->now_ns + (OFF_NS << t->offs);
-	if (t->offs < OFF_DOUBLES)
-		t->offs++;
-	t->timeouts = TIMEOUTS_MAX;
+	if (p->offs == 0)
+		count_client(w, t, f, &t->timeouts);
+	stop(w, &p->off_ns, &p->offs);
+	if (t->timeouts < CLIENTS_MAX)
+		return;
+	stop(w, &t->off_ns, &t->offs);
 	t->worked = false;
 }
 
@@ -409,7 +522,12 @@ static void worked(struct worker *w, const struct tcp_flow *f)
 {
 	struct listener *l = f->listener;
 	struct client_tries *t = is_well(l) ? &l->tries[0] : tries_of(w, f);
+	struct client_pause *p = pause_of(w, f);
 
+	if (f->routed)
+		t->routed_misses = 0;
+	if (p)
+		*p = (struct client_pause){.routed_off_ns = p->routed_off_ns, .key = p->key};
 	t->worked = true;
 	t->timeouts = t->offs = 0;
 	t->off_ns = 0;
@@ -417,6 +535,7 @@ static void worked(struct worker *w, const struct tcp_flow *f)
 
 void client_address_forget(struct listener *l)
 {
+	l->targets_seen++;
 	for (unsigned i = 0; i < ARRAY_SIZE(l->tries); i++)
 		l->tries[i] = (struct client_tries){.routed_off_ns = l->tries[i].routed_off_ns};
 }
@@ -433,7 +552,7 @@ void client_address_take_over(const struct worker *w, struct listener *l,
 
 	l->tries[0] = (struct client_tries){
 		.worked = p->transparent_worked != 0,
-		.timeouts = (uint8_t)at_most(p->transparent_timeouts, TIMEOUTS_MAX),
+		.timeouts = (uint8_t)at_most(p->transparent_timeouts, CLIENTS_MAX),
 		.offs = (uint8_t)at_most(p->transparent_offs, OFF_DOUBLES),
 		.off_ns = at_most(p->transparent_off_ns, longest_ns),
 		/* UDP's pause is no longer than the longest of TCP. */
@@ -461,6 +580,6 @@ void client_address_connected(struct worker *w, struct tcp_flow *f)
 		stats_add(&w->stats->tcp_transparent_lost, 1);
 		complain(f->lost);
 		if (f->lost == TCP_LOST_TIMEOUT)
-			timed_out(w, tries_of(w, f));
+			timed_out(w, f);
 	}
 }

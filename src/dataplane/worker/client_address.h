@@ -26,6 +26,22 @@ enum client_address {
 	CLIENT_ADDRESS_MARKED,
 	CLIENT_ADDRESS_WAIT,
 };
+/* A client that has stopped trying at a port, since no answer came to its address. */
+struct client_pause {
+	uint64_t key;		/* of port and client; 0: the place is free */
+	uint64_t off_ns;	/* it does not try until then; 0: it does */
+	uint64_t routed_off_ns; /* nor the router's way first */
+	uint8_t timeouts, offs;
+};
+
+/* Some that are forgotten when others need their places. */
+#define CLIENT_PAUSES 256
+
+struct client_pauses {
+	struct client_pause table[CLIENT_PAUSES];
+	uint64_t until_ns; /* after that none of them matters */
+};
+
 /* For a flow that has just been accepted: decides whether to try the client's address, and which
  * target. */
 void client_address_begin(struct worker *w, struct tcp_flow *f);

@@ -30,8 +30,10 @@ enum listener_state {
 /* What a port has learnt about connections that bear their clients' addresses. */
 struct client_tries {
 	bool worked;
-	uint8_t timeouts;	/* since a client's address last worked */
+	uint8_t timeouts;	/* clients that have stopped trying since an address last worked */
+	uint8_t routed_misses;	/* clients without an answer by the router since the last answer */
 	uint8_t offs;		/* how often trying was stopped since it last worked */
+	uint32_t network;	/* of the last client that was counted among these */
 	uint64_t off_ns;	/* no client's address is tried until then; 0: it is */
 	uint64_t routed_off_ns; /* the router's way is not tried first until then */
 };
@@ -52,6 +54,7 @@ struct listener {
 	bool transparent; /* servers are to see the address of clients from outside */
 	struct client_tries tries[2]; /* those of clients from outside, and of those whose addresses
 					 are also in the namespace's own networks */
+	uint32_t targets_seen;	      /* how often its targets have changed */
 	union sock_addr target, target2;
 	bool literal;		   /* the user named the address of target */
 	bool turned;		   /* rules turn what comes in for the loopback address target2

@@ -58,6 +58,7 @@ struct worker {
 	struct handover handover;
 	struct listeners listeners;
 	struct tcp_table tcp;
+	struct client_pauses pauses;
 	struct udp_table udp;
 	struct pipepool pipes;
 	struct supply supply; /* of the command's namespace */
