@@ -9,11 +9,6 @@ source_dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
 	liburing-dev libseccomp-dev libmicrohttpd-dev libjansson-dev libmnl-dev libcap-ng-dev
 	libhttp-parser-dev uthash-dev libcmocka-dev)
-# After Debian 13, http-parser's successor llhttp takes its place. sid and testing may have no version number.
-# shellcheck source=/dev/null
-if [ -r /etc/os-release ] && (. /etc/os-release && [ "$ID" = debian ] && [ "${VERSION_ID:-14}" -ge 14 ]); then
-	packages_build=("${packages_build[@]/libhttp-parser-dev/libllhttp-dev}")
-fi
 # Packages to run: newuidmap, setpriv.
 packages_run=(uidmap util-linux)
 # For the network that tools/quickstart uses.
