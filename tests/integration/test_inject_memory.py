@@ -8,6 +8,7 @@ The first allocations are tried, and then one of RKIT_EVERY, which is 29 by defa
 
 import mmap
 import os
+import re
 
 import rkit
 from rkit.launch import check_log, run_with_log
@@ -106,9 +107,13 @@ class Calls(Common):
                 self.check(code, out, log)
 
     def test_no_more_processes(self):
+        ends = set()
         for limit in (1, 2, 3, 4, 5, 6, 8, 10, 12):
             with self.subTest(limit):
-                self.check(*self.attempt(before=("prlimit", "--nproc=%d" % limit)))
+                code, out, log = self.attempt(before=("prlimit", "--nproc=%d" % limit))
+                self.check(code, out, log)
+                ends.add("RAN" if "RAN" in out else re.findall(r"error: ([^:\d]+)", log)[-1])
+        self.assertGreaterEqual(len(ends), 3, "it stopped at few of its steps: %s" % ends)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import tempfile
 NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "newuidmap", "newgidmap")  # every file runs these
 MARK = "RKIT_INSIDE"  # not set outside; "init" or "tests" in the new namespaces
 SKIP = 77
+UIDS = 22001  # the first of the files' user numbers
 
 
 def _can(*argv):
@@ -40,6 +41,14 @@ def _way_in():
         os.environ["RKIT_USERNS"] = "1"
         return None
     return "no root, no sudo without a password, and no user namespace with sub-ids"
+
+
+def _uid(path):
+    """The number of a file's user, which no other file of the directory has. Files run at the same time, and
+    the kernel compares a user's processes, pipes and descriptors on their way with limits."""
+    directory, name = os.path.split(os.path.abspath(path))
+    names = {name, *(n for n in os.listdir(directory) if n.startswith("test_"))}
+    return UIDS + sorted(names).index(name)
 
 
 def _outer(argv):
@@ -100,11 +109,12 @@ def _see_all_programs():
 
 
 def enter(argv):
-    """Returns in the process that runs the tests; exits in the processes around it."""
+    """Returns in the process that runs the tests; exits in the processes around it. Sets RKIT_UID."""
     _heed_signals()
     _see_all_programs()
     stage = os.environ.get(MARK)
     if stage is None:
+        os.environ["RKIT_UID"] = str(_uid(argv[0]))
         sys.exit(_outer(argv))
     if stage == "init":
         _init(argv)

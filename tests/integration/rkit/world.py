@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 USER = "rktest"
-UID = 20001
+UID = int(os.environ.get("RKIT_UID", 20001))  # sandbox.enter() sets it
 SUBID = (30000, 20000)  # start, count. All ids are below 65536: a user namespace may have no others
 
 BINARIES = {
