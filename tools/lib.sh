@@ -174,12 +174,13 @@ build_run() {
 }
 
 # tests_run BUILD-DIR [MESON-TEST-ARGUMENT...]: runs tests. Prints a line for each, the output of failed
-# ones, the skipped cases with their reasons, and a total as the last line.
+# ones, the skipped cases with their reasons, and a total as the last line. Most integration tests wait most
+# of the time, so more run at a time than there are CPUs. MESON_TESTTHREADS: how many.
 tests_run() {
-	local dir=$1 status=0
+	local dir=$1 status=0 threads=${MESON_TESTTHREADS:-$(($(nproc) + 4))}
 	shift
 
 	rm -f "$dir/meson-logs/testlog.json"
-	meson test -C "$dir" --no-rebuild "$@" </dev/null || status=$?
+	MESON_TESTTHREADS=$threads meson test -C "$dir" --no-rebuild "$@" </dev/null || status=$?
 	python3 "$source_dir/tools/summary.py" "$dir/meson-logs/testlog.json" "$status"
 }
