@@ -10,6 +10,7 @@ these run until one fails. A fault that no test notices has survived, and the ex
 must pass without a fault first: tests that fail anyway notice nothing.
 """
 
+import collections
 import concurrent.futures
 import json
 import os
@@ -17,6 +18,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 
@@ -88,19 +90,33 @@ def run(words, cwd, **more):
                           errors="replace", **more)
 
 
-def time_unchanged(build):
+def time_unchanged(build, pool):
     """The seconds that the slowest of the tests takes without a fault; ends the run if one fails."""
-    slowest = 0
-    for test in TESTS:
+    def timed(test):
         start = time.monotonic()
         done = run([os.path.join(build, "tests/unit/test_" + test)], build, env=ENVIRON)
         if done.returncode:
             sys.exit("run.py: without a fault the test %s fails:\n%s" % (test, done.stdout))
-        slowest = max(slowest, time.monotonic() - start)
-    return slowest
+        return time.monotonic() - start
+    return max(pool.map(timed, TESTS))
 
 
-def killer(build, links, scratch, timeout_s, mutant):
+class Order:
+    """The order of the tests for a source file: those first that have noticed most faults in it so far."""
+
+    def __init__(self):
+        self.lock, self.noticed = threading.Lock(), collections.defaultdict(collections.Counter)
+
+    def tests(self, path):
+        with self.lock:
+            return sorted(TESTS, key=lambda test: -self.noticed[path][test])
+
+    def note(self, path, test):
+        with self.lock:
+            self.noticed[path][test] += 1
+
+
+def killer(build, links, scratch, timeout_s, order, mutant):
     """The test that notices the mutant; None: none does."""
     path, text = mutated(mutant)
     base = os.path.join(scratch, mutant["name"])
@@ -111,7 +127,7 @@ def killer(build, links, scratch, timeout_s, mutant):
     made = run(words, build)
     if made.returncode:
         raise Stale("it does not compile:\n" + made.stdout)
-    for test in TESTS:
+    for test in order.tests(path):
         program = base + "." + test
         before, after = links[test]
         made = run(before + [base + ".o"] + after + ["-o", program], build)
@@ -124,14 +140,15 @@ def killer(build, links, scratch, timeout_s, mutant):
         finally:
             os.unlink(program)
         if failed:
+            order.note(path, test)
             return test
     return None
 
 
-def judge(build, links, scratch, timeout_s, mutant):
+def judge(build, links, scratch, timeout_s, order, mutant):
     start = time.monotonic()
     try:
-        by = killer(build, links, scratch, timeout_s, mutant)
+        by = killer(build, links, scratch, timeout_s, order, mutant)
     except Stale as e:
         return False, "STALE     %s: %s" % (mutant["name"], e)
     if by is None:
@@ -151,11 +168,11 @@ def main():
     subprocess.run(["ninja", "-C", build] + ["tests/unit/test_" + t for t in TESTS], check=True,
                    stdout=subprocess.DEVNULL)
     links = {test: link_command(build, test) for test in TESTS}
-    timeout_s = max(TIMEOUT_S, TIMEOUT_FACTOR * time_unchanged(build))
-    killed = 0
+    killed, order = 0, Order()
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch, \
             concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for good, line in pool.map(lambda m: judge(build, links, scratch, timeout_s, m), mutants):
+        timeout_s = max(TIMEOUT_S, TIMEOUT_FACTOR * time_unchanged(build, pool))
+        for good, line in pool.map(lambda m: judge(build, links, scratch, timeout_s, order, m), mutants):
             killed += good
             print(line, flush=True)
     print("%d passed, %d failed, 0 skipped" % (killed, len(mutants) - killed))
