@@ -457,7 +457,7 @@ class Stopped(Disturbed):
     def test_no_request_is_under_way(self):
         outcome, _ = self.outcome()
         self.assertEqual(outcome, "reload: the present data plane does not hand over its flows within 5 s: "
-                                  "it is stopped, or has no CPU")
+                                  "stopped, or without a CPU")
         self.nothing_is_left()
         self.reload()
         self.traffic.moves()
@@ -471,7 +471,7 @@ class Stopped(Disturbed):
 
         outcome, port = self.outcome(add)
         self.assertEqual(outcome, "reload: a request about a port is not answered within 10 s: "
-                                  "it is stopped, or has no CPU")
+                                  "stopped, or without a CPU")
         self.rk.remove(port)
         self.nothing_is_left()
         self.reload()
