@@ -274,18 +274,6 @@ static int add_ports(struct client *client, const struct port_spec *specs, size_
 	return code;
 }
 
-/* Parses a spec that somebody has typed. An error shows one that is right, unless it does already.
- */
-static int parse_spec(const char *word, struct port_spec *out, struct err *e)
-{
-	int code = portspec_parse(word, out, e);
-	struct err reason = *e;
-
-	if (code && !strstr(reason.msg, "must be "))
-		err_set(e, code, "%s; it must be like 127.0.0.1:8080:80/tcp", reason.msg);
-	return code;
-}
-
 int port_commands_add(struct client *client, const struct ctl_args *args, struct err *e)
 {
 	size_t n = (size_t)args->n_words;
@@ -296,7 +284,7 @@ int port_commands_add(struct client *client, const struct ctl_args *args, struct
 	if (n == 0)
 		return err_set(e, -EINVAL, "no port specified");
 	for (size_t i = 0; i < n; i++) {
-		int code = parse_spec(args->words[i], &specs[i], e);
+		int code = portspec_parse(args->words[i], &specs[i], e);
 
 		if (code < 0)
 			return code;
@@ -333,6 +321,18 @@ static int parse_ids(const char *word, struct target *out, struct err *e)
 		       "invalid ID %s: must be a number that list-ports shows, such as 1, a range "
 		       "such as 1-10, or a port as it was added",
 		       quote_go(word, quoted, sizeof(quoted)));
+}
+
+/* Parses the spec of ports to remove. An error shows one that is right, unless it does already.
+ * What add-ports says of a wrong spec is RootlessKit's text, word for word. */
+static int parse_spec(const char *word, struct port_spec *out, struct err *e)
+{
+	int code = portspec_parse(word, out, e);
+	struct err reason = *e;
+
+	if (code && !strstr(reason.msg, "must be "))
+		err_set(e, code, "%s; it must be like 127.0.0.1:8080:80/tcp", reason.msg);
+	return code;
 }
 
 static int parse_target(const char *word, struct target *out, struct err *e)
