@@ -40,7 +40,7 @@
  *       mark UNREACHABLE_HOST reject with icmpx host-unreachable, and so on
  *       mark ACCEPT+0 tproxy to :TCP_PORT+0 mark set ROUTED accept
  *       mark ACCEPT+1 tproxy to :TCP_PORT+1 mark set ROUTED accept
- *       meta l4proto tcp socket transparent 1 mark set ROUTED accept
+ *       meta l4proto tcp socket transparent 1 mark set ROUTED accept    # SOCKET_LOOKUPS times
  *       meta l4proto tcp reject with tcp reset
  *       icmpv6 type { neighbour discovery } accept
  *       meta pkttype != host drop
@@ -68,6 +68,12 @@
 
 #define PRIORITY_GATE  (-301) /* after defragmentation: NF_IP_PRI_CONNTRACK_DEFRAG is -400 */
 #define PRIORITY_ROUTE (-150) /* NF_IP_PRI_MANGLE */
+
+/* Before Linux 6.19 a lookup misses a connection while its request socket is being replaced by its
+ * socket. A client on another CPU whose data come right behind its last packet of the handshake
+ * meets that moment, which takes some nanoseconds, in one of thousands of connections. So a packet
+ * for which there is no socket is looked up again before it is answered with a reset. */
+#define SOCKET_LOOKUPS 3
 
 #define TCP_FLAGS_OFFSET 13
 #define TH_ECHO_ID	 4
@@ -248,9 +254,11 @@ static void put_tcp(struct nft_batch *b, const struct router_config *c)
 		nft_mark_with(&r, ROUTER_MARK_ROUTED);
 		end(&r, NF_ACCEPT);
 	}
-	r = begin(b, "route", "nft_socket");
-	nft_is_proto(&r, IPPROTO_TCP);
-	put_socket(&r);
+	for (unsigned i = 0; i < SOCKET_LOOKUPS; i++) {
+		r = begin(b, "route", "nft_socket");
+		nft_is_proto(&r, IPPROTO_TCP);
+		put_socket(&r);
+	}
 	r = begin(b, "route", "nft_reject_inet");
 	nft_is_proto(&r, IPPROTO_TCP);
 	nft_reject(&r, NFT_REJECT_TCP_RST, 0);
