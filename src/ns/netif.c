@@ -102,14 +102,23 @@ static int parse_ip(const struct netif_config *c, struct netlink_address *ip, st
 	return code < 0 ? err_wrap(e, code, "address of %s", c->ifname) : 0;
 }
 
-/* New namespaces inherit it when the host has switched IPv6 off (devconf_inherit_init_net). Where
- * this cannot switch it on, the kernel refuses the address, and the message says so. */
-static void switch_ipv6_on(const char *ifname)
+static void set_ipv6(const char *ifname, const char *setting)
 {
 	char name[sizeof("ipv6/conf//disable_ipv6") + IFNAMSIZ];
 
-	snprintf(name, sizeof(name), "ipv6/conf/%s/disable_ipv6", ifname);
+	snprintf(name, sizeof(name), "ipv6/conf/%s/%s", ifname, setting);
 	sysctl_set(name, "0\n", NULL);
+}
+
+/* New namespaces inherit it when the host has switched IPv6 off (devconf_inherit_init_net). Where
+ * this cannot switch it on, the kernel refuses the address, and the message says so.
+ *
+ * Whether somebody else has the interface's own address (fe80::) need not be asked on a link with
+ * two ends. The question takes a second or two, in which nothing from ::1 finds its way out. */
+static void prepare_ipv6(const char *ifname)
+{
+	set_ipv6(ifname, "disable_ipv6");
+	set_ipv6(ifname, "accept_dad");
 }
 
 static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct netif_config *c,
@@ -121,7 +130,7 @@ static int add_address(struct mnl_socket *nl, unsigned ifindex, const struct net
 	if (code < 0)
 		return code;
 	if (ip.family == AF_INET6)
-		switch_ipv6_on(c->ifname);
+		prepare_ipv6(c->ifname);
 	code = address_change(nl, RTM_NEWADDR, ifindex, &ip, c->prefix_len);
 	if (code < 0)
 		return err_errno(e, code, "cannot add address %s/%d to %s", c->ip, c->prefix_len,
