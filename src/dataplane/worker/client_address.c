@@ -9,6 +9,7 @@
 #include "base/sockaddr.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/worker/handover_record.h"
+#include "dataplane/worker/hash.h"
 #include "dataplane/worker/worker_internal.h"
 #include "ns/transparent.h"
 
@@ -99,9 +100,7 @@ static bool is_off(const struct worker *w, uint64_t *off_ns)
 
 static uint64_t mix(const struct worker *w, uint64_t h, uint64_t word)
 {
-	unsigned __int128 m = (unsigned __int128)(h ^ word) * 0x9e3779b97f4a7c15ull;
-
-	return (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp.hash_seed;
+	return hash_word(h, word) ^ w->udp.hash_seed;
 }
 
 /* The client's network: whoever has one may have all of its addresses. */
@@ -540,11 +539,6 @@ void client_address_forget(struct listener *l)
 		l->tries[i] = (struct client_tries){.routed_off_ns = l->tries[i].routed_off_ns};
 }
 
-static uint64_t at_most(uint64_t ns, uint64_t max_ns)
-{
-	return ns < max_ns ? ns : max_ns;
-}
-
 void client_address_take_over(const struct worker *w, struct listener *l,
 			      const struct handover_port *p)
 {
@@ -552,11 +546,11 @@ void client_address_take_over(const struct worker *w, struct listener *l,
 
 	l->tries[0] = (struct client_tries){
 		.worked = p->transparent_worked != 0,
-		.timeouts = (uint8_t)at_most(p->transparent_timeouts, CLIENTS_MAX),
-		.offs = (uint8_t)at_most(p->transparent_offs, OFF_DOUBLES),
-		.off_ns = at_most(p->transparent_off_ns, longest_ns),
+		.timeouts = (uint8_t)worker_at_most(p->transparent_timeouts, CLIENTS_MAX),
+		.offs = (uint8_t)worker_at_most(p->transparent_offs, OFF_DOUBLES),
+		.off_ns = worker_at_most(p->transparent_off_ns, longest_ns),
 		/* UDP's pause is no longer than the longest of TCP. */
-		.routed_off_ns = at_most(p->routed_off_ns, longest_ns),
+		.routed_off_ns = worker_at_most(p->routed_off_ns, longest_ns),
 	};
 }
 

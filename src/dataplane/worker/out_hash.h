@@ -6,22 +6,16 @@
 #include <string.h>
 
 #include "base/sockaddr.h"
+#include "dataplane/worker/hash.h"
 
 /* Hashes of addresses. They are seeded, since the namespace chooses what is hashed. */
-
-static inline uint64_t out_hash_word(uint64_t h, uint64_t word)
-{
-	unsigned __int128 m = (unsigned __int128)(h ^ word) * 0x9e3779b97f4a7c15ull;
-
-	return (uint64_t)m ^ (uint64_t)(m >> 64);
-}
 
 static inline uint64_t out_hash_in6(uint64_t h, const struct in6_addr *a)
 {
 	uint64_t words[2];
 
 	memcpy(words, a, sizeof(words));
-	return out_hash_word(out_hash_word(h, words[0]), words[1]);
+	return hash_word(hash_word(h, words[0]), words[1]);
 }
 
 /* Hashes address and port. */
@@ -30,8 +24,8 @@ static inline uint64_t out_hash_addr(uint64_t h, const union sock_addr *a)
 	if (a->sa.sa_family == AF_INET6)
 		h = out_hash_in6(h, &a->in6.sin6_addr);
 	else
-		h = out_hash_word(h, a->in4.sin_addr.s_addr);
-	return out_hash_word(h, a->in4.sin_port); /* an IPv6 port is at the same place */
+		h = hash_word(h, a->in4.sin_addr.s_addr);
+	return hash_word(h, a->in4.sin_port); /* an IPv6 port is at the same place */
 }
 
 /* The address without port; IPv4 as a mapped address. */

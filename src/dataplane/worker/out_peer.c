@@ -18,7 +18,7 @@ static struct out_udp *table(struct worker *w)
 static struct out_peer **peer_bucket(struct worker *w, const struct out_map *m,
 				     const struct in6_addr *addr)
 {
-	uint64_t h = out_hash_word(w->out.tcp.hash_seed, (uint64_t)(m - table(w)->maps));
+	uint64_t h = hash_word(w->out.tcp.hash_seed, (uint64_t)(m - table(w)->maps));
 
 	return &table(w)->peer_hash[out_hash_in6(h, addr) & table(w)->hash_mask];
 }
@@ -96,7 +96,7 @@ void out_peer_take_over(struct worker *w, struct out_map *m, const struct in6_ad
 			uint64_t last_ns)
 {
 	if (!out_peer_find(w, m, addr))
-		peer_last(w, peer_new(w, m, addr), last_ns < w->now_ns ? last_ns : w->now_ns);
+		peer_last(w, peer_new(w, m, addr), worker_at_most(last_ns, w->now_ns));
 }
 
 void out_peer_forget(struct worker *w, struct out_map *m)

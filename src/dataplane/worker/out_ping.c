@@ -9,8 +9,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/sockaddr.h"
 #include "dataplane/worker/gate_packet.h"
-#include "dataplane/worker/out_hash.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*

@@ -3,7 +3,7 @@
 #include <netinet/udp.h>
 #include <string.h>
 
-#include "dataplane/worker/out_hash.h"
+#include "base/sockaddr.h"
 #include "dataplane/worker/worker_internal.h"
 
 /*

@@ -157,22 +157,17 @@ static void count_flow(struct worker *w, struct listener *l)
 	}
 }
 
-static uint64_t at_most(uint64_t ns, uint64_t max_ns)
-{
-	return ns < max_ns ? ns : max_ns;
-}
-
 /* A flow that is not open ends when its own worker would have ended it, whatever is handed over. */
 static void put_times(const struct worker *w, struct tcp_flow *f, const struct handover_tcp *t)
 {
 	uint64_t longest_ns = t->state == TCP_FLOW_DRAINING ? TCP_DRAIN_STALL_NS : TCP_CONNECT_NS;
 
-	f->end_ns = at_most(t->end_ns, w->now_ns + longest_ns);
+	f->end_ns = worker_at_most(t->end_ns, w->now_ns + longest_ns);
 	if (f->end_ns < w->now_ns)
 		f->end_ns = w->now_ns;
-	f->limit_ns = at_most(t->limit_ns, f->end_ns);
-	f->silent_ns[0] = at_most(t->silent_ns[0], w->now_ns);
-	f->silent_ns[1] = at_most(t->silent_ns[1], w->now_ns);
+	f->limit_ns = worker_at_most(t->limit_ns, f->end_ns);
+	f->silent_ns[0] = worker_at_most(t->silent_ns[0], w->now_ns);
+	f->silent_ns[1] = worker_at_most(t->silent_ns[1], w->now_ns);
 }
 
 static void put_state(struct worker *w, struct tcp_flow *f, const struct handover_tcp *t)
@@ -182,7 +177,8 @@ static void put_state(struct worker *w, struct tcp_flow *f, const struct handove
 		tcp_flow_wait_begin(w, f);
 	/* An open flow has a timer only for an output that is full, which will show again. */
 	if (t->state != TCP_FLOW_OPEN)
-		tcp_timer_set(w, f, at_most(t->timer_ns ? t->timer_ns : w->now_ns, f->end_ns));
+		tcp_timer_set(w, f,
+			      worker_at_most(t->timer_ns ? t->timer_ns : w->now_ns, f->end_ns));
 }
 
 bool tcp_handover_put(struct worker *w, struct listener *l, const struct handover_tcp *t,

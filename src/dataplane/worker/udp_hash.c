@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "dataplane/worker/hash.h"
 #include "dataplane/worker/worker_internal.h"
 
 /* The hash is seeded, since clients choose what is in a key. */
@@ -14,11 +15,8 @@ static struct udp_flow **bucket_of(struct worker *w, const struct udp_key *key)
 
 	static_assert(sizeof(*key) % sizeof(uint64_t) == 0, "the key has no padding");
 	memcpy(words, key, sizeof(words));
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		unsigned __int128 m = (unsigned __int128)(h ^ words[i]) * 0x9e3779b97f4a7c15ull;
-
-		h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ w->udp.hash_seed;
-	}
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		h = hash_word(h, words[i]) ^ w->udp.hash_seed;
 	return &w->udp.hash[h & w->udp.hash_mask];
 }
 

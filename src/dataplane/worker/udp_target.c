@@ -26,9 +26,7 @@ const union sock_addr *udp_target(const struct udp_flow *f, socklen_t *len)
 
 uint64_t udp_target_at_most(const struct worker *w, uint64_t second_ns)
 {
-	uint64_t longest_ns = w->now_ns + REMEMBER_NS;
-
-	return second_ns < longest_ns ? second_ns : longest_ns;
+	return worker_at_most(second_ns, w->now_ns + REMEMBER_NS);
 }
 
 int udp_target_family(const struct udp_flow *f)

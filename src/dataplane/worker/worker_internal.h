@@ -74,6 +74,12 @@ struct worker {
 
 #define WORKER_NS_PER_MS 1000000ull
 
+/* What another process hands over is not taken for more than it may be. */
+static inline uint64_t worker_at_most(uint64_t n, uint64_t max)
+{
+	return n < max ? n : max;
+}
+
 /* Whether a completion belongs to the present life of its slot. One that does not is counted.
  * taken: the slot is in use. */
 static inline bool worker_is_current(struct worker *w, const struct io_event *ev, bool taken,
